@@ -1,0 +1,5 @@
+//! Ringway: a multicore WebSocket server suite on io_uring.
+
+pub mod proto;
+pub mod stats;
+pub mod time;
