@@ -1,2 +1,33 @@
-//! RFC 6455 as a state machine.
+//! RFC 6455 as a state machine: bytes in, events and bytes out. Both roles, one machine.
+//!
+//! Owns: the opening handshake, framing, masking, fragmentation, UTF-8, the closing handshake, and every limit on them.
+//! Never: reads a clock, touches a socket, logs, draws a random number, or allocates per frame.
+//!
+//! To drive a [`WebSocket`] once the opening handshake is done:
+//! 1. Wrap what arrived in an [`Input`].
+//! 2. Call [`Receiver::poll_event`] until it returns `None`; events borrow from the input, payloads are unmasked in
+//!    place.
+//! 3. An `Err` is the peer's fault: send a Close with [`Violation::close_code`], then drop the connection
+//!    (RFC 6455 §7.1.7 *fail the connection*).
+//! 4. Commands ([`Sender::header`], [`Sender::close`]) encode what the application wants to say; the caller sends
+//!    those bytes and owns every queue and deadline.
 #![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod close;
+mod event;
+pub mod frame;
+pub mod mask;
+mod receiver;
+mod sender;
+pub mod utf8;
+mod violation;
+mod websocket;
+
+pub use close::CloseCode;
+pub use event::{Close, Event, Input, Message, Part};
+pub use frame::{Kind, Opcode};
+pub use receiver::{Limits, Receiver};
+pub use sender::{CONTROL_FRAME_OCTETS_MAX, Misuse, Sender};
+pub use violation::Violation;
+pub use websocket::{Role, State, WebSocket};

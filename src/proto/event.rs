@@ -1,0 +1,153 @@
+//! What goes into a [`Receiver`](super::Receiver) and what comes out of it.
+
+use std::ops::Range;
+
+use super::close::CloseCode;
+use super::frame::Kind;
+
+/// Octets that arrived, and how far they have been read. Payloads are unmasked where they lie.
+#[derive(Debug)]
+pub struct Input<'b> {
+    pub(super) buf: &'b mut [u8],
+    pub(super) at: usize,
+}
+
+impl<'b> Input<'b> {
+    /// All of `buf` is to be read.
+    pub const fn new(buf: &'b mut [u8]) -> Self {
+        Self { buf, at: 0 }
+    }
+
+    /// Octets that have not been read.
+    pub const fn remaining(&self) -> usize {
+        self.buf.len() - self.at
+    }
+
+    /// Octets that have been read.
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.buf[self.at..]
+    }
+
+    /// Takes up to `len` octets and says where they lie.
+    pub(super) fn take(&mut self, len: usize) -> Range<usize> {
+        let start = self.at;
+        self.at += len.min(self.remaining());
+        start..self.at
+    }
+}
+
+/// What a peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'i> {
+    /// A message in one frame that lies in the input as a whole.
+    Message(Message<'i>),
+    /// A piece of a message that came in several frames or several inputs.
+    Part(Part<'i>),
+    /// A Ping; RFC 6455 §5.5.2 wants a Pong with the same payload.
+    Ping(&'i [u8]),
+    /// A Pong, asked for or not.
+    Pong(&'i [u8]),
+    /// A Close. Nothing the peer sends after it is read.
+    Close(Close<'i>),
+}
+
+/// A whole message where it lies: in a receive buffer behind its own header, or in an assembled one behind headroom.
+///
+/// ```text
+///  buf:  … | header or headroom | payload | …
+///          room_at              payload.start  payload.end
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message<'i> {
+    kind: Kind,
+    buf: &'i mut [u8],
+    room_at: usize,
+    payload: Range<usize>,
+}
+
+impl<'i> Message<'i> {
+    /// A message whose payload is `buf[payload]`; `buf[room_at..payload.start]` is free for a header.
+    ///
+    /// # Panics
+    /// When the ranges do not lie in `buf` in that order.
+    pub const fn new(kind: Kind, buf: &'i mut [u8], room_at: usize, payload: Range<usize>) -> Self {
+        assert!(
+            room_at <= payload.start && payload.start <= payload.end && payload.end <= buf.len()
+        );
+        Self {
+            kind,
+            buf,
+            room_at,
+            payload,
+        }
+    }
+
+    /// Text or binary.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The payload data.
+    pub fn payload(&self) -> &[u8] {
+        &self.buf[self.payload.clone()]
+    }
+
+    /// The payload data, to be changed in place before it is sent back.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        &mut self.buf[self.payload.clone()]
+    }
+
+    /// The text, when this is a text message.
+    pub fn text(&self) -> Option<&str> {
+        match self.kind {
+            // The receiver has validated it; an application that overwrote it with octets sees `None`.
+            Kind::Text => std::str::from_utf8(self.payload()).ok(),
+            Kind::Binary => None,
+        }
+    }
+
+    /// Octets of payload data.
+    pub const fn len(&self) -> usize {
+        self.payload.end - self.payload.start
+    }
+
+    /// Whether there is no payload data.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole buffer, where the room for a header begins, and where the payload lies.
+    pub fn into_parts(self) -> (&'i mut [u8], usize, Range<usize>) {
+        (self.buf, self.room_at, self.payload)
+    }
+}
+
+/// A piece of a message, in order: frame and message boundaries are where the flags say.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part<'i> {
+    /// The kind of the message this belongs to.
+    pub kind: Kind,
+    /// Payload data, unmasked, validated as far as it goes. May be empty at a boundary.
+    pub payload: &'i mut [u8],
+    /// This is the first piece of its message.
+    pub message_begins: bool,
+    /// This is the first piece of a frame with so many octets of payload.
+    pub frame_begins: Option<u64>,
+    /// This is the last piece of its frame.
+    pub frame_ends: bool,
+    /// This is the last piece of its message.
+    pub message_ends: bool,
+}
+
+/// The content of a Close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close<'i> {
+    /// The status code, when there was one.
+    pub code: Option<CloseCode>,
+    /// The reason, possibly empty.
+    pub reason: &'i str,
+}

@@ -1,0 +1,521 @@
+//! The receiving half of a [`WebSocket`](super::WebSocket): frames in any split of the octets, messages out.
+//!
+//! ```text
+//!            header complete             payload complete
+//!  Header ───────────────────▶ Data ───────────────────────▶ Header
+//!    │ ▲                                                       │
+//!    │ └──────────── Control ◀── control header ◀──────────────┤
+//!    └──────── Close received, or any violation ──▶ Done
+//! ```
+
+use std::ops::Range;
+
+use super::close::CloseCode;
+use super::event::{Close, Event, Input, Message, Part};
+use super::frame::{self, Header, Kind, Opcode};
+use super::mask::{self, Charset, Key};
+use super::utf8;
+use super::violation::Violation;
+use super::websocket::Role;
+
+/// What a peer may send at most (RFC 6455 §10.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Octets of payload in one frame; above it, 1009. Default 16 MiB.
+    pub frame_octets_max: u64,
+    /// Octets of payload in one message; above it, 1009. Default 16 MiB. A message that is not whole in one receive
+    /// is assembled in memory as it arrives, so this bounds what one connection can hold there.
+    pub message_octets_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_octets_max: 16 << 20,
+            message_octets_max: 16 << 20,
+        }
+    }
+}
+
+/// Reads frames. Holds no payload: at most one header and one control frame that came in pieces.
+#[derive(Debug)]
+pub struct Receiver {
+    phase: Phase,
+    /// A header that is not complete yet.
+    stash: [u8; frame::HEADER_OCTETS_MAX],
+    stash_len: u8,
+    /// Whether the peer must mask (it is a client).
+    masked: bool,
+    /// The message between its first frame and its FIN.
+    message: Option<Kind>,
+    text: utf8::Validator,
+    message_octets: u64,
+    limits: Limits,
+    /// A control frame that came in pieces. Rare, so not part of every connection.
+    control: Option<Box<SplitControl>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Header,
+    Data {
+        fin: bool,
+        key: Key,
+        remaining: u64,
+    },
+    Control {
+        opcode: Opcode,
+        key: Key,
+        remaining: u8,
+    },
+    Done,
+}
+
+#[derive(Debug)]
+struct SplitControl {
+    payload: [u8; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+    len: usize,
+}
+
+/// An [`Event`] before it borrows anything.
+enum Step {
+    Message {
+        kind: Kind,
+        room_at: usize,
+        payload: Range<usize>,
+    },
+    Part {
+        kind: Kind,
+        payload: Range<usize>,
+        begins: bool,
+        frame: Option<u64>,
+        frame_ends: bool,
+        ends: bool,
+    },
+    Control {
+        opcode: Opcode,
+        payload: ControlPayload,
+    },
+}
+
+enum ControlPayload {
+    Input(Range<usize>),
+    Split,
+}
+
+impl Receiver {
+    /// A receiver on the side of `role`.
+    pub const fn new(role: Role, limits: Limits) -> Self {
+        Self {
+            phase: Phase::Header,
+            stash: [0; frame::HEADER_OCTETS_MAX],
+            stash_len: 0,
+            masked: matches!(role, Role::Server),
+            message: None,
+            text: utf8::Validator::new(),
+            message_octets: 0,
+            limits,
+            control: None,
+        }
+    }
+
+    /// Octets of the data frame in progress that have not arrived.
+    pub const fn payload_remaining(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Data { remaining, .. } => Some(remaining),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing further is read: a Close came, or the peer was found at fault.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.phase, Phase::Done)
+    }
+
+    /// Reads the next event; `None` when all of `input` is used up.
+    ///
+    /// # Errors
+    /// A [`Violation`] ends the receiver: it reads nothing after it.
+    #[inline]
+    pub fn poll_event<'i>(
+        &'i mut self,
+        input: &'i mut Input<'_>,
+    ) -> Result<Option<Event<'i>>, Violation> {
+        let step = match self.step_small(input) {
+            Ok(None) => self.step(input),
+            found => found,
+        };
+        match step {
+            Ok(Some(step)) => self.event(step, input).map(Some),
+            Ok(None) => Ok(None),
+            Err(violation) => {
+                self.phase = Phase::Done;
+                Err(violation)
+            }
+        }
+    }
+
+    /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole.
+    #[inline]
+    fn step_small(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
+        if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
+            return Ok(None);
+        }
+        let rest = input.rest();
+        // Long enough for the longest header read here, so the loads below need no further checks.
+        let Some(head) = rest.first_chunk::<8>() else {
+            return Ok(None);
+        };
+        let kind = match head[0] {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return Ok(None),
+        };
+        let (len, mut octets) = match head[1] & !frame::MASK {
+            len @ 0..=125 => (usize::from(len), 2),
+            126 => (usize::from(u16::from_be_bytes([head[2], head[3]])), 4),
+            _ => return Ok(None),
+        };
+        if (head[1] & frame::MASK != 0) != self.masked
+            || (octets == 4 && len < 126)
+            || self.is_over_limit(len as u64)
+        {
+            return Ok(None); // a violation: the general path names it
+        }
+        let mut key = Key::default();
+        if self.masked {
+            key = Key::new(if octets == 2 {
+                [head[2], head[3], head[4], head[5]]
+            } else {
+                [head[4], head[5], head[6], head[7]]
+            });
+            octets += 4;
+        }
+        if rest.len() < octets + len {
+            return Ok(None);
+        }
+        let room_at = input.at;
+        input.at += octets + len;
+        let payload = room_at + octets..input.at;
+        let data = &mut input.buf[payload.clone()];
+        let charset = mask::apply(data, key);
+        if kind == Kind::Text && charset == Charset::Other {
+            utf8::validate(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
+        }
+        Ok(Some(Step::Message {
+            kind,
+            room_at,
+            payload,
+        }))
+    }
+
+    const fn is_over_limit(&self, len: u64) -> bool {
+        len > self.limits.frame_octets_max || len > self.limits.message_octets_max
+    }
+
+    /// Everything, in any split.
+    #[inline(never)]
+    fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
+        match self.phase {
+            Phase::Header => {
+                let room_at = input.at;
+                let Some(header) = self.read_header(input)? else {
+                    return Ok(None);
+                };
+                self.begin_frame(header, room_at, input)
+            }
+            Phase::Data {
+                fin,
+                key,
+                remaining,
+            } => {
+                if input.remaining() == 0 {
+                    return Ok(None);
+                }
+                self.data_part(fin, key, remaining, None, false, input)
+                    .map(Some)
+            }
+            Phase::Control {
+                opcode,
+                key,
+                remaining,
+            } => self.control_piece(opcode, key, remaining, input),
+            Phase::Done => {
+                input.at = input.buf.len();
+                Ok(None)
+            }
+        }
+    }
+
+    /// One header, from the input or from what was stashed of it before.
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
+        let stashed = usize::from(self.stash_len);
+        if stashed == 0 {
+            if let Some((header, octets)) = frame::decode(input.rest())? {
+                input.at += octets;
+                return Ok(Some(header));
+            }
+        }
+        let more = (frame::HEADER_OCTETS_MAX - stashed).min(input.remaining());
+        self.stash[stashed..stashed + more].copy_from_slice(&input.rest()[..more]);
+        match frame::decode(&self.stash[..stashed + more])? {
+            Some((header, octets)) => {
+                self.stash_len = 0;
+                input.at += octets - stashed;
+                Ok(Some(header))
+            }
+            None => {
+                self.stash_len = (stashed + more).to_le_bytes()[0];
+                input.at += more;
+                Ok(None)
+            }
+        }
+    }
+
+    fn begin_frame(
+        &mut self,
+        header: Header,
+        room_at: usize,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Step>, Violation> {
+        let key = match header.masking_key {
+            // RFC 6455 §5.1: "The server MUST close the connection upon receiving a frame that is not masked."
+            None if self.masked => return Err(Violation::UnmaskedClientFrame),
+            // RFC 6455 §5.1: "A client MUST close a connection if it detects a masked frame."
+            Some(_) if !self.masked => return Err(Violation::MaskedServerFrame),
+            None => Key::default(),
+            Some(key) => Key::new(key),
+        };
+        let len = header.payload_len;
+        let kind = match header.opcode {
+            Opcode::Text => Some(Kind::Text),
+            Opcode::Binary => Some(Kind::Binary),
+            Opcode::Continuation => None,
+            opcode => {
+                let remaining = len.to_le_bytes()[0]; // at most 125: decode has checked
+                self.phase = Phase::Control {
+                    opcode,
+                    key,
+                    remaining,
+                };
+                return self.control_piece(opcode, key, remaining, input);
+            }
+        };
+        // RFC 6455 §5.4: fragments of one message MUST NOT be interleaved with those of another.
+        match (kind, self.message) {
+            (Some(_), Some(_)) => return Err(Violation::MessageInsideMessage),
+            (None, None) => return Err(Violation::ContinuationWithoutMessage),
+            (Some(_), None) => {
+                self.message = kind;
+                self.message_octets = 0;
+                self.text = utf8::Validator::new();
+            }
+            (None, Some(_)) => {}
+        }
+        self.message_octets = self.message_octets.saturating_add(len);
+        if len > self.limits.frame_octets_max {
+            return Err(Violation::FrameTooBig(len));
+        }
+        if self.message_octets > self.limits.message_octets_max {
+            return Err(Violation::MessageTooBig(self.message_octets));
+        }
+        match kind {
+            Some(kind) if header.fin && input.remaining() as u64 >= len => {
+                self.whole_message(kind, key, room_at, len, input).map(Some)
+            }
+            _ => self
+                .data_part(header.fin, key, len, Some(len), kind.is_some(), input)
+                .map(Some),
+        }
+    }
+
+    fn whole_message(
+        &mut self,
+        kind: Kind,
+        key: Key,
+        room_at: usize,
+        len: u64,
+        input: &mut Input<'_>,
+    ) -> Result<Step, Violation> {
+        let payload = input.take(usize::try_from(len).unwrap_or(usize::MAX));
+        let data = &mut input.buf[payload.clone()];
+        if mask::apply(data, key) == Charset::Other && kind == Kind::Text {
+            utf8::validate(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
+        }
+        self.message = None;
+        Ok(Step::Message {
+            kind,
+            room_at,
+            payload,
+        })
+    }
+
+    /// What there is of a data frame's payload; `frame` says its length when it begins here.
+    fn data_part(
+        &mut self,
+        fin: bool,
+        key: Key,
+        remaining: u64,
+        frame: Option<u64>,
+        begins: bool,
+        input: &mut Input<'_>,
+    ) -> Result<Step, Violation> {
+        let kind = self.message.expect("a data frame belongs to a message");
+        let payload = input.take(usize::try_from(remaining).unwrap_or(usize::MAX));
+        let left = remaining - payload.len() as u64;
+        let data = &mut input.buf[payload.clone()];
+        let charset = mask::apply(data, key);
+        if kind == Kind::Text && !(charset == Charset::Ascii && self.text.is_complete()) {
+            self.text
+                .push(data)
+                .map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
+        }
+        let frame_ends = left == 0;
+        let ends = frame_ends && fin;
+        if ends {
+            if !self.text.is_complete() {
+                return Err(Violation::TextNotUtf8);
+            }
+            self.message = None;
+        }
+        self.phase = if frame_ends {
+            Phase::Header
+        } else {
+            Phase::Data {
+                fin,
+                key: key.advanced(payload.len()),
+                remaining: left,
+            }
+        };
+        Ok(Step::Part {
+            kind,
+            payload,
+            begins,
+            frame,
+            frame_ends,
+            ends,
+        })
+    }
+
+    fn control_piece(
+        &mut self,
+        opcode: Opcode,
+        key: Key,
+        remaining: u8,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Step>, Violation> {
+        let range = input.take(remaining.into());
+        mask::apply(&mut input.buf[range.clone()], key);
+        let left = remaining - range.len().to_le_bytes()[0];
+        let payload = if left == 0 && self.control.as_ref().is_none_or(|control| control.len == 0) {
+            ControlPayload::Input(range)
+        } else {
+            let control = self.control.get_or_insert_with(Box::default);
+            control.payload[control.len..control.len + range.len()]
+                .copy_from_slice(&input.buf[range.clone()]);
+            control.len += range.len();
+            if left > 0 {
+                self.phase = Phase::Control {
+                    opcode,
+                    key: key.advanced(range.len()),
+                    remaining: left,
+                };
+                return Ok(None);
+            }
+            ControlPayload::Split
+        };
+        // A control frame never stands inside a frame, so a header comes next.
+        self.phase = if opcode == Opcode::Close {
+            Phase::Done
+        } else {
+            Phase::Header
+        };
+        Ok(Some(Step::Control { opcode, payload }))
+    }
+
+    #[inline]
+    fn event<'i>(
+        &'i mut self,
+        step: Step,
+        input: &'i mut Input<'_>,
+    ) -> Result<Event<'i>, Violation> {
+        match step {
+            Step::Message {
+                kind,
+                room_at,
+                payload,
+            } => Ok(Event::Message(Message::new(
+                kind, input.buf, room_at, payload,
+            ))),
+            Step::Part {
+                kind,
+                payload,
+                begins,
+                frame,
+                frame_ends,
+                ends,
+            } => Ok(Event::Part(Part {
+                kind,
+                payload: &mut input.buf[payload],
+                message_begins: begins,
+                frame_begins: frame,
+                frame_ends,
+                message_ends: ends,
+            })),
+            Step::Control { opcode, payload } => self.control_event(opcode, payload, input),
+        }
+    }
+
+    fn control_event<'i>(
+        &'i mut self,
+        opcode: Opcode,
+        payload: ControlPayload,
+        input: &'i mut Input<'_>,
+    ) -> Result<Event<'i>, Violation> {
+        let payload: &'i [u8] = match payload {
+            ControlPayload::Input(range) => &input.buf[range],
+            ControlPayload::Split => {
+                let control = self
+                    .control
+                    .as_mut()
+                    .expect("a split control frame was collected");
+                let len = std::mem::take(&mut control.len);
+                &control.payload[..len]
+            }
+        };
+        match opcode {
+            Opcode::Ping => Ok(Event::Ping(payload)),
+            Opcode::Pong => Ok(Event::Pong(payload)),
+            _ => parse_close(payload).map(Event::Close),
+        }
+    }
+}
+
+impl Default for SplitControl {
+    fn default() -> Self {
+        Self {
+            payload: [0; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+            len: 0,
+        }
+    }
+}
+
+fn parse_close(payload: &[u8]) -> Result<Close<'_>, Violation> {
+    // RFC 6455 §5.5.1: "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return match payload {
+            [] => Ok(Close {
+                code: None,
+                reason: "",
+            }),
+            _ => Err(Violation::ClosePayloadOneOctet),
+        };
+    };
+    let number = u16::from_be_bytes(*code);
+    let code = CloseCode::sendable(number).ok_or(Violation::CloseCodeInvalid(number))?;
+    let reason = std::str::from_utf8(reason).map_err(|_| Violation::CloseReasonNotUtf8)?;
+    Ok(Close {
+        code: Some(code),
+        reason,
+    })
+}

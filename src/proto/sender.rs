@@ -1,0 +1,163 @@
+//! The sending half of a [`WebSocket`](super::WebSocket): headers and control frames for what the application says.
+
+use std::fmt;
+
+use super::close::CloseCode;
+use super::frame::{self, Header, Opcode};
+use super::websocket::Role;
+
+/// The caller asked for what RFC 6455 forbids to send. A bug upstream, never the peer's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// A Close was sent: nothing may follow it (§5.5.1).
+    AfterClose,
+    /// A continuation without a message, or a message inside a message (§5.4).
+    OutOfOrder,
+    /// A control frame with more than 125 octets, or without FIN (§5.5).
+    ControlTooLong,
+    /// A client frame without a masking key, or a server frame with one (§5.1).
+    WrongMask,
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AfterClose => "nothing may be sent after a close frame",
+            Self::OutOfOrder => "fragment out of order",
+            Self::ControlTooLong => "control frame longer than 125 octets or fragmented",
+            Self::WrongMask => "clients mask, servers do not",
+        })
+    }
+}
+
+impl std::error::Error for Misuse {}
+
+/// Octets of the longest control frame: header, masking key and payload.
+pub const CONTROL_FRAME_OCTETS_MAX: usize = 2 + 4 + frame::CONTROL_PAYLOAD_OCTETS_MAX;
+
+/// Keeps the order of what is sent. Holds no payload.
+#[derive(Debug)]
+pub struct Sender {
+    masks: bool,
+    state: SendState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SendState {
+    Ground,
+    InsideMessage,
+    Closed,
+}
+
+impl Sender {
+    /// A sender on the side of `role`.
+    pub const fn new(role: Role) -> Self {
+        Self {
+            masks: matches!(role, Role::Client),
+            state: SendState::Ground,
+        }
+    }
+
+    /// Whether a Close was sent.
+    pub fn is_closed(&self) -> bool {
+        self.state == SendState::Closed
+    }
+
+    /// Encodes the header of one frame to the front of `out` and returns its length. The payload follows; a client has
+    /// to mask it with the same key.
+    ///
+    /// # Errors
+    /// [`Misuse`], and nothing is written or changed.
+    ///
+    /// # Panics
+    /// When `out` is shorter than [`frame::encoded_octets`].
+    #[inline]
+    pub fn header(&mut self, header: &Header, out: &mut [u8]) -> Result<usize, Misuse> {
+        if header.masking_key.is_some() != self.masks {
+            return Err(Misuse::WrongMask);
+        }
+        self.state = self.after(header)?;
+        Ok(frame::encode(header, out))
+    }
+
+    #[inline]
+    fn after(&self, header: &Header) -> Result<SendState, Misuse> {
+        if self.state == SendState::Closed {
+            return Err(Misuse::AfterClose);
+        }
+        if header.opcode.is_control() {
+            if !header.fin || header.payload_len > frame::CONTROL_PAYLOAD_OCTETS_MAX as u64 {
+                return Err(Misuse::ControlTooLong);
+            }
+            return Ok(if header.opcode == Opcode::Close {
+                SendState::Closed
+            } else {
+                self.state
+            });
+        }
+        let continues = header.opcode == Opcode::Continuation;
+        if continues != (self.state == SendState::InsideMessage) {
+            return Err(Misuse::OutOfOrder);
+        }
+        Ok(if header.fin {
+            SendState::Ground
+        } else {
+            SendState::InsideMessage
+        })
+    }
+
+    /// Encodes a whole control frame and returns its length.
+    ///
+    /// # Errors
+    /// [`Misuse`], and nothing is changed.
+    pub fn control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        masking_key: Option<[u8; 4]>,
+        out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
+    ) -> Result<usize, Misuse> {
+        let octets = self.header(
+            &Header {
+                fin: true,
+                opcode,
+                payload_len: payload.len() as u64,
+                masking_key,
+            },
+            out,
+        )?;
+        let body = &mut out[octets..octets + payload.len()];
+        body.copy_from_slice(payload);
+        if let Some(key) = masking_key {
+            super::mask::apply(body, super::mask::Key::new(key));
+        }
+        Ok(octets + payload.len())
+    }
+
+    /// Encodes a Close frame and returns its length. A reason longer than 123 octets is cut at a code point; without
+    /// a code there is no reason either.
+    ///
+    /// # Errors
+    /// [`Misuse`], and nothing is changed.
+    pub fn close(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+        masking_key: Option<[u8; 4]>,
+        out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
+    ) -> Result<usize, Misuse> {
+        let mut payload = [0; frame::CONTROL_PAYLOAD_OCTETS_MAX];
+        let len = match code {
+            None => 0,
+            Some(code) => {
+                let reason =
+                    &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_OCTETS_MAX - 2)];
+                payload[..2].copy_from_slice(&code.number().to_be_bytes());
+                payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
+                2 + reason.len()
+            }
+        };
+        self.control(Opcode::Close, &payload[..len], masking_key, out)
+    }
+}

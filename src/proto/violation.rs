@@ -1,0 +1,100 @@
+//! What a peer did wrong, and which close code says so.
+
+use std::fmt;
+
+use super::close::CloseCode;
+
+/// The peer broke the protocol or a limit. The remedy is always the same: *fail the connection* (RFC 6455 §7.1.7)
+/// with [`Self::close_code`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Close payload of one octet (§5.5.1).
+    ClosePayloadOneOctet,
+    /// Close code that may not be sent (§7.4).
+    CloseCodeInvalid(u16),
+    /// Close reason that is not UTF-8 (§5.5.1).
+    CloseReasonNotUtf8,
+    /// Continuation frame with no message to continue (§5.4).
+    ContinuationWithoutMessage,
+    /// Control frame payload above 125 octets (§5.5).
+    ControlTooLong,
+    /// Control frame without FIN (§5.5).
+    FragmentedControl,
+    /// Frame above `frame_octets_max`.
+    FrameTooBig(u64),
+    /// 64-bit length with its top bit set (§5.2).
+    LengthTopBit,
+    /// A server's frame that is masked (§5.1).
+    MaskedServerFrame,
+    /// Text or Binary frame inside a fragmented message (§5.4).
+    MessageInsideMessage,
+    /// Message above `message_octets_max`.
+    MessageTooBig(u64),
+    /// Length encoded in more octets than needed (§5.2).
+    NonMinimalLength,
+    /// RSV bits that no extension defines (§5.2).
+    ReservedBits(u8),
+    /// Opcode that is not defined (§5.2).
+    ReservedOpcode(u8),
+    /// Text message that is not UTF-8 (§8.1).
+    TextNotUtf8,
+    /// A client's frame that is not masked (§5.1).
+    UnmaskedClientFrame,
+}
+
+impl Violation {
+    /// The status code of the Close frame that answers it.
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::InvalidFramePayloadData,
+            Self::FrameTooBig(_) | Self::MessageTooBig(_) => CloseCode::MessageTooBig,
+            _ => CloseCode::ProtocolError,
+        }
+    }
+
+    /// The clause of RFC 6455 that was broken.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::ClosePayloadOneOctet | Self::CloseReasonNotUtf8 => "5.5.1",
+            Self::CloseCodeInvalid(_) => "7.4",
+            Self::ContinuationWithoutMessage | Self::MessageInsideMessage => "5.4",
+            Self::ControlTooLong | Self::FragmentedControl => "5.5",
+            Self::FrameTooBig(_) | Self::MessageTooBig(_) => "10.4",
+            Self::MaskedServerFrame | Self::UnmaskedClientFrame => "5.1",
+            Self::TextNotUtf8 => "8.1",
+            Self::LengthTopBit
+            | Self::NonMinimalLength
+            | Self::ReservedBits(_)
+            | Self::ReservedOpcode(_) => "5.2",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    /// Short enough for the reason of a Close frame.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosePayloadOneOctet => f.write_str("close payload of one octet"),
+            Self::CloseCodeInvalid(code) => write!(f, "invalid close code {code}"),
+            Self::CloseReasonNotUtf8 => f.write_str("close reason is not UTF-8"),
+            Self::ContinuationWithoutMessage => f.write_str("continuation frame without a message"),
+            Self::ControlTooLong => f.write_str("control frame longer than 125 octets"),
+            Self::FragmentedControl => f.write_str("fragmented control frame"),
+            Self::FrameTooBig(octets) => write!(f, "frame of {octets} octets is over the limit"),
+            Self::LengthTopBit => f.write_str("frame length with its top bit set"),
+            Self::MaskedServerFrame => f.write_str("masked frame from a server"),
+            Self::MessageInsideMessage => f.write_str("new message inside a fragmented message"),
+            Self::MessageTooBig(octets) => {
+                write!(f, "message of {octets} octets is over the limit")
+            }
+            Self::NonMinimalLength => f.write_str("frame length not in its shortest form"),
+            Self::ReservedBits(bits) => write!(f, "reserved bits {bits:#04x} set"),
+            Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::TextNotUtf8 => f.write_str("text is not UTF-8"),
+            Self::UnmaskedClientFrame => f.write_str("unmasked frame from a client"),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
