@@ -1,0 +1,102 @@
+//! The receive buffers of one worker: page-aligned memory that the kernel writes and the worker reads.
+
+use std::ptr::NonNull;
+
+use super::Error;
+
+/// Anonymous memory straight from mmap: page-aligned, zeroed, returned to the system on drop.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    pub(super) fn new(len: usize) -> Result<Self, Error> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: asks for new memory at an address of the kernel's choice; touches no existing mapping.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Error::last("mmap of receive buffers"));
+        }
+        let start =
+            NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
+        Ok(Self { start, len })
+    }
+
+    pub(super) const fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `len` are those of one mmap that only this value owns; the ring that the kernel writes
+        // through was closed before (field order of `Uring`).
+        unsafe { libc::munmap(self.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Octets of one receive buffer: two or three small messages, or a 4 KiB frame but for its header.
+pub const BUFFER_OCTETS: usize = 4096;
+
+/// Distance of two buffers. Buffers exactly a page apart would put the same offset of all of them into the same cache
+/// sets; one line more spreads them.
+const STRIDE: usize = BUFFER_OCTETS + 64;
+
+/// Buffers in one step of growth: 1 MiB and a little, near the L2 cache of a core.
+pub const CHUNK_BUFFERS: u16 = 256;
+
+/// Buffers by number, in chunks that are added while the pool runs dry.
+#[derive(Debug)]
+pub(super) struct Pool {
+    chunks: Vec<Mapping>,
+    chunks_max: usize,
+}
+
+impl Pool {
+    pub(super) fn new(chunks_max: usize) -> Result<Self, Error> {
+        let mut pool = Self {
+            chunks: Vec::with_capacity(chunks_max),
+            chunks_max,
+        };
+        pool.grow()?;
+        Ok(pool)
+    }
+
+    /// Adds a chunk and returns the numbers of its buffers; `None` at the limit.
+    pub(super) fn grow(&mut self) -> Result<Option<std::ops::Range<u16>>, Error> {
+        if self.chunks.len() == self.chunks_max {
+            return Ok(None);
+        }
+        let first = self.len();
+        self.chunks
+            .push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
+        Ok(Some(first..self.len()))
+    }
+
+    pub(super) fn len(&self) -> u16 {
+        u16::try_from(self.chunks.len()).unwrap_or(u16::MAX) * CHUNK_BUFFERS
+    }
+
+    /// Where buffer `number` starts; it is valid for [`BUFFER_OCTETS`].
+    #[inline]
+    pub(super) fn address(&self, number: u16) -> *mut u8 {
+        let chunk = &self.chunks[usize::from(number / CHUNK_BUFFERS)];
+        // SAFETY: `number % CHUNK_BUFFERS` is below the buffers of a chunk, so the offset lies in the mapping.
+        unsafe {
+            chunk
+                .as_ptr()
+                .add(usize::from(number % CHUNK_BUFFERS) * STRIDE)
+        }
+    }
+}
