@@ -9,9 +9,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SCRATCH_OCTETS, Segment, Token, Wait, sys,
-};
+use super::areas::{Areas, slice_of};
+use super::{BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys};
+use crate::time::{self, Instant};
 
 /// Events taken by one epoll_wait.
 const EVENTS: usize = 1024;
@@ -24,7 +24,7 @@ const LISTEN: u32 = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned();
 pub struct Epoll {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
-    scratch: Vec<u8>,
+    areas: Areas,
     /// Completions of what was decided without the kernel's help; delivered by the next turn.
     decided: Vec<Completion>,
     /// The descriptor of each listener, by slot.
@@ -55,7 +55,7 @@ impl Epoll {
             // SAFETY: the call above has just made this descriptor, and nothing else knows it.
             epoll: unsafe { OwnedFd::from_raw_fd(fd) },
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
-            scratch: vec![0; SCRATCH_OCTETS],
+            areas: Areas::new()?,
             decided: Vec::new(),
             listeners: Vec::new(),
             writers: Vec::new(),
@@ -154,10 +154,8 @@ impl Io for Epoll {
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        let range = |segment: &Segment| segment.start as usize..(segment.start + segment.len) as usize;
-        let slices: Vec<_> = segments.iter().map(|segment| IoSlice::new(&self.scratch[range(segment)])).collect();
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        match sys::send(fd, &slices) {
+        let total: usize = segments.iter().map(|segment| segment.len as usize).sum();
+        match self.send(fd, segments, &[]) {
             Ok(sent) if sent == total => {}
             Ok(sent) => self.decide(token, Ok(u32::try_from(sent).unwrap_or(u32::MAX)), false),
             Err(errno) => self.decide(token, Err(errno), false),
@@ -184,9 +182,12 @@ impl Io for Epoll {
         Ok(())
     }
 
-    fn buffer_mut(&mut self, buffer: BufferId) -> &mut [u8] {
-        assert_eq!(buffer, BufferId::SCRATCH, "epoll has no receive buffers");
-        &mut self.scratch
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        self.areas.buffer_and_scratch(buffer)
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        self.areas.buffer(buffer)
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, _ran_dry: bool) {
@@ -197,8 +198,12 @@ impl Io for Epoll {
         sys::recv(fd, into)
     }
 
-    fn send(&mut self, fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send(fd, from)
+    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
+        sys::recv(fd, self.areas.hot_mut())
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, |segment| slice_of(self.areas.buffer(segment.buffer), segment))
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
@@ -207,6 +212,10 @@ impl Io for Epoll {
 
     fn close(&mut self, fd: Fd, reset: bool) {
         sys::close(fd, reset);
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
     }
 
     fn take_counts(&mut self) -> Counts {

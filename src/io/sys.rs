@@ -3,7 +3,10 @@
 use std::io::IoSlice;
 use std::net::Shutdown;
 
-use super::{Errno, Fd};
+use super::{Errno, Fd, SEGMENTS_MAX, Segment};
+
+/// Pieces in one plain send: every segment of a turn and some of the queue.
+pub(super) const SEND_SLICES: usize = SEGMENTS_MAX + 16;
 
 fn errno() -> Errno {
     Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
@@ -46,12 +49,25 @@ pub fn send(fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
 }
 
 /// A msghdr that carries `from` and nothing else. Valid as long as `from` is.
-pub(super) fn message_header(from: &[IoSlice<'_>]) -> libc::msghdr {
+fn message_header(from: &[IoSlice<'_>]) -> libc::msghdr {
     // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = from.as_ptr().cast_mut().cast();
     header.msg_iovlen = from.len();
     header
+}
+
+/// [`send`] of segments, looked up by `slice_of`, and what follows them; at most [`SEND_SLICES`] pieces of it.
+pub(super) fn send_segments<'a>(
+    fd: Fd,
+    segments: &[Segment],
+    then: &'a [IoSlice<'a>],
+    slice_of: impl Fn(&Segment) -> &'a [u8],
+) -> Result<usize, Errno> {
+    let mut slices = [IoSlice::new(&[]); SEND_SLICES];
+    let pieces = segments.iter().map(|segment| IoSlice::new(slice_of(segment))).chain(then.iter().copied());
+    let count = slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = piece).count();
+    send(fd, &slices[..count])
 }
 
 /// accept4(2): the new descriptor, close-on-exec.

@@ -18,8 +18,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SCRATCH_OCTETS, SEGMENTS_MAX, Segment, Token,
-    Wait, sys,
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token, Wait, sys,
 };
 use crate::time::{self, Instant};
 use buf_ring::BufRing;

@@ -118,7 +118,7 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     let (ring, tier) = build()?;
     check_features(&ring)?;
     let chunks_max = options.buffers_max.div_ceil(CHUNK_BUFFERS).max(1);
-    let pool = Pool::new(chunks_max.into())?;
+    let mut pool = Pool::new(chunks_max.into())?;
     let mut buf_ring = BufRing::new((chunks_max * CHUNK_BUFFERS).next_power_of_two())?;
     for number in 0..pool.len() {
         buf_ring.add(number, pool.address(number));
