@@ -1,5 +1,7 @@
 //! Ringway: a multicore WebSocket server suite on io_uring.
 
+pub mod app;
+pub mod conn;
 pub mod io;
 pub mod proto;
 pub mod stats;
