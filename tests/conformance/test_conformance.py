@@ -50,7 +50,8 @@ class Sections(unittest.TestCase):
                 conformance.parse_sections(text)
 
     def test_the_chunks_hold_every_section_once(self):
-        self.assertEqual(conformance.plan([1, 9, 10]), [("1-7,10", ["1.*", "10.*"]), ("9", ["9.*"])])
+        self.assertEqual(conformance.plan([1, 9, 10]),
+                         [("1-7,10", ["1.*", "10.*"]), ("9", ["9.*"])])
         patterns = [p for _, cases in conformance.plan(conformance.SECTIONS) for p in cases]
         self.assertEqual(sorted(patterns), sorted(
             [f"{n}.*" for n in (1, 2, 3, 4, 5, 6, 7, 9, 10)]
