@@ -35,6 +35,9 @@ use super::{json, table};
 use crate::exit::Exit;
 use crate::time::{self, Instant};
 
+/// Statistics are printed a little after the workers' own ticks, so that each period holds all of its records.
+const PERIOD_LAG: Duration = Duration::from_millis(250);
+
 /// What a worker has beyond its drain time before it is killed.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -156,8 +159,9 @@ impl Supervisor {
             self.start_worker(worker);
         }
         self.later(START_TIME_MAX, || Event::StartOverdue);
-        self.every(SAMPLE_INTERVAL, || Event::Sample);
-        self.every(self.options.interval, || Event::Period);
+        let lag = PERIOD_LAG.min(self.options.interval / 4);
+        self.every(SAMPLE_INTERVAL, lag, || Event::Sample);
+        self.every(self.options.interval, lag, || Event::Period);
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -359,10 +363,10 @@ impl Supervisor {
         });
     }
 
-    fn every(&self, period: Duration, event: impl Fn() -> Event + Send + 'static) {
+    fn every(&self, period: Duration, lag: Duration, event: impl Fn() -> Event + Send + 'static) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
+            let mut ticks = interval_at(tokio::time::Instant::now() + lag + period, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
