@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
+use tracing::debug;
 
 use super::board::Board;
 use super::environment;
@@ -98,6 +99,7 @@ struct SeatControl {
 /// that started them.
 pub fn run(options: Options) -> Result<Exit, Fatal> {
     let listeners = Listeners::bind(&options)?;
+    debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
     let web = options.web.map(web::bind).transpose()?;
     environment::raise_descriptor_limit(options.worker_connections);
     let cpus = environment::assign_cpus(options.workers, options.affinity);
@@ -170,7 +172,7 @@ impl Supervisor {
                 worker,
                 news: News::Record(record),
             } => {
-                locked(&self.fleet).seats[worker].handle_record(*record);
+                locked(&self.fleet).seats[worker].handle_record(time::now(), *record);
                 self.announce_when_ready();
             }
             Event::Seat {
@@ -184,7 +186,7 @@ impl Supervisor {
             Event::Respawn { worker } => self.start_worker(worker),
             Event::Signal => self.handle_signal(),
             Event::Period => self.print_period(),
-            Event::Sample => locked(&self.fleet).sample(time::now()),
+            Event::Sample => self.sample(),
             Event::StartOverdue => self.complain_about_start(),
             Event::DrainOver => self.kill_the_rest(),
         }
@@ -208,6 +210,7 @@ impl Supervisor {
         seat.born = time::now();
         match seat::start(&self.options.command, inheritance, tell) {
             Ok(attendant) => {
+                debug!(worker, pid = attendant.pid, cpu = ?seat.cpu, listener = inheritance.listener, "worker started");
                 locked(&self.fleet).seats[worker].handle_birth(attendant.pid);
                 seat.attendant = Some(attendant);
             }
@@ -226,6 +229,7 @@ impl Supervisor {
         }
         let seat = &mut self.seats[worker];
         let pid = seat.attendant.take().map(|attendant| attendant.pid);
+        debug!(worker, pid, ?status, lived = ?time::now().since(seat.born), "worker is gone");
         if matches!(self.phase, Phase::Stopping(_)) {
             return locked(&self.fleet).seats[worker].handle_death(State::Gone);
         }
@@ -272,6 +276,7 @@ impl Supervisor {
 
     /// Lets the workers drain; the loop ends when the last one is gone.
     fn stop(&mut self, exit: Exit) {
+        debug!(?exit, drain_timeout = ?self.options.drain_timeout, "stopping");
         self.phase = Phase::Stopping(exit);
         self.order_all(Order::Terminate);
         self.later(self.options.drain_timeout + DRAIN_GRACE, || {
@@ -333,6 +338,16 @@ impl Supervisor {
             Format::Json => format!("{}\n", json::stats(&fleet, now)),
             Format::Table => table::render(&fleet, now),
         });
+    }
+
+    fn sample(&self) {
+        for worker in locked(&self.fleet).sample(time::now()) {
+            if !matches!(self.phase, Phase::Stopping(_)) {
+                warning(format!(
+                    "worker {worker} has not reported for some seconds: it is stuck or stopped"
+                ));
+            }
+        }
     }
 
     fn complain_about_start(&self) {
@@ -467,7 +482,8 @@ mod tests {
     fn the_ready_line_names_what_scripts_need() {
         let mut fleet = fleet(2);
         for worker in [0, 1] {
-            fleet.seats[usize::from(worker)].handle_record(record(worker, 0, Counters::default()));
+            fleet.seats[usize::from(worker)]
+                .handle_record(Instant::ZERO, record(worker, 0, Counters::default()));
         }
         assert_eq!(
             ready_line(&fleet),
@@ -483,7 +499,7 @@ mod tests {
         let mut report = record(0, 0, Counters::default());
         report.tier = "epoll".to_owned();
         report.tier_note = "io_uring_setup: EPERM".to_owned();
-        fleet.seats[0].handle_record(report);
+        fleet.seats[0].handle_record(Instant::ZERO, report);
         let line = ready_line(&fleet);
         assert!(
             line.contains("1 worker, io=epoll (io_uring_setup: EPERM), web off, pid 77"),

@@ -1,6 +1,10 @@
 //! Real programs under test: started on port 0, waited for by their ready line, killed on drop by pid.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared by test binaries, each of which uses its part"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -92,7 +96,9 @@ impl Server {
             "ringway-test-{}-{number}.stderr",
             std::process::id()
         ));
-        let mut command = Command::new(program("server"));
+        // Through a shell that leaves a descriptor of its own open; `exec` keeps the pid.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" 9</dev/full", program("server")]);
         if !arguments
             .iter()
             .any(|argument| argument.starts_with("--wsuri"))

@@ -99,7 +99,7 @@
     $("t-turn-sub").textContent = `p50 ${nanos(live.turn_ns.p50)}, max ${nanos(live.turn_ns.max)}`;
   }
 
-  const PILLS = { ready: "good", starting: "warn", restarting: "warn", gone: "bad" };
+  const PILLS = { ready: "good", starting: "warn", silent: "bad", restarting: "warn", gone: "bad" };
   function workerRow(worker) {
     const row = document.createElement("tr");
     const live = worker.live;
