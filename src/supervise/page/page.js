@@ -60,6 +60,7 @@
     setStatus(ready === server.workers ? "live" : "part", ready === server.workers ? "live" : `${ready} of ${server.workers} workers ready`);
     if (!$("options").childElementCount) showOptions(server.options);
     if (!$("echo-url").value) $("echo-url").value = echoUrl(server.address);
+    if (server.address.startsWith("ws+unix:")) $("echo-url").placeholder = "not reachable from a browser: a Unix socket";
   }
   function setStatus(kind, text) {
     $("status").className = `status ${kind}`;
@@ -319,18 +320,20 @@
   const millis = (ms) => (ms < 1 ? `${(ms * 1000).toFixed(0)} µs` : `${ms.toFixed(ms < 10 ? 2 : 1)} ms`);
 
   function connect() {
-    let url = $("echo-url").value.trim();
+    const url = $("echo-url").value.trim();
+    if (!url) return log("no address: a browser cannot reach a Unix socket", "bad");
     const started = performance.now();
     try {
       socket = new WebSocket(url);
     } catch (error) {
-      log(`cannot connect to ${url || "nothing"}: ${error.message}`, "bad");
-      return;
+      return log(`cannot connect to ${url}: ${error.message}`, "bad");
     }
+    let opened = false;
     socket.binaryType = "arraybuffer";
     inFlight.length = 0;
     setEcho("connecting", "warn");
     socket.onopen = () => {
+      opened = true;
       setEcho("open", "good");
       log(`connected to ${url}`, "good", millis(performance.now() - started));
       $("echo-text").focus();
@@ -350,9 +353,10 @@
     socket.onclose = (event) => {
       socket = null;
       setEcho("closed", event.wasClean ? "" : "bad");
-      const how = event.wasClean ? "closed" : "connection lost";
+      const how = event.wasClean ? "closed" : opened ? "connection lost" : `no connection to ${url}`;
       log(`${how}: code ${event.code}${event.reason ? ` “${event.reason}”` : ""}`, event.wasClean ? "" : "bad");
     };
+    return undefined;
   }
 
   $("echo-connect").addEventListener("click", () => (socket ? socket.close(1000, "bye") : connect()));
