@@ -257,7 +257,8 @@ impl Reports {
 
     fn send(&mut self, counters: &mut Counters) {
         let now = time::now();
-        self.due = now + self.interval;
+        // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
+        self.due = (self.due + self.interval).max(now);
         counters.cpu_ns = sys::thread_cpu_ns();
         match &mut self.to {
             Destination::Supervisor(reporter) => {
