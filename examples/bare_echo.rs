@@ -59,7 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ran_dry: false,
         starved: Vec::new(),
     };
-    bare.io.submit_accept(Token::fixed(Op::Accept, 0), bare.listener);
+    bare.io
+        .submit_accept(Token::fixed(Op::Accept, 0), bare.listener);
     let mut done = Vec::new();
     loop {
         bare.turn(&mut done)?;
@@ -78,7 +79,8 @@ impl Bare {
             let fd = Fd(completion.token.id().slot.cast_signed());
             self.io.shutdown(fd, std::net::Shutdown::Both);
         }
-        self.io.replenish(&mut self.held, std::mem::take(&mut self.ran_dry));
+        self.io
+            .replenish(&mut self.held, std::mem::take(&mut self.ran_dry));
         for fd in std::mem::take(&mut self.starved) {
             self.receive(fd);
         }
@@ -86,9 +88,12 @@ impl Bare {
             self.handle(&completion);
         }
         for fd in std::mem::take(&mut self.dirty) {
-            let Some(Some(connection)) = self.connections.get_mut(fd as usize) else { continue };
+            let Some(Some(connection)) = self.connections.get_mut(fd as usize) else {
+                continue;
+            };
             for segments in connection.segments.chunks(SEGMENTS_MAX) {
-                self.io.submit_send(token(Op::Send, fd), Fd(fd.cast_signed()), segments);
+                self.io
+                    .submit_send(token(Op::Send, fd), Fd(fd.cast_signed()), segments);
             }
             connection.segments.clear();
         }
@@ -103,16 +108,23 @@ impl Bare {
                 self.connections.resize_with(len, || None);
                 self.connections[fd as usize] = Some(Connection::default());
                 self.receive(fd);
-                self.io.submit_accept(Token::fixed(Op::Accept, 0), self.listener);
+                self.io
+                    .submit_accept(Token::fixed(Op::Accept, 0), self.listener);
             }
             (Op::Recv, Ok(len @ 1..)) => {
-                let Some(buffer) = completion.buffer else { return };
+                let Some(buffer) = completion.buffer else {
+                    return;
+                };
                 self.held.push(buffer);
                 if let Some(Some(connection)) = self.connections.get_mut(slot as usize) {
                     if connection.segments.is_empty() {
                         self.dirty.push(slot);
                     }
-                    connection.segments.push(Segment { buffer, start: 0, len });
+                    connection.segments.push(Segment {
+                        buffer,
+                        start: 0,
+                        len,
+                    });
                 }
                 if !completion.more {
                     self.receive(slot);
@@ -131,10 +143,17 @@ impl Bare {
     }
 
     fn receive(&mut self, fd: u32) {
-        self.io.submit_recv(token(Op::Recv, fd), Fd(fd.cast_signed()));
+        self.io
+            .submit_recv(token(Op::Recv, fd), Fd(fd.cast_signed()));
     }
 }
 
 fn token(op: Op, slot: u32) -> Token {
-    Token::new(op, ConnId { slot, generation: 0 })
+    Token::new(
+        op,
+        ConnId {
+            slot,
+            generation: 0,
+        },
+    )
 }

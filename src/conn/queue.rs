@@ -26,12 +26,13 @@ impl SendQueue {
     /// Copies `octets` to the end.
     pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) {
         self.octets += octets.len();
-        if let Some(last) = self.chunks.back_mut() {
-            if last.data.len() - last.end.min(last.data.len()) >= octets.len() {
-                last.data[last.end..last.end + octets.len()].copy_from_slice(octets);
-                last.end += octets.len();
-                return;
-            }
+        // A reserved place has no memory yet, hence no room.
+        if let Some(last) = self.chunks.back_mut()
+            && last.data.len() >= last.end + octets.len()
+        {
+            last.data[last.end..last.end + octets.len()].copy_from_slice(octets);
+            last.end += octets.len();
+            return;
         }
         self.chunks.push_back(copy(octets, buffers));
     }

@@ -154,10 +154,10 @@ impl<I: Io> Core<I> {
             return;
         };
         queue.advance(sent - batch.octets, &mut self.shared.buffers);
-        if queue.is_empty() {
-            if let Some(queue) = conn.transmit.queue.take() {
-                self.shared.buffers.give_back_queue(queue);
-            }
+        if queue.is_empty()
+            && let Some(queue) = conn.transmit.queue.take()
+        {
+            self.shared.buffers.give_back_queue(queue);
         }
     }
 

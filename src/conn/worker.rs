@@ -323,15 +323,14 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// What the handlers left behind: output, moved deadlines, connections that are over.
     fn after_handlers(&mut self) {
-        let mut dirty = std::mem::take(&mut self.core.shared.dirty);
-        for id in dirty.drain(..) {
+        let mut at = 0;
+        while let Some(&id) = self.core.shared.dirty.get(at) {
+            at += 1;
             if let Some(conn) = self.table.get_mut(id) {
                 self.core.flush(&mut self.app, conn);
             }
         }
-        // What flushing adds (a connection that ends) is found here, too: it goes to the lists below.
-        dirty.append(&mut self.core.shared.dirty);
-        self.core.shared.dirty = dirty;
+        self.core.shared.dirty.clear();
         for id in std::mem::take(&mut self.core.shared.rescheduled) {
             if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.deadline) {
                 self.wheel.set(&mut self.table, id, deadline);

@@ -15,7 +15,12 @@ impl Key {
     #[inline]
     #[must_use]
     pub const fn advanced(self, count: usize) -> Self {
-        Self(self.0.rotate_right(8 * (count % 4) as u32))
+        Self(match count % 4 {
+            0 => self.0,
+            1 => self.0.rotate_right(8),
+            2 => self.0.rotate_right(16),
+            _ => self.0.rotate_right(24),
+        })
     }
 }
 

@@ -250,11 +250,11 @@ impl Receiver {
     /// One header, from the input or from what was stashed of it before.
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
-        if stashed == 0 {
-            if let Some((header, octets)) = frame::decode(input.rest())? {
-                input.at += octets;
-                return Ok(Some(header));
-            }
+        if stashed == 0
+            && let Some((header, octets)) = frame::decode(input.rest())?
+        {
+            input.at += octets;
+            return Ok(Some(header));
         }
         let more = (frame::HEADER_OCTETS_MAX - stashed).min(input.remaining());
         self.stash[stashed..stashed + more].copy_from_slice(&input.rest()[..more]);
