@@ -48,6 +48,17 @@ pub fn context_switches(pid: i32) -> (u64, u64) {
     sum
 }
 
+/// How long all threads of `pid` have been runnable and waited for a CPU: above a few per cent of a window, somebody
+/// else was using it. Zero on kernels without schedstat.
+pub fn run_delay(pid: i32) -> Duration {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let of_task = |path: std::path::PathBuf| {
+        let schedstat = std::fs::read_to_string(path.join("schedstat")).ok()?;
+        schedstat.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(tasks.flatten().filter_map(|task| of_task(task.path())).sum())
+}
+
 /// Resident memory of `pid` in KiB.
 pub fn resident_kib(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

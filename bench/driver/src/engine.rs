@@ -111,6 +111,8 @@ struct Edge {
     watched: Vec<Duration>,
     own: Duration,
     switches: (u64, u64),
+    server_delay: Duration,
+    own_delay: Duration,
     messages: u64,
     turns: u64,
 }
@@ -134,6 +136,8 @@ impl Clocks {
         }
         Ok(Edge {
             switches,
+            server_delay: engine.options.pids.iter().map(|pid| cpu::run_delay(*pid)).sum(),
+            own_delay: cpu::run_delay(std::process::id() as i32),
             watched: self.watched.iter().map(|clock| clock.read()).collect::<Result<_, _>>().map_err(gone)?,
             messages: engine.messages,
             turns: engine.turns,
@@ -218,6 +222,8 @@ impl<'a> Engine<'a> {
         report.server_cpu = last.server - first.server;
         report.driver_cpu = last.own - first.own;
         report.watched_cpu = last.watched.iter().zip(&first.watched).map(|(a, b)| *a - *b).collect();
+        report.server_delay = last.server_delay.saturating_sub(first.server_delay);
+        report.driver_delay = last.own_delay.saturating_sub(first.own_delay);
         report.context_switches =
             (last.switches.0.saturating_sub(first.switches.0), last.switches.1.saturating_sub(first.switches.1));
         report.server_resident_kib = self.options.pids.iter().map(|pid| cpu::resident_kib(*pid)).sum();

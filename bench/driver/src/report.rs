@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::options::{Mode, Options, Payload};
 
+// Both compare the time a process ran or was runnable: on a busy machine a saturated server does not run all the time.
 /// Above this the driver has nothing left to give.
 const DRIVER_SATURATED: f64 = 0.97;
 /// From here on the server is the bottleneck.
@@ -24,6 +25,10 @@ pub struct Report {
     pub driver_cpu: Duration,
     /// CPU time of the watched processes in the window.
     pub watched_cpu: Vec<Duration>,
+    /// Time the server's threads were runnable without a CPU in the window.
+    pub server_delay: Duration,
+    /// The same of the driver.
+    pub driver_delay: Duration,
     /// Context switches of the server in the window: voluntary (it slept), involuntary.
     pub context_switches: (u64, u64),
     /// Resident memory of the server at the end of the window.
@@ -52,6 +57,8 @@ impl Report {
             server_cpu: Duration::ZERO,
             driver_cpu: Duration::ZERO,
             watched_cpu: Vec::new(),
+            server_delay: Duration::ZERO,
+            driver_delay: Duration::ZERO,
             context_switches: (0, 0),
             server_resident_kib: 0,
             turns: 0,
@@ -87,14 +94,18 @@ impl Report {
         if !o.pids.is_empty() {
             json.number("server_cpu_us_per_message", ratio(self.server_cpu.as_secs_f64() * 1e6, messages));
             json.number("server_utilisation", server);
-            json.boolean("server_saturated", server >= SERVER_SATURATED);
-            json.boolean("driver_saturated", driver > DRIVER_SATURATED && server < SERVER_SATURATED);
+            json.number("server_waiting", self.utilisation(self.server_delay));
+            let server_busy = self.utilisation(self.server_cpu + self.server_delay) >= SERVER_SATURATED;
+            let driver_busy = self.utilisation(self.driver_cpu + self.driver_delay) > DRIVER_SATURATED;
+            json.boolean("server_saturated", server_busy);
+            json.boolean("driver_saturated", driver_busy && !server_busy);
             json.number("server_context_switches_voluntary", self.context_switches.0 as f64);
             json.number("server_context_switches_involuntary", self.context_switches.1 as f64);
             json.number("server_resident_kib", self.server_resident_kib as f64);
         }
         json.number("driver_cpu_us_per_message", ratio(self.driver_cpu.as_secs_f64() * 1e6, messages));
         json.number("driver_utilisation", driver);
+        json.number("driver_waiting", self.utilisation(self.driver_delay));
         json.number("driver_messages_per_turn", ratio(messages, self.turns as f64));
         json.number("driver_partial_sends", self.partial_sends as f64);
         json.number("driver_buffer_shortages", self.buffer_shortages as f64);
