@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use crate::check::Position;
+use crate::check::{LARGE_OCTETS_MIN, Next, Position};
 use crate::cpu::{self, ProcessClock};
 use crate::frames::Frames;
 use crate::options::Options;
@@ -23,10 +23,8 @@ use crate::report::Report;
 use crate::sys;
 use buffers::BufferRing;
 
-/// A connection whose messages in flight fit here goes through the buffer ring.
-const SMALL_OCTETS_MAX: usize = 64 << 10;
-/// Replies from this size on are discarded in the kernel once verified. Below it the copy is cheaper than the call.
-const DISCARD_OCTETS_MIN: usize = 32 << 10;
+/// A connection whose messages in flight fit here goes through the buffer ring, and everything it receives is compared.
+const SMALL_OCTETS_MAX: usize = 8 << 10;
 const SCRATCH_OCTETS: usize = 256 << 10;
 const SQ_ENTRIES: u32 = 4096;
 const CQ_ENTRIES: u32 = 32768;
@@ -171,7 +169,7 @@ impl<'a> Engine<'a> {
         };
         let buffers = BufferRing::new(&ring, if small { in_flight_octets } else { 0 }, want)
             .map_err(failed("registering buffers"))?;
-        let position = Position::new(&frames, options.verify);
+        let position = Position::new(options.verify);
         let connections = sockets.into_iter().map(|socket| Connection {
             socket,
             position,
@@ -454,24 +452,18 @@ impl<'a> Engine<'a> {
         self.recv_now(index)
     }
 
-    /// Receives until the socket is drained; each completed message is answered at once.
+    /// Receives until the socket is drained. Only a large message is answered at once; the rest waits for the end of the
+    /// turn, so that a batch stays a batch.
     fn recv_now(&mut self, index: usize) -> Result<(), String> {
         loop {
             let connection = &mut self.connections[index];
             let position = &mut connection.position;
-            let discard = !position.exact() && self.frames.reply_len >= DISCARD_OCTETS_MIN;
-            let header_left = position.header_left(&self.frames);
-            let room = match header_left {
-                _ if !discard => SCRATCH_OCTETS,
-                0 => position.message_left(&self.frames).min(SCRATCH_OCTETS),
-                _ => header_left,
+            let (room, skip) = match position.next(&self.frames, SCRATCH_OCTETS) {
+                Next::Compare(len) => (&mut self.scratch[..len], false),
+                Next::Skip(len) => (&mut self.scratch[..len], true),
             };
-            let room = &mut self.scratch[..room];
-            let result = if discard && header_left == 0 {
-                sys::discard(&connection.socket, room)
-            } else {
-                sys::recv(&connection.socket, room)
-            };
+            let result =
+                if skip { sys::discard(&connection.socket, room) } else { sys::recv(&connection.socket, room) };
             let len = match result {
                 Ok(0) => return Err(closed(index)),
                 Ok(len) => len,
@@ -479,15 +471,15 @@ impl<'a> Engine<'a> {
                 Err(error) => return Err(format!("recv: {error}")),
             };
             let drained = len < room.len();
-            let verdict = if discard && header_left == 0 {
-                position.accept_discarded(&self.frames, len)
+            let verdict = if skip {
+                position.accept_skipped(&self.frames, len)
             } else {
                 position.accept(&self.frames, &room[..len])
             };
             let messages = verdict.map_err(|m| wrong(index, &m.0))?;
             let nothing_due = position.outstanding == 0;
             self.answered(index, messages);
-            if messages > 0 {
+            if messages > 0 && self.frames.reply_len >= LARGE_OCTETS_MIN {
                 self.send_ready()?;
             }
             if drained || nothing_due {

@@ -13,8 +13,8 @@ use crate::options::{Mode, Options, Payload};
 
 /// Fixed, with four different octets: a server that unmasks with a rotated key is noticed.
 const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// Keeps the rings within the L2 cache; chosen, untested.
-const RING_OCTETS: usize = 128 << 10;
+/// Keeps the requests close to the L1 cache; chosen, untested.
+const RING_OCTETS: usize = 32 << 10;
 const VARIANTS_MIN: usize = 16;
 
 /// Request and reply rings of one measurement.

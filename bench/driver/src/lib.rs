@@ -7,8 +7,8 @@
 //! 2. The reply octets are known in advance, so checking a reply is a `memcmp`, not a parser.
 //! 3. One ring: small messages arrive through one multishot receive per connection, sends are submitted in one batch per
 //!    turn, and the wait asks for several completions at once, so that a reply does not wake the driver by itself.
-//! 4. Large messages are received with plain calls on readiness; once their content has been verified on each
-//!    connection, only headers are read and the payload is discarded in the kernel without a copy.
+//! 4. Large messages are received with plain calls on readiness; once the first have been verified on each connection,
+//!    most of what follows is discarded in the kernel without a copy (see [`check`] for what is still looked at).
 //!
 //! Modules: [`options`] what was asked; [`frames`] the octets sent and expected; [`check`] the verdict on what arrived;
 //! [`setup`] connections and opening handshakes; [`engine`] the loop; [`cpu`] CPU clocks; [`report`] the JSON result;

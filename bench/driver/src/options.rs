@@ -40,7 +40,7 @@ pub struct Options {
     pub duration: Duration,
     /// Load before the window, not counted.
     pub warm_up: Duration,
-    /// Messages of each connection whose payload is compared octet by octet even when large.
+    /// Messages of each connection compared octet by octet even when large.
     pub verify: u32,
     /// Completions that a wait asks for; 0 chooses by the number of connections.
     pub batch: usize,
@@ -81,8 +81,8 @@ JSON object with the server's CPU time per message.
   --duration S          measured window in seconds [1.5]
   --warm-up S           load before the window in seconds [0.3]
   --verify N            messages per connection compared octet by octet; small
-                        ones always are; large ones afterwards by header and
-                        length [8]
+                        ones always are, large ones afterwards by sample,
+                        header and count [8]
   --batch N             completions per wait; 0: connections/8, at most 32 [0]
   --batch-wait US       longest wait for a batch, in microseconds [50]
   --stall S             fail when no reply arrives for so long [5]

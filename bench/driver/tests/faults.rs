@@ -14,6 +14,7 @@ use echo_driver::report::Report;
 enum Fault {
     None,
     CorruptPayload(u64),
+    CorruptPayloadFrom(u64),
     CorruptHeader(u64),
     Drop(u64),
     Double(u64),
@@ -82,6 +83,7 @@ fn serve_ws(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
         let mut reply = read_message(&mut stream, fault)?;
         match fault {
             Fault::CorruptPayload(n) if n == number => *reply.last_mut().unwrap() ^= 1,
+            Fault::CorruptPayloadFrom(n) if n <= number => *reply.last_mut().unwrap() ^= 1,
             Fault::CorruptHeader(n) if n == number => reply[1] ^= 1,
             Fault::Drop(n) if n == number => continue,
             Fault::Double(n) if n == number => stream.write_all(&reply)?,
@@ -210,6 +212,14 @@ fn a_corrupted_header_is_noticed_long_after_the_payload_is_no_longer_compared() 
 fn a_corrupted_small_message_is_noticed_at_any_time() {
     let report = run(Mode::Ws, Fault::CorruptPayload(500), |o| o.verify = 1);
     assert!(report.error.unwrap().starts_with("connection 0: message 500, octet 21:"));
+}
+
+#[test]
+fn a_lasting_corruption_is_noticed_in_the_sample() {
+    for size in [5000, 16384, 100_000] {
+        let report = run(Mode::Ws, Fault::CorruptPayloadFrom(100), |o| (o.size, o.in_flight, o.verify) = (size, 4, 2));
+        assert!(report.error.unwrap().contains("expected 0x"));
+    }
 }
 
 #[test]
