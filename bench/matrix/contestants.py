@@ -19,7 +19,7 @@ TAIL_OCTETS = 2000
 
 @dataclass(frozen=True)
 class Contestant:
-    """One server: `command` may use {server_cpu}; `binary` is a key of the table of binaries."""
+    """One server: `arguments` may use {server_cpu} and {read_buffer}; `binary` is a key of the table of binaries."""
 
     name: str
     mode: str  # "ws", or "tcp" for a floor that echoes the same request octets
@@ -49,12 +49,17 @@ CONTESTANTS = {
         _ringway("uring"),
         _ringway("epoll"),
         Contestant("fastwebsockets", "ws", "fastwebsockets", ("--port", "0")),
-        Contestant("tungstenite", "ws", "tungstenite", ("--port", "0")),
+        Contestant("tungstenite", "ws", "tungstenite", ("--port", "0", "--read-buffer", "{read_buffer}")),
         Contestant("tokio-uring", "ws", "tokio-uring", ("--port", "0")),
         Contestant("bare-ring", "tcp", "bare-ring", ("--port", "0", "--cpuid", "{server_cpu}"), role="floor"),
         Contestant("bare-epoll", "tcp", "bare-epoll", ("--port", "0"), role="floor"),
     )
 }
+
+
+def read_buffer(size):
+    """tungstenite clears its read buffer before each read: what its user would set, knowing the size of his messages."""
+    return 16 << 10 if size < 64 << 10 else 128 << 10
 
 
 class StartError(Exception):
@@ -85,10 +90,10 @@ def children(pid):
 class Server:
     """A running contestant. Use as a context manager: it is ended however the block is left."""
 
-    def __init__(self, contestant, binary, cpu, congestion, scratch):
+    def __init__(self, contestant, binary, cpu, congestion, size, scratch):
         self.contestant = contestant
         self.cpu = cpu
-        arguments = [argument.format(server_cpu=cpu) for argument in contestant.arguments]
+        arguments = [argument.format(server_cpu=cpu, read_buffer=read_buffer(size)) for argument in contestant.arguments]
         if congestion:
             arguments += ["--congestion", congestion]
         self.command = [str(binary), *arguments]
