@@ -18,7 +18,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use crate::check::{LARGE_OCTETS_MIN, Next, Position};
 use crate::cpu::{self, ProcessClock};
 use crate::frames::Frames;
-use crate::options::Options;
+use crate::options::{Options, Wait};
 use crate::report::Report;
 use crate::sys;
 use buffers::BufferRing;
@@ -80,6 +80,8 @@ struct Engine<'a> {
     running: bool,
     outstanding: u64,
     messages: u64,
+    /// Time spent spinning.
+    spun: Duration,
     turns: u64,
     partial_sends: u64,
     buffer_shortages: u64,
@@ -112,6 +114,7 @@ struct Edge {
     server_delay: Duration,
     own_delay: Duration,
     messages: u64,
+    spun: Duration,
     turns: u64,
 }
 
@@ -138,6 +141,7 @@ impl Clocks {
             own_delay: cpu::run_delay(std::process::id() as i32),
             watched: self.watched.iter().map(|clock| clock.read()).collect::<Result<_, _>>().map_err(gone)?,
             messages: engine.messages,
+            spun: engine.spun,
             turns: engine.turns,
             own: self.own.read().map_err(gone)?,
             // Last and next to each other: these two make the utilisation.
@@ -159,6 +163,7 @@ impl<'a> Engine<'a> {
             .setup_submit_all()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .build(SQ_ENTRIES)
             .map_err(failed("io_uring (Linux 6.1 or newer, not forbidden)"))?;
         let descriptors: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
@@ -195,6 +200,7 @@ impl<'a> Engine<'a> {
             running: true,
             outstanding: 0,
             messages: 0,
+            spun: Duration::ZERO,
             turns: 0,
             partial_sends: 0,
             buffer_shortages: 0,
@@ -218,7 +224,8 @@ impl<'a> Engine<'a> {
         report.messages = last.messages - first.messages;
         report.turns = last.turns - first.turns;
         report.server_cpu = last.server - first.server;
-        report.driver_cpu = last.own - first.own;
+        // Spinning is CPU time, but no work.
+        report.driver_cpu = (last.own - first.own).saturating_sub(last.spun - first.spun);
         report.watched_cpu = last.watched.iter().zip(&first.watched).map(|(a, b)| *a - *b).collect();
         report.server_delay = last.server_delay.saturating_sub(first.server_delay);
         report.driver_delay = last.own_delay.saturating_sub(first.own_delay);
@@ -287,8 +294,53 @@ impl<'a> Engine<'a> {
         self.send_ready()
     }
 
-    /// Submits everything and waits for a batch, a part of it after a while, or a tick.
+    /// Submits everything and waits for completions.
     fn wait(&mut self) -> Result<(), String> {
+        match self.options.wait {
+            Wait::Sleep => self.sleep(),
+            Wait::Spin => {
+                self.enter()?;
+                if self.ring.completion().is_empty() {
+                    self.spin();
+                    self.enter()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Submits everything and lets the kernel post what has happened, without waiting.
+    fn enter(&mut self) -> Result<(), String> {
+        match self.ring.submitter().submit_with_args(0, &SubmitArgs::new()) {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => Ok(()),
+            Err(error) => Err(format!("io_uring_enter: {error}")),
+        }
+    }
+
+    /// Looks at memory shared with the kernel until something happened, at most for a tick: no system call, and no
+    /// wake-up for the server to pay.
+    fn spin(&mut self) {
+        // On the CPU clock, not the wall: a spin that lost its core was not spinning.
+        let begin_cpu = sys::thread_cpu();
+        let begin = Instant::now();
+        while begin.elapsed() < TICK && !self.happened() {}
+        self.spun += sys::thread_cpu().saturating_sub(begin_cpu);
+    }
+
+    /// Whether the kernel has something for the next [`Self::enter`].
+    fn happened(&mut self) -> bool {
+        for _ in 0..32 {
+            if self.ring.submission().taskrun() || !self.ring.completion().is_empty() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Submits everything and sleeps until there is a batch, a part of it after a while, or a tick.
+    fn sleep(&mut self) -> Result<(), String> {
         let tick = Timespec::from(TICK);
         let short = Timespec::from(self.options.batch_wait);
         let args = match (self.want, self.min_wait) {

@@ -21,6 +21,15 @@ pub enum Payload {
     Binary,
 }
 
+/// What the driver does when no reply is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Look at the ring's flags until there is one: the server never pays for waking the driver.
+    Spin,
+    /// Sleep until there is a batch.
+    Sleep,
+}
+
 /// One measurement.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -42,7 +51,9 @@ pub struct Options {
     pub warm_up: Duration,
     /// Messages of each connection compared octet by octet even when large.
     pub verify: u32,
-    /// Completions that a wait asks for; 0 chooses by the number of connections.
+    /// Spinning or sleeping.
+    pub wait: Wait,
+    /// Completions that a sleep asks for; 0 chooses by the number of connections.
     pub batch: usize,
     /// The longest wait for a batch that does not fill.
     pub batch_wait: Duration,
@@ -83,7 +94,9 @@ JSON object with the server's CPU time per message.
   --verify N            messages per connection compared octet by octet; small
                         ones always are, large ones afterwards by sample,
                         header and count [8]
-  --batch N             completions per wait; 0: connections/8, at most 32 [0]
+  --wait spin|sleep     what to do when no reply is there [sleep]
+  --batch N             completions per sleep; 0: connections/8, at most
+                        32 [0]
   --batch-wait US       longest wait for a batch, in microseconds [50]
   --stall S             fail when no reply arrives for so long [5]
   --cpu K               pin the driver to CPU K
@@ -108,6 +121,7 @@ impl Options {
             duration: Duration::from_millis(1500),
             warm_up: Duration::from_millis(300),
             verify: 8,
+            wait: Wait::Sleep,
             batch: 0,
             batch_wait: Duration::from_micros(50),
             stall: Duration::from_secs(5),
@@ -159,6 +173,13 @@ impl Options {
             "--duration" => self.duration = seconds(value)?,
             "--warm-up" => self.warm_up = seconds(value)?,
             "--verify" => self.verify = parse(value)?,
+            "--wait" => {
+                self.wait = match value {
+                    "spin" => Wait::Spin,
+                    "sleep" => Wait::Sleep,
+                    _ => return Err("expected spin or sleep".into()),
+                }
+            }
             "--batch" => self.batch = parse(value)?,
             "--batch-wait" => self.batch_wait = Duration::from_micros(parse(value)?),
             "--stall" => self.stall = seconds(value)?,

@@ -21,7 +21,7 @@ pub struct Report {
     pub window: Duration,
     /// CPU time of the server processes in the window.
     pub server_cpu: Duration,
-    /// CPU time of the driver in the window.
+    /// CPU time of the driver in the window, spinning left out.
     pub driver_cpu: Duration,
     /// CPU time of the watched processes in the window.
     pub watched_cpu: Vec<Duration>,

@@ -148,6 +148,11 @@ pub fn clock(clock: libc::clockid_t) -> io::Result<Duration> {
     Ok(Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
 }
 
+/// CPU time of the calling thread.
+pub fn thread_cpu() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
+}
+
 /// Pins the calling thread to `cpu`.
 pub fn pin_to(cpu: usize) -> io::Result<()> {
     if cpu >= libc::CPU_SETSIZE as usize {

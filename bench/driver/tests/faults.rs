@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use echo_driver::options::{Mode, Options, Payload};
+use echo_driver::options::{Mode, Options, Payload, Wait};
 use echo_driver::report::Report;
 
 /// What a server does wrong, and to which message of each connection.
@@ -192,6 +192,16 @@ fn hundreds_of_connections_are_served_binary_and_bare() {
     assert_right(&report);
     let report = run(Mode::Tcp, Fault::None, |o| (o.connections, o.in_flight) = (300, 16));
     assert_right(&report);
+}
+
+#[test]
+fn a_spinning_driver_measures_and_notices_the_same() {
+    let report = run(Mode::Ws, Fault::None, |o| (o.connections, o.in_flight, o.wait) = (20, 4, Wait::Spin));
+    assert_right(&report);
+    // Spinning is no work: it must not show as the driver's cost.
+    assert!(report.driver_cpu < report.window);
+    let report = run(Mode::Ws, Fault::Drop(3), |o| (o.connections, o.wait) = (3, Wait::Spin));
+    assert!(report.error.unwrap().contains("no reply"));
 }
 
 #[test]
