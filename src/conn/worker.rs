@@ -18,6 +18,7 @@ use super::listener::{Dead, Listener};
 use super::outbox::Outbox;
 use super::table::Table;
 use super::timers::Wheel;
+use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
 use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, ReceiveMode, Token, Wait};
 use crate::proto::CloseCode;
@@ -32,6 +33,8 @@ const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
 pub(super) struct Core<I> {
     pub(super) io: I,
     pub(super) shared: Shared,
+    /// The segments of the send that is being made.
+    pub(super) batch: Batch,
     /// Receive buffers of this turn.
     pub(super) held: Vec<BufferId>,
     /// A receive found the pool empty.
@@ -80,6 +83,7 @@ impl<I: Io, A: App> Worker<I, A> {
             core: Core {
                 io,
                 shared,
+                batch: Batch::default(),
                 held,
                 ran_dry: false,
                 starved,
