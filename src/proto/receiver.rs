@@ -308,7 +308,7 @@ impl Receiver {
             (Some(_), None) => {
                 self.message = kind;
                 self.message_octets = 0;
-                self.text = utf8::Validator::new();
+                debug_assert!(self.text.is_complete(), "the last text ended or failed");
             }
             (None, Some(_)) => {}
         }

@@ -47,6 +47,8 @@ struct Frame {
     /// The extended payload length.
     extended: Vec<u8>,
     payload: Vec<u8>,
+    /// The masking key, when there is one.
+    key: [u8; 4],
     /// Whether MASK is as the role of the speaker wants it.
     masking_is_right: bool,
 }
@@ -69,6 +71,7 @@ fn raw(first: u8, len7: u8, extended: &[u8], payload: impl AsRef<[u8]>) -> Frame
         len7,
         extended: extended.to_vec(),
         payload: payload.as_ref().to_vec(),
+        key: KEY,
         masking_is_right: true,
     }
 }
@@ -87,8 +90,13 @@ impl Frame {
         ];
         wire.extend_from_slice(&self.extended);
         if masked {
-            wire.extend_from_slice(&KEY);
-            wire.extend(self.payload.iter().zip(0..).map(|(o, i)| o ^ KEY[i % 4]));
+            wire.extend_from_slice(&self.key);
+            wire.extend(
+                self.payload
+                    .iter()
+                    .zip(0..)
+                    .map(|(o, i)| o ^ self.key[i % 4]),
+            );
         } else {
             wire.extend_from_slice(&self.payload);
         }

@@ -94,6 +94,11 @@ fn conversation(random: &mut Random, speaker: Role) -> Vec<u8> {
         }
         let said = payload(random, first);
         let mut frame = frame(first, said);
+        frame.key = match random.below(4) {
+            0 => [0; 4],
+            1 => [0x81, 0x85, random.octet(), random.octet()], // looks like a header
+            _ => [(); 4].map(|()| random.octet()),
+        };
         match fault {
             2 => frame = frame.wrongly_masked(),
             3 => frame.len7 = random.octet() & 0x7F,

@@ -206,6 +206,20 @@ fn a_message_behind_half_a_header_is_heard_when_the_rest_comes() {
     }
 }
 
+/// The second half of a header can look like a whole frame: 0x81 0x05 is a text of five octets, and half of a length.
+#[test]
+fn half_a_header_that_looks_like_a_frame_is_none() {
+    for len in [0x8105, 0x8205, 0x8185, 0x8285] {
+        let octets = vec![0x01; len];
+        hears(&[frame(0x82, &octets)], &[binary(&octets)]);
+    }
+    for key in [[0x81, 0x85, 0, 0], [0x82, 0x80, 0x81, 0x80]] {
+        let mut frame = frame(0x82, "a payload of some octets");
+        frame.key = key;
+        hears(&[frame], &[binary("a payload of some octets")]);
+    }
+}
+
 #[test]
 fn a_frame_in_progress_says_what_is_missing() {
     let wire = frame(0x82, "0123456789").wire(Role::Client);
