@@ -19,6 +19,12 @@ impl Key {
         Self(self.0.rotate_right(8 * octets as u32))
     }
 
+    /// The key for two words.
+    #[inline]
+    const fn double(self) -> u128 {
+        self.wide() as u128 | (self.wide() as u128) << 64
+    }
+
     /// The key for a word.
     #[inline]
     const fn wide(self) -> u64 {
@@ -67,6 +73,19 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
 pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
     let gap = from - to;
     let data = &mut buf[to..from + len];
+    // The commonest lengths without a loop: two halves that may overlap, both read before either is written.
+    if (16..=32).contains(&len)
+        && let Some(first) = data[gap..].first_chunk::<16>()
+        && let Some(last) = data.last_chunk::<16>()
+    {
+        let first = u128::from_le_bytes(*first) ^ key.double();
+        let last = u128::from_le_bytes(*last) ^ key.advanced(len).double();
+        data[..16].copy_from_slice(&first.to_le_bytes());
+        data[len - 16..len].copy_from_slice(&last.to_le_bytes());
+        let seen = first | last;
+        let [low, high] = [seen, seen >> 64].map(|half| (half & u128::from(u64::MAX)) as u64);
+        return charset(low | high);
+    }
     let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
         data.copy_within(gap.., 0);
         return apply_short(&mut data[..len], key);
