@@ -18,6 +18,7 @@
 
 pub mod epoll;
 pub mod pool;
+pub mod sim;
 pub mod sys;
 mod token;
 pub mod uring;
