@@ -9,10 +9,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SCRATCH_OCTETS, Segment,
-    Token, Wait, sys,
-};
+use super::areas::{Areas, slice_of};
+use super::{BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys};
+use crate::time::{self, Instant};
 
 /// Events taken by one epoll_wait.
 const EVENTS: usize = 1024;
@@ -25,7 +24,7 @@ const LISTEN: u32 = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned();
 pub struct Epoll {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
-    scratch: Vec<u8>,
+    areas: Areas,
     /// Completions of what was decided without the kernel's help; delivered by the next turn.
     decided: Vec<Completion>,
     /// The descriptor of each listener, by slot.
@@ -37,9 +36,7 @@ pub struct Epoll {
 
 impl std::fmt::Debug for Epoll {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Epoll")
-            .field("epoll", &self.epoll)
-            .finish_non_exhaustive()
+        f.debug_struct("Epoll").field("epoll", &self.epoll).finish_non_exhaustive()
     }
 }
 
@@ -58,7 +55,7 @@ impl Epoll {
             // SAFETY: the call above has just made this descriptor, and nothing else knows it.
             epoll: unsafe { OwnedFd::from_raw_fd(fd) },
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
-            scratch: vec![0; SCRATCH_OCTETS],
+            areas: Areas::new()?,
             decided: Vec::new(),
             listeners: Vec::new(),
             writers: Vec::new(),
@@ -68,28 +65,17 @@ impl Epoll {
 
     /// epoll_ctl(2). A failure is the operation's completion.
     fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) {
-        let mut event = libc::epoll_event {
-            events,
-            u64: token.to_bits(),
-        };
+        let mut event = libc::epoll_event { events, u64: token.to_bits() };
         // SAFETY: `event` is read during the call only.
-        let result =
-            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.0, &raw mut event) };
+        let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.0, &raw mut event) };
         if result < 0 {
-            let errno = std::io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::EIO);
+            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
             self.decide(token, Err(Errno(errno)), false);
         }
     }
 
     fn decide(&mut self, token: Token, result: Result<u32, Errno>, more: bool) {
-        self.decided.push(Completion {
-            token,
-            result,
-            buffer: None,
-            more,
-        });
+        self.decided.push(Completion { token, result, buffer: None, more });
     }
 
     fn deliver(&mut self, event: libc::epoll_event, done: &mut Vec<Completion>) {
@@ -102,12 +88,7 @@ impl Epoll {
             self.deliver_writable(token, done);
         }
         if events & !WRITE != 0 {
-            done.push(Completion {
-                token,
-                result: Ok(events),
-                buffer: None,
-                more: true,
-            });
+            done.push(Completion { token, result: Ok(events), buffer: None, more: true });
         }
     }
 
@@ -115,23 +96,13 @@ impl Epoll {
         let waiting = |(writer, _): &(Token, Fd)| writer.id() == token.id();
         if let Some(at) = self.writers.iter().position(waiting) {
             let (writer, fd) = self.writers.swap_remove(at);
-            done.push(Completion {
-                token: writer,
-                result: Ok(WRITE),
-                buffer: None,
-                more: false,
-            });
+            done.push(Completion { token: writer, result: Ok(WRITE), buffer: None, more: false });
             self.control(libc::EPOLL_CTL_MOD, fd, READ, token);
         }
     }
 
     fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
-        let Some(listener) = self
-            .listeners
-            .get(token.id().slot as usize)
-            .copied()
-            .flatten()
-        else {
+        let Some(listener) = self.listeners.get(token.id().slot as usize).copied().flatten() else {
             return;
         };
         match sys::accept(listener) {
@@ -140,12 +111,7 @@ impl Epoll {
             result => {
                 self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
                 self.listeners[token.id().slot as usize] = None;
-                done.push(Completion {
-                    token,
-                    result,
-                    buffer: None,
-                    more: false,
-                });
+                done.push(Completion { token, result, buffer: None, more: false });
             }
         }
     }
@@ -175,12 +141,7 @@ impl Io for Epoll {
 
     fn submit_poll_out(&mut self, token: Token, fd: Fd) {
         self.writers.push((token, fd));
-        self.control(
-            libc::EPOLL_CTL_MOD,
-            fd,
-            READ | WRITE,
-            Token::new(Op::PollIn, token.id()),
-        );
+        self.control(libc::EPOLL_CTL_MOD, fd, READ | WRITE, Token::new(Op::PollIn, token.id()));
     }
 
     fn submit_cancel(&mut self, target: Token, fd: Fd) {
@@ -193,14 +154,8 @@ impl Io for Epoll {
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        let range =
-            |segment: &Segment| segment.start as usize..(segment.start + segment.len) as usize;
-        let slices: Vec<_> = segments
-            .iter()
-            .map(|segment| IoSlice::new(&self.scratch[range(segment)]))
-            .collect();
-        let total: usize = slices.iter().map(|slice| slice.len()).sum();
-        match sys::send(fd, &slices) {
+        let total: usize = segments.iter().map(|segment| segment.len as usize).sum();
+        match self.send(fd, segments, &[]) {
             Ok(sent) if sent == total => {}
             Ok(sent) => self.decide(token, Ok(u32::try_from(sent).unwrap_or(u32::MAX)), false),
             Err(errno) => self.decide(token, Err(errno), false),
@@ -208,22 +163,11 @@ impl Io for Epoll {
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        let timeout = if self.decided.is_empty() {
-            milliseconds(wait)
-        } else {
-            0
-        };
+        let timeout = if self.decided.is_empty() { milliseconds(wait) } else { 0 };
         self.counts.enters += 1;
         let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
         // SAFETY: `events` is valid for writes of `room` entries; the call keeps no pointer.
-        let ready = unsafe {
-            libc::epoll_wait(
-                self.epoll.as_raw_fd(),
-                self.events.as_mut_ptr(),
-                room,
-                timeout,
-            )
-        };
+        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), self.events.as_mut_ptr(), room, timeout) };
         let ready = match usize::try_from(ready) {
             Ok(ready) => ready,
             Err(_) => match Error::last("epoll_wait") {
@@ -238,9 +182,12 @@ impl Io for Epoll {
         Ok(())
     }
 
-    fn buffer_mut(&mut self, buffer: BufferId) -> &mut [u8] {
-        assert_eq!(buffer, BufferId::SCRATCH, "epoll has no receive buffers");
-        &mut self.scratch
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        self.areas.buffer_and_scratch(buffer)
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        self.areas.buffer(buffer)
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, _ran_dry: bool) {
@@ -251,8 +198,12 @@ impl Io for Epoll {
         sys::recv(fd, into)
     }
 
-    fn send(&mut self, fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send(fd, from)
+    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
+        sys::recv(fd, self.areas.hot_mut())
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, |segment| slice_of(self.areas.buffer(segment.buffer), segment))
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
@@ -261,6 +212,10 @@ impl Io for Epoll {
 
     fn close(&mut self, fd: Fd, reset: bool) {
         sys::close(fd, reset);
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
     }
 
     fn take_counts(&mut self) -> Counts {

@@ -16,6 +16,8 @@
 //! 4. Handle the rest. Call no `turn` from a handler.
 //! 5. Prepare at most one send per connection.
 
+mod areas;
+pub mod board;
 pub mod epoll;
 pub mod pool;
 pub mod sim;
@@ -27,6 +29,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::time::Instant;
 pub use token::{ConnId, Op, Token};
 
 /// An open descriptor, by number. Whoever keeps it closes it, once, with [`Io::close`].
@@ -41,10 +44,17 @@ impl BufferId {
     /// The scratch space: [`SCRATCH_OCTETS`] for output that is not in a receive buffer. What is written there belongs
     /// to the kernel from `submit_send` to the end of the next turn.
     pub const SCRATCH: Self = Self(u16::MAX);
+
+    /// The hot buffer: [`HOT_OCTETS`] that every [`Io::recv_hot`] fills. What is to be sent from it leaves with
+    /// [`Io::send`] before the next receive.
+    pub const HOT: Self = Self(u16::MAX - 1);
 }
 
 /// Octets of scratch space per worker.
 pub const SCRATCH_OCTETS: usize = 128 << 10;
+
+/// Octets of the hot buffer: large enough for what a socket holds, small enough to stay in the L2 cache.
+pub const HOT_OCTETS: usize = 512 << 10;
 
 /// A run of octets in a buffer, to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +131,7 @@ pub struct Error {
 impl Error {
     /// `operation` failed with the errno of the last system call.
     pub fn last(operation: &'static str) -> Self {
-        Self {
-            operation,
-            source: io::Error::last_os_error(),
-        }
+        Self { operation, source: io::Error::last_os_error() }
     }
 }
 
@@ -183,29 +190,41 @@ pub trait Io {
     /// The ring itself failed; the worker cannot go on.
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error>;
 
+    /// The octets of a buffer, and scratch space beside it. For [`BufferId::SCRATCH`] itself the first is empty.
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]);
+
     /// The octets of a buffer.
-    fn buffer_mut(&mut self, buffer: BufferId) -> &mut [u8];
+    fn buffer(&self, buffer: BufferId) -> &[u8];
 
     /// Gives receive buffers back, and leaves the list empty. `ran_dry`: a receive found the pool empty.
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool);
 
-    /// Receives at once, or not at all (`EAGAIN`).
+    /// Receives at once, or not at all (`EAGAIN`). Less than `into` holds means that the socket is drained.
     ///
     /// # Errors
     /// The errno of recv(2).
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno>;
 
-    /// Sends at once as much as the socket takes, or nothing (`EAGAIN`).
+    /// The same into the hot buffer.
+    ///
+    /// # Errors
+    /// The errno of recv(2).
+    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno>;
+
+    /// Sends `segments` and `then` at once, as far as the socket takes them, or nothing (`EAGAIN`).
     ///
     /// # Errors
     /// The errno of sendmsg(2).
-    fn send(&mut self, fd: Fd, from: &[io::IoSlice<'_>]) -> Result<usize, Errno>;
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[io::IoSlice<'_>]) -> Result<usize, Errno>;
 
     /// Ends our direction (`Write`) or both of them.
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown);
 
     /// Closes. Nothing may be armed on `fd`. `reset`: drop unsent octets and answer the peer with RST.
     fn close(&mut self, fd: Fd, reset: bool);
+
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
 
     /// What was counted since the last call.
     fn take_counts(&mut self) -> Counts;

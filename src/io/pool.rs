@@ -15,26 +15,35 @@ impl Mapping {
     pub(super) fn new(len: usize) -> Result<Self, Error> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: asks for new memory at an address of the kernel's choice; touches no existing mapping.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags,
-                -1,
-                0,
-            )
-        };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(Error::last("mmap of receive buffers"));
         }
-        let start =
-            NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
+        let start = NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
         Ok(Self { start, len })
     }
 
     pub(super) const fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
+    }
+
+    /// Octets of the mapping that the kernel does not write at this time.
+    pub(super) fn slice(&self, range: std::ops::Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.len, "a range of the mapping");
+        // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
+        let start = unsafe { self.as_ptr().add(range.start) };
+        // SAFETY: as above; the kernel writes to a receive buffer only between `replenish` and its completion, when no
+        // one asks for it, and never to other mappings. The result borrows `self`, so no `&mut` exists beside it.
+        unsafe { std::slice::from_raw_parts(start, range.len()) }
+    }
+
+    /// The same, to be written.
+    pub(super) fn slice_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.len, "a range of the mapping");
+        // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
+        let start = unsafe { self.as_ptr().add(range.start) };
+        // SAFETY: as in `slice`; `&mut self` makes this the only reference into the mapping.
+        unsafe { std::slice::from_raw_parts_mut(start, range.len()) }
     }
 }
 
@@ -65,10 +74,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(chunks_max: usize) -> Result<Self, Error> {
-        let mut pool = Self {
-            chunks: Vec::with_capacity(chunks_max),
-            chunks_max,
-        };
+        let mut pool = Self { chunks: Vec::with_capacity(chunks_max), chunks_max };
         pool.grow()?;
         Ok(pool)
     }
@@ -79,8 +85,7 @@ impl Pool {
             return Ok(None);
         }
         let first = self.len();
-        self.chunks
-            .push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
+        self.chunks.push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
         Ok(Some(first..self.len()))
     }
 
@@ -89,14 +94,24 @@ impl Pool {
     }
 
     /// Where buffer `number` starts; it is valid for [`BUFFER_OCTETS`].
-    #[inline]
-    pub(super) fn address(&self, number: u16) -> *mut u8 {
-        let chunk = &self.chunks[usize::from(number / CHUNK_BUFFERS)];
-        // SAFETY: `number % CHUNK_BUFFERS` is below the buffers of a chunk, so the offset lies in the mapping.
-        unsafe {
-            chunk
-                .as_ptr()
-                .add(usize::from(number % CHUNK_BUFFERS) * STRIDE)
-        }
+    pub(super) fn address(&mut self, number: u16) -> *mut u8 {
+        self.buffer_mut(number).as_mut_ptr()
     }
+
+    #[inline]
+    pub(super) fn buffer(&self, number: u16) -> &[u8] {
+        self.chunks[usize::from(number / CHUNK_BUFFERS)].slice(range_of(number))
+    }
+
+    #[inline]
+    pub(super) fn buffer_mut(&mut self, number: u16) -> &mut [u8] {
+        self.chunks[usize::from(number / CHUNK_BUFFERS)].slice_mut(range_of(number))
+    }
+}
+
+/// Where a buffer lies in its chunk.
+#[inline]
+fn range_of(number: u16) -> std::ops::Range<usize> {
+    let start = usize::from(number % CHUNK_BUFFERS) * STRIDE;
+    start..start + BUFFER_OCTETS
 }

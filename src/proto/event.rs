@@ -75,15 +75,8 @@ impl<'i> Message<'i> {
     /// # Panics
     /// When the ranges do not lie in `buf` in that order.
     pub const fn new(kind: Kind, buf: &'i mut [u8], room_at: usize, payload: Range<usize>) -> Self {
-        assert!(
-            room_at <= payload.start && payload.start <= payload.end && payload.end <= buf.len()
-        );
-        Self {
-            kind,
-            buf,
-            room_at,
-            payload,
-        }
+        assert!(room_at <= payload.start && payload.start <= payload.end && payload.end <= buf.len());
+        Self { kind, buf, room_at, payload }
     }
 
     /// Text or binary.

@@ -15,11 +15,12 @@ use std::io::IoSlice;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::pool::{BUFFER_OCTETS, CHUNK_BUFFERS, Mapping, Pool};
+use super::areas::{Areas, slice_of};
+use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SCRATCH_OCTETS,
-    SEGMENTS_MAX, Segment, Token, Wait, sys,
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token, Wait, sys,
 };
+use crate::time::{self, Instant};
 use buf_ring::BufRing;
 use enter::Enter;
 pub use setup::{Options, Unavailable};
@@ -42,7 +43,7 @@ pub struct Uring {
     ring: IoUring,
     buf_ring: BufRing,
     pool: Pool,
-    scratch: Mapping,
+    areas: Areas,
     enter: Enter,
     /// What gathered sends point to until the batch is submitted. Never grown, so never moved.
     messages: Vec<libc::msghdr>,
@@ -56,10 +57,7 @@ pub struct Uring {
 
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uring")
-            .field("note", &self.note)
-            .field("buffers", &self.pool.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Uring").field("note", &self.note).field("buffers", &self.pool.len()).finish_non_exhaustive()
     }
 }
 
@@ -100,23 +98,13 @@ impl Uring {
     }
 
     fn push_send(&mut self, entry: squeue::Entry, token: Token) {
-        let flags = if self.skip_success {
-            Flags::SKIP_SUCCESS
-        } else {
-            Flags::empty()
-        };
+        let flags = if self.skip_success { Flags::SKIP_SUCCESS } else { Flags::empty() };
         self.push(&entry.flags(flags).user_data(token.to_bits()));
     }
 
-    fn address(&self, segment: &Segment) -> *mut u8 {
-        let (base, size) = match segment.buffer {
-            BufferId::SCRATCH => (self.scratch.as_ptr(), SCRATCH_OCTETS),
-            BufferId(number) => (self.pool.address(number), BUFFER_OCTETS),
-        };
-        let (start, len) = (segment.start as usize, segment.len as usize);
-        assert!(start + len <= size, "a segment lies in its buffer");
-        // SAFETY: `start` is within the buffer that `base` begins (asserted above).
-        unsafe { base.add(start) }
+    /// Where a segment lies; checked against the bounds of its buffer.
+    fn address(&self, segment: &Segment) -> *const u8 {
+        slice_of(self.buffer(segment.buffer), segment).as_ptr()
     }
 
     fn push_gathered(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
@@ -125,11 +113,8 @@ impl Uring {
         }
         let first = self.iovecs.len();
         for segment in segments {
-            let iov_base = self.address(segment).cast();
-            self.iovecs.push(libc::iovec {
-                iov_base,
-                iov_len: segment.len as usize,
-            });
+            let iov_base = self.address(segment).cast_mut().cast();
+            self.iovecs.push(libc::iovec { iov_base, iov_len: segment.len as usize });
         }
         // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -137,9 +122,7 @@ impl Uring {
         message.msg_iovlen = segments.len();
         self.messages.push(message);
         let pointer = &raw const self.messages[self.messages.len() - 1];
-        let entry = opcode::SendMsg::new(types::Fd(fd.0), pointer)
-            .flags(SEND_FLAGS.cast_unsigned())
-            .build();
+        let entry = opcode::SendMsg::new(types::Fd(fd.0), pointer).flags(SEND_FLAGS.cast_unsigned()).build();
         self.push_send(entry, token);
     }
 
@@ -171,10 +154,7 @@ impl Uring {
 impl Drop for Uring {
     /// Cancels whatever is armed, so that the kernel writes to no buffer after the fields are gone.
     fn drop(&mut self) {
-        let _ = self
-            .ring
-            .submitter()
-            .register_sync_cancel(None, types::CancelBuilder::any());
+        let _ = self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any());
         let _ = self.enter.call(&mut self.ring, Wait::No);
     }
 }
@@ -185,13 +165,9 @@ impl Io for Uring {
     }
 
     fn submit_accept(&mut self, token: Token, listener: Fd) {
-        let entry = opcode::Accept::new(
-            types::Fd(listener.0),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        )
-        .flags(libc::SOCK_CLOEXEC)
-        .build();
+        let entry = opcode::Accept::new(types::Fd(listener.0), std::ptr::null_mut(), std::ptr::null_mut())
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
@@ -202,15 +178,12 @@ impl Io for Uring {
 
     fn submit_poll_in(&mut self, token: Token, fd: Fd) {
         let events = (libc::POLLIN | libc::POLLRDHUP).cast_unsigned();
-        let entry = opcode::PollAdd::new(types::Fd(fd.0), events.into())
-            .multi(true)
-            .build();
+        let entry = opcode::PollAdd::new(types::Fd(fd.0), events.into()).multi(true).build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
     fn submit_poll_out(&mut self, token: Token, fd: Fd) {
-        let entry =
-            opcode::PollAdd::new(types::Fd(fd.0), libc::POLLOUT.cast_unsigned().into()).build();
+        let entry = opcode::PollAdd::new(types::Fd(fd.0), libc::POLLOUT.cast_unsigned().into()).build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
@@ -221,14 +194,10 @@ impl Io for Uring {
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        assert!(
-            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
-            "one to SEGMENTS_MAX segments"
-        );
+        assert!(!segments.is_empty() && segments.len() <= SEGMENTS_MAX, "one to SEGMENTS_MAX segments");
         if let [segment] = segments {
-            let entry = opcode::Send::new(types::Fd(fd.0), self.address(segment), segment.len)
-                .flags(SEND_FLAGS)
-                .build();
+            let entry =
+                opcode::Send::new(types::Fd(fd.0), self.address(segment), segment.len).flags(SEND_FLAGS).build();
             self.push_send(entry, token);
         } else {
             self.push_gathered(token, fd, segments);
@@ -244,15 +213,18 @@ impl Io for Uring {
         Ok(())
     }
 
-    fn buffer_mut(&mut self, buffer: BufferId) -> &mut [u8] {
-        let (start, len) = match buffer {
-            BufferId::SCRATCH => (self.scratch.as_ptr(), SCRATCH_OCTETS),
-            BufferId(number) => (self.pool.address(number), BUFFER_OCTETS),
-        };
-        // SAFETY: the memory is mapped, initialised (zeroed by mmap) and as long as this value. The kernel does not
-        // write it: a receive buffer is the worker's from its completion until `replenish`, scratch is only read by
-        // sends. `&mut self` makes this the only reference.
-        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        match buffer {
+            BufferId::SCRATCH | BufferId::HOT => self.areas.buffer_and_scratch(buffer),
+            BufferId(number) => (self.pool.buffer_mut(number), self.areas.scratch_mut()),
+        }
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        match buffer {
+            BufferId::SCRATCH | BufferId::HOT => self.areas.buffer(buffer),
+            BufferId(number) => self.pool.buffer(number),
+        }
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
@@ -269,8 +241,12 @@ impl Io for Uring {
         sys::recv(fd, into)
     }
 
-    fn send(&mut self, fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send(fd, from)
+    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
+        sys::recv(fd, self.areas.hot_mut())
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, |segment| slice_of(self.buffer(segment.buffer), segment))
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
@@ -279,6 +255,10 @@ impl Io for Uring {
 
     fn close(&mut self, fd: Fd, reset: bool) {
         sys::close(fd, reset);
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
     }
 
     fn take_counts(&mut self) -> Counts {

@@ -5,8 +5,9 @@ use std::io;
 
 use io_uring::{IoUring, opcode};
 
-use super::super::pool::{CHUNK_BUFFERS, Mapping, Pool};
-use super::super::{Counts, Error, SCRATCH_OCTETS};
+use super::super::areas::Areas;
+use super::super::pool::{CHUNK_BUFFERS, Pool};
+use super::super::{Counts, Error};
 use super::buf_ring::BufRing;
 use super::enter::Enter;
 use super::{GROUP, IOVECS, MESSAGES, Uring};
@@ -39,9 +40,7 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-        }
+        Self { reason: reason.into() }
     }
 
     fn from_setup(error: &io::Error) -> Self {
@@ -119,29 +118,22 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     let (ring, tier) = build()?;
     check_features(&ring)?;
     let chunks_max = options.buffers_max.div_ceil(CHUNK_BUFFERS).max(1);
-    let pool = Pool::new(chunks_max.into())?;
+    let mut pool = Pool::new(chunks_max.into())?;
     let mut buf_ring = BufRing::new((chunks_max * CHUNK_BUFFERS).next_power_of_two())?;
     for number in 0..pool.len() {
         buf_ring.add(number, pool.address(number));
     }
     // SAFETY: the buffer ring's memory is page-aligned, of the size that `entries` says, and outlives the ring (field
     // order of `Uring`).
-    unsafe {
-        ring.submitter().register_buf_ring_with_flags(
-            buf_ring.address(),
-            buf_ring.entries(),
-            GROUP,
-            0,
-        )
-    }
-    .map_err(|error| Unavailable::new(format!("IORING_REGISTER_PBUF_RING: {error}")))?;
+    unsafe { ring.submitter().register_buf_ring_with_flags(buf_ring.address(), buf_ring.entries(), GROUP, 0) }
+        .map_err(|error| Unavailable::new(format!("IORING_REGISTER_PBUF_RING: {error}")))?;
     buf_ring.publish();
     Ok(Uring {
         enter: Enter::new(&ring),
         ring,
         buf_ring,
         pool,
-        scratch: Mapping::new(SCRATCH_OCTETS)?,
+        areas: Areas::new()?,
         messages: Vec::with_capacity(MESSAGES),
         iovecs: Vec::with_capacity(IOVECS),
         skip_success: true,
@@ -160,9 +152,7 @@ fn build() -> Result<(IoUring, Tier), Unavailable> {
             Err(error) => return Err(Unavailable::from_setup(&error)),
         }
     }
-    Err(Unavailable::from_setup(&refused.unwrap_or_else(|| {
-        io::Error::from_raw_os_error(libc::EINVAL)
-    })))
+    Err(Unavailable::from_setup(&refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))))
 }
 
 fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
@@ -171,10 +161,7 @@ fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
         (params.is_feature_ext_arg(), "IORING_FEAT_EXT_ARG (5.11)"),
         (params.is_feature_nodrop(), "IORING_FEAT_NODROP (5.5)"),
         (params.is_feature_fast_poll(), "IORING_FEAT_FAST_POLL (5.7)"),
-        (
-            params.is_feature_skip_cqe_on_success(),
-            "IORING_FEAT_CQE_SKIP (5.17)",
-        ),
+        (params.is_feature_skip_cqe_on_success(), "IORING_FEAT_CQE_SKIP (5.17)"),
     ] {
         if !present {
             return Err(Unavailable::new(format!("the kernel lacks {name}")));
@@ -193,9 +180,7 @@ fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
         (opcode::SendMsg::CODE, "SENDMSG"),
     ] {
         if !probe.is_supported(code) {
-            return Err(Unavailable::new(format!(
-                "the kernel lacks IORING_OP_{name}"
-            )));
+            return Err(Unavailable::new(format!("the kernel lacks IORING_OP_{name}")));
         }
     }
     Ok(())
