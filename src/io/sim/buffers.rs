@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::{BufferId, SCRATCH_OCTETS, pool};
+use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, pool};
 
 /// What a buffer holds while nobody may read it.
 pub(super) const POISON: u8 = 0xDB;
@@ -22,6 +22,9 @@ pub(super) struct Buffers {
     free: VecDeque<u16>,
     max: u16,
     scratch: Box<[u8]>,
+    hot: Box<[u8]>,
+    /// Octets of the last receive into `hot`.
+    hot_len: usize,
 }
 
 impl Buffers {
@@ -32,6 +35,8 @@ impl Buffers {
             free: VecDeque::new(),
             max: max.max(count),
             scratch: vec![POISON; SCRATCH_OCTETS].into(),
+            hot: vec![POISON; HOT_OCTETS].into(),
+            hot_len: 0,
         };
         buffers.add(count);
         buffers
@@ -62,22 +67,51 @@ impl Buffers {
     }
 
     /// What the worker may look at.
-    pub(super) fn of_worker(&mut self, buffer: BufferId) -> &mut [u8] {
-        if buffer == BufferId::SCRATCH {
-            return &mut self.scratch;
+    pub(super) fn of_worker(&self, buffer: BufferId) -> &[u8] {
+        match buffer {
+            BufferId::SCRATCH => &self.scratch,
+            BufferId::HOT => &self.hot,
+            BufferId(number) => {
+                self.assert_of_worker(buffer);
+                &self.octets[usize::from(number)]
+            }
         }
-        let number = usize::from(buffer.0);
-        assert_eq!(
-            self.owners.get(number),
-            Some(&Owner::Worker),
-            "{buffer:?} does not belong to the worker"
-        );
-        &mut self.octets[number]
+    }
+
+    /// What the worker may change, and scratch space beside it.
+    pub(super) fn of_worker_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        let octets = match buffer {
+            BufferId::SCRATCH => &mut [],
+            BufferId::HOT => &mut *self.hot,
+            BufferId(number) => {
+                self.assert_of_worker(buffer);
+                &mut self.octets[usize::from(number)]
+            }
+        };
+        (octets, &mut self.scratch)
+    }
+
+    fn assert_of_worker(&self, buffer: BufferId) {
+        let owner = self.owners.get(usize::from(buffer.0));
+        assert_eq!(owner, Some(&Owner::Worker), "{buffer:?} does not belong to the worker");
+    }
+
+    /// The hot buffer for one more receive; what the last one left there is gone.
+    pub(super) fn hot_mut(&mut self) -> &mut [u8] {
+        self.hot[..self.hot_len].fill(POISON);
+        self.hot_len = self.hot.len();
+        &mut self.hot
+    }
+
+    /// So many octets were received into the hot buffer.
+    pub(super) const fn set_hot_len(&mut self, len: usize) {
+        self.hot_len = len;
     }
 
     /// The worker gives `buffer` back.
     pub(super) fn replenish(&mut self, buffer: BufferId) {
-        self.of_worker(buffer).fill(POISON);
+        self.assert_of_worker(buffer);
+        self.octets[usize::from(buffer.0)].fill(POISON);
         self.owners[usize::from(buffer.0)] = Owner::Kernel;
         self.free.push_back(buffer.0);
     }

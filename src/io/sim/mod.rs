@@ -31,9 +31,9 @@ use std::io::IoSlice;
 use std::net::Shutdown;
 use std::time::Duration;
 
+use super::areas::slice_of;
 use super::{
-    BufferId, Completion, ConnId, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
-    Segment, Token, Wait,
+    BufferId, Completion, ConnId, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token, Wait,
 };
 use crate::time::Instant;
 use buffers::Buffers;
@@ -120,11 +120,6 @@ impl Sim {
         &mut self.options.faults
     }
 
-    /// The time.
-    pub const fn now(&self) -> Instant {
-        self.now
-    }
-
     /// When the test wants to do something: no turn waits longer. `None`: it waits for the worker.
     pub const fn set_alarm(&mut self, at: Option<Instant>) {
         self.alarm = at;
@@ -162,18 +157,13 @@ impl Sim {
 
     fn open(&mut self, file: File) -> Fd {
         // The lowest free number, as the kernel does: a late use of a closed one meets its successor.
-        let fd = (3..)
-            .find(|fd| !self.files.contains_key(fd))
-            .expect("some number is free");
+        let fd = (3..).find(|fd| !self.files.contains_key(fd)).expect("some number is free");
         self.files.insert(fd, file);
         Fd(fd)
     }
 
     fn file(&self, fd: Fd) -> File {
-        *self
-            .files
-            .get(&fd.0)
-            .unwrap_or_else(|| panic!("{fd:?} is not open"))
+        *self.files.get(&fd.0).unwrap_or_else(|| panic!("{fd:?} is not open"))
     }
 
     fn socket(&mut self, fd: Fd) -> &mut Socket {
@@ -184,9 +174,10 @@ impl Sim {
     }
 
     fn is_armed(&self, token: Token) -> bool {
-        let submitted = self.submissions.iter().any(
-            |submission| matches!(submission, Submission::Arm(operation) if operation.token == token),
-        );
+        let submitted = self
+            .submissions
+            .iter()
+            .any(|submission| matches!(submission, Submission::Arm(operation) if operation.token == token));
         submitted || self.operations.iter().any(|armed| armed.token == token)
     }
 
@@ -200,24 +191,44 @@ impl Sim {
             Op::Watch => kind == Kind::PollIn && matches!(file, File::Watch { .. }),
             Op::Send | Op::Cancel => false,
         };
-        assert!(
-            fits,
-            "{kind:?} on {file:?} with a token of {:?}",
-            token.op()
-        );
+        assert!(fits, "{kind:?} on {file:?} with a token of {:?}", token.op());
         assert!(!self.is_armed(token), "{token:?} is armed twice");
         if let File::Socket(at) = file {
             self.sockets[at].owner = Some(token.id());
         }
-        self.submissions
-            .push(Submission::Arm(Operation::new(token, fd, kind)));
+        self.submissions.push(Submission::Arm(Operation::new(token, fd, kind)));
     }
 
     fn assert_no_send_of(&self, fd: Fd, what: &str) {
-        let sends = self.submissions.iter().any(
-            |submission| matches!(submission, Submission::Send { fd: sent, .. } if *sent == fd),
-        );
+        let sends = self
+            .submissions
+            .iter()
+            .any(|submission| matches!(submission, Submission::Send { fd: sent, .. } if *sent == fd));
         assert!(!sends, "{what} on {fd:?} before its send was decided");
+    }
+
+    /// The socket of `fd`, which is about to be read directly.
+    fn socket_to_read(&mut self, fd: Fd) -> usize {
+        let receives = |operation: &Operation| operation.fd == fd && operation.kind == Kind::Recv;
+        let submitted =
+            self.submissions.iter().any(|submission| matches!(submission, Submission::Arm(armed) if receives(armed)));
+        assert!(!submitted && !self.operations.iter().any(receives), "{fd:?} is read past its armed receive");
+        let File::Socket(at) = self.file(fd) else { panic!("{fd:?} is no connection") };
+        let in_parts = self.options.faults.arrive_in_parts;
+        if self.random.chance(in_parts) {
+            // More comes while the worker reads; readiness is told of it as well.
+            self.sockets[at].arrive(&mut self.random, in_parts);
+        }
+        at
+    }
+
+    /// The octets of `segments`.
+    fn gather(&self, segments: &[Segment]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for segment in segments {
+            octets.extend_from_slice(slice_of(self.buffers.of_worker(segment.buffer), segment));
+        }
+        octets
     }
 }
 
@@ -250,29 +261,18 @@ impl Io for Sim {
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        assert!(
-            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
-            "one to SEGMENTS_MAX segments"
-        );
+        assert!(!segments.is_empty() && segments.len() <= SEGMENTS_MAX, "one to SEGMENTS_MAX segments");
         assert_eq!(token.op(), Op::Send);
         self.socket(fd);
         self.assert_no_send_of(fd, "a second send");
         for segment in segments {
-            let in_pool = segment.buffer != BufferId::SCRATCH;
-            assert!(
-                self.receive_mode() == ReceiveMode::Buffers || !in_pool,
-                "readiness has no receive buffers"
-            );
+            assert_ne!(segment.buffer, BufferId::HOT, "the hot buffer may be filled again before the turn");
             let end = (segment.start + segment.len) as usize;
             let octets = self.buffers.of_worker(segment.buffer);
             assert!(end <= octets.len(), "a segment lies in its buffer");
             assert!(segment.len > 0, "a segment is not empty");
         }
-        self.submissions.push(Submission::Send {
-            token,
-            fd,
-            segments: segments.to_vec(),
-        });
+        self.submissions.push(Submission::Send { token, fd, segments: segments.to_vec() });
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
@@ -309,7 +309,11 @@ impl Io for Sim {
         Ok(())
     }
 
-    fn buffer_mut(&mut self, buffer: BufferId) -> &mut [u8] {
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        self.buffers.of_worker_and_scratch(buffer)
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
         self.buffers.of_worker(buffer)
     }
 
@@ -318,10 +322,7 @@ impl Io for Sim {
             for submission in &self.submissions {
                 if let Submission::Send { segments, .. } = submission {
                     let sent = segments.iter().any(|segment| segment.buffer == buffer);
-                    assert!(
-                        !sent,
-                        "{buffer:?} is replenished before its send was decided"
-                    );
+                    assert!(!sent, "{buffer:?} is replenished before its send was decided");
                 }
             }
             self.buffers.replenish(buffer);
@@ -332,41 +333,27 @@ impl Io for Sim {
     }
 
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
-        assert!(
-            !into.is_empty(),
-            "a receive into nothing looks like the end"
-        );
-        let in_parts = self.options.faults.arrive_in_parts;
-        let armed = self
-            .operations
-            .iter()
-            .any(|armed| armed.fd == fd && armed.kind == Kind::Recv);
-        let submitted = self.submissions.iter().any(
-            |submission| matches!(submission, Submission::Arm(armed) if armed.fd == fd && armed.kind == Kind::Recv),
-        );
-        assert!(
-            !armed && !submitted,
-            "{fd:?} is read past its armed receive"
-        );
-        let File::Socket(at) = self.file(fd) else {
-            panic!("{fd:?} is no connection");
-        };
-        if self.random.chance(in_parts) {
-            // More comes while the worker reads; readiness is told of it as well.
-            self.sockets[at].arrive(&mut self.random, in_parts);
-        }
+        assert!(!into.is_empty(), "a receive into nothing looks like the end");
+        let at = self.socket_to_read(fd);
         let received = self.sockets[at].recv(into)?;
         self.moved.received += received as u64;
         Ok(received)
     }
 
-    fn send(&mut self, fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
+        let at = self.socket_to_read(fd);
+        let received = self.sockets[at].recv(self.buffers.hot_mut());
+        let len = received.unwrap_or(0);
+        self.buffers.set_hot_len(len);
+        self.moved.received += len as u64;
+        received
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
         self.socket(fd);
         self.assert_no_send_of(fd, "a direct send");
-        let octets: Vec<u8> = from
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .collect();
+        let mut octets = self.gather(segments);
+        then.iter().for_each(|slice| octets.extend_from_slice(slice));
         if octets.is_empty() {
             return Ok(0);
         }
@@ -392,6 +379,10 @@ impl Io for Sim {
             self.retired.extend(self.sockets[at].owner);
         }
         self.files.remove(&fd.0);
+    }
+
+    fn now(&self) -> Instant {
+        self.now
     }
 
     fn take_counts(&mut self) -> Counts {

@@ -16,18 +16,14 @@ impl Sim {
 
     /// Makes a watched descriptor readable, once.
     pub fn raise(&mut self, watch: Fd) {
-        assert!(
-            matches!(self.file(watch), File::Watch { .. }),
-            "{watch:?} is watched"
-        );
+        assert!(matches!(self.file(watch), File::Watch { .. }), "{watch:?} is watched");
         self.files.insert(watch.0, File::Watch { raised: true });
     }
 
     /// A new peer, in the backlog of the listeners.
     pub fn connect(&mut self) -> PeerId {
         let at = self.sockets.len();
-        self.sockets
-            .push(Socket::new(self.options.inbox_max, self.options.outbox_max));
+        self.sockets.push(Socket::new(self.options.inbox_max, self.options.outbox_max));
         self.backlog.push_back(at);
         PeerId(at)
     }

@@ -14,17 +14,8 @@ impl Sim {
             match submission {
                 Submission::Arm(operation) => self.start(operation),
                 Submission::Cancel(target) => self.cancel(target),
-                Submission::Send {
-                    token,
-                    fd,
-                    segments,
-                } => {
-                    let mut octets = Vec::new();
-                    for segment in segments {
-                        let start = segment.start as usize;
-                        let buffer = self.buffers.of_worker(segment.buffer);
-                        octets.extend_from_slice(&buffer[start..][..segment.len as usize]);
-                    }
+                Submission::Send { token, fd, segments } => {
+                    let octets = self.gather(&segments);
                     let result = self.send_octets(fd, &octets).map(count);
                     let whole = result == Ok(count(octets.len()));
                     if !whole || self.random.chance(self.options.faults.send_aloud) {
@@ -46,20 +37,12 @@ impl Sim {
         let alive = |operation: &&mut Operation| operation.token == target && !operation.ended;
         match self.operations.iter_mut().find(alive) {
             Some(operation) => operation.cancelled = true,
-            None => self.decide(
-                Token::new(Op::Cancel, target.id()),
-                Err(Errno(libc::ENOENT)),
-            ),
+            None => self.decide(Token::new(Op::Cancel, target.id()), Err(Errno(libc::ENOENT))),
         }
     }
 
     fn decide(&mut self, token: Token, result: Result<u32, Errno>) {
-        self.decided.push(Completion {
-            token,
-            result,
-            buffer: None,
-            more: false,
-        });
+        self.decided.push(Completion { token, result, buffer: None, more: false });
     }
 
     pub(super) fn send_octets(&mut self, fd: Fd, octets: &[u8]) -> Result<usize, Errno> {
@@ -83,11 +66,7 @@ impl Sim {
 
     /// Lets everything happen that can; `all` at once, or as the faults allow.
     pub(super) fn progress(&mut self, all: bool) {
-        let in_parts = if all {
-            0
-        } else {
-            self.options.faults.arrive_in_parts
-        };
+        let in_parts = if all { 0 } else { self.options.faults.arrive_in_parts };
         for socket in &mut self.sockets {
             socket.arrive(&mut self.random, in_parts);
         }
@@ -167,9 +146,7 @@ impl Sim {
         if short {
             len = self.random.magnitude(len);
         }
-        let received = socket
-            .recv(&mut buffer[..len])
-            .expect("the socket has octets");
+        let received = socket.recv(&mut buffer[..len]).expect("the socket has octets");
         self.moved.received += received as u64;
         let more = !self.random.chance(faults.multishot_ends);
         operation.complete(Ok(count(received)), Some(id), more);
@@ -184,8 +161,7 @@ impl Sim {
                 (std::mem::take(&mut socket.edge), socket.readable())
             }
             File::Watch { raised } => {
-                self.files
-                    .insert(operation.fd.0, File::Watch { raised: false });
+                self.files.insert(operation.fd.0, File::Watch { raised: false });
                 (raised, libc::POLLIN)
             }
             File::Listener => unreachable!("readiness is armed on connections and watches only"),
@@ -214,11 +190,7 @@ impl Sim {
     /// Appends to `done`: sends always, the rest `all` at once or late. The order of different operations is random.
     pub(super) fn deliver(&mut self, all: bool, done: &mut Vec<Completion>) {
         let faults = self.options.faults;
-        let mut queues: Vec<_> = self
-            .decided
-            .drain(..)
-            .map(|completion| vec![completion])
-            .collect();
+        let mut queues: Vec<_> = self.decided.drain(..).map(|completion| vec![completion]).collect();
         for operation in &mut self.operations {
             let mut due = operation.completions.len();
             if !all && self.random.chance(faults.late) {
@@ -228,8 +200,7 @@ impl Sim {
                 queues.push(operation.completions.drain(..due).rev().collect());
             }
         }
-        self.operations
-            .retain(|operation| !operation.ended || !operation.completions.is_empty());
+        self.operations.retain(|operation| !operation.ended || !operation.completions.is_empty());
         if !self.retired.is_empty() && self.random.chance(faults.stale) {
             let stale = self.stale();
             queues.push(vec![stale]);
@@ -268,12 +239,7 @@ impl Sim {
             Op::Cancel => Err(Errno(libc::ENOENT)),
             _ => Err(Errno(libc::ECANCELED)),
         };
-        Completion {
-            token: Token::new(op, retired),
-            result,
-            buffer,
-            more: false,
-        }
+        Completion { token: Token::new(op, retired), result, buffer, more: false }
     }
 }
 

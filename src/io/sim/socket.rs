@@ -185,10 +185,7 @@ impl Socket {
     pub(super) fn recv(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
         let mut count = 0;
         while count < into.len() && !self.inbox.is_empty() {
-            count += self
-                .inbox
-                .read(&mut into[count..])
-                .expect("a queue in memory");
+            count += self.inbox.read(&mut into[count..]).expect("a queue in memory");
         }
         if count > 0 {
             return Ok(count);

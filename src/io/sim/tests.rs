@@ -5,10 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 
 const LISTENER: Token = Token::fixed(Op::Accept, 0);
-const CONN: ConnId = ConnId {
-    slot: 4,
-    generation: 9,
-};
+const CONN: ConnId = ConnId { slot: 4, generation: 9 };
 const RECV: Token = Token::new(Op::Recv, CONN);
 const POLL_IN: Token = Token::new(Op::PollIn, CONN);
 const POLL_OUT: Token = Token::new(Op::PollOut, CONN);
@@ -27,15 +24,7 @@ fn connected(options: Options) -> (Sim, PeerId, Fd) {
     sim.submit_accept(LISTENER, listener);
     let peer = sim.connect();
     let done = turn(&mut sim, Wait::Forever);
-    let [
-        Completion {
-            token: LISTENER,
-            result: Ok(fd),
-            more: false,
-            ..
-        },
-    ] = done[..]
-    else {
+    let [Completion { token: LISTENER, result: Ok(fd), more: false, .. }] = done[..] else {
         panic!("{done:?}");
     };
     assert_eq!(sim.fd(peer), Some(Fd(4)));
@@ -52,18 +41,10 @@ fn readiness() -> (Sim, PeerId, Fd) {
 
 /// Puts `octets` into scratch and submits them.
 fn submit_send(sim: &mut Sim, fd: Fd, octets: &[u8]) {
-    sim.buffer_mut(BufferId::SCRATCH)[..octets.len()].copy_from_slice(octets);
+    sim.buffer_and_scratch(BufferId::SCRATCH).1[..octets.len()].copy_from_slice(octets);
     let len = u32::try_from(octets.len()).expect("short");
     let buffer = BufferId::SCRATCH;
-    sim.submit_send(
-        SEND,
-        fd,
-        &[Segment {
-            buffer,
-            start: 0,
-            len,
-        }],
-    );
+    sim.submit_send(SEND, fd, &[Segment { buffer, start: 0, len }]);
 }
 
 fn panics(what: &str, breach: impl FnOnce()) {
@@ -85,7 +66,7 @@ fn what_a_peer_sends_comes_in_buffers_and_its_end_as_nothing() {
     let results: Vec<_> = done.iter().map(|c| (c.result, c.more)).collect();
     assert_eq!(results, [(Ok(4096), true), (Ok(904), true), (Ok(0), false)]);
     let second = done[1].buffer.expect("octets lie in a buffer");
-    assert_eq!(sim.buffer_mut(second)[..905], {
+    assert_eq!(sim.buffer(second)[..905], {
         let mut expected = [7; 905];
         expected[904] = buffers::POISON;
         expected
@@ -99,19 +80,12 @@ fn what_a_peer_sends_comes_in_buffers_and_its_end_as_nothing() {
 
 #[test]
 fn a_dry_pool_ends_a_receive_and_loses_nothing() {
-    let options = Options {
-        buffers: 2,
-        buffers_max: 4,
-        ..Options::faultless(ReceiveMode::Buffers)
-    };
+    let options = Options { buffers: 2, buffers_max: 4, ..Options::faultless(ReceiveMode::Buffers) };
     let (mut sim, peer, fd) = connected(options);
     sim.submit_recv(RECV, fd);
     sim.peer_send(peer, &[7; 10_000]);
     let done = turn(&mut sim, Wait::Forever);
-    assert_eq!(
-        (done.len(), done[2].result, done[2].more),
-        (3, Err(Errno(libc::ENOBUFS)), false)
-    );
+    assert_eq!((done.len(), done[2].result, done[2].more), (3, Err(Errno(libc::ENOBUFS)), false));
     let mut held = done.iter().filter_map(|c| c.buffer).collect();
     sim.replenish(&mut held, true);
     sim.submit_recv(RECV, fd);
@@ -121,10 +95,7 @@ fn a_dry_pool_ends_a_receive_and_loses_nothing() {
 
 #[test]
 fn a_full_send_is_silent_and_a_short_one_tells_its_count_and_then_eagain() {
-    let options = Options {
-        outbox_max: 8,
-        ..Options::faultless(ReceiveMode::Buffers)
-    };
+    let options = Options { outbox_max: 8, ..Options::faultless(ReceiveMode::Buffers) };
     let (mut sim, peer, fd) = connected(options);
     submit_send(&mut sim, fd, b"hello");
     assert!(turn(&mut sim, Wait::No).is_empty());
@@ -145,7 +116,7 @@ fn a_full_send_is_silent_and_a_short_one_tells_its_count_and_then_eagain() {
 fn a_send_is_read_when_the_turn_runs() {
     let (mut sim, peer, fd) = buffers();
     submit_send(&mut sim, fd, b"early");
-    sim.buffer_mut(BufferId::SCRATCH)[..5].copy_from_slice(b"later");
+    sim.buffer_and_scratch(BufferId::SCRATCH).1[..5].copy_from_slice(b"later");
     turn(&mut sim, Wait::No);
     assert_eq!(sim.peer_take(peer), b"later");
 }
@@ -179,10 +150,7 @@ fn a_reset_is_told_once_after_what_arrived() {
     assert_eq!(sim.recv(fd, &mut into), Ok(10));
     assert_eq!(sim.recv(fd, &mut into), Err(Errno(libc::ECONNRESET)));
     assert_eq!(sim.recv(fd, &mut into), Ok(0));
-    assert_eq!(
-        sim.send(fd, &[IoSlice::new(b"anyone?")]),
-        Err(Errno(libc::EPIPE))
-    );
+    assert_eq!(sim.send(fd, &[], &[IoSlice::new(b"anyone?")]), Err(Errno(libc::EPIPE)));
 }
 
 #[test]
@@ -192,10 +160,7 @@ fn a_cancelled_operation_ends_with_ecanceled() {
     turn(&mut sim, Wait::No);
     sim.submit_cancel(RECV, fd);
     let done = turn(&mut sim, Wait::Forever);
-    assert_eq!(
-        (done[0].result, done[0].more),
-        (Err(Errno(libc::ECANCELED)), false)
-    );
+    assert_eq!((done[0].result, done[0].more), (Err(Errno(libc::ECANCELED)), false));
     sim.close(fd, true);
     sim.assert_clean();
 }
@@ -207,6 +172,17 @@ fn unread_octets_make_a_close_a_reset() {
     turn(&mut sim, Wait::No);
     sim.close(fd, false);
     assert_eq!(sim.peer_end(peer), PeerEnd::Reset);
+}
+
+#[test]
+fn the_hot_buffer_forgets_what_the_receive_before_left() {
+    let (mut sim, peer, fd) = readiness();
+    for (octets, left) in [(b"long ago".as_slice(), b"long ago"), (b"now", b"now\xDB\xDB\xDB\xDB\xDB")] {
+        sim.peer_send(peer, octets);
+        turn(&mut sim, Wait::No);
+        assert_eq!(sim.recv_hot(fd), Ok(octets.len()));
+        assert_eq!(&sim.buffer(BufferId::HOT)[..8], left);
+    }
 }
 
 #[test]
@@ -254,7 +230,7 @@ fn breaches_of_the_contract_panic() {
     panics("a direct send", || {
         let (mut sim, _, fd) = buffers();
         submit_send(&mut sim, fd, b"one");
-        let _ = sim.send(fd, &[IoSlice::new(b"two")]);
+        let _ = sim.send(fd, &[], &[IoSlice::new(b"two")]);
     });
     panics("past its armed receive", || {
         let (mut sim, _, fd) = buffers();
@@ -274,8 +250,8 @@ fn buffers_of_others_are_out_of_reach() {
         (sim, fd, done[0].buffer.expect("octets lie in a buffer"))
     };
     panics("does not belong", || {
-        let (mut sim, ..) = with_buffer();
-        sim.buffer_mut(BufferId(1));
+        let (sim, ..) = with_buffer();
+        sim.buffer(BufferId(1));
     });
     panics("does not belong", || {
         let (mut sim, _, buffer) = with_buffer();
@@ -334,7 +310,7 @@ fn read_all(seed: u64) -> Vec<String> {
                 }
                 (RECV, Ok(len)) if len > 0 => {
                     let buffer = completion.buffer.expect("octets lie in a buffer");
-                    got.extend_from_slice(&sim.buffer_mut(buffer)[..len as usize]);
+                    got.extend_from_slice(&sim.buffer(buffer)[..len as usize]);
                 }
                 (POLL_IN, Ok(_)) => {
                     let mut into = [0; 1000];
@@ -342,10 +318,9 @@ fn read_all(seed: u64) -> Vec<String> {
                         got.extend_from_slice(&into[..len]);
                     }
                 }
-                (token, result) => assert!(
-                    token != RECV || result == Ok(0) || result == Err(Errno(libc::ENOBUFS)),
-                    "{result:?}"
-                ),
+                (token, result) => {
+                    assert!(token != RECV || result == Ok(0) || result == Err(Errno(libc::ENOBUFS)), "{result:?}")
+                }
             }
             if completion.token != LISTENER && !completion.more && got.len() < octets.len() {
                 arm(&mut sim, fd.expect("accepted"));
