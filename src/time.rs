@@ -33,7 +33,10 @@ impl std::ops::Add<Duration> for Instant {
 
     /// Saturates: an instant past the end of the clock is never reached.
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }
 

@@ -8,7 +8,10 @@ use crate::proto::{CloseCode, Message};
 pub trait App {
     /// A client asks to open a WebSocket; the request passed every check of RFC 6455 §4.2.1.
     fn connect<'a>(&'a mut self, _request: &'a Request<'_>) -> Verdict<'a> {
-        Verdict::Accept { subprotocol: None, headers: &[] }
+        Verdict::Accept {
+            subprotocol: None,
+            headers: &[],
+        }
     }
 
     /// The opening handshake is done; the client has been told so.

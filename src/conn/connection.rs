@@ -104,7 +104,7 @@ pub(super) struct Connection {
     pub(super) receiver: Receiver,
     pub(super) transmit: Transmit,
     /// A message that did not arrive in one piece.
-    pub(super) assembly: Option<Box<Assembly>>,
+    pub(super) assembly: Option<Assembly>,
     /// An opening handshake that did not arrive in one piece.
     pub(super) head: Option<Box<Head>>,
     pub(super) links: Links,
@@ -138,7 +138,11 @@ impl Connection {
             clean: false,
             small_receives: 0,
             receiver: Receiver::new(Role::Server, limits),
-            transmit: Transmit { sender: Sender::new(Role::Server), list: List::default(), queue: None },
+            transmit: Transmit {
+                sender: Sender::new(Role::Server),
+                list: List::default(),
+                queue: None,
+            },
             assembly: None,
             head: None,
             links: Links::default(),
@@ -150,7 +154,10 @@ impl Connection {
 
     /// Octets that wait for the socket.
     pub(super) fn queued_octets(&self) -> usize {
-        self.transmit.queue.as_ref().map_or(0, |queue| queue.octets())
+        self.transmit
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.octets())
     }
 }
 

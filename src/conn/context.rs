@@ -1,6 +1,6 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
-use super::buffers::Assemblies;
+use super::buffers::Buffers;
 use super::connection::{Phase, Transmit};
 use super::outbox::Outbox;
 use super::queue::SendQueue;
@@ -36,6 +36,7 @@ pub(super) struct Output<'a> {
     pub(super) transmit: &'a mut Transmit,
     pub(super) outbox: &'a mut Outbox,
     pub(super) scratch: &'a mut [u8],
+    pub(super) buffers: &'a mut Buffers,
     /// Connections with something in the outbox.
     pub(super) dirty: &'a mut Vec<ConnId>,
     pub(super) id: ConnId,
@@ -53,8 +54,12 @@ impl Output<'_> {
     }
 
     fn push_segment(&mut self, buffer: BufferId, start: usize, len: usize) {
-        let [start, len] = [start, len].map(|n| u32::try_from(n).expect("buffers are smaller than 4 GiB"));
-        if self.outbox.push(&mut self.transmit.list, Segment { buffer, start, len }) {
+        let [start, len] =
+            [start, len].map(|n| u32::try_from(n).expect("buffers are smaller than 4 GiB"));
+        if self
+            .outbox
+            .push(&mut self.transmit.list, Segment { buffer, start, len })
+        {
             self.dirty.push(self.id);
         }
     }
@@ -65,8 +70,8 @@ impl Output<'_> {
         let len = pieces[0].len() + pieces[1].len();
         let at = self.outbox.scratch;
         if self.transmit.queue.is_some() || len > self.scratch.len() - at {
-            let queue = self.queue();
-            pieces.iter().for_each(|piece| queue.push(piece));
+            let (queue, buffers) = self.queue();
+            pieces.iter().for_each(|piece| queue.push(piece, buffers));
             return;
         }
         let (head, rest) = self.scratch[at..].split_at_mut(pieces[0].len());
@@ -77,11 +82,15 @@ impl Output<'_> {
     }
 
     /// The queue, which from now on takes everything that this connection sends.
-    pub(super) fn queue(&mut self) -> &mut SendQueue {
+    fn queue(&mut self) -> (&mut SendQueue, &mut Buffers) {
         if self.transmit.queue.is_none() {
             self.dirty.push(self.id);
         }
-        self.transmit.queue.get_or_insert_default()
+        let queue = self
+            .transmit
+            .queue
+            .get_or_insert_with(|| self.buffers.take_queue());
+        (queue, self.buffers)
     }
 
     /// Sends a message back from where it lies: its header is written into the room before it.
@@ -99,12 +108,15 @@ impl Output<'_> {
         if follows && len <= COMPACT_OCTETS_MAX && payload.start - self.run.end >= octets {
             let at = self.run.end;
             frame::encode(header, &mut buf[at..]);
-            move_left(buf, payload.start, at + octets, len);
+            buf.copy_within(payload, at + octets);
             self.run.end = at + octets + len;
         } else if payload.start - room_at.max(self.run.end) >= octets {
             self.end_run();
             frame::encode(header, &mut buf[payload.start - octets..]);
-            self.run = Run { start: payload.start - octets, end: payload.end };
+            self.run = Run {
+                start: payload.start - octets,
+                end: payload.end,
+            };
         } else {
             // The header came in another buffer, so there is no room before the payload.
             let mut bytes = [0; HEADER_OCTETS_MAX];
@@ -112,12 +124,6 @@ impl Output<'_> {
             self.copy([&bytes[..octets], &buf[payload]]);
         }
     }
-}
-
-/// Moves `len` octets left. Short ones without a call: loads before stores, so that overlap does not matter.
-#[inline]
-fn move_left(buf: &mut [u8], from: usize, to: usize, len: usize) {
-    buf.copy_within(from..from + len, to);
 }
 
 /// A connection as a callback sees it.
@@ -159,7 +165,11 @@ impl Context<'_> {
 
     /// Octets that wait because the peer does not keep up.
     pub fn queued_octets(&self) -> usize {
-        self.output.transmit.queue.as_ref().map_or(0, |queue| queue.octets())
+        self.output
+            .transmit
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.octets())
     }
 
     /// Sends a message back to its sender, changed or not, from where it lies: no payload octet is copied unless the
@@ -170,8 +180,12 @@ impl Context<'_> {
     /// [`Misuse::AfterClose`] when this side has closed.
     #[inline]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
-        let header =
-            Header { fin: true, opcode: message.kind().opcode(), payload_len: message.len() as u64, masking_key: None };
+        let header = Header {
+            fin: true,
+            opcode: message.kind().opcode(),
+            payload_len: message.len() as u64,
+            masking_key: None,
+        };
         self.output.transmit.sender.check(&header)?;
         self.counters.messages += 1;
         self.counters.octets += header.payload_len;
@@ -193,7 +207,7 @@ impl Context<'_> {
         let (buf, _, payload) = message.into_parts();
         let start = payload.start - octets; // HEADROOM is as long as the longest header
         frame::encode(header, &mut buf[start..]);
-        self.output.queue().reserve(start, payload.end);
+        self.output.queue().0.reserve(start, payload.end);
     }
 
     /// Sends a message. Its payload is copied once, into memory that leaves with everything else of this turn.
@@ -205,8 +219,12 @@ impl Context<'_> {
             self.counters.drops += 1;
             return Err(SendError::QueueFull);
         }
-        let header =
-            Header { fin: true, opcode: kind.opcode(), payload_len: payload.len() as u64, masking_key: None };
+        let header = Header {
+            fin: true,
+            opcode: kind.opcode(),
+            payload_len: payload.len() as u64,
+            masking_key: None,
+        };
         let mut bytes = [0; HEADER_OCTETS_MAX];
         let octets = self.output.transmit.sender.header(&header, &mut bytes)?;
         self.output.copy([&bytes[..octets], payload]);
@@ -228,7 +246,11 @@ impl Context<'_> {
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
         let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
-        let octets = self.output.transmit.sender.control(opcode, payload, None, &mut bytes)?;
+        let octets = self
+            .output
+            .transmit
+            .sender
+            .control(opcode, payload, None, &mut bytes)?;
         self.output.copy([&bytes[..octets], &[]]);
         Ok(())
     }
@@ -246,18 +268,18 @@ impl Context<'_> {
         Ok(())
     }
 
-    pub(super) fn close_with(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), Misuse> {
+    pub(super) fn close_with(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) -> Result<(), Misuse> {
         let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
-        let octets = self.output.transmit.sender.close(code, reason, None, &mut bytes)?;
+        let octets = self
+            .output
+            .transmit
+            .sender
+            .close(code, reason, None, &mut bytes)?;
         self.output.copy([&bytes[..octets], &[]]);
         Ok(())
-    }
-}
-
-/// After a callback on an assembled message: its memory goes where it was reserved, or back.
-pub(super) fn settle_assembly(transmit: &mut Transmit, data: Vec<u8>, replied: bool, assemblies: &mut Assemblies) {
-    match (&mut transmit.queue, replied) {
-        (Some(queue), true) => queue.fill(data),
-        _ => assemblies.give_back(data),
     }
 }

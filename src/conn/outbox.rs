@@ -12,6 +12,8 @@ pub(super) struct List {
     turn: u64,
     first: u32,
     last: u32,
+    /// Handed to the kernel.
+    submitted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,10 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> Self {
         // Turn 0 is "never", so that a new connection's list is empty.
-        Self { turn: 2, ..Self::default() }
+        Self {
+            turn: 2,
+            ..Self::default()
+        }
     }
 
     /// Appends to a connection's list. True when the list was empty.
@@ -41,7 +46,12 @@ impl Outbox {
         let index = u32::try_from(self.filling.len()).expect("a turn has fewer than 2^32 segments");
         let fresh = list.turn != self.turn;
         if fresh {
-            *list = List { turn: self.turn, first: index, last: index };
+            *list = List {
+                turn: self.turn,
+                first: index,
+                last: index,
+                submitted: false,
+            };
         } else {
             let last = &mut self.filling[list.last as usize];
             let end = last.segment.start + last.segment.len;
@@ -52,28 +62,51 @@ impl Outbox {
             last.next = Some(index);
             list.last = index;
         }
-        self.filling.push(Node { segment, next: None });
+        self.filling.push(Node {
+            segment,
+            next: None,
+        });
         fresh
     }
 
-    pub(super) const fn is_empty(&self, list: &List) -> bool {
-        list.turn != self.turn
+    /// Whether the list has something that is neither sent nor handed to the kernel.
+    pub(super) const fn is_pending(&self, list: &List) -> bool {
+        list.turn == self.turn && !list.submitted
     }
 
     /// The segments of a connection's list in this turn.
-    pub(super) fn segments(&self, list: &List) -> impl Iterator<Item = Segment> {
-        let first = (list.turn == self.turn).then_some(list.first);
-        walk(&self.filling, first)
+    pub(super) fn pending<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+        walk(&self.filling, self.is_pending(list).then_some(list.first))
     }
 
     /// The segments that the last turn handed to the kernel for this connection.
-    pub(super) fn sent_segments(&self, list: &List) -> impl Iterator<Item = Segment> {
-        let first = (list.turn + 1 == self.turn).then_some(list.first);
-        walk(&self.sent, first)
+    pub(super) fn submitted<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+        walk(
+            &self.sent,
+            (list.turn + 1 == self.turn && list.submitted).then_some(list.first),
+        )
+    }
+
+    /// The list was handed to the kernel: it is kept for one turn.
+    pub(super) const fn submit(list: &mut List) {
+        list.submitted = true;
+    }
+
+    /// Forgets all but the first `count` segments of a pending list; `count` is not zero.
+    pub(super) fn truncate(&mut self, list: &mut List, count: usize) {
+        let mut at = list.first;
+        for _ in 1..count {
+            match self.filling[at as usize].next {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+        self.filling[at as usize].next = None;
+        list.last = at;
     }
 
     /// Forgets a list whose segments were sent or copied.
-    pub(super) fn clear(&self, list: &mut List) {
+    pub(super) fn clear(list: &mut List) {
         *list = List::default();
     }
 

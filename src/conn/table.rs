@@ -34,7 +34,9 @@ impl Table {
             None => self.add_chunk(),
         };
         let entry = self.slot_mut(slot).expect("a slot on the free list exists");
-        let Slot::Free { generation, next } = *entry else { unreachable!("a slot on the free list is free") };
+        let Slot::Free { generation, next } = *entry else {
+            unreachable!("a slot on the free list is free")
+        };
         let id = ConnId { slot, generation };
         *entry = Slot::Taken(connection(id));
         self.free = next;
@@ -62,9 +64,14 @@ impl Table {
     /// Takes a connection out and raises the generation of its slot.
     pub(super) fn remove(&mut self, id: ConnId) {
         let next = self.free;
-        let Some(entry) = self.slot_mut(id.slot) else { return };
+        let Some(entry) = self.slot_mut(id.slot) else {
+            return;
+        };
         if matches!(entry, Slot::Taken(connection) if connection.id == id) {
-            *entry = Slot::Free { generation: id.next_generation().generation, next };
+            *entry = Slot::Free {
+                generation: id.next_generation().generation,
+                next,
+            };
             self.free = Some(id.slot);
             self.taken -= 1;
         }
@@ -76,18 +83,27 @@ impl Table {
             Slot::Taken(connection) => Some(connection.id),
             Slot::Free { .. } => None,
         };
-        self.chunks.iter().flat_map(|chunk| chunk.iter().filter_map(taken)).collect()
+        self.chunks
+            .iter()
+            .flat_map(|chunk| chunk.iter().filter_map(taken))
+            .collect()
     }
 
     #[inline]
     fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
-        self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)
+        self.chunks
+            .get_mut(slot as usize / CHUNK)?
+            .get_mut(slot as usize % CHUNK)
     }
 
     fn add_chunk(&mut self) -> u32 {
-        let first = u32::try_from(self.chunks.len() * CHUNK).expect("descriptors run out before slots do");
+        let first =
+            u32::try_from(self.chunks.len() * CHUNK).expect("descriptors run out before slots do");
         let last = first + CHUNK as u32 - 1;
-        let slot = |slot| Slot::Free { generation: 0, next: (slot < last).then_some(slot + 1) };
+        let slot = |slot| Slot::Free {
+            generation: 0,
+            next: (slot < last).then_some(slot + 1),
+        };
         self.chunks.push((first..=last).map(slot).collect());
         first
     }

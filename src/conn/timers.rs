@@ -50,14 +50,21 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heads: vec![None; BUCKETS], occupied: [0; WORDS], tick: now.nanos() / TICK_NS }
+        Self {
+            heads: vec![None; BUCKETS],
+            occupied: [0; WORDS],
+            tick: now.nanos() / TICK_NS,
+        }
     }
 
     /// Puts a connection in, or moves it.
     pub(super) fn set(&mut self, table: &mut Table, id: ConnId, deadline: Instant) {
         self.remove(table, id);
         // The end of the deadline's bucket, within one turn of the wheel.
-        let due = deadline.nanos().div_ceil(TICK_NS).clamp(self.tick, self.tick + BUCKETS as u64 - 1);
+        let due = deadline
+            .nanos()
+            .div_ceil(TICK_NS)
+            .clamp(self.tick, self.tick + BUCKETS as u64 - 1);
         let bucket = (due % BUCKETS as u64) as usize;
         let next = self.heads[bucket];
         if let Some(neighbour) = next {
@@ -67,13 +74,22 @@ impl Wheel {
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         let bucket = u16::try_from(bucket).expect("there are 512 buckets");
         if let Some(connection) = table.get_mut(id) {
-            connection.links.place = Some(Place { bucket, previous: None, next });
+            connection.links.place = Some(Place {
+                bucket,
+                previous: None,
+                next,
+            });
         }
     }
 
     /// Takes a connection out, if it is in.
     pub(super) fn remove(&mut self, table: &mut Table, id: ConnId) {
-        let Some(place) = table.get_mut(id).and_then(|connection| connection.links.place.take()) else { return };
+        let Some(place) = table
+            .get_mut(id)
+            .and_then(|connection| connection.links.place.take())
+        else {
+            return;
+        };
         match place.previous {
             Some(previous) => links(table, previous).next = place.next,
             None => {
@@ -95,7 +111,10 @@ impl Wheel {
         while self.tick <= current {
             let bucket = (self.tick % BUCKETS as u64) as usize;
             while let Some(slot) = self.heads[bucket] {
-                let id = table.in_slot_mut(slot).expect("the wheel holds live connections").id;
+                let id = table
+                    .in_slot_mut(slot)
+                    .expect("the wheel holds live connections")
+                    .id;
                 self.remove(table, id);
                 expired.push(id);
             }
@@ -124,8 +143,14 @@ impl Wheel {
 }
 
 fn links(table: &mut Table, slot: u32) -> &mut Place {
-    let connection = table.in_slot_mut(slot).expect("a neighbour in the wheel is a live connection");
-    connection.links.place.as_mut().expect("a neighbour in the wheel is in the wheel")
+    let connection = table
+        .in_slot_mut(slot)
+        .expect("a neighbour in the wheel is a live connection");
+    connection
+        .links
+        .place
+        .as_mut()
+        .expect("a neighbour in the wheel is in the wheel")
 }
 
 const _: () = assert!(TICK.as_nanos() as u64 == TICK_NS);

@@ -11,7 +11,10 @@ pub(super) struct Areas {
 
 impl Areas {
     pub(super) fn new() -> Result<Self, Error> {
-        Ok(Self { scratch: Mapping::new(SCRATCH_OCTETS)?, hot: Mapping::new(HOT_OCTETS)? })
+        Ok(Self {
+            scratch: Mapping::new(SCRATCH_OCTETS)?,
+            hot: Mapping::new(HOT_OCTETS)?,
+        })
     }
 
     pub(super) fn buffer(&self, buffer: BufferId) -> &[u8] {
@@ -28,7 +31,10 @@ impl Areas {
             BufferId::HOT => 0..HOT_OCTETS,
             BufferId(number) => panic!("there is no receive buffer {number} here"),
         };
-        (self.hot.slice_mut(hot), self.scratch.slice_mut(0..SCRATCH_OCTETS))
+        (
+            self.hot.slice_mut(hot),
+            self.scratch.slice_mut(0..SCRATCH_OCTETS),
+        )
     }
 
     pub(super) fn scratch_mut(&mut self) -> &mut [u8] {

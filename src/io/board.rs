@@ -35,15 +35,30 @@ impl Board {
     /// The file is too small for that seat, or cannot be mapped.
     pub fn map(file: &File, own: usize) -> Result<Self, Error> {
         let operation = "map the board of connection counts";
-        let len = file.metadata().map_err(|source| Error { operation, source })?.len();
+        let len = file
+            .metadata()
+            .map_err(|source| Error { operation, source })?
+            .len();
         let len = usize::try_from(len).unwrap_or(0);
         let seats = len / SEAT_OCTETS;
         if own >= seats {
-            return Err(Error { operation, source: std::io::ErrorKind::InvalidInput.into() });
+            return Err(Error {
+                operation,
+                source: std::io::ErrorKind::InvalidInput.into(),
+            });
         }
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice, of a file that this process holds open.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
         if start == libc::MAP_FAILED {
             return Err(Error::last(operation));
         }
@@ -61,7 +76,11 @@ impl Board {
     /// The least that any other worker holds; `None` when there is no other.
     pub fn least_of_others(&self) -> Option<u32> {
         let held = |seat: usize| self.seat(seat).load(Ordering::Relaxed);
-        (0..self.seats).filter(|seat| *seat != self.own).map(held).filter(|held| *held != VACANT).min()
+        (0..self.seats)
+            .filter(|seat| *seat != self.own)
+            .map(held)
+            .filter(|held| *held != VACANT)
+            .min()
     }
 
     fn seat(&self, seat: usize) -> &AtomicU32 {

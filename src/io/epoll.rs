@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::areas::{Areas, slice_of};
-use super::{BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys};
+use super::{
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys,
+};
 use crate::time::{self, Instant};
 
 /// Events taken by one epoll_wait.
@@ -36,7 +38,9 @@ pub struct Epoll {
 
 impl std::fmt::Debug for Epoll {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Epoll").field("epoll", &self.epoll).finish_non_exhaustive()
+        f.debug_struct("Epoll")
+            .field("epoll", &self.epoll)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,17 +69,28 @@ impl Epoll {
 
     /// epoll_ctl(2). A failure is the operation's completion.
     fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) {
-        let mut event = libc::epoll_event { events, u64: token.to_bits() };
+        let mut event = libc::epoll_event {
+            events,
+            u64: token.to_bits(),
+        };
         // SAFETY: `event` is read during the call only.
-        let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.0, &raw mut event) };
+        let result =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.0, &raw mut event) };
         if result < 0 {
-            let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+            let errno = std::io::Error::last_os_error()
+                .raw_os_error()
+                .unwrap_or(libc::EIO);
             self.decide(token, Err(Errno(errno)), false);
         }
     }
 
     fn decide(&mut self, token: Token, result: Result<u32, Errno>, more: bool) {
-        self.decided.push(Completion { token, result, buffer: None, more });
+        self.decided.push(Completion {
+            token,
+            result,
+            buffer: None,
+            more,
+        });
     }
 
     fn deliver(&mut self, event: libc::epoll_event, done: &mut Vec<Completion>) {
@@ -88,7 +103,12 @@ impl Epoll {
             self.deliver_writable(token, done);
         }
         if events & !WRITE != 0 {
-            done.push(Completion { token, result: Ok(events), buffer: None, more: true });
+            done.push(Completion {
+                token,
+                result: Ok(events),
+                buffer: None,
+                more: true,
+            });
         }
     }
 
@@ -96,13 +116,23 @@ impl Epoll {
         let waiting = |(writer, _): &(Token, Fd)| writer.id() == token.id();
         if let Some(at) = self.writers.iter().position(waiting) {
             let (writer, fd) = self.writers.swap_remove(at);
-            done.push(Completion { token: writer, result: Ok(WRITE), buffer: None, more: false });
+            done.push(Completion {
+                token: writer,
+                result: Ok(WRITE),
+                buffer: None,
+                more: false,
+            });
             self.control(libc::EPOLL_CTL_MOD, fd, READ, token);
         }
     }
 
     fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
-        let Some(listener) = self.listeners.get(token.id().slot as usize).copied().flatten() else {
+        let Some(listener) = self
+            .listeners
+            .get(token.id().slot as usize)
+            .copied()
+            .flatten()
+        else {
             return;
         };
         match sys::accept(listener) {
@@ -111,7 +141,12 @@ impl Epoll {
             result => {
                 self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
                 self.listeners[token.id().slot as usize] = None;
-                done.push(Completion { token, result, buffer: None, more: false });
+                done.push(Completion {
+                    token,
+                    result,
+                    buffer: None,
+                    more: false,
+                });
             }
         }
     }
@@ -141,7 +176,12 @@ impl Io for Epoll {
 
     fn submit_poll_out(&mut self, token: Token, fd: Fd) {
         self.writers.push((token, fd));
-        self.control(libc::EPOLL_CTL_MOD, fd, READ | WRITE, Token::new(Op::PollIn, token.id()));
+        self.control(
+            libc::EPOLL_CTL_MOD,
+            fd,
+            READ | WRITE,
+            Token::new(Op::PollIn, token.id()),
+        );
     }
 
     fn submit_cancel(&mut self, target: Token, fd: Fd) {
@@ -163,11 +203,22 @@ impl Io for Epoll {
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        let timeout = if self.decided.is_empty() { milliseconds(wait) } else { 0 };
+        let timeout = if self.decided.is_empty() {
+            milliseconds(wait)
+        } else {
+            0
+        };
         self.counts.enters += 1;
         let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
         // SAFETY: `events` is valid for writes of `room` entries; the call keeps no pointer.
-        let ready = unsafe { libc::epoll_wait(self.epoll.as_raw_fd(), self.events.as_mut_ptr(), room, timeout) };
+        let ready = unsafe {
+            libc::epoll_wait(
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                room,
+                timeout,
+            )
+        };
         let ready = match usize::try_from(ready) {
             Ok(ready) => ready,
             Err(_) => match Error::last("epoll_wait") {
@@ -203,7 +254,9 @@ impl Io for Epoll {
     }
 
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send_segments(fd, segments, then, |segment| slice_of(self.areas.buffer(segment.buffer), segment))
+        sys::send_segments(fd, segments, then, |segment| {
+            slice_of(self.areas.buffer(segment.buffer), segment)
+        })
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {

@@ -131,7 +131,10 @@ pub struct Error {
 impl Error {
     /// `operation` failed with the errno of the last system call.
     pub fn last(operation: &'static str) -> Self {
-        Self { operation, source: io::Error::last_os_error() }
+        Self {
+            operation,
+            source: io::Error::last_os_error(),
+        }
     }
 }
 
@@ -215,7 +218,12 @@ pub trait Io {
     ///
     /// # Errors
     /// The errno of sendmsg(2).
-    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[io::IoSlice<'_>]) -> Result<usize, Errno>;
+    fn send(
+        &mut self,
+        fd: Fd,
+        segments: &[Segment],
+        then: &[io::IoSlice<'_>],
+    ) -> Result<usize, Errno>;
 
     /// Ends our direction (`Write`) or both of them.
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown);

@@ -15,11 +15,21 @@ impl Mapping {
     pub(super) fn new(len: usize) -> Result<Self, Error> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: asks for new memory at an address of the kernel's choice; touches no existing mapping.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
+        };
         if start == libc::MAP_FAILED {
             return Err(Error::last("mmap of receive buffers"));
         }
-        let start = NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
+        let start =
+            NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
         Ok(Self { start, len })
     }
 
@@ -29,7 +39,10 @@ impl Mapping {
 
     /// Octets of the mapping that the kernel does not write at this time.
     pub(super) fn slice(&self, range: std::ops::Range<usize>) -> &[u8] {
-        assert!(range.start <= range.end && range.end <= self.len, "a range of the mapping");
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "a range of the mapping"
+        );
         // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
         let start = unsafe { self.as_ptr().add(range.start) };
         // SAFETY: as above; the kernel writes to a receive buffer only between `replenish` and its completion, when no
@@ -39,7 +52,10 @@ impl Mapping {
 
     /// The same, to be written.
     pub(super) fn slice_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
-        assert!(range.start <= range.end && range.end <= self.len, "a range of the mapping");
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "a range of the mapping"
+        );
         // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
         let start = unsafe { self.as_ptr().add(range.start) };
         // SAFETY: as in `slice`; `&mut self` makes this the only reference into the mapping.
@@ -74,7 +90,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(chunks_max: usize) -> Result<Self, Error> {
-        let mut pool = Self { chunks: Vec::with_capacity(chunks_max), chunks_max };
+        let mut pool = Self {
+            chunks: Vec::with_capacity(chunks_max),
+            chunks_max,
+        };
         pool.grow()?;
         Ok(pool)
     }
@@ -85,7 +104,8 @@ impl Pool {
             return Ok(None);
         }
         let first = self.len();
-        self.chunks.push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
+        self.chunks
+            .push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
         Ok(Some(first..self.len()))
     }
 

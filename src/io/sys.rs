@@ -9,7 +9,11 @@ use super::{Errno, Fd, SEGMENTS_MAX, Segment};
 pub(super) const SEND_SLICES: usize = SEGMENTS_MAX + 16;
 
 fn errno() -> Errno {
-    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    Errno(
+        std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO),
+    )
 }
 
 /// A call's result: the count, or errno when it is negative.
@@ -21,7 +25,14 @@ fn count(result: isize) -> Result<usize, Errno> {
 pub fn recv(fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
     loop {
         // SAFETY: `into` is valid for writes of its length for the duration of the call, which keeps no pointer.
-        let result = unsafe { libc::recv(fd.0, into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) };
+        let result = unsafe {
+            libc::recv(
+                fd.0,
+                into.as_mut_ptr().cast(),
+                into.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
         match count(result) {
             Err(Errno(libc::EINTR)) => {}
             result => return result,
@@ -65,15 +76,29 @@ pub(super) fn send_segments<'a>(
     slice_of: impl Fn(&Segment) -> &'a [u8],
 ) -> Result<usize, Errno> {
     let mut slices = [IoSlice::new(&[]); SEND_SLICES];
-    let pieces = segments.iter().map(|segment| IoSlice::new(slice_of(segment))).chain(then.iter().copied());
-    let count = slices.iter_mut().zip(pieces).map(|(slice, piece)| *slice = piece).count();
+    let pieces = segments
+        .iter()
+        .map(|segment| IoSlice::new(slice_of(segment)))
+        .chain(then.iter().copied());
+    let count = slices
+        .iter_mut()
+        .zip(pieces)
+        .map(|(slice, piece)| *slice = piece)
+        .count();
     send(fd, &slices[..count])
 }
 
 /// accept4(2): the new descriptor, close-on-exec.
 pub fn accept(listener: Fd) -> Result<u32, Errno> {
     // SAFETY: no address is asked for, so no pointer is passed.
-    let fd = unsafe { libc::accept4(listener.0, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
+    let fd = unsafe {
+        libc::accept4(
+            listener.0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC,
+        )
+    };
     u32::try_from(fd).map_err(|_| errno())
 }
 
@@ -91,7 +116,10 @@ pub fn shutdown(fd: Fd, how: Shutdown) {
 /// close(2), with RST in place of FIN when `reset`. Linux frees the descriptor whatever it returns.
 pub fn close(fd: Fd, reset: bool) {
     if reset {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // SAFETY: `linger` is read during the call only, and its size is passed with it.
         unsafe {
             libc::setsockopt(
@@ -114,7 +142,11 @@ pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
     if flags < 0 {
         return Err(std::io::Error::last_os_error());
     }
-    let flags = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    let flags = if on {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
     // SAFETY: F_SETFL takes no pointer.
     if unsafe { libc::fcntl(fd.0, libc::F_SETFL, flags) } < 0 {
         return Err(std::io::Error::last_os_error());
@@ -124,10 +156,14 @@ pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
 
 /// CPU time of the calling thread so far, nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is valid for the write of one timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 /// Blocks SIGINT and SIGTERM for this thread and returns a descriptor that becomes readable when one is pending.
@@ -146,7 +182,11 @@ pub fn signal_fd() -> std::io::Result<Fd> {
     }
     // SAFETY: -1 makes a new descriptor; `set` is read during the call only.
     let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
-    if fd < 0 { Err(std::io::Error::last_os_error()) } else { Ok(Fd(fd)) }
+    if fd < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(Fd(fd))
+    }
 }
 
 /// Takes one pending signal from [`signal_fd`].
@@ -164,7 +204,14 @@ pub fn is_listener(fd: Fd) -> bool {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
-    let result =
-        unsafe { libc::getsockopt(fd.0, libc::SOL_SOCKET, libc::SO_ACCEPTCONN, (&raw mut value).cast(), &raw mut len) };
+    let result = unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
     result == 0 && value == 1
 }

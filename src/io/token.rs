@@ -43,7 +43,10 @@ impl ConnId {
     /// The next life of the same slot.
     #[must_use]
     pub const fn next_generation(self) -> Self {
-        Self { slot: self.slot, generation: (self.generation + 1) & GENERATION_MASK }
+        Self {
+            slot: self.slot,
+            generation: (self.generation + 1) & GENERATION_MASK,
+        }
     }
 }
 
@@ -64,7 +67,13 @@ impl Token {
     /// Operation `op` on a listener or watch, which have one life.
     #[inline]
     pub const fn fixed(op: Op, slot: u32) -> Self {
-        Self::new(op, ConnId { slot, generation: 0 })
+        Self::new(
+            op,
+            ConnId {
+                slot,
+                generation: 0,
+            },
+        )
     }
 
     /// The operation.
@@ -88,7 +97,10 @@ impl Token {
     /// What the operation was submitted for.
     #[inline]
     pub const fn id(self) -> ConnId {
-        ConnId { slot: (self.0 & 0xFFFF_FFFF) as u32, generation: (self.0 >> 32) as u32 & GENERATION_MASK }
+        ConnId {
+            slot: (self.0 & 0xFFFF_FFFF) as u32,
+            generation: (self.0 >> 32) as u32 & GENERATION_MASK,
+        }
     }
 
     /// The raw value.
@@ -110,11 +122,28 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out() {
-        for op in [Op::Accept, Op::Recv, Op::PollIn, Op::PollOut, Op::Send, Op::Cancel, Op::Watch] {
+        for op in [
+            Op::Accept,
+            Op::Recv,
+            Op::PollIn,
+            Op::PollOut,
+            Op::Send,
+            Op::Cancel,
+            Op::Watch,
+        ] {
             for id in [
-                ConnId { slot: 0, generation: 0 },
-                ConnId { slot: u32::MAX, generation: 0xFF_FFFF },
-                ConnId { slot: 7, generation: 0x12_3456 },
+                ConnId {
+                    slot: 0,
+                    generation: 0,
+                },
+                ConnId {
+                    slot: u32::MAX,
+                    generation: 0xFF_FFFF,
+                },
+                ConnId {
+                    slot: 7,
+                    generation: 0x12_3456,
+                },
             ] {
                 let token = Token::from_bits(Token::new(op, id).to_bits());
                 assert_eq!((token.op(), token.id()), (op, id));
@@ -124,7 +153,16 @@ mod tests {
 
     #[test]
     fn a_generation_wraps_at_24_bits() {
-        let last = ConnId { slot: 3, generation: 0xFF_FFFF };
-        assert_eq!(last.next_generation(), ConnId { slot: 3, generation: 0 });
+        let last = ConnId {
+            slot: 3,
+            generation: 0xFF_FFFF,
+        };
+        assert_eq!(
+            last.next_generation(),
+            ConnId {
+                slot: 3,
+                generation: 0
+            }
+        );
     }
 }

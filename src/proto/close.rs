@@ -9,7 +9,10 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
-#[expect(non_upper_case_globals, reason = "the names of the IANA registry, used like enum variants")]
+#[expect(
+    non_upper_case_globals,
+    reason = "the names of the IANA registry, used like enum variants"
+)]
 impl CloseCode {
     /// 1000: the purpose of the connection is fulfilled.
     pub const NormalClosure: Self = Self(1000);

@@ -18,6 +18,15 @@ impl<'b> Input<'b> {
         Self { buf, at: 0 }
     }
 
+    /// `buf[at..]` is to be read.
+    ///
+    /// # Panics
+    /// When `at` is beyond the end of `buf`.
+    pub const fn starting_at(buf: &'b mut [u8], at: usize) -> Self {
+        assert!(at <= buf.len());
+        Self { buf, at }
+    }
+
     /// Octets that have not been read.
     pub const fn remaining(&self) -> usize {
         self.buf.len() - self.at
@@ -75,8 +84,15 @@ impl<'i> Message<'i> {
     /// # Panics
     /// When the ranges do not lie in `buf` in that order.
     pub const fn new(kind: Kind, buf: &'i mut [u8], room_at: usize, payload: Range<usize>) -> Self {
-        assert!(room_at <= payload.start && payload.start <= payload.end && payload.end <= buf.len());
-        Self { kind, buf, room_at, payload }
+        assert!(
+            room_at <= payload.start && payload.start <= payload.end && payload.end <= buf.len()
+        );
+        Self {
+            kind,
+            buf,
+            room_at,
+            payload,
+        }
     }
 
     /// Text or binary.

@@ -134,8 +134,20 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         return Ok(None);
     }
     let (payload_len, rest) = decode_length(second & !MASK, rest)?;
-    let masking_key = if second & MASK == 0 { None } else { rest.first_chunk::<4>().copied() };
-    Ok(Some((Header { fin, opcode, payload_len, masking_key }, octets)))
+    let masking_key = if second & MASK == 0 {
+        None
+    } else {
+        rest.first_chunk::<4>().copied()
+    };
+    Ok(Some((
+        Header {
+            fin,
+            opcode,
+            payload_len,
+            masking_key,
+        },
+        octets,
+    )))
 }
 
 fn check_first(first: u8) -> Result<Opcode, Violation> {
@@ -190,7 +202,11 @@ fn decode_length(len7: u8, rest: &[u8]) -> Result<(u64, &[u8]), Violation> {
 #[inline]
 pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     let fin = if header.fin { FIN } else { 0 };
-    let mask = if header.masking_key.is_some() { MASK } else { 0 };
+    let mask = if header.masking_key.is_some() {
+        MASK
+    } else {
+        0
+    };
     out[0] = fin | header.opcode as u8;
     let octets = match header.payload_len {
         length @ 0..=125 => {
@@ -222,7 +238,12 @@ mod tests {
     use super::*;
 
     fn unmasked(opcode: Opcode, payload_len: u64) -> Header {
-        Header { fin: true, opcode, payload_len, masking_key: None }
+        Header {
+            fin: true,
+            opcode,
+            payload_len,
+            masking_key: None,
+        }
     }
 
     #[test]
@@ -230,19 +251,34 @@ mod tests {
         let cases: [(&[u8], Header); 5] = [
             (&[0x81, 0x05], unmasked(Opcode::Text, 5)),
             (&[0x82, 0x7E, 0x01, 0x00], unmasked(Opcode::Binary, 256)),
-            (&[0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0], unmasked(Opcode::Binary, 65536)),
+            (
+                &[0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0],
+                unmasked(Opcode::Binary, 65536),
+            ),
             (
                 &[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d],
-                Header { masking_key: Some([0x37, 0xfa, 0x21, 0x3d]), ..unmasked(Opcode::Text, 5) },
+                Header {
+                    masking_key: Some([0x37, 0xfa, 0x21, 0x3d]),
+                    ..unmasked(Opcode::Text, 5)
+                },
             ),
-            (&[0x01, 0x03], Header { fin: false, ..unmasked(Opcode::Text, 3) }),
+            (
+                &[0x01, 0x03],
+                Header {
+                    fin: false,
+                    ..unmasked(Opcode::Text, 3)
+                },
+            ),
         ];
         for (bytes, header) in cases {
             assert_eq!(decode(bytes), Ok(Some((header, bytes.len()))));
             let mut out = [0; HEADER_OCTETS_MAX];
             let octets = encode(&header, &mut out);
             assert_eq!(&out[..octets], bytes);
-            assert_eq!(encoded_octets(header.payload_len, header.masking_key.is_some()), bytes.len());
+            assert_eq!(
+                encoded_octets(header.payload_len, header.masking_key.is_some()),
+                bytes.len()
+            );
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");
             }
@@ -251,9 +287,18 @@ mod tests {
 
     #[test]
     fn length_forms_longer_than_needed_are_refused() {
-        assert_eq!(decode(&[0x82, 126, 0, 125]), Err(Violation::NonMinimalLength));
-        assert_eq!(decode(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]), Err(Violation::NonMinimalLength));
-        assert_eq!(decode(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]), Err(Violation::LengthTopBit));
+        assert_eq!(
+            decode(&[0x82, 126, 0, 125]),
+            Err(Violation::NonMinimalLength)
+        );
+        assert_eq!(
+            decode(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]),
+            Err(Violation::NonMinimalLength)
+        );
+        assert_eq!(
+            decode(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+            Err(Violation::LengthTopBit)
+        );
     }
 
     #[test]

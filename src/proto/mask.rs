@@ -51,7 +51,11 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
         seen |= u64::from(*octet);
         key >>= 8;
     }
-    if seen & 0x8080_8080_8080_8080 == 0 { Charset::Ascii } else { Charset::Other }
+    if seen & 0x8080_8080_8080_8080 == 0 {
+        Charset::Ascii
+    } else {
+        Charset::Other
+    }
 }
 
 /// Fixed size and no exit: the compiler makes four or eight vector operations of it.
@@ -72,20 +76,28 @@ mod tests {
 
     /// The definition, octet by octet: RFC 6455 §5.3 "transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4)".
     fn by_definition(data: &[u8], key: [u8; 4]) -> Vec<u8> {
-        data.iter().enumerate().map(|(i, octet)| octet ^ key[i % 4]).collect()
+        data.iter()
+            .enumerate()
+            .map(|(i, octet)| octet ^ key[i % 4])
+            .collect()
     }
 
     #[test]
     fn hello_of_rfc_6455_5_7_unmasks() {
         let mut data = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
-        assert_eq!(apply(&mut data, Key::new([0x37, 0xfa, 0x21, 0x3d])), Charset::Ascii);
+        assert_eq!(
+            apply(&mut data, Key::new([0x37, 0xfa, 0x21, 0x3d])),
+            Charset::Ascii
+        );
         assert_eq!(&data, b"Hello");
     }
 
     #[test]
     fn every_length_and_every_split_equals_the_definition() {
         let key = [0x11, 0xA2, 0x53, 0xF4];
-        let data: Vec<u8> = (0..300u32).map(|i| (i * 7 % 251).to_le_bytes()[0]).collect();
+        let data: Vec<u8> = (0..300u32)
+            .map(|i| (i * 7 % 251).to_le_bytes()[0])
+            .collect();
         for len in 0..data.len() {
             let mut whole = data[..len].to_vec();
             apply(&mut whole, Key::new(key));
@@ -106,9 +118,16 @@ mod tests {
             for at in 0..len {
                 let mut data = vec![b'a'; len];
                 data[at] = 0x80;
-                assert_eq!(apply(&mut data, Key::new([0; 4])), Charset::Other, "{at} of {len}");
+                assert_eq!(
+                    apply(&mut data, Key::new([0; 4])),
+                    Charset::Other,
+                    "{at} of {len}"
+                );
             }
-            assert_eq!(apply(&mut vec![0x7F; len], Key::new([0; 4])), Charset::Ascii);
+            assert_eq!(
+                apply(&mut vec![0x7F; len], Key::new([0; 4])),
+                Charset::Ascii
+            );
         }
     }
 }

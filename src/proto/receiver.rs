@@ -30,7 +30,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frame_octets_max: 16 << 20, message_octets_max: 16 << 20 }
+        Self {
+            frame_octets_max: 16 << 20,
+            message_octets_max: 16 << 20,
+        }
     }
 }
 
@@ -55,8 +58,16 @@ pub struct Receiver {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Header,
-    Data { fin: bool, key: Key, remaining: u64 },
-    Control { opcode: Opcode, key: Key, remaining: u8 },
+    Data {
+        fin: bool,
+        key: Key,
+        remaining: u64,
+    },
+    Control {
+        opcode: Opcode,
+        key: Key,
+        remaining: u8,
+    },
     Done,
 }
 
@@ -68,9 +79,23 @@ struct SplitControl {
 
 /// An [`Event`] before it borrows anything.
 enum Step {
-    Message { kind: Kind, room_at: usize, payload: Range<usize> },
-    Part { kind: Kind, payload: Range<usize>, begins: bool, frame: Option<u64>, frame_ends: bool, ends: bool },
-    Control { opcode: Opcode, payload: ControlPayload },
+    Message {
+        kind: Kind,
+        room_at: usize,
+        payload: Range<usize>,
+    },
+    Part {
+        kind: Kind,
+        payload: Range<usize>,
+        begins: bool,
+        frame: Option<u64>,
+        frame_ends: bool,
+        ends: bool,
+    },
+    Control {
+        opcode: Opcode,
+        payload: ControlPayload,
+    },
 }
 
 enum ControlPayload {
@@ -112,7 +137,10 @@ impl Receiver {
     /// # Errors
     /// A [`Violation`] ends the receiver: it reads nothing after it.
     #[inline]
-    pub fn poll_event<'i>(&'i mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, Violation> {
+    pub fn poll_event<'i>(
+        &'i mut self,
+        input: &'i mut Input<'_>,
+    ) -> Result<Option<Event<'i>>, Violation> {
         let step = match self.step_small(input) {
             Ok(None) => self.step(input),
             found => found,
@@ -148,7 +176,10 @@ impl Receiver {
             126 => (usize::from(u16::from_be_bytes([head[2], head[3]])), 4),
             _ => return Ok(None),
         };
-        if (head[1] & frame::MASK != 0) != self.masked || (octets == 4 && len < 126) || self.is_over_limit(len as u64) {
+        if (head[1] & frame::MASK != 0) != self.masked
+            || (octets == 4 && len < 126)
+            || self.is_over_limit(len as u64)
+        {
             return Ok(None); // a violation: the general path names it
         }
         let mut key = Key::default();
@@ -171,7 +202,11 @@ impl Receiver {
         if kind == Kind::Text && charset == Charset::Other {
             utf8::validate(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
         }
-        Ok(Some(Step::Message { kind, room_at, payload }))
+        Ok(Some(Step::Message {
+            kind,
+            room_at,
+            payload,
+        }))
     }
 
     const fn is_over_limit(&self, len: u64) -> bool {
@@ -189,13 +224,22 @@ impl Receiver {
                 };
                 self.begin_frame(header, room_at, input)
             }
-            Phase::Data { fin, key, remaining } => {
+            Phase::Data {
+                fin,
+                key,
+                remaining,
+            } => {
                 if input.remaining() == 0 {
                     return Ok(None);
                 }
-                self.data_part(fin, key, remaining, None, false, input).map(Some)
+                self.data_part(fin, key, remaining, None, false, input)
+                    .map(Some)
             }
-            Phase::Control { opcode, key, remaining } => self.control_piece(opcode, key, remaining, input),
+            Phase::Control {
+                opcode,
+                key,
+                remaining,
+            } => self.control_piece(opcode, key, remaining, input),
             Phase::Done => {
                 input.at = input.buf.len();
                 Ok(None)
@@ -249,7 +293,11 @@ impl Receiver {
             Opcode::Continuation => None,
             opcode => {
                 let remaining = len.to_le_bytes()[0]; // at most 125: decode has checked
-                self.phase = Phase::Control { opcode, key, remaining };
+                self.phase = Phase::Control {
+                    opcode,
+                    key,
+                    remaining,
+                };
                 return self.control_piece(opcode, key, remaining, input);
             }
         };
@@ -275,7 +323,9 @@ impl Receiver {
             Some(kind) if header.fin && input.remaining() as u64 >= len => {
                 self.whole_message(kind, key, room_at, len, input).map(Some)
             }
-            _ => self.data_part(header.fin, key, len, Some(len), kind.is_some(), input).map(Some),
+            _ => self
+                .data_part(header.fin, key, len, Some(len), kind.is_some(), input)
+                .map(Some),
         }
     }
 
@@ -293,7 +343,11 @@ impl Receiver {
             utf8::validate(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
         }
         self.message = None;
-        Ok(Step::Message { kind, room_at, payload })
+        Ok(Step::Message {
+            kind,
+            room_at,
+            payload,
+        })
     }
 
     /// What there is of a data frame's payload; `frame` says its length when it begins here.
@@ -312,7 +366,9 @@ impl Receiver {
         let data = &mut input.buf[payload.clone()];
         let charset = mask::apply(data, key);
         if kind == Kind::Text && !(charset == Charset::Ascii && self.text.is_complete()) {
-            self.text.push(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
+            self.text
+                .push(data)
+                .map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
         }
         let frame_ends = left == 0;
         let ends = frame_ends && fin;
@@ -325,9 +381,20 @@ impl Receiver {
         self.phase = if frame_ends {
             Phase::Header
         } else {
-            Phase::Data { fin, key: key.advanced(payload.len()), remaining: left }
+            Phase::Data {
+                fin,
+                key: key.advanced(payload.len()),
+                remaining: left,
+            }
         };
-        Ok(Step::Part { kind, payload, begins, frame, frame_ends, ends })
+        Ok(Step::Part {
+            kind,
+            payload,
+            begins,
+            frame,
+            frame_ends,
+            ends,
+        })
     }
 
     fn control_piece(
@@ -344,26 +411,50 @@ impl Receiver {
             ControlPayload::Input(range)
         } else {
             let control = self.control.get_or_insert_with(Box::default);
-            control.payload[control.len..control.len + range.len()].copy_from_slice(&input.buf[range.clone()]);
+            control.payload[control.len..control.len + range.len()]
+                .copy_from_slice(&input.buf[range.clone()]);
             control.len += range.len();
             if left > 0 {
-                self.phase = Phase::Control { opcode, key: key.advanced(range.len()), remaining: left };
+                self.phase = Phase::Control {
+                    opcode,
+                    key: key.advanced(range.len()),
+                    remaining: left,
+                };
                 return Ok(None);
             }
             ControlPayload::Split
         };
         // A control frame never stands inside a frame, so a header comes next.
-        self.phase = if opcode == Opcode::Close { Phase::Done } else { Phase::Header };
+        self.phase = if opcode == Opcode::Close {
+            Phase::Done
+        } else {
+            Phase::Header
+        };
         Ok(Some(Step::Control { opcode, payload }))
     }
 
     #[inline]
-    fn event<'i>(&'i mut self, step: Step, input: &'i mut Input<'_>) -> Result<Event<'i>, Violation> {
+    fn event<'i>(
+        &'i mut self,
+        step: Step,
+        input: &'i mut Input<'_>,
+    ) -> Result<Event<'i>, Violation> {
         match step {
-            Step::Message { kind, room_at, payload } => {
-                Ok(Event::Message(Message::new(kind, input.buf, room_at, payload)))
-            }
-            Step::Part { kind, payload, begins, frame, frame_ends, ends } => Ok(Event::Part(Part {
+            Step::Message {
+                kind,
+                room_at,
+                payload,
+            } => Ok(Event::Message(Message::new(
+                kind, input.buf, room_at, payload,
+            ))),
+            Step::Part {
+                kind,
+                payload,
+                begins,
+                frame,
+                frame_ends,
+                ends,
+            } => Ok(Event::Part(Part {
                 kind,
                 payload: &mut input.buf[payload],
                 message_begins: begins,
@@ -384,7 +475,10 @@ impl Receiver {
         let payload: &'i [u8] = match payload {
             ControlPayload::Input(range) => &input.buf[range],
             ControlPayload::Split => {
-                let control = self.control.as_mut().expect("a split control frame was collected");
+                let control = self
+                    .control
+                    .as_mut()
+                    .expect("a split control frame was collected");
                 let len = std::mem::take(&mut control.len);
                 &control.payload[..len]
             }
@@ -399,7 +493,10 @@ impl Receiver {
 
 impl Default for SplitControl {
     fn default() -> Self {
-        Self { payload: [0; frame::CONTROL_PAYLOAD_OCTETS_MAX], len: 0 }
+        Self {
+            payload: [0; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+            len: 0,
+        }
     }
 }
 
@@ -407,12 +504,18 @@ fn parse_close(payload: &[u8]) -> Result<Close<'_>, Violation> {
     // RFC 6455 §5.5.1: "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer"
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return match payload {
-            [] => Ok(Close { code: None, reason: "" }),
+            [] => Ok(Close {
+                code: None,
+                reason: "",
+            }),
             _ => Err(Violation::ClosePayloadOneOctet),
         };
     };
     let number = u16::from_be_bytes(*code);
     let code = CloseCode::sendable(number).ok_or(Violation::CloseCodeInvalid(number))?;
     let reason = std::str::from_utf8(reason).map_err(|_| Violation::CloseReasonNotUtf8)?;
-    Ok(Close { code: Some(code), reason })
+    Ok(Close {
+        code: Some(code),
+        reason,
+    })
 }

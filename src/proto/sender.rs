@@ -53,7 +53,10 @@ enum SendState {
 impl Sender {
     /// A sender on the side of `role`.
     pub const fn new(role: Role) -> Self {
-        Self { masks: matches!(role, Role::Client), state: SendState::Ground }
+        Self {
+            masks: matches!(role, Role::Client),
+            state: SendState::Ground,
+        }
     }
 
     /// Whether a Close was sent.
@@ -97,13 +100,21 @@ impl Sender {
             if !header.fin || header.payload_len > frame::CONTROL_PAYLOAD_OCTETS_MAX as u64 {
                 return Err(Misuse::ControlTooLong);
             }
-            return Ok(if header.opcode == Opcode::Close { SendState::Closed } else { self.state });
+            return Ok(if header.opcode == Opcode::Close {
+                SendState::Closed
+            } else {
+                self.state
+            });
         }
         let continues = header.opcode == Opcode::Continuation;
         if continues != (self.state == SendState::InsideMessage) {
             return Err(Misuse::OutOfOrder);
         }
-        Ok(if header.fin { SendState::Ground } else { SendState::InsideMessage })
+        Ok(if header.fin {
+            SendState::Ground
+        } else {
+            SendState::InsideMessage
+        })
     }
 
     /// Encodes a whole control frame and returns its length.
@@ -117,7 +128,15 @@ impl Sender {
         masking_key: Option<[u8; 4]>,
         out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
     ) -> Result<usize, Misuse> {
-        let octets = self.header(&Header { fin: true, opcode, payload_len: payload.len() as u64, masking_key }, out)?;
+        let octets = self.header(
+            &Header {
+                fin: true,
+                opcode,
+                payload_len: payload.len() as u64,
+                masking_key,
+            },
+            out,
+        )?;
         let body = &mut out[octets..octets + payload.len()];
         body.copy_from_slice(payload);
         if let Some(key) = masking_key {
@@ -142,7 +161,8 @@ impl Sender {
         let len = match code {
             None => 0,
             Some(code) => {
-                let reason = &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_OCTETS_MAX - 2)];
+                let reason =
+                    &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_OCTETS_MAX - 2)];
                 payload[..2].copy_from_slice(&code.number().to_be_bytes());
                 payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
                 2 + reason.len()

@@ -29,7 +29,10 @@ pub struct Validator {
 impl Validator {
     /// The beginning of a text.
     pub const fn new() -> Self {
-        Self { pending: [0; 3], len: 0 }
+        Self {
+            pending: [0; 3],
+            len: 0,
+        }
     }
 
     /// Whether the text so far ends on a code point.
@@ -105,7 +108,9 @@ mod tests {
     fn octet_by_octet(text: &[u8]) -> Result<bool, usize> {
         let mut validator = Validator::default();
         for (at, octet) in text.iter().enumerate() {
-            validator.push(std::slice::from_ref(octet)).map_err(|Invalid| at)?;
+            validator
+                .push(std::slice::from_ref(octet))
+                .map_err(|Invalid| at)?;
         }
         Ok(validator.is_complete())
     }
@@ -113,9 +118,20 @@ mod tests {
     #[test]
     fn valid_text_is_valid_however_it_is_cut() {
         let long = "κόσμε — 👋🏽 ".repeat(40);
-        for text in ["", "Hello", "κόσμε", "a£€𐍈z", "\u{10FFFF}\u{D7FF}\u{E000}", &long] {
+        for text in [
+            "",
+            "Hello",
+            "κόσμε",
+            "a£€𐍈z",
+            "\u{10FFFF}\u{D7FF}\u{E000}",
+            &long,
+        ] {
             for cut in 0..=text.len() {
-                assert_eq!(split_at(text.as_bytes(), cut), Ok(true), "{text:?} cut at {cut}");
+                assert_eq!(
+                    split_at(text.as_bytes(), cut),
+                    Ok(true),
+                    "{text:?} cut at {cut}"
+                );
             }
             assert_eq!(octet_by_octet(text.as_bytes()), Ok(true));
         }
@@ -146,6 +162,9 @@ mod tests {
     #[test]
     fn a_text_that_ends_inside_a_code_point_is_not_complete() {
         assert_eq!(octet_by_octet(b"a\xF0\x9F\x91"), Ok(false));
-        assert_eq!(split_at(&[b"x".repeat(300), b"\xE2\x82".to_vec()].concat(), 150), Ok(false));
+        assert_eq!(
+            split_at(&[b"x".repeat(300), b"\xE2\x82".to_vec()].concat(), 150),
+            Ok(false)
+        );
     }
 }

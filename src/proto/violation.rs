@@ -63,7 +63,10 @@ impl Violation {
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => "10.4",
             Self::MaskedServerFrame | Self::UnmaskedClientFrame => "5.1",
             Self::TextNotUtf8 => "8.1",
-            Self::LengthTopBit | Self::NonMinimalLength | Self::ReservedBits(_) | Self::ReservedOpcode(_) => "5.2",
+            Self::LengthTopBit
+            | Self::NonMinimalLength
+            | Self::ReservedBits(_)
+            | Self::ReservedOpcode(_) => "5.2",
         }
     }
 }

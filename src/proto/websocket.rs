@@ -41,7 +41,10 @@ pub struct WebSocket {
 impl WebSocket {
     /// An endpoint on the side of `role`, [`State::Open`].
     pub const fn new(role: Role, limits: Limits) -> Self {
-        Self { receiver: Receiver::new(role, limits), sender: Sender::new(role) }
+        Self {
+            receiver: Receiver::new(role, limits),
+            sender: Sender::new(role),
+        }
     }
 
     /// Where the connection is in its life.

@@ -24,9 +24,16 @@ pub(super) struct BufRing {
 
 impl BufRing {
     pub(super) fn new(entries: u16) -> Result<Self, Error> {
-        assert!(entries.is_power_of_two() && entries <= 1 << 15, "what the kernel accepts");
+        assert!(
+            entries.is_power_of_two() && entries <= 1 << 15,
+            "what the kernel accepts"
+        );
         let memory = Mapping::new(usize::from(entries) * size_of::<BufRingEntry>())?;
-        Ok(Self { memory, entries, tail: 0 })
+        Ok(Self {
+            memory,
+            entries,
+            tail: 0,
+        })
     }
 
     pub(super) fn address(&self) -> u64 {

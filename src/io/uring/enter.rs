@@ -48,8 +48,14 @@ impl Enter {
             flags |= EnterFlags::NO_IOWAIT;
         }
         match register(ring.as_raw_fd()) {
-            Some(index) => Self { fd: index, flags: flags | EnterFlags::REGISTERED_RING },
-            None => Self { fd: ring.as_raw_fd(), flags },
+            Some(index) => Self {
+                fd: index,
+                flags: flags | EnterFlags::REGISTERED_RING,
+            },
+            None => Self {
+                fd: ring.as_raw_fd(),
+                flags,
+            },
         }
     }
 
@@ -68,7 +74,9 @@ impl Enter {
             sigmask: 0,
             sigmask_size: 0,
             min_wait_usec: 0,
-            timeout: timeout.as_ref().map_or(0, |timeout| std::ptr::from_ref(timeout) as u64),
+            timeout: timeout
+                .as_ref()
+                .map_or(0, |timeout| std::ptr::from_ref(timeout) as u64),
         };
         loop {
             let to_submit = ring.submission().len();
@@ -95,7 +103,10 @@ impl Enter {
                 Some(libc::ETIME | libc::EBUSY | libc::EAGAIN) => return Ok(()),
                 Some(libc::EINTR) => {}
                 _ => {
-                    return Err(Error { operation: "io_uring_enter", source: error });
+                    return Err(Error {
+                        operation: "io_uring_enter",
+                        source: error,
+                    });
                 }
             }
         }
@@ -104,8 +115,22 @@ impl Enter {
 
 /// Registers the ring's descriptor for this thread; `None` where the kernel cannot (before 5.18).
 fn register(fd: i32) -> Option<i32> {
-    let mut update = RingFdUpdate { offset: u32::MAX, reserved: 0, data: u64::try_from(fd).ok()? };
+    let mut update = RingFdUpdate {
+        offset: u32::MAX,
+        reserved: 0,
+        data: u64::try_from(fd).ok()?,
+    };
     // SAFETY: `update` is one io_uring_rsrc_update, valid for reads and writes during the call.
-    let registered = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
-    (registered == 1).then(|| i32::try_from(update.offset).ok()).flatten()
+    let registered = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            fd,
+            REGISTER_RING_FDS,
+            &raw mut update,
+            1,
+        )
+    };
+    (registered == 1)
+        .then(|| i32::try_from(update.offset).ok())
+        .flatten()
 }

@@ -18,7 +18,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token, Wait, sys,
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment,
+    Token, Wait, sys,
 };
 use crate::time::{self, Instant};
 use buf_ring::BufRing;
@@ -57,7 +58,10 @@ pub struct Uring {
 
 impl std::fmt::Debug for Uring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Uring").field("note", &self.note).field("buffers", &self.pool.len()).finish_non_exhaustive()
+        f.debug_struct("Uring")
+            .field("note", &self.note)
+            .field("buffers", &self.pool.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +102,11 @@ impl Uring {
     }
 
     fn push_send(&mut self, entry: squeue::Entry, token: Token) {
-        let flags = if self.skip_success { Flags::SKIP_SUCCESS } else { Flags::empty() };
+        let flags = if self.skip_success {
+            Flags::SKIP_SUCCESS
+        } else {
+            Flags::empty()
+        };
         self.push(&entry.flags(flags).user_data(token.to_bits()));
     }
 
@@ -114,7 +122,10 @@ impl Uring {
         let first = self.iovecs.len();
         for segment in segments {
             let iov_base = self.address(segment).cast_mut().cast();
-            self.iovecs.push(libc::iovec { iov_base, iov_len: segment.len as usize });
+            self.iovecs.push(libc::iovec {
+                iov_base,
+                iov_len: segment.len as usize,
+            });
         }
         // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -122,7 +133,9 @@ impl Uring {
         message.msg_iovlen = segments.len();
         self.messages.push(message);
         let pointer = &raw const self.messages[self.messages.len() - 1];
-        let entry = opcode::SendMsg::new(types::Fd(fd.0), pointer).flags(SEND_FLAGS.cast_unsigned()).build();
+        let entry = opcode::SendMsg::new(types::Fd(fd.0), pointer)
+            .flags(SEND_FLAGS.cast_unsigned())
+            .build();
         self.push_send(entry, token);
     }
 
@@ -154,7 +167,10 @@ impl Uring {
 impl Drop for Uring {
     /// Cancels whatever is armed, so that the kernel writes to no buffer after the fields are gone.
     fn drop(&mut self) {
-        let _ = self.ring.submitter().register_sync_cancel(None, types::CancelBuilder::any());
+        let _ = self
+            .ring
+            .submitter()
+            .register_sync_cancel(None, types::CancelBuilder::any());
         let _ = self.enter.call(&mut self.ring, Wait::No);
     }
 }
@@ -165,9 +181,13 @@ impl Io for Uring {
     }
 
     fn submit_accept(&mut self, token: Token, listener: Fd) {
-        let entry = opcode::Accept::new(types::Fd(listener.0), std::ptr::null_mut(), std::ptr::null_mut())
-            .flags(libc::SOCK_CLOEXEC)
-            .build();
+        let entry = opcode::Accept::new(
+            types::Fd(listener.0),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+        .flags(libc::SOCK_CLOEXEC)
+        .build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
@@ -178,12 +198,15 @@ impl Io for Uring {
 
     fn submit_poll_in(&mut self, token: Token, fd: Fd) {
         let events = (libc::POLLIN | libc::POLLRDHUP).cast_unsigned();
-        let entry = opcode::PollAdd::new(types::Fd(fd.0), events.into()).multi(true).build();
+        let entry = opcode::PollAdd::new(types::Fd(fd.0), events.into())
+            .multi(true)
+            .build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
     fn submit_poll_out(&mut self, token: Token, fd: Fd) {
-        let entry = opcode::PollAdd::new(types::Fd(fd.0), libc::POLLOUT.cast_unsigned().into()).build();
+        let entry =
+            opcode::PollAdd::new(types::Fd(fd.0), libc::POLLOUT.cast_unsigned().into()).build();
         self.push(&entry.user_data(token.to_bits()));
     }
 
@@ -194,10 +217,14 @@ impl Io for Uring {
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        assert!(!segments.is_empty() && segments.len() <= SEGMENTS_MAX, "one to SEGMENTS_MAX segments");
+        assert!(
+            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
+            "one to SEGMENTS_MAX segments"
+        );
         if let [segment] = segments {
-            let entry =
-                opcode::Send::new(types::Fd(fd.0), self.address(segment), segment.len).flags(SEND_FLAGS).build();
+            let entry = opcode::Send::new(types::Fd(fd.0), self.address(segment), segment.len)
+                .flags(SEND_FLAGS)
+                .build();
             self.push_send(entry, token);
         } else {
             self.push_gathered(token, fd, segments);
@@ -246,7 +273,9 @@ impl Io for Uring {
     }
 
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send_segments(fd, segments, then, |segment| slice_of(self.buffer(segment.buffer), segment))
+        sys::send_segments(fd, segments, then, |segment| {
+            slice_of(self.buffer(segment.buffer), segment)
+        })
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {

@@ -5,21 +5,34 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::super::{BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_OCTETS, Segment, Token, Wait, sys};
+use super::super::{
+    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_OCTETS, Segment, Token, Wait,
+    sys,
+};
 use super::{Unavailable, Uring};
 
-const ID: ConnId = ConnId { slot: u32::MAX, generation: 0 };
+const ID: ConnId = ConnId {
+    slot: u32::MAX,
+    generation: 0,
+};
 
 /// Long enough for a machine under any load; reached only when the kernel never answers.
 const PATIENCE: Wait = Wait::For(Duration::from_secs(5));
 
 /// Checks multishot receive, which the worker cannot do without, and the silent send, which it can.
 pub(super) fn run(uring: &mut Uring) -> Result<(), Unavailable> {
-    let (ours, theirs) = UnixStream::pair().map_err(|source| Error { operation: "socketpair", source })?;
+    let (ours, theirs) = UnixStream::pair().map_err(|source| Error {
+        operation: "socketpair",
+        source,
+    })?;
     receive(uring, Fd(ours.as_raw_fd()), Fd(theirs.as_raw_fd()))?;
     uring.skip_success = true;
     uring.skip_success = silent_send_works(uring)?;
-    let how = if uring.skip_success { "sends complete silently" } else { "sends keep their completions" };
+    let how = if uring.skip_success {
+        "sends complete silently"
+    } else {
+        "sends keep their completions"
+    };
     uring.note = format!("{}, {how}", uring.note);
     Ok(())
 }
@@ -31,41 +44,80 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
     for message in [b"first".as_slice(), b"second"] {
         // The armed receive is submitted before the message is there, so that it has to wait for it.
         let mut done = turn(uring, Wait::No)?;
-        sys::send(theirs, &[std::io::IoSlice::new(message)]).map_err(|errno| failed("send", errno))?;
+        sys::send(theirs, &[std::io::IoSlice::new(message)])
+            .map_err(|errno| failed("send", errno))?;
         if done.is_empty() {
             done = turn(uring, PATIENCE)?;
         }
-        let [Completion { result: Ok(len), buffer: Some(buffer), more: true, .. }] = done[..] else {
-            return Err(Unavailable::new(format!("multishot receive into a buffer ring does not work: {done:?}")));
+        let [
+            Completion {
+                result: Ok(len),
+                buffer: Some(buffer),
+                more: true,
+                ..
+            },
+        ] = done[..]
+        else {
+            return Err(Unavailable::new(format!(
+                "multishot receive into a buffer ring does not work: {done:?}"
+            )));
         };
         let matches = uring.buffer(buffer).get(..len as usize) == Some(message);
         uring.replenish(&mut vec![buffer], false);
         if !matches {
-            return Err(Unavailable::new("multishot receive into a buffer ring delivered other octets than were sent"));
+            return Err(Unavailable::new(
+                "multishot receive into a buffer ring delivered other octets than were sent",
+            ));
         }
     }
     uring.submit_cancel(token, ours);
     let done = turn(uring, PATIENCE)?;
     match done[..] {
-        [Completion { result: Err(Errno(libc::ECANCELED)), more: false, .. }] => Ok(()),
-        _ => Err(Unavailable::new(format!("cancelling a multishot receive does not end it: {done:?}"))),
+        [
+            Completion {
+                result: Err(Errno(libc::ECANCELED)),
+                more: false,
+                ..
+            },
+        ] => Ok(()),
+        _ => Err(Unavailable::new(format!(
+            "cancelling a multishot receive does not end it: {done:?}"
+        ))),
     }
 }
 
 /// Whether a full send is silent, a short one tells its count, and one to a full socket tells EAGAIN, on their own and
 /// gathered.
 fn silent_send_works(uring: &mut Uring) -> Result<bool, Unavailable> {
-    let whole = Segment { buffer: BufferId::SCRATCH, start: 0, len: SCRATCH_OCTETS as u32 };
+    let whole = Segment {
+        buffer: BufferId::SCRATCH,
+        start: 0,
+        len: SCRATCH_OCTETS as u32,
+    };
     let half = SCRATCH_OCTETS as u32 / 2;
-    let halves = [Segment { len: half, ..whole }, Segment { start: half, len: half, ..whole }];
+    let halves = [
+        Segment { len: half, ..whole },
+        Segment {
+            start: half,
+            len: half,
+            ..whole
+        },
+    ];
     Ok(behaves(uring, &[whole])? && behaves(uring, &halves)?)
 }
 
 fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
-    let (ours, theirs) = UnixStream::pair().map_err(|source| Error { operation: "socketpair", source })?;
+    let (ours, theirs) = UnixStream::pair().map_err(|source| Error {
+        operation: "socketpair",
+        source,
+    })?;
     let fd = Fd(ours.as_raw_fd());
     let token = Token::new(Op::Send, ID);
-    let small = Segment { buffer: BufferId::SCRATCH, start: 0, len: 5 };
+    let small = Segment {
+        buffer: BufferId::SCRATCH,
+        start: 0,
+        len: 5,
+    };
     uring.submit_send(token, fd, &[small]);
     if !turn(uring, Wait::No)?.is_empty() {
         return Ok(false);
@@ -76,8 +128,17 @@ fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
         uring.submit_send(token, fd, large);
         match turn(uring, Wait::No)?[..] {
             [] => sent += SCRATCH_OCTETS,
-            [Completion { result: Ok(count), .. }] if (count as usize) < SCRATCH_OCTETS => sent += count as usize,
-            [Completion { result: Err(Errno(libc::EAGAIN)), .. }] => return Ok(drained(&theirs) == Some(sent)),
+            [
+                Completion {
+                    result: Ok(count), ..
+                },
+            ] if (count as usize) < SCRATCH_OCTETS => sent += count as usize,
+            [
+                Completion {
+                    result: Err(Errno(libc::EAGAIN)),
+                    ..
+                },
+            ] => return Ok(drained(&theirs) == Some(sent)),
             _ => return Ok(false),
         }
     }
@@ -113,7 +174,8 @@ mod tests {
 
     #[test]
     fn this_kernel_passes_and_says_how() {
-        let uring = Uring::new(&Options::default()).expect("io_uring is available where the tests run");
+        let uring =
+            Uring::new(&Options::default()).expect("io_uring is available where the tests run");
         assert!(uring.note().contains("sends"), "{}", uring.note());
     }
 }

@@ -40,7 +40,9 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self {
+            reason: reason.into(),
+        }
     }
 
     fn from_setup(error: &io::Error) -> Self {
@@ -125,8 +127,15 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     }
     // SAFETY: the buffer ring's memory is page-aligned, of the size that `entries` says, and outlives the ring (field
     // order of `Uring`).
-    unsafe { ring.submitter().register_buf_ring_with_flags(buf_ring.address(), buf_ring.entries(), GROUP, 0) }
-        .map_err(|error| Unavailable::new(format!("IORING_REGISTER_PBUF_RING: {error}")))?;
+    unsafe {
+        ring.submitter().register_buf_ring_with_flags(
+            buf_ring.address(),
+            buf_ring.entries(),
+            GROUP,
+            0,
+        )
+    }
+    .map_err(|error| Unavailable::new(format!("IORING_REGISTER_PBUF_RING: {error}")))?;
     buf_ring.publish();
     Ok(Uring {
         enter: Enter::new(&ring),
@@ -152,7 +161,9 @@ fn build() -> Result<(IoUring, Tier), Unavailable> {
             Err(error) => return Err(Unavailable::from_setup(&error)),
         }
     }
-    Err(Unavailable::from_setup(&refused.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))))
+    Err(Unavailable::from_setup(&refused.unwrap_or_else(|| {
+        io::Error::from_raw_os_error(libc::EINVAL)
+    })))
 }
 
 fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
@@ -161,7 +172,10 @@ fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
         (params.is_feature_ext_arg(), "IORING_FEAT_EXT_ARG (5.11)"),
         (params.is_feature_nodrop(), "IORING_FEAT_NODROP (5.5)"),
         (params.is_feature_fast_poll(), "IORING_FEAT_FAST_POLL (5.7)"),
-        (params.is_feature_skip_cqe_on_success(), "IORING_FEAT_CQE_SKIP (5.17)"),
+        (
+            params.is_feature_skip_cqe_on_success(),
+            "IORING_FEAT_CQE_SKIP (5.17)",
+        ),
     ] {
         if !present {
             return Err(Unavailable::new(format!("the kernel lacks {name}")));
@@ -180,7 +194,9 @@ fn check_features(ring: &IoUring) -> Result<(), Unavailable> {
         (opcode::SendMsg::CODE, "SENDMSG"),
     ] {
         if !probe.is_supported(code) {
-            return Err(Unavailable::new(format!("the kernel lacks IORING_OP_{name}")));
+            return Err(Unavailable::new(format!(
+                "the kernel lacks IORING_OP_{name}"
+            )));
         }
     }
     Ok(())

@@ -12,7 +12,9 @@ impl Key {
     /// The key of 16 random bytes, for a client.
     pub fn from_nonce(nonce: &[u8; 16]) -> Self {
         let mut chars = [0; KEY_CHARS];
-        STANDARD.encode_slice(nonce, &mut chars).expect("16 bytes are 24 characters of base64");
+        STANDARD
+            .encode_slice(nonce, &mut chars)
+            .expect("16 bytes are 24 characters of base64");
         Self(chars)
     }
 
@@ -39,9 +41,14 @@ impl Key {
         // RFC 6455 §4.2.2: "concatenating /key/, defined above in step 4 in Section 4.2.2, with the string
         // "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", taking the SHA-1 hash of this concatenated value to obtain a
         // 20-byte value and base64-encoding […] this 20-byte hash."
-        let digest = Sha1::new().chain_update(self.0).chain_update(GUID).finalize();
+        let digest = Sha1::new()
+            .chain_update(self.0)
+            .chain_update(GUID)
+            .finalize();
         let mut chars = [0; ACCEPT_CHARS];
-        STANDARD.encode_slice(digest, &mut chars).expect("20 bytes are 28 characters of base64");
+        STANDARD
+            .encode_slice(digest, &mut chars)
+            .expect("20 bytes are 28 characters of base64");
         chars
     }
 }
@@ -63,7 +70,10 @@ mod tests {
 
     #[test]
     fn sixteen_bytes_become_the_key_of_the_rfc() {
-        assert_eq!(Key::from_nonce(b"the sample nonce").as_bytes(), b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(
+            Key::from_nonce(b"the sample nonce").as_bytes(),
+            b"dGhlIHNhbXBsZSBub25jZQ=="
+        );
     }
 
     #[test]

@@ -28,7 +28,14 @@ pub struct ClientRequest<'a> {
 impl<'a> ClientRequest<'a> {
     /// A request with nothing optional in it.
     pub const fn new(host: &'a str, target: &'a str, key: [u8; 16]) -> Self {
-        Self { host, target, key, origin: None, subprotocols: &[], headers: &[] }
+        Self {
+            host,
+            target,
+            key,
+            origin: None,
+            subprotocols: &[],
+            headers: &[],
+        }
     }
 
     fn check(&self) -> Result<(), Misuse> {
@@ -39,7 +46,10 @@ impl<'a> ClientRequest<'a> {
         if !(self.target.starts_with('/') && self.target.bytes().all(good)) {
             return Err(Misuse::Target);
         }
-        if self.origin.is_some_and(|origin| origin.is_empty() || !is_field_value(origin.as_bytes())) {
+        if self
+            .origin
+            .is_some_and(|origin| origin.is_empty() || !is_field_value(origin.as_bytes()))
+        {
             return Err(Misuse::Origin);
         }
         for (n, subprotocol) in self.subprotocols.iter().enumerate() {
@@ -84,7 +94,9 @@ impl<'b> Response<'b> {
 
     /// The value of the first header called `name` in any case.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
-        self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// All headers in order.
@@ -129,13 +141,17 @@ impl std::fmt::Display for Fault {
             Self::AcceptMissing => "the response has no Sec-WebSocket-Accept header",
             Self::AcceptRepeated => "the response has more than one Sec-WebSocket-Accept header",
             Self::AcceptWrong => "the Sec-WebSocket-Accept header does not answer our key",
-            Self::ConnectionWithoutUpgrade => "the Connection header of the response does not say Upgrade",
+            Self::ConnectionWithoutUpgrade => {
+                "the Connection header of the response does not say Upgrade"
+            }
             Self::ExtensionNotOffered => "the response has an extension that was not offered",
             Self::HeadTooLarge => "the head of the response is too large",
             Self::HttpVersion => "the response is not HTTP/1.1",
             Self::Malformed(what) => what,
             Self::SubprotocolNotOffered => "the response has a subprotocol that was not offered",
-            Self::SubprotocolRepeated => "the response has more than one Sec-WebSocket-Protocol header",
+            Self::SubprotocolRepeated => {
+                "the response has more than one Sec-WebSocket-Protocol header"
+            }
             Self::TooManyHeaders => "the response has too many headers",
             Self::UpgradeNotWebSocket => "the Upgrade header of the response is not websocket",
         })
@@ -149,10 +165,16 @@ impl From<Broken> for Fault {
     fn from(broken: Broken) -> Self {
         Self::Malformed(match broken {
             Broken::HeadTooLarge | Broken::TargetTooLong => return Self::HeadTooLarge,
-            Broken::BareCr => "a carriage return in the response head is not followed by a line feed",
-            Broken::BareLf => "a line of the response head ends in a line feed without a carriage return",
+            Broken::BareCr => {
+                "a carriage return in the response head is not followed by a line feed"
+            }
+            Broken::BareLf => {
+                "a line of the response head ends in a line feed without a carriage return"
+            }
             Broken::Control => "a header value of the response has a control character",
-            Broken::HeaderName => "a header line of the response has no valid name before its colon",
+            Broken::HeaderName => {
+                "a header line of the response has no valid name before its colon"
+            }
             Broken::ObsFold => "a header line of the response begins with white space",
             Broken::HttpVersion
             | Broken::MethodTooLong
@@ -167,15 +189,31 @@ impl From<Broken> for Fault {
 /// Appends the request.
 pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<(), Misuse> {
     request.check()?;
-    push(&["GET ", request.target, " HTTP/1.1\r\nHost: ", request.host], out);
-    push(&["\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "], out);
+    push(
+        &["GET ", request.target, " HTTP/1.1\r\nHost: ", request.host],
+        out,
+    );
+    push(
+        &["\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "],
+        out,
+    );
     out.extend_from_slice(Key::from_nonce(&request.key).as_bytes());
     push(&["\r\nSec-WebSocket-Version: 13\r\n"], out);
     if let Some(origin) = request.origin {
         push(&["Origin: ", origin, "\r\n"], out);
     }
     for (n, subprotocol) in request.subprotocols.iter().enumerate() {
-        push(&[if n == 0 { "Sec-WebSocket-Protocol: " } else { ", " }, subprotocol], out);
+        push(
+            &[
+                if n == 0 {
+                    "Sec-WebSocket-Protocol: "
+                } else {
+                    ", "
+                },
+                subprotocol,
+            ],
+            out,
+        );
     }
     if !request.subprotocols.is_empty() {
         push(&["\r\n"], out);
@@ -213,13 +251,19 @@ pub fn parse_response_from<'b>(
             let kind = match status {
                 // RFC 6455 §4.1: "If the status code received from the server is not 101, the client handles the
                 // response per HTTP [RFC2616] procedures."
-                StatusCode::SWITCHING_PROTOCOLS => {
-                    ResponseKind::Accepted { subprotocol: fields.check_accepted(key, offered)? }
-                }
-                _ => ResponseKind::Refused { status, location: fields.location },
+                StatusCode::SWITCHING_PROTOCOLS => ResponseKind::Accepted {
+                    subprotocol: fields.check_accepted(key, offered)?,
+                },
+                _ => ResponseKind::Refused {
+                    status,
+                    location: fields.location,
+                },
             };
             let headers = Headers::of_head(head);
-            Ok(Progress::Complete { head: Response { kind, headers }, head_bytes })
+            Ok(Progress::Complete {
+                head: Response { kind, headers },
+                head_bytes,
+            })
         }
     }
 }
@@ -228,8 +272,12 @@ pub fn parse_response_from<'b>(
 fn parse_status_line(head: &[u8]) -> Result<StatusCode, Fault> {
     let rest = head.strip_prefix(b"HTTP/1.1 ").ok_or(Fault::HttpVersion)?;
     let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
-    let status = digits.and_then(|digits| digits.parse().ok()).filter(|status| (100..=599).contains(status));
-    status.map(StatusCode).ok_or(Fault::Malformed("the status of the response is not from 100 to 599"))
+    let status = digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|status| (100..=599).contains(status));
+    status.map(StatusCode).ok_or(Fault::Malformed(
+        "the status of the response is not from 100 to 599",
+    ))
 }
 
 /// What the handshake needs of the header fields.
@@ -291,7 +339,9 @@ impl<'b> Fields<'b> {
         // RFC 6455 §4.1: "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
         // value that is not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the
         // WebSocket Connection_."
-        let websocket = self.upgrade.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
+        let websocket = self
+            .upgrade
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
         if !websocket || self.upgrade_count != 1 {
             return Err(Fault::UpgradeNotWebSocket);
         }
@@ -325,7 +375,9 @@ impl<'b> Fields<'b> {
         }
         // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Protocol| header field and this header field
         // indicates the use of a subprotocol that was not present in the client's handshake"
-        let chosen = str::from_utf8(chosen).ok().filter(|chosen| offered.contains(chosen));
+        let chosen = str::from_utf8(chosen)
+            .ok()
+            .filter(|chosen| offered.contains(chosen));
         chosen.map(Some).ok_or(Fault::SubprotocolNotOffered)
     }
 }

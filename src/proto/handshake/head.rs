@@ -35,7 +35,10 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes_max: 8192, headers_max: 64 } // about what nginx and Apache allow, and half
+        Self {
+            head_bytes_max: 8192,
+            headers_max: 64,
+        } // about what nginx and Apache allow, and half
     }
 }
 
@@ -120,9 +123,21 @@ pub(super) enum Broken {
 }
 
 /// Scans `bytes`, all there is so far, from where `resume` says.
-pub(super) fn scan(kind: Kind, bytes: &[u8], resume: Resume, limits: &Limits) -> Result<Scan, Broken> {
+pub(super) fn scan(
+    kind: Kind,
+    bytes: &[u8],
+    resume: Resume,
+    limits: &Limits,
+) -> Result<Scan, Broken> {
     let view = bytes.get(..limits.head_bytes_max).unwrap_or(bytes);
-    let Resume { offset: mut at, mut state } = if resume.offset <= view.len() { resume } else { Resume::default() };
+    let Resume {
+        offset: mut at,
+        mut state,
+    } = if resume.offset <= view.len() {
+        resume
+    } else {
+        Resume::default()
+    };
     if kind == Kind::Response && state == State::Start {
         state = State::Status(0);
     }
@@ -144,7 +159,9 @@ pub(super) fn scan(kind: Kind, bytes: &[u8], resume: Resume, limits: &Limits) ->
         }
     }
     match state {
-        _ if bytes.len() < limits.head_bytes_max => Ok(Scan::Incomplete(Resume { offset: at, state })),
+        _ if bytes.len() < limits.head_bytes_max => {
+            Ok(Scan::Incomplete(Resume { offset: at, state }))
+        }
         State::Target => Err(Broken::TargetTooLong),
         _ => Err(Broken::HeadTooLarge),
     }
@@ -208,7 +225,13 @@ fn after_field_byte(state: State, byte: u8) -> Result<State, Broken> {
 
 /// Whether `byte` fits position `n` of a template in which `0` stands for any digit.
 fn matches(template: &[u8], n: usize, byte: u8) -> bool {
-    template.get(n).is_some_and(|&want| if want == b'0' { byte.is_ascii_digit() } else { byte == want })
+    template.get(n).is_some_and(|&want| {
+        if want == b'0' {
+            byte.is_ascii_digit()
+        } else {
+            byte == want
+        }
+    })
 }
 
 const VERSION: &[u8] = b"HTTP/0.0";
@@ -237,7 +260,10 @@ mod tests {
             }
             assert_eq!(scan(kind, bytes, resume, &Limits::default()), Err(why));
         }
-        assert_eq!(scan(kind, &bytes[..at], resume, &Limits::default()), Err(why));
+        assert_eq!(
+            scan(kind, &bytes[..at], resume, &Limits::default()),
+            Err(why)
+        );
     }
 
     #[test]
@@ -256,26 +282,76 @@ mod tests {
         breaks(Request, b"GET /a b HTTP/1.1", 8, Broken::HttpVersion);
         breaks(Request, b"GET / http/1.1", 7, Broken::HttpVersion);
         breaks(Request, b"GET / HTTP/1.1 \r\n", 15, Broken::HttpVersion);
-        breaks(Request, b"GET / HTTP/1.1\nHost: a\n\n", 15, Broken::HttpVersion);
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\nHost: a\n\n",
+            15,
+            Broken::HttpVersion,
+        );
     }
 
     #[test]
     fn what_cannot_become_a_header_field_fails_at_its_first_wrong_byte() {
         use Kind::{Request, Response};
         breaks(Request, b"GET / HTTP/1.1\rHost", 16, Broken::BareCr);
-        breaks(Request, b"GET / HTTP/1.1\r\n Host: a\r\n", 17, Broken::ObsFold);
-        breaks(Request, b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n", 23, Broken::ObsFold);
-        breaks(Request, b"GET / HTTP/1.1\r\n: b\r\n", 17, Broken::HeaderName);
-        breaks(Request, b"GET / HTTP/1.1\r\nA : b\r\n", 18, Broken::HeaderName);
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\n Host: a\r\n",
+            17,
+            Broken::ObsFold,
+        );
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n",
+            23,
+            Broken::ObsFold,
+        );
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\n: b\r\n",
+            17,
+            Broken::HeaderName,
+        );
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA : b\r\n",
+            18,
+            Broken::HeaderName,
+        );
         breaks(Request, b"GET / HTTP/1.1\r\nA\r\n", 18, Broken::HeaderName);
-        breaks(Request, b"GET / HTTP/1.1\r\nA: b\nC: d\r\n", 21, Broken::BareLf);
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA: b\nC: d\r\n",
+            21,
+            Broken::BareLf,
+        );
         breaks(Request, b"GET / HTTP/1.1\r\n\n", 17, Broken::BareLf);
-        breaks(Request, b"GET / HTTP/1.1\r\nA: b\rC: d\r\n", 22, Broken::BareCr);
-        breaks(Request, b"GET / HTTP/1.1\r\nA: b\0c\r\n", 21, Broken::Control);
-        breaks(Request, b"GET / HTTP/1.1\r\nA: b\x7f\r\n", 21, Broken::Control);
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA: b\rC: d\r\n",
+            22,
+            Broken::BareCr,
+        );
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA: b\0c\r\n",
+            21,
+            Broken::Control,
+        );
+        breaks(
+            Request,
+            b"GET / HTTP/1.1\r\nA: b\x7f\r\n",
+            21,
+            Broken::Control,
+        );
         breaks(Request, b"GET / HTTP/1.1\r\n\rX", 18, Broken::BareCr);
         breaks(Response, b"GET / HTTP/1.1", 1, Broken::StatusLine);
-        breaks(Response, b"\x15\x03\x03\x00\x02\x02\x46", 1, Broken::StatusLine);
+        breaks(
+            Response,
+            b"\x15\x03\x03\x00\x02\x02\x46",
+            1,
+            Broken::StatusLine,
+        );
         breaks(Response, b"HTTP/1.1 1x1", 11, Broken::StatusLine);
         breaks(Response, b"HTTP/1.1 101Switching", 13, Broken::StatusLine);
         breaks(Response, b"HTTP/1.1 101 OK\nA: b", 16, Broken::BareLf);
@@ -285,16 +361,24 @@ mod tests {
     fn the_end_of_a_head_is_found_however_it_was_cut() {
         for (kind, head) in [
             (Kind::Request, &b"GET / HTTP/1.1\r\n\r\n"[..]),
-            (Kind::Request, b"\r\n\r\nGET /a?b HTTP/2.0\r\nHost: a\r\nE:\r\n\r\n"),
+            (
+                Kind::Request,
+                b"\r\n\r\nGET /a?b HTTP/2.0\r\nHost: a\r\nE:\r\n\r\n",
+            ),
             (Kind::Response, b"HTTP/1.1 101\r\n\r\n"),
-            (Kind::Response, b"HTTP/1.1 404 Not Found\r\nA: \xff\tb \r\n\r\n"),
+            (
+                Kind::Response,
+                b"HTTP/1.1 404 Not Found\r\nA: \xff\tb \r\n\r\n",
+            ),
         ] {
             let mut bytes = head.to_vec();
             bytes.extend_from_slice(b"\x81\x80\x01\x02\x03\x04");
             assert_eq!(scanned(kind, &bytes), Ok(Scan::Complete(head.len())));
             let mut resume = Resume::default();
             for end in 0..head.len() {
-                let Ok(Scan::Incomplete(next)) = scan(kind, &bytes[..end], resume, &Limits::default()) else {
+                let Ok(Scan::Incomplete(next)) =
+                    scan(kind, &bytes[..end], resume, &Limits::default())
+                else {
                     panic!("{} ended at {end}", head.escape_ascii());
                 };
                 resume = next;
@@ -307,12 +391,18 @@ mod tests {
     #[test]
     fn a_head_may_have_exactly_head_bytes_max_bytes() {
         let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
-        let limits = |head_bytes_max| Limits { head_bytes_max, ..Limits::default() };
+        let limits = |head_bytes_max| Limits {
+            head_bytes_max,
+            ..Limits::default()
+        };
         let scan = |bytes, max| scan(Kind::Request, bytes, Resume::default(), &limits(max));
         assert_eq!(scan(head, head.len()), Ok(Scan::Complete(head.len())));
         assert_eq!(scan(head, head.len() - 1), Err(Broken::HeadTooLarge));
         assert_eq!(scan(&head[..20], 20), Err(Broken::HeadTooLarge));
-        assert_eq!(scan(b"GET /aaaaaaaaaaaaaaaaaaaaa", 20), Err(Broken::TargetTooLong));
+        assert_eq!(
+            scan(b"GET /aaaaaaaaaaaaaaaaaaaaa", 20),
+            Err(Broken::TargetTooLong)
+        );
         assert_eq!(scan(b"", 0), Err(Broken::HeadTooLarge));
     }
 

@@ -21,7 +21,10 @@ pub fn is_host(bytes: &[u8]) -> bool {
         };
         let (address, rest) = literal.split_at(end);
         let good = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
-        (!address.is_empty() && address.iter().all(good), rest.get(1..).unwrap_or_default())
+        (
+            !address.is_empty() && address.iter().all(good),
+            rest.get(1..).unwrap_or_default(),
+        )
     } else {
         let (name, port) = bytes.split_at(run(bytes, REG_NAME));
         (!name.is_empty(), port)
@@ -37,7 +40,10 @@ pub fn is_host(bytes: &[u8]) -> bool {
 /// The elements of a comma list: trimmed, and without the empty ones.
 // RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list elements"
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    value.split(|&b| b == b',').map(trim_ows).filter(|element| !element.is_empty())
+    value
+        .split(|&b| b == b',')
+        .map(trim_ows)
+        .filter(|element| !element.is_empty())
 }
 
 /// Whether the comma list `value` has `token` in it, ignoring ASCII case.
@@ -55,8 +61,13 @@ impl<'b> Headers<'b> {
     /// The fields of `head`, a whole head with its start line and the empty line at its end.
     pub(super) fn of_head(head: &'b [u8]) -> Self {
         let head = head.trim_ascii_start(); // empty lines before the start line
-        let start_line = head.iter().position(|&b| b == b'\n').map_or(head.len(), |lf| lf + 1);
-        Self { lines: head.get(start_line..).unwrap_or_default() }
+        let start_line = head
+            .iter()
+            .position(|&b| b == b'\n')
+            .map_or(head.len(), |lf| lf + 1);
+        Self {
+            lines: head.get(start_line..).unwrap_or_default(),
+        }
     }
 }
 
@@ -180,7 +191,10 @@ fn trim_ows(mut bytes: &[u8]) -> &[u8] {
 
 /// How many of the first bytes are in `class`.
 pub(super) fn run(bytes: &[u8], class: u8) -> usize {
-    bytes.iter().position(|&b| CLASS[usize::from(b)] & class == 0).unwrap_or(bytes.len())
+    bytes
+        .iter()
+        .position(|&b| CLASS[usize::from(b)] & class == 0)
+        .unwrap_or(bytes.len())
 }
 
 /// RFC 9110 §5.6.2 `tchar`.
@@ -200,10 +214,16 @@ static CLASS: [u8; 256] = {
         if b.is_ascii_alphanumeric() {
             class |= TCHAR | REG_NAME;
         }
-        if matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~') {
+        if matches!(
+            b,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        ) {
             class |= TCHAR;
         }
-        if matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=') {
+        if matches!(
+            b,
+            b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'='
+        ) {
             class |= REG_NAME;
         }
         if b.is_ascii_graphic() {
@@ -227,7 +247,10 @@ mod tests {
     #[test]
     fn a_token_has_the_77_characters_of_rfc_9110() {
         let tokens: Vec<u8> = (0..=255).filter(|&b| is_token(&[b])).collect();
-        assert_eq!(tokens, b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~");
+        assert_eq!(
+            tokens,
+            b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~"
+        );
         assert!(!is_token(b""));
         assert!(!is_token(b"a b"));
     }
@@ -237,7 +260,15 @@ mod tests {
         for good in [&b""[..], b"a", b"a b\tc", b"\xff", "ä".as_bytes()] {
             assert!(is_field_value(good), "{}", good.escape_ascii());
         }
-        for bad in [&b" a"[..], b"a ", b"\ta", b"a\r\nB: c", b"a\nb", b"a\0b", b"\x7f"] {
+        for bad in [
+            &b" a"[..],
+            b"a ",
+            b"\ta",
+            b"a\r\nB: c",
+            b"a\nb",
+            b"a\0b",
+            b"\x7f",
+        ] {
             assert!(!is_field_value(bad), "{}", bad.escape_ascii());
         }
     }
@@ -286,9 +317,18 @@ mod tests {
 
     #[test]
     fn fields_come_in_order_with_trimmed_values() {
-        let head = b"\r\nGET / HTTP/1.1\r\nA: 1\r\nb:\t two words \r\nEmpty:\r\nurl:http://x:1\r\n\r\n";
+        let head =
+            b"\r\nGET / HTTP/1.1\r\nA: 1\r\nb:\t two words \r\nEmpty:\r\nurl:http://x:1\r\n\r\n";
         let fields: Vec<(&str, &[u8])> = Headers::of_head(head).collect();
-        assert_eq!(fields, [("A", &b"1"[..]), ("b", b"two words"), ("Empty", b""), ("url", b"http://x:1")]);
+        assert_eq!(
+            fields,
+            [
+                ("A", &b"1"[..]),
+                ("b", b"two words"),
+                ("Empty", b""),
+                ("url", b"http://x:1")
+            ]
+        );
         assert_eq!(Headers::of_head(b"GET / HTTP/1.1\r\n\r\n").count(), 0);
         assert_eq!(Headers::of_head(b"").count(), 0);
     }
@@ -303,7 +343,8 @@ mod tests {
             };
             let mut text = extension.name.to_owned();
             for (name, value) in extension.params() {
-                text += &value.map_or_else(|| format!(";{name}"), |value| format!(";{name}={value}"));
+                text +=
+                    &value.map_or_else(|| format!(";{name}"), |value| format!(";{name}={value}"));
             }
             out.push(text);
         }
@@ -313,7 +354,10 @@ mod tests {
     #[test]
     fn an_extension_list_has_names_and_parameters() {
         assert_eq!(shown(b"permessage-deflate"), "permessage-deflate");
-        assert_eq!(shown(b"permessage-deflate; client_max_window_bits"), "permessage-deflate;client_max_window_bits");
+        assert_eq!(
+            shown(b"permessage-deflate; client_max_window_bits"),
+            "permessage-deflate;client_max_window_bits"
+        );
         // RFC 6455 §9.1 prints these.
         assert_eq!(shown(b"deflate-stream"), "deflate-stream");
         assert_eq!(

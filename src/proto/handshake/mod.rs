@@ -30,12 +30,18 @@ mod refusal;
 mod server;
 
 pub use accept::Key;
-pub use client::{ClientRequest, Fault, Response, ResponseKind, encode_request, parse_response, parse_response_from};
+pub use client::{
+    ClientRequest, Fault, Response, ResponseKind, encode_request, parse_response,
+    parse_response_from,
+};
 pub use head::{Limits, Progress, Resume};
-pub use headers::{Extension, Headers, extensions, is_field_value, is_host, is_token, list, list_contains};
+pub use headers::{
+    Extension, Headers, extensions, is_field_value, is_host, is_token, list, list_contains,
+};
 pub use refusal::{Refusal, StatusCode, encode_refusal};
 pub use server::{
-    Request, RequestKind, Verdict, encode_status_page, encode_verdict, parse_request, parse_request_from,
+    Request, RequestKind, Verdict, encode_status_page, encode_verdict, parse_request,
+    parse_request_from,
 };
 
 /// The version of the protocol, the one in `Sec-WebSocket-Version`.
@@ -71,14 +77,20 @@ impl std::fmt::Display for Misuse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::HeaderName => "a header name must be a token",
-            Self::HeaderValue => "a header value must have no control characters and no white space at its ends",
+            Self::HeaderValue => {
+                "a header value must have no control characters and no white space at its ends"
+            }
             Self::Host => "the host must be a name or an address, and optionally a port",
-            Self::NotAHandshake => "the request asks for no WebSocket: answer it with a page or a refusal",
+            Self::NotAHandshake => {
+                "the request asks for no WebSocket: answer it with a page or a refusal"
+            }
             Self::Origin => "the origin must be a header value",
             Self::ReservedHeader => "the handshake writes this header itself",
             Self::Status => "a refusal needs a status from 300 to 599",
             Self::Subprotocol => "subprotocols must be tokens, each named once",
-            Self::SubprotocolNotOffered => "only a subprotocol that the client offered can be accepted",
+            Self::SubprotocolNotOffered => {
+                "only a subprotocol that the client offered can be accepted"
+            }
             Self::Target => "the target must begin with / and have no fragment",
         })
     }
@@ -96,7 +108,9 @@ fn check_extra_headers(headers: &[(&str, &str)]) -> Result<(), Misuse> {
             return Err(Misuse::HeaderValue);
         }
         let is = |reserved: &&str| name.eq_ignore_ascii_case(reserved);
-        let websocket = name.get(..SEC_WEBSOCKET.len()).is_some_and(|n| n.eq_ignore_ascii_case(SEC_WEBSOCKET));
+        let websocket = name
+            .get(..SEC_WEBSOCKET.len())
+            .is_some_and(|n| n.eq_ignore_ascii_case(SEC_WEBSOCKET));
         if websocket || RESERVED.iter().any(is) {
             return Err(Misuse::ReservedHeader);
         }
@@ -132,8 +146,15 @@ fn push_decimal(mut n: usize, out: &mut Vec<u8>) {
 
 const SEC_WEBSOCKET: &str = "Sec-WebSocket-";
 /// Names the handshake writes itself, or that would change where its message ends.
-const RESERVED: [&str; 7] =
-    ["Connection", "Content-Length", "Content-Type", "Host", "Server", "Transfer-Encoding", "Upgrade"];
+const RESERVED: [&str; 7] = [
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Host",
+    "Server",
+    "Transfer-Encoding",
+    "Upgrade",
+];
 
 #[cfg(test)]
 mod tests;

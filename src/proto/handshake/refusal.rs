@@ -75,12 +75,20 @@ pub struct Refusal {
 
 impl Refusal {
     /// The opening handshake took longer than it may. Only the caller has a clock.
-    pub const TIMEOUT: Self = Self::new(StatusCode::REQUEST_TIMEOUT, "the opening handshake took too long");
+    pub const TIMEOUT: Self = Self::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the opening handshake took too long",
+    );
     /// There is no room for another connection.
-    pub const OVERLOADED: Self =
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server has no room for another connection; try again later");
+    pub const OVERLOADED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server has no room for another connection; try again later",
+    );
     /// The server is about to stop.
-    pub const STOPPING: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping; try again later");
+    pub const STOPPING: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server is stopping; try again later",
+    );
 
     /// A refusal with a reason for humans: one lower-case sentence without a full stop.
     pub const fn new(status: StatusCode, reason: &'static str) -> Self {
@@ -111,29 +119,37 @@ impl From<Broken> for Refusal {
     fn from(broken: Broken) -> Self {
         let bad = |reason| Self::new(StatusCode::BAD_REQUEST, reason);
         match broken {
-            Broken::BareCr => bad("a carriage return in the request head is not followed by a line feed"),
-            Broken::BareLf => bad("a line of the request head ends in a line feed without a carriage return"),
+            Broken::BareCr => {
+                bad("a carriage return in the request head is not followed by a line feed")
+            }
+            Broken::BareLf => {
+                bad("a line of the request head ends in a line feed without a carriage return")
+            }
             Broken::Control => bad("a header value has a control character"),
             // RFC 6585 §5: "It can be used both when the set of request header fields in total is too large"
-            Broken::HeadTooLarge => {
-                Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large")
-            }
+            Broken::HeadTooLarge => Self::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request head is too large",
+            ),
             Broken::HeaderName => bad("a header line has no valid name before its colon"),
             Broken::HttpVersion => bad("the request line does not end in an HTTP version"),
             // RFC 9112 §3: "A server that receives a method longer than any that it implements SHOULD respond with a
             // 501 (Not Implemented) status code."
-            Broken::MethodTooLong => {
-                Self::new(StatusCode::NOT_IMPLEMENTED, "the first word is longer than any HTTP method")
-            }
+            Broken::MethodTooLong => Self::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "the first word is longer than any HTTP method",
+            ),
             Broken::NotHttp | Broken::StatusLine => bad("this is not an HTTP request"),
             Broken::ObsFold => bad("a header line begins with white space"),
             Broken::Target => bad("the request target has a character that a URI cannot have"),
             // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to parse MUST
             // respond with a 414 (URI Too Long) status code"
-            Broken::TargetTooLong => Self::new(StatusCode::URI_TOO_LONG, "the request target is too long"),
-            Broken::Tls => {
-                bad("this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://")
+            Broken::TargetTooLong => {
+                Self::new(StatusCode::URI_TOO_LONG, "the request target is too long")
             }
+            Broken::Tls => bad(
+                "this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://",
+            ),
         }
     }
 }
@@ -146,7 +162,12 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
 }
 
 /// The same for any status, reason and (checked) further headers.
-pub(super) fn encode(status: StatusCode, reason: &str, headers: &[(&str, &str)], out: &mut Vec<u8>) {
+pub(super) fn encode(
+    status: StatusCode,
+    reason: &str,
+    headers: &[(&str, &str)],
+    out: &mut Vec<u8>,
+) {
     push_status_line(status, out);
     match status {
         // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response"
@@ -155,13 +176,17 @@ pub(super) fn encode(status: StatusCode, reason: &str, headers: &[(&str, &str)],
         // protocol(s)"
         // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
         // capable of understanding"
-        StatusCode::UPGRADE_REQUIRED => {
-            push(&["Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"], out)
-        }
+        StatusCode::UPGRADE_REQUIRED => push(
+            &["Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"],
+            out,
+        ),
         _ => push(&["Connection: close\r\n"], out),
     }
     push_headers(headers, out);
-    push(&["Content-Type: text/plain; charset=utf-8\r\nContent-Length: "], out);
+    push(
+        &["Content-Type: text/plain; charset=utf-8\r\nContent-Length: "],
+        out,
+    );
     push_decimal(reason.len() + 1, out);
     push(&["\r\n\r\n", reason, "\n"], out);
 }

@@ -54,7 +54,10 @@ pub enum Verdict<'a> {
 }
 
 /// Parses the head of a request from the first byte: [`parse_request_from`] without a hint.
-pub fn parse_request<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Progress<Request<'b>>, Refusal> {
+pub fn parse_request<'b>(
+    bytes: &'b [u8],
+    limits: &Limits,
+) -> Result<Progress<Request<'b>>, Refusal> {
     parse_request_from(bytes, Resume::default(), limits)
 }
 
@@ -134,29 +137,44 @@ impl<'b> Request<'b> {
 
     /// The subprotocols the client offers, the one it likes best first; each is a token and comes once.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'b str> {
-        self.all("Sec-WebSocket-Protocol").flat_map(list).filter_map(|token| str::from_utf8(token).ok())
+        self.all("Sec-WebSocket-Protocol")
+            .flat_map(list)
+            .filter_map(|token| str::from_utf8(token).ok())
     }
 
     /// The extensions the client offers, the one it likes best first.
     // RFC 6455 §9.1: "Note that like other HTTP header fields, this header field MAY be split or combined across
     // multiple lines."
     pub fn extensions(&self) -> impl Iterator<Item = Extension<'b>> {
-        self.all("Sec-WebSocket-Extensions").flat_map(extensions).filter_map(Result::ok)
+        self.all("Sec-WebSocket-Extensions")
+            .flat_map(extensions)
+            .filter_map(Result::ok)
     }
 
     fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n> {
-        self.headers.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
 /// Appends the response that says `verdict`. After a refusal the caller closes as after [`super::encode_refusal`].
-pub fn encode_verdict(request: &Request<'_>, verdict: &Verdict<'_>, out: &mut Vec<u8>) -> Result<(), Misuse> {
+pub fn encode_verdict(
+    request: &Request<'_>,
+    verdict: &Verdict<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Misuse> {
     match *verdict {
-        Verdict::Accept { subprotocol, headers } => {
+        Verdict::Accept {
+            subprotocol,
+            headers,
+        } => {
             let key = request.key().ok_or(Misuse::NotAHandshake)?;
             // RFC 6455 §4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by
             // selecting one of the values from the |Sec-WebSocket-Protocol| field"
-            if subprotocol.is_some_and(|chosen| !request.subprotocols().any(|offered| offered == chosen)) {
+            if subprotocol
+                .is_some_and(|chosen| !request.subprotocols().any(|offered| offered == chosen))
+            {
                 return Err(Misuse::SubprotocolNotOffered);
             }
             check_extra_headers(headers)?;
@@ -169,7 +187,11 @@ pub fn encode_verdict(request: &Request<'_>, verdict: &Verdict<'_>, out: &mut Ve
             push_headers(headers, out);
             out.extend_from_slice(b"\r\n");
         }
-        Verdict::Refuse { status, reason, headers } => {
+        Verdict::Refuse {
+            status,
+            reason,
+            headers,
+        } => {
             if !(300..=599).contains(&status.0) {
                 return Err(Misuse::Status);
             }
@@ -184,7 +206,10 @@ pub fn encode_verdict(request: &Request<'_>, verdict: &Verdict<'_>, out: &mut Ve
 #[cold]
 pub fn encode_status_page(request: &Request<'_>, out: &mut Vec<u8>) {
     push_status_line(StatusCode(200), out);
-    push(&["Connection: close\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: "], out);
+    push(
+        &["Connection: close\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: "],
+        out,
+    );
     push_decimal(PAGE.len(), out);
     push(&["\r\n\r\n"], out);
     if request.method != "HEAD" {
@@ -208,15 +233,27 @@ fn parse_head<'b>(head: &'b [u8], limits: &Limits) -> Result<Request<'b>, Refusa
         check_extensions(headers)?;
         RequestKind::OpeningHandshake { key: fields.key()? }
     };
-    Ok(Request { kind, method, target, resource, host, origin: fields.origin()?, headers })
+    Ok(Request {
+        kind,
+        method,
+        target,
+        resource,
+        host,
+        origin: fields.origin()?,
+        headers,
+    })
 }
 
 /// The method and the target.
 fn parse_request_line(head: &[u8]) -> Result<(&str, &str), Refusal> {
     let mut lines = head.trim_ascii_start().split(|&b| b == b'\r');
-    let line = lines.next().and_then(|line| str::from_utf8(line).ok()).ok_or(MALFORMED)?;
+    let line = lines
+        .next()
+        .and_then(|line| str::from_utf8(line).ok())
+        .ok_or(MALFORMED)?;
     let mut parts = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(MALFORMED);
     };
@@ -248,11 +285,15 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
     }
     // RFC 6455 §4.2.1: "(or an absolute HTTP/HTTPS URI containing the /resource name/)"
     let after_scheme = target.split_once("://").and_then(|(scheme, rest)| {
-        let known = ["http", "https", "ws", "wss"].iter().any(|s| s.eq_ignore_ascii_case(scheme));
+        let known = ["http", "https", "ws", "wss"]
+            .iter()
+            .any(|s| s.eq_ignore_ascii_case(scheme));
         known.then_some(rest)
     });
     let Some(rest) = after_scheme else {
-        return Err(bad("the request target is neither a path nor an absolute URI"));
+        return Err(bad(
+            "the request target is neither a path nor an absolute URI",
+        ));
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, resource) = rest.split_at(end);
@@ -273,7 +314,11 @@ enum Once<'b> {
 
 impl<'b> Once<'b> {
     fn add(&mut self, value: &'b [u8]) {
-        *self = if let Self::Absent = self { Self::One(value) } else { Self::Many };
+        *self = if let Self::Absent = self {
+            Self::One(value)
+        } else {
+            Self::Many
+        };
     }
 }
 
@@ -326,10 +371,14 @@ impl<'b> Fields<'b> {
         match name.len() {
             4 if is("Host") => self.host.add(value),
             6 if is("Origin") => self.origin.add(value),
-            7 if is("Upgrade") && list_contains(value, b"websocket") => self.upgrade = Upgrade::WebSocket,
+            7 if is("Upgrade") && list_contains(value, b"websocket") => {
+                self.upgrade = Upgrade::WebSocket
+            }
             7 if is("Upgrade") && self.upgrade == Upgrade::Absent => self.upgrade = Upgrade::Other,
             10 if is("Connection") => self.connection_upgrade |= list_contains(value, b"upgrade"),
-            14 if is("Content-Length") => self.body |= value.is_empty() || value.iter().any(|&b| b != b'0'),
+            14 if is("Content-Length") => {
+                self.body |= value.is_empty() || value.iter().any(|&b| b != b'0')
+            }
             17 if is("Transfer-Encoding") => self.body = true,
             17 if is("Sec-WebSocket-Key") => self.key.add(value),
             21 if is("Sec-WebSocket-Version") => self.version.add(value),
@@ -347,8 +396,12 @@ impl<'b> Fields<'b> {
             Once::Many => return Err(bad("there is more than one Host header")),
             Once::One(value) => value,
         };
-        let host = str::from_utf8(value).ok().filter(|host| is_host(host.as_bytes()));
-        let host = host.ok_or(bad("the Host header is not a name or an address with an optional port"))?;
+        let host = str::from_utf8(value)
+            .ok()
+            .filter(|host| is_host(host.as_bytes()));
+        let host = host.ok_or(bad(
+            "the Host header is not a name or an address with an optional port",
+        ))?;
         // RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of request-target, the
         // origin server MUST ignore the received Host header field (if any) and instead use the host information of
         // the request-target."
@@ -370,7 +423,9 @@ impl<'b> Fields<'b> {
     /// RFC 6455 §4.2.1, apart from the key and the lists.
     fn check_opening_handshake(&self) -> Result<(), Refusal> {
         if self.body {
-            return Err(bad("an opening handshake has no body, and this request announces one"));
+            return Err(bad(
+                "an opening handshake has no body, and this request announces one",
+            ));
         }
         // RFC 6455 §4.2.1: "An |Upgrade| header field containing the value "websocket", treated as an ASCII
         // case-insensitive value."
@@ -383,7 +438,9 @@ impl<'b> Fields<'b> {
         // RFC 6455 §4.2.1: "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // case-insensitive value."
         if !self.connection_upgrade {
-            return Err(bad("the Connection header does not say Upgrade: does a proxy in between change it?"));
+            return Err(bad(
+                "the Connection header does not say Upgrade: does a proxy in between change it?",
+            ));
         }
         // RFC 6455 §4.2.1: "A |Sec-WebSocket-Version| header field, with a value of 13."
         // RFC 6455 §4.4: "If the server doesn't support the requested version, it MUST respond with a
@@ -395,7 +452,9 @@ impl<'b> Fields<'b> {
                 StatusCode::UPGRADE_REQUIRED,
                 "this version of the WebSocket protocol is not served; version 13 is",
             )),
-            Once::One(_) => Err(bad("the Sec-WebSocket-Version header is not a number from 0 to 255")),
+            Once::One(_) => Err(bad(
+                "the Sec-WebSocket-Version header is not a number from 0 to 255",
+            )),
             Once::Absent => Err(Refusal::new(
                 StatusCode::UPGRADE_REQUIRED,
                 "the Sec-WebSocket-Version header is missing; version 13 is served",
@@ -408,8 +467,9 @@ impl<'b> Fields<'b> {
 
     fn key(&self) -> Result<Key, Refusal> {
         match self.key {
-            Once::One(value) => Key::parse(value)
-                .ok_or(bad("the Sec-WebSocket-Key header is not 16 bytes in base64, that is 24 characters")),
+            Once::One(value) => Key::parse(value).ok_or(bad(
+                "the Sec-WebSocket-Key header is not 16 bytes in base64, that is 24 characters",
+            )),
             Once::Absent => Err(bad("the Sec-WebSocket-Key header is missing")),
             // RFC 6455 §11.3.1: "The |Sec-WebSocket-Key| header field MUST NOT appear more than once in an HTTP
             // request."
@@ -424,21 +484,28 @@ impl<'b> Fields<'b> {
             Once::Many => return Err(bad("there is more than one Origin header")),
             Once::One(value) => value,
         };
-        let origin = str::from_utf8(value).ok().filter(|origin| origin.is_ascii());
-        origin.map(Some).ok_or(bad("the Origin header has a character that is not ASCII"))
+        let origin = str::from_utf8(value)
+            .ok()
+            .filter(|origin| origin.is_ascii());
+        origin
+            .map(Some)
+            .ok_or(bad("the Origin header has a character that is not ASCII"))
     }
 }
 
 /// `version = DIGIT | (NZDIGIT DIGIT) | ("1" DIGIT DIGIT) | ("2" DIGIT DIGIT)`, limited to 0-255 (RFC 6455 §4.3).
 fn is_version(value: &[u8]) -> bool {
-    let digits = value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"));
+    let digits =
+        value.iter().all(u8::is_ascii_digit) && (value.len() == 1 || !value.starts_with(b"0"));
     digits && str::from_utf8(value).is_ok_and(|text| text.parse::<u8>().is_ok())
 }
 
 fn check_subprotocols(headers: Headers<'_>) -> Result<(), Refusal> {
     let mut seen = [&b""[..]; SUBPROTOCOLS_MAX];
     let mut count = 0;
-    for (_, value) in headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Protocol")) {
+    for (_, value) in
+        headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Protocol"))
+    {
         if list(value).next().is_none() {
             return Err(bad("the Sec-WebSocket-Protocol header is empty"));
         }
@@ -447,11 +514,15 @@ fn check_subprotocols(headers: Headers<'_>) -> Result<(), Refusal> {
             // range U+0021 to U+007E not including separator characters as defined in [RFC2616] and MUST all be
             // unique strings."
             if !is_token(subprotocol) {
-                return Err(bad("a subprotocol in the Sec-WebSocket-Protocol header is not a token"));
+                return Err(bad(
+                    "a subprotocol in the Sec-WebSocket-Protocol header is not a token",
+                ));
             }
             let (before, free) = seen.split_at_mut(count);
             if before.contains(&subprotocol) {
-                return Err(bad("the Sec-WebSocket-Protocol header names a subprotocol twice"));
+                return Err(bad(
+                    "the Sec-WebSocket-Protocol header names a subprotocol twice",
+                ));
             }
             let Some(slot) = free.first_mut() else {
                 return Err(Refusal::new(
@@ -467,11 +538,15 @@ fn check_subprotocols(headers: Headers<'_>) -> Result<(), Refusal> {
 }
 
 fn check_extensions(headers: Headers<'_>) -> Result<(), Refusal> {
-    for (_, value) in headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions")) {
+    for (_, value) in
+        headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Extensions"))
+    {
         // RFC 6455 §9.1: "If a value is received by either the client or the server during negotiation that does not
         // conform to the ABNF below, the recipient of such malformed data MUST immediately _Fail the WebSocket
         // Connection_."
-        if extensions(value).next().is_none() || extensions(value).any(|extension| extension.is_err()) {
+        if extensions(value).next().is_none()
+            || extensions(value).any(|extension| extension.is_err())
+        {
             return Err(bad("the Sec-WebSocket-Extensions header is malformed"));
         }
     }
