@@ -134,6 +134,11 @@ impl<I: Io, A: App> Worker<I, A> {
         &self.core.io
     }
 
+    /// The application.
+    pub const fn app(&self) -> &A {
+        &self.app
+    }
+
     /// The ring, for tests that play the kernel.
     pub const fn io_mut(&mut self) -> &mut I {
         &mut self.core.io

@@ -93,7 +93,11 @@ impl Buffers {
 
     fn assert_of_worker(&self, buffer: BufferId) {
         let owner = self.owners.get(usize::from(buffer.0));
-        assert_eq!(owner, Some(&Owner::Worker), "{buffer:?} does not belong to the worker");
+        assert_eq!(
+            owner,
+            Some(&Owner::Worker),
+            "{buffer:?} does not belong to the worker"
+        );
     }
 
     /// The hot buffer for one more receive; what the last one left there is gone.

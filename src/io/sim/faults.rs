@@ -67,6 +67,10 @@ impl Faults {
 
     /// [`Self::draw`], and connections break on their own.
     pub fn draw_breaking(random: &mut Random) -> Self {
-        Self { accept_aborted: random.pick(&[0, 50, 300]), send_reset: random.pick(&[0, 5, 50]), ..Self::draw(random) }
+        Self {
+            accept_aborted: random.pick(&[0, 50, 300]),
+            send_reset: random.pick(&[0, 5, 50]),
+            ..Self::draw(random)
+        }
     }
 }

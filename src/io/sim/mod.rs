@@ -7,7 +7,7 @@
 //! What is checked, besides what the worker sends:
 //! - A buffer belongs to the worker from its completion until it is replenished, and is full of poison after that.
 //! - A send is read when the turn runs, so whatever it points to must still be there. One per connection and turn.
-//! - Nothing is armed twice, cancelled when it is not armed, or left armed on a descriptor that is closed.
+//! - Nothing is armed twice, cancelled a turn after it ended, or left armed on a descriptor that is closed.
 //! - Nothing is read past an armed receive, which may have taken octets that are not delivered yet.
 //! - A turn that waits for ever while nothing can happen is a deadlock.
 //!
@@ -33,7 +33,8 @@ use std::time::Duration;
 
 use super::areas::slice_of;
 use super::{
-    BufferId, Completion, ConnId, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token, Wait,
+    BufferId, Completion, ConnId, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
+    Segment, Token, Wait,
 };
 use crate::time::Instant;
 use buffers::Buffers;
@@ -83,6 +84,8 @@ pub struct Sim {
     operations: Vec<Operation>,
     /// Completions of sends and cancellations.
     decided: Vec<Completion>,
+    /// Operations whose last completion came with the last turn: the worker may cancel them before it has seen that.
+    ended: Vec<Token>,
     /// Connections whose descriptors were closed, by what was last armed on them.
     retired: Vec<ConnId>,
     moved: Moved,
@@ -103,6 +106,7 @@ impl Sim {
             submissions: Vec::new(),
             operations: Vec::new(),
             decided: Vec::new(),
+            ended: Vec::new(),
             retired: Vec::new(),
             moved: Moved::default(),
             counts: Counts::default(),
@@ -157,13 +161,18 @@ impl Sim {
 
     fn open(&mut self, file: File) -> Fd {
         // The lowest free number, as the kernel does: a late use of a closed one meets its successor.
-        let fd = (3..).find(|fd| !self.files.contains_key(fd)).expect("some number is free");
+        let fd = (3..)
+            .find(|fd| !self.files.contains_key(fd))
+            .expect("some number is free");
         self.files.insert(fd, file);
         Fd(fd)
     }
 
     fn file(&self, fd: Fd) -> File {
-        *self.files.get(&fd.0).unwrap_or_else(|| panic!("{fd:?} is not open"))
+        *self
+            .files
+            .get(&fd.0)
+            .unwrap_or_else(|| panic!("{fd:?} is not open"))
     }
 
     fn socket(&mut self, fd: Fd) -> &mut Socket {
@@ -191,29 +200,40 @@ impl Sim {
             Op::Watch => kind == Kind::PollIn && matches!(file, File::Watch { .. }),
             Op::Send | Op::Cancel => false,
         };
-        assert!(fits, "{kind:?} on {file:?} with a token of {:?}", token.op());
+        assert!(
+            fits,
+            "{kind:?} on {file:?} with a token of {:?}",
+            token.op()
+        );
         assert!(!self.is_armed(token), "{token:?} is armed twice");
         if let File::Socket(at) = file {
             self.sockets[at].owner = Some(token.id());
         }
-        self.submissions.push(Submission::Arm(Operation::new(token, fd, kind)));
+        self.submissions
+            .push(Submission::Arm(Operation::new(token, fd, kind)));
     }
 
     fn assert_no_send_of(&self, fd: Fd, what: &str) {
-        let sends = self
-            .submissions
-            .iter()
-            .any(|submission| matches!(submission, Submission::Send { fd: sent, .. } if *sent == fd));
+        let sends = self.submissions.iter().any(
+            |submission| matches!(submission, Submission::Send { fd: sent, .. } if *sent == fd),
+        );
         assert!(!sends, "{what} on {fd:?} before its send was decided");
     }
 
     /// The socket of `fd`, which is about to be read directly.
     fn socket_to_read(&mut self, fd: Fd) -> usize {
         let receives = |operation: &Operation| operation.fd == fd && operation.kind == Kind::Recv;
-        let submitted =
-            self.submissions.iter().any(|submission| matches!(submission, Submission::Arm(armed) if receives(armed)));
-        assert!(!submitted && !self.operations.iter().any(receives), "{fd:?} is read past its armed receive");
-        let File::Socket(at) = self.file(fd) else { panic!("{fd:?} is no connection") };
+        let submitted = self
+            .submissions
+            .iter()
+            .any(|submission| matches!(submission, Submission::Arm(armed) if receives(armed)));
+        assert!(
+            !submitted && !self.operations.iter().any(receives),
+            "{fd:?} is read past its armed receive"
+        );
+        let File::Socket(at) = self.file(fd) else {
+            panic!("{fd:?} is no connection")
+        };
         let in_parts = self.options.faults.arrive_in_parts;
         if self.random.chance(in_parts) {
             // More comes while the worker reads; readiness is told of it as well.
@@ -256,27 +276,40 @@ impl Io for Sim {
 
     fn submit_cancel(&mut self, target: Token, fd: Fd) {
         self.file(fd);
-        assert!(self.is_armed(target), "{target:?} is cancelled, not armed");
+        let known = self.is_armed(target) || self.ended.contains(&target);
+        assert!(known, "{target:?} is cancelled, not armed");
         self.submissions.push(Submission::Cancel(target));
     }
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
-        assert!(!segments.is_empty() && segments.len() <= SEGMENTS_MAX, "one to SEGMENTS_MAX segments");
+        assert!(
+            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
+            "one to SEGMENTS_MAX segments"
+        );
         assert_eq!(token.op(), Op::Send);
         self.socket(fd);
         self.assert_no_send_of(fd, "a second send");
         for segment in segments {
-            assert_ne!(segment.buffer, BufferId::HOT, "the hot buffer may be filled again before the turn");
+            assert_ne!(
+                segment.buffer,
+                BufferId::HOT,
+                "the hot buffer may be filled again before the turn"
+            );
             let end = (segment.start + segment.len) as usize;
             let octets = self.buffers.of_worker(segment.buffer);
             assert!(end <= octets.len(), "a segment lies in its buffer");
             assert!(segment.len > 0, "a segment is not empty");
         }
-        self.submissions.push(Submission::Send { token, fd, segments: segments.to_vec() });
+        self.submissions.push(Submission::Send {
+            token,
+            fd,
+            segments: segments.to_vec(),
+        });
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
         let before = done.len();
+        self.ended.clear();
         self.counts.enters += 1;
         self.now = self.now + Duration::from_micros(self.random.between(1, 40) as u64);
         self.submit();
@@ -322,7 +355,10 @@ impl Io for Sim {
             for submission in &self.submissions {
                 if let Submission::Send { segments, .. } = submission {
                     let sent = segments.iter().any(|segment| segment.buffer == buffer);
-                    assert!(!sent, "{buffer:?} is replenished before its send was decided");
+                    assert!(
+                        !sent,
+                        "{buffer:?} is replenished before its send was decided"
+                    );
                 }
             }
             self.buffers.replenish(buffer);
@@ -333,7 +369,10 @@ impl Io for Sim {
     }
 
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
-        assert!(!into.is_empty(), "a receive into nothing looks like the end");
+        assert!(
+            !into.is_empty(),
+            "a receive into nothing looks like the end"
+        );
         let at = self.socket_to_read(fd);
         let received = self.sockets[at].recv(into)?;
         self.moved.received += received as u64;
@@ -353,7 +392,8 @@ impl Io for Sim {
         self.socket(fd);
         self.assert_no_send_of(fd, "a direct send");
         let mut octets = self.gather(segments);
-        then.iter().for_each(|slice| octets.extend_from_slice(slice));
+        then.iter()
+            .for_each(|slice| octets.extend_from_slice(slice));
         if octets.is_empty() {
             return Ok(0);
         }

@@ -28,14 +28,31 @@ pub(super) struct Operation {
 
 impl Operation {
     pub(super) const fn new(token: Token, fd: Fd, kind: Kind) -> Self {
-        Self { token, fd, kind, cancelled: false, ended: false, completions: VecDeque::new() }
+        Self {
+            token,
+            fd,
+            kind,
+            cancelled: false,
+            ended: false,
+            completions: VecDeque::new(),
+        }
     }
 
     /// Completes once more, with `more` or for the last time.
-    pub(super) fn complete(&mut self, result: Result<u32, Errno>, buffer: Option<BufferId>, more: bool) {
+    pub(super) fn complete(
+        &mut self,
+        result: Result<u32, Errno>,
+        buffer: Option<BufferId>,
+        more: bool,
+    ) {
         assert!(!self.ended, "nothing completes after its end");
         self.ended = !more;
-        self.completions.push_back(Completion { token: self.token, result, buffer, more });
+        self.completions.push_back(Completion {
+            token: self.token,
+            result,
+            buffer,
+            more,
+        });
     }
 
     /// Completes for the last time, without a buffer.
@@ -49,5 +66,9 @@ impl Operation {
 pub(super) enum Submission {
     Arm(Operation),
     Cancel(Token),
-    Send { token: Token, fd: Fd, segments: Vec<Segment> },
+    Send {
+        token: Token,
+        fd: Fd,
+        segments: Vec<Segment>,
+    },
 }

@@ -16,14 +16,18 @@ impl Sim {
 
     /// Makes a watched descriptor readable, once.
     pub fn raise(&mut self, watch: Fd) {
-        assert!(matches!(self.file(watch), File::Watch { .. }), "{watch:?} is watched");
+        assert!(
+            matches!(self.file(watch), File::Watch { .. }),
+            "{watch:?} is watched"
+        );
         self.files.insert(watch.0, File::Watch { raised: true });
     }
 
     /// A new peer, in the backlog of the listeners.
     pub fn connect(&mut self) -> PeerId {
         let at = self.sockets.len();
-        self.sockets.push(Socket::new(self.options.inbox_max, self.options.outbox_max));
+        self.sockets
+            .push(Socket::new(self.options.inbox_max, self.options.outbox_max));
         self.backlog.push_back(at);
         PeerId(at)
     }
@@ -31,6 +35,11 @@ impl Sim {
     /// The descriptor that the worker has for `peer`, between accept and close.
     pub fn fd(&self, peer: PeerId) -> Option<Fd> {
         self.sockets[peer.0].fd
+    }
+
+    /// Whether the worker has closed its descriptor for `peer`.
+    pub fn is_over(&self, peer: PeerId) -> bool {
+        self.sockets[peer.0].closed
     }
 
     /// Sends: any number of octets, which arrive as there is room for them.

@@ -14,7 +14,11 @@ impl Sim {
             match submission {
                 Submission::Arm(operation) => self.start(operation),
                 Submission::Cancel(target) => self.cancel(target),
-                Submission::Send { token, fd, segments } => {
+                Submission::Send {
+                    token,
+                    fd,
+                    segments,
+                } => {
                     let octets = self.gather(&segments);
                     let result = self.send_octets(fd, &octets).map(count);
                     let whole = result == Ok(count(octets.len()));
@@ -37,12 +41,26 @@ impl Sim {
         let alive = |operation: &&mut Operation| operation.token == target && !operation.ended;
         match self.operations.iter_mut().find(alive) {
             Some(operation) => operation.cancelled = true,
-            None => self.decide(Token::new(Op::Cancel, target.id()), Err(Errno(libc::ENOENT))),
+            None if target.op() == Op::PollOut
+                && self.options.receive_mode == ReceiveMode::Readiness =>
+            {
+                // As epoll does, where nobody looks whether it was armed.
+                self.decide(target, Err(Errno(libc::ECANCELED)));
+            }
+            None => self.decide(
+                Token::new(Op::Cancel, target.id()),
+                Err(Errno(libc::ENOENT)),
+            ),
         }
     }
 
     fn decide(&mut self, token: Token, result: Result<u32, Errno>) {
-        self.decided.push(Completion { token, result, buffer: None, more: false });
+        self.decided.push(Completion {
+            token,
+            result,
+            buffer: None,
+            more: false,
+        });
     }
 
     pub(super) fn send_octets(&mut self, fd: Fd, octets: &[u8]) -> Result<usize, Errno> {
@@ -66,7 +84,11 @@ impl Sim {
 
     /// Lets everything happen that can; `all` at once, or as the faults allow.
     pub(super) fn progress(&mut self, all: bool) {
-        let in_parts = if all { 0 } else { self.options.faults.arrive_in_parts };
+        let in_parts = if all {
+            0
+        } else {
+            self.options.faults.arrive_in_parts
+        };
         for socket in &mut self.sockets {
             socket.arrive(&mut self.random, in_parts);
         }
@@ -146,7 +168,9 @@ impl Sim {
         if short {
             len = self.random.magnitude(len);
         }
-        let received = socket.recv(&mut buffer[..len]).expect("the socket has octets");
+        let received = socket
+            .recv(&mut buffer[..len])
+            .expect("the socket has octets");
         self.moved.received += received as u64;
         let more = !self.random.chance(faults.multishot_ends);
         operation.complete(Ok(count(received)), Some(id), more);
@@ -161,7 +185,8 @@ impl Sim {
                 (std::mem::take(&mut socket.edge), socket.readable())
             }
             File::Watch { raised } => {
-                self.files.insert(operation.fd.0, File::Watch { raised: false });
+                self.files
+                    .insert(operation.fd.0, File::Watch { raised: false });
                 (raised, libc::POLLIN)
             }
             File::Listener => unreachable!("readiness is armed on connections and watches only"),
@@ -190,7 +215,11 @@ impl Sim {
     /// Appends to `done`: sends always, the rest `all` at once or late. The order of different operations is random.
     pub(super) fn deliver(&mut self, all: bool, done: &mut Vec<Completion>) {
         let faults = self.options.faults;
-        let mut queues: Vec<_> = self.decided.drain(..).map(|completion| vec![completion]).collect();
+        let mut queues: Vec<_> = self
+            .decided
+            .drain(..)
+            .map(|completion| vec![completion])
+            .collect();
         for operation in &mut self.operations {
             let mut due = operation.completions.len();
             if !all && self.random.chance(faults.late) {
@@ -200,7 +229,8 @@ impl Sim {
                 queues.push(operation.completions.drain(..due).rev().collect());
             }
         }
-        self.operations.retain(|operation| !operation.ended || !operation.completions.is_empty());
+        self.operations
+            .retain(|operation| !operation.ended || !operation.completions.is_empty());
         if !self.retired.is_empty() && self.random.chance(faults.stale) {
             let stale = self.stale();
             queues.push(vec![stale]);
@@ -211,6 +241,9 @@ impl Sim {
                 Some(completion) => {
                     if let Some(buffer) = completion.buffer {
                         self.buffers.hand_out(buffer);
+                    }
+                    if !completion.more {
+                        self.ended.push(completion.token);
                     }
                     done.push(completion);
                 }
@@ -239,7 +272,12 @@ impl Sim {
             Op::Cancel => Err(Errno(libc::ENOENT)),
             _ => Err(Errno(libc::ECANCELED)),
         };
-        Completion { token: Token::new(op, retired), result, buffer, more: false }
+        Completion {
+            token: Token::new(op, retired),
+            result,
+            buffer,
+            more: false,
+        }
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) struct Socket {
     pub(super) fd: Option<Fd>,
     /// What the worker calls it, as far as its tokens tell.
     pub(super) owner: Option<ConnId>,
-    closed: bool,
+    /// The worker has closed its descriptor.
+    pub(super) closed: bool,
     on_the_way: VecDeque<u8>,
     tail: Tail,
     inbox: VecDeque<u8>,
@@ -185,7 +186,10 @@ impl Socket {
     pub(super) fn recv(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
         let mut count = 0;
         while count < into.len() && !self.inbox.is_empty() {
-            count += self.inbox.read(&mut into[count..]).expect("a queue in memory");
+            count += self
+                .inbox
+                .read(&mut into[count..])
+                .expect("a queue in memory");
         }
         if count > 0 {
             return Ok(count);

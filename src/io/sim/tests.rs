@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 
 const LISTENER: Token = Token::fixed(Op::Accept, 0);
-const CONN: ConnId = ConnId { slot: 4, generation: 9 };
+const CONN: ConnId = ConnId {
+    slot: 4,
+    generation: 9,
+};
 const RECV: Token = Token::new(Op::Recv, CONN);
 const POLL_IN: Token = Token::new(Op::PollIn, CONN);
 const POLL_OUT: Token = Token::new(Op::PollOut, CONN);
@@ -24,7 +27,15 @@ fn connected(options: Options) -> (Sim, PeerId, Fd) {
     sim.submit_accept(LISTENER, listener);
     let peer = sim.connect();
     let done = turn(&mut sim, Wait::Forever);
-    let [Completion { token: LISTENER, result: Ok(fd), more: false, .. }] = done[..] else {
+    let [
+        Completion {
+            token: LISTENER,
+            result: Ok(fd),
+            more: false,
+            ..
+        },
+    ] = done[..]
+    else {
         panic!("{done:?}");
     };
     assert_eq!(sim.fd(peer), Some(Fd(4)));
@@ -44,7 +55,15 @@ fn submit_send(sim: &mut Sim, fd: Fd, octets: &[u8]) {
     sim.buffer_and_scratch(BufferId::SCRATCH).1[..octets.len()].copy_from_slice(octets);
     let len = u32::try_from(octets.len()).expect("short");
     let buffer = BufferId::SCRATCH;
-    sim.submit_send(SEND, fd, &[Segment { buffer, start: 0, len }]);
+    sim.submit_send(
+        SEND,
+        fd,
+        &[Segment {
+            buffer,
+            start: 0,
+            len,
+        }],
+    );
 }
 
 fn panics(what: &str, breach: impl FnOnce()) {
@@ -80,12 +99,19 @@ fn what_a_peer_sends_comes_in_buffers_and_its_end_as_nothing() {
 
 #[test]
 fn a_dry_pool_ends_a_receive_and_loses_nothing() {
-    let options = Options { buffers: 2, buffers_max: 4, ..Options::faultless(ReceiveMode::Buffers) };
+    let options = Options {
+        buffers: 2,
+        buffers_max: 4,
+        ..Options::faultless(ReceiveMode::Buffers)
+    };
     let (mut sim, peer, fd) = connected(options);
     sim.submit_recv(RECV, fd);
     sim.peer_send(peer, &[7; 10_000]);
     let done = turn(&mut sim, Wait::Forever);
-    assert_eq!((done.len(), done[2].result, done[2].more), (3, Err(Errno(libc::ENOBUFS)), false));
+    assert_eq!(
+        (done.len(), done[2].result, done[2].more),
+        (3, Err(Errno(libc::ENOBUFS)), false)
+    );
     let mut held = done.iter().filter_map(|c| c.buffer).collect();
     sim.replenish(&mut held, true);
     sim.submit_recv(RECV, fd);
@@ -95,7 +121,10 @@ fn a_dry_pool_ends_a_receive_and_loses_nothing() {
 
 #[test]
 fn a_full_send_is_silent_and_a_short_one_tells_its_count_and_then_eagain() {
-    let options = Options { outbox_max: 8, ..Options::faultless(ReceiveMode::Buffers) };
+    let options = Options {
+        outbox_max: 8,
+        ..Options::faultless(ReceiveMode::Buffers)
+    };
     let (mut sim, peer, fd) = connected(options);
     submit_send(&mut sim, fd, b"hello");
     assert!(turn(&mut sim, Wait::No).is_empty());
@@ -150,7 +179,10 @@ fn a_reset_is_told_once_after_what_arrived() {
     assert_eq!(sim.recv(fd, &mut into), Ok(10));
     assert_eq!(sim.recv(fd, &mut into), Err(Errno(libc::ECONNRESET)));
     assert_eq!(sim.recv(fd, &mut into), Ok(0));
-    assert_eq!(sim.send(fd, &[], &[IoSlice::new(b"anyone?")]), Err(Errno(libc::EPIPE)));
+    assert_eq!(
+        sim.send(fd, &[], &[IoSlice::new(b"anyone?")]),
+        Err(Errno(libc::EPIPE))
+    );
 }
 
 #[test]
@@ -160,7 +192,10 @@ fn a_cancelled_operation_ends_with_ecanceled() {
     turn(&mut sim, Wait::No);
     sim.submit_cancel(RECV, fd);
     let done = turn(&mut sim, Wait::Forever);
-    assert_eq!((done[0].result, done[0].more), (Err(Errno(libc::ECANCELED)), false));
+    assert_eq!(
+        (done[0].result, done[0].more),
+        (Err(Errno(libc::ECANCELED)), false)
+    );
     sim.close(fd, true);
     sim.assert_clean();
 }
@@ -177,7 +212,10 @@ fn unread_octets_make_a_close_a_reset() {
 #[test]
 fn the_hot_buffer_forgets_what_the_receive_before_left() {
     let (mut sim, peer, fd) = readiness();
-    for (octets, left) in [(b"long ago".as_slice(), b"long ago"), (b"now", b"now\xDB\xDB\xDB\xDB\xDB")] {
+    for (octets, left) in [
+        (b"long ago".as_slice(), b"long ago"),
+        (b"now", b"now\xDB\xDB\xDB\xDB\xDB"),
+    ] {
         sim.peer_send(peer, octets);
         turn(&mut sim, Wait::No);
         assert_eq!(sim.recv_hot(fd), Ok(octets.len()));
@@ -319,7 +357,10 @@ fn read_all(seed: u64) -> Vec<String> {
                     }
                 }
                 (token, result) => {
-                    assert!(token != RECV || result == Ok(0) || result == Err(Errno(libc::ENOBUFS)), "{result:?}")
+                    assert!(
+                        token != RECV || result == Ok(0) || result == Err(Errno(libc::ENOBUFS)),
+                        "{result:?}"
+                    )
                 }
             }
             if completion.token != LISTENER && !completion.more && got.len() < octets.len() {
