@@ -215,3 +215,18 @@ pub fn is_listener(fd: Fd) -> bool {
     };
     result == 0 && value == 1
 }
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// `EBADF`: it was not.
+pub fn adopt(fd: Fd) -> std::io::Result<std::fs::File> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_SETFD takes no pointer; a number that is no descriptor is an error.
+    if unsafe { libc::fcntl(fd.0, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open (above), and whoever started this process passed it for this one use: nothing in
+    // this process has opened or adopted it before, because adopting happens once, at start.
+    Ok(unsafe { std::fs::File::from_raw_fd(fd.0) })
+}
