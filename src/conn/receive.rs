@@ -45,8 +45,10 @@ impl<I: Io> Core<I> {
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
                 self.ran_dry = true;
-                self.starved.push(conn.id);
-                return;
+                if conn.phase != Phase::Ended {
+                    self.starved.push(conn.id);
+                    return;
+                }
             }
             (Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)), _) => {}
             (Err(_), _) => self.reset(app, conn),

@@ -1,6 +1,7 @@
 //! The worker over a simulated kernel and network, with clients of every kind. See [`crate::io::sim`].
 
 mod client;
+mod regressions;
 mod script;
 mod wire;
 mod world;
@@ -196,7 +197,10 @@ fn garbage_in_place_of_a_handshake_is_refused() {
             let random = &mut world.random;
             match random.below(3) {
                 0 => random.fill(&mut script.octets),
-                1 => script.octets = b"GET / HTTP/1.1\r\nHost: ringway\r\n\r\n".to_vec(),
+                1 => {
+                    script.octets = b"GET / HTTP/1.1\r\nHost: ringway\r\n\r\n".to_vec();
+                    world.pages += 1;
+                }
                 _ => {
                     let at = random.below(script.octets.len());
                     script.octets[at] = random.pick(b"\0\r\n x");
