@@ -56,3 +56,26 @@ fn a_cancelled_receive_that_finds_no_buffer_still_frees_the_connection() {
     assert_eq!(world.worker.connections(), 0);
     world.finish();
 }
+
+/// A stop that came between two turns added its Close to a send that the ring had already: the Close never left, and an
+/// abort closed descriptors under such sends.
+#[test]
+fn a_stop_between_turns_follows_what_the_last_turn_sent() {
+    let mut world = world(ReceiveMode::Buffers);
+    let peers = [world.open(), world.open()];
+    for peer in peers {
+        world.send(peer, b"\x82\x81\0\0\0\0x");
+    }
+    world.turn();
+    world.worker.drain();
+    (0..2).for_each(|_| world.turn());
+    for peer in peers {
+        let octets = world.take(peer);
+        assert_eq!(octets[..5], *b"\x82\x01x\x88\x18", "the echo, then a Close");
+        assert_eq!(octets[5..7], 1001_u16.to_be_bytes());
+        world.send(peer, b"\x82\x81\0\0\0\0x\x88\x80\0\0\0\0");
+    }
+    world.worker.abort();
+    (0..3).for_each(|_| world.turn());
+    world.finish();
+}
