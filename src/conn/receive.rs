@@ -24,6 +24,9 @@ const DIRECT_OCTETS_MIN: u64 = 16 << 10;
 /// Smallest direct receive: one system call for less would cost more than the copy it saves.
 const DIRECT_STEP_OCTETS: usize = 64 << 10;
 
+/// Readiness of which the peer's end of the stream, or an error, is a part.
+const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
+
 /// Octets read from one connection before the others get their turn.
 const TURN_OCTETS_MAX: usize = 2 << 20;
 
@@ -68,7 +71,10 @@ impl<I: Io> Core<I> {
             conn.armed.cancelled = false;
         }
         match done.result {
-            Ok(_) => self.read(app, conn),
+            Ok(events) => {
+                conn.hung_up |= events & HANG_UP != 0;
+                self.read(app, conn);
+            }
             Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
             Err(_) => self.reset(app, conn),
         }
@@ -98,7 +104,8 @@ impl<I: Io> Core<I> {
             }
             // The hot buffer is used again at once, by this connection or the next.
             self.flush_hot(app, conn);
-            if len < asked {
+            // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
+            if len < asked && !conn.hung_up {
                 break;
             }
             share = share.saturating_sub(len);

@@ -79,3 +79,20 @@ fn a_stop_between_turns_follows_what_the_last_turn_sent() {
     (0..3).for_each(|_| world.turn());
     world.finish();
 }
+
+/// Readiness is told once for octets and the end that come together. The receive of the octets was short, so nobody looked
+/// for the end: the connection stayed until it timed out, or for ever.
+#[test]
+fn an_end_right_behind_octets_ends_a_connection_in_readiness_mode() {
+    let mut world = world(ReceiveMode::Readiness);
+    let peers = [world.open(), world.open()];
+    for peer in peers {
+        world.send(peer, b"\x82\x81\0\0\0\0x");
+    }
+    world.worker.io_mut().peer_half_close(peers[0]);
+    world.worker.io_mut().peer_close(peers[1]);
+    (0..3).for_each(|_| world.turn());
+    assert_eq!(world.take(peers[0]), b"\x82\x01x");
+    assert_eq!(world.worker.connections(), 0);
+    world.finish();
+}
