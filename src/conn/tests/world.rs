@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) random: Random,
     /// Requests for a page: no handshakes, and no failed ones.
     pub(super) pages: u64,
+    /// How long a turn may wait while nothing happens; without it that is a deadlock.
+    pub(super) patience: Option<Duration>,
     turns: usize,
 }
 
@@ -67,6 +69,7 @@ impl World {
             config,
             random: Random::new(options.seed ^ 0xC11E),
             pages: 0,
+            patience: None,
             turns: 0,
         }
     }
@@ -96,13 +99,19 @@ impl World {
         for client in &mut self.clients {
             client.step(sim, sim.now());
         }
+        if self.is_over() && self.worker.connections() == 0 {
+            return;
+        }
+        let sim = self.worker.io_mut();
         let alarm = self
             .clients
             .iter()
             .filter_map(|client| client.alarm(sim))
             .min();
         sim.set_alarm(alarm);
-        self.worker.turn(None).expect("a simulation never fails");
+        self.worker
+            .turn(self.patience)
+            .expect("a simulation never fails");
     }
 
     /// Until every client is over, and then everything else.
@@ -127,6 +136,7 @@ impl World {
 
     /// Until no connection is left; nothing may be left with them. The clients have left before.
     pub(super) fn finish(&mut self) -> Counters {
+        self.patience = None;
         while self.worker.connections() > 0 || !self.is_over() {
             self.step();
         }
