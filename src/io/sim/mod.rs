@@ -12,7 +12,7 @@
 //! - A turn that waits for ever while nothing can happen is a deadlock.
 //!
 //! Time stands still but for a few microseconds per turn, and jumps when a turn waits: to the end of its wait, or to the
-//! [alarm](Sim::set_alarm) of the test if that comes first.
+//! [alarm](Sim::set_alarm) of the test if that comes first. A turn that sends something does not wait: the peers' turn.
 #![forbid(unsafe_code)]
 
 mod buffers;
@@ -76,6 +76,8 @@ pub struct Sim {
     random: Random,
     now: Instant,
     alarm: Option<Instant>,
+    /// Something was done since the last turn that a peer sees.
+    news: bool,
     files: BTreeMap<i32, File>,
     sockets: Vec<Socket>,
     backlog: VecDeque<usize>,
@@ -99,6 +101,7 @@ impl Sim {
             random: Random::new(options.seed),
             now: Instant::from_nanos(1_000_000_000),
             alarm: None,
+            news: false,
             files: BTreeMap::new(),
             sockets: Vec::new(),
             backlog: VecDeque::new(),
@@ -328,6 +331,10 @@ impl Io for Sim {
         if done.len() > before {
             return Ok(());
         }
+        if std::mem::take(&mut self.news) {
+            // A peer may answer what was just sent, long before the wait is over: the test first.
+            return Ok(());
+        }
         let end = match wait {
             Wait::No => Some(self.now),
             Wait::For(time) => Some(self.now + time),
@@ -402,6 +409,7 @@ impl Io for Sim {
 
     fn shutdown(&mut self, fd: Fd, how: Shutdown) {
         self.socket(fd).shutdown(how);
+        self.news = true;
     }
 
     fn close(&mut self, fd: Fd, reset: bool) {
@@ -417,6 +425,7 @@ impl Io for Sim {
         if let File::Socket(at) = self.file(fd) {
             self.sockets[at].close(reset, &mut self.random);
             self.retired.extend(self.sockets[at].owner);
+            self.news = true;
         }
         self.files.remove(&fd.0);
     }

@@ -79,6 +79,7 @@ impl Sim {
         }
         let sent = socket.send(octets, max)?;
         self.moved.sent += sent as u64;
+        self.news = true;
         Ok(sent)
     }
 
