@@ -104,6 +104,7 @@ impl<I: Io> Core<I> {
             }
             // The hot buffer is used again at once, by this connection or the next.
             self.flush_hot(app, conn);
+            self.check_pause(conn);
             // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
             if len < asked && !conn.hung_up {
                 break;
@@ -173,6 +174,7 @@ impl<I: Io> Core<I> {
 
     /// Arms what the connection wants next, or ends what it wants no more.
     pub(super) fn settle_receive(&mut self, conn: &mut Connection) {
+        self.check_pause(conn);
         if conn.phase == Phase::Ended {
             self.release_when_idle(conn);
         } else if conn.armed.recv && conn.receive == Receive::Bulk

@@ -229,7 +229,7 @@ impl<I: Io> Core<I> {
     }
 
     /// Stops reading from a peer that does not read, and goes on when it did.
-    fn check_pause(&mut self, conn: &mut Connection) {
+    pub(super) fn check_pause(&mut self, conn: &mut Connection) {
         let (queued, max) = (
             conn.queued_octets(),
             self.shared.config.send_queue_octets_max,
@@ -240,7 +240,7 @@ impl<I: Io> Core<I> {
             if conn.armed.recv {
                 self.cancel_receive(conn);
             }
-        } else if conn.paused && queued <= max / 2 {
+        } else if conn.paused && queued <= max / 2 && conn.phase != Phase::Ended {
             conn.paused = false;
             self.resume_receive(conn);
         }

@@ -123,13 +123,15 @@ impl Client {
     /// What it waits for, for a run that does not end.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{:?}: {} of {} octets sent, {} answers missing, status {:?}, left {}",
+            "{:?}: {} of {} octets sent, {} answers missing, status {:?}, left {}, end {:?}, closed {:?}",
             self.ending,
             self.sent,
             self.script.octets.len(),
             self.script.expected.len(),
             self.status,
-            self.left
+            self.left,
+            self.end,
+            self.closed_by_server
         )
     }
 

@@ -97,8 +97,8 @@ fn however_clients_end_nothing_is_left() {
     });
 }
 
-/// A peer that reads nothing is not read from either: what waits for it in the worker stays below the mark, one turn's
-/// input and one message.
+/// A peer that reads nothing is not read from either: what waits for it in the worker stays below the mark, one
+/// receive and one message.
 #[test]
 fn a_peer_that_never_reads_costs_bounded_memory() {
     const MESSAGE_MAX: usize = 300_000;
@@ -115,7 +115,7 @@ fn a_peer_that_never_reads_costs_bounded_memory() {
             interval_max: Duration::from_micros(50),
         };
         world.add(script, Ending::NeverReads(until)).pace = pace;
-        let max = world.config.send_queue_octets_max + (2 << 20) + MESSAGE_MAX + HOT_OCTETS;
+        let max = world.config.send_queue_octets_max + MESSAGE_MAX + HOT_OCTETS;
         let mut most = 0;
         while !world.is_over() {
             world.step();
