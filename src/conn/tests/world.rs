@@ -123,15 +123,11 @@ impl World {
         self.finish();
     }
 
-    /// Begins the graceful stop. Clients that are not accepted by now never will be: they leave.
+    /// Begins the graceful stop. Clients that did not connect by now never will.
     pub(super) fn stop(&mut self) {
         self.worker.drain();
-        let sim = self.worker.io_mut();
-        self.clients.retain(|client| {
-            client
-                .peer()
-                .is_some_and(|peer| sim.fd(peer).is_some() || sim.is_over(peer))
-        });
+        self.worker.io_mut().clear_backlog();
+        self.clients.retain(|client| client.peer().is_some());
     }
 
     /// Until no connection is left; nothing may be left with them. The clients have left before.

@@ -32,6 +32,13 @@ impl Sim {
         PeerId(at)
     }
 
+    /// Resets every peer that is not accepted, as when the last holder of the listeners closes them.
+    pub fn clear_backlog(&mut self) {
+        for at in self.backlog.drain(..) {
+            self.sockets[at].close(true, &mut self.random);
+        }
+    }
+
     /// The descriptor that the worker has for `peer`, between accept and close.
     pub fn fd(&self, peer: PeerId) -> Option<Fd> {
         self.sockets[peer.0].fd

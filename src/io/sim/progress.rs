@@ -38,16 +38,16 @@ impl Sim {
     }
 
     fn cancel(&mut self, target: Token) {
-        let alive = |operation: &&mut Operation| operation.token == target && !operation.ended;
-        match self.operations.iter_mut().find(alive) {
-            Some(operation) => operation.cancelled = true,
+        let named = |operation: &&mut Operation| operation.token == target;
+        match self.operations.iter_mut().find(named) {
+            Some(operation) if !operation.ended => operation.cancelled = true,
             None if target.op() == Op::PollOut
                 && self.options.receive_mode == ReceiveMode::Readiness =>
             {
                 // As epoll does, where nobody looks whether it was armed.
                 self.decide(target, Err(Errno(libc::ECANCELED)));
             }
-            None => self.decide(
+            _ => self.decide(
                 Token::new(Op::Cancel, target.id()),
                 Err(Errno(libc::ENOENT)),
             ),
