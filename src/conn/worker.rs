@@ -307,10 +307,15 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         }
         for id in std::mem::take(&mut self.core.ready) {
-            if let Some(conn) = self.table.get_mut(id) {
-                self.core.read(&mut self.app, conn);
-                self.core.settle_receive(conn);
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if conn.armed.recv {
+                // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
+                continue;
             }
+            self.core.read(&mut self.app, conn);
+            self.core.settle_receive(conn);
         }
     }
 

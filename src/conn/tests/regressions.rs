@@ -96,3 +96,47 @@ fn an_end_right_behind_octets_ends_a_connection_in_readiness_mode() {
     assert_eq!(world.worker.connections(), 0);
     world.finish();
 }
+
+/// A connection that was told readable while it was paused had gone back to the multishot receive by the time it was
+/// read on: it was read past that receive, which may hold earlier octets.
+#[test]
+fn a_pause_while_a_connection_leaves_bulk_does_not_read_past_the_multishot_receive() {
+    let config = Config {
+        send_queue_octets_max: 100,
+        ..Config::default()
+    };
+    let mut world = World::new(Options::faultless(ReceiveMode::Buffers), config);
+    let peer = world.open();
+    // Into bulk.
+    world.send(peer, &frame(10_000, 0));
+    (0..4).for_each(|_| world.turn());
+    assert_eq!(world.take(peer).len(), 10_004);
+    // Back, with the last of the small receives in a row; its answer is not taken, so that reading pauses.
+    for _ in 1..32 {
+        world.send(peer, b"\x82\x80\0\0\0\0");
+        world.turn();
+    }
+    world.worker.io_mut().faults_mut().send_eagain = 1000;
+    world.send(peer, &frame(200, 1));
+    world.turn();
+    // Readiness comes before the end of its cancellation.
+    world.worker.io_mut().faults_mut().cancel_races = 1000;
+    world.send(peer, &frame(200, 2));
+    world.turn();
+    world.worker.io_mut().faults_mut().send_eagain = 0;
+    (0..4).for_each(|_| world.turn());
+    let answers = world.take(peer);
+    let of = |n: u8| [&b"\x82\x7E\0\xC8"[..], &[n; 200]].concat();
+    assert_eq!(answers, [b"\x82\0".repeat(31), of(1), of(2)].concat());
+    world.worker.io_mut().peer_close(peer);
+    (0..4).for_each(|_| world.turn());
+    world.finish();
+}
+
+/// A binary message of `len` times `octet`, with a masking key of zeros; `len` needs the 16-bit form.
+fn frame(len: u16, octet: u8) -> Vec<u8> {
+    let len = len.to_be_bytes();
+    let mut frame = vec![0x82, 0xFE, len[0], len[1], 0, 0, 0, 0];
+    frame.resize(8 + usize::from(u16::from_be_bytes(len)), octet);
+    frame
+}
