@@ -140,3 +140,21 @@ fn frame(len: u16, octet: u8) -> Vec<u8> {
     frame.resize(8 + usize::from(u16::from_be_bytes(len)), octet);
     frame
 }
+
+/// Only the server's own Close had a deadline: a peer that did not answer the application's stayed for ever.
+#[test]
+fn a_close_by_the_application_is_not_waited_for_for_ever() {
+    let mut world = world(ReceiveMode::Buffers);
+    let peer = world.open();
+    world.send(peer, b"\x82\x88\0\0\0\0close me");
+    (0..3).for_each(|_| world.turn());
+    assert!(world.take(peer).starts_with(b"\x88"));
+    // The default of `close_timeout` is a second, and timers are up to 100 ms late.
+    world
+        .worker
+        .turn(Some(Duration::from_secs(2)))
+        .expect("a simulation never fails");
+    (0..3).for_each(|_| world.turn());
+    assert_eq!(world.worker.connections(), 0);
+    world.finish();
+}
