@@ -104,6 +104,11 @@ impl<I: Io> Core<I> {
             };
             self.shared.counters.wire_octets_out += sent as u64;
             self.settle(conn, &batch, sent);
+            if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
+                // The time that the peer has to close counts from the last octet that it is known to take.
+                let deadline = self.shared.now + self.shared.config.close_timeout;
+                self.shared.reschedule(conn, Some(deadline));
+            }
             if sent < total {
                 self.wait_for_room(conn);
                 return Ok(());

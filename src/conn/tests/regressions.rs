@@ -6,7 +6,7 @@ use super::script::Script;
 use super::world::World;
 use crate::conn::Config;
 use crate::io::ReceiveMode;
-use crate::io::sim::{Options, PeerId};
+use crate::io::sim::{Options, PeerEnd, PeerId};
 
 /// A world without clients.
 fn world(mode: ReceiveMode) -> World {
@@ -19,6 +19,16 @@ impl World {
         self.worker
             .turn(Some(Duration::ZERO))
             .expect("a simulation never fails");
+    }
+
+    /// Turns until so much time has passed.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now() + time;
+        self.worker.io_mut().set_alarm(Some(until));
+        while self.now() < until {
+            self.worker.turn(None).expect("a simulation never fails");
+        }
+        self.worker.io_mut().set_alarm(None);
     }
 
     /// A peer whose opening handshake is done.
@@ -150,11 +160,34 @@ fn a_close_by_the_application_is_not_waited_for_for_ever() {
     (0..3).for_each(|_| world.turn());
     assert!(world.take(peer).starts_with(b"\x88"));
     // The default of `close_timeout` is a second, and timers are up to 100 ms late.
-    world
-        .worker
-        .turn(Some(Duration::from_secs(2)))
-        .expect("a simulation never fails");
+    world.pass(Duration::from_secs(2));
     (0..3).for_each(|_| world.turn());
     assert_eq!(world.worker.connections(), 0);
+    world.finish();
+}
+
+/// The time to end counted from the peer's Close, so that who read slowly was reset before its last answers left.
+#[test]
+fn a_slow_reader_gets_every_answer_after_its_close() {
+    let options = Options {
+        outbox_max: 500,
+        ..Options::faultless(ReceiveMode::Buffers)
+    };
+    let mut world = World::new(options, Config::default());
+    let peer = world.open();
+    world.send(peer, &frame(5_000, 7));
+    world.send(peer, b"\x88\x80\0\0\0\0");
+    let mut answers = Vec::new();
+    while world.worker.io().peer_end(peer) == PeerEnd::Open {
+        world.pass(Duration::from_millis(300));
+        answers.extend(world.take(peer));
+    }
+    assert_eq!(
+        answers,
+        [&b"\x82\x7E\x13\x88"[..], &[7; 5_000], b"\x88\0"].concat()
+    );
+    assert_eq!(world.worker.io().peer_end(peer), PeerEnd::Fin);
+    world.worker.io_mut().peer_close(peer);
+    (0..3).for_each(|_| world.turn());
     world.finish();
 }
