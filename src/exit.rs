@@ -1,5 +1,6 @@
 //! The exit codes of every Ringway process: one enum, so that scripts, the supervisor and its workers mean the same
 //! by a number. Owns nothing else; sees no other module.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 //!
 //! Owns: the types and the defaults of every option of `ringway server`. Never: parses text (that is `cli`), opens
 //! anything, changes after start. `Option` means "no limit" or "off" where it is `None`; no number has a hidden meaning.
+#![forbid(unsafe_code)]
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;

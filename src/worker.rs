@@ -55,15 +55,16 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
             sentence,
         });
     }
-    if let Some(cpu) = seat.cpuid {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-            tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
-        }
+    if let Some(cpu) = seat.cpuid
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+    {
+        tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
     let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
     let board = match seat.board_fd {
         Some(fd) => Some(
-            Board::map(&adopt(fd)?, seat.index).map_err(|error| environment("board", &error))?,
+            Board::map(&adopt(fd)?, options.workers, seat.index)
+                .map_err(|error| environment("board", &error))?,
         ),
         None => None,
     };
@@ -180,12 +181,12 @@ fn serve<I: Io>(
             worker.drain();
             deadline = Some(now + options.drain_timeout);
         }
-        if let Some(deadline) = deadline {
-            if worker.connections() == 0 || now >= deadline {
-                abort(&mut worker).map_err(failed)?;
-                reports.send(worker.counters());
-                return Ok(Exit::Ok);
-            }
+        if let Some(deadline) = deadline
+            && (worker.connections() == 0 || now >= deadline)
+        {
+            abort(&mut worker).map_err(failed)?;
+            reports.send(worker.counters());
+            return Ok(Exit::Ok);
         }
     }
 }
@@ -257,7 +258,8 @@ impl Reports {
 
     fn send(&mut self, counters: &mut Counters) {
         let now = time::now();
-        self.due = now + self.interval;
+        // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
+        self.due = (self.due + self.interval).max(now);
         counters.cpu_ns = sys::thread_cpu_ns();
         match &mut self.to {
             Destination::Supervisor(reporter) => {

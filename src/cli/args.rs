@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `ringway …`
 #[derive(Debug, Parser)]
@@ -58,8 +58,7 @@ pub(super) struct ServerArgs {
 }
 
 /// A value as it was typed, judged later. In a file it may be a string, a number or a boolean.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text(pub(super) String);
 
 impl FromStr for Text {
@@ -67,6 +66,17 @@ impl FromStr for Text {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl Serialize for Text {
+    /// Numbers and switches without quotes, as people write them in a file.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0.parse::<bool>(), self.0.parse::<i64>()) {
+            (Ok(on), _) => serializer.serialize_bool(on),
+            (_, Ok(number)) => serializer.serialize_i64(number),
+            _ => serializer.serialize_str(&self.0),
+        }
     }
 }
 

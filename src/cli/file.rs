@@ -43,16 +43,18 @@ pub(super) fn overlay(typed: &ConfigArgs, file: &ConfigArgs) -> ConfigArgs {
 
 /// The effective options as a file.
 pub(super) fn show(options: &ServerOptions) -> String {
-    toml::to_string(&effective(options)).expect("strings serialise")
+    toml::to_string(&effective(options)).expect("plain values serialise")
 }
 
 /// The effective options as pairs, for the web page.
 pub(super) fn pairs(options: &ServerOptions) -> Vec<(String, serde_json::Value)> {
-    let table = to_table(&effective(options));
-    table
-        .into_iter()
-        .map(|(name, value)| (name, value.as_str().unwrap_or_default().into()))
-        .collect()
+    match serde_json::to_value(effective(options)) {
+        Ok(serde_json::Value::Object(map)) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Every option as it would have to be typed to mean what it means now.
@@ -124,7 +126,7 @@ fn wsuri(endpoint: &Endpoint) -> String {
 }
 
 fn to_table(args: &ConfigArgs) -> Table {
-    Table::try_from(args).expect("strings serialise")
+    Table::try_from(args).expect("plain values serialise")
 }
 
 /// The names of all options, as clap has them.

@@ -163,5 +163,8 @@ fn resolve_address(endpoint: &Endpoint) -> Result<Address, Fatal> {
         exit: Exit::Environment,
         sentence: format!("cannot find the address of '{host}': {error}; give an address, as ws://127.0.0.1:{port}"),
     })?;
-    Ok(Address::Tcp(found.collect()))
+    // IPv4 first: who types `localhost` also means clients that type 127.0.0.1.
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    Ok(Address::Tcp(found))
 }

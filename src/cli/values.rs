@@ -56,7 +56,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     ];
     match units
         .into_iter()
-        .find(|(_, unit)| ns != 0 && ns % unit == 0)
+        .find(|(_, unit)| ns != 0 && ns.is_multiple_of(*unit))
     {
         Some((name, unit)) => format!("{}{name}", ns / unit),
         None if ns == 0 => "0".to_owned(),
@@ -101,7 +101,8 @@ fn scaled(number: &str, factor: u64) -> Option<u64> {
     };
     let value = whole.parse::<u64>().ok()?;
     let scaled = (u128::from(value) * tens + fraction) * u128::from(factor);
-    (scaled % tens == 0)
+    scaled
+        .is_multiple_of(tens)
         .then_some(scaled / tens)
         .and_then(|value| u64::try_from(value).ok())
 }

@@ -23,6 +23,10 @@ const IDLE_QUEUES_MAX: usize = 64;
 pub(super) struct Buffers {
     idle: Vec<Vec<u8>>,
     idle_octets: usize,
+    #[expect(
+        clippy::vec_box,
+        reason = "connections hold them boxed: moving the box moves no queue"
+    )]
     queues: Vec<Box<SendQueue>>,
 }
 

@@ -101,8 +101,10 @@ pub(super) struct Connection {
     pub(super) opened: bool,
     /// Both Close frames were exchanged.
     pub(super) clean: bool,
-    /// Small bulk receives in a row.
-    pub(super) small_receives: u8,
+    /// Which way of receiving would suit the last receives better: see `receive`.
+    pub(super) misfit: u8,
+    /// The last message was so large that what comes with the next header is not worth copying.
+    pub(super) large: bool,
     pub(super) receiver: Receiver,
     pub(super) transmit: Transmit,
     /// A message that did not arrive in one piece.
@@ -139,7 +141,8 @@ impl Connection {
             reset: false,
             opened: false,
             clean: false,
-            small_receives: 0,
+            misfit: 0,
+            large: false,
             receiver: Receiver::new(Role::Server, limits),
             transmit: Transmit {
                 sender: Sender::new(Role::Server),

@@ -127,7 +127,10 @@ impl Shared {
         };
         let ending = loop {
             match receiver.poll_event(&mut input) {
-                Ok(Some(Event::Message(message))) => app.message(&mut context, message),
+                Ok(Some(Event::Message(message))) => {
+                    app.message(&mut context, message);
+                    input.set_answers_end(context.output.answers_end());
+                }
                 Ok(Some(Event::Part(part))) => {
                     if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS)
                         && !part.frame_ends

@@ -26,12 +26,13 @@ impl SendQueue {
     /// Copies `octets` to the end.
     pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) {
         self.octets += octets.len();
-        if let Some(last) = self.chunks.back_mut() {
-            if last.data.len() - last.end.min(last.data.len()) >= octets.len() {
-                last.data[last.end..last.end + octets.len()].copy_from_slice(octets);
-                last.end += octets.len();
-                return;
-            }
+        // A reserved place has no memory yet, hence no room.
+        if let Some(last) = self.chunks.back_mut()
+            && last.data.len() >= last.end + octets.len()
+        {
+            last.data[last.end..last.end + octets.len()].copy_from_slice(octets);
+            last.end += octets.len();
+            return;
         }
         self.chunks.push_back(copy(octets, buffers));
     }
@@ -74,11 +75,10 @@ impl SendQueue {
     }
 
     /// The first octets, as many as one send takes, and in how many slices.
-    pub(super) fn slices(queue: Option<&Self>) -> ([IoSlice<'_>; SLICES_MAX], usize) {
+    pub(super) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
-        let chunks = queue.into_iter().flat_map(|queue| &queue.chunks);
-        for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
             *slice = IoSlice::new(&chunk.data[chunk.start..chunk.end]);
             count += 1;
         }

@@ -1,12 +1,12 @@
 //! Receiving: small messages in buffers of the pool, large ones in bulk.
 //!
 //! ```text
-//!             a frame announces more than 8 KiB
-//!  Buffers ───────────────────────────────────────▶ Bulk
-//!  multishot receive      cancel, then              multishot readiness; plain receives into the hot buffer, or
-//!                         arm the other             straight into the message's own memory
-//!          ◀───────────────────────────────────────
-//!             32 small receives in a row
+//!             a frame announces more than 8 KiB, or buffers come back full again and again
+//!  Buffers ────────────────────────────────────────▶ Bulk
+//!  multishot receive       cancel, then              multishot readiness; plain receives into the hot buffer, or
+//!                          arm the other             straight into the message's own memory
+//!          ◀────────────────────────────────────────
+//!             32 receives in a row that a buffer would have held
 //! ```
 
 use super::app::App;
@@ -15,8 +15,9 @@ use super::worker::Core;
 use crate::io::pool::BUFFER_OCTETS;
 use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
 
-/// Bulk receives in a row that would have fitted a receive buffer, after which the connection goes back to those.
-const SMALL_RECEIVES_MAX: u8 = 32;
+/// Receives that would have suited the other way of receiving, after which the connection changes over. A full buffer
+/// counts for bulk and one that is not full against it, so that four full ones and a rest are worth three.
+const MISFITS_MAX: u8 = 32;
 
 /// A frame of which more than this is missing is received straight into its message.
 const DIRECT_OCTETS_MIN: u64 = 16 << 10;
@@ -27,8 +28,19 @@ const DIRECT_STEP_OCTETS: usize = 64 << 10;
 /// Readiness of which the peer's end of the stream, or an error, is a part.
 const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
 
+/// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
+/// short, so that little of it has to be copied to where the rest goes directly.
+const LARGE_OCTETS_MIN: u64 = 128 << 10;
+const LARGE_FIRST_OCTETS: usize = 16 << 10;
+
 /// Octets read from one connection before the others get their turn.
 const TURN_OCTETS_MAX: usize = 2 << 20;
+
+/// Where a receive went.
+enum Target {
+    Hot,
+    Assembly,
+}
 
 impl<I: Io> Core<I> {
     /// A completion of the multishot receive.
@@ -43,8 +55,11 @@ impl<I: Io> Core<I> {
             conn.armed.cancelled = false;
         }
         match (done.result, done.buffer) {
-            (Ok(len), Some(buffer)) if len > 0 => self.feed(app, conn, buffer, len as usize),
-            (Ok(_), _) => self.handle_end_of_stream(app, conn),
+            (Ok(len), Some(buffer)) if len > 0 => {
+                Self::note_buffer(conn, len as usize);
+                self.feed(app, conn, buffer, len as usize);
+            }
+            (Ok(_), _) => self.end(app, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
                 self.ran_dry = true;
@@ -89,18 +104,19 @@ impl<I: Io> Core<I> {
                 conn.readable = true;
                 return;
             }
-            let (asked, result) = self.receive_some(conn);
+            let (target, asked, result) = self.receive_some(conn);
             let len = match result {
-                Ok(0) => return self.handle_end_of_stream(app, conn),
+                Ok(0) => return self.end(app, conn),
                 Ok(len) => len,
                 Err(Errno(libc::EAGAIN)) => break,
                 Err(_) => return self.reset(app, conn),
             };
-            if conn.assembly.is_some() && asked != HOT_OCTETS {
-                self.feed_assembly(app, conn, len);
-            } else {
-                self.note_size(conn, len);
-                self.feed(app, conn, BufferId::HOT, len);
+            match target {
+                Target::Assembly => self.feed_assembly(app, conn, len),
+                Target::Hot => {
+                    self.note_bulk(conn, len);
+                    self.feed(app, conn, BufferId::HOT, len);
+                }
             }
             // The hot buffer is used again at once, by this connection or the next.
             self.flush_hot(app, conn);
@@ -117,14 +133,22 @@ impl<I: Io> Core<I> {
         conn.readable = false;
     }
 
-    /// One receive, into the message in progress when much of its frame is missing, else into the hot buffer.
-    fn receive_some(&mut self, conn: &mut Connection) -> (usize, Result<usize, Errno>) {
+    /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
+    fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         match (conn.receiver.payload_remaining(), &mut conn.assembly) {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS - 1);
-                (tail.len(), self.io.recv(conn.fd, tail))
+                conn.large = remaining >= LARGE_OCTETS_MIN;
+                let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
+                (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
             }
-            _ => (HOT_OCTETS, self.io.recv_hot(conn.fd)),
+            _ => {
+                let limit = if std::mem::take(&mut conn.large) {
+                    LARGE_FIRST_OCTETS
+                } else {
+                    HOT_OCTETS
+                };
+                (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
+            }
         }
     }
 
@@ -156,20 +180,32 @@ impl<I: Io> Core<I> {
         }
     }
 
-    fn note_size(&mut self, conn: &mut Connection, len: usize) {
-        if len > BUFFER_OCTETS || self.io.receive_mode() == ReceiveMode::Readiness {
-            conn.small_receives = 0;
-        } else if conn.receive == Receive::Bulk {
-            conn.small_receives += 1;
-            if conn.small_receives == SMALL_RECEIVES_MAX {
-                conn.small_receives = 0;
-                conn.receive = Receive::Buffers;
-            }
+    /// A connection whose buffers come back full sends more than they are good for.
+    fn note_buffer(conn: &mut Connection, len: usize) {
+        conn.misfit = if len == BUFFER_OCTETS {
+            conn.misfit + 1
+        } else {
+            conn.misfit.saturating_sub(1)
+        };
+        if conn.misfit == MISFITS_MAX {
+            conn.misfit = 0;
+            conn.receive = Receive::Bulk;
         }
     }
 
-    fn handle_end_of_stream<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
-        self.end(app, conn);
+    /// A connection whose bulk receives would fit a buffer goes back to buffers, where there are any.
+    fn note_bulk(&self, conn: &mut Connection, len: usize) {
+        conn.misfit = if len < BUFFER_OCTETS {
+            conn.misfit + 1
+        } else {
+            0
+        };
+        if conn.misfit == MISFITS_MAX {
+            conn.misfit = 0;
+            if self.io.receive_mode() == ReceiveMode::Buffers {
+                conn.receive = Receive::Buffers;
+            }
+        }
     }
 
     /// Arms what the connection wants next, or ends what it wants no more.

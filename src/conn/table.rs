@@ -4,10 +4,14 @@ use super::connection::Connection;
 use crate::io::ConnId;
 
 /// Connections in one chunk. A chunk is the only allocation per connection, and it is never given back.
-const CHUNK: usize = 64;
+const CHUNK: u32 = 64;
 
 /// A slot that is free remembers the generation of its next life.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a free slot is the place of the next connection"
+)]
 enum Slot {
     Free { generation: u32, next: Option<u32> },
     Taken(Connection),
@@ -92,14 +96,14 @@ impl Table {
     #[inline]
     fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
         self.chunks
-            .get_mut(slot as usize / CHUNK)?
-            .get_mut(slot as usize % CHUNK)
+            .get_mut((slot / CHUNK) as usize)?
+            .get_mut((slot % CHUNK) as usize)
     }
 
     fn add_chunk(&mut self) -> u32 {
-        let first =
-            u32::try_from(self.chunks.len() * CHUNK).expect("descriptors run out before slots do");
-        let last = first + CHUNK as u32 - 1;
+        let chunks = u32::try_from(self.chunks.len()).expect("descriptors run out before slots do");
+        let first = chunks * CHUNK;
+        let last = first + CHUNK - 1;
         let slot = |slot| Slot::Free {
             generation: 0,
             next: (slot < last).then_some(slot + 1),

@@ -17,8 +17,7 @@ use super::table::Table;
 use crate::io::ConnId;
 use crate::time::Instant;
 
-/// Width of a bucket.
-const TICK: Duration = Duration::from_millis(100);
+/// Width of a bucket: 100 ms.
 const TICK_NS: u64 = 100_000_000;
 
 const BUCKETS: usize = 512;
@@ -65,7 +64,7 @@ impl Wheel {
             .nanos()
             .div_ceil(TICK_NS)
             .clamp(self.tick, self.tick + BUCKETS as u64 - 1);
-        let bucket = (due % BUCKETS as u64) as usize;
+        let bucket = bucket_of(due);
         let next = self.heads[bucket];
         if let Some(neighbour) = next {
             links(table, neighbour).previous = Some(id.slot);
@@ -109,7 +108,7 @@ impl Wheel {
     pub(super) fn expire(&mut self, table: &mut Table, now: Instant, expired: &mut Vec<ConnId>) {
         let current = now.nanos() / TICK_NS;
         while self.tick <= current {
-            let bucket = (self.tick % BUCKETS as u64) as usize;
+            let bucket = bucket_of(self.tick);
             while let Some(slot) = self.heads[bucket] {
                 let id = table
                     .in_slot_mut(slot)
@@ -127,7 +126,7 @@ impl Wheel {
 
     /// How long until a bucket that holds something ends.
     pub(super) fn next(&self, now: Instant) -> Option<Duration> {
-        let start = (self.tick % BUCKETS as u64) as usize;
+        let start = bucket_of(self.tick);
         let (first, shift) = (start / 64, start % 64);
         // The rest of the first word, the other words in order, and the beginning of the first word at the end.
         let words = (0..=WORDS).map(|nth| match self.occupied[(first + nth) % WORDS] {
@@ -142,6 +141,11 @@ impl Wheel {
     }
 }
 
+/// The bucket of a tick.
+fn bucket_of(tick: u64) -> usize {
+    usize::try_from(tick % BUCKETS as u64).expect("there are 512 buckets")
+}
+
 fn links(table: &mut Table, slot: u32) -> &mut Place {
     let connection = table
         .in_slot_mut(slot)
@@ -152,5 +156,3 @@ fn links(table: &mut Table, slot: u32) -> &mut Place {
         .as_mut()
         .expect("a neighbour in the wheel is in the wheel")
 }
-
-const _: () = assert!(TICK.as_nanos() as u64 == TICK_NS);

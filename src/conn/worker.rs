@@ -18,6 +18,7 @@ use super::listener::{Dead, Listener};
 use super::outbox::Outbox;
 use super::table::Table;
 use super::timers::Wheel;
+use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
 use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, ReceiveMode, Token, Wait};
 use crate::proto::CloseCode;
@@ -32,6 +33,8 @@ const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
 pub(super) struct Core<I> {
     pub(super) io: I,
     pub(super) shared: Shared,
+    /// The segments of the send that is being made.
+    pub(super) batch: Batch,
     /// Receive buffers of this turn.
     pub(super) held: Vec<BufferId>,
     /// A receive found the pool empty.
@@ -92,6 +95,7 @@ impl<I: Io, A: App> Worker<I, A> {
             core: Core {
                 io,
                 shared,
+                batch: Batch::default(),
                 held,
                 ran_dry: false,
                 starved,
@@ -355,15 +359,14 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// What the handlers left behind: output, moved deadlines, connections that are over.
     fn after_handlers(&mut self) {
-        let mut dirty = std::mem::take(&mut self.core.shared.dirty);
-        for id in dirty.drain(..) {
+        let mut at = 0;
+        while let Some(&id) = self.core.shared.dirty.get(at) {
+            at += 1;
             if let Some(conn) = self.table.get_mut(id) {
                 self.core.flush(&mut self.app, conn);
             }
         }
-        // What flushing adds (a connection that ends) is found here, too: it goes to the lists below.
-        dirty.append(&mut self.core.shared.dirty);
-        self.core.shared.dirty = dirty;
+        self.core.shared.dirty.clear();
         for id in std::mem::take(&mut self.core.shared.rescheduled) {
             if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.deadline) {
                 self.wheel.set(&mut self.table, id, deadline);

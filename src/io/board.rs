@@ -29,19 +29,18 @@ pub struct Board {
 }
 
 impl Board {
-    /// Maps the board and takes the seat `own`.
+    /// Maps the board of `seats` workers and takes the seat `own`.
     ///
     /// # Errors
-    /// The file is too small for that seat, or cannot be mapped.
-    pub fn map(file: &File, own: usize) -> Result<Self, Error> {
+    /// The file is too small for them, or cannot be mapped.
+    pub fn map(file: &File, seats: usize, own: usize) -> Result<Self, Error> {
         let operation = "map the board of connection counts";
         let len = file
             .metadata()
             .map_err(|source| Error { operation, source })?
             .len();
         let len = usize::try_from(len).unwrap_or(0);
-        let seats = len / SEAT_OCTETS;
-        if own >= seats {
+        if own >= seats || seats > len / SEAT_OCTETS {
             return Err(Error {
                 operation,
                 source: std::io::ErrorKind::InvalidInput.into(),

@@ -249,8 +249,8 @@ impl Io for Epoll {
         sys::recv(fd, into)
     }
 
-    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
-        sys::recv(fd, self.areas.hot_mut())
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        sys::recv(fd, &mut self.areas.hot_mut()[..limit])
     }
 
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {

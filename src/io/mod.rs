@@ -51,7 +51,10 @@ impl BufferId {
 }
 
 /// Octets of scratch space per worker.
-pub const SCRATCH_OCTETS: usize = 128 << 10;
+pub const SCRATCH_OCTETS: usize = SCRATCH_LEN as usize;
+
+/// The same as segments count.
+const SCRATCH_LEN: u32 = 128 << 10;
 
 /// Octets of the hot buffer: large enough for what a socket holds, small enough to stay in the L2 cache.
 pub const HOT_OCTETS: usize = 512 << 10;
@@ -209,11 +212,11 @@ pub trait Io {
     /// The errno of recv(2).
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno>;
 
-    /// The same into the hot buffer.
+    /// The same into the first `limit` octets of the hot buffer.
     ///
     /// # Errors
     /// The errno of recv(2).
-    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno>;
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno>;
 
     /// Sends `segments` and `then` at once, as far as the socket takes them, or nothing (`EAGAIN`).
     ///

@@ -72,7 +72,10 @@ impl Drop for Mapping {
 }
 
 /// Octets of one receive buffer: two or three small messages, or a 4 KiB frame but for its header.
-pub const BUFFER_OCTETS: usize = 4096;
+pub const BUFFER_OCTETS: usize = BUFFER_LEN as usize;
+
+/// The same as the kernel counts.
+pub(super) const BUFFER_LEN: u32 = 4096;
 
 /// Distance of two buffers. Buffers exactly a page apart would put the same offset of all of them into the same cache
 /// sets; one line more spreads them.

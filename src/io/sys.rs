@@ -127,7 +127,7 @@ pub fn close(fd: Fd, reset: bool) {
                 libc::SOL_SOCKET,
                 libc::SO_LINGER,
                 (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
+                socklen::<libc::linger>(),
             )
         };
     }
@@ -202,7 +202,7 @@ pub fn read_signal(fd: Fd) -> Option<i32> {
 /// Whether `fd` is a listening stream socket.
 pub fn is_listener(fd: Fd) -> bool {
     let mut value: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut len = socklen::<libc::c_int>();
     // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
     let result = unsafe {
         libc::getsockopt(
@@ -229,4 +229,15 @@ pub fn adopt(fd: Fd) -> std::io::Result<std::fs::File> {
     // SAFETY: the descriptor is open (above), and whoever started this process passed it for this one use: nothing in
     // this process has opened or adopted it before, because adopting happens once, at start.
     Ok(unsafe { std::fs::File::from_raw_fd(fd.0) })
+}
+
+/// The size of a socket option's value.
+const fn socklen<T>() -> libc::socklen_t {
+    const { assert!(size_of::<T>() <= 64) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 64, asserted at compile time"
+    )]
+    let len = size_of::<T>() as libc::socklen_t;
+    len
 }

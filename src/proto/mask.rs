@@ -15,7 +15,14 @@ impl Key {
     #[inline]
     #[must_use]
     pub const fn advanced(self, count: usize) -> Self {
-        Self(self.0.rotate_right(8 * (count % 4) as u32))
+        let [octets, ..] = (count % 4).to_le_bytes();
+        Self(self.0.rotate_right(8 * octets as u32))
+    }
+
+    /// The key for a word.
+    #[inline]
+    const fn wide(self) -> u64 {
+        self.0 as u64 | (self.0 as u64) << 32
     }
 }
 
@@ -30,44 +37,96 @@ pub enum Charset {
 
 /// Masks or unmasks `data` in place and says what came out.
 ///
-/// Whole words compile to SIMD: `results/` holds the figures of `bench/micro/mask.rs`.
+/// What is left of the last word is done with one word that ends with the data and overlaps the one before, as in
+/// `memcpy`: it is read before anything is written, so no octet is unmasked twice and no loop goes octet by octet.
 #[inline]
 pub fn apply(data: &mut [u8], key: Key) -> Charset {
-    let wide = u64::from(key.0) | u64::from(key.0) << 32;
-    let mut seen = 0u64;
-    let (blocks, rest) = data.as_chunks_mut::<64>();
-    for block in blocks {
-        seen |= xor_block(block, wide);
-    }
-    let (words, rest) = rest.as_chunks_mut::<8>();
-    for word in words {
+    let Some(last) = data.last_chunk::<8>() else {
+        return apply_short(data, key);
+    };
+    // The last word begins 8 octets before the end, two turns of the key.
+    let last = u64::from_le_bytes(*last) ^ key.advanced(data.len()).wide();
+    let wide = key.wide();
+    let mut seen = last;
+    // One word a step and nothing else: the compiler makes vectors of this. Of blocks of 64 octets it made scalar code.
+    for word in data.as_chunks_mut::<8>().0 {
         let plain = u64::from_le_bytes(*word) ^ wide;
         seen |= plain;
         *word = plain.to_le_bytes();
     }
-    let mut key = wide;
-    for octet in rest {
-        *octet ^= key.to_le_bytes()[0];
-        seen |= u64::from(*octet);
-        key >>= 8;
+    if let Some(end) = data.last_chunk_mut() {
+        *end = last.to_le_bytes();
     }
+    charset(seen)
+}
+
+/// [`apply`] to `buf[from..from + len]`, with the result at `to`, which lies before `from`: one pass for both.
+///
+/// Every octet is read before anything is written over it, because what is written stays behind what is read.
+#[inline]
+pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
+    let gap = from - to;
+    let data = &mut buf[to..from + len];
+    let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
+        data.copy_within(gap.., 0);
+        return apply_short(&mut data[..len], key);
+    };
+    let last = u64::from_le_bytes(*last) ^ key.advanced(len).wide();
+    let wide = key.wide();
+    let mut seen = last;
+    let mut at = 0;
+    // Blocks are read whole before they are written, so that the compiler may use vectors in spite of the overlap.
+    while let Some(block) = data[at + gap..].first_chunk::<BLOCK>() {
+        let mut block = *block;
+        for word in block.as_chunks_mut::<8>().0 {
+            let plain = u64::from_le_bytes(*word) ^ wide;
+            seen |= plain;
+            *word = plain.to_le_bytes();
+        }
+        data[at..at + BLOCK].copy_from_slice(&block);
+        at += BLOCK;
+    }
+    while let Some(word) = data[at + gap..].first_chunk::<8>() {
+        let plain = u64::from_le_bytes(*word) ^ wide;
+        seen |= plain;
+        data[at..at + 8].copy_from_slice(&plain.to_le_bytes());
+        at += 8;
+    }
+    data[len - 8..len].copy_from_slice(&last.to_le_bytes());
+    charset(seen)
+}
+
+/// Octets that [`apply_moving`] holds at a time: two vectors of SSE2, one of AVX2.
+const BLOCK: usize = 32;
+
+/// Up to 7 octets: two half words that may overlap, or single octets.
+fn apply_short(data: &mut [u8], key: Key) -> Charset {
+    let (Some(first), Some(last)) = (data.first_chunk::<4>(), data.last_chunk::<4>()) else {
+        let mut seen = 0;
+        for (octet, key) in data.iter_mut().zip(key.0.to_le_bytes()) {
+            *octet ^= key;
+            seen |= *octet;
+        }
+        return charset(seen.into());
+    };
+    let first = u32::from_le_bytes(*first) ^ key.0;
+    let last = u32::from_le_bytes(*last) ^ key.advanced(data.len()).0;
+    if let Some(start) = data.first_chunk_mut() {
+        *start = first.to_le_bytes();
+    }
+    if let Some(end) = data.last_chunk_mut() {
+        *end = last.to_le_bytes();
+    }
+    charset((first | last).into())
+}
+
+#[inline]
+const fn charset(seen: u64) -> Charset {
     if seen & 0x8080_8080_8080_8080 == 0 {
         Charset::Ascii
     } else {
         Charset::Other
     }
-}
-
-/// Fixed size and no exit: the compiler makes four or eight vector operations of it.
-#[inline]
-fn xor_block(block: &mut [u8; 64], wide: u64) -> u64 {
-    let mut seen = 0;
-    for word in block.as_chunks_mut::<8>().0 {
-        let plain = u64::from_le_bytes(*word) ^ wide;
-        seen |= plain;
-        *word = plain.to_le_bytes();
-    }
-    seen
 }
 
 #[cfg(test)]
@@ -109,6 +168,27 @@ mod tests {
             apply(head, Key::new(key));
             apply(tail, Key::new(key).advanced(cut));
             assert_eq!(split, by_definition(&data, key), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn moving_left_by_any_distance_equals_the_definition() {
+        let key = [0x91, 0x02, 0xB3, 0x44];
+        let data: Vec<u8> = (0..200u8).map(|i| i.wrapping_mul(37)).collect();
+        for len in 0..150 {
+            for gap in 1..40 {
+                let mut buf = data.clone();
+                let charset = apply_moving(&mut buf, 5 + gap, 5, len, Key::new(key));
+                let expected = by_definition(&data[5 + gap..5 + gap + len], key);
+                assert_eq!(buf[5..5 + len], expected, "length {len} by {gap}");
+                assert_eq!(charset == Charset::Ascii, expected.is_ascii());
+                assert_eq!(buf[..5], data[..5], "what is before stays");
+                assert_eq!(
+                    buf[5 + gap + len..],
+                    data[5 + gap + len..],
+                    "what is behind stays"
+                );
+            }
         }
     }
 

@@ -25,6 +25,9 @@ pub mod utf8;
 mod violation;
 mod websocket;
 
+#[cfg(test)]
+mod tests;
+
 pub use close::CloseCode;
 pub use event::{Close, Event, Input, Message, Part};
 pub use frame::{Kind, Opcode};

@@ -44,8 +44,10 @@ pub struct Receiver {
     /// A header that is not complete yet.
     stash: [u8; frame::HEADER_OCTETS_MAX],
     stash_len: u8,
-    /// Whether the peer must mask (it is a client).
-    masked: bool,
+    /// The MASK bit of every header the peer sends: set by a client, clear from a server.
+    mask_bit: u8,
+    /// The longest message in one frame within both limits.
+    octets_max: u64,
     /// The message between its first frame and its FIN.
     message: Option<Kind>,
     text: utf8::Validator,
@@ -74,6 +76,15 @@ enum Phase {
 #[derive(Debug)]
 struct SplitControl {
     payload: [u8; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+    len: usize,
+}
+
+/// What [`Receiver::small`] found: a whole frame, still masked.
+#[derive(Clone, Copy)]
+struct Small {
+    kind: Kind,
+    key: Key,
+    header_octets: usize,
     len: usize,
 }
 
@@ -110,7 +121,15 @@ impl Receiver {
             phase: Phase::Header,
             stash: [0; frame::HEADER_OCTETS_MAX],
             stash_len: 0,
-            masked: matches!(role, Role::Server),
+            mask_bit: match role {
+                Role::Server => frame::MASK,
+                Role::Client => 0,
+            },
+            octets_max: if limits.frame_octets_max < limits.message_octets_max {
+                limits.frame_octets_max
+            } else {
+                limits.message_octets_max
+            },
             message: None,
             text: utf8::Validator::new(),
             message_octets: 0,
@@ -141,11 +160,94 @@ impl Receiver {
         &'i mut self,
         input: &'i mut Input<'_>,
     ) -> Result<Option<Event<'i>>, Violation> {
-        let step = match self.step_small(input) {
-            Ok(None) => self.step(input),
-            found => found,
+        match self.small(input) {
+            Some(small) => self.small_message(small, input),
+            None => self.any_event(input),
+        }
+    }
+
+    /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole. Whatever is
+    /// unusual about it, a fault included, is for the general path to name.
+    #[inline]
+    fn small(&self, input: &Input<'_>) -> Option<Small> {
+        if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
+            return None;
+        }
+        let rest = input.buf.get(input.at..)?;
+        // As long as the longest header read here. What is shorter is rare: a server's frame of up to 5 octets that
+        // ends the input.
+        let head = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+        let [first, second, high, low, ..] = head.to_le_bytes();
+        let kind = match first {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
         };
-        match step {
+        // Without the right mask bit this is above 127.
+        let len7 = second ^ self.mask_bit;
+        let (len, length_octets) = match len7 {
+            0..=125 => (u16::from(len7), 0),
+            126 => match u16::from_be_bytes([high, low]) {
+                0..=125 => return None,
+                len => (len, 2),
+            },
+            _ => return None,
+        };
+        let mut header_octets = 2 + length_octets;
+        let mut key = Key::default();
+        if self.mask_bit != 0 {
+            let [key0, key1, key2, key3, ..] = (head >> (8 * header_octets)).to_le_bytes();
+            key = Key::new([key0, key1, key2, key3]);
+            header_octets += 4;
+        }
+        if u64::from(len) > self.octets_max || usize::from(len) > rest.len() - header_octets {
+            return None;
+        }
+        Some(Small {
+            kind,
+            key,
+            header_octets,
+            len: len.into(),
+        })
+    }
+
+    #[inline]
+    fn small_message<'i>(
+        &'i mut self,
+        small: Small,
+        input: &'i mut Input<'_>,
+    ) -> Result<Option<Event<'i>>, Violation> {
+        let mut room_at = input.at;
+        let mut start = room_at + small.header_octets;
+        input.at = start + small.len;
+        let charset = match input.answers_end {
+            // Room for the answer's header: this one's without its key.
+            Some(end) if self.mask_bit != 0 => {
+                let from = std::mem::replace(&mut start, end + small.header_octets - 4);
+                room_at = end;
+                mask::apply_moving(input.buf, from, start, small.len, small.key)
+            }
+            _ => mask::apply(&mut input.buf[start..input.at], small.key),
+        };
+        let payload = start..start + small.len;
+        if charset == Charset::Other
+            && small.kind == Kind::Text
+            && utf8::validate(&input.buf[payload.clone()]) == Err(utf8::Invalid)
+        {
+            self.phase = Phase::Done;
+            return Err(Violation::TextNotUtf8);
+        }
+        Ok(Some(Event::Message(Message::new(
+            small.kind, input.buf, room_at, payload,
+        ))))
+    }
+
+    #[inline(never)]
+    fn any_event<'i>(
+        &'i mut self,
+        input: &'i mut Input<'_>,
+    ) -> Result<Option<Event<'i>>, Violation> {
+        match self.step(input) {
             Ok(Some(step)) => self.event(step, input).map(Some),
             Ok(None) => Ok(None),
             Err(violation) => {
@@ -155,66 +257,7 @@ impl Receiver {
         }
     }
 
-    /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole.
-    #[inline]
-    fn step_small(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
-        if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
-            return Ok(None);
-        }
-        let rest = input.rest();
-        // Long enough for the longest header read here, so the loads below need no further checks.
-        let Some(head) = rest.first_chunk::<8>() else {
-            return Ok(None);
-        };
-        let kind = match head[0] {
-            0x81 => Kind::Text,
-            0x82 => Kind::Binary,
-            _ => return Ok(None),
-        };
-        let (len, mut octets) = match head[1] & !frame::MASK {
-            len @ 0..=125 => (usize::from(len), 2),
-            126 => (usize::from(u16::from_be_bytes([head[2], head[3]])), 4),
-            _ => return Ok(None),
-        };
-        if (head[1] & frame::MASK != 0) != self.masked
-            || (octets == 4 && len < 126)
-            || self.is_over_limit(len as u64)
-        {
-            return Ok(None); // a violation: the general path names it
-        }
-        let mut key = Key::default();
-        if self.masked {
-            key = Key::new(if octets == 2 {
-                [head[2], head[3], head[4], head[5]]
-            } else {
-                [head[4], head[5], head[6], head[7]]
-            });
-            octets += 4;
-        }
-        if rest.len() < octets + len {
-            return Ok(None);
-        }
-        let room_at = input.at;
-        input.at += octets + len;
-        let payload = room_at + octets..input.at;
-        let data = &mut input.buf[payload.clone()];
-        let charset = mask::apply(data, key);
-        if kind == Kind::Text && charset == Charset::Other {
-            utf8::validate(data).map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
-        }
-        Ok(Some(Step::Message {
-            kind,
-            room_at,
-            payload,
-        }))
-    }
-
-    const fn is_over_limit(&self, len: u64) -> bool {
-        len > self.limits.frame_octets_max || len > self.limits.message_octets_max
-    }
-
     /// Everything, in any split.
-    #[inline(never)]
     fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
         match self.phase {
             Phase::Header => {
@@ -250,11 +293,11 @@ impl Receiver {
     /// One header, from the input or from what was stashed of it before.
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
-        if stashed == 0 {
-            if let Some((header, octets)) = frame::decode(input.rest())? {
-                input.at += octets;
-                return Ok(Some(header));
-            }
+        if stashed == 0
+            && let Some((header, octets)) = frame::decode(input.rest())?
+        {
+            input.at += octets;
+            return Ok(Some(header));
         }
         let more = (frame::HEADER_OCTETS_MAX - stashed).min(input.remaining());
         self.stash[stashed..stashed + more].copy_from_slice(&input.rest()[..more]);
@@ -280,9 +323,9 @@ impl Receiver {
     ) -> Result<Option<Step>, Violation> {
         let key = match header.masking_key {
             // RFC 6455 §5.1: "The server MUST close the connection upon receiving a frame that is not masked."
-            None if self.masked => return Err(Violation::UnmaskedClientFrame),
+            None if self.mask_bit != 0 => return Err(Violation::UnmaskedClientFrame),
             // RFC 6455 §5.1: "A client MUST close a connection if it detects a masked frame."
-            Some(_) if !self.masked => return Err(Violation::MaskedServerFrame),
+            Some(_) if self.mask_bit == 0 => return Err(Violation::MaskedServerFrame),
             None => Key::default(),
             Some(key) => Key::new(key),
         };
@@ -308,7 +351,7 @@ impl Receiver {
             (Some(_), None) => {
                 self.message = kind;
                 self.message_octets = 0;
-                self.text = utf8::Validator::new();
+                debug_assert!(self.text.is_complete(), "the last text ended or failed");
             }
             (None, Some(_)) => {}
         }
@@ -433,7 +476,6 @@ impl Receiver {
         Ok(Some(Step::Control { opcode, payload }))
     }
 
-    #[inline]
     fn event<'i>(
         &'i mut self,
         step: Step,

@@ -12,10 +12,14 @@ use super::websocket::Role;
 pub enum Misuse {
     /// A Close was sent: nothing may follow it (§5.5.1).
     AfterClose,
-    /// A continuation without a message, or a message inside a message (§5.4).
-    OutOfOrder,
     /// A control frame with more than 125 octets, or without FIN (§5.5).
     ControlTooLong,
+    /// A data frame where a control frame is wanted (§5.5).
+    NotControl,
+    /// A continuation without a message, or a message inside a message (§5.4).
+    OutOfOrder,
+    /// A close code that only describes a connection: 1005, 1006, 1015 (§7.4.1).
+    UnsendableCode,
     /// A client frame without a masking key, or a server frame with one (§5.1).
     WrongMask,
 }
@@ -24,8 +28,10 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AfterClose => "nothing may be sent after a close frame",
-            Self::OutOfOrder => "fragment out of order",
             Self::ControlTooLong => "control frame longer than 125 octets or fragmented",
+            Self::NotControl => "data frame sent as a control frame",
+            Self::OutOfOrder => "fragment out of order",
+            Self::UnsendableCode => "close code that is never sent",
             Self::WrongMask => "clients mask, servers do not",
         })
     }
@@ -128,6 +134,9 @@ impl Sender {
         masking_key: Option<[u8; 4]>,
         out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
     ) -> Result<usize, Misuse> {
+        if !opcode.is_control() {
+            return Err(Misuse::NotControl);
+        }
         let octets = self.header(
             &Header {
                 fin: true,
@@ -161,6 +170,10 @@ impl Sender {
         let len = match code {
             None => 0,
             Some(code) => {
+                // RFC 6455 §7.4.1: 1005, 1006 and 1015 "MUST NOT be set as a status code in a Close control frame".
+                if CloseCode::sendable(code.number()).is_none() {
+                    return Err(Misuse::UnsendableCode);
+                }
                 let reason =
                     &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_OCTETS_MAX - 2)];
                 payload[..2].copy_from_slice(&code.number().to_be_bytes());

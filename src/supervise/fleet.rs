@@ -15,6 +15,9 @@ use crate::time::Instant;
 /// Samples of the plot: five minutes, one per second.
 const HISTORY_LEN: usize = 300;
 
+/// Three records that did not come: a worker that is stuck or stopped.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
 /// Everything that is known about the running server.
 #[derive(Debug)]
 pub(super) struct Fleet {
@@ -56,6 +59,8 @@ pub(super) struct Seat {
     pub(super) restarts: u64,
     pub(super) tier: String,
     pub(super) tier_note: String,
+    /// When it reported last.
+    heard: Instant,
     /// What the dead predecessors counted.
     retired: Counters,
     /// What the present worker counted until its last record.
@@ -77,6 +82,8 @@ pub(super) enum State {
     Starting,
     /// Its first record came: it accepts.
     Ready,
+    /// Alive, but it has not reported for [`SILENT_AFTER`].
+    Silent,
     /// Dead; the next one waits for its back-off.
     Waiting,
     /// Gone for good.
@@ -88,6 +95,7 @@ impl State {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Silent => "silent",
             Self::Waiting => "restarting",
             Self::Gone => "gone",
         }
@@ -153,8 +161,17 @@ impl Fleet {
         }
     }
 
-    /// Adds a point to the plot.
-    pub(super) fn sample(&mut self, now: Instant) {
+    /// Adds a point to the plot. Returns the workers that have fallen silent: their last figures are live no more.
+    pub(super) fn sample(&mut self, now: Instant) -> Vec<usize> {
+        let is_silent =
+            |seat: &Seat| seat.state == State::Ready && now.since(seat.heard) > SILENT_AFTER;
+        let silent: Vec<_> = (0..self.seats.len())
+            .filter(|index| is_silent(&self.seats[*index]))
+            .collect();
+        for index in &silent {
+            self.seats[*index].state = State::Silent;
+            self.seats[*index].live = Gathering::new();
+        }
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
         }
@@ -164,6 +181,7 @@ impl Fleet {
             .map(|seat| seat.live.figures().messages_per_s)
             .collect();
         self.history.push_back(Sample { at: now, messages });
+        silent
     }
 
     pub(super) fn history(&self) -> impl Iterator<Item = &Sample> {
@@ -216,6 +234,7 @@ impl Seat {
             restarts: 0,
             tier: String::new(),
             tier_note: String::new(),
+            heard: Instant::ZERO,
             retired: Counters::default(),
             current: Counters::default(),
             live: Gathering::new(),
@@ -231,8 +250,9 @@ impl Seat {
         self.pid = Some(pid);
     }
 
-    /// The worker reported.
-    pub(super) fn handle_record(&mut self, record: Record) {
+    /// The worker reported, and that was read at `now`.
+    pub(super) fn handle_record(&mut self, now: Instant, record: Record) {
+        self.heard = now;
         let delta = record.counters.since(&self.current);
         self.open.add(&delta, record.interval_ns, &record.turns);
         add(&mut self.turns, &record.turns);

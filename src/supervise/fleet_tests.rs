@@ -45,9 +45,9 @@ fn counters(clients: u64, messages: u64) -> Counters {
 #[test]
 fn a_period_sums_its_records_and_measures_rates_from_their_intervals() {
     let mut fleet = fleet(2);
-    fleet.seats[0].handle_record(record(0, 0, counters(3, 100)));
-    fleet.seats[0].handle_record(record(0, 1, counters(4, 300)));
-    fleet.seats[1].handle_record(record(1, 0, counters(5, 50)));
+    fleet.seats[0].handle_record(Instant::ZERO, record(0, 0, counters(3, 100)));
+    fleet.seats[0].handle_record(Instant::ZERO, record(0, 1, counters(4, 300)));
+    fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, counters(5, 50)));
     fleet.close_period(Instant::from_nanos(2_000_000_000));
 
     let first = fleet.seats[0].closed.figures();
@@ -67,7 +67,7 @@ fn a_period_sums_its_records_and_measures_rates_from_their_intervals() {
 #[test]
 fn a_period_without_records_has_no_rates_but_keeps_its_clients() {
     let mut fleet = fleet(1);
-    fleet.seats[0].handle_record(record(0, 0, counters(3, 100)));
+    fleet.seats[0].handle_record(Instant::ZERO, record(0, 0, counters(3, 100)));
     fleet.close_period(Instant::from_nanos(1));
     fleet.close_period(Instant::from_nanos(2));
     let figures = fleet.closed();
@@ -84,12 +84,12 @@ fn totals_do_not_go_backwards_when_a_worker_is_replaced() {
     let seat = &mut fleet.seats[0];
     seat.handle_birth(100);
     assert_eq!(seat.state, State::Starting);
-    seat.handle_record(record(0, 0, counters(3, 100)));
+    seat.handle_record(Instant::ZERO, record(0, 0, counters(3, 100)));
     assert_eq!(seat.state, State::Ready);
     seat.handle_death(State::Waiting);
     assert_eq!((seat.total().messages, seat.total().clients), (100, 0));
     seat.handle_birth(101);
-    seat.handle_record(record(0, 0, counters(1, 5)));
+    seat.handle_record(Instant::ZERO, record(0, 0, counters(1, 5)));
     assert_eq!(
         (seat.total().messages, seat.total().clients, seat.restarts),
         (105, 1, 1)
@@ -99,8 +99,8 @@ fn totals_do_not_go_backwards_when_a_worker_is_replaced() {
 #[test]
 fn the_history_keeps_five_minutes() {
     let mut fleet = fleet(1);
-    fleet.seats[0].handle_record(record(0, 0, counters(3, 100)));
-    (0..400).for_each(|second| fleet.sample(Instant::from_nanos(second)));
+    fleet.seats[0].handle_record(Instant::ZERO, record(0, 0, counters(3, 100)));
+    (0..400).for_each(|tick| drop(fleet.sample(Instant::from_nanos(tick))));
     assert_eq!(fleet.history().count(), 300);
     let first = fleet.history().next().expect("there are 300");
     assert_eq!((first.at.nanos(), first.messages[0]), (100, 100.0));
@@ -115,10 +115,27 @@ fn tiers_and_notes_are_named_once() {
             report.tier = "epoll".to_owned();
             report.tier_note = "io_uring_setup: EPERM".to_owned();
         }
-        fleet.seats[usize::from(index)].handle_record(report);
+        fleet.seats[usize::from(index)].handle_record(Instant::ZERO, report);
     }
     assert_eq!(
         fleet.tiers(),
         ("uring+epoll".to_owned(), "io_uring_setup: EPERM".to_owned())
     );
+}
+
+#[test]
+fn a_worker_that_reports_no_more_is_silent_once_and_its_rates_are_gone() {
+    let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+    let mut fleet = fleet(1);
+    fleet.seats[0].handle_record(at(1000), record(0, 0, counters(3, 100)));
+    assert!(fleet.sample(at(4000)).is_empty());
+    assert_eq!(fleet.live().messages_per_s, 100.0);
+    assert_eq!(fleet.sample(at(4001)), [0]);
+    assert_eq!(
+        (fleet.live().messages_per_s, fleet.total().clients),
+        (0.0, 3)
+    );
+    assert!(fleet.sample(at(5000)).is_empty(), "said once");
+    fleet.seats[0].handle_record(at(6000), record(0, 1, counters(3, 150)));
+    assert_eq!(fleet.seats[0].state, State::Ready);
 }

@@ -142,7 +142,7 @@ mod tests {
             ..Counters::default()
         };
         fleet.seats[1].handle_birth(101);
-        fleet.seats[1].handle_record(record(1, 0, figures));
+        fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
         fleet.close_period(Instant::from_nanos(2_000_000_000));
         fleet
     }

@@ -108,16 +108,16 @@ fn clip_backlog(asked: Backlog, limit: Option<u32>) -> u32 {
     }
 }
 
+/// Binds the first address that this machine has. Only that one: when its port is taken, another address of the same
+/// name would be a server that nobody expects.
 fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
-    let mut failure =
-        Fatal::usage("the host of --wsuri has no address: give an address, as ws://127.0.0.1:9000");
-    for address in addresses {
-        match bind_one(*address, options, backlog) {
-            Ok(listeners) => return Ok(listeners),
-            Err(fatal) => failure = fatal,
-        }
+    let is_ours = |address: &&SocketAddr| std::net::TcpListener::bind((address.ip(), 0)).is_ok();
+    match addresses.iter().find(is_ours).or_else(|| addresses.first()) {
+        Some(address) => bind_one(*address, options, backlog),
+        None => Err(Fatal::usage(
+            "the host of --wsuri has no address: give one, as ws://127.0.0.1:9000",
+        )),
     }
-    Err(failure)
 }
 
 fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<Listeners, Fatal> {

@@ -197,7 +197,7 @@ mod tests {
             cpu_ns: 250_000_000,
             ..Counters::default()
         };
-        fleet.seats[1].handle_record(record(1, 0, figures));
+        fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
         render(&fleet, Instant::from_nanos(3_000_000_000))
     }
 

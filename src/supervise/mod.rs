@@ -1,7 +1,7 @@
 //! The supervisor: binds the listener once, starts the workers on it, reads what they report, replaces what dies.
 //!
 //! Owns: the listening sockets, the worker processes, the statistics on stdout and the web pages.
-//! Never: sees an octet of a client, maps the board, knows WebSocket. Of the crate it sees `stats`, `time`, `exit`.
+//! Never: sees an octet of a client, maps the board, knows WebSocket. Of the crate it sees `stats`, `time` and `exit`.
 //!
 //! ```text
 //!             listen ── environment ── board          before any worker
@@ -11,6 +11,7 @@
 //!  seats  ──┘                  │  policy                     └─ json · metrics ─► web
 //!    └ one task per worker: reads its pipe, reaps it, signals it
 //! ```
+#![deny(unsafe_code)] // sys.rs alone is excepted
 
 mod board;
 mod environment;

@@ -47,7 +47,7 @@ pub struct Options {
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// TCP; the first of these that can be bound. More than one when a name has several addresses.
+    /// TCP; the first of these that this machine has. More than one when a name has several addresses.
     Tcp(Vec<SocketAddr>),
     /// A Unix stream socket.
     Unix(PathBuf),

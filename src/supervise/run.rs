@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
+use tracing::debug;
 
 use super::board::Board;
 use super::environment;
@@ -34,6 +35,9 @@ use super::web::{self, Shared, locked};
 use super::{json, table};
 use crate::exit::Exit;
 use crate::time::{self, Instant};
+
+/// Statistics are printed a little after the workers' own ticks, so that each period holds all of its records.
+const PERIOD_LAG: Duration = Duration::from_millis(250);
 
 /// What a worker has beyond its drain time before it is killed.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -95,6 +99,7 @@ struct SeatControl {
 /// that started them.
 pub fn run(options: Options) -> Result<Exit, Fatal> {
     let listeners = Listeners::bind(&options)?;
+    debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
     let web = options.web.map(web::bind).transpose()?;
     environment::raise_descriptor_limit(options.worker_connections);
     let cpus = environment::assign_cpus(options.workers, options.affinity);
@@ -156,8 +161,9 @@ impl Supervisor {
             self.start_worker(worker);
         }
         self.later(START_TIME_MAX, || Event::StartOverdue);
-        self.every(SAMPLE_INTERVAL, || Event::Sample);
-        self.every(self.options.interval, || Event::Period);
+        let lag = PERIOD_LAG.min(self.options.interval / 4);
+        self.every(SAMPLE_INTERVAL, lag, || Event::Sample);
+        self.every(self.options.interval, lag, || Event::Period);
     }
 
     fn handle_event(&mut self, event: Event) {
@@ -166,7 +172,7 @@ impl Supervisor {
                 worker,
                 news: News::Record(record),
             } => {
-                locked(&self.fleet).seats[worker].handle_record(*record);
+                locked(&self.fleet).seats[worker].handle_record(time::now(), *record);
                 self.announce_when_ready();
             }
             Event::Seat {
@@ -180,7 +186,7 @@ impl Supervisor {
             Event::Respawn { worker } => self.start_worker(worker),
             Event::Signal => self.handle_signal(),
             Event::Period => self.print_period(),
-            Event::Sample => locked(&self.fleet).sample(time::now()),
+            Event::Sample => self.sample(),
             Event::StartOverdue => self.complain_about_start(),
             Event::DrainOver => self.kill_the_rest(),
         }
@@ -204,6 +210,7 @@ impl Supervisor {
         seat.born = time::now();
         match seat::start(&self.options.command, inheritance, tell) {
             Ok(attendant) => {
+                debug!(worker, pid = attendant.pid, cpu = ?seat.cpu, listener = inheritance.listener, "worker started");
                 locked(&self.fleet).seats[worker].handle_birth(attendant.pid);
                 seat.attendant = Some(attendant);
             }
@@ -222,6 +229,7 @@ impl Supervisor {
         }
         let seat = &mut self.seats[worker];
         let pid = seat.attendant.take().map(|attendant| attendant.pid);
+        debug!(worker, pid, ?status, lived = ?time::now().since(seat.born), "worker is gone");
         if matches!(self.phase, Phase::Stopping(_)) {
             return locked(&self.fleet).seats[worker].handle_death(State::Gone);
         }
@@ -268,6 +276,7 @@ impl Supervisor {
 
     /// Lets the workers drain; the loop ends when the last one is gone.
     fn stop(&mut self, exit: Exit) {
+        debug!(?exit, drain_timeout = ?self.options.drain_timeout, "stopping");
         self.phase = Phase::Stopping(exit);
         self.order_all(Order::Terminate);
         self.later(self.options.drain_timeout + DRAIN_GRACE, || {
@@ -331,6 +340,16 @@ impl Supervisor {
         });
     }
 
+    fn sample(&self) {
+        for worker in locked(&self.fleet).sample(time::now()) {
+            if !matches!(self.phase, Phase::Stopping(_)) {
+                warning(format!(
+                    "worker {worker} has not reported for some seconds: it is stuck or stopped"
+                ));
+            }
+        }
+    }
+
     fn complain_about_start(&self) {
         if self.phase != Phase::Starting {
             return;
@@ -359,10 +378,10 @@ impl Supervisor {
         });
     }
 
-    fn every(&self, period: Duration, event: impl Fn() -> Event + Send + 'static) {
+    fn every(&self, period: Duration, lag: Duration, event: impl Fn() -> Event + Send + 'static) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
+            let mut ticks = interval_at(tokio::time::Instant::now() + lag + period, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
@@ -463,7 +482,8 @@ mod tests {
     fn the_ready_line_names_what_scripts_need() {
         let mut fleet = fleet(2);
         for worker in [0, 1] {
-            fleet.seats[usize::from(worker)].handle_record(record(worker, 0, Counters::default()));
+            fleet.seats[usize::from(worker)]
+                .handle_record(Instant::ZERO, record(worker, 0, Counters::default()));
         }
         assert_eq!(
             ready_line(&fleet),
@@ -479,7 +499,7 @@ mod tests {
         let mut report = record(0, 0, Counters::default());
         report.tier = "epoll".to_owned();
         report.tier_note = "io_uring_setup: EPERM".to_owned();
-        fleet.seats[0].handle_record(report);
+        fleet.seats[0].handle_record(Instant::ZERO, report);
         let line = ready_line(&fleet);
         assert!(
             line.contains("1 worker, io=epoll (io_uring_setup: EPERM), web off, pid 77"),

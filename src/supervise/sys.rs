@@ -111,13 +111,25 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
             // The supervisor died between fork and prctl: the signal will never come.
             return Err(io::ErrorKind::NotFound.into());
         }
+        // What the supervisor itself inherited, say from a shell, is not for workers. Older kernels (before 5.11) do
+        // without: then only such foreign descriptors leak.
+        // SAFETY: close_range with CLOSE_RANGE_CLOEXEC only sets flags of this process' descriptors; the error pipe of
+        // `Command` has the flag already.
+        let _ = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        };
         for fd in &fds {
             // SAFETY: fcntl with F_SETFD takes an integer and touches no memory; a bad descriptor is an error.
             check(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) })?;
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes three kinds of plain
+    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes a few plain
     // system calls and reads a Vec that was filled before the fork; errors are built without allocation.
     unsafe { command.pre_exec(in_child) };
 }

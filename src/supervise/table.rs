@@ -225,7 +225,7 @@ mod tests {
         let mut fleet = fleet(2);
         let huge = Counters::from_array([u64::MAX / 2; Counters::COUNT]);
         fleet.seats[0].handle_birth(4_194_304);
-        fleet.seats[0].handle_record(record(0, 0, huge));
+        fleet.seats[0].handle_record(Instant::ZERO, record(0, 0, huge));
         fleet.close_period(Instant::from_nanos(5_001_000_000));
         let table = render(&fleet, Instant::from_nanos(5_001_000_000));
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
@@ -248,7 +248,7 @@ mod tests {
             ..Counters::default()
         };
         fleet.seats[0].handle_birth(4711);
-        fleet.seats[0].handle_record(record(0, 0, counters));
+        fleet.seats[0].handle_record(Instant::ZERO, record(0, 0, counters));
         fleet.close_period(Instant::from_nanos(1_000_000_000));
         let expected = "\
 --- period 1, 1.000 s, up 1 s --------------------------------------------------

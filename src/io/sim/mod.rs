@@ -386,9 +386,9 @@ impl Io for Sim {
         Ok(received)
     }
 
-    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
         let at = self.socket_to_read(fd);
-        let received = self.sockets[at].recv(self.buffers.hot_mut());
+        let received = self.sockets[at].recv(&mut self.buffers.hot_mut()[..limit]);
         let len = received.unwrap_or(0);
         self.buffers.set_hot_len(len);
         self.moved.received += len as u64;

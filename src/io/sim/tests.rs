@@ -218,7 +218,7 @@ fn the_hot_buffer_forgets_what_the_receive_before_left() {
     ] {
         sim.peer_send(peer, octets);
         turn(&mut sim, Wait::No);
-        assert_eq!(sim.recv_hot(fd), Ok(octets.len()));
+        assert_eq!(sim.recv_hot(fd, 100), Ok(octets.len()));
         assert_eq!(&sim.buffer(BufferId::HOT)[..8], left);
     }
 }

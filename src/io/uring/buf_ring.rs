@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use super::super::Error;
-use super::super::pool::{BUFFER_OCTETS, Mapping};
+use super::super::pool::{BUFFER_LEN, Mapping};
 
 /// A power of two of entries in page-aligned memory, shared with the kernel.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl BufRing {
         // and its fields (not the tail, which shares the first entry's reserved field) are only written here.
         let entry = unsafe { &mut *entry };
         entry.set_addr(address as u64);
-        entry.set_len(BUFFER_OCTETS as u32);
+        entry.set_len(BUFFER_LEN);
         entry.set_bid(number);
         self.tail = self.tail.wrapping_add(1);
     }

@@ -268,8 +268,8 @@ impl Io for Uring {
         sys::recv(fd, into)
     }
 
-    fn recv_hot(&mut self, fd: Fd) -> Result<usize, Errno> {
-        sys::recv(fd, self.areas.hot_mut())
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        sys::recv(fd, &mut self.areas.hot_mut()[..limit])
     }
 
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {

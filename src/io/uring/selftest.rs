@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::super::{
-    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_OCTETS, Segment, Token, Wait,
-    sys,
+    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_LEN, SCRATCH_OCTETS, Segment,
+    Token, Wait, sys,
 };
 use super::{Unavailable, Uring};
 
@@ -92,9 +92,9 @@ fn silent_send_works(uring: &mut Uring) -> Result<bool, Unavailable> {
     let whole = Segment {
         buffer: BufferId::SCRATCH,
         start: 0,
-        len: SCRATCH_OCTETS as u32,
+        len: SCRATCH_LEN,
     };
-    let half = SCRATCH_OCTETS as u32 / 2;
+    let half = SCRATCH_LEN / 2;
     let halves = [
         Segment { len: half, ..whole },
         Segment {
