@@ -26,8 +26,10 @@ pub(super) enum Ending {
     Reset(usize),
     /// Never reads, and resets at this instant.
     NeverReads(Instant),
-    /// Says its script and then nothing; the server ends it.
+    /// Says its script and then nothing, not even a Close; the server ends it.
     Silent,
+    /// Says its script, and answers the server's Close.
+    Answers,
 }
 
 /// How fast a client is.
@@ -39,6 +41,15 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// A pace that no timeout can notice.
+    pub(super) const fn fast() -> Self {
+        Self {
+            send_max: 1 << 20,
+            read_max: 1 << 20,
+            interval_max: Duration::from_micros(50),
+        }
+    }
+
     /// Any pace at which `octets` take no more than some thousand steps.
     pub(super) fn draw(random: &mut Random, octets: usize) -> Self {
         let least = octets / 1000;
@@ -75,6 +86,8 @@ pub(super) struct Client {
     /// It closed or reset its socket.
     left: bool,
     wire: Wire,
+    /// Pings of the server.
+    pub(super) pings: u64,
     /// The status of the response.
     pub(super) status: Option<u16>,
     /// The code of a Close that the script did not ask for.
@@ -105,6 +118,7 @@ impl Client {
             close_sent: matches!(ending, Ending::Eager | Ending::EagerFin | Ending::Violation),
             left: false,
             wire: Wire::default(),
+            pings: 0,
             status: None,
             closed_by_server: None,
             end: None,
@@ -210,6 +224,7 @@ impl Client {
     fn handle_frame(&mut self, opcode: u8, payload: Vec<u8>) {
         assert_eq!(self.closed_by_server, None, "nothing follows a Close");
         if opcode == 9 {
+            self.pings += 1;
             // A Pong can only go between frames; while there is more to say, that is sign of life enough.
             if self.pongs && self.sent == self.script.octets.len() && !self.close_sent {
                 self.script

@@ -13,7 +13,7 @@ use crate::io::HOT_OCTETS;
 use crate::io::sim::{Faults, Options, PeerEnd, Random};
 use client::{Client, Ending, Pace};
 use script::Script;
-use world::{World, seeds};
+use world::{CLOSE_ME, World, seeds};
 
 /// A world as `seed` decides, in which nothing breaks on its own.
 fn world(seed: u64) -> World {
@@ -55,7 +55,16 @@ fn every_message_comes_back_once_and_in_order() {
             let script = world.script(600_000);
             world.add(script, Ending::Polite);
         }
-        world.run();
+        let counters = world.run();
+        let scripts = || world.clients.iter().map(|client| &client.script);
+        assert_eq!(
+            counters.messages,
+            scripts().map(|script| script.messages).sum::<u64>()
+        );
+        assert_eq!(
+            counters.octets,
+            scripts().map(|script| script.message_octets).sum::<u64>()
+        );
     });
 }
 
@@ -78,8 +87,9 @@ fn however_clients_end_nothing_is_left() {
             } else {
                 random.below(len + 1)
             };
-            let ending = match random.below(6) {
+            let ending = match random.below(7) {
                 0 => Ending::Eager,
+                6 => Ending::EagerFin,
                 1 => Ending::Violation,
                 2 => Ending::HalfClose(at),
                 3 => Ending::Disappear(at),
@@ -87,7 +97,7 @@ fn however_clients_end_nothing_is_left() {
                 _ => Ending::Polite,
             };
             match ending {
-                Ending::Eager => script.add_close(random),
+                Ending::Eager | Ending::EagerFin => script.add_close(random),
                 Ending::Violation => script.add_violation(random),
                 _ => {}
             }
@@ -141,11 +151,7 @@ fn a_graceful_stop_closes_every_websocket_with_1001() {
             let client = world.add(script, Ending::Polite);
             client.may_close = &[1001];
             // Fast enough for the time that a closing handshake may take.
-            client.pace = Pace {
-                send_max: 1 << 20,
-                read_max: 1 << 20,
-                interval_max: Duration::from_micros(50),
-            };
+            client.pace = Pace::fast();
         }
         world.patience = Some(Duration::from_millis(1));
         let turns = world.random.magnitude(3_000);
@@ -236,5 +242,88 @@ fn an_opening_handshake_that_takes_too_long_is_answered_408() {
             "{}",
             client.describe()
         );
+    });
+}
+
+/// Silence is closed with 1001 after `idle_timeout`, whether or not the peer answers that.
+#[test]
+fn an_idle_peer_is_closed_with_1001() {
+    seeds(40, |seed| {
+        let options = Options::draw(seed);
+        let config = Config {
+            idle_timeout: Some(Duration::from_secs(3)),
+            ..Config::default()
+        };
+        let mut world = World::new(options, config);
+        for ending in [Ending::Silent, Ending::Answers] {
+            let script = world.script(50_000);
+            let client = world.add(script, ending);
+            client.may_close = &[1001];
+            client.pace = Pace::fast();
+        }
+        let start = world.now();
+        world.run();
+        let took = world.now().since(start);
+        // 3 s of silence and 1 s for the answer, each up to 100 ms late.
+        assert!((3..=5).contains(&took.as_secs()), "{took:?}");
+        for client in &world.clients {
+            assert_eq!(client.closed_by_server, Some(1001), "{}", client.describe());
+            assert!(client.script.expected.is_empty(), "{}", client.describe());
+        }
+    });
+}
+
+/// Who answers Pings stays; who is silent for two intervals is dropped without a word.
+#[test]
+fn pings_keep_a_peer_that_answers_and_drop_one_that_does_not() {
+    seeds(40, |seed| {
+        let options = Options::draw(seed);
+        let config = Config {
+            ping_interval: Some(Duration::from_secs(2)),
+            ..Config::default()
+        };
+        let mut world = World::new(options, config);
+        world.patience = Some(Duration::from_millis(100));
+        for pongs in [true, false] {
+            let script = world.script(50_000);
+            world.add(script, Ending::Answers).pongs = pongs;
+        }
+        let until = world.now() + Duration::from_secs(20);
+        while world.now() < until {
+            world.step();
+        }
+        let [answers, silent] = &world.clients[..] else {
+            unreachable!("two were added")
+        };
+        assert_eq!(answers.end, None, "{}", answers.describe());
+        assert!(answers.pings >= 5, "{} pings", answers.pings);
+        assert_eq!(
+            (silent.end, silent.pings),
+            (Some(PeerEnd::Reset), 1),
+            "{}",
+            silent.describe()
+        );
+        world.clients[0].may_close = &[1001];
+        world.stop();
+        world.finish();
+    });
+}
+
+#[test]
+fn a_close_that_the_application_begins_ends_every_connection() {
+    seeds(60, |seed| {
+        let mut world = world(seed);
+        for ending in [Ending::Silent, Ending::Answers] {
+            let mut script = world.script(50_000);
+            script.add_plain(&mut world.random, CLOSE_ME);
+            // After its Close the server answers nothing.
+            script.add_plain(&mut world.random, b"too late");
+            world.add(script, ending).may_close = &[1000];
+        }
+        world.run();
+        for client in &world.clients {
+            assert_eq!(client.closed_by_server, Some(1000), "{}", client.describe());
+            assert!(client.script.expected.is_empty(), "{}", client.describe());
+        }
     });
 }

@@ -19,6 +19,9 @@ pub(super) struct Expected {
 pub(super) struct Script {
     pub(super) octets: Vec<u8>,
     pub(super) expected: VecDeque<Expected>,
+    /// Messages among the answers, and their octets.
+    pub(super) messages: u64,
+    pub(super) message_octets: u64,
     /// How long the opening handshake is.
     pub(super) head_octets: usize,
     sender: Sender,
@@ -36,6 +39,8 @@ impl Script {
         Self {
             octets,
             expected: VecDeque::new(),
+            messages: 0,
+            message_octets: 0,
             head_octets,
             sender: Sender::new(Role::Client),
         }
@@ -97,10 +102,17 @@ impl Script {
             };
             self.add_frame(random, piece == pieces, opcode, now);
         }
+        self.messages += 1;
+        self.message_octets += payload.len() as u64;
         self.expected.push_back(Expected {
             opcode: kind.opcode() as u8,
             payload,
         });
+    }
+
+    /// A text message that is not answered.
+    pub(super) fn add_plain(&mut self, random: &mut Random, text: &[u8]) {
+        self.add_frame(random, true, Opcode::Text, text);
     }
 
     fn add_frame(&mut self, random: &mut Random, fin: bool, opcode: Opcode, payload: &[u8]) {

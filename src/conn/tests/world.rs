@@ -115,12 +115,12 @@ impl World {
     }
 
     /// Until every client is over, and then everything else.
-    pub(super) fn run(&mut self) {
+    pub(super) fn run(&mut self) -> Counters {
         while !self.is_over() {
             self.step();
         }
         self.worker.drain();
-        self.finish();
+        self.finish()
     }
 
     /// Begins the graceful stop. Clients that did not connect by now never will.
