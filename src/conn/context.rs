@@ -1,5 +1,7 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
+use std::time::Duration;
+
 use super::buffers::Buffers;
 use super::connection::{Phase, Transmit};
 use super::outbox::Outbox;
@@ -130,6 +132,10 @@ pub struct Context<'a> {
     pub(super) phase: &'a mut Phase,
     pub(super) queue_octets_max: usize,
     pub(super) now: Instant,
+    pub(super) deadline: &'a mut Instant,
+    /// Connections whose deadline has moved.
+    pub(super) rescheduled: &'a mut Vec<ConnId>,
+    pub(super) close_timeout: Duration,
 }
 
 /// Why something was not sent. Nothing of it was.
@@ -259,6 +265,8 @@ impl Context<'_> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {
             *self.phase = Phase::Closing;
+            *self.deadline = self.now + self.close_timeout;
+            self.rescheduled.push(self.output.id);
         }
         Ok(())
     }
