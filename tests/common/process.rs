@@ -96,12 +96,7 @@ pub fn forbid_io_uring(command: &mut Command, errno: i32) {
             0,
             libc::SECCOMP_RET_ERRNO | errno,
         ),
-        statement(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ALLOW,
-        ),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let install = move || {
         let program = libc::sock_fprog {
