@@ -475,7 +475,8 @@ impl Speaker {
     fn read(&mut self, piece: &[u8]) {
         let heard_before = self.heard().len();
         self.listener.feed(piece);
-        for heard in self.heard()[heard_before..].to_vec() {
+        let heard_now = self.heard()[heard_before..].to_vec();
+        for heard in heard_now {
             if self.listener.socket.sender.is_closed() {
                 return;
             }

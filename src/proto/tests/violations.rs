@@ -194,6 +194,7 @@ fn a_violation_is_raised_by_the_octet_that_proves_it() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all there are")]
 fn each_violation_knows_its_close_code_its_clause_and_a_sentence() {
     let cases: [(Violation, u16, &str, &str); 16] = [
         (
