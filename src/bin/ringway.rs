@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `ringway`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringway::cli::ringway()
+}

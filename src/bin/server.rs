@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `server`: `ringway server` under the name that Autobahn's users know.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringway::cli::server()
+}

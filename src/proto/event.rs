@@ -18,6 +18,15 @@ impl<'b> Input<'b> {
         Self { buf, at: 0 }
     }
 
+    /// `buf[at..]` is to be read.
+    ///
+    /// # Panics
+    /// When `at` is beyond the end of `buf`.
+    pub const fn starting_at(buf: &'b mut [u8], at: usize) -> Self {
+        assert!(at <= buf.len());
+        Self { buf, at }
+    }
+
     /// Octets that have not been read.
     pub const fn remaining(&self) -> usize {
         self.buf.len() - self.at

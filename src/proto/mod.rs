@@ -17,6 +17,7 @@
 mod close;
 mod event;
 pub mod frame;
+pub mod handshake;
 pub mod mask;
 mod receiver;
 mod sender;

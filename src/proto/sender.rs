@@ -80,11 +80,21 @@ impl Sender {
     /// When `out` is shorter than [`frame::encoded_octets`].
     #[inline]
     pub fn header(&mut self, header: &Header, out: &mut [u8]) -> Result<usize, Misuse> {
+        self.check(header)?;
+        Ok(frame::encode(header, out))
+    }
+
+    /// [`Self::header`] for a caller that encodes the header itself, because where it goes is decided later.
+    ///
+    /// # Errors
+    /// [`Misuse`], and nothing is changed.
+    #[inline]
+    pub fn check(&mut self, header: &Header) -> Result<(), Misuse> {
         if header.masking_key.is_some() != self.masks {
             return Err(Misuse::WrongMask);
         }
         self.state = self.after(header)?;
-        Ok(frame::encode(header, out))
+        Ok(())
     }
 
     #[inline]

@@ -1,0 +1,208 @@
+//! A minimal WebSocket echo over a byte buffer: frames are unmasked and re-framed in place, so that all complete frames
+//! of one read leave in one write. What it leaves out against a full implementation: reassembly (fragments are echoed as
+//! fragments, without UTF-8 validation across them).
+//!
+//! A masked client header is four octets longer than the server's. The first reply therefore begins four octets after
+//! its request, its payload does not move at all, and each further payload moves four octets more to the left:
+//!
+//! ```text
+//! in:   | hdr key payload0 | hdr key payload1 | …
+//! out:      | hdr payload0 | hdr payload1 | …
+//! ```
+
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+use crate::MESSAGE_OCTETS_MAX;
+
+/// The peer broke the protocol, or asked to leave: flush and close.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closing;
+
+/// What [`echo`] made of a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Echoed {
+    /// The replies, in place.
+    pub replies: Range<usize>,
+    /// Octets at the front that are used up.
+    pub consumed: usize,
+    /// Octets of the incomplete frame behind them, when its header is known.
+    pub frame_octets: usize,
+    /// Whether to close after the replies.
+    pub closing: Option<Closing>,
+}
+
+struct Header {
+    first: u8,
+    len: usize,
+    octets: usize,
+    key: [u8; 4],
+}
+
+/// Echoes all complete frames of `buffer` in place.
+pub fn echo(buffer: &mut [u8]) -> Echoed {
+    let mut read = 0;
+    // `write` and `begin` are set by the first frame: four octets behind its begin.
+    let (mut write, mut begin) = (4, 4);
+    loop {
+        let header = match header(&buffer[read..]) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: None },
+            Err(closing) => {
+                return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(closing) };
+            }
+        };
+        let frame_octets = header.octets + header.len;
+        if buffer.len() - read < frame_octets {
+            return Echoed { replies: begin..write, consumed: read, frame_octets, closing: None };
+        }
+        if read == 0 {
+            (write, begin) = (4, 4);
+        }
+        let opcode = header.first & 0x0f;
+        if opcode == 10 {
+            // A pong asks for nothing.
+            read += frame_octets;
+            continue;
+        }
+        let payload = write + header.octets - 4;
+        unmask(buffer, read + header.octets, payload, header.len, header.key);
+        let whole_text = header.first == 0x81;
+        if whole_text && simdutf8::basic::from_utf8(&buffer[payload..payload + header.len]).is_err() {
+            return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(Closing) };
+        }
+        let first = if opcode == 9 { 0x8a } else { header.first };
+        write_header(&mut buffer[write..payload], first, header.len);
+        write = payload + header.len;
+        read += frame_octets;
+        if opcode == 8 {
+            return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(Closing) };
+        }
+    }
+}
+
+fn header(octets: &[u8]) -> Result<Option<Header>, Closing> {
+    let [first, second, rest @ ..] = octets else { return Ok(None) };
+    let (first, second) = (*first, *second);
+    let control = first & 0x08 != 0;
+    if first & 0x70 != 0 || second & 0x80 == 0 || (control && (first & 0x80 == 0 || second & 0x7f > 125)) {
+        return Err(Closing);
+    }
+    let (len, extended) = match (second & 0x7f, rest) {
+        (126, [a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 2),
+        (127, [a, b, c, d, e, f, g, h, ..]) => {
+            let len = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            (usize::try_from(len).map_err(|_| Closing)?, 8)
+        }
+        (126 | 127, _) => return Ok(None),
+        (len, _) => (usize::from(len), 0),
+    };
+    if len > MESSAGE_OCTETS_MAX {
+        return Err(Closing);
+    }
+    match rest[extended..] {
+        [a, b, c, d, ..] => Ok(Some(Header { first, len, octets: 2 + extended + 4, key: [a, b, c, d] })),
+        _ => Ok(None),
+    }
+}
+
+fn write_header(room: &mut [u8], first: u8, len: usize) {
+    room[0] = first;
+    match room.len() {
+        2 => room[1] = len as u8,
+        4 => {
+            room[1] = 126;
+            room[2..].copy_from_slice(&(len as u16).to_be_bytes());
+        }
+        _ => {
+            room[1] = 127;
+            room[2..].copy_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Unmasks `len` octets at `from` to `to`, which is at `from` or before it.
+fn unmask(buffer: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
+    let word_key = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    if from == to {
+        let (words, rest) = buffer[from..from + len].as_chunks_mut::<8>();
+        for word in words {
+            *word = (u64::from_ne_bytes(*word) ^ word_key).to_ne_bytes();
+        }
+        rest.iter_mut().zip(key.iter().cycle()).for_each(|(octet, key)| *octet ^= key);
+        return;
+    }
+    buffer.copy_within(from..from + len, to);
+    unmask(buffer, to, to, len, key);
+}
+
+/// The response to an opening handshake, once `octets` holds all of it; `Err` when there is none to give.
+pub fn handshake(octets: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Closing> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut request = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(len)) = request.parse(octets) else {
+        return if octets.len() > 8192 { Err(Closing) } else { Ok(None) };
+    };
+    let key = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
+    let Some(key) = key else { return Err(Closing) };
+    let mut digest = Sha1::new();
+    digest.update(key.value);
+    digest.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = STANDARD.encode(digest.finalize());
+    let response = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    Ok(Some((response.into_bytes(), len)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // "Hi" and "you" with the key 01 02 03 04.
+    const HI: [u8; 8] = [0x81, 0x82, 1, 2, 3, 4, b'H' ^ 1, b'i' ^ 2];
+    const YOU: [u8; 9] = [0x81, 0x83, 1, 2, 3, 4, b'y' ^ 1, b'o' ^ 2, b'u' ^ 3];
+
+    #[test]
+    fn all_complete_frames_become_one_run_of_replies() {
+        let mut buffer = [&HI[..], &YOU, &HI, &YOU[..7]].concat();
+        let echoed = echo(&mut buffer);
+        assert_eq!(&buffer[echoed.replies], b"\x81\x02Hi\x81\x03you\x81\x02Hi");
+        assert_eq!((echoed.consumed, echoed.frame_octets, echoed.closing), (25, 9, None));
+    }
+
+    #[test]
+    fn a_frame_is_echoed_only_when_it_is_complete() {
+        for cut in 0..8 {
+            let echoed = echo(&mut HI[..cut].to_vec());
+            assert_eq!((echoed.consumed, echoed.replies.len(), echoed.closing), (0, 0, None), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_ping_becomes_a_pong_and_a_close_closes() {
+        let mut buffer = vec![0x89, 0x80, 1, 2, 3, 4, 0x88, 0x80, 1, 2, 3, 4];
+        let echoed = echo(&mut buffer);
+        assert_eq!(&buffer[echoed.replies], b"\x8a\x00\x88\x00");
+        assert_eq!(echoed.closing, Some(Closing));
+    }
+
+    #[test]
+    fn unmasked_frames_and_bad_utf_8_close() {
+        assert_eq!(echo(&mut [0x81, 0x02, b'H', b'i']).closing, Some(Closing));
+        assert_eq!(echo(&mut [0x81, 0x81, 0, 0, 0, 0, 0xff]).closing, Some(Closing));
+    }
+
+    #[test]
+    fn the_handshake_is_the_example_of_the_standard() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let (response, len) = handshake(request).unwrap().unwrap();
+        assert!(String::from_utf8(response).unwrap().contains("Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert_eq!(len, request.len());
+        assert_eq!(handshake(&request[..20]), Ok(None));
+    }
+}

@@ -1,0 +1,5 @@
+//! Applications that come with Ringway.
+
+mod echo;
+
+pub use echo::Echo;

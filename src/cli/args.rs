@@ -1,0 +1,251 @@
+//! What was typed: one definition per option, for the command line and the configuration file alike.
+//!
+//! Owns: names, help, and which options take a value. Never: judges a value (that is `resolve`), makes a system call.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `ringway …`
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, about, max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
+pub(super) struct RingwayArgs {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What `ringway` can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a multicore WebSocket echo server
+    #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
+    Server(Box<ServerArgs>),
+}
+
+/// `server …`: the same options without the subcommand.
+#[derive(Debug, Parser)]
+#[command(
+    name = "server",
+    version,
+    about = "Run a multicore WebSocket echo server",
+    max_term_width = 80,
+    before_help = EXAMPLE,
+    after_help = super::help_codes()
+)]
+pub(super) struct StandaloneArgs {
+    #[command(flatten)]
+    pub(super) server: ServerArgs,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  server --workers 4 --backlog
+  ringway server --wsuri ws://0.0.0.0:9000 --port 8080 --interval 10s
+
+Durations: 250ms, 10s, 1m; a bare number is seconds.
+Sizes: 1000, 5k, 64KiB, 16MiB.";
+
+/// Options of one process, and those of the server.
+#[derive(Args, Debug)]
+pub(super) struct ServerArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    pub(super) process: ProcessArgs,
+}
+
+/// A value as it was typed, judged later. In a file it may be a string, a number or a boolean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
+impl FromStr for Text {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Serialize for Text {
+    /// Numbers and switches without quotes, as people write them in a file.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0.parse::<bool>(), self.0.parse::<i64>()) {
+            (Ok(on), _) => serializer.serialize_bool(on),
+            (_, Ok(number)) => serializer.serialize_i64(number),
+            _ => serializer.serialize_str(&self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a string, a number, true or false")]
+        enum Plain {
+            Boolean(bool),
+            Integer(i64),
+            Float(f64),
+            String(String),
+        }
+        Ok(Self(match Plain::deserialize(deserializer)? {
+            Plain::Boolean(value) => value.to_string(),
+            Plain::Integer(value) => value.to_string(),
+            Plain::Float(value) => value.to_string(),
+            Plain::String(value) => value,
+        }))
+    }
+}
+
+/// Options of the server, as the command line and the configuration file name them.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[rustfmt::skip] // one option per block, help first
+pub(super) struct ConfigArgs {
+    /// Where to listen: ws://host:port, or ws+unix:/path. Port 0 is any free
+    /// port [default: ws://127.0.0.1:9000]
+    #[arg(long, value_name = "URI")]
+    pub(super) wsuri: Option<Text>,
+    /// Web pages of the supervisor: status, /stats.json, /metrics. A port,
+    /// `auto` for any free one, 0 = off [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub(super) port: Option<Text>,
+    /// Worker processes [default: the CPUs this process may use]
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<Text>,
+    /// Do not pin workers to CPUs
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) noaffinity: Option<Text>,
+    /// Length of the accept queue; without a value as long as the kernel
+    /// allows (net.core.somaxconn) [default: 8192]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "somaxconn")]
+    pub(super) backlog: Option<Text>,
+    /// Print neither the start-up line nor statistics
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) silence: Option<Text>,
+    /// Log debug messages on stderr
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) debug: Option<Text>,
+    /// Time between statistics [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(super) interval: Option<Text>,
+    /// How statistics are printed: table, or json for one object per line
+    /// [default: table]
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) format: Option<Text>,
+    /// I/O of the workers: auto, uring or epoll [default: auto]
+    #[arg(long, value_name = "TIER")]
+    pub(super) io: Option<Text>,
+    /// One listener per worker (SO_REUSEPORT) instead of one that all share
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) reuseport: Option<Text>,
+
+    /// Open connections of the whole server, divided evenly among the workers
+    /// and rounded up; 0 = no limit [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(super) max_connections: Option<Text>,
+    /// Longest message accepted [default: 16MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub(super) max_message: Option<Text>,
+    /// Longest frame accepted [default: as --max-message]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub(super) max_frame: Option<Text>,
+    /// Octets queued for a peer above which reading from it pauses
+    /// [default: 1MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub(super) send_queue: Option<Text>,
+    /// Time for the opening handshake [default: 5s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(super) handshake_timeout: Option<Text>,
+    /// Close a connection after this long without traffic; 0 = never
+    /// [default: 0]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(super) idle_timeout: Option<Text>,
+    /// Ping a quiet peer this often; 0 = never [default: 0]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(super) ping_interval: Option<Text>,
+    /// Time for the closing handshake [default: 1s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(super) close_timeout: Option<Text>,
+    /// Time for connections to end after SIGINT or SIGTERM [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Limits")]
+    pub(super) drain_timeout: Option<Text>,
+
+    /// Send small frames at once: TCP_NODELAY [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = SOCKET)]
+    pub(super) nodelay: Option<Text>,
+    /// Congestion control: TCP_CONGESTION, e.g. bbr
+    #[arg(long, value_name = "NAME", help_heading = SOCKET)]
+    pub(super) congestion: Option<Text>,
+    /// Receive buffer: SO_RCVBUF
+    #[arg(long, value_name = "SIZE", help_heading = SOCKET)]
+    pub(super) rcvbuf: Option<Text>,
+    /// Send buffer: SO_SNDBUF
+    #[arg(long, value_name = "SIZE", help_heading = SOCKET)]
+    pub(super) sndbuf: Option<Text>,
+    /// Probe a silent peer after this long: SO_KEEPALIVE, TCP_KEEPIDLE;
+    /// 0 = off
+    #[arg(long, value_name = "TIME", help_heading = SOCKET)]
+    pub(super) keepalive: Option<Text>,
+    /// Time between probes: TCP_KEEPINTVL
+    #[arg(long, value_name = "TIME", help_heading = SOCKET)]
+    pub(super) keepalive_interval: Option<Text>,
+    /// Unanswered probes until the peer is gone: TCP_KEEPCNT
+    #[arg(long, value_name = "N", help_heading = SOCKET)]
+    pub(super) keepalive_count: Option<Text>,
+    /// Give up on unacknowledged data after this long: TCP_USER_TIMEOUT
+    #[arg(long, value_name = "TIME", help_heading = SOCKET)]
+    pub(super) user_timeout: Option<Text>,
+    /// Accept only once the peer has sent something: TCP_DEFER_ACCEPT
+    #[arg(long, value_name = "TIME", help_heading = SOCKET)]
+    pub(super) defer_accept: Option<Text>,
+    /// Unsent octets above which a socket is not writable:
+    /// TCP_NOTSENT_LOWAT
+    #[arg(long, value_name = "SIZE", help_heading = SOCKET)]
+    pub(super) notsent_lowat: Option<Text>,
+    /// Pending fast-open connections: TCP_FASTOPEN
+    #[arg(long, value_name = "N", help_heading = SOCKET)]
+    pub(super) fastopen: Option<Text>,
+    /// Largest segment: TCP_MAXSEG
+    #[arg(long, value_name = "SIZE", help_heading = SOCKET)]
+    pub(super) maxseg: Option<Text>,
+    /// Busy-poll the device queue this long: SO_BUSY_POLL
+    #[arg(long, value_name = "TIME", help_heading = SOCKET)]
+    pub(super) busy_poll: Option<Text>,
+}
+
+const SOCKET: &str = "Sockets (set on the listener, inherited by connections)";
+
+/// Options of one process: they have no place in a configuration file.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[rustfmt::skip] // one option per block, help first
+pub(super) struct ProcessArgs {
+    /// Read options from a TOML file, same names; the command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print the effective options as TOML that --config accepts, and exit
+    #[arg(long)]
+    pub(super) print_config: bool,
+    /// Be a worker on this inherited listener
+    #[arg(long, value_name = "N", help_heading = "Worker processes (set by the supervisor)")]
+    pub(super) fd: Option<Text>,
+    /// Pin this worker to a CPU
+    #[arg(long, value_name = "N", help_heading = "Worker processes (set by the supervisor)")]
+    pub(super) cpuid: Option<Text>,
+    #[arg(long, hide = true)]
+    pub(super) worker_index: Option<Text>,
+    #[arg(long, hide = true)]
+    pub(super) stats_fd: Option<Text>,
+    #[arg(long, hide = true)]
+    pub(super) board_fd: Option<Text>,
+    #[arg(long, hide = true)]
+    pub(super) config_fd: Option<Text>,
+}
+
+/// The arguments of this process, without its name.
+pub(super) fn original() -> Vec<OsString> {
+    std::env::args_os().skip(1).collect()
+}

@@ -1,0 +1,273 @@
+//! The configuration file: TOML, with the names of the command line.
+//!
+//! Owns: reading one, laying the command line over it, and printing the effective options as one.
+//! Never: judges a value.
+
+use toml::{Table, Value};
+
+use super::args::{ConfigArgs, Text};
+use super::values::{show_duration, show_size};
+use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
+
+/// Reads the text of a file. The error is one sentence without the file's name.
+pub(super) fn parse(text: &str) -> Result<ConfigArgs, String> {
+    let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
+    let known = names();
+    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        let near = known
+            .iter()
+            .filter(|name| distance(name, key) <= 2)
+            .min_by_key(|name| distance(name, key));
+        let hint = near.map_or_else(
+            || "see --help for the options, without their dashes".to_owned(),
+            |name| format!("did you mean '{name}'?"),
+        );
+        return Err(format!("unknown key '{key}': {hint}"));
+    }
+    if let Some((key, _)) = table.iter().find(|(_, value)| !is_plain(value)) {
+        return Err(format!(
+            "key '{key}' must be a string, a number, true or false"
+        ));
+    }
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| one_line(&error, text))
+}
+
+/// The command line over the file: what was typed wins.
+pub(super) fn overlay(typed: &ConfigArgs, file: &ConfigArgs) -> ConfigArgs {
+    let mut merged = to_table(file);
+    merged.extend(to_table(typed));
+    merged.try_into().expect("both tables came from ConfigArgs")
+}
+
+/// The effective options as a file.
+pub(super) fn show(options: &ServerOptions) -> String {
+    toml::to_string(&effective(options)).expect("plain values serialise")
+}
+
+/// The effective options as pairs, for the web page.
+pub(super) fn pairs(options: &ServerOptions) -> Vec<(String, serde_json::Value)> {
+    match serde_json::to_value(effective(options)) {
+        Ok(serde_json::Value::Object(map)) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Every option as it would have to be typed to mean what it means now.
+fn effective(options: &ServerOptions) -> ConfigArgs {
+    let text = |value: String| Some(Text(value));
+    let number = |value: u32| text(value.to_string());
+    let switch = |on: bool| text(on.to_string());
+    let size = |octets: usize| text(show_size(octets as u64));
+    let buffer = |octets: u32| text(show_size(octets.into()));
+    let time = |value| text(show_duration(value));
+    let socket = &options.socket;
+    ConfigArgs {
+        wsuri: text(wsuri(&options.endpoint)),
+        port: text(match options.web_port {
+            WebPort::Auto => "auto".to_owned(),
+            WebPort::Fixed(port) => port.to_string(),
+            WebPort::Off => "0".to_owned(),
+        }),
+        workers: text(options.workers.to_string()),
+        noaffinity: switch(!options.affinity),
+        backlog: text(match options.backlog {
+            Backlog::Depth(depth) => depth.to_string(),
+            Backlog::Somaxconn => "somaxconn".to_owned(),
+        }),
+        silence: switch(options.silence),
+        debug: switch(options.debug),
+        interval: time(options.interval),
+        format: text(match options.format {
+            Format::Json => "json".to_owned(),
+            Format::Table => "table".to_owned(),
+        }),
+        io: text(match options.io {
+            IoChoice::Auto => "auto".to_owned(),
+            IoChoice::Epoll => "epoll".to_owned(),
+            IoChoice::Uring => "uring".to_owned(),
+        }),
+        reuseport: switch(options.reuseport),
+        max_connections: text(options.max_connections.unwrap_or(0).to_string()),
+        max_message: size(options.max_message),
+        max_frame: size(options.max_frame),
+        send_queue: size(options.send_queue),
+        handshake_timeout: time(options.handshake_timeout),
+        idle_timeout: time(options.idle_timeout.unwrap_or_default()),
+        ping_interval: time(options.ping_interval.unwrap_or_default()),
+        close_timeout: time(options.close_timeout),
+        drain_timeout: time(options.drain_timeout),
+        nodelay: switch(socket.nodelay),
+        congestion: socket.congestion.clone().and_then(text),
+        rcvbuf: socket.rcvbuf.and_then(buffer),
+        sndbuf: socket.sndbuf.and_then(buffer),
+        keepalive: socket.keepalive.and_then(time),
+        keepalive_interval: socket.keepalive_interval.and_then(time),
+        keepalive_count: socket.keepalive_count.and_then(number),
+        user_timeout: socket.user_timeout.and_then(time),
+        defer_accept: socket.defer_accept.and_then(time),
+        notsent_lowat: socket.notsent_lowat.and_then(buffer),
+        fastopen: socket.fastopen.and_then(number),
+        maxseg: socket.maxseg.and_then(number),
+        busy_poll: socket.busy_poll.and_then(time),
+    }
+}
+
+fn wsuri(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp { host, port } if host.contains(':') => format!("ws://[{host}]:{port}"),
+        Endpoint::Tcp { host, port } => format!("ws://{host}:{port}"),
+        Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
+    }
+}
+
+fn to_table(args: &ConfigArgs) -> Table {
+    Table::try_from(args).expect("plain values serialise")
+}
+
+/// The names of all options, as clap has them.
+fn names() -> Vec<&'static str> {
+    use std::sync::OnceLock;
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let command = || <ConfigArgs as clap::Args>::augment_args(clap::Command::new("names"));
+    let names = NAMES.get_or_init(|| {
+        command()
+            .get_arguments()
+            .filter_map(|arg| arg.get_long())
+            .map(str::to_owned)
+            .collect()
+    });
+    names.iter().map(String::as_str).collect()
+}
+
+fn is_plain(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_)
+    )
+}
+
+/// A TOML error as one line: what, and on which line of the file.
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().replace('\n', ", ");
+    match error.span() {
+        Some(span) => {
+            let line = text.as_bytes()[..span.start.min(text.len())]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1;
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
+}
+
+/// Levenshtein distance: how many letters apart two names are.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in right.iter().enumerate() {
+            let substitute = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve;
+    use super::*;
+
+    #[test]
+    fn a_file_may_hold_strings_numbers_and_booleans() {
+        let args =
+            parse("workers = 2\ninterval = 0.5\nsilence = true\nmax-message = \"1MiB\"\n").unwrap();
+        let options = resolve::server(&args, 8).unwrap();
+        assert_eq!(
+            (options.workers, options.silence, options.max_message),
+            (2, true, 1 << 20)
+        );
+        assert_eq!(options.interval.as_millis(), 500);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_one() {
+        assert_eq!(
+            parse("worker = 2").unwrap_err(),
+            "unknown key 'worker': did you mean 'workers'?"
+        );
+        let far = "unknown key 'colour': see --help for the options, without their dashes";
+        assert_eq!(parse("colour = 2").unwrap_err(), far);
+        assert!(parse("print-config = true").is_err());
+        assert!(parse("fd = 3").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_names_the_line() {
+        let sentence = parse("workers = 2\nport =\n").unwrap_err();
+        assert!(sentence.starts_with("line 2: "), "{sentence}");
+        assert!(!sentence.contains('\n'));
+        assert_eq!(
+            parse("workers = [1]").unwrap_err(),
+            "key 'workers' must be a string, a number, true or false"
+        );
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = parse("workers = 2\nport = 1").unwrap();
+        let typed = ConfigArgs {
+            workers: Some(Text("3".into())),
+            ..ConfigArgs::default()
+        };
+        let merged = overlay(&typed, &file);
+        assert_eq!(merged.workers, Some(Text("3".into())));
+        assert_eq!(merged.port, Some(Text("1".into())));
+    }
+
+    #[test]
+    fn what_is_shown_means_the_same() {
+        let text = "
+            wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
+            silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
+            max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nhandshake-timeout = 1
+            idle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
+            congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
+            keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
+            maxseg = 1400\nbusy-poll = '50us'";
+        let args = parse(&text.replace("            ", "")).unwrap();
+        let options = resolve::server(&args, 8).unwrap();
+        let shown = show(&options);
+        assert_eq!(shown.lines().count(), 33, "{shown}");
+        assert_eq!(
+            resolve::server(&parse(&shown).unwrap(), 1).unwrap(),
+            options
+        );
+        let defaults = ServerOptions::new(2);
+        assert_eq!(
+            resolve::server(&parse(&show(&defaults)).unwrap(), 1).unwrap(),
+            defaults
+        );
+    }
+
+    #[test]
+    fn distance_counts_letters() {
+        assert_eq!(
+            (
+                distance("port", "port"),
+                distance("prot", "port"),
+                distance("", "abc")
+            ),
+            (0, 2, 3)
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! What each option accepts and refuses.
+
+use super::*;
+
+fn text(value: &str) -> Option<Text> {
+    Some(Text(value.to_owned()))
+}
+
+fn from(change: impl FnOnce(&mut ConfigArgs)) -> Result<ServerOptions, String> {
+    let mut args = ConfigArgs::default();
+    change(&mut args);
+    server(&args, 4).map_err(|bad| bad.to_string())
+}
+
+#[test]
+fn nothing_typed_is_the_defaults() {
+    let options = from(|_| {}).unwrap();
+    assert_eq!(options, ServerOptions::new(4));
+    assert_eq!((options.workers, options.max_frame), (4, 16 << 20));
+    assert!(options.socket.nodelay);
+}
+
+#[test]
+fn an_endpoint_is_host_and_port_or_a_path() {
+    let tcp = |host: &str, port| Endpoint::Tcp {
+        host: host.to_owned(),
+        port,
+    };
+    assert_eq!(endpoint("ws://127.0.0.1:9000"), Ok(tcp("127.0.0.1", 9000)));
+    assert_eq!(endpoint("ws://localhost:0/"), Ok(tcp("localhost", 0)));
+    assert_eq!(endpoint("ws://[::1]:9000"), Ok(tcp("::1", 9000)));
+    let unix = Endpoint::Unix {
+        path: "/run/echo.sock".into(),
+    };
+    assert_eq!(endpoint("ws+unix:/run/echo.sock"), Ok(unix.clone()));
+    assert_eq!(endpoint("ws+unix:///run/echo.sock"), Ok(unix));
+}
+
+#[test]
+fn a_bad_endpoint_says_what_is_wrong_with_it() {
+    let cases = [
+        ("wss://127.0.0.1:9000", "TLS is not there yet"),
+        ("http://127.0.0.1", "does not begin with ws://"),
+        ("ws://127.0.0.1", "the port is missing"),
+        ("ws://127.0.0.1:99999", "not a number from 0 to 65535"),
+        ("ws://:9000", "the host is missing"),
+        ("ws://::1:9000", "needs brackets"),
+        ("ws://[::1:9000", "bracket of the IPv6 address is open"),
+        ("ws://[echo]:9000", "no IPv6 address"),
+        ("ws://h:1/chat", "answers on every path"),
+        ("ws://h:1?x=1", "answers on every path"),
+        ("ws://me@h:1", "a user has no meaning"),
+        ("ws+unix:run/echo", "must begin with a slash"),
+    ];
+    for (uri, why) in cases {
+        let sentence = endpoint(uri).unwrap_err().to_string();
+        assert!(sentence.contains(why), "{uri}: {sentence}");
+        assert!(sentence.contains(uri), "{sentence}");
+    }
+    let long = format!("ws+unix:/{}", "x".repeat(107));
+    assert!(
+        endpoint(&long)
+            .unwrap_err()
+            .to_string()
+            .contains("107 octets")
+    );
+}
+
+#[test]
+fn zero_workers_is_refused_with_the_remedy() {
+    let sentence = from(|args| args.workers = text("0")).unwrap_err();
+    assert_eq!(
+        sentence,
+        "--workers 0 is not a number from 1 to 1024: a server needs at least 1 worker, one per CPU is best"
+    );
+    assert!(from(|args| args.workers = text("100000")).is_err());
+    assert!(from(|args| args.workers = text("-1")).is_err());
+    assert!(from(|args| args.workers = text("two")).is_err());
+}
+
+#[test]
+fn zero_means_off_where_help_says_so() {
+    let options = from(|args| {
+        args.port = text("0");
+        args.max_connections = text("0");
+        args.idle_timeout = text("0");
+        args.ping_interval = text("0s");
+        args.keepalive = text("0");
+    })
+    .unwrap();
+    assert_eq!(options.web_port, WebPort::Off);
+    assert_eq!(
+        (options.max_connections, options.idle_timeout),
+        (None, None)
+    );
+    assert_eq!(
+        (options.ping_interval, options.socket.keepalive),
+        (None, None)
+    );
+}
+
+#[test]
+fn zero_is_refused_where_it_would_stop_everything() {
+    for change in [
+        (|args: &mut ConfigArgs| args.handshake_timeout = text("0")) as fn(&mut ConfigArgs),
+        |args| args.close_timeout = text("0"),
+        |args| args.interval = text("0"),
+        |args| args.max_message = text("0"),
+        |args| args.send_queue = text("0"),
+        |args| args.backlog = text("0"),
+    ] {
+        assert!(from(change).is_err());
+    }
+}
+
+#[test]
+fn a_frame_limit_follows_the_message_limit_and_never_exceeds_it() {
+    assert_eq!(
+        from(|args| args.max_message = text("1MiB"))
+            .unwrap()
+            .max_frame,
+        1 << 20
+    );
+    let sentence = from(|args| {
+        args.max_message = text("1000");
+        args.max_frame = text("2000");
+    })
+    .unwrap_err();
+    assert!(
+        sentence.contains("--max-frame 2000 is above --max-message 1000"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn a_backlog_is_a_number_or_somaxconn() {
+    assert_eq!(
+        from(|args| args.backlog = text("somaxconn"))
+            .unwrap()
+            .backlog,
+        Backlog::Somaxconn
+    );
+    assert_eq!(
+        from(|args| args.backlog = text("4k")).unwrap().backlog,
+        Backlog::Depth(4000)
+    );
+}
+
+#[test]
+fn a_switch_can_be_turned_off_again() {
+    assert!(
+        !from(|args| args.nodelay = text("false"))
+            .unwrap()
+            .socket
+            .nodelay
+    );
+    assert!(
+        from(|args| args.noaffinity = text("false"))
+            .unwrap()
+            .affinity
+    );
+    let sentence = from(|args| args.silence = text("loud")).unwrap_err();
+    assert_eq!(
+        sentence,
+        "--silence loud is not true or false: or leave the value off"
+    );
+}
+
+#[test]
+fn a_choice_names_the_choices() {
+    let sentence = from(|args| args.io = text("kqueue")).unwrap_err();
+    assert_eq!(
+        sentence,
+        "--io kqueue is not one of auto, uring, epoll: choose one of them"
+    );
+}
+
+#[test]
+fn reuseport_and_a_unix_socket_exclude_each_other() {
+    let sentence = from(|args| {
+        args.wsuri = text("ws+unix:/tmp/x");
+        args.reuseport = text("true");
+    })
+    .unwrap_err();
+    assert!(
+        sentence.contains("a Unix socket has one listener"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn keepalive_details_need_keepalive() {
+    assert!(from(|args| args.keepalive_count = text("3")).is_err());
+    let options = from(|args| {
+        args.keepalive = text("60s");
+        args.keepalive_count = text("3");
+    })
+    .unwrap();
+    assert_eq!(options.socket.keepalive, Some(Duration::from_secs(60)));
+    assert!(from(|args| args.keepalive = text("10ms")).is_err());
+}
+
+#[test]
+fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
+    assert_eq!(seat(&ProcessArgs::default()), Ok(None));
+    let worker = seat(&ProcessArgs {
+        fd: text("5"),
+        ..ProcessArgs::default()
+    });
+    let expected = WorkerSeat {
+        fd: 5,
+        cpuid: None,
+        index: 0,
+        stats_fd: None,
+        board_fd: None,
+    };
+    assert_eq!(worker, Ok(Some(expected)));
+    assert!(
+        seat(&ProcessArgs {
+            cpuid: text("1"),
+            ..ProcessArgs::default()
+        })
+        .is_err()
+    );
+    assert!(
+        seat(&ProcessArgs {
+            fd: text("-1"),
+            ..ProcessArgs::default()
+        })
+        .is_err()
+    );
+    assert!(
+        seat(&ProcessArgs {
+            fd: text("99999999999"),
+            ..ProcessArgs::default()
+        })
+        .is_err()
+    );
+}

@@ -1,0 +1,43 @@
+//! Limits and times of a worker's connections.
+
+use std::time::Duration;
+
+use crate::proto::{Limits, handshake};
+
+/// What one worker allows its peers. Memory that a connection can hold at most: `message_limits.message_octets_max` while
+/// a message is assembled, plus `send_queue_octets_max` and what one turn adds to it, plus `head_limits.head_bytes_max`
+/// during the opening handshake.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Connections that complete their opening handshake; one more is answered 503. Default: no limit but descriptors.
+    pub connections_max: usize,
+    /// Frames and messages (1009 above).
+    pub message_limits: Limits,
+    /// The head of an opening handshake (431 above).
+    pub head_limits: handshake::Limits,
+    /// From accept to the end of the opening handshake. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// Without an octet from the peer for so long, the connection is closed with 1001. Default: never.
+    pub idle_timeout: Option<Duration>,
+    /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped. Default: never.
+    pub ping_interval: Option<Duration>,
+    /// From our Close to the peer's, and from our end of the stream to the peer's. Default 1 s.
+    pub close_timeout: Duration,
+    /// Reading from a peer stops while more than this is queued for it, and goes on at half of it. Default 1 MiB.
+    pub send_queue_octets_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connections_max: usize::MAX,
+            message_limits: Limits::default(),
+            head_limits: handshake::Limits::default(),
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: None,
+            ping_interval: None,
+            close_timeout: Duration::from_secs(1),
+            send_queue_octets_max: 1 << 20,
+        }
+    }
+}

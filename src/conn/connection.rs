@@ -1,0 +1,168 @@
+//! One connection: a descriptor, the protocol's two halves, and what is armed in the kernel for it.
+//!
+//! ```text
+//!             101 sent            Close sent               Close of both, or a violation
+//!  Opening ───────────▶ Open ───────────────▶ Closing ──────────────────────────────────▶ Lingering
+//!     │                  │  Close received, violation                                        │ ▲
+//!     │                  └───────────────────────────────────────────────────────────────────┼─┘
+//!     │  refused (status sent) ──────────────────────────────────────────────────▶ Lingering │
+//!     └─────────────── end of stream, error or timeout in any phase ──▶ Ended ◀──────────────┘
+//! ```
+//!
+//! *Lingering*: everything is sent or being sent, our direction ends with FIN, what the peer still says is discarded until
+//! its own FIN. *Ended*: waiting for the last completion of what is armed; then the descriptor is closed and the slot freed.
+
+use super::buffers::Assembly;
+use super::outbox::List;
+use super::queue::SendQueue;
+use super::timers::Links;
+use crate::io::{ConnId, Fd};
+use crate::proto::{Limits, Receiver, Role, Sender, handshake};
+use crate::time::Instant;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The opening handshake is not complete.
+    Opening,
+    /// Messages flow.
+    Open,
+    /// We sent a Close and wait for the peer's.
+    Closing,
+    /// Only our FIN and the peer's are missing.
+    Lingering,
+    /// Only completions are missing.
+    Ended,
+}
+
+/// How octets are to arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// In buffers of the pool: small messages.
+    Buffers,
+    /// Read by us on readiness: bulk, and tiers without buffers.
+    Bulk,
+}
+
+/// What is armed in the kernel. At most one of `recv` and `poll_in`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Armed {
+    pub(super) recv: bool,
+    pub(super) poll_in: bool,
+    pub(super) poll_out: bool,
+    /// `recv` or `poll_in` was asked to end.
+    pub(super) cancelled: bool,
+}
+
+impl Armed {
+    pub(super) const fn is_empty(self) -> bool {
+        !self.recv && !self.poll_in && !self.poll_out
+    }
+}
+
+/// How the peer's silence is being tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heartbeat {
+    /// Nothing asked.
+    Quiet,
+    /// A Ping is out since this instant.
+    Pinged(Instant),
+}
+
+/// What a connection sends: apart from the rest, so that a handler can fill it while an event borrows the receiver.
+#[derive(Debug)]
+pub(super) struct Transmit {
+    pub(super) sender: Sender,
+    /// Segments of this turn, in shared buffers. They precede the queue.
+    pub(super) list: List,
+    /// What the socket did not take. While it exists, everything goes to its end.
+    pub(super) queue: Option<Box<SendQueue>>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) fd: Fd,
+    pub(super) phase: Phase,
+    pub(super) receive: Receive,
+    pub(super) armed: Armed,
+    /// Reading has stopped until the send queue is half empty.
+    pub(super) paused: bool,
+    /// Told readable while it was not read.
+    pub(super) readable: bool,
+    /// FIN is to follow the last queued octet.
+    pub(super) finish: bool,
+    /// End with RST: the peer did not play by the rules of ending.
+    pub(super) reset: bool,
+    /// The opening handshake was completed, so the application knows of it.
+    pub(super) opened: bool,
+    /// Both Close frames were exchanged.
+    pub(super) clean: bool,
+    /// Which way of receiving would suit the last receives better: see `receive`.
+    pub(super) misfit: u8,
+    /// The last message was so large that what comes with the next header is not worth copying.
+    pub(super) large: bool,
+    pub(super) receiver: Receiver,
+    pub(super) transmit: Transmit,
+    /// A message that did not arrive in one piece.
+    pub(super) assembly: Option<Assembly>,
+    /// An opening handshake that did not arrive in one piece.
+    pub(super) head: Option<Box<Head>>,
+    pub(super) links: Links,
+    /// When the wheel is to look at it.
+    pub(super) deadline: Instant,
+    /// When the peer was last heard.
+    pub(super) heard: Instant,
+    pub(super) heartbeat: Heartbeat,
+}
+
+/// The beginning of an opening handshake, and how far it was searched.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    pub(super) bytes: Vec<u8>,
+    pub(super) resume: handshake::Resume,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnId, fd: Fd, receive: Receive, limits: Limits, now: Instant) -> Self {
+        Self {
+            id,
+            fd,
+            phase: Phase::Opening,
+            receive,
+            armed: Armed::default(),
+            paused: false,
+            readable: false,
+            finish: false,
+            reset: false,
+            opened: false,
+            clean: false,
+            misfit: 0,
+            large: false,
+            receiver: Receiver::new(Role::Server, limits),
+            transmit: Transmit {
+                sender: Sender::new(Role::Server),
+                list: List::default(),
+                queue: None,
+            },
+            assembly: None,
+            head: None,
+            links: Links::default(),
+            deadline: now,
+            heard: now,
+            heartbeat: Heartbeat::Quiet,
+        }
+    }
+
+    /// Octets that wait for the socket.
+    pub(super) fn queued_octets(&self) -> usize {
+        self.transmit
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.octets())
+    }
+}
+
+// An idle connection costs its slot and nothing else: the bar is 512 octets of user memory in all.
+const _: () = assert!(size_of::<Connection>() <= 320);

@@ -1,0 +1,285 @@
+//! What a callback may do to its connection: answer in place, send, close.
+
+use super::buffers::Buffers;
+use super::connection::{Phase, Transmit};
+use super::outbox::Outbox;
+use super::queue::SendQueue;
+use crate::io::{BufferId, ConnId, Segment};
+use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
+use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// Messages up to this size are moved together, so that all answers of one receive leave in one piece; above it a move
+/// costs more than one more segment. Chosen; `bench/` compares it.
+const COMPACT_OCTETS_MAX: usize = 1024;
+
+/// Where the message of the current callback lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backing {
+    /// In a shared buffer.
+    Buffer(BufferId),
+    /// In the connection's assembly, which becomes part of the send queue when it is sent back.
+    Assembly,
+}
+
+/// Answers in the buffer that is being read, not yet in the outbox: they grow at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Run {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Output of one connection during one buffer.
+#[derive(Debug)]
+pub(super) struct Output<'a> {
+    pub(super) transmit: &'a mut Transmit,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) scratch: &'a mut [u8],
+    pub(super) buffers: &'a mut Buffers,
+    /// Connections with something in the outbox.
+    pub(super) dirty: &'a mut Vec<ConnId>,
+    pub(super) id: ConnId,
+    pub(super) backing: Backing,
+    pub(super) run: Run,
+}
+
+impl Output<'_> {
+    /// Puts the answers made so far into the outbox, because something else follows them.
+    pub(super) fn end_run(&mut self) {
+        let Run { start, end } = std::mem::take(&mut self.run);
+        if let (Backing::Buffer(buffer), true) = (self.backing, end > start) {
+            self.push_segment(buffer, start, end - start);
+        }
+    }
+
+    fn push_segment(&mut self, buffer: BufferId, start: usize, len: usize) {
+        let [start, len] =
+            [start, len].map(|n| u32::try_from(n).expect("buffers are smaller than 4 GiB"));
+        if self
+            .outbox
+            .push(&mut self.transmit.list, Segment { buffer, start, len })
+        {
+            self.dirty.push(self.id);
+        }
+    }
+
+    /// Copies to scratch, or to the queue when that must come first or scratch is full.
+    pub(super) fn copy(&mut self, pieces: [&[u8]; 2]) {
+        self.end_run();
+        let len = pieces[0].len() + pieces[1].len();
+        let at = self.outbox.scratch;
+        if self.transmit.queue.is_some() || len > self.scratch.len() - at {
+            let (queue, buffers) = self.queue();
+            pieces.iter().for_each(|piece| queue.push(piece, buffers));
+            return;
+        }
+        let (head, rest) = self.scratch[at..].split_at_mut(pieces[0].len());
+        head.copy_from_slice(pieces[0]);
+        rest[..pieces[1].len()].copy_from_slice(pieces[1]);
+        self.outbox.scratch += len;
+        self.push_segment(BufferId::SCRATCH, at, len);
+    }
+
+    /// The queue, which from now on takes everything that this connection sends.
+    fn queue(&mut self) -> (&mut SendQueue, &mut Buffers) {
+        if self.transmit.queue.is_none() {
+            self.dirty.push(self.id);
+        }
+        let queue = self
+            .transmit
+            .queue
+            .get_or_insert_with(|| self.buffers.take_queue());
+        (queue, self.buffers)
+    }
+
+    /// Sends a message back from where it lies: its header is written into the room before it.
+    ///
+    /// ```text
+    ///  buffer: │hdr+key│payload 1│hdr+key│payload 2│      as received: masked headers are 4 octets longer
+    ///              │hdr│payload 1│hdr│payload 2│          as sent: one run, from the second message on moved left
+    /// ```
+    #[inline]
+    fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
+        let octets = frame::encoded_octets(header.payload_len, false);
+        let (buf, room_at, payload) = message.into_parts();
+        let len = payload.len();
+        let follows = self.run.end > self.run.start;
+        if follows && len <= COMPACT_OCTETS_MAX && payload.start - self.run.end >= octets {
+            let at = self.run.end;
+            frame::encode(header, &mut buf[at..]);
+            buf.copy_within(payload, at + octets);
+            self.run.end = at + octets + len;
+        } else if payload.start - room_at.max(self.run.end) >= octets {
+            self.end_run();
+            frame::encode(header, &mut buf[payload.start - octets..]);
+            self.run = Run {
+                start: payload.start - octets,
+                end: payload.end,
+            };
+        } else {
+            // The header came in another buffer, so there is no room before the payload.
+            let mut bytes = [0; HEADER_OCTETS_MAX];
+            frame::encode(header, &mut bytes);
+            self.copy([&bytes[..octets], &buf[payload]]);
+        }
+    }
+}
+
+/// A connection as a callback sees it.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub(super) output: Output<'a>,
+    pub(super) counters: &'a mut Counters,
+    pub(super) phase: &'a mut Phase,
+    pub(super) queue_octets_max: usize,
+    pub(super) now: Instant,
+}
+
+/// Why something was not sent. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer does not keep up: its queue is full. Counted as a drop; wait for [`App::writable`](super::App::writable).
+    QueueFull,
+    /// Against RFC 6455, for example after a close.
+    Misuse(Misuse),
+}
+
+impl From<Misuse> for SendError {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+impl Context<'_> {
+    /// Which connection this is: the same for its whole life.
+    pub const fn id(&self) -> ConnId {
+        self.output.id
+    }
+
+    /// The instant of this turn.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Octets that wait because the peer does not keep up.
+    pub fn queued_octets(&self) -> usize {
+        self.output
+            .transmit
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.octets())
+    }
+
+    /// Sends a message back to its sender, changed or not, from where it lies: no payload octet is copied unless the
+    /// peer does not keep up (then into its queue) or several small messages came together (then up to 14 octets to the
+    /// left).
+    ///
+    /// # Errors
+    /// [`Misuse::AfterClose`] when this side has closed.
+    #[inline]
+    pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
+        let header = Header {
+            fin: true,
+            opcode: message.kind().opcode(),
+            payload_len: message.len() as u64,
+            masking_key: None,
+        };
+        self.output.transmit.sender.check(&header)?;
+        self.counters.messages += 1;
+        self.counters.octets += header.payload_len;
+        if let Backing::Assembly = self.output.backing {
+            self.reply_assembled(&header, message);
+        } else if self.output.transmit.queue.is_some() {
+            let mut bytes = [0; HEADER_OCTETS_MAX];
+            let octets = frame::encode(&header, &mut bytes);
+            self.output.copy([&bytes[..octets], message.payload()]);
+        } else {
+            self.output.reply_in_place(&header, message);
+        }
+        Ok(())
+    }
+
+    /// The assembly itself becomes a part of the queue: its place is reserved here, its memory follows after the callback.
+    fn reply_assembled(&mut self, header: &Header, message: Message<'_>) {
+        let octets = frame::encoded_octets(header.payload_len, false);
+        let (buf, _, payload) = message.into_parts();
+        let start = payload.start - octets; // HEADROOM is as long as the longest header
+        frame::encode(header, &mut buf[start..]);
+        self.output.queue().0.reserve(start, payload.end);
+    }
+
+    /// Sends a message. Its payload is copied once, into memory that leaves with everything else of this turn.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        if self.queued_octets() > self.queue_octets_max {
+            self.counters.drops += 1;
+            return Err(SendError::QueueFull);
+        }
+        let header = Header {
+            fin: true,
+            opcode: kind.opcode(),
+            payload_len: payload.len() as u64,
+            masking_key: None,
+        };
+        let mut bytes = [0; HEADER_OCTETS_MAX];
+        let octets = self.output.transmit.sender.header(&header, &mut bytes)?;
+        self.output.copy([&bytes[..octets], payload]);
+        Ok(())
+    }
+
+    /// Sends a Ping with up to 125 octets.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing was sent then.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        self.control(Opcode::Ping, payload)
+    }
+
+    /// Sends a Pong with up to 125 octets.
+    pub(super) fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        self.control(Opcode::Pong, payload)
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
+        let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
+        let octets = self
+            .output
+            .transmit
+            .sender
+            .control(opcode, payload, None, &mut bytes)?;
+        self.output.copy([&bytes[..octets], &[]]);
+        Ok(())
+    }
+
+    /// Begins the closing handshake. The peer's answer arrives as [`App::close`](super::App::close); without one the
+    /// connection is dropped after `close_timeout`.
+    ///
+    /// # Errors
+    /// [`Misuse::AfterClose`] when it was begun before.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Misuse> {
+        self.close_with(Some(code), reason)?;
+        if *self.phase == Phase::Open {
+            *self.phase = Phase::Closing;
+        }
+        Ok(())
+    }
+
+    pub(super) fn close_with(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) -> Result<(), Misuse> {
+        let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
+        let octets = self
+            .output
+            .transmit
+            .sender
+            .close(code, reason, None, &mut bytes)?;
+        self.output.copy([&bytes[..octets], &[]]);
+        Ok(())
+    }
+}

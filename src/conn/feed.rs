@@ -1,0 +1,247 @@
+//! Octets of one connection through the protocol to the application: no I/O, whatever comes out waits in the outbox.
+
+use super::app::App;
+use super::buffers::{Assembly, Buffers, HEADROOM};
+use super::config::Config;
+use super::connection::{Connection, Phase, Receive};
+use super::context::{Backing, Context, Output, Run};
+use super::outbox::Outbox;
+use crate::io::{BufferId, ConnId};
+use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Violation};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// A frame that announces more than this is received in bulk. Twice a receive buffer; DESIGN measured 1.5 times the cost
+/// for 16 KiB messages through such buffers.
+const BULK_FRAME_OCTETS: u64 = 8 << 10;
+
+/// What the connections of a worker share, apart from the ring.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) counters: Counters,
+    pub(super) outbox: Outbox,
+    pub(super) buffers: Buffers,
+    /// Connections with output in this turn.
+    pub(super) dirty: Vec<ConnId>,
+    /// Connections whose deadline has moved towards now.
+    pub(super) rescheduled: Vec<ConnId>,
+    /// The response of an opening handshake while it is made.
+    pub(super) response: Vec<u8>,
+    pub(super) now: Instant,
+    /// The server is stopping: no further WebSocket is opened.
+    pub(super) draining: bool,
+}
+
+/// How a conversation ended, found while events were read.
+enum Ending {
+    PeerClosed(Option<CloseCode>),
+    Violation(Violation),
+}
+
+impl Shared {
+    /// A context for callbacks on `conn`, for output from `buffer`.
+    pub(super) fn context<'a>(
+        &'a mut self,
+        conn: &'a mut Connection,
+        scratch: &'a mut [u8],
+        buffer: BufferId,
+    ) -> Context<'a> {
+        Context {
+            output: Output {
+                transmit: &mut conn.transmit,
+                outbox: &mut self.outbox,
+                scratch,
+                buffers: &mut self.buffers,
+                dirty: &mut self.dirty,
+                id: conn.id,
+                backing: Backing::Buffer(buffer),
+                run: Run::default(),
+            },
+            counters: &mut self.counters,
+            phase: &mut conn.phase,
+            queue_octets_max: self.config.send_queue_octets_max,
+            now: self.now,
+        }
+    }
+
+    /// What arrived in `buffer`.
+    pub(super) fn feed<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) {
+        let from = match conn.phase {
+            Phase::Opening => self.feed_opening(app, conn, buf, scratch),
+            _ => 0,
+        };
+        if from < buf.len() && matches!(conn.phase, Phase::Open | Phase::Closing) {
+            self.feed_frames(app, conn, buf, from, scratch, buffer);
+        }
+    }
+
+    fn feed_frames<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        from: usize,
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) {
+        let mut input = Input::starting_at(buf, from);
+        let Connection {
+            receiver,
+            transmit,
+            assembly,
+            receive,
+            phase,
+            id,
+            ..
+        } = conn;
+        let mut context = Context {
+            output: Output {
+                transmit,
+                outbox: &mut self.outbox,
+                scratch,
+                buffers: &mut self.buffers,
+                dirty: &mut self.dirty,
+                id: *id,
+                backing: Backing::Buffer(buffer),
+                run: Run::default(),
+            },
+            counters: &mut self.counters,
+            phase,
+            queue_octets_max: self.config.send_queue_octets_max,
+            now: self.now,
+        };
+        let ending = loop {
+            match receiver.poll_event(&mut input) {
+                Ok(Some(Event::Message(message))) => app.message(&mut context, message),
+                Ok(Some(Event::Part(part))) => {
+                    if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS)
+                        && !part.frame_ends
+                    {
+                        *receive = Receive::Bulk;
+                    }
+                    assemble(app, &mut context, assembly, &part);
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    // Refused only after our Close, when a Pong is neither due nor allowed.
+                    let _ = context.pong(payload);
+                    app.ping(&mut context, payload);
+                }
+                Ok(Some(Event::Pong(payload))) => app.pong(&mut context, payload),
+                Ok(Some(Event::Close(close))) => break Some(Ending::PeerClosed(close.code)),
+                Ok(None) => break None,
+                Err(violation) => break Some(Ending::Violation(violation)),
+            }
+        };
+        context.output.end_run();
+        if let Some(ending) = ending {
+            self.conclude(app, conn, ending, scratch);
+        }
+    }
+
+    /// A piece of a frame that was received straight into the connection's assembly: `len` octets at its end.
+    pub(super) fn feed_assembly<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        len: usize,
+        scratch: &mut [u8],
+    ) {
+        let Some(assembly) = &mut conn.assembly else {
+            unreachable!("octets were received into an assembly")
+        };
+        let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
+        let ending = match conn.receiver.poll_event(&mut input) {
+            Ok(Some(Event::Part(part))) => {
+                let (kind, ends) = (part.kind, part.message_ends);
+                assembly.filled += len;
+                if ends {
+                    let assembly = conn.assembly.take();
+                    let mut context = self.context(conn, scratch, BufferId::HOT);
+                    deliver(app, &mut context, kind, assembly);
+                }
+                return;
+            }
+            Err(violation) => Ending::Violation(violation),
+            Ok(_) => unreachable!("no more was received than the frame in progress misses"),
+        };
+        self.conclude(app, conn, ending, scratch);
+    }
+
+    /// Answers the peer's Close, or its fault, and lets the connection linger.
+    #[cold]
+    fn conclude<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        ending: Ending,
+        scratch: &mut [u8],
+    ) {
+        let mut context = self.context(conn, scratch, BufferId::HOT);
+        let code = match ending {
+            Ending::PeerClosed(code) => {
+                // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
+                // code it received." Refused when ours went out first: then the handshake is complete.
+                let _ = context.close_with(code, "");
+                conn.clean = true;
+                code.unwrap_or(CloseCode::NoStatusRcvd)
+            }
+            Ending::Violation(violation) => {
+                let id = conn.id;
+                tracing::debug!(
+                    slot = id.slot,
+                    section = violation.section(),
+                    "peer failed: {violation}"
+                );
+                let mut context = self.context(conn, scratch, BufferId::HOT);
+                let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
+                self.counters.violations += 1;
+                CloseCode::AbnormalClosure
+            }
+        };
+        self.linger(app, conn, code);
+    }
+}
+
+/// Adds a piece to the message in assembly, and delivers the message with its last one.
+fn assemble<A: App>(
+    app: &mut A,
+    context: &mut Context<'_>,
+    assembly: &mut Option<Assembly>,
+    part: &Part<'_>,
+) {
+    assembly
+        .get_or_insert_with(|| Assembly::new(context.output.buffers))
+        .push(part.payload);
+    if part.message_ends {
+        deliver(app, context, part.kind, assembly.take());
+    }
+}
+
+/// Hands an assembled message to the application. Its memory follows the answer into the queue, or is given back.
+fn deliver<A: App>(app: &mut A, context: &mut Context<'_>, kind: Kind, assembly: Option<Assembly>) {
+    let Some(mut assembly) = assembly else {
+        unreachable!("the last piece of a message follows its first")
+    };
+    context.output.end_run();
+    let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    app.message(
+        context,
+        Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
+    );
+    context.output.backing = backing;
+    let left = match &mut context.output.transmit.queue {
+        Some(queue) => queue.fill(assembly.data),
+        None => Some(assembly.data),
+    };
+    if let Some(data) = left {
+        context.output.buffers.give_back(data);
+    }
+}

@@ -1,0 +1,160 @@
+//! How a connection ends, and what time does to it.
+
+use super::app::{App, Closed};
+use super::connection::{Connection, Heartbeat, Phase};
+use super::feed::Shared;
+use super::worker::Core;
+use crate::io::{BufferId, Io, Op, Token};
+use crate::proto::CloseCode;
+use crate::proto::handshake::Refusal;
+use crate::time::Instant;
+
+impl Shared {
+    /// Has the wheel look at the connection at `deadline`.
+    pub(super) fn reschedule(&mut self, conn: &mut Connection, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        conn.deadline = deadline;
+        self.rescheduled.push(conn.id);
+    }
+
+    /// When an open connection is to be looked at: when its silence reaches the next limit.
+    pub(super) fn next_check(&self, conn: &Connection) -> Option<Instant> {
+        let idle = self.config.idle_timeout.map(|timeout| conn.heard + timeout);
+        let ping = self
+            .config
+            .ping_interval
+            .map(|interval| match conn.heartbeat {
+                Heartbeat::Quiet => conn.heard + interval,
+                Heartbeat::Pinged(at) => at + interval,
+            });
+        [idle, ping].into_iter().flatten().min()
+    }
+
+    /// The conversation is over: what is queued still leaves, then FIN; what the peer still says is discarded.
+    pub(super) fn linger<A: App>(&mut self, app: &mut A, conn: &mut Connection, code: CloseCode) {
+        self.report_close(app, conn, code);
+        conn.phase = Phase::Lingering;
+        conn.finish = true;
+        conn.paused = false;
+        self.discard_input(conn);
+        self.dirty.push(conn.id);
+        self.reschedule(conn, Some(self.now + self.config.close_timeout));
+    }
+
+    /// Tells the application, once, and counts.
+    fn report_close<A: App>(&mut self, app: &mut A, conn: &mut Connection, code: CloseCode) {
+        if std::mem::take(&mut conn.opened) {
+            self.counters.clients -= 1;
+            self.counters.closed_unclean += u64::from(!conn.clean);
+            app.close(Closed {
+                id: conn.id,
+                clean: conn.clean,
+                code,
+            });
+        }
+    }
+
+    fn discard_input(&mut self, conn: &mut Connection) {
+        conn.head = None;
+        if let Some(assembly) = conn.assembly.take() {
+            self.buffers.give_back(assembly.data);
+        }
+    }
+}
+
+impl<I: Io> Core<I> {
+    /// Ends a connection: nothing more is sent or read. The descriptor is closed after the last completion.
+    pub(super) fn end<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        if conn.phase == Phase::Ended {
+            return;
+        }
+        if conn.phase == Phase::Opening {
+            self.shared.counters.handshakes_failed += 1;
+        }
+        if !conn.reset && !conn.armed.poll_out {
+            // Answers to what came with the end of the stream. Whether the peer still takes them does not matter now.
+            let _ = self.send_now(conn);
+        }
+        self.shared
+            .report_close(app, conn, CloseCode::AbnormalClosure);
+        self.shared.discard_input(conn);
+        self.drop_output(conn);
+        conn.phase = Phase::Ended;
+        self.cancel_receive(conn);
+        if conn.armed.poll_out {
+            self.io
+                .submit_cancel(Token::new(Op::PollOut, conn.id), conn.fd);
+        }
+        self.release_when_idle(conn);
+    }
+
+    /// Ends with RST: the peer is gone, or has to be told hard.
+    pub(super) fn reset<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        conn.reset = true;
+        self.end(app, conn);
+    }
+
+    /// Frees the slot in this turn, when nothing is armed any more.
+    pub(super) fn release_when_idle(&mut self, conn: &Connection) {
+        if conn.phase == Phase::Ended && conn.armed.is_empty() {
+            self.released.push(conn.id);
+        }
+    }
+
+    /// The time of a connection has come.
+    pub(super) fn handle_timeout<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        match conn.phase {
+            Phase::Opening => {
+                let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+                self.shared
+                    .refuse_with(app, conn, &Refusal::TIMEOUT, scratch);
+            }
+            Phase::Open => self.handle_silence(app, conn),
+            // The peer did not answer our Close, or does not end its side: there is nothing to wait for.
+            Phase::Closing | Phase::Lingering => {
+                conn.reset = conn.queued_octets() > 0 || conn.phase == Phase::Closing;
+                self.end(app, conn);
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    fn handle_silence<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        let now = self.shared.now;
+        let silent = now.since(conn.heard);
+        if self
+            .shared
+            .config
+            .idle_timeout
+            .is_some_and(|timeout| silent >= timeout)
+        {
+            return self.close(conn, CloseCode::GoingAway, "idle timeout");
+        }
+        match (conn.heartbeat, self.shared.config.ping_interval) {
+            (Heartbeat::Pinged(at), _) if conn.heard > at => conn.heartbeat = Heartbeat::Quiet,
+            (Heartbeat::Pinged(at), Some(interval)) if now.since(at) >= interval => {
+                return self.reset(app, conn);
+            }
+            (Heartbeat::Quiet, Some(interval)) if silent >= interval => {
+                let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+                let mut context = self.shared.context(conn, scratch, BufferId::HOT);
+                // Refused only after a Close, and then the phase is another.
+                let _ = context.ping(&now.nanos().to_be_bytes());
+                conn.heartbeat = Heartbeat::Pinged(now);
+            }
+            _ => {}
+        }
+        let deadline = self.shared.next_check(conn);
+        self.shared.reschedule(conn, deadline);
+    }
+
+    /// Begins the closing handshake.
+    pub(super) fn close(&mut self, conn: &mut Connection, code: CloseCode, reason: &str) {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        let mut context = self.shared.context(conn, scratch, BufferId::HOT);
+        // Refused when the application has closed already, which is as good.
+        let _ = context.close(code, reason);
+        let deadline = self.shared.now + self.shared.config.close_timeout;
+        self.shared.reschedule(conn, Some(deadline));
+    }
+}

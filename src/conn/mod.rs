@@ -1,0 +1,36 @@
+//! Connections: the one place where octets from [`io`](crate::io) and frames of [`proto`](crate::proto) meet.
+//!
+//! Owns: the table of connections, their timers, their send queues, accepting, and the turn of the loop.
+//! Never: makes a system call itself, or knows how a frame is encoded.
+//!
+//! How often a payload octet of an echoed message is touched in user space:
+//!
+//! | message | receive | unmask and validate | send |
+//! |---|---|---|---|
+//! | whole in a receive buffer | kernel writes it | once, in place | from the same buffer; moved left once by up to 14 octets a message when several up to 1 KiB came together |
+//! | whole in the hot buffer (bulk) | kernel writes it | once, in place | from the same buffer |
+//! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
+//! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |
+
+mod app;
+mod buffers;
+mod config;
+mod connection;
+mod context;
+mod feed;
+mod lifecycle;
+mod listener;
+mod opening;
+mod outbox;
+mod queue;
+mod receive;
+mod table;
+mod timers;
+mod transmit;
+mod worker;
+
+pub use app::{App, Closed};
+pub use config::Config;
+pub use context::{Context, SendError};
+pub use listener::Listener;
+pub use worker::Worker;

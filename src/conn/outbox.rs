@@ -1,0 +1,125 @@
+//! What the connections of one turn want to send from shared buffers: lists of segments, one per connection, in memory
+//! that is reused turn after turn.
+//!
+//! Two generations: the one being filled, and the one that was handed to the kernel by the last turn. The latter is kept
+//! until the sends that were not taken whole have been copied to their connections' queues.
+
+use crate::io::Segment;
+
+/// A connection's list in the outbox; it counts only in the turn that it was made in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct List {
+    turn: u64,
+    first: u32,
+    last: u32,
+    /// Handed to the kernel.
+    submitted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    segment: Segment,
+    next: Option<u32>,
+}
+
+/// Segments of this turn and of the last one.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    filling: Vec<Node>,
+    sent: Vec<Node>,
+    turn: u64,
+    /// Octets of scratch space in use.
+    pub(super) scratch: usize,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        // Turn 0 is "never", so that a new connection's list is empty.
+        Self {
+            turn: 2,
+            ..Self::default()
+        }
+    }
+
+    /// Appends to a connection's list. True when the list was empty.
+    pub(super) fn push(&mut self, list: &mut List, segment: Segment) -> bool {
+        let index = u32::try_from(self.filling.len()).expect("a turn has fewer than 2^32 segments");
+        let fresh = list.turn != self.turn;
+        if fresh {
+            *list = List {
+                turn: self.turn,
+                first: index,
+                last: index,
+                submitted: false,
+            };
+        } else {
+            let last = &mut self.filling[list.last as usize];
+            let end = last.segment.start + last.segment.len;
+            if last.segment.buffer == segment.buffer && end == segment.start {
+                last.segment.len += segment.len;
+                return false;
+            }
+            last.next = Some(index);
+            list.last = index;
+        }
+        self.filling.push(Node {
+            segment,
+            next: None,
+        });
+        fresh
+    }
+
+    /// Whether the list has something that is neither sent nor handed to the kernel.
+    pub(super) const fn is_pending(&self, list: &List) -> bool {
+        list.turn == self.turn && !list.submitted
+    }
+
+    /// The segments of a connection's list in this turn.
+    pub(super) fn pending<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+        walk(&self.filling, self.is_pending(list).then_some(list.first))
+    }
+
+    /// The segments that the last turn handed to the kernel for this connection.
+    pub(super) fn submitted<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+        walk(
+            &self.sent,
+            (list.turn + 1 == self.turn && list.submitted).then_some(list.first),
+        )
+    }
+
+    /// The list was handed to the kernel: it is kept for one turn.
+    pub(super) const fn submit(list: &mut List) {
+        list.submitted = true;
+    }
+
+    /// Forgets all but the first `count` segments of a pending list; `count` is not zero.
+    pub(super) fn truncate(&mut self, list: &mut List, count: usize) {
+        let mut at = list.first;
+        for _ in 1..count {
+            match self.filling[at as usize].next {
+                Some(next) => at = next,
+                None => return,
+            }
+        }
+        self.filling[at as usize].next = None;
+        list.last = at;
+    }
+
+    /// Forgets a list whose segments were sent or copied.
+    pub(super) fn clear(list: &mut List) {
+        *list = List::default();
+    }
+
+    /// The turn is over: what was filled is now sent.
+    pub(super) fn next_turn(&mut self) {
+        std::mem::swap(&mut self.filling, &mut self.sent);
+        self.filling.clear();
+        self.scratch = 0;
+        self.turn += 1;
+    }
+}
+
+fn walk(nodes: &[Node], first: Option<u32>) -> impl Iterator<Item = Segment> {
+    let node = move |index: u32| &nodes[index as usize];
+    std::iter::successors(first.map(node), move |at| at.next.map(node)).map(|at| at.segment)
+}

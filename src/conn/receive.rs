@@ -1,0 +1,253 @@
+//! Receiving: small messages in buffers of the pool, large ones in bulk.
+//!
+//! ```text
+//!             a frame announces more than 8 KiB, or buffers come back full again and again
+//!  Buffers ────────────────────────────────────────▶ Bulk
+//!  multishot receive       cancel, then              multishot readiness; plain receives into the hot buffer, or
+//!                          arm the other             straight into the message's own memory
+//!          ◀────────────────────────────────────────
+//!             32 receives in a row that a buffer would have held
+//! ```
+
+use super::app::App;
+use super::connection::{Connection, Phase, Receive};
+use super::worker::Core;
+use crate::io::pool::BUFFER_OCTETS;
+use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
+
+/// Receives that would have suited the other way of receiving, after which the connection changes over. A full buffer
+/// counts for bulk and one that is not full against it, so that four full ones and a rest are worth three.
+const MISFITS_MAX: u8 = 32;
+
+/// A frame of which more than this is missing is received straight into its message.
+const DIRECT_OCTETS_MIN: u64 = 16 << 10;
+
+/// Smallest direct receive: one system call for less would cost more than the copy it saves.
+const DIRECT_STEP_OCTETS: usize = 64 << 10;
+
+/// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
+/// short, so that little of it has to be copied to where the rest goes directly.
+const LARGE_OCTETS_MIN: u64 = 128 << 10;
+const LARGE_FIRST_OCTETS: usize = 16 << 10;
+
+/// Octets read from one connection before the others get their turn.
+const TURN_OCTETS_MAX: usize = 2 << 20;
+
+/// Where a receive went.
+enum Target {
+    Hot,
+    Assembly,
+}
+
+impl<I: Io> Core<I> {
+    /// A completion of the multishot receive.
+    pub(super) fn handle_recv<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        done: &Completion,
+    ) {
+        if !done.more {
+            conn.armed.recv = false;
+            conn.armed.cancelled = false;
+        }
+        match (done.result, done.buffer) {
+            (Ok(len), Some(buffer)) if len > 0 => {
+                Self::note_buffer(conn, len as usize);
+                self.feed(app, conn, buffer, len as usize);
+            }
+            (Ok(_), _) => self.end(app, conn),
+            (Err(Errno(libc::ENOBUFS)), _) => {
+                self.shared.counters.enobufs += 1;
+                self.ran_dry = true;
+                self.starved.push(conn.id);
+                return;
+            }
+            (Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)), _) => {}
+            (Err(_), _) => self.reset(app, conn),
+        }
+        self.settle_receive(conn);
+    }
+
+    /// A completion of the multishot readiness.
+    pub(super) fn handle_poll_in<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        done: &Completion,
+    ) {
+        if !done.more {
+            conn.armed.poll_in = false;
+            conn.armed.cancelled = false;
+        }
+        match done.result {
+            Ok(_) => self.read(app, conn),
+            Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
+            Err(_) => self.reset(app, conn),
+        }
+        self.settle_receive(conn);
+    }
+
+    /// Reads a ready connection until its socket is drained or its share of the turn is used up.
+    pub(super) fn read<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        let mut share = TURN_OCTETS_MAX;
+        while conn.phase != Phase::Ended {
+            if conn.paused {
+                conn.readable = true;
+                return;
+            }
+            let (target, asked, result) = self.receive_some(conn);
+            let len = match result {
+                Ok(0) => return self.end(app, conn),
+                Ok(len) => len,
+                Err(Errno(libc::EAGAIN)) => break,
+                Err(_) => return self.reset(app, conn),
+            };
+            match target {
+                Target::Assembly => self.feed_assembly(app, conn, len),
+                Target::Hot => {
+                    self.note_bulk(conn, len);
+                    self.feed(app, conn, BufferId::HOT, len);
+                }
+            }
+            // The hot buffer is used again at once, by this connection or the next.
+            self.flush_hot(app, conn);
+            if len < asked {
+                break;
+            }
+            share = share.saturating_sub(len);
+            if share == 0 {
+                return self.ready.push(conn.id);
+            }
+        }
+        conn.readable = false;
+    }
+
+    /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
+    fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
+        match (conn.receiver.payload_remaining(), &mut conn.assembly) {
+            (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
+                conn.large = remaining >= LARGE_OCTETS_MIN;
+                let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
+                (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
+            }
+            _ => {
+                let limit = if std::mem::take(&mut conn.large) {
+                    LARGE_FIRST_OCTETS
+                } else {
+                    HOT_OCTETS
+                };
+                (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
+            }
+        }
+    }
+
+    fn feed<A: App>(&mut self, app: &mut A, conn: &mut Connection, buffer: BufferId, len: usize) {
+        self.note_heard(conn, len);
+        let (buf, scratch) = self.io.buffer_and_scratch(buffer);
+        self.shared
+            .feed(app, conn, &mut buf[..len], scratch, buffer);
+    }
+
+    fn feed_assembly<A: App>(&mut self, app: &mut A, conn: &mut Connection, len: usize) {
+        self.note_heard(conn, len);
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.feed_assembly(app, conn, len, scratch);
+    }
+
+    fn note_heard(&mut self, conn: &mut Connection, len: usize) {
+        conn.heard = self.shared.now;
+        self.shared.counters.wire_octets_in += len as u64;
+    }
+
+    /// Sends what a bulk receive led to. Scratch waits for the turn's end like everything else, unless it must follow.
+    fn flush_hot<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        if conn.armed.poll_out || conn.phase == Phase::Ended {
+            return;
+        }
+        if self.send_now(conn).is_err() {
+            self.reset(app, conn);
+        }
+    }
+
+    /// A connection whose buffers come back full sends more than they are good for.
+    fn note_buffer(conn: &mut Connection, len: usize) {
+        conn.misfit = if len == BUFFER_OCTETS {
+            conn.misfit + 1
+        } else {
+            conn.misfit.saturating_sub(1)
+        };
+        if conn.misfit == MISFITS_MAX {
+            conn.misfit = 0;
+            conn.receive = Receive::Bulk;
+        }
+    }
+
+    /// A connection whose bulk receives would fit a buffer goes back to buffers, where there are any.
+    fn note_bulk(&self, conn: &mut Connection, len: usize) {
+        conn.misfit = if len < BUFFER_OCTETS {
+            conn.misfit + 1
+        } else {
+            0
+        };
+        if conn.misfit == MISFITS_MAX {
+            conn.misfit = 0;
+            if self.io.receive_mode() == ReceiveMode::Buffers {
+                conn.receive = Receive::Buffers;
+            }
+        }
+    }
+
+    /// Arms what the connection wants next, or ends what it wants no more.
+    pub(super) fn settle_receive(&mut self, conn: &mut Connection) {
+        if conn.phase == Phase::Ended {
+            self.release_when_idle(conn);
+        } else if conn.armed.recv && conn.receive == Receive::Bulk
+            || conn.armed.poll_in && conn.receive == Receive::Buffers
+        {
+            self.cancel_receive(conn);
+        } else {
+            self.arm_receive(conn);
+        }
+    }
+
+    /// Arms the receive that the connection wants, unless one is armed or reading is paused.
+    pub(super) fn arm_receive(&mut self, conn: &mut Connection) {
+        if conn.armed.recv || conn.armed.poll_in || conn.phase == Phase::Ended {
+            return;
+        }
+        match conn.receive {
+            Receive::Buffers if conn.paused => {}
+            Receive::Buffers => {
+                conn.armed.recv = true;
+                self.io.submit_recv(Token::new(Op::Recv, conn.id), conn.fd);
+            }
+            Receive::Bulk => {
+                conn.armed.poll_in = true;
+                self.io
+                    .submit_poll_in(Token::new(Op::PollIn, conn.id), conn.fd);
+            }
+        }
+    }
+
+    /// Reading goes on after a pause.
+    pub(super) fn resume_receive(&mut self, conn: &mut Connection) {
+        if std::mem::take(&mut conn.readable) {
+            self.ready.push(conn.id);
+        }
+        self.arm_receive(conn);
+    }
+
+    pub(super) fn cancel_receive(&mut self, conn: &mut Connection) {
+        if conn.armed.cancelled || !(conn.armed.recv || conn.armed.poll_in) {
+            return;
+        }
+        conn.armed.cancelled = true;
+        let op = if conn.armed.recv {
+            Op::Recv
+        } else {
+            Op::PollIn
+        };
+        self.io.submit_cancel(Token::new(op, conn.id), conn.fd);
+    }
+}

@@ -1,0 +1,261 @@
+//! Sending: one send per connection and turn from shared buffers, the rest from the connection's own queue.
+
+use super::app::App;
+use super::connection::{Connection, Phase};
+use super::outbox::Outbox;
+use super::queue::SendQueue;
+use super::worker::Core;
+use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
+
+/// The socket is of no use any more.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// Segments of one send.
+struct Batch {
+    segments: [Segment; SEGMENTS_MAX],
+    count: usize,
+    octets: usize,
+}
+
+impl Batch {
+    fn collect(segments: impl Iterator<Item = Segment>) -> Self {
+        let none = Segment {
+            buffer: BufferId::SCRATCH,
+            start: 0,
+            len: 0,
+        };
+        let mut batch = Self {
+            segments: [none; SEGMENTS_MAX],
+            count: 0,
+            octets: 0,
+        };
+        for (place, segment) in batch.segments.iter_mut().zip(segments) {
+            *place = segment;
+            batch.count += 1;
+            batch.octets += segment.len as usize;
+        }
+        batch
+    }
+
+    fn as_slice(&self) -> &[Segment] {
+        &self.segments[..self.count]
+    }
+}
+
+impl<I: Io> Core<I> {
+    /// What a connection wants to send in this turn. The common case goes into the ring and is decided by the next
+    /// `enter`; whatever needs an order (queue, FIN) is sent at once.
+    pub(super) fn flush<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        if conn.phase == Phase::Ended || conn.armed.poll_out {
+            return self.check_pause(conn);
+        }
+        let simple = conn.transmit.queue.is_none() && !conn.finish;
+        if simple && self.submit(conn) {
+            return;
+        }
+        match self.send_now(conn) {
+            Ok(()) => self.check_pause(conn),
+            Err(Broken) => self.reset(app, conn),
+        }
+    }
+
+    /// Puts the segments of this turn into the ring. False when there are too many for one send.
+    fn submit(&mut self, conn: &mut Connection) -> bool {
+        let pending = self.shared.outbox.pending(&conn.transmit.list);
+        // One segment is the rule: no batch is built for it.
+        let mut pending = pending.peekable();
+        let Some(first) = pending.next() else {
+            return true;
+        };
+        let token = Token::new(Op::Send, conn.id);
+        let octets = if pending.peek().is_none() {
+            self.io.submit_send(token, conn.fd, &[first]);
+            first.len as usize
+        } else {
+            let mut rest = std::iter::once(first).chain(pending);
+            let batch = Batch::collect(rest.by_ref());
+            if rest.next().is_some() {
+                return false;
+            }
+            self.io.submit_send(token, conn.fd, batch.as_slice());
+            batch.octets
+        };
+        Outbox::submit(&mut conn.transmit.list);
+        self.shared.counters.wire_octets_out += octets as u64;
+        true
+    }
+
+    /// Sends the segments of this turn, then the queue, until the socket is full. With everything gone and nothing to
+    /// follow, ends our direction.
+    pub(super) fn send_now(&mut self, conn: &mut Connection) -> Result<(), Broken> {
+        self.queue_excess(conn);
+        loop {
+            let batch = Batch::collect(self.shared.outbox.pending(&conn.transmit.list));
+            let (slices, count) = SendQueue::slices(conn.transmit.queue.as_deref());
+            let total = batch.octets + slices.iter().map(|slice| slice.len()).sum::<usize>();
+            if total == 0 {
+                break;
+            }
+            let sent = match self.io.send(conn.fd, batch.as_slice(), &slices[..count]) {
+                Ok(sent) => sent,
+                Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
+                Err(_) => return Err(Broken),
+            };
+            self.shared.counters.wire_octets_out += sent as u64;
+            self.settle(conn, &batch, sent);
+            if sent < total {
+                self.wait_for_room(conn);
+                return Ok(());
+            }
+        }
+        if std::mem::take(&mut conn.finish) {
+            self.io.shutdown(conn.fd, std::net::Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    /// More segments than one send takes go through the queue: they come last.
+    fn queue_excess(&mut self, conn: &mut Connection) {
+        let shared = &mut self.shared;
+        let mut excess = shared
+            .outbox
+            .pending(&conn.transmit.list)
+            .skip(SEGMENTS_MAX)
+            .peekable();
+        if excess.peek().is_none() {
+            return;
+        }
+        // They precede what the queue holds already.
+        let mut kept = Vec::new();
+        for segment in excess {
+            kept.extend_from_slice(
+                &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize],
+            );
+        }
+        let len = kept.len();
+        let queue = conn
+            .transmit
+            .queue
+            .get_or_insert_with(|| shared.buffers.take_queue());
+        queue.push_front(kept, len);
+        shared
+            .outbox
+            .truncate(&mut conn.transmit.list, SEGMENTS_MAX);
+    }
+
+    /// The socket took `sent` octets of batch and queue: keeps what is left of the batch in the queue.
+    fn settle(&mut self, conn: &mut Connection, batch: &Batch, sent: usize) {
+        Outbox::clear(&mut conn.transmit.list);
+        if sent < batch.octets {
+            return self.keep(conn, batch, sent);
+        }
+        let Some(queue) = &mut conn.transmit.queue else {
+            return;
+        };
+        queue.advance(sent - batch.octets, &mut self.shared.buffers);
+        if queue.is_empty()
+            && let Some(queue) = conn.transmit.queue.take()
+        {
+            self.shared.buffers.give_back_queue(queue);
+        }
+    }
+
+    /// Copies what follows the first `sent` octets of a batch to the front of the queue.
+    fn keep(&mut self, conn: &mut Connection, batch: &Batch, sent: usize) {
+        let len = batch.octets - sent;
+        let mut data = self.shared.buffers.take(len);
+        let (mut skip, mut filled) = (sent, 0);
+        for segment in batch.as_slice() {
+            let octets =
+                &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
+            let octets = &octets[skip.min(octets.len())..];
+            skip = skip.saturating_sub(segment.len as usize);
+            data[filled..filled + octets.len()].copy_from_slice(octets);
+            filled += octets.len();
+        }
+        conn.transmit
+            .queue
+            .get_or_insert_with(|| self.shared.buffers.take_queue())
+            .push_front(data, len);
+    }
+
+    fn wait_for_room(&mut self, conn: &mut Connection) {
+        self.shared.counters.partial_sends += 1;
+        conn.armed.poll_out = true;
+        self.io
+            .submit_poll_out(Token::new(Op::PollOut, conn.id), conn.fd);
+    }
+
+    /// What became of a send of the last turn, when it was not silent. Called before its buffers go back.
+    pub(super) fn handle_send<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        result: Result<u32, Errno>,
+    ) {
+        let batch = Batch::collect(self.shared.outbox.submitted(&conn.transmit.list));
+        let sent = match result {
+            Ok(sent) => sent as usize,
+            Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
+            Err(_) => {
+                self.shared.counters.wire_octets_out -= batch.octets as u64;
+                self.shared.counters.drops += 1;
+                return self.reset(app, conn);
+            }
+        };
+        if sent < batch.octets {
+            self.shared.counters.wire_octets_out -= (batch.octets - sent) as u64;
+            self.keep(conn, &batch, sent);
+            self.wait_for_room(conn);
+            self.check_pause(conn);
+        }
+    }
+
+    /// The socket has room again.
+    pub(super) fn handle_poll_out<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        conn.armed.poll_out = false;
+        if conn.phase == Phase::Ended {
+            return self.release_when_idle(conn);
+        }
+        if self.send_now(conn).is_err() {
+            return self.reset(app, conn);
+        }
+        if conn.transmit.queue.is_none() && matches!(conn.phase, Phase::Open) {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            app.writable(&mut self.shared.context(conn, scratch, BufferId::HOT));
+        }
+        self.check_pause(conn);
+    }
+
+    /// Stops reading from a peer that does not read, and goes on when it did.
+    fn check_pause(&mut self, conn: &mut Connection) {
+        let (queued, max) = (
+            conn.queued_octets(),
+            self.shared.config.send_queue_octets_max,
+        );
+        if !conn.paused && queued > max && matches!(conn.phase, Phase::Open | Phase::Closing) {
+            conn.paused = true;
+            self.shared.counters.pauses += 1;
+            if conn.armed.recv {
+                self.cancel_receive(conn);
+            }
+        } else if conn.paused && queued <= max / 2 {
+            conn.paused = false;
+            self.resume_receive(conn);
+        }
+    }
+
+    /// Gives up what was not sent, and counts it.
+    pub(super) fn drop_output(&mut self, conn: &mut Connection) {
+        let pending = self.shared.outbox.is_pending(&conn.transmit.list);
+        Outbox::clear(&mut conn.transmit.list);
+        let queue = conn.transmit.queue.take();
+        if pending || queue.is_some() {
+            self.shared.counters.drops += 1;
+        }
+        if let Some(queue) = queue {
+            self.shared.buffers.give_back_queue(queue);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The loop of one worker. One turn is: enter, reap, handle, flush.
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────────────────────────────────┐
+//!        ▼                                                                          │
+//!   1. enter ──▶ 2. sends that were short ──▶ 3. buffers back ──▶ 4. handle ──▶ 5. one send
+//!   (submits 5,       (their buffers are         (one store)        everything     per connection
+//!    waits)            still untouched)                             else
+//! ```
+
+use std::time::Duration;
+
+use super::app::App;
+use super::config::Config;
+use super::connection::{Connection, Phase, Receive};
+use super::feed::Shared;
+use super::listener::{Dead, Listener};
+use super::outbox::Outbox;
+use super::table::Table;
+use super::timers::Wheel;
+use crate::io::pool::CHUNK_BUFFERS;
+use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, ReceiveMode, Token, Wait};
+use crate::proto::CloseCode;
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// With more buffers than this in use after a turn, they are given back before the worker waits.
+const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
+
+/// The ring and what belongs to it, apart from the connections themselves.
+#[derive(Debug)]
+pub(super) struct Core<I> {
+    pub(super) io: I,
+    pub(super) shared: Shared,
+    /// Receive buffers of this turn.
+    pub(super) held: Vec<BufferId>,
+    /// A receive found the pool empty.
+    pub(super) ran_dry: bool,
+    /// Connections whose receive found the pool empty.
+    pub(super) starved: Vec<ConnId>,
+    /// Connections with more to read than their share of a turn.
+    pub(super) ready: Vec<ConnId>,
+    /// Connections that ended and have nothing armed.
+    pub(super) released: Vec<ConnId>,
+}
+
+/// A worker: its ring, its connections, its application.
+#[derive(Debug)]
+pub struct Worker<I, A> {
+    core: Core<I>,
+    app: A,
+    table: Table,
+    wheel: Wheel,
+    listener: Listener,
+    done: Vec<Completion>,
+    expired: Vec<ConnId>,
+    /// Watched descriptors that became ready, one bit each.
+    watched: u32,
+    /// When the last turn's system call returned.
+    woken: Instant,
+}
+
+impl<I: Io, A: App> Worker<I, A> {
+    /// A worker that accepts on `listener` from its first turn on.
+    pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
+        let now = io.now();
+        let shared = Shared {
+            config,
+            counters: Counters::default(),
+            outbox: Outbox::new(),
+            buffers: super::buffers::Buffers::default(),
+            dirty: Vec::new(),
+            rescheduled: Vec::new(),
+            response: Vec::new(),
+            now,
+            draining: false,
+        };
+        let (held, starved, ready, released) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self {
+            core: Core {
+                io,
+                shared,
+                held,
+                ran_dry: false,
+                starved,
+                ready,
+                released,
+            },
+            app,
+            table: Table::default(),
+            wheel: Wheel::new(now),
+            listener,
+            done: Vec::new(),
+            expired: Vec::new(),
+            watched: 0,
+            woken: now,
+        }
+    }
+
+    /// Tells in [`Self::take_watched`] when `fd` is readable. `bit` is below 32.
+    pub fn watch(&mut self, fd: Fd, bit: u32) {
+        self.core
+            .io
+            .submit_poll_in(Token::fixed(Op::Watch, bit), fd);
+    }
+
+    /// The watched descriptors that became readable since the last call.
+    pub fn take_watched(&mut self) -> u32 {
+        std::mem::take(&mut self.watched)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&mut self) -> &mut Counters {
+        let counts = self.core.io.take_counts();
+        let counters = &mut self.core.shared.counters;
+        counters.turns += counts.enters;
+        counters.cq_overflows += counts.cq_overflows;
+        counters.sockets = self.table.len() as u64;
+        counters
+    }
+
+    /// The instant at which the last turn woke up.
+    pub const fn woken(&self) -> Instant {
+        self.woken
+    }
+
+    /// Connections in any phase.
+    pub const fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The ring.
+    pub const fn io(&self) -> &I {
+        &self.core.io
+    }
+
+    /// The ring, for tests that play the kernel.
+    pub const fn io_mut(&mut self) -> &mut I {
+        &mut self.core.io
+    }
+
+    /// Stops accepting and closes every WebSocket with 1001. The worker is done when no connection is left.
+    pub fn drain(&mut self) {
+        self.listener.disarm(&mut self.core.io);
+        self.core.shared.draining = true;
+        for id in self.table.ids() {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if conn.phase == Phase::Open {
+                self.core
+                    .close(conn, CloseCode::GoingAway, "the server is stopping");
+            }
+        }
+        self.after_handlers();
+    }
+
+    /// Ends every connection now.
+    pub fn abort(&mut self) {
+        for id in self.table.ids() {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.end(&mut self.app, conn);
+            }
+        }
+        self.after_handlers();
+    }
+
+    /// One turn; returns after at most `patience`.
+    ///
+    /// # Errors
+    /// The ring or the listener failed: the worker cannot go on.
+    pub fn turn(&mut self, patience: Option<Duration>) -> Result<(), Error> {
+        self.listener
+            .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
+        let wait = self.wait(patience);
+        let mut done = std::mem::take(&mut self.done);
+        self.core.io.turn(wait, &mut done)?;
+        self.woken = self.core.io.now();
+        self.core.shared.now = self.woken;
+        self.core.shared.outbox.next_turn();
+
+        self.handle_sends(&done);
+        self.core
+            .io
+            .replenish(&mut self.core.held, std::mem::take(&mut self.core.ran_dry));
+        self.feed_starved();
+        for completion in &done {
+            self.handle(completion)?;
+        }
+        self.read_on();
+        self.expire();
+        self.after_handlers();
+        done.clear();
+        self.done = done;
+        Ok(())
+    }
+
+    /// How long the turn may wait: not at all while work is left over, else until the next deadline.
+    fn wait(&self, patience: Option<Duration>) -> Wait {
+        let core = &self.core;
+        if !core.ready.is_empty() || !core.starved.is_empty() || core.held.len() > HELD_MAX {
+            return Wait::No;
+        }
+        let now = core.shared.now;
+        let due = [patience, self.wheel.next(now), self.listener.next(now)]
+            .into_iter()
+            .flatten()
+            .min();
+        due.map_or(Wait::Forever, Wait::For)
+    }
+
+    fn handle_sends(&mut self, done: &[Completion]) {
+        for completion in done
+            .iter()
+            .filter(|completion| completion.token.op() == Op::Send)
+        {
+            if let Some(conn) = self.table.get_mut(completion.token.id()) {
+                self.core
+                    .handle_send(&mut self.app, conn, completion.result);
+            }
+        }
+    }
+
+    /// The pool is full again: receives that found it empty are armed once more.
+    fn feed_starved(&mut self) {
+        for id in std::mem::take(&mut self.core.starved) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.arm_receive(conn);
+            }
+        }
+    }
+
+    fn handle(&mut self, completion: &Completion) -> Result<(), Error> {
+        if let Some(buffer) = completion.buffer {
+            self.core.held.push(buffer);
+        }
+        match completion.token.op() {
+            Op::Accept => return self.handle_accept(completion),
+            Op::Watch => {
+                self.watched |= 1 << completion.token.id().slot;
+                return Ok(());
+            }
+            Op::Send | Op::Cancel => return Ok(()),
+            Op::Recv | Op::PollIn | Op::PollOut => {}
+        }
+        let (core, app) = (&mut self.core, &mut self.app);
+        let Some(conn) = self.table.get_mut(completion.token.id()) else {
+            core.shared.counters.stale_completions += 1;
+            return Ok(());
+        };
+        match completion.token.op() {
+            Op::Recv => core.handle_recv(app, conn, completion),
+            Op::PollIn => core.handle_poll_in(app, conn, completion),
+            _ => core.handle_poll_out(app, conn),
+        }
+        Ok(())
+    }
+
+    fn handle_accept(&mut self, completion: &Completion) -> Result<(), Error> {
+        let shared = &mut self.core.shared;
+        let fd =
+            match self
+                .listener
+                .handle_accept(completion.result, shared.now, &mut shared.counters)
+            {
+                Ok(Some(fd)) => fd,
+                Ok(None) => return Ok(()),
+                Err(Dead(errno)) => {
+                    let source = std::io::Error::from_raw_os_error(errno.0);
+                    return Err(Error {
+                        operation: "accept",
+                        source,
+                    });
+                }
+            };
+        shared.counters.accepted += 1;
+        let receive = match self.core.io.receive_mode() {
+            ReceiveMode::Buffers => Receive::Buffers,
+            ReceiveMode::Readiness => Receive::Bulk,
+        };
+        let (limits, now) = (shared.config.message_limits, shared.now);
+        let deadline = now + shared.config.handshake_timeout;
+        let id = self
+            .table
+            .insert(|id| Connection::new(id, fd, receive, limits, now));
+        if let Some(conn) = self.table.get_mut(id) {
+            shared.reschedule(conn, Some(deadline));
+            self.core.arm_receive(conn);
+        }
+        self.listener.publish(self.table.len());
+        Ok(())
+    }
+
+    /// Connections that had more to read than their share.
+    fn read_on(&mut self) {
+        if self.core.ready.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.core.ready) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.read(&mut self.app, conn);
+                self.core.settle_receive(conn);
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.core.shared.now;
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expire(&mut self.table, now, &mut expired);
+        for id in expired.drain(..) {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if conn.deadline > now {
+                self.core.shared.rescheduled.push(id);
+            } else {
+                self.core.handle_timeout(&mut self.app, conn);
+            }
+        }
+        self.expired = expired;
+    }
+
+    /// What the handlers left behind: output, moved deadlines, connections that are over.
+    fn after_handlers(&mut self) {
+        let mut at = 0;
+        while let Some(&id) = self.core.shared.dirty.get(at) {
+            at += 1;
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.flush(&mut self.app, conn);
+            }
+        }
+        self.core.shared.dirty.clear();
+        for id in std::mem::take(&mut self.core.shared.rescheduled) {
+            if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.deadline) {
+                self.wheel.set(&mut self.table, id, deadline);
+            }
+        }
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if self.core.released.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.core.released) {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            let (fd, reset) = (conn.fd, conn.reset);
+            self.wheel.remove(&mut self.table, id);
+            self.table.remove(id);
+            self.core.io.close(fd, reset);
+        }
+        self.listener.publish(self.table.len());
+    }
+}

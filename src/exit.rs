@@ -1,0 +1,80 @@
+//! The exit codes of every Ringway process: one enum, so that scripts, the supervisor and its workers mean the same
+//! by a number. Owns nothing else; sees no other module.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+/// Why a process ended. The discriminant is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or stopped by SIGINT/SIGTERM after draining.
+    Ok = 0,
+    /// A bug: a panic or an error that has no better name.
+    Failure = 1,
+    /// The command line or the configuration file is wrong. Trying again will not help.
+    Usage = 2,
+    /// The system refuses what was asked: address in use, no permission, io_uring forced but forbidden.
+    Environment = 3,
+    /// Workers kept dying and the supervisor gave up.
+    WorkersDied = 4,
+    /// A second SIGINT/SIGTERM ended the process before its connections were drained.
+    Interrupted = 5,
+}
+
+impl Exit {
+    /// Every code with the line that `--help` prints for it.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (
+            Self::Ok,
+            "stopped by SIGINT or SIGTERM, connections drained",
+        ),
+        (Self::Failure, "unexpected failure (a bug)"),
+        (Self::Usage, "bad option, value or configuration file"),
+        (
+            Self::Environment,
+            "the system refused: address in use, permission, no io_uring",
+        ),
+        (Self::WorkersDied, "workers kept dying"),
+        (Self::Interrupted, "a second signal cut the drain short"),
+    ];
+
+    /// The number that the process exits with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The reason that an exit code stands for, if it is one of ours.
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .map(|(exit, _)| *exit)
+            .find(|exit| i32::from(exit.code()) == code)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_their_own_index_and_come_back() {
+        for (index, (exit, _)) in Exit::ALL.iter().enumerate() {
+            assert_eq!(usize::from(exit.code()), index);
+            assert_eq!(Exit::from_code(i32::from(exit.code())), Some(*exit));
+        }
+    }
+
+    #[test]
+    fn a_foreign_code_is_not_ours() {
+        assert_eq!(Exit::from_code(101), None);
+        assert_eq!(Exit::from_code(-1), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! The two areas that every implementation has besides its receive buffers: scratch for output, and the hot buffer.
+
+use super::pool::Mapping;
+use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, Segment};
+
+#[derive(Debug)]
+pub(super) struct Areas {
+    scratch: Mapping,
+    hot: Mapping,
+}
+
+impl Areas {
+    pub(super) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            scratch: Mapping::new(SCRATCH_OCTETS)?,
+            hot: Mapping::new(HOT_OCTETS)?,
+        })
+    }
+
+    pub(super) fn buffer(&self, buffer: BufferId) -> &[u8] {
+        match buffer {
+            BufferId::SCRATCH => self.scratch.slice(0..SCRATCH_OCTETS),
+            BufferId::HOT => self.hot.slice(0..HOT_OCTETS),
+            BufferId(number) => panic!("there is no receive buffer {number} here"),
+        }
+    }
+
+    pub(super) fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        let hot = match buffer {
+            BufferId::SCRATCH => 0..0,
+            BufferId::HOT => 0..HOT_OCTETS,
+            BufferId(number) => panic!("there is no receive buffer {number} here"),
+        };
+        (
+            self.hot.slice_mut(hot),
+            self.scratch.slice_mut(0..SCRATCH_OCTETS),
+        )
+    }
+
+    pub(super) fn scratch_mut(&mut self) -> &mut [u8] {
+        self.scratch.slice_mut(0..SCRATCH_OCTETS)
+    }
+
+    pub(super) fn hot_mut(&mut self) -> &mut [u8] {
+        self.hot.slice_mut(0..HOT_OCTETS)
+    }
+}
+
+/// The octets of a segment of `buffer`.
+#[inline]
+pub(super) fn slice_of<'a>(buffer: &'a [u8], segment: &Segment) -> &'a [u8] {
+    &buffer[segment.start as usize..][..segment.len as usize]
+}

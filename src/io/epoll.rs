@@ -1,0 +1,289 @@
+//! epoll: readiness only; the worker reads and writes with plain system calls. The tier for kernels and containers
+//! without io_uring, and the honest baseline of every claim about it.
+//!
+//! Edge-triggered: a connection is registered once and then left alone, but for the rare wait for room to write.
+//! Listeners are registered `EPOLLEXCLUSIVE` and taken out after each accept, so that they go to the end of the queue
+//! of waiters: else the kernel wakes the same worker again and again.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use super::areas::{Areas, slice_of};
+use super::{
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys,
+};
+use crate::time::{self, Instant};
+
+/// Events taken by one epoll_wait.
+const EVENTS: usize = 1024;
+
+const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET).cast_unsigned();
+const WRITE: u32 = libc::EPOLLOUT.cast_unsigned();
+const LISTEN: u32 = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned();
+
+/// One epoll instance.
+pub struct Epoll {
+    epoll: OwnedFd,
+    events: Vec<libc::epoll_event>,
+    areas: Areas,
+    /// Completions of what was decided without the kernel's help; delivered by the next turn.
+    decided: Vec<Completion>,
+    /// The descriptor of each listener, by slot.
+    listeners: Vec<Option<Fd>>,
+    /// The descriptor of each connection that waits for room to write.
+    writers: Vec<(Token, Fd)>,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Epoll")
+            .field("epoll", &self.epoll)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Epoll {
+    /// A new instance.
+    ///
+    /// # Errors
+    /// epoll_create1(2) failed.
+    pub fn new() -> Result<Self, Error> {
+        // SAFETY: takes no pointer.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(Error::last("epoll_create1"));
+        }
+        Ok(Self {
+            // SAFETY: the call above has just made this descriptor, and nothing else knows it.
+            epoll: unsafe { OwnedFd::from_raw_fd(fd) },
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
+            areas: Areas::new()?,
+            decided: Vec::new(),
+            listeners: Vec::new(),
+            writers: Vec::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// epoll_ctl(2). A failure is the operation's completion.
+    fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) {
+        let mut event = libc::epoll_event {
+            events,
+            u64: token.to_bits(),
+        };
+        // SAFETY: `event` is read during the call only.
+        let result =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd.0, &raw mut event) };
+        if result < 0 {
+            let errno = std::io::Error::last_os_error()
+                .raw_os_error()
+                .unwrap_or(libc::EIO);
+            self.decide(token, Err(Errno(errno)), false);
+        }
+    }
+
+    fn decide(&mut self, token: Token, result: Result<u32, Errno>, more: bool) {
+        self.decided.push(Completion {
+            token,
+            result,
+            buffer: None,
+            more,
+        });
+    }
+
+    fn deliver(&mut self, event: libc::epoll_event, done: &mut Vec<Completion>) {
+        let token = Token::from_bits(event.u64);
+        if token.op() == Op::Accept {
+            return self.deliver_accept(token, done);
+        }
+        let events = event.events;
+        if events & WRITE != 0 || events & (libc::EPOLLERR | libc::EPOLLHUP).cast_unsigned() != 0 {
+            self.deliver_writable(token, done);
+        }
+        if events & !WRITE != 0 {
+            done.push(Completion {
+                token,
+                result: Ok(events),
+                buffer: None,
+                more: true,
+            });
+        }
+    }
+
+    fn deliver_writable(&mut self, token: Token, done: &mut Vec<Completion>) {
+        let waiting = |(writer, _): &(Token, Fd)| writer.id() == token.id();
+        if let Some(at) = self.writers.iter().position(waiting) {
+            let (writer, fd) = self.writers.swap_remove(at);
+            done.push(Completion {
+                token: writer,
+                result: Ok(WRITE),
+                buffer: None,
+                more: false,
+            });
+            self.control(libc::EPOLL_CTL_MOD, fd, READ, token);
+        }
+    }
+
+    fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
+        let Some(listener) = self
+            .listeners
+            .get(token.id().slot as usize)
+            .copied()
+            .flatten()
+        else {
+            return;
+        };
+        match sys::accept(listener) {
+            // Another worker was faster.
+            Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
+            result => {
+                self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
+                self.listeners[token.id().slot as usize] = None;
+                done.push(Completion {
+                    token,
+                    result,
+                    buffer: None,
+                    more: false,
+                });
+            }
+        }
+    }
+}
+
+impl Io for Epoll {
+    fn receive_mode(&self) -> ReceiveMode {
+        ReceiveMode::Readiness
+    }
+
+    fn submit_accept(&mut self, token: Token, listener: Fd) {
+        let slot = token.id().slot as usize;
+        if self.listeners.len() <= slot {
+            self.listeners.resize(slot + 1, None);
+        }
+        self.listeners[slot] = Some(listener);
+        self.control(libc::EPOLL_CTL_ADD, listener, LISTEN, token);
+    }
+
+    fn submit_recv(&mut self, token: Token, _fd: Fd) {
+        self.decide(token, Err(Errno(libc::EOPNOTSUPP)), false);
+    }
+
+    fn submit_poll_in(&mut self, token: Token, fd: Fd) {
+        self.control(libc::EPOLL_CTL_ADD, fd, READ, token);
+    }
+
+    fn submit_poll_out(&mut self, token: Token, fd: Fd) {
+        self.writers.push((token, fd));
+        self.control(
+            libc::EPOLL_CTL_MOD,
+            fd,
+            READ | WRITE,
+            Token::new(Op::PollIn, token.id()),
+        );
+    }
+
+    fn submit_cancel(&mut self, target: Token, fd: Fd) {
+        if target.op() == Op::PollOut {
+            self.writers.retain(|(token, _)| *token != target);
+        } else {
+            self.control(libc::EPOLL_CTL_DEL, fd, 0, target);
+        }
+        self.decide(target, Err(Errno(libc::ECANCELED)), false);
+    }
+
+    fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
+        let total: usize = segments.iter().map(|segment| segment.len as usize).sum();
+        match self.send(fd, segments, &[]) {
+            Ok(sent) if sent == total => {}
+            Ok(sent) => self.decide(token, Ok(u32::try_from(sent).unwrap_or(u32::MAX)), false),
+            Err(errno) => self.decide(token, Err(errno), false),
+        }
+    }
+
+    fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
+        let timeout = if self.decided.is_empty() {
+            milliseconds(wait)
+        } else {
+            0
+        };
+        self.counts.enters += 1;
+        let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
+        // SAFETY: `events` is valid for writes of `room` entries; the call keeps no pointer.
+        let ready = unsafe {
+            libc::epoll_wait(
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                room,
+                timeout,
+            )
+        };
+        let ready = match usize::try_from(ready) {
+            Ok(ready) => ready,
+            Err(_) => match Error::last("epoll_wait") {
+                error if error.source.raw_os_error() == Some(libc::EINTR) => 0,
+                error => return Err(error),
+            },
+        };
+        done.append(&mut self.decided);
+        for at in 0..ready {
+            self.deliver(self.events[at], done);
+        }
+        Ok(())
+    }
+
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        self.areas.buffer_and_scratch(buffer)
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        self.areas.buffer(buffer)
+    }
+
+    fn replenish(&mut self, buffers: &mut Vec<BufferId>, _ran_dry: bool) {
+        assert!(buffers.is_empty(), "epoll has no receive buffers");
+    }
+
+    fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
+        sys::recv(fd, into)
+    }
+
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        sys::recv(fd, &mut self.areas.hot_mut()[..limit])
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, |segment| {
+            slice_of(self.areas.buffer(segment.buffer), segment)
+        })
+    }
+
+    fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
+        sys::shutdown(fd, how);
+    }
+
+    fn close(&mut self, fd: Fd, reset: bool) {
+        sys::close(fd, reset);
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+/// epoll_wait's timeout, rounded up: a timer never fires early.
+fn milliseconds(wait: Wait) -> i32 {
+    match wait {
+        Wait::No => 0,
+        Wait::Forever => -1,
+        Wait::For(time) => {
+            let time = time.saturating_add(Duration::from_nanos(999_999));
+            i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The receive buffers of one worker: page-aligned memory that the kernel writes and the worker reads.
+
+use std::ptr::NonNull;
+
+use super::Error;
+
+/// Anonymous memory straight from mmap: page-aligned, zeroed, returned to the system on drop.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    pub(super) fn new(len: usize) -> Result<Self, Error> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: asks for new memory at an address of the kernel's choice; touches no existing mapping.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Error::last("mmap of receive buffers"));
+        }
+        let start =
+            NonNull::new(start.cast()).ok_or_else(|| Error::last("mmap of receive buffers"))?;
+        Ok(Self { start, len })
+    }
+
+    pub(super) const fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Octets of the mapping that the kernel does not write at this time.
+    pub(super) fn slice(&self, range: std::ops::Range<usize>) -> &[u8] {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "a range of the mapping"
+        );
+        // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
+        let start = unsafe { self.as_ptr().add(range.start) };
+        // SAFETY: as above; the kernel writes to a receive buffer only between `replenish` and its completion, when no
+        // one asks for it, and never to other mappings. The result borrows `self`, so no `&mut` exists beside it.
+        unsafe { std::slice::from_raw_parts(start, range.len()) }
+    }
+
+    /// The same, to be written.
+    pub(super) fn slice_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "a range of the mapping"
+        );
+        // SAFETY: within the mapping (asserted above), which is initialised and lives as long as `self`.
+        let start = unsafe { self.as_ptr().add(range.start) };
+        // SAFETY: as in `slice`; `&mut self` makes this the only reference into the mapping.
+        unsafe { std::slice::from_raw_parts_mut(start, range.len()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `len` are those of one mmap that only this value owns; the ring that the kernel writes
+        // through was closed before (field order of `Uring`).
+        unsafe { libc::munmap(self.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Octets of one receive buffer: two or three small messages, or a 4 KiB frame but for its header.
+pub const BUFFER_OCTETS: usize = BUFFER_LEN as usize;
+
+/// The same as the kernel counts.
+pub(super) const BUFFER_LEN: u32 = 4096;
+
+/// Distance of two buffers. Buffers exactly a page apart would put the same offset of all of them into the same cache
+/// sets; one line more spreads them.
+const STRIDE: usize = BUFFER_OCTETS + 64;
+
+/// Buffers in one step of growth: 1 MiB and a little, near the L2 cache of a core.
+pub const CHUNK_BUFFERS: u16 = 256;
+
+/// Buffers by number, in chunks that are added while the pool runs dry.
+#[derive(Debug)]
+pub(super) struct Pool {
+    chunks: Vec<Mapping>,
+    chunks_max: usize,
+}
+
+impl Pool {
+    pub(super) fn new(chunks_max: usize) -> Result<Self, Error> {
+        let mut pool = Self {
+            chunks: Vec::with_capacity(chunks_max),
+            chunks_max,
+        };
+        pool.grow()?;
+        Ok(pool)
+    }
+
+    /// Adds a chunk and returns the numbers of its buffers; `None` at the limit.
+    pub(super) fn grow(&mut self) -> Result<Option<std::ops::Range<u16>>, Error> {
+        if self.chunks.len() == self.chunks_max {
+            return Ok(None);
+        }
+        let first = self.len();
+        self.chunks
+            .push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
+        Ok(Some(first..self.len()))
+    }
+
+    pub(super) fn len(&self) -> u16 {
+        u16::try_from(self.chunks.len()).unwrap_or(u16::MAX) * CHUNK_BUFFERS
+    }
+
+    /// Where buffer `number` starts; it is valid for [`BUFFER_OCTETS`].
+    pub(super) fn address(&mut self, number: u16) -> *mut u8 {
+        self.buffer_mut(number).as_mut_ptr()
+    }
+
+    #[inline]
+    pub(super) fn buffer(&self, number: u16) -> &[u8] {
+        self.chunks[usize::from(number / CHUNK_BUFFERS)].slice(range_of(number))
+    }
+
+    #[inline]
+    pub(super) fn buffer_mut(&mut self, number: u16) -> &mut [u8] {
+        self.chunks[usize::from(number / CHUNK_BUFFERS)].slice_mut(range_of(number))
+    }
+}
+
+/// Where a buffer lies in its chunk.
+#[inline]
+fn range_of(number: u16) -> std::ops::Range<usize> {
+    let start = usize::from(number % CHUNK_BUFFERS) * STRIDE;
+    start..start + BUFFER_OCTETS
+}

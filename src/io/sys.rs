@@ -1,0 +1,243 @@
+//! The plain system calls of the data path, each with its errno.
+
+use std::io::IoSlice;
+use std::net::Shutdown;
+
+use super::{Errno, Fd, SEGMENTS_MAX, Segment};
+
+/// Pieces in one plain send: every segment of a turn and some of the queue.
+pub(super) const SEND_SLICES: usize = SEGMENTS_MAX + 16;
+
+fn errno() -> Errno {
+    Errno(
+        std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO),
+    )
+}
+
+/// A call's result: the count, or errno when it is negative.
+fn count(result: isize) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| errno())
+}
+
+/// recv(2) that never waits.
+pub fn recv(fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        // SAFETY: `into` is valid for writes of its length for the duration of the call, which keeps no pointer.
+        let result = unsafe {
+            libc::recv(
+                fd.0,
+                into.as_mut_ptr().cast(),
+                into.len(),
+                libc::MSG_DONTWAIT,
+            )
+        };
+        match count(result) {
+            Err(Errno(libc::EINTR)) => {}
+            result => return result,
+        }
+    }
+}
+
+/// send(2) or sendmsg(2) that never waits and never signals.
+pub fn send(fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    loop {
+        let result = if let [one] = from {
+            // SAFETY: `one` is valid for reads of its length for the duration of the call, which keeps no pointer.
+            unsafe { libc::send(fd.0, one.as_ptr().cast(), one.len(), FLAGS) }
+        } else {
+            let header = message_header(from);
+            // SAFETY: `header` points to `from`, which outlives the call; IoSlice has the layout of iovec (std).
+            unsafe { libc::sendmsg(fd.0, &raw const header, FLAGS) }
+        };
+        match count(result) {
+            Err(Errno(libc::EINTR)) => {}
+            result => return result,
+        }
+    }
+}
+
+/// A msghdr that carries `from` and nothing else. Valid as long as `from` is.
+fn message_header(from: &[IoSlice<'_>]) -> libc::msghdr {
+    // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = from.as_ptr().cast_mut().cast();
+    header.msg_iovlen = from.len();
+    header
+}
+
+/// [`send`] of segments, looked up by `slice_of`, and what follows them; at most [`SEND_SLICES`] pieces of it.
+pub(super) fn send_segments<'a>(
+    fd: Fd,
+    segments: &[Segment],
+    then: &'a [IoSlice<'a>],
+    slice_of: impl Fn(&Segment) -> &'a [u8],
+) -> Result<usize, Errno> {
+    let mut slices = [IoSlice::new(&[]); SEND_SLICES];
+    let pieces = segments
+        .iter()
+        .map(|segment| IoSlice::new(slice_of(segment)))
+        .chain(then.iter().copied());
+    let count = slices
+        .iter_mut()
+        .zip(pieces)
+        .map(|(slice, piece)| *slice = piece)
+        .count();
+    send(fd, &slices[..count])
+}
+
+/// accept4(2): the new descriptor, close-on-exec.
+pub fn accept(listener: Fd) -> Result<u32, Errno> {
+    // SAFETY: no address is asked for, so no pointer is passed.
+    let fd = unsafe {
+        libc::accept4(
+            listener.0,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC,
+        )
+    };
+    u32::try_from(fd).map_err(|_| errno())
+}
+
+/// shutdown(2). Its errors (already gone) change nothing for the caller.
+pub fn shutdown(fd: Fd, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: takes no pointer; a wrong descriptor is an error, not undefined.
+    unsafe { libc::shutdown(fd.0, how) };
+}
+
+/// close(2), with RST in place of FIN when `reset`. Linux frees the descriptor whatever it returns.
+pub fn close(fd: Fd, reset: bool) {
+    if reset {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        // SAFETY: `linger` is read during the call only, and its size is passed with it.
+        unsafe {
+            libc::setsockopt(
+                fd.0,
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const linger).cast(),
+                socklen::<libc::linger>(),
+            )
+        };
+    }
+    // SAFETY: the owner gives the descriptor up with this call (see `Fd`), so nothing else uses its number.
+    unsafe { libc::close(fd.0) };
+}
+
+/// Sets or clears O_NONBLOCK on the open file that `fd` shares with its other holders.
+pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { libc::fcntl(fd.0, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let flags = if on {
+        flags | libc::O_NONBLOCK
+    } else {
+        flags & !libc::O_NONBLOCK
+    };
+    // SAFETY: F_SETFL takes no pointer.
+    if unsafe { libc::fcntl(fd.0, libc::F_SETFL, flags) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// CPU time of the calling thread so far, nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for the write of one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Blocks SIGINT and SIGTERM for this thread and returns a descriptor that becomes readable when one is pending.
+pub fn signal_fd() -> std::io::Result<Fd> {
+    // SAFETY: sigset_t is plain data; sigemptyset initialises it before use.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is valid for writes.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: `set` was initialised above and the number is a valid signal.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: `set` is valid for reads; the old mask is not asked for.
+    if unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: -1 makes a new descriptor; `set` is read during the call only.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(Fd(fd))
+    }
+}
+
+/// Takes one pending signal from [`signal_fd`].
+pub fn read_signal(fd: Fd) -> Option<i32> {
+    // SAFETY: signalfd_siginfo is plain data; all-zero is a valid value.
+    let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+    let len = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: `info` is valid for writes of `len` octets.
+    let got = unsafe { libc::read(fd.0, (&raw mut info).cast(), len) };
+    (usize::try_from(got) == Ok(len)).then(|| i32::try_from(info.ssi_signo).unwrap_or(0))
+}
+
+/// Whether `fd` is a listening stream socket.
+pub fn is_listener(fd: Fd) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut len = socklen::<libc::c_int>();
+    // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    result == 0 && value == 1
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// # Errors
+/// `EBADF`: it was not.
+pub fn adopt(fd: Fd) -> std::io::Result<std::fs::File> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_SETFD takes no pointer; a number that is no descriptor is an error.
+    if unsafe { libc::fcntl(fd.0, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open (above), and whoever started this process passed it for this one use: nothing in
+    // this process has opened or adopted it before, because adopting happens once, at start.
+    Ok(unsafe { std::fs::File::from_raw_fd(fd.0) })
+}
+
+/// The size of a socket option's value.
+const fn socklen<T>() -> libc::socklen_t {
+    const { assert!(size_of::<T>() <= 64) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 64, asserted at compile time"
+    )]
+    let len = size_of::<T>() as libc::socklen_t;
+    len
+}

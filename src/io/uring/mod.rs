@@ -1,0 +1,298 @@
+//! io_uring: multishot receives into one buffer ring, sends that are decided inside the one system call of a turn.
+//!
+//! How a send leaves without a completion: `SEND` with `MSG_DONTWAIT | MSG_WAITALL` and `IOSQE_CQE_SKIP_SUCCESS` never
+//! waits. Full success posts nothing, a short send posts its count, a full socket posts `EAGAIN`. So when `enter`
+//! returns, every send of the batch is decided and its memory is free. Without `MSG_WAITALL` a short send would be
+//! silent: [`selftest`] proves the behaviour on this kernel, else the completions are kept.
+
+mod buf_ring;
+mod enter;
+mod selftest;
+mod setup;
+
+use std::io::IoSlice;
+
+use io_uring::squeue::Flags;
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::areas::{Areas, slice_of};
+use super::pool::{CHUNK_BUFFERS, Pool};
+use super::{
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment,
+    Token, Wait, sys,
+};
+use crate::time::{self, Instant};
+use buf_ring::BufRing;
+use enter::Enter;
+pub use setup::{Options, Unavailable};
+
+/// Segments of all gathered sends of one batch; when they are used up the batch is submitted early.
+const IOVECS: usize = 4096;
+
+/// Gathered sends in one batch.
+const MESSAGES: usize = 512;
+
+/// The group id of the one buffer ring.
+const GROUP: u16 = 0;
+
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// One ring with its buffers. Created in the thread that uses it (`IORING_SETUP_SINGLE_ISSUER`).
+///
+/// The fields drop in this order: the ring first, then the memory that it wrote to.
+pub struct Uring {
+    ring: IoUring,
+    buf_ring: BufRing,
+    pool: Pool,
+    areas: Areas,
+    enter: Enter,
+    /// What gathered sends point to until the batch is submitted. Never grown, so never moved.
+    messages: Vec<libc::msghdr>,
+    iovecs: Vec<libc::iovec>,
+    /// Whether full sends post no completion (proved by the self-test).
+    skip_success: bool,
+    /// Which set-up flags the kernel took, and what the self-test found.
+    note: String,
+    counts: Counts,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring")
+            .field("note", &self.note)
+            .field("buffers", &self.pool.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// Sets up a ring, its buffers and its options as the kernel allows, and proves on a socket pair that it behaves.
+    ///
+    /// # Errors
+    /// [`Unavailable`] says why io_uring cannot serve here and what would change that.
+    pub fn new(options: &Options) -> Result<Self, Unavailable> {
+        let mut uring = setup::open(options)?;
+        selftest::run(&mut uring)?;
+        Ok(uring)
+    }
+
+    /// What was chosen, for the log.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// Puts one entry into the submission queue; a full queue is submitted first (counted by `Counts::enters`).
+    #[inline]
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: every pointer in an entry leads to memory that this value owns and keeps until the kernel is done
+        // with it: pool and scratch live as long as the ring, messages and iovecs until the batch is submitted.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.submit_early();
+        }
+    }
+
+    /// Submits the batch without waiting. An error shows again in the next turn, where it is handled.
+    #[cold]
+    fn submit_early(&mut self) {
+        self.counts.enters += 1;
+        if self.enter.call(&mut self.ring, Wait::No).is_ok() {
+            self.messages.clear();
+            self.iovecs.clear();
+        }
+    }
+
+    fn push_send(&mut self, entry: squeue::Entry, token: Token) {
+        let flags = if self.skip_success {
+            Flags::SKIP_SUCCESS
+        } else {
+            Flags::empty()
+        };
+        self.push(&entry.flags(flags).user_data(token.to_bits()));
+    }
+
+    /// Where a segment lies; checked against the bounds of its buffer.
+    fn address(&self, segment: &Segment) -> *const u8 {
+        slice_of(self.buffer(segment.buffer), segment).as_ptr()
+    }
+
+    fn push_gathered(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
+        if self.messages.len() == MESSAGES || self.iovecs.len() + segments.len() > IOVECS {
+            self.submit_early();
+        }
+        let first = self.iovecs.len();
+        for segment in segments {
+            let iov_base = self.address(segment).cast_mut().cast();
+            self.iovecs.push(libc::iovec {
+                iov_base,
+                iov_len: segment.len as usize,
+            });
+        }
+        // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = self.iovecs[first..].as_mut_ptr();
+        message.msg_iovlen = segments.len();
+        self.messages.push(message);
+        let pointer = &raw const self.messages[self.messages.len() - 1];
+        let entry = opcode::SendMsg::new(types::Fd(fd.0), pointer)
+            .flags(SEND_FLAGS.cast_unsigned())
+            .build();
+        self.push_send(entry, token);
+    }
+
+    fn reap(&mut self, done: &mut Vec<Completion>) {
+        if self.ring.submission().cq_overflow() {
+            self.counts.cq_overflows += 1;
+        }
+        for entry in self.ring.completion() {
+            done.push(Completion {
+                token: Token::from_bits(entry.user_data()),
+                result: u32::try_from(entry.result()).map_err(|_| Errno(-entry.result())),
+                buffer: cqueue::buffer_select(entry.flags()).map(BufferId),
+                more: cqueue::more(entry.flags()),
+            });
+        }
+    }
+
+    /// Gives the kernel a further chunk of buffers, up to the limit.
+    fn grow(&mut self) {
+        // Growth is a wish: without memory the pool stays as it is and receives wait for it.
+        if let Ok(Some(added)) = self.pool.grow() {
+            for number in added {
+                self.buf_ring.add(number, self.pool.address(number));
+            }
+        }
+    }
+}
+
+impl Drop for Uring {
+    /// Cancels whatever is armed, so that the kernel writes to no buffer after the fields are gone.
+    fn drop(&mut self) {
+        let _ = self
+            .ring
+            .submitter()
+            .register_sync_cancel(None, types::CancelBuilder::any());
+        let _ = self.enter.call(&mut self.ring, Wait::No);
+    }
+}
+
+impl Io for Uring {
+    fn receive_mode(&self) -> ReceiveMode {
+        ReceiveMode::Buffers
+    }
+
+    fn submit_accept(&mut self, token: Token, listener: Fd) {
+        let entry = opcode::Accept::new(
+            types::Fd(listener.0),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+        .flags(libc::SOCK_CLOEXEC)
+        .build();
+        self.push(&entry.user_data(token.to_bits()));
+    }
+
+    fn submit_recv(&mut self, token: Token, fd: Fd) {
+        let entry = opcode::RecvMulti::new(types::Fd(fd.0), GROUP).build();
+        self.push(&entry.user_data(token.to_bits()));
+    }
+
+    fn submit_poll_in(&mut self, token: Token, fd: Fd) {
+        let events = (libc::POLLIN | libc::POLLRDHUP).cast_unsigned();
+        let entry = opcode::PollAdd::new(types::Fd(fd.0), events.into())
+            .multi(true)
+            .build();
+        self.push(&entry.user_data(token.to_bits()));
+    }
+
+    fn submit_poll_out(&mut self, token: Token, fd: Fd) {
+        let entry =
+            opcode::PollAdd::new(types::Fd(fd.0), libc::POLLOUT.cast_unsigned().into()).build();
+        self.push(&entry.user_data(token.to_bits()));
+    }
+
+    fn submit_cancel(&mut self, target: Token, _fd: Fd) {
+        let entry = opcode::AsyncCancel::new(target.to_bits()).build();
+        let token = Token::new(Op::Cancel, target.id());
+        self.push(&entry.flags(Flags::SKIP_SUCCESS).user_data(token.to_bits()));
+    }
+
+    fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
+        assert!(
+            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
+            "one to SEGMENTS_MAX segments"
+        );
+        if let [segment] = segments {
+            let entry = opcode::Send::new(types::Fd(fd.0), self.address(segment), segment.len)
+                .flags(SEND_FLAGS)
+                .build();
+            self.push_send(entry, token);
+        } else {
+            self.push_gathered(token, fd, segments);
+        }
+    }
+
+    fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
+        self.counts.enters += 1;
+        self.enter.call(&mut self.ring, wait)?;
+        self.messages.clear();
+        self.iovecs.clear();
+        self.reap(done);
+        Ok(())
+    }
+
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        match buffer {
+            BufferId::SCRATCH | BufferId::HOT => self.areas.buffer_and_scratch(buffer),
+            BufferId(number) => (self.pool.buffer_mut(number), self.areas.scratch_mut()),
+        }
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        match buffer {
+            BufferId::SCRATCH | BufferId::HOT => self.areas.buffer(buffer),
+            BufferId(number) => self.pool.buffer(number),
+        }
+    }
+
+    fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
+        for BufferId(number) in buffers.drain(..) {
+            self.buf_ring.add(number, self.pool.address(number));
+        }
+        if ran_dry {
+            self.grow();
+        }
+        self.buf_ring.publish();
+    }
+
+    fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
+        sys::recv(fd, into)
+    }
+
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        sys::recv(fd, &mut self.areas.hot_mut()[..limit])
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, |segment| {
+            slice_of(self.buffer(segment.buffer), segment)
+        })
+    }
+
+    fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
+        sys::shutdown(fd, how);
+    }
+
+    fn close(&mut self, fd: Fd, reset: bool) {
+        sys::close(fd, reset);
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+const _: () = assert!(CHUNK_BUFFERS.is_power_of_two());

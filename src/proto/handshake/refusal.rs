@@ -1,0 +1,201 @@
+//! How a server says no: a status, a sentence that helps, and the HTTP response made of them.
+
+use super::head::Broken;
+use super::{push, push_decimal, push_headers};
+
+/// An HTTP status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StatusCode(pub u16);
+
+impl StatusCode {
+    /// 101, the status of an accepted opening handshake.
+    pub const SWITCHING_PROTOCOLS: Self = Self(101);
+    /// 400
+    pub const BAD_REQUEST: Self = Self(400);
+    /// 403
+    pub const FORBIDDEN: Self = Self(403);
+    /// 404
+    pub const NOT_FOUND: Self = Self(404);
+    /// 405; its response has `Allow`.
+    pub const METHOD_NOT_ALLOWED: Self = Self(405);
+    /// 408
+    pub const REQUEST_TIMEOUT: Self = Self(408);
+    /// 414
+    pub const URI_TOO_LONG: Self = Self(414);
+    /// 426; its response has `Upgrade` and `Sec-WebSocket-Version`.
+    pub const UPGRADE_REQUIRED: Self = Self(426);
+    /// 431
+    pub const REQUEST_HEADER_FIELDS_TOO_LARGE: Self = Self(431);
+    /// 501
+    pub const NOT_IMPLEMENTED: Self = Self(501);
+    /// 503
+    pub const SERVICE_UNAVAILABLE: Self = Self(503);
+    /// 505
+    pub const HTTP_VERSION_NOT_SUPPORTED: Self = Self(505);
+
+    /// The reason phrase of RFC 9110 §15 (and RFC 6585); empty for a code not known here, which is valid HTTP.
+    pub fn reason_phrase(self) -> &'static str {
+        match self.0 {
+            101 => "Switching Protocols",
+            200 => "OK",
+            301 => "Moved Permanently",
+            302 => "Found",
+            303 => "See Other",
+            307 => "Temporary Redirect",
+            308 => "Permanent Redirect",
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            410 => "Gone",
+            414 => "URI Too Long",
+            421 => "Misdirected Request",
+            426 => "Upgrade Required",
+            429 => "Too Many Requests",
+            431 => "Request Header Fields Too Large",
+            500 => "Internal Server Error",
+            501 => "Not Implemented",
+            502 => "Bad Gateway",
+            503 => "Service Unavailable",
+            504 => "Gateway Timeout",
+            505 => "HTTP Version Not Supported",
+            _ => "",
+        }
+    }
+}
+
+/// Why a server does not open the WebSocket: the client broke the rules, or there is no room or time for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+impl Refusal {
+    /// The opening handshake took longer than it may. Only the caller has a clock.
+    pub const TIMEOUT: Self = Self::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "the opening handshake took too long",
+    );
+    /// There is no room for another connection.
+    pub const OVERLOADED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server has no room for another connection; try again later",
+    );
+    /// The server is about to stop.
+    pub const STOPPING: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the server is stopping; try again later",
+    );
+
+    /// A refusal with a reason for humans: one lower-case sentence without a full stop.
+    pub const fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, reason }
+    }
+
+    /// The status of the response.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence in the response's body.
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.status.0, self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Broken> for Refusal {
+    #[cold]
+    fn from(broken: Broken) -> Self {
+        let bad = |reason| Self::new(StatusCode::BAD_REQUEST, reason);
+        match broken {
+            Broken::BareCr => {
+                bad("a carriage return in the request head is not followed by a line feed")
+            }
+            Broken::BareLf => {
+                bad("a line of the request head ends in a line feed without a carriage return")
+            }
+            Broken::Control => bad("a header value has a control character"),
+            // RFC 6585 §5: "It can be used both when the set of request header fields in total is too large"
+            Broken::HeadTooLarge => Self::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request head is too large",
+            ),
+            Broken::HeaderName => bad("a header line has no valid name before its colon"),
+            Broken::HttpVersion => bad("the request line does not end in an HTTP version"),
+            // RFC 9112 §3: "A server that receives a method longer than any that it implements SHOULD respond with a
+            // 501 (Not Implemented) status code."
+            Broken::MethodTooLong => Self::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "the first word is longer than any HTTP method",
+            ),
+            Broken::NotHttp | Broken::StatusLine => bad("this is not an HTTP request"),
+            Broken::ObsFold => bad("a header line begins with white space"),
+            Broken::Target => bad("the request target has a character that a URI cannot have"),
+            // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to parse MUST
+            // respond with a 414 (URI Too Long) status code"
+            Broken::TargetTooLong => {
+                Self::new(StatusCode::URI_TOO_LONG, "the request target is too long")
+            }
+            Broken::Tls => bad(
+                "this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://",
+            ),
+        }
+    }
+}
+
+/// Appends the whole HTTP response that says `refusal`. The caller sends it and closes the connection, best by
+/// shutting down its sending side and reading a while longer: a reset would take the response with it.
+#[cold]
+pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
+    encode(refusal.status, refusal.reason, &[], out);
+}
+
+/// The same for any status, reason and (checked) further headers.
+pub(super) fn encode(
+    status: StatusCode,
+    reason: &str,
+    headers: &[(&str, &str)],
+    out: &mut Vec<u8>,
+) {
+    push_status_line(status, out);
+    match status {
+        // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response"
+        StatusCode::METHOD_NOT_ALLOWED => push(&["Allow: GET, HEAD\r\nConnection: close\r\n"], out),
+        // RFC 9110 §15.5.22: "The server MUST send an Upgrade header field in a 426 response to indicate the required
+        // protocol(s)"
+        // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
+        // capable of understanding"
+        StatusCode::UPGRADE_REQUIRED => push(
+            &["Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"],
+            out,
+        ),
+        _ => push(&["Connection: close\r\n"], out),
+    }
+    push_headers(headers, out);
+    push(
+        &["Content-Type: text/plain; charset=utf-8\r\nContent-Length: "],
+        out,
+    );
+    push_decimal(reason.len() + 1, out);
+    push(&["\r\n\r\n", reason, "\n"], out);
+}
+
+/// Appends the status line and the `Server` line.
+pub(super) fn push_status_line(status: StatusCode, out: &mut Vec<u8>) {
+    push(&["HTTP/1.1 "], out);
+    push_decimal(usize::from(status.0), out);
+    push(&[" ", status.reason_phrase(), "\r\n", SERVER], out);
+}
+
+const SERVER: &str = concat!("Server: ringway/", env!("CARGO_PKG_VERSION"), "\r\n");

@@ -1,0 +1,72 @@
+//! The board: a shared page on which each worker publishes how many connections it holds, for the accept balance.
+//!
+//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: one
+//! little-endian u32 per worker, 64 octets apart. Never: maps it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+use super::sys;
+
+/// Octets from one worker's count to the next: a cache line each.
+pub const SLOT_LEN: u64 = 64;
+
+/// What a seat without a worker reads: more than any count, so that nobody waits for it to catch up.
+pub const VACANT: u32 = u32::MAX;
+
+const PAGE_LEN: u64 = 4096;
+
+/// The shared page.
+#[derive(Debug)]
+pub(super) struct Board {
+    file: File,
+}
+
+impl Board {
+    /// A zeroed board for `workers` workers.
+    pub(super) fn new(workers: usize) -> io::Result<Self> {
+        let file = sys::memfd(c"ringway-board")?;
+        file.set_len(len(workers))?;
+        Ok(Self { file })
+    }
+
+    /// Its descriptor, for a worker to inherit.
+    pub(super) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// Marks the seat of a worker that is gone. Its successor writes 0 when it starts.
+    pub(super) fn mark_vacant(&self, worker: usize) -> io::Result<()> {
+        self.file
+            .write_all_at(&VACANT.to_le_bytes(), worker as u64 * SLOT_LEN)
+    }
+}
+
+fn len(workers: usize) -> u64 {
+    (workers as u64 * SLOT_LEN)
+        .next_multiple_of(PAGE_LEN)
+        .max(PAGE_LEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_is_whole_pages() {
+        assert_eq!((len(1), len(64), len(65)), (4096, 4096, 8192));
+    }
+
+    #[test]
+    fn a_vacant_seat_is_marked_in_its_own_line() {
+        let board = Board::new(3).expect("a memfd");
+        board.mark_vacant(1).expect("a write");
+        let mut bytes = [9; 132];
+        board.file.read_exact_at(&mut bytes, 0).expect("a page");
+        assert_eq!(bytes[..64], [0; 64]);
+        assert_eq!(bytes[64..68], [0xff; 4]);
+        assert_eq!(bytes[68..], [0; 64]);
+    }
+}

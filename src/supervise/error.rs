@@ -1,0 +1,58 @@
+//! Why the supervisor cannot start or go on: one sentence with cause and remedy, and an exit code.
+//!
+//! Owns: that pair, and how talk on stderr looks. Never: exits by itself.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use crate::exit::Exit;
+
+/// A failure that ends the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// The exit code it ends with.
+    pub exit: Exit,
+    /// One sentence for the user: what failed, why, and what helps.
+    pub sentence: String,
+}
+
+impl Fatal {
+    /// The system refused something.
+    pub(super) fn environment(sentence: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Environment,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// An option asks for what cannot be.
+    pub(super) fn usage(sentence: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// Tells the user about an error on stderr.
+pub fn error(sentence: impl Display) {
+    talk("error", &sentence);
+}
+
+/// Tells the user about something that works, but not as well as it could.
+pub fn warning(sentence: impl Display) {
+    talk("warning", &sentence);
+}
+
+/// One write per line, so that lines of several processes do not mix. A stderr that is gone is no reason to stop.
+fn talk(kind: &str, sentence: &dyn Display) {
+    let _ = std::io::stderr().write_all(format!("ringway: {kind}: {sentence}\n").as_bytes());
+}

@@ -1,0 +1,379 @@
+//! The figures of all workers: records in, periods and totals out. Pure data; no clock, no I/O.
+//!
+//! Owns: the arithmetic. Totals never go backwards: what a dead worker counted stays in its seat. Rates come from the
+//! intervals that the workers measured, not from the timer that asked.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::Value;
+
+use crate::stats::{Counters, Record, turns};
+use crate::time::Instant;
+
+/// Samples of the plot: five minutes, one per second.
+const HISTORY_LEN: usize = 300;
+
+/// Three records that did not come: a worker that is stuck or stopped.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// Everything that is known about the running server.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) about: About,
+    pub(super) seats: Vec<Seat>,
+    /// The period that was closed last; 0 before the first.
+    pub(super) period: u64,
+    pub(super) period_length: Duration,
+    period_began: Instant,
+    history: VecDeque<Sample>,
+}
+
+/// What does not change while the server runs.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) address: String,
+    pub(super) backlog: u32,
+    pub(super) web: Option<String>,
+    pub(super) pid: u32,
+    pub(super) started: Instant,
+    pub(super) started_unix_s: f64,
+    pub(super) settings: Vec<(String, Value)>,
+}
+
+/// One point of the plot.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) at: Instant,
+    /// Messages per second of each worker.
+    pub(super) messages: Vec<f64>,
+}
+
+/// One worker's place; its workers come and go.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) state: State,
+    pub(super) pid: Option<u32>,
+    pub(super) cpu: Option<usize>,
+    pub(super) restarts: u64,
+    pub(super) tier: String,
+    pub(super) tier_note: String,
+    /// When it reported last.
+    heard: Instant,
+    /// What the dead predecessors counted.
+    retired: Counters,
+    /// What the present worker counted until its last record.
+    current: Counters,
+    /// The last record.
+    pub(super) live: Gathering,
+    /// The period that was closed last.
+    pub(super) closed: Gathering,
+    /// The period that is running.
+    open: Gathering,
+    /// Turn times since the supervisor started.
+    pub(super) turns: Histogram<u64>,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Started; no record yet.
+    Starting,
+    /// Its first record came: it accepts.
+    Ready,
+    /// Alive, but it has not reported for [`SILENT_AFTER`].
+    Silent,
+    /// Dead; the next one waits for its back-off.
+    Waiting,
+    /// Gone for good.
+    Gone,
+}
+
+impl State {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Silent => "silent",
+            Self::Waiting => "restarting",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What happened in some measured time.
+#[derive(Clone, Debug)]
+pub(super) struct Gathering {
+    pub(super) delta: Counters,
+    ns: u64,
+    turns: Histogram<u64>,
+}
+
+/// A gathering, or the sum of several, as people read it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Figures {
+    pub(super) seconds: f64,
+    pub(super) delta: Counters,
+    /// Of one CPU: 1.0 is all of it.
+    pub(super) cpu_share: f64,
+    pub(super) handshakes_per_s: f64,
+    pub(super) messages_per_s: f64,
+    pub(super) octets_per_s: f64,
+    pub(super) wire_in_per_s: f64,
+    pub(super) wire_out_per_s: f64,
+    pub(super) turns_per_s: f64,
+    pub(super) turn_ns_p50: u64,
+    pub(super) turn_ns_p99: u64,
+    pub(super) turn_ns_max: u64,
+}
+
+impl Fleet {
+    pub(super) fn new(about: About, cpus: &[Option<usize>]) -> Self {
+        let seats = cpus.iter().map(|cpu| Seat::new(*cpu)).collect();
+        let period_began = about.started;
+        let period_length = Duration::ZERO;
+        Self {
+            about,
+            seats,
+            period: 0,
+            period_length,
+            period_began,
+            history: VecDeque::new(),
+        }
+    }
+
+    /// Closes the running period: it becomes the one that is shown.
+    pub(super) fn close_period(&mut self, now: Instant) {
+        self.period += 1;
+        self.period_length = now.since(self.period_began);
+        self.period_began = now;
+        for seat in &mut self.seats {
+            std::mem::swap(&mut seat.closed, &mut seat.open);
+            seat.open.clear();
+            // A worker that reported nothing still holds its connections.
+            let gauges = seat.current;
+            seat.closed.delta = Counters {
+                clients: gauges.clients,
+                sockets: gauges.sockets,
+                ..seat.closed.delta
+            };
+        }
+    }
+
+    /// Adds a point to the plot. Returns the workers that have fallen silent: their last figures are live no more.
+    pub(super) fn sample(&mut self, now: Instant) -> Vec<usize> {
+        let is_silent =
+            |seat: &Seat| seat.state == State::Ready && now.since(seat.heard) > SILENT_AFTER;
+        let silent: Vec<_> = (0..self.seats.len())
+            .filter(|index| is_silent(&self.seats[*index]))
+            .collect();
+        for index in &silent {
+            self.seats[*index].state = State::Silent;
+            self.seats[*index].live = Gathering::new();
+        }
+        if self.history.len() == HISTORY_LEN {
+            self.history.pop_front();
+        }
+        let messages = self
+            .seats
+            .iter()
+            .map(|seat| seat.live.figures().messages_per_s)
+            .collect();
+        self.history.push_back(Sample { at: now, messages });
+        silent
+    }
+
+    pub(super) fn history(&self) -> impl Iterator<Item = &Sample> {
+        self.history.iter()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.seats.iter().all(|seat| seat.state == State::Ready)
+    }
+
+    /// Totals of all seats.
+    pub(super) fn total(&self) -> Counters {
+        self.seats
+            .iter()
+            .fold(Counters::default(), |sum, seat| sum.plus(&seat.total()))
+    }
+
+    /// The last closed period of all seats together.
+    pub(super) fn closed(&self) -> Figures {
+        Figures::sum(self.seats.iter().map(|seat| &seat.closed))
+    }
+
+    /// The last records of all seats together.
+    pub(super) fn live(&self) -> Figures {
+        Figures::sum(self.seats.iter().map(|seat| &seat.live))
+    }
+
+    /// The I/O tiers in use, and why, in the order of the seats and without repeats.
+    pub(super) fn tiers(&self) -> (String, String) {
+        let mut tiers: Vec<&str> = Vec::new();
+        let mut notes: Vec<&str> = Vec::new();
+        for seat in &self.seats {
+            if !tiers.contains(&seat.tier.as_str()) {
+                tiers.push(&seat.tier);
+            }
+            if !seat.tier_note.is_empty() && !notes.contains(&seat.tier_note.as_str()) {
+                notes.push(&seat.tier_note);
+            }
+        }
+        (tiers.join("+"), notes.join("; "))
+    }
+}
+
+impl Seat {
+    fn new(cpu: Option<usize>) -> Self {
+        Self {
+            state: State::Starting,
+            pid: None,
+            cpu,
+            restarts: 0,
+            tier: String::new(),
+            tier_note: String::new(),
+            heard: Instant::ZERO,
+            retired: Counters::default(),
+            current: Counters::default(),
+            live: Gathering::new(),
+            closed: Gathering::new(),
+            open: Gathering::new(),
+            turns: turns::accumulator(),
+        }
+    }
+
+    /// A worker was started.
+    pub(super) fn handle_birth(&mut self, pid: u32) {
+        self.state = State::Starting;
+        self.pid = Some(pid);
+    }
+
+    /// The worker reported, and that was read at `now`.
+    pub(super) fn handle_record(&mut self, now: Instant, record: Record) {
+        self.heard = now;
+        let delta = record.counters.since(&self.current);
+        self.open.add(&delta, record.interval_ns, &record.turns);
+        add(&mut self.turns, &record.turns);
+        self.current = record.counters;
+        self.live = Gathering {
+            delta,
+            ns: record.interval_ns,
+            turns: record.turns,
+        };
+        self.state = State::Ready;
+        self.tier = record.tier;
+        self.tier_note = record.tier_note;
+    }
+
+    /// The worker is gone; its counts stay, its connections do not.
+    pub(super) fn handle_death(&mut self, next: State) {
+        self.retired = self.retired.plus(&self.current.without_gauges());
+        self.current = Counters::default();
+        self.live = Gathering::new();
+        self.state = next;
+        self.pid = None;
+        if next == State::Waiting {
+            self.restarts += 1;
+        }
+    }
+
+    /// Totals of this seat since the supervisor started.
+    pub(super) fn total(&self) -> Counters {
+        self.retired.plus(&self.current)
+    }
+}
+
+impl Gathering {
+    fn new() -> Self {
+        Self {
+            delta: Counters::default(),
+            ns: 0,
+            turns: turns::accumulator(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.delta = Counters::default();
+        self.ns = 0;
+        self.turns.reset();
+    }
+
+    fn add(&mut self, delta: &Counters, ns: u64, turns: &Histogram<u64>) {
+        self.delta = self.delta.without_gauges().plus(delta);
+        self.ns += ns;
+        add(&mut self.turns, turns);
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        Figures::sum(std::iter::once(self))
+    }
+}
+
+impl Figures {
+    /// Counts and rates add up; turn times are merged.
+    fn sum<'a>(gatherings: impl Iterator<Item = &'a Gathering>) -> Self {
+        let mut turns = turns::accumulator();
+        let mut sum = Self::zero();
+        for part in gatherings {
+            let seconds = Duration::from_nanos(part.ns).as_secs_f64();
+            let delta = &part.delta;
+            sum.seconds = sum.seconds.max(seconds);
+            sum.delta = sum.delta.plus(delta);
+            sum.cpu_share += rate(delta.cpu_ns, seconds) / 1e9;
+            sum.handshakes_per_s += rate(delta.handshakes, seconds);
+            sum.messages_per_s += rate(delta.messages, seconds);
+            sum.octets_per_s += rate(delta.octets, seconds);
+            sum.wire_in_per_s += rate(delta.wire_octets_in, seconds);
+            sum.wire_out_per_s += rate(delta.wire_octets_out, seconds);
+            sum.turns_per_s += rate(delta.turns, seconds);
+            add(&mut turns, &part.turns);
+        }
+        sum.turn_ns_p50 = turns.value_at_quantile(0.5);
+        sum.turn_ns_p99 = turns.value_at_quantile(0.99);
+        sum.turn_ns_max = turns.max();
+        sum
+    }
+
+    fn zero() -> Self {
+        Self {
+            seconds: 0.0,
+            delta: Counters::default(),
+            cpu_share: 0.0,
+            handshakes_per_s: 0.0,
+            messages_per_s: 0.0,
+            octets_per_s: 0.0,
+            wire_in_per_s: 0.0,
+            wire_out_per_s: 0.0,
+            turns_per_s: 0.0,
+            turn_ns_p50: 0,
+            turn_ns_p99: 0,
+            turn_ns_max: 0,
+        }
+    }
+}
+
+/// A count per second; a time of zero has no rate.
+fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        as_f64(count) / seconds
+    } else {
+        0.0
+    }
+}
+
+/// For rates and plots, where the 53 bits of an f64 are plenty.
+#[expect(clippy::cast_precision_loss, reason = "shown rounded to a few digits")]
+pub(super) fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+    sum.add(part)
+        .expect("all turn-time histograms have the same bounds");
+}
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,198 @@
+//! The start-up line and the statistics as JSON: one object each.
+//!
+//! Owns: the names of the fields, which scripts rely on:
+//!
+//! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
+//! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
+//!   Each has clients, `period` (what happened in the closed period: counts with their rates) and `total` (every
+//!   counter since the start). The web page's `/stats.json` adds `live` (the last second) and `server`.
+
+use serde_json::{Map, Value, json};
+
+use super::fleet::{Figures, Fleet, Seat};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// The start-up line.
+pub(super) fn listening(fleet: &Fleet) -> Value {
+    let about = &fleet.about;
+    let (io, io_note) = fleet.tiers();
+    json!({
+        "event": "listening",
+        "address": about.address,
+        "backlog": about.backlog,
+        "workers": fleet.seats.len(),
+        "io": io,
+        "io_note": io_note,
+        "web": about.web,
+        "pid": about.pid,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// The closed period, for stdout.
+pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
+    let workers: Vec<_> = fleet
+        .seats
+        .iter()
+        .enumerate()
+        .map(|(index, seat)| worker(index, seat))
+        .collect();
+    json!({
+        "event": "stats",
+        "period": fleet.period,
+        "duration_s": round(fleet.period_length.as_secs_f64()),
+        "uptime_s": round(now.since(fleet.about.started).as_secs_f64()),
+        "workers": workers,
+        "total": {
+            "clients": fleet.total().clients,
+            "period": figures(&fleet.closed()),
+            "total": counters(&fleet.total()),
+        },
+    })
+}
+
+/// The same with the live figures and what is running, for the web page.
+pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
+    let mut value = stats(fleet, now);
+    value["total"]["live"] = figures(&fleet.live());
+    for (index, seat) in fleet.seats.iter().enumerate() {
+        value["workers"][index]["live"] = figures(&seat.live.figures());
+    }
+    let mut server = listening(fleet);
+    server["started_unix_s"] = json!(fleet.about.started_unix_s);
+    server["options"] = Value::Object(fleet.about.settings.iter().cloned().collect());
+    value["server"] = server;
+    value
+}
+
+/// The last minutes of the plot: seconds since the start, and messages per second of each worker.
+pub(super) fn history(fleet: &Fleet) -> Value {
+    let samples: Vec<_> = fleet
+        .history()
+        .map(|sample| {
+            let messages: Vec<_> = sample.messages.iter().map(|rate| round(*rate)).collect();
+            json!({ "uptime_s": round(sample.at.since(fleet.about.started).as_secs_f64()), "messages": messages })
+        })
+        .collect();
+    json!({ "samples": samples })
+}
+
+fn worker(index: usize, seat: &Seat) -> Value {
+    let total = seat.total();
+    json!({
+        "worker": index,
+        "pid": seat.pid,
+        "cpu": seat.cpu,
+        "state": seat.state.name(),
+        "restarts": seat.restarts,
+        "io": seat.tier,
+        "io_note": seat.tier_note,
+        "clients": total.clients,
+        "period": figures(&seat.closed.figures()),
+        "total": counters(&total),
+    })
+}
+
+fn figures(figures: &Figures) -> Value {
+    let delta = &figures.delta;
+    let counted = |count: u64, rate: f64| json!({ "count": count, "per_s": round(rate) });
+    json!({
+        "duration_s": round(figures.seconds),
+        "cpu_percent": round(figures.cpu_share * 100.0),
+        "handshakes": counted(delta.handshakes, figures.handshakes_per_s),
+        "messages": counted(delta.messages, figures.messages_per_s),
+        "octets": counted(delta.octets, figures.octets_per_s),
+        "wire_octets_in": counted(delta.wire_octets_in, figures.wire_in_per_s),
+        "wire_octets_out": counted(delta.wire_octets_out, figures.wire_out_per_s),
+        "turns": counted(delta.turns, figures.turns_per_s),
+        "drops": delta.drops,
+        "enobufs": delta.enobufs,
+        "partial_sends": delta.partial_sends,
+        "turn_ns": { "p50": figures.turn_ns_p50, "p99": figures.turn_ns_p99, "max": figures.turn_ns_max },
+    })
+}
+
+fn counters(counters: &Counters) -> Value {
+    let pairs = Counters::NAMES.iter().zip(counters.to_array());
+    Value::Object(
+        pairs
+            .map(|(name, figure)| ((*name).to_owned(), json!(figure)))
+            .collect::<Map<_, _>>(),
+    )
+}
+
+/// Three decimals are enough for a rate or a time in seconds.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::tests::{fleet, record};
+    use super::*;
+
+    fn busy() -> Fleet {
+        let mut fleet = fleet(2);
+        let figures = Counters {
+            clients: 5,
+            messages: 10,
+            octets: 200,
+            cpu_ns: 250_000_000,
+            ..Counters::default()
+        };
+        fleet.seats[1].handle_birth(101);
+        fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
+        fleet.close_period(Instant::from_nanos(2_000_000_000));
+        fleet
+    }
+
+    #[test]
+    fn the_first_object_is_listening() {
+        let value = listening(&busy());
+        assert_eq!(value["event"], "listening");
+        assert_eq!(value["address"], "ws://127.0.0.1:9000");
+        assert_eq!(
+            (&value["pid"], &value["workers"], &value["backlog"]),
+            (&json!(77), &json!(2), &json!(4096))
+        );
+        assert_eq!(value["web"], "http://127.0.0.1:8080/");
+    }
+
+    #[test]
+    fn a_period_has_counts_rates_and_totals() {
+        let value = stats(&busy(), Instant::from_nanos(2_000_000_000));
+        assert_eq!(
+            (&value["event"], &value["period"]),
+            (&json!("stats"), &json!(1))
+        );
+        let worker = &value["workers"][1];
+        assert_eq!(
+            (&worker["worker"], &worker["pid"], &worker["clients"]),
+            (&json!(1), &json!(101), &json!(5))
+        );
+        assert_eq!(
+            worker["period"]["messages"],
+            json!({ "count": 10, "per_s": 10.0 })
+        );
+        assert_eq!(worker["period"]["cpu_percent"], 25.0);
+        assert_eq!(worker["total"]["octets"], 200);
+        assert_eq!(value["total"]["total"]["messages"], 10);
+        assert_eq!(value["workers"][0]["state"], "starting");
+        assert!(worker.get("live").is_none());
+    }
+
+    #[test]
+    fn the_page_also_sees_live_figures_options_and_history() {
+        let mut fleet = busy();
+        fleet.sample(Instant::from_nanos(3_000_000_000));
+        let value = page(&fleet, Instant::from_nanos(3_000_000_000));
+        assert_eq!(value["workers"][1]["live"]["messages"]["per_s"], 10.0);
+        assert_eq!(value["total"]["live"]["messages"]["per_s"], 10.0);
+        assert_eq!(value["server"]["options"]["workers"], "2");
+        assert_eq!(
+            history(&fleet),
+            json!({ "samples": [{ "uptime_s": 3.0, "messages": [0.0, 10.0] }] })
+        );
+    }
+}

@@ -1,0 +1,395 @@
+//! The listening sockets: bound once, before anything else, and kept open until the supervisor ends.
+//!
+//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket (removed on drop).
+//! Never: accepts. Every failure is a sentence with its remedy.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use super::error::{Fatal, warning};
+use super::options::{Address, Backlog, Options, SocketOptions};
+use super::sys;
+
+/// The listeners of a server.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// One that all workers share, or one per worker.
+    sockets: Vec<Socket>,
+    bound: Bound,
+    backlog: u32,
+    /// Device and inode of the Unix socket file.
+    file: Option<(u64, u64)>,
+}
+
+/// What was bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// A TCP address, with the port that port 0 became.
+    Tcp(SocketAddr),
+    /// A Unix socket file.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "ws://{address}"),
+            Self::Unix(path) => write!(f, "ws+unix:{}", path.display()),
+        }
+    }
+}
+
+impl Listeners {
+    /// Binds and listens as `options` say.
+    pub(super) fn bind(options: &Options) -> Result<Self, Fatal> {
+        let backlog = clip_backlog(options.backlog, somaxconn());
+        match &options.address {
+            Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
+            Address::Unix(path) => bind_unix(path, &options.socket, backlog),
+        }
+    }
+
+    /// What was bound.
+    pub(super) fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// The accept queue that the kernel grants.
+    pub(super) fn backlog(&self) -> u32 {
+        self.backlog
+    }
+
+    /// The listener of a worker.
+    pub(super) fn fd_for(&self, worker: usize) -> RawFd {
+        self.sockets[worker % self.sockets.len()].as_raw_fd()
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        if let Bound::Unix(path) = &self.bound {
+            // Only our own file: someone may have replaced it.
+            if self.file.is_some() && identity(path) == self.file {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// The kernel's limit of accept queues.
+fn somaxconn() -> Option<u32> {
+    fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The queue that is granted; warns when it is shorter than the one asked for.
+fn clip_backlog(asked: Backlog, limit: Option<u32>) -> u32 {
+    match (asked, limit) {
+        // 4096: the kernel's default since 5.4, where /proc is not mounted.
+        (Backlog::Somaxconn, limit) => limit.unwrap_or(4096),
+        (Backlog::Depth(depth), Some(limit)) if depth > limit => {
+            warning(format!(
+                "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
+                 run: sysctl -w net.core.somaxconn={depth}"
+            ));
+            limit
+        }
+        (Backlog::Depth(depth), _) => depth,
+    }
+}
+
+/// Binds the first address that this machine has. Only that one: when its port is taken, another address of the same
+/// name would be a server that nobody expects.
+fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
+    let is_ours = |address: &&SocketAddr| std::net::TcpListener::bind((address.ip(), 0)).is_ok();
+    match addresses.iter().find(is_ours).or_else(|| addresses.first()) {
+        Some(address) => bind_one(*address, options, backlog),
+        None => Err(Fatal::usage(
+            "the host of --wsuri has no address: give one, as ws://127.0.0.1:9000",
+        )),
+    }
+}
+
+fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
+    let count = if options.reuseport {
+        options.workers
+    } else {
+        1
+    };
+    let mut sockets = Vec::with_capacity(count);
+    let mut bound = address;
+    for _ in 0..count {
+        let socket = tcp_socket(bound, options)?;
+        socket
+            .bind(&bound.into())
+            .map_err(|error| refuse_tcp("listen on", &bound, "--wsuri", &error))?;
+        // SO_REUSEPORT: after the first bind to port 0 the others must join the port that was found.
+        let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+        bound = local.ok_or_else(|| {
+            Fatal::environment(format!("cannot learn the address bound for {address}"))
+        })?;
+        listen(&socket, backlog)
+            .map_err(|error| refuse_tcp("listen on", &bound, "--wsuri", &error))?;
+        sockets.push(socket);
+    }
+    Ok(Listeners {
+        sockets,
+        bound: Bound::Tcp(bound),
+        backlog,
+        file: None,
+    })
+}
+
+fn tcp_socket(address: SocketAddr, options: &Options) -> Result<Socket, Fatal> {
+    let make = || -> io::Result<Socket> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        // A server that was restarted may bind while old connections are in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        if options.reuseport {
+            socket.set_reuse_port(true)?;
+        }
+        Ok(socket)
+    };
+    let socket = make().map_err(|error| refuse_tcp("listen on", &address, "--wsuri", &error))?;
+    set_stream_options(&socket, &options.socket)?;
+    set_tcp_options(&socket, &options.socket)?;
+    Ok(socket)
+}
+
+/// The sentence for a TCP address that cannot be had. `option` is the one that moves it.
+pub(super) fn refuse_tcp(
+    what: &str,
+    address: &SocketAddr,
+    option: &str,
+    error: &io::Error,
+) -> Fatal {
+    let (port, host) = (address.port(), address.ip());
+    let why = match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "another process has it; find it with: ss -ltnp 'sport = :{port}', or choose another port with {option}"
+            )
+        }
+        ErrorKind::AddrNotAvailable => {
+            format!("no interface of this machine has the address {host}; see: ip address")
+        }
+        ErrorKind::PermissionDenied if port < 1024 => format!(
+            "port {port} is privileged; choose one above 1023 with {option}, or run: sysctl -w \
+             net.ipv4.ip_unprivileged_port_start={port}"
+        ),
+        ErrorKind::PermissionDenied => {
+            "the system forbids it; see the security policy of this container".to_owned()
+        }
+        _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            "this system has no such address family; use an IPv4 address".to_owned()
+        }
+        _ => format!("{error}"),
+    };
+    Fatal::environment(format!("cannot {what} {address}: {why}"))
+}
+
+fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Listeners, Fatal> {
+    let shown = path.display();
+    let refuse = |error: io::Error| {
+        let why = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "no permission to write there; choose another directory".to_owned()
+            }
+            ErrorKind::NotFound => "its directory does not exist; create it first".to_owned(),
+            ErrorKind::AddrInUse => {
+                "another process took the path just now; choose another one".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Fatal::environment(format!("cannot listen on {shown}: {why}"))
+    };
+    remove_stale(path)?;
+    let address = SockAddr::unix(path).map_err(refuse)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(refuse)?;
+    socket.set_nonblocking(true).map_err(refuse)?;
+    set_stream_options(&socket, options)?;
+    socket.bind(&address).map_err(refuse)?;
+    listen(&socket, backlog).map_err(refuse)?;
+    Ok(Listeners {
+        sockets: vec![socket],
+        bound: Bound::Unix(path.to_owned()),
+        backlog,
+        file: identity(path),
+    })
+}
+
+/// Device and inode: which file a path names at this moment.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path)
+        .ok()
+        .map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Removes a socket file that nobody listens on any more; anything else in the way is refused.
+fn remove_stale(path: &Path) -> Result<(), Fatal> {
+    let shown = path.display();
+    let Ok(before) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !before.file_type().is_socket() {
+        return Err(Fatal::environment(format!(
+            "cannot listen on {shown}: a file that is no socket is in the way; choose another path or move it"
+        )));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).and_then(|probe| {
+        probe.set_nonblocking(true)?; // a full accept queue must not hold us: EAGAIN means alive
+        probe.connect(&SockAddr::unix(path)?)
+    });
+    match probe {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(Fatal::environment(format!(
+                "cannot listen on {shown}: a socket of another user is in the way; choose another path"
+            )));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        _ => {
+            return Err(Fatal::environment(format!(
+                "cannot listen on {shown}: another process listens on it; stop it or choose another path"
+            )));
+        }
+    }
+    // The very file that was probed, not one that a starting server has put there since.
+    if identity(path) != Some((before.dev(), before.ino())) {
+        return Ok(());
+    }
+    fs::remove_file(path).map_err(|error| {
+        Fatal::environment(format!(
+            "cannot remove the stale socket file {shown}: {error}; remove it by hand"
+        ))
+    })
+}
+
+/// The options that every stream socket has.
+fn set_stream_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal> {
+    if let Some(octets) = options.rcvbuf {
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        set("rcvbuf", socket.set_recv_buffer_size(octets))?;
+    }
+    if let Some(octets) = options.sndbuf {
+        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+        set("sndbuf", socket.set_send_buffer_size(octets))?;
+    }
+    Ok(())
+}
+
+/// The options of TCP sockets. All of them are copied to the accepted socket by the kernel.
+fn set_tcp_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal> {
+    set("nodelay", socket.set_tcp_nodelay(options.nodelay))?;
+    if let Some(name) = &options.congestion {
+        socket
+            .set_tcp_congestion(name.as_bytes())
+            .map_err(|error| refuse_congestion(name, &error))?;
+    }
+    if let Some(idle) = options.keepalive {
+        let mut keepalive = TcpKeepalive::new().with_time(idle);
+        if let Some(interval) = options.keepalive_interval {
+            keepalive = keepalive.with_interval(interval);
+        }
+        if let Some(count) = options.keepalive_count {
+            keepalive = keepalive.with_retries(count);
+        }
+        set("keepalive", socket.set_tcp_keepalive(&keepalive))?;
+    }
+    if options.user_timeout.is_some() {
+        set(
+            "user-timeout",
+            socket.set_tcp_user_timeout(options.user_timeout),
+        )?;
+    }
+    if let Some(octets) = options.notsent_lowat {
+        set("notsent-lowat", socket.set_tcp_notsent_lowat(octets))?;
+    }
+    if let Some(octets) = options.maxseg {
+        set("maxseg", socket.set_tcp_mss(octets))?;
+    }
+    if let Some(time) = options.defer_accept {
+        let seconds = clamp_i32(time.as_secs() + u64::from(time.subsec_nanos() > 0));
+        set(
+            "defer-accept",
+            sys::set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds),
+        )?;
+    }
+    if let Some(pending) = options.fastopen {
+        let pending = clamp_i32(pending.into());
+        set(
+            "fastopen",
+            sys::set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, pending),
+        )?;
+    }
+    if let Some(time) = options.busy_poll {
+        set(
+            "busy-poll",
+            sys::set_option(socket, libc::SOL_SOCKET, libc::SO_BUSY_POLL, micros(time)),
+        )?;
+    }
+    Ok(())
+}
+
+fn micros(time: Duration) -> i32 {
+    i32::try_from(time.as_micros()).unwrap_or(i32::MAX)
+}
+
+fn clamp_i32(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn set(name: &str, outcome: io::Result<()>) -> Result<(), Fatal> {
+    outcome.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Fatal::environment(format!(
+            "--{name}: the system forbids it; run with CAP_NET_ADMIN, or leave --{name} off"
+        )),
+        ErrorKind::InvalidInput => Fatal::usage(format!(
+            "--{name}: the kernel does not take this value; try another, or leave it off"
+        )),
+        _ => Fatal::environment(format!(
+            "--{name}: the kernel refuses it ({error}); leave --{name} off"
+        )),
+    })
+}
+
+fn refuse_congestion(name: &str, error: &io::Error) -> Fatal {
+    let read =
+        |file: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).unwrap_or_default();
+    let available = read("tcp_available_congestion_control");
+    let available = available.split_whitespace().collect::<Vec<_>>().join(", ");
+    match error.kind() {
+        ErrorKind::NotFound => Fatal::usage(format!(
+            "--congestion {name}: the kernel does not know it; it has: {available}; perhaps run: modprobe tcp_{name}"
+        )),
+        ErrorKind::PermissionDenied => Fatal::environment(format!(
+            "--congestion {name}: not allowed for this user; add it to net.ipv4.tcp_allowed_congestion_control"
+        )),
+        _ => Fatal::environment(format!(
+            "--congestion {name}: the kernel refuses it ({error}); it has: {available}"
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;

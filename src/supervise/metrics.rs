@@ -1,0 +1,246 @@
+//! The statistics in Prometheus' text format 0.0.4.
+//!
+//! Owns: the names of the metrics. Counters end in `_total`, times are seconds, each sample has a label `worker`.
+
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use super::fleet::{Fleet, State, as_f64};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// What `/metrics` answers with.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One line of help per counter, in the order of [`Counters::NAMES`].
+const HELP: [&str; Counters::COUNT] = [
+    "Connections whose opening handshake is complete",
+    "Accepted sockets of any state",
+    "Sockets accepted",
+    "Opening handshakes completed",
+    "Opening handshakes refused, timed out or broken off",
+    "Data messages answered by the application",
+    "Payload octets of those messages",
+    "Octets read from sockets",
+    "Octets written to sockets",
+    "Messages that could not be delivered because the connection ended first",
+    "Open connections that ended without a clean closing handshake",
+    "Peers failed for breaking the protocol",
+    "Receives that found the buffer pool dry",
+    "Sends that the socket took only in part or not at all",
+    "Times reading from a peer was paused because its send queue was full",
+    "Completions whose connection was already gone",
+    "Overflows of the completion queue",
+    "Accepts that failed for want of descriptors or memory",
+    "Sockets refused because the limit of connections was reached",
+    "Turns of the loop",
+    "Stats records dropped because the pipe to the supervisor was full",
+    "CPU time of the worker, user and system",
+];
+
+/// Upper bounds of the buckets of turn times.
+const TURN_BUCKETS_NS: [u64; 12] = [
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+];
+
+/// All metrics of `fleet`.
+pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
+    let mut out = String::with_capacity(16 * 1024);
+    info(&mut out, fleet, now);
+    let totals: Vec<_> = fleet
+        .seats
+        .iter()
+        .map(|seat| seat.total().to_array())
+        .collect();
+    for (index, (name, help)) in Counters::NAMES.iter().zip(HELP).enumerate() {
+        let figures = totals.iter().map(|figures| figures[index]);
+        match *name {
+            "clients" | "sockets" => family(&mut out, name, "gauge", help, figures),
+            "cpu_ns" => {
+                family(
+                    &mut out,
+                    "cpu_seconds_total",
+                    "counter",
+                    help,
+                    figures.map(|ns| as_f64(ns) / 1e9),
+                );
+            }
+            _ => family(&mut out, &format!("{name}_total"), "counter", help, figures),
+        }
+    }
+    turn_times(&mut out, fleet);
+    out
+}
+
+fn info(out: &mut String, fleet: &Fleet, now: Instant) {
+    let about = &fleet.about;
+    head(out, "info", "gauge", "What is running");
+    let (version, address) = (env!("CARGO_PKG_VERSION"), escape(&about.address));
+    let io = escape(&fleet.tiers().0);
+    let _ = writeln!(
+        out,
+        "ringway_info{{version=\"{version}\",address=\"{address}\",io=\"{io}\"}} 1"
+    );
+    head(
+        out,
+        "uptime_seconds",
+        "gauge",
+        "Time since the supervisor started",
+    );
+    let _ = writeln!(
+        out,
+        "ringway_uptime_seconds {}",
+        now.since(about.started).as_secs_f64()
+    );
+    let up = fleet
+        .seats
+        .iter()
+        .map(|seat| u8::from(seat.state == State::Ready));
+    family(
+        out,
+        "worker_up",
+        "gauge",
+        "1 while the worker accepts connections",
+        up,
+    );
+    let restarts = fleet.seats.iter().map(|seat| seat.restarts);
+    family(
+        out,
+        "worker_restarts_total",
+        "counter",
+        "Workers that died and were replaced",
+        restarts,
+    );
+}
+
+fn turn_times(out: &mut String, fleet: &Fleet) {
+    head(
+        out,
+        "turn_seconds",
+        "histogram",
+        "Time that a turn of the loop takes",
+    );
+    for (worker, seat) in fleet.seats.iter().enumerate() {
+        let turns = &seat.turns;
+        for bound in TURN_BUCKETS_NS {
+            let (le, below) = (
+                Duration::from_nanos(bound).as_secs_f64(),
+                turns.count_between(0, bound),
+            );
+            let _ = writeln!(
+                out,
+                "ringway_turn_seconds_bucket{{worker=\"{worker}\",le=\"{le}\"}} {below}"
+            );
+        }
+        let count = turns.len();
+        let sum = turns.mean() * as_f64(count) / 1e9;
+        let _ = writeln!(
+            out,
+            "ringway_turn_seconds_bucket{{worker=\"{worker}\",le=\"+Inf\"}} {count}"
+        );
+        let _ = writeln!(out, "ringway_turn_seconds_sum{{worker=\"{worker}\"}} {sum}");
+        let _ = writeln!(
+            out,
+            "ringway_turn_seconds_count{{worker=\"{worker}\"}} {count}"
+        );
+    }
+}
+
+fn family<T: Display>(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    figures: impl Iterator<Item = T>,
+) {
+    head(out, name, kind, help);
+    for (worker, figure) in figures.enumerate() {
+        let _ = writeln!(out, "ringway_{name}{{worker=\"{worker}\"}} {figure}");
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(
+        out,
+        "# HELP ringway_{name} {help}.\n# TYPE ringway_{name} {kind}"
+    );
+}
+
+/// A label's value: backslash, quote and newline are escaped.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet::tests::{fleet, record};
+    use super::*;
+
+    fn rendered() -> String {
+        let mut fleet = fleet(2);
+        let figures = Counters {
+            clients: 5,
+            messages: 10,
+            cpu_ns: 250_000_000,
+            ..Counters::default()
+        };
+        fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
+        render(&fleet, Instant::from_nanos(3_000_000_000))
+    }
+
+    #[test]
+    fn counters_gauges_and_seconds_have_their_names() {
+        let text = rendered();
+        for line in [
+            "# TYPE ringway_messages_total counter",
+            "ringway_messages_total{worker=\"1\"} 10",
+            "# TYPE ringway_clients gauge",
+            "ringway_clients{worker=\"1\"} 5",
+            "ringway_cpu_seconds_total{worker=\"1\"} 0.25",
+            "ringway_worker_up{worker=\"0\"} 0",
+            "ringway_worker_up{worker=\"1\"} 1",
+            "ringway_uptime_seconds 3",
+            "ringway_turn_seconds_bucket{worker=\"1\",le=\"0.00001\"} 0",
+            "ringway_turn_seconds_bucket{worker=\"1\",le=\"0.000025\"} 1",
+            "ringway_turn_seconds_count{worker=\"1\"} 1",
+        ] {
+            assert!(
+                text.lines().any(|seen| seen == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_sample_belongs_to_the_family_above_it() {
+        let text = rendered();
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                family = rest.split(' ').next().unwrap_or_default().to_owned();
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(&family), "{line} under {family}");
+                let value = line.rsplit(' ').next().unwrap_or_default();
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_escaped() {
+        assert_eq!(escape("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+    }
+}

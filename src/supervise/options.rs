@@ -1,0 +1,180 @@
+//! What the supervisor is told: plain data, resolved by its caller.
+//!
+//! Owns: the types. Never: parses, resolves names, opens anything.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Everything the supervisor needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen.
+    pub address: Address,
+    /// Length of the accept queue.
+    pub backlog: Backlog,
+    /// One listener per worker with SO_REUSEPORT.
+    pub reuseport: bool,
+    /// What the listener hands on to accepted sockets.
+    pub socket: SocketOptions,
+    /// Workers to run, at least one.
+    pub workers: usize,
+    /// Whether each worker is pinned to one CPU.
+    pub affinity: bool,
+    /// Connections that one worker must be able to hold, if that is known: checked against RLIMIT_NOFILE.
+    pub worker_connections: Option<usize>,
+    /// How a worker is started.
+    pub command: WorkerCommand,
+    /// Which deaths of workers are answered with a new one.
+    pub respawn: RespawnPolicy,
+    /// Time that workers have to drain after SIGTERM.
+    pub drain_timeout: Duration,
+    /// How often statistics are printed.
+    pub interval: Duration,
+    /// How things are printed.
+    pub format: Format,
+    /// Print nothing on stdout.
+    pub silence: bool,
+    /// Where the web pages are, and on which address; `None` = no pages.
+    pub web: Option<SocketAddr>,
+    /// The effective configuration as the web page shows it: one pair per option.
+    pub settings: Vec<(String, Value)>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP; the first of these that this machine has. More than one when a name has several addresses.
+    Tcp(Vec<SocketAddr>),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// Length of the accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// This many, or as many as the kernel allows.
+    Depth(u32),
+    /// As many as the kernel allows: `net.core.somaxconn`.
+    Somaxconn,
+}
+
+/// How the start-up line and the statistics are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// Tables that fit 80 columns.
+    Table,
+}
+
+/// The supervisor's web pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebPort {
+    /// On a free port; the start-up line names it.
+    Auto,
+    /// On this port.
+    Fixed(u16),
+    /// None.
+    Off,
+}
+
+/// Options of the listener that accepted sockets inherit (tcp(7), socket(7)). `None` leaves the kernel's default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_CONGESTION.
+    pub congestion: Option<String>,
+    /// SO_RCVBUF, octets (the kernel doubles it).
+    pub rcvbuf: Option<u32>,
+    /// SO_SNDBUF, octets (the kernel doubles it).
+    pub sndbuf: Option<u32>,
+    /// SO_KEEPALIVE with TCP_KEEPIDLE.
+    pub keepalive: Option<Duration>,
+    /// TCP_KEEPINTVL.
+    pub keepalive_interval: Option<Duration>,
+    /// TCP_KEEPCNT.
+    pub keepalive_count: Option<u32>,
+    /// TCP_USER_TIMEOUT.
+    pub user_timeout: Option<Duration>,
+    /// TCP_DEFER_ACCEPT: accept only once the peer has sent something, for this long.
+    pub defer_accept: Option<Duration>,
+    /// TCP_NOTSENT_LOWAT, octets.
+    pub notsent_lowat: Option<u32>,
+    /// TCP_FASTOPEN: pending fast-open requests.
+    pub fastopen: Option<u32>,
+    /// TCP_MAXSEG, octets.
+    pub maxseg: Option<u32>,
+    /// SO_BUSY_POLL.
+    pub busy_poll: Option<Duration>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            congestion: None,
+            rcvbuf: None,
+            sndbuf: None,
+            keepalive: None,
+            keepalive_interval: None,
+            keepalive_count: None,
+            user_timeout: None,
+            defer_accept: None,
+            notsent_lowat: None,
+            fastopen: None,
+            maxseg: None,
+            busy_poll: None,
+        }
+    }
+}
+
+/// How a worker is started: `program arguments… --fd N …`.
+#[derive(Clone, Debug)]
+pub struct WorkerCommand {
+    /// The program, as `argv[0]` names it; what is executed is this very binary (`/proc/self/exe`).
+    pub name: OsString,
+    /// The original arguments, with which the supervisor was started.
+    pub arguments: Vec<OsString>,
+    /// The effective configuration as a file's text: workers read it instead of the configuration file, so that one
+    /// that is replaced later runs with the options of its siblings although the file was edited since.
+    pub config: String,
+}
+
+/// Which deaths of workers are answered with a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespawnPolicy {
+    /// None: the first death ends the server.
+    Never,
+    /// Back-off from `delay_min`, doubled at each death up to `delay_max`, and back to the start after a worker that
+    /// lived for `stable_after`. `deaths_max` deaths of one seat within `window` end the server.
+    Limited {
+        /// First delay.
+        delay_min: Duration,
+        /// Longest delay.
+        delay_max: Duration,
+        /// A life that counts as success.
+        stable_after: Duration,
+        /// Deaths of one seat that are too many.
+        deaths_max: usize,
+        /// The time within which they are counted.
+        window: Duration,
+    },
+}
+
+impl Default for RespawnPolicy {
+    /// Chosen, untested: quick enough that a client's first retry finds a worker, slow enough not to burn a core.
+    fn default() -> Self {
+        Self::Limited {
+            delay_min: Duration::from_millis(100),
+            delay_max: Duration::from_secs(5),
+            stable_after: Duration::from_secs(10),
+            deaths_max: 5,
+            window: Duration::from_secs(30),
+        }
+    }
+}

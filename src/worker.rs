@@ -1,0 +1,300 @@
+//! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
+//!
+//! One process = one thread = one ring = one pinned core. It stops on SIGTERM or SIGINT (closing every WebSocket with
+//! 1001 first), on a second signal at once, and when its supervisor is gone.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::app::Echo;
+use crate::conn::{Config, Listener, Worker};
+use crate::exit::Exit;
+use crate::io::board::Board;
+use crate::io::epoll::Epoll;
+use crate::io::uring::{self, Uring};
+use crate::io::{Error, Fd, Io, sys};
+use crate::options::{IoChoice, ServerOptions, WorkerSeat};
+use crate::proto::Limits;
+use crate::stats::block::{self, Period};
+use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
+use crate::time::{self, Instant};
+
+/// The bit under which the worker watches its signals.
+const SIGNALS: u32 = 0;
+
+/// After the drain timeout, connections that are told to end get so many turns to do so.
+const ABORT_TURNS: usize = 100;
+
+/// Why a worker cannot start or go on: an exit code and a sentence with cause and remedy.
+struct Fatal {
+    exit: Exit,
+    sentence: String,
+}
+
+/// Runs a worker until it is told to stop.
+pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
+    match try_run(options, seat) {
+        Ok(exit) => exit.into(),
+        Err(Fatal { exit, sentence }) => {
+            eprintln!("ringway: worker {}: {sentence}", seat.index);
+            exit.into()
+        }
+    }
+}
+
+fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
+    let listener = Fd(seat.fd);
+    if !sys::is_listener(listener) {
+        let sentence = format!(
+            "--fd={} is not a listening socket: leave the option to the supervisor",
+            seat.fd
+        );
+        return Err(Fatal {
+            exit: Exit::Usage,
+            sentence,
+        });
+    }
+    if let Some(cpu) = seat.cpuid
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+    {
+        tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
+    }
+    let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
+    let board = match seat.board_fd {
+        Some(fd) => Some(
+            Board::map(&adopt(fd)?, options.workers, seat.index)
+                .map_err(|error| environment("board", &error))?,
+        ),
+        None => None,
+    };
+    match open_ring(options.io)? {
+        Ok(ring) => {
+            sys::set_nonblocking(listener, false)
+                .map_err(|error| environment("listener", &error))?;
+            let note = ring.note().to_owned();
+            let reports = Reports::new(options, seat, "uring", &note)?;
+            serve(
+                ring,
+                options,
+                Listener::new(listener, board),
+                signals,
+                reports,
+            )
+        }
+        Err(why) => {
+            sys::set_nonblocking(listener, true)
+                .map_err(|error| environment("listener", &error))?;
+            let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
+            let reports = Reports::new(options, seat, "epoll", &why)?;
+            serve(
+                epoll,
+                options,
+                Listener::new(listener, board),
+                signals,
+                reports,
+            )
+        }
+    }
+}
+
+/// The ring, or why epoll is used in its place.
+fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
+    if choice == IoChoice::Epoll {
+        return Ok(Err("--io=epoll".to_owned()));
+    }
+    match (Uring::new(&uring::Options::default()), choice) {
+        (Ok(ring), _) => Ok(Ok(ring)),
+        (Err(why), IoChoice::Uring) => Err(Fatal {
+            exit: Exit::Environment,
+            sentence: format!("--io=uring is impossible here: {why}"),
+        }),
+        (Err(why), _) => {
+            tracing::warn!("io_uring cannot be used, so epoll is: {why}");
+            Ok(Err(why.to_string()))
+        }
+    }
+}
+
+fn environment(what: &str, error: &dyn std::error::Error) -> Fatal {
+    Fatal {
+        exit: Exit::Environment,
+        sentence: format!("{what}: {error}"),
+    }
+}
+
+fn adopt(fd: i32) -> Result<File, Fatal> {
+    sys::adopt(Fd(fd)).map_err(|error| Fatal {
+        exit: Exit::Usage,
+        sentence: format!(
+            "descriptor {fd} was not inherited ({error}): leave these options to the supervisor"
+        ),
+    })
+}
+
+fn config(options: &ServerOptions) -> Config {
+    Config {
+        connections_max: options.worker_connections_max().unwrap_or(usize::MAX),
+        message_limits: Limits {
+            frame_octets_max: options.max_frame as u64,
+            message_octets_max: options.max_message as u64,
+        },
+        handshake_timeout: options.handshake_timeout,
+        idle_timeout: options.idle_timeout,
+        ping_interval: options.ping_interval,
+        close_timeout: options.close_timeout,
+        send_queue_octets_max: options.send_queue,
+        ..Config::default()
+    }
+}
+
+/// The loop.
+fn serve<I: Io>(
+    io: I,
+    options: &ServerOptions,
+    listener: Listener,
+    signals: Fd,
+    mut reports: Reports,
+) -> Result<Exit, Fatal> {
+    let failed = |error: Error| environment("the loop stopped", &error);
+    let mut worker = Worker::new(io, Echo, config(options), listener);
+    worker.watch(signals, SIGNALS);
+    worker.turn(Some(Duration::ZERO)).map_err(failed)?;
+    reports.send(worker.counters());
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let now = time::now();
+        let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
+        worker.turn(Some(due.since(now))).map_err(failed)?;
+        let now = time::now();
+        reports
+            .turns
+            .record(u64::try_from(now.since(worker.woken()).as_nanos()).unwrap_or(u64::MAX));
+        if now >= reports.due {
+            reports.send(worker.counters());
+        }
+        let told = worker.take_watched() != 0 && sys::read_signal(signals).is_some();
+        if told && deadline.is_some() {
+            return Ok(Exit::Interrupted);
+        }
+        if deadline.is_none() && (told || reports.abandoned) {
+            worker.drain();
+            deadline = Some(now + options.drain_timeout);
+        }
+        if let Some(deadline) = deadline
+            && (worker.connections() == 0 || now >= deadline)
+        {
+            abort(&mut worker).map_err(failed)?;
+            reports.send(worker.counters());
+            return Ok(Exit::Ok);
+        }
+    }
+}
+
+/// Ends what is left, so that every peer sees an end of the stream and every drop is counted.
+fn abort<I: Io>(worker: &mut Worker<I, Echo>) -> Result<(), Error> {
+    worker.abort();
+    for _ in 0..ABORT_TURNS {
+        if worker.connections() == 0 {
+            break;
+        }
+        worker.turn(Some(Duration::from_millis(10)))?;
+    }
+    Ok(())
+}
+
+/// Where the figures go: to the supervisor, or to stdout without one.
+struct Reports {
+    to: Destination,
+    turns: TurnTimes,
+    interval: Duration,
+    due: Instant,
+    /// The supervisor is gone.
+    abandoned: bool,
+}
+
+enum Destination {
+    Supervisor(Reporter),
+    Stdout {
+        number: u64,
+        before: Counters,
+        began: Instant,
+    },
+    Nowhere,
+}
+
+impl Reports {
+    fn new(
+        options: &ServerOptions,
+        seat: &WorkerSeat,
+        tier: &str,
+        note: &str,
+    ) -> Result<Self, Fatal> {
+        let now = time::now();
+        let (to, interval) = match seat.stats_fd {
+            Some(fd) => {
+                let index = u16::try_from(seat.index).unwrap_or(u16::MAX);
+                let reporter = Reporter::new(adopt(fd)?, index, tier, note);
+                (Destination::Supervisor(reporter), options.record_interval())
+            }
+            None if options.silence => (Destination::Nowhere, options.interval),
+            None => (
+                Destination::Stdout {
+                    number: 0,
+                    before: Counters::default(),
+                    began: now,
+                },
+                options.interval,
+            ),
+        };
+        Ok(Self {
+            to,
+            turns: TurnTimes::new(),
+            interval,
+            due: now,
+            abandoned: false,
+        })
+    }
+
+    fn send(&mut self, counters: &mut Counters) {
+        let now = time::now();
+        // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
+        self.due = (self.due + self.interval).max(now);
+        counters.cpu_ns = sys::thread_cpu_ns();
+        match &mut self.to {
+            Destination::Supervisor(reporter) => {
+                match reporter.report(now, counters, &mut self.turns) {
+                    Ok(_) => {}
+                    Err(ReportError::SupervisorGone) => self.abandoned = true,
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+            Destination::Stdout {
+                number,
+                before,
+                began,
+            } => {
+                if *number > 0 {
+                    let (pid, duration) = (std::process::id(), now.since(*began));
+                    let period = Period {
+                        pid,
+                        number: *number,
+                        duration,
+                        before,
+                        after: counters,
+                    };
+                    print(&block::render(&period));
+                }
+                (*number, *before, *began) = (*number + 1, *counters, now);
+                self.turns.reset();
+            }
+            Destination::Nowhere => self.turns.reset(),
+        }
+    }
+}
+
+/// Prints to stdout; a reader that left is no reason to stop serving.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,299 @@
+//! Real programs under test: started on port 0, waited for by their ready line, killed on drop by pid.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared by test binaries, each of which uses its part"
+)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// More than any step takes on a loaded machine; nothing is ever waited for longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a program that ended left behind.
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+fn program(name: &str) -> &'static str {
+    match name {
+        "ringway" => env!("CARGO_BIN_EXE_ringway"),
+        "server" => env!("CARGO_BIN_EXE_server"),
+        _ => panic!("no such program: {name}"),
+    }
+}
+
+/// Runs a program that is expected to end by itself; one that does not is killed and fails the test.
+pub fn run(name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program(name));
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program is built");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("a child").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{name} {arguments:?} did not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("a child");
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).expect("text"),
+        stderr: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// The first line of stdout.
+    pub ready: String,
+    lines: Option<Receiver<String>>,
+    stdout: Option<ChildStdout>,
+    stderr: PathBuf,
+}
+
+impl Server {
+    /// Starts `server` on port 0 unless `arguments` say otherwise, and waits until it is ready.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut server = Self::start_unread(arguments);
+        let stdout = server.stdout.take().expect("piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        server.lines = Some(lines);
+        server.ready = server.line();
+        server
+    }
+
+    /// Starts it without reading what it prints.
+    pub fn start_unread(arguments: &[&str]) -> Self {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let stderr = std::env::temp_dir().join(format!(
+            "ringway-test-{}-{number}.stderr",
+            std::process::id()
+        ));
+        // Through a shell that leaves a descriptor of its own open; `exec` keeps the pid.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" 9</dev/full", program("server")]);
+        if !arguments
+            .iter()
+            .any(|argument| argument.starts_with("--wsuri"))
+        {
+            command.arg("--wsuri=ws://127.0.0.1:0");
+        }
+        let mut child = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&stderr).expect("a temporary file"))
+            .spawn()
+            .expect("the program is built");
+        let stdout = child.stdout.take();
+        Self {
+            child,
+            ready: String::new(),
+            lines: None,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of stdout.
+    pub fn line(&mut self) -> String {
+        let lines = self.lines.as_ref().expect("stdout is read");
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(_) => panic!("no line came; stderr: {}", self.stderr()),
+        }
+    }
+
+    /// Leaves: the next write of the server finds nobody.
+    pub fn close_stdout(&mut self) {
+        // The reading thread ends at the next line, and drops the pipe with it.
+        self.lines = None;
+    }
+
+    pub fn rest_of_stdout(&mut self) -> String {
+        let mut rest = String::new();
+        self.stdout
+            .take()
+            .expect("unread")
+            .read_to_string(&mut rest)
+            .expect("text");
+        rest
+    }
+
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// The address of the web pages, from the ready line.
+    pub fn web(&self) -> String {
+        let (_, rest) = self
+            .ready
+            .split_once("web http://")
+            .expect("the pages are on");
+        rest.split('/').next().expect("an address").to_owned()
+    }
+
+    /// The pids of the workers, in the order they were started.
+    pub fn workers(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let children =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .filter(|pid| is_alive(*pid))
+            .collect()
+    }
+
+    /// The sockets that a process holds, by inode.
+    pub fn sockets_of(&self, pid: u32) -> Vec<PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs");
+        let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .collect()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Waits for the end; the exit code, or `None` if a signal ended it.
+    pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the server did not end; stderr: {}",
+                self.stderr()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The workers first: a stopped one would not act on the signal that its parent's death brings.
+        self.workers()
+            .into_iter()
+            .for_each(|pid| signal(pid, "KILL"));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.stderr);
+    }
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn kill(pid: u32) {
+    signal(pid, "KILL");
+}
+
+pub fn stop(pid: u32) {
+    signal(pid, "STOP");
+}
+
+/// Sends a signal to one process.
+fn signal(pid: u32, name: &str) {
+    let arguments = ["-c".to_owned(), format!("kill -{name} {pid}")];
+    let _ = Command::new("sh")
+        .args(arguments)
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// Whether a process runs: neither gone nor a zombie.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// A plain GET; the whole response.
+pub fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the pages are served");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a request");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response");
+    response
+}
+
+/// A directory that goes away with the test.
+pub struct Scratch(PathBuf);
+
+pub fn scratch(name: &str) -> Scratch {
+    let path = std::env::temp_dir().join(format!("ringway-cli-{name}-{}", std::process::id()));
+    fs::create_dir_all(&path).expect("a directory");
+    Scratch(path)
+}
+
+impl Scratch {
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("text").to_owned()
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).expect("our directory");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
