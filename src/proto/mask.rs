@@ -82,9 +82,12 @@ pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key
         let last = u128::from_le_bytes(*last) ^ key.advanced(len).double();
         data[..16].copy_from_slice(&first.to_le_bytes());
         data[len - 16..len].copy_from_slice(&last.to_le_bytes());
-        let seen = first | last;
-        let [low, high] = [seen, seen >> 64].map(|half| (half & u128::from(u64::MAX)) as u64);
-        return charset(low | high);
+        let ascii = (first | last) & TOP_BITS == 0;
+        return if ascii {
+            Charset::Ascii
+        } else {
+            Charset::Other
+        };
     }
     let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
         data.copy_within(gap.., 0);
@@ -114,6 +117,9 @@ pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key
     data[len - 8..len].copy_from_slice(&last.to_le_bytes());
     charset(seen)
 }
+
+/// The top bit of every octet of two words.
+const TOP_BITS: u128 = u128::from_le_bytes([0x80; 16]);
 
 /// Octets that [`apply_moving`] holds at a time: two vectors of SSE2, one of AVX2.
 const BLOCK: usize = 32;
