@@ -240,7 +240,7 @@ fn an_opening_handshake_that_takes_too_long_is_answered_408() {
         client.pace = Pace {
             send_max: 1,
             read_max: 1 << 20,
-            interval_max: Duration::from_millis(300),
+            interval_max: Duration::from_millis(100),
         };
         world.run();
         let client = &world.clients[0];
