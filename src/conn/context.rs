@@ -94,7 +94,7 @@ impl Output<'_> {
     /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
     /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
     /// the answers of one receive are one run of octets.
-    #[inline]
+    #[inline(always)]
     fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
         let octets = frame::encoded_octets(header.payload_len, false);
         let (buf, room_at, payload) = message.into_parts();
@@ -179,7 +179,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Misuse::AfterClose`] when this side has closed.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = Header {
             fin: true,
