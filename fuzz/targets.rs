@@ -1,0 +1,252 @@
+//! What every fuzz target does with its input. Each asserts more than "no panic": the result must not depend on how
+//! the octets were cut, and what was decoded must encode to the same octets again.
+
+use std::fmt::Debug;
+
+use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
+use ringway::proto::handshake::{self, Progress, Request, RequestKind, Resume, Verdict};
+use ringway::proto::{
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
+};
+
+/// One header: what decodes encodes to the same octets, and no prefix of it decodes.
+pub fn header(data: &[u8]) {
+    match frame::decode(data) {
+        Ok(Some((header, octets))) => {
+            assert!((2..=HEADER_OCTETS_MAX).contains(&octets));
+            assert!(header.payload_len <= u64::MAX >> 1);
+            let mut out = [0; HEADER_OCTETS_MAX];
+            assert_eq!(frame::encode(&header, &mut out), octets);
+            assert_eq!(out[..octets], data[..octets]);
+            let masked = header.masking_key.is_some();
+            assert_eq!(frame::encoded_octets(header.payload_len, masked), octets);
+            assert_eq!(frame::header_octets(data[1]), octets);
+            assert_eq!(frame::decode(&data[..octets]), Ok(Some((header, octets))));
+            for cut in 0..octets {
+                assert_eq!(frame::decode(&data[..cut]), Ok(None));
+            }
+        }
+        Ok(None) => assert!(data.len() < HEADER_OCTETS_MAX),
+        Err(violation) => {
+            // Once wrong, wrong in the same way however much follows.
+            let needed = data.len().min(HEADER_OCTETS_MAX);
+            assert_eq!(frame::decode(&data[..needed]), Err(violation));
+        }
+    }
+}
+
+/// The whole receive path, close payloads included. The first octet chooses the role, the limits and a cut; the rest
+/// arrives whole, octet by octet, and in pieces as long as the cut says.
+pub fn receive(data: &[u8]) {
+    let Some((choice, wire)) = data.split_first() else {
+        return;
+    };
+    let role = if choice & 1 == 0 {
+        Role::Server
+    } else {
+        Role::Client
+    };
+    let limits = if choice & 2 == 0 {
+        Limits::default()
+    } else {
+        Limits {
+            frame_octets_max: 60,
+            message_octets_max: 100,
+        }
+    };
+    let whole = listen(role, limits, wire, wire.len().max(1));
+    assert_eq!(listen(role, limits, wire, 1), whole, "octet by octet");
+    let piece = usize::from(choice >> 2) + 2;
+    assert_eq!(
+        listen(role, limits, wire, piece),
+        whole,
+        "{piece} at a time"
+    );
+}
+
+/// A text in two pieces, cut where the first octet says: the validator agrees with std about all of it.
+pub fn utf8(data: &[u8]) {
+    let Some((cut, text)) = data.split_first() else {
+        return;
+    };
+    let (head, tail) = text.split_at(usize::from(*cut).min(text.len()));
+    let mut validator = text::Validator::new();
+    let pushed = validator.push(head).and_then(|()| validator.push(tail));
+    match std::str::from_utf8(text) {
+        Ok(_) => {
+            assert_eq!(pushed, Ok(()));
+            assert!(validator.is_complete());
+            assert_eq!(text::validate(text), Ok(()));
+        }
+        // An end inside a code point is no fault until the message ends there.
+        Err(e) if e.error_len().is_none() => {
+            assert_eq!(pushed, Ok(()));
+            assert!(!validator.is_complete());
+            assert_eq!(text::validate(text), Err(text::Invalid));
+        }
+        Err(_) => {
+            assert_eq!(pushed, Err(text::Invalid));
+            assert_eq!(text::validate(text), Err(text::Invalid));
+        }
+    }
+}
+
+/// The head of a request, as a server reads it. What is understood can be answered, and a client understands the answer.
+pub fn request(data: &[u8]) {
+    let limits = handshake::Limits::default();
+    let whole = handshake::parse_request(data, &limits);
+    same_in_pieces(data, &whole, |bytes, resume| {
+        handshake::parse_request_from(bytes, resume, &limits)
+    });
+    let mut answer = vec![];
+    match whole {
+        Ok(Progress::Complete { head, head_bytes }) => {
+            assert!(head_bytes <= data.len().min(limits.head_bytes_max));
+            answer_request(&head, &mut answer);
+        }
+        Ok(Progress::Incomplete { .. }) => return,
+        Err(refusal) => handshake::encode_refusal(&refusal, &mut answer),
+    }
+    let answered = handshake::parse_response(&answer, b"the sample nonce", &[], &limits);
+    assert!(
+        matches!(
+            answered,
+            Ok(Progress::Complete { .. }) | Err(handshake::Fault::AcceptWrong)
+        ),
+        "{answered:?} to {:?}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+fn answer_request(request: &Request<'_>, answer: &mut Vec<u8>) {
+    assert!(request.path().starts_with('/') || !request.target().starts_with('/'));
+    for (name, _) in request.headers() {
+        assert!(request.header(name).is_some());
+    }
+    request.extensions().for_each(|extension| {
+        extension.params().for_each(drop);
+    });
+    match request.kind() {
+        RequestKind::OpeningHandshake { key } => {
+            assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
+            let verdict = Verdict::Accept {
+                subprotocol: None,
+                headers: &[],
+            };
+            assert_eq!(handshake::encode_verdict(request, &verdict, answer), Ok(()));
+            // One that was offered may be chosen.
+            let verdict = Verdict::Accept {
+                subprotocol: request.subprotocols().last(),
+                headers: &[],
+            };
+            let mut other = vec![];
+            assert_eq!(
+                handshake::encode_verdict(request, &verdict, &mut other),
+                Ok(())
+            );
+        }
+        RequestKind::Plain => handshake::encode_status_page(request, answer),
+    }
+}
+
+/// The head of a response, as the client reads it that sent RFC 6455 §1.3's key and offered two subprotocols.
+pub fn response(data: &[u8]) {
+    let limits = handshake::Limits::default();
+    let (key, offered) = (b"the sample nonce", ["chat", "superchat"]);
+    let whole = handshake::parse_response(data, key, &offered, &limits);
+    same_in_pieces(data, &whole, |bytes, resume| {
+        handshake::parse_response_from(bytes, resume, key, &offered, &limits)
+    });
+    if let Ok(Progress::Complete { head, head_bytes }) = whole {
+        assert!(head_bytes <= data.len().min(limits.head_bytes_max));
+        for (name, _) in head.headers() {
+            assert!(head.header(name).is_some());
+        }
+    }
+}
+
+/// Octet by octet, with the hint of the octet before, the outcome is the same; and comes no later.
+fn same_in_pieces<'b, T: Debug, E: Debug>(
+    data: &'b [u8],
+    whole: &Result<Progress<T>, E>,
+    parse: impl Fn(&'b [u8], Resume) -> Result<Progress<T>, E>,
+) {
+    let mut hint = Resume::default();
+    for end in 0..=data.len() {
+        match parse(&data[..end], hint) {
+            Ok(Progress::Incomplete { resume }) => hint = resume,
+            pieces => return assert_eq!(format!("{pieces:?}"), format!("{whole:?}")),
+        }
+    }
+    assert!(
+        matches!(whole, Ok(Progress::Incomplete { .. })),
+        "{whole:?}"
+    );
+}
+
+/// An event without its borrows; the parts of a message are put together.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Message(Kind, Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<CloseCode>, String),
+    Violation(Violation),
+    /// All is read, and a message is open.
+    Unfinished(Vec<u8>),
+}
+
+fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
+    let mut receiver = Receiver::new(role, limits);
+    let mut heard = vec![];
+    let mut open: Option<Vec<u8>> = None;
+    for piece in wire.chunks(piece) {
+        let mut piece = piece.to_vec();
+        let mut input = Input::new(&mut piece);
+        loop {
+            let event = match receiver.poll_event(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => event,
+                Err(violation) => {
+                    assert!(violation.to_string().len() <= 123);
+                    open = None;
+                    heard.push(Heard::Violation(violation));
+                    continue;
+                }
+            };
+            heard.push(match event {
+                Event::Message(message) => {
+                    let (kind, payload) = (message.kind(), message.payload().to_vec());
+                    assert!(payload.len() as u64 <= limits.frame_octets_max);
+                    Heard::Message(kind, payload)
+                }
+                Event::Part(part) => {
+                    assert_eq!(part.message_begins, open.is_none());
+                    let mut message = open.take().unwrap_or_default();
+                    message.extend_from_slice(part.payload);
+                    assert!(message.len() as u64 <= limits.message_octets_max);
+                    if !part.message_ends {
+                        open = Some(message);
+                        continue;
+                    }
+                    Heard::Message(part.kind, message)
+                }
+                Event::Ping(payload) => Heard::Ping(payload.to_vec()),
+                Event::Pong(payload) => Heard::Pong(payload.to_vec()),
+                Event::Close(close) => Heard::Close(close.code, close.reason.to_owned()),
+            });
+            if let Some(Heard::Message(Kind::Text, text)) = heard.last() {
+                assert!(std::str::from_utf8(text).is_ok());
+            }
+        }
+        assert_eq!(input.remaining(), 0);
+    }
+    let ended = |heard: &Heard| matches!(heard, Heard::Close(..) | Heard::Violation(_));
+    assert_eq!(heard.iter().any(ended), receiver.is_done());
+    assert!(
+        !heard.iter().rev().skip(1).any(ended),
+        "nothing after the end"
+    );
+    heard.extend(open.map(Heard::Unfinished));
+    heard
+}
