@@ -61,7 +61,8 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
         tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
     let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
-    let board = match seat.board_fd {
+    // A listener of its own is nothing to share: the kernel has dealt its connections out already.
+    let board = match seat.board_fd.filter(|_| !options.reuseport) {
         Some(fd) => Some(
             Board::map(&adopt(fd)?, options.workers, seat.index)
                 .map_err(|error| environment("board", &error))?,

@@ -1,5 +1,7 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
+use std::time::Duration;
+
 use super::buffers::Buffers;
 use super::connection::{Phase, Transmit};
 use super::outbox::Outbox;
@@ -9,10 +11,6 @@ use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
 use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode};
 use crate::stats::Counters;
 use crate::time::Instant;
-
-/// Messages up to this size are moved together, so that all answers of one receive leave in one piece; above it a move
-/// costs more than one more segment. Chosen; `bench/` compares it.
-const COMPACT_OCTETS_MAX: usize = 1024;
 
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,36 +91,36 @@ impl Output<'_> {
         (queue, self.buffers)
     }
 
-    /// Sends a message back from where it lies: its header is written into the room before it.
-    ///
-    /// ```text
-    ///  buffer: │hdr+key│payload 1│hdr+key│payload 2│      as received: masked headers are 4 octets longer
-    ///              │hdr│payload 1│hdr│payload 2│          as sent: one run, from the second message on moved left
-    /// ```
-    #[inline]
+    /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
+    /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
+    /// the answers of one receive are one run of octets.
+    #[inline(always)]
     fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
         let octets = frame::encoded_octets(header.payload_len, false);
         let (buf, room_at, payload) = message.into_parts();
-        let len = payload.len();
-        let follows = self.run.end > self.run.start;
-        if follows && len <= COMPACT_OCTETS_MAX && payload.start - self.run.end >= octets {
-            let at = self.run.end;
-            frame::encode(header, &mut buf[at..]);
-            buf.copy_within(payload, at + octets);
-            self.run.end = at + octets + len;
-        } else if payload.start - room_at.max(self.run.end) >= octets {
-            self.end_run();
-            frame::encode(header, &mut buf[payload.start - octets..]);
-            self.run = Run {
-                start: payload.start - octets,
-                end: payload.end,
-            };
-        } else {
+        if payload.start - room_at < octets {
             // The header came in another buffer, so there is no room before the payload.
             let mut bytes = [0; HEADER_OCTETS_MAX];
             frame::encode(header, &mut bytes);
-            self.copy([&bytes[..octets], &buf[payload]]);
+            return self.copy([&bytes[..octets], &buf[payload]]);
         }
+        let start = payload.start - octets;
+        frame::encode(header, &mut buf[start..]);
+        if start == self.run.end && self.run.end > self.run.start {
+            self.run.end = payload.end;
+        } else {
+            self.end_run();
+            self.run = Run {
+                start,
+                end: payload.end,
+            };
+        }
+    }
+
+    /// Where the answers made so far in the buffer end.
+    #[inline]
+    pub(super) fn answers_end(&self) -> Option<usize> {
+        (self.run.end > self.run.start).then_some(self.run.end)
     }
 }
 
@@ -134,6 +132,10 @@ pub struct Context<'a> {
     pub(super) phase: &'a mut Phase,
     pub(super) queue_octets_max: usize,
     pub(super) now: Instant,
+    pub(super) deadline: &'a mut Instant,
+    /// Connections whose deadline has moved.
+    pub(super) rescheduled: &'a mut Vec<ConnId>,
+    pub(super) close_timeout: Duration,
 }
 
 /// Why something was not sent. Nothing of it was.
@@ -173,12 +175,11 @@ impl Context<'_> {
     }
 
     /// Sends a message back to its sender, changed or not, from where it lies: no payload octet is copied unless the
-    /// peer does not keep up (then into its queue) or several small messages came together (then up to 14 octets to the
-    /// left).
+    /// peer does not keep up (then into its queue).
     ///
     /// # Errors
     /// [`Misuse::AfterClose`] when this side has closed.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = Header {
             fin: true,
@@ -264,6 +265,8 @@ impl Context<'_> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {
             *self.phase = Phase::Closing;
+            *self.deadline = self.now + self.close_timeout;
+            self.rescheduled.push(self.output.id);
         }
         Ok(())
     }

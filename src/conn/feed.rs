@@ -62,6 +62,9 @@ impl Shared {
             phase: &mut conn.phase,
             queue_octets_max: self.config.send_queue_octets_max,
             now: self.now,
+            deadline: &mut conn.deadline,
+            rescheduled: &mut self.rescheduled,
+            close_timeout: self.config.close_timeout,
         }
     }
 
@@ -100,6 +103,7 @@ impl Shared {
             receive,
             phase,
             id,
+            deadline,
             ..
         } = conn;
         let mut context = Context {
@@ -117,10 +121,16 @@ impl Shared {
             phase,
             queue_octets_max: self.config.send_queue_octets_max,
             now: self.now,
+            deadline,
+            rescheduled: &mut self.rescheduled,
+            close_timeout: self.config.close_timeout,
         };
         let ending = loop {
             match receiver.poll_event(&mut input) {
-                Ok(Some(Event::Message(message))) => app.message(&mut context, message),
+                Ok(Some(Event::Message(message))) => {
+                    app.message(&mut context, message);
+                    input.set_answers_end(context.output.answers_end());
+                }
                 Ok(Some(Event::Part(part))) => {
                     if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS)
                         && !part.frame_ends

@@ -11,6 +11,10 @@ use crate::time::Instant;
 /// However many connections this worker holds, it accepts again after so long: the others may be dead.
 const TICK: Duration = Duration::from_millis(100);
 
+/// A worker with more than its share looks again after so long, and then after twice as long each time: in a burst the
+/// others catch up within a millisecond, and nobody tells.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+
 /// A listener as one worker sees it.
 #[derive(Debug)]
 pub struct Listener {
@@ -21,6 +25,9 @@ pub struct Listener {
     not_before: Instant,
     /// To be armed whatever the others hold.
     overdue: Instant,
+    /// When to compare with the others again, and how long that was put off.
+    look: Instant,
+    put_off: Duration,
 }
 
 /// The listener itself is of no use.
@@ -36,6 +43,8 @@ impl Listener {
             armed: false,
             not_before: Instant::ZERO,
             overdue: Instant::ZERO,
+            look: Instant::ZERO,
+            put_off: FIRST_LOOK,
         }
     }
 
@@ -45,10 +54,16 @@ impl Listener {
             return;
         }
         if now < self.overdue && !self.is_within_share(connections) {
+            if now >= self.look {
+                self.look = now + self.put_off;
+                self.put_off = (self.put_off * 2).min(TICK);
+            }
             return;
         }
         self.armed = true;
         self.overdue = now + TICK;
+        self.look = now;
+        self.put_off = FIRST_LOOK;
         io.submit_accept(Self::token(), self.fd);
     }
 
@@ -82,7 +97,7 @@ impl Listener {
 
     /// When the listener wants a turn of its own.
     pub(super) fn next(&self, now: Instant) -> Option<Duration> {
-        let due = self.overdue.max(self.not_before);
+        let due = self.overdue.min(self.look).max(self.not_before);
         (!self.armed && due != Instant::from_nanos(u64::MAX)).then(|| due.since(now))
     }
 

@@ -7,8 +7,8 @@
 //!
 //! | message | receive | unmask and validate | send |
 //! |---|---|---|---|
-//! | whole in a receive buffer | kernel writes it | once, in place | from the same buffer; moved left once by up to 14 octets a message when several up to 1 KiB came together |
-//! | whole in the hot buffer (bulk) | kernel writes it | once, in place | from the same buffer |
+//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on, moved left in the same pass | from the same buffer, all answers in one piece |
+//! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |
 
@@ -25,6 +25,8 @@ mod outbox;
 mod queue;
 mod receive;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transmit;
 mod worker;

@@ -75,11 +75,10 @@ impl SendQueue {
     }
 
     /// The first octets, as many as one send takes, and in how many slices.
-    pub(super) fn slices(queue: Option<&Self>) -> ([IoSlice<'_>; SLICES_MAX], usize) {
+    pub(super) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
-        let chunks = queue.into_iter().flat_map(|queue| &queue.chunks);
-        for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
             *slice = IoSlice::new(&chunk.data[chunk.start..chunk.end]);
             count += 1;
         }

@@ -3,7 +3,6 @@
 use super::app::App;
 use super::connection::{Connection, Phase};
 use super::outbox::Outbox;
-use super::queue::SendQueue;
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
 
@@ -11,35 +10,23 @@ use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
 #[derive(Debug)]
 pub(super) struct Broken;
 
-/// Segments of one send.
-struct Batch {
-    segments: [Segment; SEGMENTS_MAX],
-    count: usize,
+/// Segments of one send, in memory that is used again.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    segments: Vec<Segment>,
     octets: usize,
 }
 
 impl Batch {
-    fn collect(segments: impl Iterator<Item = Segment>) -> Self {
-        let none = Segment {
-            buffer: BufferId::SCRATCH,
-            start: 0,
-            len: 0,
-        };
-        let mut batch = Self {
-            segments: [none; SEGMENTS_MAX],
-            count: 0,
-            octets: 0,
-        };
-        for (place, segment) in batch.segments.iter_mut().zip(segments) {
-            *place = segment;
-            batch.count += 1;
-            batch.octets += segment.len as usize;
-        }
-        batch
-    }
-
-    fn as_slice(&self) -> &[Segment] {
-        &self.segments[..self.count]
+    /// At most one send's worth.
+    fn collect(&mut self, segments: impl Iterator<Item = Segment>) {
+        self.segments.clear();
+        self.segments.extend(segments.take(SEGMENTS_MAX));
+        self.octets = self
+            .segments
+            .iter()
+            .map(|segment| segment.len as usize)
+            .sum();
     }
 }
 
@@ -62,27 +49,17 @@ impl<I: Io> Core<I> {
 
     /// Puts the segments of this turn into the ring. False when there are too many for one send.
     fn submit(&mut self, conn: &mut Connection) -> bool {
-        let pending = self.shared.outbox.pending(&conn.transmit.list);
-        // One segment is the rule: no batch is built for it.
-        let mut pending = pending.peekable();
-        let Some(first) = pending.next() else {
-            return true;
-        };
-        let token = Token::new(Op::Send, conn.id);
-        let octets = if pending.peek().is_none() {
-            self.io.submit_send(token, conn.fd, &[first]);
-            first.len as usize
-        } else {
-            let mut rest = std::iter::once(first).chain(pending);
-            let batch = Batch::collect(rest.by_ref());
-            if rest.next().is_some() {
-                return false;
-            }
-            self.io.submit_send(token, conn.fd, batch.as_slice());
-            batch.octets
-        };
-        Outbox::submit(&mut conn.transmit.list);
-        self.shared.counters.wire_octets_out += octets as u64;
+        let mut pending = self.shared.outbox.pending(&conn.transmit.list);
+        self.batch.collect(pending.by_ref());
+        if pending.next().is_some() {
+            return false;
+        }
+        if self.batch.octets > 0 {
+            let token = Token::new(Op::Send, conn.id);
+            self.io.submit_send(token, conn.fd, &self.batch.segments);
+            self.shared.counters.wire_octets_out += self.batch.octets as u64;
+            Outbox::submit(&mut conn.transmit.list);
+        }
         true
     }
 
@@ -90,29 +67,51 @@ impl<I: Io> Core<I> {
     /// follow, ends our direction.
     pub(super) fn send_now(&mut self, conn: &mut Connection) -> Result<(), Broken> {
         self.queue_excess(conn);
-        loop {
-            let batch = Batch::collect(self.shared.outbox.pending(&conn.transmit.list));
-            let (slices, count) = SendQueue::slices(conn.transmit.queue.as_deref());
-            let total = batch.octets + slices.iter().map(|slice| slice.len()).sum::<usize>();
-            if total == 0 {
-                break;
-            }
-            let sent = match self.io.send(conn.fd, batch.as_slice(), &slices[..count]) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.collect(self.shared.outbox.pending(&conn.transmit.list));
+        let result = self.send_batch(conn, &mut batch);
+        self.batch = batch;
+        if !result? {
+            self.wait_for_room(conn);
+        } else if std::mem::take(&mut conn.finish) {
+            self.io.shutdown(conn.fd, std::net::Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    /// Sends `batch`, then the queue. False when the socket is full before the end.
+    fn send_batch(&mut self, conn: &mut Connection, batch: &mut Batch) -> Result<bool, Broken> {
+        while batch.octets > 0 || conn.transmit.queue.is_some() {
+            let (result, queued) = match &conn.transmit.queue {
+                None => (self.io.send(conn.fd, &batch.segments, &[]), 0),
+                Some(queue) => {
+                    let (slices, count) = queue.slices();
+                    let queued = slices.iter().map(|slice| slice.len()).sum();
+                    (
+                        self.io.send(conn.fd, &batch.segments, &slices[..count]),
+                        queued,
+                    )
+                }
+            };
+            let sent = match result {
                 Ok(sent) => sent,
                 Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
                 Err(_) => return Err(Broken),
             };
             self.shared.counters.wire_octets_out += sent as u64;
-            self.settle(conn, &batch, sent);
-            if sent < total {
-                self.wait_for_room(conn);
-                return Ok(());
+            let whole = sent == batch.octets + queued;
+            self.settle(conn, batch, sent);
+            batch.collect(std::iter::empty());
+            if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
+                // The time that the peer has to close counts from the last octet that it is known to take.
+                let deadline = self.shared.now + self.shared.config.close_timeout;
+                self.shared.reschedule(conn, Some(deadline));
+            }
+            if !whole {
+                return Ok(false);
             }
         }
-        if std::mem::take(&mut conn.finish) {
-            self.io.shutdown(conn.fd, std::net::Shutdown::Write);
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// More segments than one send takes go through the queue: they come last.
@@ -166,7 +165,7 @@ impl<I: Io> Core<I> {
         let len = batch.octets - sent;
         let mut data = self.shared.buffers.take(len);
         let (mut skip, mut filled) = (sent, 0);
-        for segment in batch.as_slice() {
+        for segment in &batch.segments {
             let octets =
                 &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
             let octets = &octets[skip.min(octets.len())..];
@@ -194,7 +193,19 @@ impl<I: Io> Core<I> {
         conn: &mut Connection,
         result: Result<u32, Errno>,
     ) {
-        let batch = Batch::collect(self.shared.outbox.submitted(&conn.transmit.list));
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.collect(self.shared.outbox.submitted(&conn.transmit.list));
+        self.settle_submitted(app, conn, &batch, result);
+        self.batch = batch;
+    }
+
+    fn settle_submitted<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        batch: &Batch,
+        result: Result<u32, Errno>,
+    ) {
         let sent = match result {
             Ok(sent) => sent as usize,
             Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
@@ -206,7 +217,7 @@ impl<I: Io> Core<I> {
         };
         if sent < batch.octets {
             self.shared.counters.wire_octets_out -= (batch.octets - sent) as u64;
-            self.keep(conn, &batch, sent);
+            self.keep(conn, batch, sent);
             self.wait_for_room(conn);
             self.check_pause(conn);
         }
@@ -229,7 +240,7 @@ impl<I: Io> Core<I> {
     }
 
     /// Stops reading from a peer that does not read, and goes on when it did.
-    fn check_pause(&mut self, conn: &mut Connection) {
+    pub(super) fn check_pause(&mut self, conn: &mut Connection) {
         let (queued, max) = (
             conn.queued_octets(),
             self.shared.config.send_queue_octets_max,
@@ -240,7 +251,7 @@ impl<I: Io> Core<I> {
             if conn.armed.recv {
                 self.cancel_receive(conn);
             }
-        } else if conn.paused && queued <= max / 2 {
+        } else if conn.paused && queued <= max / 2 && conn.phase != Phase::Ended {
             conn.paused = false;
             self.resume_receive(conn);
         }

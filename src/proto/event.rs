@@ -10,12 +10,14 @@ use super::frame::Kind;
 pub struct Input<'b> {
     pub(super) buf: &'b mut [u8],
     pub(super) at: usize,
+    /// Where answers end that the caller makes in this buffer.
+    pub(super) answers_end: Option<usize>,
 }
 
 impl<'b> Input<'b> {
     /// All of `buf` is to be read.
     pub const fn new(buf: &'b mut [u8]) -> Self {
-        Self { buf, at: 0 }
+        Self::starting_at(buf, 0)
     }
 
     /// `buf[at..]` is to be read.
@@ -24,7 +26,29 @@ impl<'b> Input<'b> {
     /// When `at` is beyond the end of `buf`.
     pub const fn starting_at(buf: &'b mut [u8], at: usize) -> Self {
         assert!(at <= buf.len());
-        Self { buf, at }
+        Self {
+            buf,
+            at,
+            answers_end: None,
+        }
+    }
+
+    /// Says that answers to what was read lie in this buffer up to `end`, or none. A server's small messages are then
+    /// moved, while they are unmasked, to where their own answer would follow: behind `end` and room for one header.
+    ///
+    /// ```text
+    ///  │hdr│answer 1│ …  │hdr+key│payload 2│     before: a masked header is 4 octets longer than the answer's
+    ///  │hdr│answer 1│hdr │payload 2│             after: header and payload join the answer before
+    /// ```
+    ///
+    /// # Panics
+    /// When `end` is beyond what was read.
+    #[inline]
+    pub const fn set_answers_end(&mut self, end: Option<usize>) {
+        if let Some(end) = end {
+            assert!(end <= self.at);
+        }
+        self.answers_end = end;
     }
 
     /// Octets that have not been read.

@@ -19,6 +19,12 @@ impl Key {
         Self(self.0.rotate_right(8 * octets as u32))
     }
 
+    /// The key for two words.
+    #[inline]
+    const fn double(self) -> u128 {
+        self.wide() as u128 | (self.wide() as u128) << 64
+    }
+
     /// The key for a word.
     #[inline]
     const fn wide(self) -> u64 {
@@ -59,6 +65,64 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
     }
     charset(seen)
 }
+
+/// [`apply`] to `buf[from..from + len]`, with the result at `to`, which lies before `from`: one pass for both.
+///
+/// Every octet is read before anything is written over it, because what is written stays behind what is read.
+#[inline]
+pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
+    let gap = from - to;
+    let data = &mut buf[to..from + len];
+    // The commonest lengths without a loop: two halves that may overlap, both read before either is written.
+    if (16..=32).contains(&len)
+        && let Some(first) = data[gap..].first_chunk::<16>()
+        && let Some(last) = data.last_chunk::<16>()
+    {
+        let first = u128::from_le_bytes(*first) ^ key.double();
+        let last = u128::from_le_bytes(*last) ^ key.advanced(len).double();
+        data[..16].copy_from_slice(&first.to_le_bytes());
+        data[len - 16..len].copy_from_slice(&last.to_le_bytes());
+        let ascii = (first | last) & TOP_BITS == 0;
+        return if ascii {
+            Charset::Ascii
+        } else {
+            Charset::Other
+        };
+    }
+    let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
+        data.copy_within(gap.., 0);
+        return apply_short(&mut data[..len], key);
+    };
+    let last = u64::from_le_bytes(*last) ^ key.advanced(len).wide();
+    let wide = key.wide();
+    let mut seen = last;
+    let mut at = 0;
+    // Blocks are read whole before they are written, so that the compiler may use vectors in spite of the overlap.
+    while let Some(block) = data[at + gap..].first_chunk::<BLOCK>() {
+        let mut block = *block;
+        for word in block.as_chunks_mut::<8>().0 {
+            let plain = u64::from_le_bytes(*word) ^ wide;
+            seen |= plain;
+            *word = plain.to_le_bytes();
+        }
+        data[at..at + BLOCK].copy_from_slice(&block);
+        at += BLOCK;
+    }
+    while let Some(word) = data[at + gap..].first_chunk::<8>() {
+        let plain = u64::from_le_bytes(*word) ^ wide;
+        seen |= plain;
+        data[at..at + 8].copy_from_slice(&plain.to_le_bytes());
+        at += 8;
+    }
+    data[len - 8..len].copy_from_slice(&last.to_le_bytes());
+    charset(seen)
+}
+
+/// The top bit of every octet of two words.
+const TOP_BITS: u128 = u128::from_le_bytes([0x80; 16]);
+
+/// Octets that [`apply_moving`] holds at a time: two vectors of SSE2, one of AVX2.
+const BLOCK: usize = 32;
 
 /// Up to 7 octets: two half words that may overlap, or single octets.
 fn apply_short(data: &mut [u8], key: Key) -> Charset {
@@ -129,6 +193,27 @@ mod tests {
             apply(head, Key::new(key));
             apply(tail, Key::new(key).advanced(cut));
             assert_eq!(split, by_definition(&data, key), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn moving_left_by_any_distance_equals_the_definition() {
+        let key = [0x91, 0x02, 0xB3, 0x44];
+        let data: Vec<u8> = (0..200u8).map(|i| i.wrapping_mul(37)).collect();
+        for len in 0..150 {
+            for gap in 1..40 {
+                let mut buf = data.clone();
+                let charset = apply_moving(&mut buf, 5 + gap, 5, len, Key::new(key));
+                let expected = by_definition(&data[5 + gap..5 + gap + len], key);
+                assert_eq!(buf[5..5 + len], expected, "length {len} by {gap}");
+                assert_eq!(charset == Charset::Ascii, expected.is_ascii());
+                assert_eq!(buf[..5], data[..5], "what is before stays");
+                assert_eq!(
+                    buf[5 + gap + len..],
+                    data[5 + gap + len..],
+                    "what is behind stays"
+                );
+            }
         }
     }
 

@@ -155,7 +155,7 @@ impl Receiver {
     ///
     /// # Errors
     /// A [`Violation`] ends the receiver: it reads nothing after it.
-    #[inline]
+    #[inline(always)]
     pub fn poll_event<'i>(
         &'i mut self,
         input: &'i mut Input<'_>,
@@ -168,7 +168,7 @@ impl Receiver {
 
     /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole. Whatever is
     /// unusual about it, a fault included, is for the general path to name.
-    #[inline]
+    #[inline(always)]
     fn small(&self, input: &Input<'_>) -> Option<Small> {
         if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
             return None;
@@ -211,29 +211,34 @@ impl Receiver {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn small_message<'i>(
         &'i mut self,
         small: Small,
         input: &'i mut Input<'_>,
     ) -> Result<Option<Event<'i>>, Violation> {
-        let room_at = input.at;
-        let start = room_at + small.header_octets;
+        let mut room_at = input.at;
+        let mut start = room_at + small.header_octets;
         input.at = start + small.len;
-        let data = &mut input.buf[start..input.at];
-        let charset = mask::apply(data, small.key);
+        let charset = match input.answers_end {
+            // Room for the answer's header: this one's without its key.
+            Some(end) if self.mask_bit != 0 => {
+                let from = std::mem::replace(&mut start, end + small.header_octets - 4);
+                room_at = end;
+                mask::apply_moving(input.buf, from, start, small.len, small.key)
+            }
+            _ => mask::apply(&mut input.buf[start..input.at], small.key),
+        };
+        let payload = start..start + small.len;
         if charset == Charset::Other
             && small.kind == Kind::Text
-            && utf8::validate(data) == Err(utf8::Invalid)
+            && utf8::validate(&input.buf[payload.clone()]) == Err(utf8::Invalid)
         {
             self.phase = Phase::Done;
             return Err(Violation::TextNotUtf8);
         }
         Ok(Some(Event::Message(Message::new(
-            small.kind,
-            input.buf,
-            room_at,
-            start..input.at,
+            small.kind, input.buf, room_at, payload,
         ))))
     }
 

@@ -6,6 +6,9 @@
     reason = "shared by test binaries, each of which uses its part"
 )]
 
+pub mod client;
+pub mod process;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,7 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// More than any step takes on a loaded machine; nothing is ever waited for longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a program that ended left behind.
 pub struct Output {
@@ -72,7 +75,12 @@ pub struct Server {
 impl Server {
     /// Starts `server` on port 0 unless `arguments` say otherwise, and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut server = Self::start_unread(arguments);
+        Self::start_with(arguments, |_| {})
+    }
+
+    /// The same after `prepare` has had its way with the command.
+    pub fn start_with(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let mut server = Self::spawn(arguments, prepare);
         let stdout = server.stdout.take().expect("piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -89,6 +97,10 @@ impl Server {
 
     /// Starts it without reading what it prints.
     pub fn start_unread(arguments: &[&str]) -> Self {
+        Self::spawn(arguments, |_| {})
+    }
+
+    fn spawn(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -105,8 +117,9 @@ impl Server {
         {
             command.arg("--wsuri=ws://127.0.0.1:0");
         }
+        command.args(arguments);
+        prepare(&mut command);
         let mut child = command
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&stderr).expect("a temporary file"))
@@ -153,6 +166,51 @@ impl Server {
 
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Where it listens, from the ready line: `ws://host:port` or `ws+unix:/path`.
+    pub fn address(&self) -> String {
+        let (_, rest) = self
+            .ready
+            .split_once("listening on ")
+            .expect("a ready line");
+        rest.split(' ').next().expect("an address").to_owned()
+    }
+
+    /// What `/stats.json` says.
+    pub fn stats(&self) -> serde_json::Value {
+        let response = get(&self.web(), "/stats.json");
+        let body = response.split_once("\r\n\r\n").expect("a head").1;
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    /// One counter of each worker since the start, in the order of the seats.
+    pub fn counter(&self, name: &str) -> Vec<u64> {
+        let stats = self.stats();
+        let workers = stats["workers"].as_array().expect("an array");
+        let figure = |worker: &serde_json::Value| worker["total"][name].as_u64().expect(name);
+        workers.iter().map(figure).collect()
+    }
+
+    /// Waits until a counter of all workers together has reached `least`, and returns it for each.
+    pub fn counter_reaching(&self, name: &str, least: u64) -> Vec<u64> {
+        let mut seen = Vec::new();
+        until(&format!("{name} reaches {least}"), || {
+            seen = self.counter(name);
+            seen.iter().sum::<u64>() >= least
+        });
+        seen
+    }
+
+    /// The pid of the worker on each seat.
+    pub fn seats(&self) -> Vec<u32> {
+        let stats = self.stats();
+        let workers = stats["workers"].as_array().expect("an array");
+        let pid = |worker: &serde_json::Value| worker["pid"].as_u64().expect("it runs");
+        workers
+            .iter()
+            .map(|worker| u32::try_from(pid(worker)).expect("a pid"))
+            .collect()
     }
 
     /// The address of the web pages, from the ready line.
@@ -222,6 +280,17 @@ impl Drop for Server {
     }
 }
 
+/// Makes a test of each function for each I/O tier; the functions take the option that chooses it.
+#[allow(unused_macros, reason = "not every test binary has tiers")]
+macro_rules! on_both_tiers {
+    ($($name:ident),* $(,)?) => {
+        mod uring { $(#[test] fn $name() { super::$name("--io=uring"); })* }
+        mod epoll { $(#[test] fn $name() { super::$name("--io=epoll"); })* }
+    };
+}
+#[allow(unused_imports, reason = "not every test binary has tiers")]
+pub(crate) use on_both_tiers;
+
 /// Waits until something is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -237,6 +306,10 @@ pub fn kill(pid: u32) {
 
 pub fn stop(pid: u32) {
     signal(pid, "STOP");
+}
+
+pub fn go_on(pid: u32) {
+    signal(pid, "CONT");
 }
 
 /// Sends a signal to one process.
@@ -275,7 +348,7 @@ pub fn get(address: &str, path: &str) -> String {
 pub struct Scratch(PathBuf);
 
 pub fn scratch(name: &str) -> Scratch {
-    let path = std::env::temp_dir().join(format!("ringway-cli-{name}-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("ringway-test-{name}-{}", std::process::id()));
     fs::create_dir_all(&path).expect("a directory");
     Scratch(path)
 }

@@ -1,0 +1,127 @@
+//! What the kernel knows of a process, and what it can be told before a program starts.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// A figure of `/proc/PID/status` or of `smaps_rollup`, in octets.
+fn kib(pid: u32, file: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+    let line = text.lines().find(|line| line.starts_with(name));
+    let figure = line.and_then(|line| line.split_whitespace().nth(1));
+    figure
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .expect("a figure in KiB")
+        << 10
+}
+
+/// Resident memory of a process.
+pub fn rss(pid: u32) -> u64 {
+    kib(pid, "status", "VmRSS:")
+}
+
+/// Its proportional share of the memory it maps.
+pub fn pss(pid: u32) -> u64 {
+    kib(pid, "smaps_rollup", "Pss:")
+}
+
+/// CPU time of a process so far, in ticks of 10 ms.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, rest) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let figures = rest.split(' ').skip(11).take(2);
+    figures
+        .map(|figure| figure.parse::<u64>().expect("ticks"))
+        .sum()
+}
+
+fn nofile() -> libc::rlimit {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a live rlimit of this frame, written before the call returns.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit
+}
+
+/// Raises the limit of open files of this process as far as it goes, asserts that it goes to `least`, and returns it.
+pub fn raise_descriptor_limit(least: u64) -> u64 {
+    let mut limit = nofile();
+    limit.rlim_cur = limit.rlim_max;
+    assert!(
+        limit.rlim_max >= least,
+        "this test opens {least} files, and the hard limit is {}: raise it with ulimit -Hn",
+        limit.rlim_max
+    );
+    // SAFETY: `limit` is a live rlimit of this frame that the kernel only reads during the call.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit.rlim_max
+}
+
+/// Starts the program with this limit of open files, soft and hard.
+pub fn limit_descriptors(command: &mut Command, files: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: files,
+        rlim_max: files,
+    };
+    let set = move || {
+        // SAFETY: `limit` is a live rlimit that the kernel only reads during the call.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+    };
+    // SAFETY: the closure makes one plain system call, which is allowed between fork and exec.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Starts the program where io_uring_setup(2) fails with `errno`, as a seccomp profile makes it fail.
+pub fn forbid_io_uring(command: &mut Command, errno: i32) {
+    let errno = u32::try_from(errno).expect("an errno is positive");
+    let uring = u32::try_from(libc::SYS_io_uring_setup).expect("425 everywhere");
+    let statement = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).expect("a BPF code"),
+        jt,
+        jf,
+        k,
+    };
+    // Of struct seccomp_data the number of the system call comes first.
+    let filter = vec![
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, uring),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | errno,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: u16::try_from(filter.len()).expect("four"),
+            filter: filter.as_ptr().cast_mut(),
+        };
+        // SAFETY: takes integers only. It spares the filter the need for a privilege.
+        check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+        // SAFETY: `program` and the filter that it points to are alive during the call, which copies them.
+        check(unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        })
+    };
+    // SAFETY: the closure makes two plain system calls on memory that was filled before the fork.
+    unsafe { command.pre_exec(install) };
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
