@@ -137,7 +137,7 @@ impl<I: Io> Core<I> {
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         match (conn.receiver.payload_remaining(), &mut conn.assembly) {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                conn.large = remaining >= LARGE_OCTETS_MIN;
+                conn.large |= remaining >= LARGE_OCTETS_MIN;
                 let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
                 (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
             }
