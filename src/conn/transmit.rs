@@ -235,7 +235,7 @@ impl<I: Io> Core<I> {
     }
 
     /// Stops reading from a peer that does not read, and goes on when it did.
-    fn check_pause(&mut self, conn: &mut Connection) {
+    pub(super) fn check_pause(&mut self, conn: &mut Connection) {
         let (queued, max) = (
             conn.queued_octets(),
             self.shared.config.send_queue_octets_max,
