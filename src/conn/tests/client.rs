@@ -61,9 +61,6 @@ impl Pace {
     }
 }
 
-/// Octets that a client's own system takes before its sends wait.
-const UNREAD_MAX: usize = 200_000;
-
 /// A client.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -74,6 +71,8 @@ pub(super) struct Client {
     pub(super) may_close: &'static [u16],
     /// The connection may break without anybody's doing.
     pub(super) may_break: bool,
+    /// Octets that its own system takes before its sends wait.
+    pub(super) unread_max: usize,
     /// When it connects, later when it acts next.
     pub(super) next: Instant,
     /// Pings of the server are answered.
@@ -109,6 +108,7 @@ impl Client {
             pace,
             script,
             may_close: &[],
+            unread_max: 200_000,
             may_break: false,
             next,
             pongs: true,
@@ -166,7 +166,7 @@ impl Client {
     }
 
     fn may_send(&self, sim: &Sim, peer: PeerId) -> bool {
-        self.sent < self.script_end() && sim.peer_unread(peer) < UNREAD_MAX
+        self.sent < self.script_end() && sim.peer_unread(peer) < self.unread_max
     }
 
     /// Where the script ends for this client.

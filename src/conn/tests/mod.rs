@@ -177,14 +177,21 @@ fn a_graceful_stop_closes_every_websocket_with_1001() {
 
 #[test]
 fn an_abort_leaves_nothing_behind() {
-    seeds(80, |seed| {
+    seeds(200, |seed| {
         let mut world = world(seed);
         for _ in 0..world.random.between(1, 5) {
-            let script = world.script(100_000);
-            world.add(script, Ending::Silent).may_close = &[1001];
+            let script = world.script(400_000);
+            let client = world.add(script, Ending::Silent);
+            client.may_close = &[1001];
+            // Always sending, so that octets meet the end of their connection.
+            client.pace = Pace {
+                send_max: 1000,
+                ..Pace::fast()
+            };
         }
         world.patience = Some(Duration::from_millis(1));
-        let turns = world.random.magnitude(500);
+        world.worker.io_mut().faults_mut().cancel_races = world.random.pick(&[0, 300, 1000]);
+        let turns = world.random.between(1, 300);
         (0..turns).for_each(|_| world.step());
         if world.random.chance(500) {
             world.stop();
@@ -233,7 +240,7 @@ fn an_opening_handshake_that_takes_too_long_is_answered_408() {
         client.pace = Pace {
             send_max: 1,
             read_max: 1 << 20,
-            interval_max: Duration::from_millis(300),
+            interval_max: Duration::from_millis(100),
         };
         world.run();
         let client = &world.clients[0];
@@ -325,5 +332,33 @@ fn a_close_that_the_application_begins_ends_every_connection() {
             assert_eq!(client.closed_by_server, Some(1000), "{}", client.describe());
             assert!(client.script.expected.is_empty(), "{}", client.describe());
         }
+    });
+}
+
+/// Megabytes that are there at once: a connection gets its share of a turn and goes on in the next.
+#[test]
+fn bulk_takes_turns() {
+    seeds(10, |seed| {
+        let options = Options {
+            inbox_max: 4 << 20,
+            outbox_max: 4 << 20,
+            ..Options::draw(seed)
+        };
+        let mut world = World::new(options, Config::default());
+        for _ in 0..2 {
+            let mut script = Script::open(&mut world.random);
+            while script.octets.len() < 5 << 20 {
+                script.add_messages(&mut world.random, 1 << 20);
+            }
+            let client = world.add(script, Ending::Polite);
+            (client.pace, client.unread_max) = (
+                Pace {
+                    send_max: 8 << 20,
+                    ..Pace::fast()
+                },
+                8 << 20,
+            );
+        }
+        world.run();
     });
 }
