@@ -8,7 +8,7 @@ use crate::proto::Message;
 pub struct Echo;
 
 impl App for Echo {
-    #[inline]
+    #[inline(always)]
     fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         // Refused only when this side has begun to close: then nothing may follow.
         let _ = context.reply(message);

@@ -91,6 +91,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// Told readable while it was not read.
     pub(super) readable: bool,
+    /// Readiness told of the end of the stream, or of an error.
+    pub(super) hung_up: bool,
     /// FIN is to follow the last queued octet.
     pub(super) finish: bool,
     /// End with RST: the peer did not play by the rules of ending.
@@ -134,6 +136,7 @@ impl Connection {
             armed: Armed::default(),
             paused: false,
             readable: false,
+            hung_up: false,
             finish: false,
             reset: false,
             opened: false,

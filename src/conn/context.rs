@@ -1,5 +1,7 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
+use std::time::Duration;
+
 use super::buffers::Buffers;
 use super::connection::{Phase, Transmit};
 use super::outbox::Outbox;
@@ -92,7 +94,7 @@ impl Output<'_> {
     /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
     /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
     /// the answers of one receive are one run of octets.
-    #[inline]
+    #[inline(always)]
     fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
         let octets = frame::encoded_octets(header.payload_len, false);
         let (buf, room_at, payload) = message.into_parts();
@@ -130,6 +132,10 @@ pub struct Context<'a> {
     pub(super) phase: &'a mut Phase,
     pub(super) queue_octets_max: usize,
     pub(super) now: Instant,
+    pub(super) deadline: &'a mut Instant,
+    /// Connections whose deadline has moved.
+    pub(super) rescheduled: &'a mut Vec<ConnId>,
+    pub(super) close_timeout: Duration,
 }
 
 /// Why something was not sent. Nothing of it was.
@@ -173,7 +179,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Misuse::AfterClose`] when this side has closed.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = Header {
             fin: true,
@@ -259,6 +265,8 @@ impl Context<'_> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {
             *self.phase = Phase::Closing;
+            *self.deadline = self.now + self.close_timeout;
+            self.rescheduled.push(self.output.id);
         }
         Ok(())
     }

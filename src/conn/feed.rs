@@ -62,6 +62,9 @@ impl Shared {
             phase: &mut conn.phase,
             queue_octets_max: self.config.send_queue_octets_max,
             now: self.now,
+            deadline: &mut conn.deadline,
+            rescheduled: &mut self.rescheduled,
+            close_timeout: self.config.close_timeout,
         }
     }
 
@@ -100,6 +103,7 @@ impl Shared {
             receive,
             phase,
             id,
+            deadline,
             ..
         } = conn;
         let mut context = Context {
@@ -117,6 +121,9 @@ impl Shared {
             phase,
             queue_octets_max: self.config.send_queue_octets_max,
             now: self.now,
+            deadline,
+            rescheduled: &mut self.rescheduled,
+            close_timeout: self.config.close_timeout,
         };
         let ending = loop {
             match receiver.poll_event(&mut input) {

@@ -154,7 +154,5 @@ impl<I: Io> Core<I> {
         let mut context = self.shared.context(conn, scratch, BufferId::HOT);
         // Refused when the application has closed already, which is as good.
         let _ = context.close(code, reason);
-        let deadline = self.shared.now + self.shared.config.close_timeout;
-        self.shared.reschedule(conn, Some(deadline));
     }
 }

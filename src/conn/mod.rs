@@ -25,6 +25,8 @@ mod outbox;
 mod queue;
 mod receive;
 mod table;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod transmit;
 mod worker;

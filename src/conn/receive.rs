@@ -25,6 +25,9 @@ const DIRECT_OCTETS_MIN: u64 = 16 << 10;
 /// Smallest direct receive: one system call for less would cost more than the copy it saves.
 const DIRECT_STEP_OCTETS: usize = 64 << 10;
 
+/// Readiness of which the peer's end of the stream, or an error, is a part.
+const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
+
 /// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
 /// short, so that little of it has to be copied to where the rest goes directly.
 const LARGE_OCTETS_MIN: u64 = 128 << 10;
@@ -64,8 +67,10 @@ impl<I: Io> Core<I> {
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
                 self.ran_dry = true;
-                self.starved.push(conn.id);
-                return;
+                if conn.phase != Phase::Ended {
+                    self.starved.push(conn.id);
+                    return;
+                }
             }
             (Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)), _) => {}
             (Err(_), _) => self.reset(app, conn),
@@ -85,7 +90,10 @@ impl<I: Io> Core<I> {
             conn.armed.cancelled = false;
         }
         match done.result {
-            Ok(_) => self.read(app, conn),
+            Ok(events) => {
+                conn.hung_up |= events & HANG_UP != 0;
+                self.read(app, conn);
+            }
             Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
             Err(_) => self.reset(app, conn),
         }
@@ -116,7 +124,9 @@ impl<I: Io> Core<I> {
             }
             // The hot buffer is used again at once, by this connection or the next.
             self.flush_hot(app, conn);
-            if len < asked {
+            self.check_pause(conn);
+            // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
+            if len < asked && !conn.hung_up {
                 break;
             }
             share = share.saturating_sub(len);
@@ -131,7 +141,7 @@ impl<I: Io> Core<I> {
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         match (conn.receiver.payload_remaining(), &mut conn.assembly) {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                conn.large = remaining >= LARGE_OCTETS_MIN;
+                conn.large |= remaining >= LARGE_OCTETS_MIN;
                 let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
                 (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
             }
@@ -203,6 +213,7 @@ impl<I: Io> Core<I> {
 
     /// Arms what the connection wants next, or ends what it wants no more.
     pub(super) fn settle_receive(&mut self, conn: &mut Connection) {
+        self.check_pause(conn);
         if conn.phase == Phase::Ended {
             self.release_when_idle(conn);
         } else if conn.armed.recv && conn.receive == Receive::Bulk

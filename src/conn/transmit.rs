@@ -102,6 +102,11 @@ impl<I: Io> Core<I> {
             let whole = sent == batch.octets + queued;
             self.settle(conn, batch, sent);
             batch.collect(std::iter::empty());
+            if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
+                // The time that the peer has to close counts from the last octet that it is known to take.
+                let deadline = self.shared.now + self.shared.config.close_timeout;
+                self.shared.reschedule(conn, Some(deadline));
+            }
             if !whole {
                 return Ok(false);
             }
@@ -246,7 +251,7 @@ impl<I: Io> Core<I> {
             if conn.armed.recv {
                 self.cancel_receive(conn);
             }
-        } else if conn.paused && queued <= max / 2 {
+        } else if conn.paused && queued <= max / 2 && conn.phase != Phase::Ended {
             conn.paused = false;
             self.resume_receive(conn);
         }

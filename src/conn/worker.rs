@@ -47,6 +47,15 @@ pub(super) struct Core<I> {
     pub(super) released: Vec<ConnId>,
 }
 
+/// How all connections are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// With a closing handshake.
+    Drain,
+    /// At once.
+    Abort,
+}
+
 /// A worker: its ring, its connections, its application.
 #[derive(Debug)]
 pub struct Worker<I, A> {
@@ -57,6 +66,9 @@ pub struct Worker<I, A> {
     listener: Listener,
     done: Vec<Completion>,
     expired: Vec<ConnId>,
+    /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
+    /// the last turn, so that nothing may be added to them and no descriptor may be closed.
+    stop: Option<Stop>,
     /// Watched descriptors that became ready, one bit each.
     watched: u32,
     /// When the last turn's system call returned.
@@ -96,6 +108,7 @@ impl<I: Io, A: App> Worker<I, A> {
             listener,
             done: Vec::new(),
             expired: Vec::new(),
+            stop: None,
             watched: 0,
             woken: now,
         }
@@ -138,35 +151,27 @@ impl<I: Io, A: App> Worker<I, A> {
         &self.core.io
     }
 
+    /// The application.
+    pub const fn app(&self) -> &A {
+        &self.app
+    }
+
     /// The ring, for tests that play the kernel.
     pub const fn io_mut(&mut self) -> &mut I {
         &mut self.core.io
     }
 
-    /// Stops accepting and closes every WebSocket with 1001. The worker is done when no connection is left.
+    /// Stops accepting and, with the next turn, closes every WebSocket with 1001. The worker is done when no connection
+    /// is left.
     pub fn drain(&mut self) {
         self.listener.disarm(&mut self.core.io);
         self.core.shared.draining = true;
-        for id in self.table.ids() {
-            let Some(conn) = self.table.get_mut(id) else {
-                continue;
-            };
-            if conn.phase == Phase::Open {
-                self.core
-                    .close(conn, CloseCode::GoingAway, "the server is stopping");
-            }
-        }
-        self.after_handlers();
+        self.stop.get_or_insert(Stop::Drain);
     }
 
-    /// Ends every connection now.
+    /// Ends every connection with the next turn.
     pub fn abort(&mut self) {
-        for id in self.table.ids() {
-            if let Some(conn) = self.table.get_mut(id) {
-                self.core.end(&mut self.app, conn);
-            }
-        }
-        self.after_handlers();
+        self.stop = Some(Stop::Abort);
     }
 
     /// One turn; returns after at most `patience`.
@@ -193,6 +198,7 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         self.read_on();
         self.expire();
+        self.stop_if_asked();
         self.after_handlers();
         done.clear();
         self.done = done;
@@ -202,7 +208,11 @@ impl<I: Io, A: App> Worker<I, A> {
     /// How long the turn may wait: not at all while work is left over, else until the next deadline.
     fn wait(&self, patience: Option<Duration>) -> Wait {
         let core = &self.core;
-        if !core.ready.is_empty() || !core.starved.is_empty() || core.held.len() > HELD_MAX {
+        if self.stop.is_some()
+            || !core.ready.is_empty()
+            || !core.starved.is_empty()
+            || core.held.len() > HELD_MAX
+        {
             return Wait::No;
         }
         let now = core.shared.now;
@@ -301,10 +311,15 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         }
         for id in std::mem::take(&mut self.core.ready) {
-            if let Some(conn) = self.table.get_mut(id) {
-                self.core.read(&mut self.app, conn);
-                self.core.settle_receive(conn);
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if conn.armed.recv {
+                // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
+                continue;
             }
+            self.core.read(&mut self.app, conn);
+            self.core.settle_receive(conn);
         }
     }
 
@@ -323,6 +338,23 @@ impl<I: Io, A: App> Worker<I, A> {
             }
         }
         self.expired = expired;
+    }
+
+    fn stop_if_asked(&mut self) {
+        let Some(stop) = self.stop.take() else { return };
+        for id in self.table.ids() {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            match stop {
+                Stop::Drain if conn.phase == Phase::Open => {
+                    self.core
+                        .close(conn, CloseCode::GoingAway, "the server is stopping");
+                }
+                Stop::Drain => {}
+                Stop::Abort => self.core.end(&mut self.app, conn),
+            }
+        }
     }
 
     /// What the handlers left behind: output, moved deadlines, connections that are over.

@@ -20,6 +20,7 @@ mod areas;
 pub mod board;
 pub mod epoll;
 pub mod pool;
+pub mod sim;
 pub mod sys;
 mod token;
 pub mod uring;
@@ -174,8 +175,9 @@ pub trait Io {
     /// error, on a dry pool (`ENOBUFS`), or when it is cancelled. Only in [`ReceiveMode::Buffers`].
     fn submit_recv(&mut self, token: Token, fd: Fd);
 
-    /// Tells readiness to read, again and again while `more` is set. A completion means: read until a receive is
-    /// short. Also for descriptors that are no sockets.
+    /// Tells readiness to read (the bits of poll(2)), again and again while `more` is set. A completion means: read until
+    /// a receive is short; with `POLLRDHUP`, `POLLHUP` or `POLLERR` in it, until the end, of which nothing else will
+    /// tell. Also for descriptors that are no sockets.
     fn submit_poll_in(&mut self, token: Token, fd: Fd);
 
     /// Tells readiness to write, once.

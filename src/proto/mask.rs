@@ -19,6 +19,12 @@ impl Key {
         Self(self.0.rotate_right(8 * octets as u32))
     }
 
+    /// The key for two words.
+    #[inline]
+    const fn double(self) -> u128 {
+        self.wide() as u128 | (self.wide() as u128) << 64
+    }
+
     /// The key for a word.
     #[inline]
     const fn wide(self) -> u64 {
@@ -67,6 +73,22 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
 pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
     let gap = from - to;
     let data = &mut buf[to..from + len];
+    // The commonest lengths without a loop: two halves that may overlap, both read before either is written.
+    if (16..=32).contains(&len)
+        && let Some(first) = data[gap..].first_chunk::<16>()
+        && let Some(last) = data.last_chunk::<16>()
+    {
+        let first = u128::from_le_bytes(*first) ^ key.double();
+        let last = u128::from_le_bytes(*last) ^ key.advanced(len).double();
+        data[..16].copy_from_slice(&first.to_le_bytes());
+        data[len - 16..len].copy_from_slice(&last.to_le_bytes());
+        let ascii = (first | last) & TOP_BITS == 0;
+        return if ascii {
+            Charset::Ascii
+        } else {
+            Charset::Other
+        };
+    }
     let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
         data.copy_within(gap.., 0);
         return apply_short(&mut data[..len], key);
@@ -95,6 +117,9 @@ pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key
     data[len - 8..len].copy_from_slice(&last.to_le_bytes());
     charset(seen)
 }
+
+/// The top bit of every octet of two words.
+const TOP_BITS: u128 = u128::from_le_bytes([0x80; 16]);
 
 /// Octets that [`apply_moving`] holds at a time: two vectors of SSE2, one of AVX2.
 const BLOCK: usize = 32;

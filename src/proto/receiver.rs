@@ -155,7 +155,7 @@ impl Receiver {
     ///
     /// # Errors
     /// A [`Violation`] ends the receiver: it reads nothing after it.
-    #[inline]
+    #[inline(always)]
     pub fn poll_event<'i>(
         &'i mut self,
         input: &'i mut Input<'_>,
@@ -168,7 +168,7 @@ impl Receiver {
 
     /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole. Whatever is
     /// unusual about it, a fault included, is for the general path to name.
-    #[inline]
+    #[inline(always)]
     fn small(&self, input: &Input<'_>) -> Option<Small> {
         if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
             return None;
@@ -211,7 +211,7 @@ impl Receiver {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn small_message<'i>(
         &'i mut self,
         small: Small,

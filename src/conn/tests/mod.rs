@@ -1,0 +1,364 @@
+//! The worker over a simulated kernel and network, with clients of every kind. See [`crate::io::sim`].
+
+mod client;
+mod regressions;
+mod script;
+mod wire;
+mod world;
+
+use std::time::Duration;
+
+use super::Config;
+use crate::io::HOT_OCTETS;
+use crate::io::sim::{Faults, Options, PeerEnd, Random};
+use client::{Client, Ending, Pace};
+use script::Script;
+use world::{CLOSE_ME, World, seeds};
+
+/// A world as `seed` decides, in which nothing breaks on its own.
+fn world(seed: u64) -> World {
+    let options = Options::draw(seed);
+    let mut random = Random::new(seed ^ 0xC0F1);
+    let config = Config {
+        send_queue_octets_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        ..Config::default()
+    };
+    World::new(options, config)
+}
+
+impl World {
+    /// One more client, that connects within the first moments.
+    fn add(&mut self, script: Script, ending: Ending) -> &mut Client {
+        let random = &mut self.random;
+        let seed = random.bits();
+        let pace = Pace::draw(random, script.octets.len());
+        let delay = Duration::from_micros(random.below(2_000) as u64);
+        let next = self.now() + delay;
+        self.clients
+            .push(Client::new(seed, script, ending, pace, next));
+        self.clients.last_mut().expect("just added")
+    }
+
+    /// A script with an opening handshake and messages.
+    fn script(&mut self, octets: usize) -> Script {
+        let mut script = Script::open(&mut self.random);
+        script.add_messages(&mut self.random, octets);
+        script
+    }
+}
+
+#[test]
+fn every_message_comes_back_once_and_in_order() {
+    seeds(150, |seed| {
+        let mut world = world(seed);
+        for _ in 0..world.random.between(1, 5) {
+            let script = world.script(600_000);
+            world.add(script, Ending::Polite);
+        }
+        let counters = world.run();
+        let scripts = || world.clients.iter().map(|client| &client.script);
+        assert_eq!(
+            counters.messages,
+            scripts().map(|script| script.messages).sum::<u64>()
+        );
+        assert_eq!(
+            counters.octets,
+            scripts().map(|script| script.message_octets).sum::<u64>()
+        );
+    });
+}
+
+/// Every way to end, in every state: the opening handshake, between frames, inside one, with answers under way.
+#[test]
+fn however_clients_end_nothing_is_left() {
+    seeds(150, |seed| {
+        let mut world = world(seed);
+        let breaks = seed % 2 == 1;
+        if breaks {
+            *world.worker.io_mut().faults_mut() = Faults::draw_breaking(&mut world.random);
+        }
+        for _ in 0..world.random.between(1, 6) {
+            let mut script = world.script(200_000);
+            let len = script.octets.len();
+            let random = &mut world.random;
+            // As often inside the opening handshake as behind it.
+            let at = if random.chance(300) {
+                random.below(script.head_octets)
+            } else {
+                random.below(len + 1)
+            };
+            let ending = match random.below(7) {
+                0 => Ending::Eager,
+                6 => Ending::EagerFin,
+                1 => Ending::Violation,
+                2 => Ending::HalfClose(at),
+                3 => Ending::Disappear(at),
+                4 => Ending::Reset(at),
+                _ => Ending::Polite,
+            };
+            match ending {
+                Ending::Eager | Ending::EagerFin => script.add_close(random),
+                Ending::Violation => script.add_violation(random),
+                _ => {}
+            }
+            world.add(script, ending).may_break = breaks;
+        }
+        world.run();
+    });
+}
+
+/// A peer that reads nothing is not read from either: what waits for it in the worker stays below the mark, one
+/// receive and one message.
+#[test]
+fn a_peer_that_never_reads_costs_bounded_memory() {
+    const MESSAGE_MAX: usize = 300_000;
+    seeds(60, |seed| {
+        let mut world = world(seed);
+        let until = world.now() + Duration::from_secs(2);
+        let mut script = Script::open(&mut world.random);
+        while script.octets.len() < 6 << 20 {
+            script.add_messages(&mut world.random, MESSAGE_MAX * 4);
+        }
+        let pace = Pace {
+            send_max: 1 << 20,
+            read_max: 1,
+            interval_max: Duration::from_micros(50),
+        };
+        world.add(script, Ending::NeverReads(until)).pace = pace;
+        let max = world.config.send_queue_octets_max + MESSAGE_MAX + HOT_OCTETS;
+        let mut most = 0;
+        while !world.is_over() {
+            world.step();
+            let moved = world.worker.io().moved();
+            let held = moved.received - moved.sent.min(moved.received);
+            most = most.max(held);
+        }
+        assert!(
+            most <= max as u64,
+            "{most} octets for one peer, at most {max}"
+        );
+        world.worker.drain();
+        world.finish();
+    });
+}
+
+#[test]
+fn a_graceful_stop_closes_every_websocket_with_1001() {
+    seeds(150, |seed| {
+        let mut world = world(seed);
+        for _ in 0..world.random.between(1, 5) {
+            let script = world.script(300_000);
+            let client = world.add(script, Ending::Polite);
+            client.may_close = &[1001];
+            // Fast enough for the time that a closing handshake may take.
+            client.pace = Pace::fast();
+        }
+        world.patience = Some(Duration::from_millis(1));
+        let turns = world.random.magnitude(3_000);
+        for _ in 0..turns {
+            if world.is_over() {
+                break;
+            }
+            world.step();
+        }
+        world.stop();
+        world.finish();
+        for client in &world.clients {
+            let refused = matches!(client.status, None | Some(503));
+            let closed = client.closed_by_server == Some(1001) && client.end == Some(PeerEnd::Fin);
+            assert!(
+                refused || closed || client.script.expected.is_empty(),
+                "{}",
+                client.describe()
+            );
+        }
+    });
+}
+
+#[test]
+fn an_abort_leaves_nothing_behind() {
+    seeds(200, |seed| {
+        let mut world = world(seed);
+        for _ in 0..world.random.between(1, 5) {
+            let script = world.script(400_000);
+            let client = world.add(script, Ending::Silent);
+            client.may_close = &[1001];
+            // Always sending, so that octets meet the end of their connection.
+            client.pace = Pace {
+                send_max: 1000,
+                ..Pace::fast()
+            };
+        }
+        world.patience = Some(Duration::from_millis(1));
+        world.worker.io_mut().faults_mut().cancel_races = world.random.pick(&[0, 300, 1000]);
+        let turns = world.random.between(1, 300);
+        (0..turns).for_each(|_| world.step());
+        if world.random.chance(500) {
+            world.stop();
+        }
+        if world.random.chance(500) {
+            world.step();
+        }
+        world.stop();
+        world.worker.abort();
+        world.finish();
+    });
+}
+
+/// Octets that are no opening handshake get an HTTP answer and the end, or just the end.
+#[test]
+fn garbage_in_place_of_a_handshake_is_refused() {
+    seeds(80, |seed| {
+        let mut world = world(seed);
+        for _ in 0..world.random.between(1, 5) {
+            let mut script = Script::open(&mut world.random);
+            let random = &mut world.random;
+            match random.below(3) {
+                0 => random.fill(&mut script.octets),
+                1 => {
+                    script.octets = b"GET / HTTP/1.1\r\nHost: ringway\r\n\r\n".to_vec();
+                    world.pages += 1;
+                }
+                _ => {
+                    let at = random.below(script.octets.len());
+                    script.octets[at] = random.pick(b"\0\r\n x");
+                }
+            }
+            // The end is said, as what is left may be a good handshake after all.
+            world.add(script, Ending::HalfClose(usize::MAX));
+        }
+        world.run();
+    });
+}
+
+#[test]
+fn an_opening_handshake_that_takes_too_long_is_answered_408() {
+    seeds(20, |seed| {
+        let mut world = world(seed);
+        let script = Script::open(&mut world.random);
+        let client = world.add(script, Ending::Silent);
+        client.pace = Pace {
+            send_max: 1,
+            read_max: 1 << 20,
+            interval_max: Duration::from_millis(100),
+        };
+        world.run();
+        let client = &world.clients[0];
+        assert!(
+            matches!(client.status, Some(101 | 408)),
+            "{}",
+            client.describe()
+        );
+    });
+}
+
+/// Silence is closed with 1001 after `idle_timeout`, whether or not the peer answers that.
+#[test]
+fn an_idle_peer_is_closed_with_1001() {
+    seeds(40, |seed| {
+        let options = Options::draw(seed);
+        let config = Config {
+            idle_timeout: Some(Duration::from_secs(3)),
+            ..Config::default()
+        };
+        let mut world = World::new(options, config);
+        for ending in [Ending::Silent, Ending::Answers] {
+            let script = world.script(50_000);
+            let client = world.add(script, ending);
+            client.may_close = &[1001];
+            client.pace = Pace::fast();
+        }
+        let start = world.now();
+        world.run();
+        let took = world.now().since(start);
+        // 3 s of silence and 1 s for the answer, each up to 100 ms late.
+        assert!((3..=5).contains(&took.as_secs()), "{took:?}");
+        for client in &world.clients {
+            assert_eq!(client.closed_by_server, Some(1001), "{}", client.describe());
+            assert!(client.script.expected.is_empty(), "{}", client.describe());
+        }
+    });
+}
+
+/// Who answers Pings stays; who is silent for two intervals is dropped without a word.
+#[test]
+fn pings_keep_a_peer_that_answers_and_drop_one_that_does_not() {
+    seeds(40, |seed| {
+        let options = Options::draw(seed);
+        let config = Config {
+            ping_interval: Some(Duration::from_secs(2)),
+            ..Config::default()
+        };
+        let mut world = World::new(options, config);
+        world.patience = Some(Duration::from_millis(100));
+        for pongs in [true, false] {
+            let script = world.script(50_000);
+            world.add(script, Ending::Answers).pongs = pongs;
+        }
+        let until = world.now() + Duration::from_secs(20);
+        while world.now() < until {
+            world.step();
+        }
+        let [answers, silent] = &world.clients[..] else {
+            unreachable!("two were added")
+        };
+        assert_eq!(answers.end, None, "{}", answers.describe());
+        assert!(answers.pings >= 5, "{} pings", answers.pings);
+        assert_eq!(
+            (silent.end, silent.pings),
+            (Some(PeerEnd::Reset), 1),
+            "{}",
+            silent.describe()
+        );
+        world.clients[0].may_close = &[1001];
+        world.stop();
+        world.finish();
+    });
+}
+
+#[test]
+fn a_close_that_the_application_begins_ends_every_connection() {
+    seeds(60, |seed| {
+        let mut world = world(seed);
+        for ending in [Ending::Silent, Ending::Answers] {
+            let mut script = world.script(50_000);
+            script.add_plain(&mut world.random, CLOSE_ME);
+            // After its Close the server answers nothing.
+            script.add_plain(&mut world.random, b"too late");
+            world.add(script, ending).may_close = &[1000];
+        }
+        world.run();
+        for client in &world.clients {
+            assert_eq!(client.closed_by_server, Some(1000), "{}", client.describe());
+            assert!(client.script.expected.is_empty(), "{}", client.describe());
+        }
+    });
+}
+
+/// Megabytes that are there at once: a connection gets its share of a turn and goes on in the next.
+#[test]
+fn bulk_takes_turns() {
+    seeds(10, |seed| {
+        let options = Options {
+            inbox_max: 4 << 20,
+            outbox_max: 4 << 20,
+            ..Options::draw(seed)
+        };
+        let mut world = World::new(options, Config::default());
+        for _ in 0..2 {
+            let mut script = Script::open(&mut world.random);
+            while script.octets.len() < 5 << 20 {
+                script.add_messages(&mut world.random, 1 << 20);
+            }
+            let client = world.add(script, Ending::Polite);
+            (client.pace, client.unread_max) = (
+                Pace {
+                    send_max: 8 << 20,
+                    ..Pace::fast()
+                },
+                8 << 20,
+            );
+        }
+        world.run();
+    });
+}

@@ -1,0 +1,248 @@
+//! What a client will say, encoded, and what must come back for it.
+
+use std::collections::VecDeque;
+
+use crate::io::sim::Random;
+use crate::proto::frame::{HEADER_OCTETS_MAX, Header};
+use crate::proto::handshake::{self, ClientRequest};
+use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
+
+/// A frame as it must come from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) opcode: u8,
+    pub(super) payload: Vec<u8>,
+}
+
+/// Octets to be sent and the answers to them, in order.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) octets: Vec<u8>,
+    pub(super) expected: VecDeque<Expected>,
+    /// Messages among the answers, and their octets.
+    pub(super) messages: u64,
+    pub(super) message_octets: u64,
+    /// How long the opening handshake is.
+    pub(super) head_octets: usize,
+    sender: Sender,
+}
+
+impl Script {
+    /// A proper opening handshake.
+    pub(super) fn open(random: &mut Random) -> Self {
+        let mut key = [0; 16];
+        random.fill(&mut key);
+        let mut octets = Vec::new();
+        handshake::encode_request(&ClientRequest::new("ringway", "/echo", key), &mut octets)
+            .expect("a good request");
+        let head_octets = octets.len();
+        Self {
+            octets,
+            expected: VecDeque::new(),
+            messages: 0,
+            message_octets: 0,
+            head_octets,
+            sender: Sender::new(Role::Client),
+        }
+    }
+
+    /// Messages of every size with at most `octets` of payload in all, some in fragments, some with Pings between.
+    pub(super) fn add_messages(&mut self, random: &mut Random, mut octets: usize) {
+        // What this client mostly sends: one habit per client finds more than a mixture.
+        let size_max = random.pick(&[100, 125, 2_000, 5_000, 20_000, 70_000, 300_000]);
+        let fragmented = random.pick(&[0, 0, 100, 700]);
+        let pinged = random.pick(&[0, 50, 500]);
+        let burst = random.pick(&[1, 3, 30, 200]);
+        for _ in 0..burst {
+            let len = match random.below(20) {
+                0 => 0,
+                1 => random
+                    .pick(&[
+                        125, 126, 127, 4082, 8191, 8192, 8193, 65_535, 65_536, 65_537,
+                    ])
+                    .min(size_max),
+                _ => random.magnitude(size_max),
+            };
+            if len > octets {
+                break;
+            }
+            octets -= len;
+            self.add_message(random, len, fragmented, pinged);
+        }
+    }
+
+    /// One message of `len` octets.
+    fn add_message(&mut self, random: &mut Random, len: usize, fragmented: u16, pinged: u16) {
+        let kind = random.pick(&[Kind::Text, Kind::Binary]);
+        let payload = match kind {
+            Kind::Text => text(random, len),
+            Kind::Binary => octets(random, len),
+        };
+        let pieces = if random.chance(fragmented) {
+            random.between(2, 6)
+        } else {
+            1
+        };
+        let mut rest = payload.as_slice();
+        for piece in 1..=pieces {
+            if random.chance(pinged) {
+                self.add_ping(random);
+            }
+            let cut = if piece == pieces {
+                rest.len()
+            } else {
+                random.below(rest.len() + 1)
+            };
+            let (now, later) = rest.split_at(cut);
+            rest = later;
+            let opcode = if piece == 1 {
+                kind.opcode()
+            } else {
+                Opcode::Continuation
+            };
+            self.add_frame(random, piece == pieces, opcode, now);
+        }
+        self.messages += 1;
+        self.message_octets += payload.len() as u64;
+        self.expected.push_back(Expected {
+            opcode: kind.opcode() as u8,
+            payload,
+        });
+    }
+
+    /// A text message that is not answered.
+    pub(super) fn add_plain(&mut self, random: &mut Random, text: &[u8]) {
+        self.add_frame(random, true, Opcode::Text, text);
+    }
+
+    fn add_frame(&mut self, random: &mut Random, fin: bool, opcode: Opcode, payload: &[u8]) {
+        let key = key(random);
+        let header = Header {
+            fin,
+            opcode,
+            payload_len: payload.len() as u64,
+            masking_key: Some(key),
+        };
+        let mut head = [0; HEADER_OCTETS_MAX];
+        let len = self
+            .sender
+            .header(&header, &mut head)
+            .expect("frames in order");
+        self.octets.extend_from_slice(&head[..len]);
+        let at = self.octets.len();
+        self.octets.extend_from_slice(payload);
+        mask::apply(&mut self.octets[at..], mask::Key::new(key));
+    }
+
+    fn add_ping(&mut self, random: &mut Random) {
+        let len = random.below(126);
+        let payload = octets(random, len);
+        if random.chance(200) {
+            return self.add_control(random, Opcode::Pong, &payload); // unasked: no answer
+        }
+        self.add_control(random, Opcode::Ping, &payload);
+        self.expected.push_back(Expected {
+            opcode: Opcode::Pong as u8,
+            payload,
+        });
+    }
+
+    fn add_control(&mut self, random: &mut Random, opcode: Opcode, payload: &[u8]) {
+        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let len = self
+            .sender
+            .control(opcode, payload, Some(key(random)), &mut frame)
+            .expect("a control frame");
+        self.octets.extend_from_slice(&frame[..len]);
+    }
+
+    /// A Close with 1000; the server must answer with the same.
+    pub(super) fn add_close(&mut self, random: &mut Random) {
+        self.octets.extend_from_slice(&self.close_frame(random));
+        self.expect_close();
+    }
+
+    /// The answer to a Close with 1000.
+    pub(super) fn expect_close(&mut self) {
+        let payload = 1000_u16.to_be_bytes().to_vec();
+        self.expected.push_back(Expected {
+            opcode: Opcode::Close as u8,
+            payload,
+        });
+    }
+
+    /// The answer to a Ping of the server.
+    pub(super) fn pong_frame(&self, random: &mut Random, payload: &[u8]) -> Vec<u8> {
+        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let pong =
+            Sender::new(Role::Client).control(Opcode::Pong, payload, Some(key(random)), &mut frame);
+        frame[..pong.expect("a Pong")].to_vec()
+    }
+
+    /// A Close frame on its own.
+    pub(super) fn close_frame(&self, random: &mut Random) -> Vec<u8> {
+        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let code = Some(CloseCode::NormalClosure);
+        let len = Sender::new(Role::Client)
+            .close(code, "bye", Some(key(random)), &mut frame)
+            .expect("the first Close");
+        frame[..len].to_vec()
+    }
+
+    /// A frame that breaks RFC 6455, and the code that the server must close with.
+    pub(super) fn add_violation(&mut self, random: &mut Random) {
+        let (octets, code): (&[u8], u16) = random.pick(&[
+            (&[0xC1, 0x80, 0, 0, 0, 0], 1002),                         // RSV1
+            (&[0x83, 0x80, 0, 0, 0, 0], 1002),                         // reserved opcode
+            (&[0x81, 0x01, b'x'], 1002),                               // not masked
+            (&[0x09, 0x80, 0, 0, 0, 0], 1002),                         // fragmented Ping
+            (&[0x80, 0x80, 0, 0, 0, 0], 1002),                         // continuation of nothing
+            (&[0x88, 0x81, 0, 0, 0, 0, 3], 1002),                      // Close of one octet
+            (&[0x81, 0x82, 0, 0, 0, 0, 0xC3, 0x28], 1007),             // not UTF-8
+            (&[0x82, 0xFF, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4], 1009), // 4 GiB announced
+        ]);
+        self.octets.extend_from_slice(octets);
+        // The rest is noise that must not matter.
+        let len = random.below(3000);
+        self.octets.extend_from_slice(&self::octets(random, len));
+        let payload = code.to_be_bytes().to_vec();
+        self.expected.push_back(Expected {
+            opcode: Opcode::Close as u8,
+            payload,
+        });
+    }
+}
+
+fn key(random: &mut Random) -> [u8; 4] {
+    let mut key = [0; 4];
+    random.fill(&mut key);
+    key
+}
+
+fn octets(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut octets = vec![0; len];
+    random.fill(&mut octets);
+    octets
+}
+
+/// Text of exactly `len` octets, ASCII or with code points of every length.
+fn text(random: &mut Random, len: usize) -> Vec<u8> {
+    let ascii = random.chance(500);
+    let mut text = String::with_capacity(len);
+    while text.len() < len {
+        let char = if ascii {
+            'x'
+        } else {
+            random.pick(&['a', 'ß', '水', '🦀'])
+        };
+        let run = random.between(1, 50);
+        for _ in 0..run {
+            let fits = text.len() + char.len_utf8() <= len;
+            text.push(if fits { char } else { '.' });
+            if text.len() == len {
+                break;
+            }
+        }
+    }
+    text.into_bytes()
+}

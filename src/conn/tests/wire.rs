@@ -1,0 +1,81 @@
+//! What comes from a server, decoded by the letter of RFC 6455 and without the code under test.
+
+/// What was found at the front of the octets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// An HTTP head: its status.
+    Head(u16),
+    /// A frame. A server never masks, and this one never fragments.
+    Frame { opcode: u8, payload: Vec<u8> },
+}
+
+/// Octets that came and are not decoded yet.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    octets: Vec<u8>,
+    at: usize,
+    status: Option<u16>,
+}
+
+impl Wire {
+    pub(super) fn extend(&mut self, octets: &[u8]) {
+        self.octets.drain(..std::mem::take(&mut self.at));
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// Octets that are not decoded.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.octets[self.at..]
+    }
+
+    pub(super) fn next(&mut self) -> Option<Item> {
+        match self.status {
+            None => self.next_head(),
+            Some(101) => self.next_frame(),
+            Some(_) => {
+                // A page, of no interest here.
+                self.at = self.octets.len();
+                None
+            }
+        }
+    }
+
+    fn next_head(&mut self) -> Option<Item> {
+        let rest = self.rest();
+        let end = rest.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let status = std::str::from_utf8(&rest[9..12])
+            .expect("a status line")
+            .parse()
+            .expect("a status");
+        self.at += end;
+        self.status = Some(status);
+        Some(Item::Head(status))
+    }
+
+    fn next_frame(&mut self) -> Option<Item> {
+        let rest = self.rest();
+        let (&first, &second) = (rest.first()?, rest.get(1)?);
+        assert_eq!(first & 0xF0, 0x80, "FIN and no RSV bit");
+        assert_eq!(second & 0x80, 0, "a server's frame is not masked");
+        let (len, head) = match second {
+            126 => {
+                let len = u16::from_be_bytes(*rest.get(2..)?.first_chunk()?);
+                assert!(len > 125, "the shortest form of a length");
+                (u64::from(len), 4)
+            }
+            127 => {
+                let len = u64::from_be_bytes(*rest.get(2..)?.first_chunk()?);
+                assert!(len > 0xFFFF, "the shortest form of a length");
+                (len, 10)
+            }
+            len => (u64::from(len), 2),
+        };
+        let len = usize::try_from(len).expect("a frame that fits memory");
+        let payload = rest.get(head..head + len)?.to_vec();
+        self.at += head + len;
+        Some(Item::Frame {
+            opcode: first & 0x0F,
+            payload,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! The receive buffers of a simulation, and who owns each of them.
+
+use std::collections::VecDeque;
+
+use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, pool};
+
+/// What a buffer holds while nobody may read it.
+pub(super) const POISON: u8 = 0xDB;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// It waits in the pool, or holds a completion that was not delivered.
+    Kernel,
+    Worker,
+}
+
+/// Buffers by number; handed out first in, first out, as the kernel does.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    octets: Vec<Box<[u8]>>,
+    owners: Vec<Owner>,
+    free: VecDeque<u16>,
+    max: u16,
+    scratch: Box<[u8]>,
+    hot: Box<[u8]>,
+    /// Octets of the last receive into `hot`.
+    hot_len: usize,
+}
+
+impl Buffers {
+    pub(super) fn new(count: u16, max: u16) -> Self {
+        let mut buffers = Self {
+            octets: Vec::new(),
+            owners: Vec::new(),
+            free: VecDeque::new(),
+            max: max.max(count),
+            scratch: vec![POISON; SCRATCH_OCTETS].into(),
+            hot: vec![POISON; HOT_OCTETS].into(),
+            hot_len: 0,
+        };
+        buffers.add(count);
+        buffers
+    }
+
+    fn add(&mut self, count: u16) {
+        for _ in 0..count {
+            let number = u16::try_from(self.octets.len()).expect("at most `max`");
+            self.octets.push([POISON; pool::BUFFER_OCTETS].into());
+            self.owners.push(Owner::Kernel);
+            self.free.push_back(number);
+        }
+    }
+
+    pub(super) fn is_dry(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// The next free buffer, for the kernel to fill.
+    pub(super) fn take(&mut self) -> Option<(BufferId, &mut [u8])> {
+        let number = self.free.pop_front()?;
+        Some((BufferId(number), &mut self.octets[usize::from(number)]))
+    }
+
+    /// The completion that names it was delivered.
+    pub(super) fn hand_out(&mut self, buffer: BufferId) {
+        self.owners[usize::from(buffer.0)] = Owner::Worker;
+    }
+
+    /// What the worker may look at.
+    pub(super) fn of_worker(&self, buffer: BufferId) -> &[u8] {
+        match buffer {
+            BufferId::SCRATCH => &self.scratch,
+            BufferId::HOT => &self.hot,
+            BufferId(number) => {
+                self.assert_of_worker(buffer);
+                &self.octets[usize::from(number)]
+            }
+        }
+    }
+
+    /// What the worker may change, and scratch space beside it.
+    pub(super) fn of_worker_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        let octets = match buffer {
+            BufferId::SCRATCH => &mut [],
+            BufferId::HOT => &mut *self.hot,
+            BufferId(number) => {
+                self.assert_of_worker(buffer);
+                &mut self.octets[usize::from(number)]
+            }
+        };
+        (octets, &mut self.scratch)
+    }
+
+    fn assert_of_worker(&self, buffer: BufferId) {
+        let owner = self.owners.get(usize::from(buffer.0));
+        assert_eq!(
+            owner,
+            Some(&Owner::Worker),
+            "{buffer:?} does not belong to the worker"
+        );
+    }
+
+    /// The hot buffer for one more receive; what the last one left there is gone.
+    pub(super) fn hot_mut(&mut self) -> &mut [u8] {
+        self.hot[..self.hot_len].fill(POISON);
+        self.hot_len = self.hot.len();
+        &mut self.hot
+    }
+
+    /// So many octets were received into the hot buffer.
+    pub(super) const fn set_hot_len(&mut self, len: usize) {
+        self.hot_len = len;
+    }
+
+    /// The worker gives `buffer` back.
+    pub(super) fn replenish(&mut self, buffer: BufferId) {
+        self.assert_of_worker(buffer);
+        self.octets[usize::from(buffer.0)].fill(POISON);
+        self.owners[usize::from(buffer.0)] = Owner::Kernel;
+        self.free.push_back(buffer.0);
+    }
+
+    pub(super) fn grow(&mut self) {
+        let len = u16::try_from(self.octets.len()).expect("at most `max`");
+        self.add(len.min(self.max - len));
+    }
+
+    /// Buffers that are not in the pool.
+    pub(super) fn missing(&self) -> usize {
+        self.octets.len() - self.free.len()
+    }
+}

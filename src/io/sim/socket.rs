@@ -1,0 +1,287 @@
+//! One TCP connection, both ends of it.
+//!
+//! ```text
+//!   peer ──▶ on_the_way ──▶ inbox ──▶ worker        at most `inbox_max` octets in the inbox
+//!   peer ◀──────────── outbox ◀────── worker        at most `outbox_max` octets in the outbox
+//! ```
+
+use std::collections::VecDeque;
+use std::io::Read as _;
+use std::net::Shutdown;
+
+use super::super::{ConnId, Errno, Fd};
+use super::Random;
+
+/// What a peer sees at the end of what it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEnd {
+    /// The worker may send more.
+    Open,
+    /// The worker ended its direction.
+    Fin,
+    /// The connection is gone.
+    Reset,
+}
+
+/// What follows the last octet that the peer sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    Open,
+    Fin,
+    Reset,
+}
+
+#[derive(Debug)]
+pub(super) struct Socket {
+    /// The worker's descriptor, from accept to close.
+    pub(super) fd: Option<Fd>,
+    /// What the worker calls it, as far as its tokens tell.
+    pub(super) owner: Option<ConnId>,
+    /// The worker has closed its descriptor.
+    pub(super) closed: bool,
+    on_the_way: VecDeque<u8>,
+    tail: Tail,
+    inbox: VecDeque<u8>,
+    inbox_max: usize,
+    /// The peer's end of its direction has arrived, or the worker has shut it.
+    inbox_ended: bool,
+    outbox: VecDeque<u8>,
+    outbox_max: usize,
+    /// The worker has ended its direction.
+    outbox_ended: bool,
+    /// The peer has closed: what is sent to it is answered by RST.
+    peer_gone: bool,
+    /// The connection was reset, by either side.
+    reset: bool,
+    /// What the next call fails with, once.
+    error: Option<Errno>,
+    /// Something arrived that readiness was not told of.
+    pub(super) edge: bool,
+}
+
+impl Socket {
+    pub(super) fn new(inbox_max: usize, outbox_max: usize) -> Self {
+        Self {
+            fd: None,
+            owner: None,
+            closed: false,
+            on_the_way: VecDeque::new(),
+            tail: Tail::Open,
+            inbox: VecDeque::new(),
+            inbox_max,
+            inbox_ended: false,
+            outbox: VecDeque::new(),
+            outbox_max,
+            outbox_ended: false,
+            peer_gone: false,
+            reset: false,
+            error: None,
+            edge: false,
+        }
+    }
+
+    // What the peer does.
+
+    pub(super) fn peer_send(&mut self, octets: &[u8]) {
+        if self.tail == Tail::Open && !self.reset {
+            self.on_the_way.extend(octets);
+        }
+    }
+
+    pub(super) fn peer_end(&mut self) {
+        if self.tail == Tail::Open {
+            self.tail = Tail::Fin;
+        }
+    }
+
+    /// Closes: with octets that it never read, the peer's system resets.
+    pub(super) fn peer_close(&mut self) {
+        self.peer_end();
+        self.peer_gone = true;
+        if !self.outbox.is_empty() {
+            self.peer_reset();
+        }
+    }
+
+    pub(super) fn peer_reset(&mut self) {
+        self.peer_gone = true;
+        self.on_the_way.clear();
+        self.outbox.clear();
+        self.tail = Tail::Reset;
+    }
+
+    pub(super) fn peer_take(&mut self, max: usize) -> Vec<u8> {
+        let count = max.min(self.outbox.len());
+        self.outbox.drain(..count).collect()
+    }
+
+    pub(super) fn peer_end_seen(&self) -> PeerEnd {
+        if self.reset || self.tail == Tail::Reset {
+            PeerEnd::Reset
+        } else if self.outbox_ended && self.outbox.is_empty() {
+            PeerEnd::Fin
+        } else {
+            PeerEnd::Open
+        }
+    }
+
+    pub(super) fn waiting_for_peer(&self) -> usize {
+        self.outbox.len()
+    }
+
+    pub(super) fn waiting_for_worker(&self) -> usize {
+        self.on_the_way.len() + self.inbox.len()
+    }
+
+    // What the network does.
+
+    /// Brings octets from the peer, all that there is room for or a part of them.
+    pub(super) fn arrive(&mut self, random: &mut Random, in_parts: u16) {
+        if self.closed {
+            return self.arrive_at_closed(random);
+        }
+        let room = self.inbox_max.saturating_sub(self.inbox.len());
+        let mut count = self.on_the_way.len().min(room);
+        if count > 0 && random.chance(in_parts) {
+            count = random.below(count + 1).min(random.magnitude(count));
+        }
+        self.inbox.extend(self.on_the_way.drain(..count));
+        self.edge |= count > 0;
+        if !self.on_the_way.is_empty() {
+            return;
+        }
+        match self.tail {
+            Tail::Fin if !self.inbox_ended => {
+                self.inbox_ended = true;
+                self.edge = true;
+            }
+            Tail::Reset if !self.reset => self.break_off(),
+            _ => {}
+        }
+    }
+
+    /// Nobody reads here any more: octets are answered by RST, and what the peer has not got is lost with it.
+    fn arrive_at_closed(&mut self, random: &mut Random) {
+        if !self.on_the_way.is_empty() && !self.reset {
+            self.reset = true;
+            let kept = random.below(self.outbox.len() + 1);
+            self.outbox.truncate(kept);
+        }
+        self.on_the_way.clear();
+    }
+
+    /// RST has arrived: what is in the inbox can still be read, what is in the outbox is lost.
+    pub(super) fn break_off(&mut self) {
+        self.reset = true;
+        self.inbox_ended = true;
+        self.on_the_way.clear();
+        self.outbox.clear();
+        self.error = Some(Errno(libc::ECONNRESET));
+        self.edge = true;
+    }
+
+    // What the worker does.
+
+    /// Reads what has arrived; `EAGAIN` when there is nothing, `Ok(0)` at the end.
+    pub(super) fn recv(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut count = 0;
+        while count < into.len() && !self.inbox.is_empty() {
+            count += self
+                .inbox
+                .read(&mut into[count..])
+                .expect("a queue in memory");
+        }
+        if count > 0 {
+            return Ok(count);
+        }
+        match self.error.take() {
+            Some(errno) => Err(errno),
+            None if self.inbox_ended => Ok(0),
+            None => Err(Errno(libc::EAGAIN)),
+        }
+    }
+
+    /// Takes as much as there is room for, at most `max` octets.
+    pub(super) fn send(&mut self, octets: &[u8], max: usize) -> Result<usize, Errno> {
+        if let Some(errno) = self.error.take() {
+            return Err(errno);
+        }
+        if self.outbox_ended || self.reset {
+            return Err(Errno(libc::EPIPE));
+        }
+        let count = octets.len().min(self.room()).min(max);
+        if count == 0 {
+            return Err(Errno(libc::EAGAIN));
+        }
+        if self.peer_gone {
+            self.tail = Tail::Reset;
+        } else {
+            self.outbox.extend(&octets[..count]);
+        }
+        Ok(count)
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.outbox_max.saturating_sub(self.outbox.len())
+    }
+
+    pub(super) fn shutdown(&mut self, how: Shutdown) {
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            self.inbox_ended = true;
+            self.edge = true;
+        }
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            self.outbox_ended = true;
+        }
+    }
+
+    /// Closes. Octets that the worker did not read make the system answer with RST instead of FIN.
+    pub(super) fn close(&mut self, reset: bool, random: &mut Random) {
+        self.fd = None;
+        self.closed = true;
+        self.outbox_ended = true;
+        if (reset || !self.inbox.is_empty()) && !self.reset {
+            self.reset = true;
+            let kept = random.below(self.outbox.len() + 1);
+            self.outbox.truncate(kept);
+        }
+        self.inbox.clear();
+    }
+
+    pub(super) fn has_octets(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    // What poll(2) says.
+
+    pub(super) fn readable(&self) -> i16 {
+        let mut events = 0;
+        if !self.inbox.is_empty() || self.inbox_ended {
+            events |= libc::POLLIN;
+        }
+        if self.inbox_ended {
+            events |= libc::POLLRDHUP;
+        }
+        events | self.broken()
+    }
+
+    pub(super) fn writable(&self) -> i16 {
+        let mut events = self.broken();
+        // Linux tells of room when a third of the buffer is free (sk_stream_is_writeable).
+        if self.room() * 3 >= self.outbox_max || self.outbox_ended || self.reset {
+            events |= libc::POLLOUT;
+        }
+        events
+    }
+
+    fn broken(&self) -> i16 {
+        let mut events = 0;
+        if self.error.is_some() {
+            events |= libc::POLLERR;
+        }
+        if self.reset || (self.inbox_ended && self.outbox_ended) {
+            events |= libc::POLLHUP;
+        }
+        events
+    }
+}
