@@ -108,7 +108,9 @@ fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
         (Ok(ring), _) => Ok(Ok(ring)),
         (Err(why), IoChoice::Uring) => Err(Fatal {
             exit: Exit::Environment,
-            sentence: format!("--io=uring is impossible here: {why}"),
+            sentence: format!(
+                "--io=uring is impossible here: {why}; --io=auto would use epoll in its place"
+            ),
         }),
         (Err(why), _) => {
             tracing::warn!("io_uring cannot be used, so epoll is: {why}");

@@ -58,10 +58,6 @@ impl<I: Io> Core<I> {
             (Ok(len), Some(buffer)) if len > 0 => {
                 Self::note_buffer(conn, len as usize);
                 self.feed(app, conn, buffer, len as usize);
-                // Nothing of it is flushed before there is room, so it is looked at here.
-                if conn.armed.poll_out {
-                    self.check_pause(conn);
-                }
             }
             (Ok(_), _) => self.end(app, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
@@ -178,9 +174,8 @@ impl<I: Io> Core<I> {
     fn flush_hot<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         let waits = conn.armed.poll_out || conn.phase == Phase::Ended;
         if !waits && self.send_now(conn).is_err() {
-            return self.reset(app, conn);
+            self.reset(app, conn);
         }
-        self.check_pause(conn);
     }
 
     /// A connection whose buffers come back full sends more than they are good for.
