@@ -1,8 +1,13 @@
 //! What every fuzz target does with its input. Each asserts more than "no panic": the result must not depend on how
 //! the octets were cut, and what was decoded must encode to the same octets again.
 
+use std::fmt::Debug;
+
 use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
-use ringway::proto::{CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text};
+use ringway::proto::handshake::{self, Progress, Request, RequestKind, Resume, Verdict};
+use ringway::proto::{
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
+};
 
 /// One header: what decodes encodes to the same octets, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
@@ -52,7 +57,11 @@ pub fn receive(data: &[u8]) {
     let whole = listen(role, limits, wire, wire.len().max(1));
     assert_eq!(listen(role, limits, wire, 1), whole, "octet by octet");
     let piece = usize::from(choice >> 2) + 2;
-    assert_eq!(listen(role, limits, wire, piece), whole, "{piece} at a time");
+    assert_eq!(
+        listen(role, limits, wire, piece),
+        whole,
+        "{piece} at a time"
+    );
 }
 
 /// A text in two pieces, cut where the first octet says: the validator agrees with std about all of it.
@@ -80,6 +89,99 @@ pub fn utf8(data: &[u8]) {
             assert_eq!(text::validate(text), Err(text::Invalid));
         }
     }
+}
+
+/// The head of a request, as a server reads it. What is understood can be answered, and a client understands the answer.
+pub fn request(data: &[u8]) {
+    let limits = handshake::Limits::default();
+    let whole = handshake::parse_request(data, &limits);
+    same_in_pieces(data, &whole, |bytes, resume| {
+        handshake::parse_request_from(bytes, resume, &limits)
+    });
+    let mut answer = vec![];
+    match whole {
+        Ok(Progress::Complete { head, head_bytes }) => {
+            assert!(head_bytes <= data.len().min(limits.head_bytes_max));
+            answer_request(&head, &mut answer);
+        }
+        Ok(Progress::Incomplete { .. }) => return,
+        Err(refusal) => handshake::encode_refusal(&refusal, &mut answer),
+    }
+    let answered = handshake::parse_response(&answer, b"the sample nonce", &[], &limits);
+    assert!(
+        matches!(
+            answered,
+            Ok(Progress::Complete { .. }) | Err(handshake::Fault::AcceptWrong)
+        ),
+        "{answered:?} to {:?}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+fn answer_request(request: &Request<'_>, answer: &mut Vec<u8>) {
+    assert!(request.path().starts_with('/') || !request.target().starts_with('/'));
+    for (name, _) in request.headers() {
+        assert!(request.header(name).is_some());
+    }
+    request.extensions().for_each(|extension| {
+        extension.params().for_each(drop);
+    });
+    match request.kind() {
+        RequestKind::OpeningHandshake { key } => {
+            assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
+            let verdict = Verdict::Accept {
+                subprotocol: None,
+                headers: &[],
+            };
+            assert_eq!(handshake::encode_verdict(request, &verdict, answer), Ok(()));
+            // One that was offered may be chosen.
+            let verdict = Verdict::Accept {
+                subprotocol: request.subprotocols().last(),
+                headers: &[],
+            };
+            let mut other = vec![];
+            assert_eq!(
+                handshake::encode_verdict(request, &verdict, &mut other),
+                Ok(())
+            );
+        }
+        RequestKind::Plain => handshake::encode_status_page(request, answer),
+    }
+}
+
+/// The head of a response, as the client reads it that sent RFC 6455 §1.3's key and offered two subprotocols.
+pub fn response(data: &[u8]) {
+    let limits = handshake::Limits::default();
+    let (key, offered) = (b"the sample nonce", ["chat", "superchat"]);
+    let whole = handshake::parse_response(data, key, &offered, &limits);
+    same_in_pieces(data, &whole, |bytes, resume| {
+        handshake::parse_response_from(bytes, resume, key, &offered, &limits)
+    });
+    if let Ok(Progress::Complete { head, head_bytes }) = whole {
+        assert!(head_bytes <= data.len().min(limits.head_bytes_max));
+        for (name, _) in head.headers() {
+            assert!(head.header(name).is_some());
+        }
+    }
+}
+
+/// Octet by octet, with the hint of the octet before, the outcome is the same; and comes no later.
+fn same_in_pieces<'b, T: Debug, E: Debug>(
+    data: &'b [u8],
+    whole: &Result<Progress<T>, E>,
+    parse: impl Fn(&'b [u8], Resume) -> Result<Progress<T>, E>,
+) {
+    let mut hint = Resume::default();
+    for end in 0..=data.len() {
+        match parse(&data[..end], hint) {
+            Ok(Progress::Incomplete { resume }) => hint = resume,
+            pieces => return assert_eq!(format!("{pieces:?}"), format!("{whole:?}")),
+        }
+    }
+    assert!(
+        matches!(whole, Ok(Progress::Incomplete { .. })),
+        "{whole:?}"
+    );
 }
 
 /// An event without its borrows; the parts of a message are put together.
@@ -141,7 +243,10 @@ fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
     }
     let ended = |heard: &Heard| matches!(heard, Heard::Close(..) | Heard::Violation(_));
     assert_eq!(heard.iter().any(ended), receiver.is_done());
-    assert!(!heard.iter().rev().skip(1).any(ended), "nothing after the end");
+    assert!(
+        !heard.iter().rev().skip(1).any(ended),
+        "nothing after the end"
+    );
     heard.extend(open.map(Heard::Unfinished));
     heard
 }

@@ -58,6 +58,10 @@ impl<I: Io> Core<I> {
             (Ok(len), Some(buffer)) if len > 0 => {
                 Self::note_buffer(conn, len as usize);
                 self.feed(app, conn, buffer, len as usize);
+                // Nothing of it is flushed before there is room, so it is looked at here.
+                if conn.armed.poll_out {
+                    self.check_pause(conn);
+                }
             }
             (Ok(_), _) => self.end(app, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
@@ -137,7 +141,7 @@ impl<I: Io> Core<I> {
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         match (conn.receiver.payload_remaining(), &mut conn.assembly) {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                conn.large = remaining >= LARGE_OCTETS_MIN;
+                conn.large |= remaining >= LARGE_OCTETS_MIN;
                 let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
                 (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
             }
@@ -172,12 +176,11 @@ impl<I: Io> Core<I> {
 
     /// Sends what a bulk receive led to. Scratch waits for the turn's end like everything else, unless it must follow.
     fn flush_hot<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
-        if conn.armed.poll_out || conn.phase == Phase::Ended {
-            return;
+        let waits = conn.armed.poll_out || conn.phase == Phase::Ended;
+        if !waits && self.send_now(conn).is_err() {
+            return self.reset(app, conn);
         }
-        if self.send_now(conn).is_err() {
-            self.reset(app, conn);
-        }
+        self.check_pause(conn);
     }
 
     /// A connection whose buffers come back full sends more than they are good for.

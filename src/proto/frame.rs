@@ -25,6 +25,15 @@ pub(super) const FIN: u8 = 0x80;
 pub(super) const RSV: u8 = 0x70;
 pub(super) const MASK: u8 = 0x80;
 
+/// Which side of the connection an endpoint is. It decides masking and nothing else after the opening handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opened the connection; masks what it sends.
+    Client,
+    /// Accepted the connection; never masks.
+    Server,
+}
+
 /// What a frame is (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
