@@ -2,10 +2,6 @@
 //!
 //! The kernel is played by [`Replay`], which hands out the same receive again and again. Its copy of the frames into the
 //! buffer is measured with the turn: a few nanoseconds for each.
-#![expect(
-    missing_docs,
-    reason = "the functions that criterion's macros make have no place for docs"
-)]
 
 use std::io::IoSlice;
 use std::time::Duration;

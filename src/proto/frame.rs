@@ -208,7 +208,7 @@ fn decode_length(len7: u8, rest: &[u8]) -> Result<(u64, &[u8]), Violation> {
 ///
 /// # Panics
 /// When `out` is shorter than [`encoded_octets`].
-#[inline]
+#[inline(always)]
 pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     let fin = if header.fin { FIN } else { 0 };
     let mask = if header.masking_key.is_some() {
