@@ -22,6 +22,10 @@ const MISFITS_MAX: u8 = 32;
 /// A frame of which more than this is missing is received straight into its message.
 const DIRECT_OCTETS_MIN: u64 = 16 << 10;
 
+/// A message of which less than this is there goes on through the hot buffer: else a header and a few octets would be worth
+/// the memory of a whole direct receive to anyone who sends them.
+const DIRECT_FILLED_MIN: usize = 16 << 10;
+
 /// Smallest direct receive: one system call for less would cost more than the copy it saves.
 const DIRECT_STEP_OCTETS: usize = 64 << 10;
 
@@ -135,21 +139,23 @@ impl<I: Io> Core<I> {
 
     /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
-        match (conn.receiver.payload_remaining(), &mut conn.assembly) {
-            (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                conn.large |= remaining >= LARGE_OCTETS_MIN;
+        let mut limit = if std::mem::take(&mut conn.large) {
+            LARGE_FIRST_OCTETS
+        } else {
+            HOT_OCTETS
+        };
+        if let (Some(remaining), Some(assembly)) =
+            (conn.receiver.payload_remaining(), &mut conn.assembly)
+            && remaining >= DIRECT_OCTETS_MIN
+        {
+            conn.large = limit == LARGE_FIRST_OCTETS || remaining >= LARGE_OCTETS_MIN;
+            if assembly.filled >= DIRECT_FILLED_MIN {
                 let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
-                (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail))
+                return (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail));
             }
-            _ => {
-                let limit = if std::mem::take(&mut conn.large) {
-                    LARGE_FIRST_OCTETS
-                } else {
-                    HOT_OCTETS
-                };
-                (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
-            }
+            limit = DIRECT_FILLED_MIN;
         }
+        (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
     }
 
     fn feed<A: App>(&mut self, app: &mut A, conn: &mut Connection, buffer: BufferId, len: usize) {
