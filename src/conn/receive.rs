@@ -37,6 +37,9 @@ const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsi
 const LARGE_OCTETS_MIN: u64 = 128 << 10;
 const LARGE_FIRST_OCTETS: usize = 16 << 10;
 
+/// Largest direct receive: what of it is unmasked at once is still in the L2 cache.
+const DIRECT_OCTETS_MAX: usize = 512 << 10;
+
 /// Octets read from one connection before the others get their turn.
 const TURN_OCTETS_MAX: usize = 2 << 20;
 
@@ -139,22 +142,22 @@ impl<I: Io> Core<I> {
 
     /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
-        let mut limit = if std::mem::take(&mut conn.large) {
-            LARGE_FIRST_OCTETS
-        } else {
-            HOT_OCTETS
-        };
-        if let (Some(remaining), Some(assembly)) =
-            (conn.receiver.payload_remaining(), &mut conn.assembly)
-            && remaining >= DIRECT_OCTETS_MIN
-        {
-            conn.large = limit == LARGE_FIRST_OCTETS || remaining >= LARGE_OCTETS_MIN;
-            if assembly.filled >= DIRECT_FILLED_MIN {
-                let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, HOT_OCTETS);
-                return (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail));
+        let limit = match (conn.receiver.payload_remaining(), &mut conn.assembly) {
+            (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
+                conn.large |= remaining >= LARGE_OCTETS_MIN;
+                if assembly.filled >= DIRECT_FILLED_MIN {
+                    let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, DIRECT_OCTETS_MAX);
+                    return (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail));
+                }
+                DIRECT_FILLED_MIN
             }
-            limit = DIRECT_FILLED_MIN;
-        }
+            // The rest of a large message, and no more of the next than is worth copying.
+            (Some(remaining), _) if conn.large => {
+                LARGE_FIRST_OCTETS + usize::try_from(remaining).unwrap_or(0)
+            }
+            (None, _) if std::mem::take(&mut conn.large) => LARGE_FIRST_OCTETS,
+            _ => HOT_OCTETS,
+        };
         (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
     }
 
