@@ -1,8 +1,6 @@
 //! Heap memory that connections take while they need it and give back: for messages in pieces, and for what sockets did
 //! not take. The last given back is taken first: it is the warmest.
 
-use std::collections::VecDeque;
-
 use super::queue::SendQueue;
 use crate::proto::frame::HEADER_OCTETS_MAX;
 
@@ -109,14 +107,3 @@ impl Assembly {
         &mut self.data[self.filled..end]
     }
 }
-
-/// A piece of memory of which a part waits to be sent.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) data: Vec<u8>,
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
-
-/// Chunks in order.
-pub(super) type Chunks = VecDeque<Chunk>;

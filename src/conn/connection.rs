@@ -93,6 +93,8 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// Readiness told of the end of the stream, or of an error.
     pub(super) hung_up: bool,
+    /// The peer has ended its direction: nothing more is received, what is queued still leaves.
+    pub(super) deaf: bool,
     /// FIN is to follow the last queued octet.
     pub(super) finish: bool,
     /// End with RST: the peer did not play by the rules of ending.
@@ -137,6 +139,7 @@ impl Connection {
             paused: false,
             readable: false,
             hung_up: false,
+            deaf: false,
             finish: false,
             reset: false,
             opened: false,

@@ -88,6 +88,21 @@ impl<I: Io> Core<I> {
         self.release_when_idle(conn);
     }
 
+    /// The peer said its last. Answers that its socket does not take yet still leave, while it takes some in time.
+    pub(super) fn end_of_stream<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        if !conn.armed.poll_out && self.send_now(conn).is_err() {
+            return self.reset(app, conn);
+        }
+        if conn.queued_octets() == 0 || conn.phase == Phase::Ended {
+            return self.end(app, conn);
+        }
+        if conn.phase != Phase::Lingering {
+            self.shared.linger(app, conn, CloseCode::AbnormalClosure);
+        }
+        conn.deaf = true;
+        self.cancel_receive(conn);
+    }
+
     /// Ends with RST: the peer is gone, or has to be told hard.
     pub(super) fn reset<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         conn.reset = true;

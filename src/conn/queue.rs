@@ -1,16 +1,25 @@
 //! What a socket did not take yet, in heap memory of its connection. A slow reader never holds shared memory.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::buffers::{Buffers, Chunk, Chunks};
+use super::buffers::Buffers;
 
 /// Chunks handed to one send.
 const SLICES_MAX: usize = 16;
 
+/// A piece of memory of which a part waits to be sent.
+#[derive(Debug)]
+struct Chunk {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
 /// Octets in order. Exists only while there are some.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
-    chunks: Chunks,
+    chunks: VecDeque<Chunk>,
     octets: usize,
 }
 

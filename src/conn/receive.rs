@@ -63,7 +63,7 @@ impl<I: Io> Core<I> {
                 Self::note_buffer(conn, len as usize);
                 self.feed(app, conn, buffer, len as usize);
             }
-            (Ok(_), _) => self.end(app, conn),
+            (Ok(_), _) => self.end_of_stream(app, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
                 self.ran_dry = true;
@@ -103,14 +103,14 @@ impl<I: Io> Core<I> {
     /// Reads a ready connection until its socket is drained or its share of the turn is used up.
     pub(super) fn read<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         let mut share = TURN_OCTETS_MAX;
-        while conn.phase != Phase::Ended {
+        while conn.phase != Phase::Ended && !conn.deaf {
             if conn.paused {
                 conn.readable = true;
                 return;
             }
             let (target, asked, result) = self.receive_some(conn);
             let len = match result {
-                Ok(0) => return self.end(app, conn),
+                Ok(0) => return self.end_of_stream(app, conn),
                 Ok(len) => len,
                 Err(Errno(libc::EAGAIN)) => break,
                 Err(_) => return self.reset(app, conn),
@@ -228,7 +228,7 @@ impl<I: Io> Core<I> {
 
     /// Arms the receive that the connection wants, unless one is armed or reading is paused.
     pub(super) fn arm_receive(&mut self, conn: &mut Connection) {
-        if conn.armed.recv || conn.armed.poll_in || conn.phase == Phase::Ended {
+        if conn.armed.recv || conn.armed.poll_in || conn.deaf || conn.phase == Phase::Ended {
             return;
         }
         match conn.receive {

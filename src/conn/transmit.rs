@@ -232,6 +232,9 @@ impl<I: Io> Core<I> {
         if self.send_now(conn).is_err() {
             return self.reset(app, conn);
         }
+        if conn.transmit.queue.is_none() && conn.deaf {
+            return self.end(app, conn);
+        }
         if conn.transmit.queue.is_none() && matches!(conn.phase, Phase::Open) {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             app.writable(&mut self.shared.context(conn, scratch, BufferId::HOT));

@@ -25,6 +25,15 @@ pub(super) const FIN: u8 = 0x80;
 pub(super) const RSV: u8 = 0x70;
 pub(super) const MASK: u8 = 0x80;
 
+/// Which side of the connection an endpoint is. It decides masking and nothing else after the opening handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opened the connection; masks what it sends.
+    Client,
+    /// Accepted the connection; never masks.
+    Server,
+}
+
 /// What a frame is (RFC 6455 §11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -199,7 +208,7 @@ fn decode_length(len7: u8, rest: &[u8]) -> Result<(u64, &[u8]), Violation> {
 ///
 /// # Panics
 /// When `out` is shorter than [`encoded_octets`].
-#[inline]
+#[inline(always)]
 pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     let fin = if header.fin { FIN } else { 0 };
     let mask = if header.masking_key.is_some() {

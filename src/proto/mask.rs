@@ -69,7 +69,7 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
 /// [`apply`] to `buf[from..from + len]`, with the result at `to`, which lies before `from`: one pass for both.
 ///
 /// Every octet is read before anything is written over it, because what is written stays behind what is read.
-#[inline]
+#[inline(always)]
 pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
     let gap = from - to;
     let data = &mut buf[to..from + len];
@@ -89,6 +89,13 @@ pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key
             Charset::Other
         };
     }
+    apply_moving_any(data, gap, key)
+}
+
+/// [`apply_moving`] of any length: what is in `data` from `gap` on goes to its beginning.
+#[inline(never)]
+fn apply_moving_any(data: &mut [u8], gap: usize, key: Key) -> Charset {
+    let len = data.len() - gap;
     let Some(last) = data.last_chunk::<8>().filter(|_| len >= 8) else {
         data.copy_within(gap.., 0);
         return apply_short(&mut data[..len], key);

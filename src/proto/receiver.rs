@@ -12,11 +12,10 @@ use std::ops::Range;
 
 use super::close::CloseCode;
 use super::event::{Close, Event, Input, Message, Part};
-use super::frame::{self, Header, Kind, Opcode};
+use super::frame::{self, Header, Kind, Opcode, Role};
 use super::mask::{self, Charset, Key};
 use super::utf8;
 use super::violation::Violation;
-use super::websocket::Role;
 
 /// What a peer may send at most (RFC 6455 §10.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::close::CloseCode;
-use super::frame::{self, Header, Opcode};
-use super::websocket::Role;
+use super::frame::{self, Header, Opcode, Role};
 
 /// The caller asked for what RFC 6455 forbids to send. A bug upstream, never the peer's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

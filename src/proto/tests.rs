@@ -163,6 +163,32 @@ struct Listener {
     outcome: Outcome,
     /// Octets of the data frame in progress that have not come.
     frame_remaining: Option<u64>,
+    /// Whether it answers every whole message in the input itself, as an echo does.
+    echoes: bool,
+}
+
+/// The answers that an echo has made in one input: they lie in one run, and nothing later may touch them.
+#[derive(Default)]
+struct Answers {
+    begin: usize,
+    octets: Vec<u8>,
+}
+
+impl Answers {
+    fn end(&self) -> usize {
+        self.begin + self.octets.len()
+    }
+
+    /// Answers `message` where it lies, with a header that takes all the room.
+    fn add(&mut self, message: Message<'_>) {
+        let (buf, room_at, payload) = message.into_parts();
+        buf[room_at..payload.start].fill(0xEE);
+        if room_at != self.end() {
+            self.begin = room_at;
+            self.octets.clear();
+        }
+        self.octets.extend_from_slice(&buf[room_at..payload.end]);
+    }
 }
 
 impl Listener {
@@ -171,16 +197,24 @@ impl Listener {
             socket: WebSocket::new(role, limits),
             outcome: Outcome::default(),
             frame_remaining: None,
+            echoes: false,
         }
     }
 
     fn feed(&mut self, piece: &[u8]) {
         let mut piece = piece.to_vec();
         let mut input = Input::new(&mut piece);
+        let mut answers = Answers::default();
         loop {
             let before = input.position();
             let heard = match self.socket.receiver.poll_event(&mut input) {
                 Ok(None) => break,
+                Ok(Some(Event::Message(message))) if self.echoes => {
+                    let heard = own_message(&message);
+                    answers.add(message);
+                    input.set_answers_end(Some(answers.end()));
+                    heard
+                }
                 Ok(Some(Event::Part(part))) => {
                     let part = OwnedPart::new(part);
                     self.hear_part(part);
@@ -210,6 +244,11 @@ impl Listener {
             }
             self.outcome.heard.push(heard);
         }
+        assert_eq!(
+            input.buf[answers.begin..answers.end()],
+            answers.octets,
+            "answers stay as they were made"
+        );
         assert_eq!(input.remaining(), 0, "None means that all is used up");
         assert_eq!(
             self.socket.receiver.poll_event(&mut input),
@@ -268,14 +307,17 @@ impl OwnedPart {
     }
 }
 
+fn own_message(message: &Message<'_>) -> Heard {
+    assert_eq!(message.text().is_some(), message.kind() == Kind::Text);
+    assert_eq!(message.len(), message.payload().len());
+    whole(message.kind(), message.payload().to_vec())
+}
+
 fn own(event: Event<'_>) -> Heard {
     match event {
         Event::Message(message) => {
-            let heard = whole(message.kind(), message.payload().to_vec());
-            assert_eq!(message.text().is_some(), message.kind() == Kind::Text);
-            let len = message.len();
+            let heard = own_message(&message);
             let (buf, room_at, payload) = message.into_parts();
-            assert_eq!(payload.len(), len);
             assert!(
                 room_at < payload.start,
                 "an octet of header at least is in this input"
@@ -307,8 +349,9 @@ const PAIRS_OCTETS_MAX: usize = if cfg!(miri) { 12 } else { 64 };
 /// Vectors up to this long are cut at every offset; longer ones where a header or a word can end.
 const EVERY_OCTETS_MAX: usize = if cfg!(miri) { 48 } else { 1200 };
 
-fn listen(listener: Role, limits: Limits, pieces: &[&[u8]]) -> Outcome {
+fn listen(listener: Role, limits: Limits, pieces: &[&[u8]], echoes: bool) -> Outcome {
     let mut listener = Listener::new(listener, limits);
+    listener.echoes = echoes;
     for piece in pieces {
         listener.feed(piece);
     }
@@ -327,12 +370,15 @@ fn interesting(len: usize) -> impl Iterator<Item = usize> {
 /// Feeds `wire` in every split and demands `expected` of each.
 fn in_every_split(listener: Role, limits: Limits, wire: &[u8], expected: &Outcome) {
     let check = |pieces: &[&[u8]], split: &dyn std::fmt::Debug| {
-        let outcome = listen(listener, limits, pieces);
-        assert!(
-            outcome == *expected,
-            "{listener:?} hears {outcome:?}\n    instead of {expected:?}\n    when {:x?}… is {split:?}",
-            &wire[..wire.len().min(80)],
-        );
+        for echoes in [false, true] {
+            let outcome = listen(listener, limits, pieces, echoes);
+            assert!(
+                outcome == *expected,
+                "{listener:?} hears {outcome:?}\n    instead of {expected:?}\n    when {:x?}… is {split:?}, \
+                 echoes: {echoes}",
+                &wire[..wire.len().min(80)],
+            );
+        }
     };
     check(&[wire], &"whole");
     let octets: Vec<&[u8]> = wire.chunks(1).collect();

@@ -1,16 +1,8 @@
 //! Both halves of one endpoint, and the state of RFC 6455 that they add up to.
 
+use super::frame::Role;
 use super::receiver::{Limits, Receiver};
 use super::sender::Sender;
-
-/// Which side of the connection an endpoint is. It decides masking and nothing else after the opening handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Opened the connection; masks what it sends.
-    Client,
-    /// Accepted the connection; never masks.
-    Server,
-}
 
 /// The life of a connection after its opening handshake (RFC 6455 §4.1, §7.1.3, §7.1.4).
 ///

@@ -191,3 +191,29 @@ fn a_slow_reader_gets_every_answer_after_its_close() {
     (0..3).for_each(|_| world.turn());
     world.finish();
 }
+
+/// A peer that ended its direction while its answers were queued lost them: the connection ended with what the socket took
+/// at once.
+#[test]
+fn answers_that_are_queued_when_the_peer_ends_its_direction_still_leave() {
+    for mode in [ReceiveMode::Buffers, ReceiveMode::Readiness] {
+        let options = Options {
+            outbox_max: 500,
+            ..Options::faultless(mode)
+        };
+        let mut world = World::new(options, Config::default());
+        let peer = world.open();
+        world.send(peer, &frame(5_000, 7));
+        world.worker.io_mut().peer_half_close(peer);
+        let mut answers = Vec::new();
+        while world.worker.io().peer_end(peer) == PeerEnd::Open {
+            world.pass(Duration::from_millis(300));
+            answers.extend(world.take(peer));
+        }
+        assert_eq!(answers, [&b"\x82\x7E\x13\x88"[..], &[7; 5_000]].concat());
+        assert_eq!(world.worker.io().peer_end(peer), PeerEnd::Fin);
+        (0..3).for_each(|_| world.turn());
+        assert_eq!(world.worker.connections(), 0);
+        world.finish();
+    }
+}

@@ -1,7 +1,10 @@
 //! The simulation keeps the contract of [`Io`], and notices who does not.
 
+use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
+use super::super::{BufferId, Errno, Io, ReceiveMode, Segment, Wait};
 use super::*;
 
 const LISTENER: Token = Token::fixed(Op::Accept, 0);

@@ -42,6 +42,7 @@ fn agree_on(seed: u64) {
     for how in ["whole", "octets", "random", "random"] {
         let longest = random.pick(&[3, 20, 300]);
         let mut listener = Listener::new(other(speaker), limits);
+        listener.echoes = random.below(2) == 0;
         let mut at = 0;
         while at < wire.len() {
             let len = match how {

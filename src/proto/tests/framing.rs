@@ -255,6 +255,41 @@ fn a_whole_message_lies_behind_its_own_header() {
     }
 }
 
+/// An echo's answers join each other while the messages are unmasked, whatever their lengths.
+#[test]
+fn messages_move_to_where_the_answer_before_them_ends() {
+    for len in (0..140).chain([255, 256, 1000]) {
+        let octets: Vec<u8> = (0..=255u8).cycle().skip(len).take(len).collect();
+        let frames = [
+            frame(0x82, &octets),
+            frame(0x82, "x"),
+            frame(0x89, "p"),
+            frame(0x82, &octets),
+            frame(
+                0x89,
+                "a frame of under 8 octets at the very end would stay where it is",
+            ),
+        ];
+        let mut wire = wire(Role::Client, &frames);
+        let mut receiver = Receiver::new(Role::Server, UNLIMITED);
+        let mut input = Input::new(&mut wire);
+        let mut ends = vec![];
+        while let Some(event) = receiver.poll_event(&mut input).unwrap() {
+            let Event::Message(message) = event else {
+                continue;
+            };
+            assert!(message.payload() == octets || message.payload() == b"x");
+            let (_, room_at, payload) = message.into_parts();
+            ends.push((room_at, payload.end));
+            input.set_answers_end(Some(payload.end));
+        }
+        let [(0, first), (second_at, second), (third_at, _)] = ends[..] else {
+            panic!("three messages, the first where it lies: {ends:?}");
+        };
+        assert_eq!((second_at, third_at), (first, second), "length {len}");
+    }
+}
+
 /// When the header came in two inputs, only what is in this one is free.
 #[test]
 fn the_room_for_a_header_never_reaches_into_what_came_before() {

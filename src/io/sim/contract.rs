@@ -1,0 +1,231 @@
+//! The worker's side: the contract of [`Io`], and panics for who breaks it.
+
+use std::io::IoSlice;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use super::super::areas::slice_of;
+use super::super::{
+    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment,
+    Token, Wait,
+};
+use super::operation::{Kind, Operation, Submission};
+use super::{File, Sim};
+use crate::time::Instant;
+
+impl Io for Sim {
+    fn receive_mode(&self) -> ReceiveMode {
+        self.options.receive_mode
+    }
+
+    fn submit_accept(&mut self, token: Token, listener: Fd) {
+        self.arm(token, listener, Kind::Accept);
+    }
+
+    fn submit_recv(&mut self, token: Token, fd: Fd) {
+        assert_eq!(self.receive_mode(), ReceiveMode::Buffers, "submit_recv");
+        self.arm(token, fd, Kind::Recv);
+    }
+
+    fn submit_poll_in(&mut self, token: Token, fd: Fd) {
+        self.arm(token, fd, Kind::PollIn);
+    }
+
+    fn submit_poll_out(&mut self, token: Token, fd: Fd) {
+        self.arm(token, fd, Kind::PollOut);
+    }
+
+    fn submit_cancel(&mut self, target: Token, fd: Fd) {
+        self.file(fd);
+        let known = self.is_armed(target) || self.ended.contains(&target);
+        assert!(known, "{target:?} is cancelled, not armed");
+        self.submissions.push(Submission::Cancel(target));
+    }
+
+    fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
+        assert!(
+            !segments.is_empty() && segments.len() <= SEGMENTS_MAX,
+            "one to SEGMENTS_MAX segments"
+        );
+        assert_eq!(token.op(), Op::Send);
+        self.socket(fd);
+        self.assert_no_send_of(fd, "a second send");
+        for segment in segments {
+            assert_ne!(
+                segment.buffer,
+                BufferId::HOT,
+                "the hot buffer may be filled again before the turn"
+            );
+            let end = (segment.start + segment.len) as usize;
+            let octets = self.buffers.of_worker(segment.buffer);
+            assert!(end <= octets.len(), "a segment lies in its buffer");
+            assert!(segment.len > 0, "a segment is not empty");
+        }
+        self.submissions.push(Submission::Send {
+            token,
+            fd,
+            segments: segments.to_vec(),
+        });
+    }
+
+    fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
+        let before = done.len();
+        self.ended.clear();
+        self.counts.enters += 1;
+        self.now = self.now + Duration::from_micros(self.random.between(1, 40) as u64);
+        self.submit();
+        let empty = self.decided.is_empty() && self.random.chance(self.options.faults.empty_turn);
+        if empty {
+            return Ok(());
+        }
+        self.progress(false);
+        self.deliver(false, done);
+        if done.len() > before || wait == Wait::No {
+            return Ok(());
+        }
+        // The turn waits, so whatever is on its way comes.
+        self.progress(true);
+        self.deliver(true, done);
+        if done.len() > before {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.news) {
+            // A peer may answer what was just sent, long before the wait is over: the test first.
+            return Ok(());
+        }
+        let end = match wait {
+            Wait::No => Some(self.now),
+            Wait::For(time) => Some(self.now + time),
+            Wait::Forever => None,
+        };
+        let wakes = match (end, self.alarm) {
+            (Some(end), Some(alarm)) => end.min(alarm),
+            (Some(at), None) | (None, Some(at)) => at,
+            (None, None) => panic!("deadlock: the worker waits for ever and nothing can happen"),
+        };
+        self.now = self.now.max(wakes);
+        Ok(())
+    }
+
+    fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
+        self.buffers.of_worker_and_scratch(buffer)
+    }
+
+    fn buffer(&self, buffer: BufferId) -> &[u8] {
+        self.buffers.of_worker(buffer)
+    }
+
+    fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
+        for buffer in buffers.drain(..) {
+            for submission in &self.submissions {
+                if let Submission::Send { segments, .. } = submission {
+                    let sent = segments.iter().any(|segment| segment.buffer == buffer);
+                    assert!(
+                        !sent,
+                        "{buffer:?} is replenished before its send was decided"
+                    );
+                }
+            }
+            self.buffers.replenish(buffer);
+        }
+        if ran_dry {
+            self.buffers.grow();
+        }
+    }
+
+    fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
+        assert!(
+            !into.is_empty(),
+            "a receive into nothing looks like the end"
+        );
+        let at = self.socket_to_read(fd);
+        let received = self.sockets[at].recv(into)?;
+        self.moved.received += received as u64;
+        Ok(received)
+    }
+
+    fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        let at = self.socket_to_read(fd);
+        let received = self.sockets[at].recv(&mut self.buffers.hot_mut()[..limit]);
+        let len = received.unwrap_or(0);
+        self.buffers.set_hot_len(len);
+        self.moved.received += len as u64;
+        received
+    }
+
+    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.socket(fd);
+        self.assert_no_send_of(fd, "a direct send");
+        let mut octets = self.gather(segments);
+        then.iter()
+            .for_each(|slice| octets.extend_from_slice(slice));
+        if octets.is_empty() {
+            return Ok(0);
+        }
+        self.send_octets(fd, &octets)
+    }
+
+    fn shutdown(&mut self, fd: Fd, how: Shutdown) {
+        self.socket(fd).shutdown(how);
+        self.news = true;
+    }
+
+    fn close(&mut self, fd: Fd, reset: bool) {
+        self.assert_no_send_of(fd, "close");
+        for submission in &self.submissions {
+            if let Submission::Arm(operation) = submission {
+                assert_ne!(operation.fd, fd, "closed while {operation:?} is submitted");
+            }
+        }
+        for operation in &self.operations {
+            assert_ne!(operation.fd, fd, "closed while {operation:?} is armed");
+        }
+        if let File::Socket(at) = self.file(fd) {
+            self.sockets[at].close(reset, &mut self.random);
+            self.retired.extend(self.sockets[at].owner);
+            self.news = true;
+        }
+        self.files.remove(&fd.0);
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+impl Sim {
+    /// The socket of `fd`, which is about to be read directly.
+    fn socket_to_read(&mut self, fd: Fd) -> usize {
+        let receives = |operation: &Operation| operation.fd == fd && operation.kind == Kind::Recv;
+        let submitted = self
+            .submissions
+            .iter()
+            .any(|submission| matches!(submission, Submission::Arm(armed) if receives(armed)));
+        assert!(
+            !submitted && !self.operations.iter().any(receives),
+            "{fd:?} is read past its armed receive"
+        );
+        let File::Socket(at) = self.file(fd) else {
+            panic!("{fd:?} is no connection")
+        };
+        let in_parts = self.options.faults.arrive_in_parts;
+        if self.random.chance(in_parts) {
+            // More comes while the worker reads; readiness is told of it as well.
+            self.sockets[at].arrive(&mut self.random, in_parts);
+        }
+        at
+    }
+
+    /// The octets of `segments`.
+    pub(super) fn gather(&self, segments: &[Segment]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for segment in segments {
+            octets.extend_from_slice(slice_of(self.buffers.of_worker(segment.buffer), segment));
+        }
+        octets
+    }
+}
