@@ -1,5 +1,6 @@
 //! Time as an argument: one monotonic instant in nanoseconds, read once per turn by whoever owns a loop and passed
 //! down. A test can invent one; a protocol state machine never reads a clock.
+#![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! One process = one thread = one ring = one pinned core. It stops on SIGTERM or SIGINT (closing every WebSocket with
 //! 1001 first), on a second signal at once, and when its supervisor is gone.
+#![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::process::ExitCode;

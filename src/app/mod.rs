@@ -1,4 +1,5 @@
 //! Applications that come with Ringway.
+#![forbid(unsafe_code)]
 
 mod echo;
 

@@ -11,6 +11,7 @@
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |
+#![forbid(unsafe_code)]
 
 mod app;
 mod buffers;

@@ -25,6 +25,9 @@ use crate::proto::CloseCode;
 use crate::stats::Counters;
 use crate::time::Instant;
 
+/// Room that the lists of a turn have from the start; they grow with the connections that are ready at once.
+const LIST_LEN: usize = 1024;
+
 /// With more buffers than this in use after a turn, they are given back before the worker waits.
 const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
 
@@ -66,6 +69,8 @@ pub struct Worker<I, A> {
     listener: Listener,
     done: Vec<Completion>,
     expired: Vec<ConnId>,
+    /// An empty list whose memory the next one uses.
+    spare: Vec<ConnId>,
     /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
     /// the last turn, so that nothing may be added to them and no descriptor may be closed.
     stop: Option<Stop>,
@@ -84,19 +89,19 @@ impl<I: Io, A: App> Worker<I, A> {
             counters: Counters::default(),
             outbox: Outbox::new(),
             buffers: super::buffers::Buffers::default(),
-            dirty: Vec::new(),
-            rescheduled: Vec::new(),
+            dirty: Vec::with_capacity(LIST_LEN),
+            rescheduled: Vec::with_capacity(LIST_LEN),
             response: Vec::new(),
             now,
             draining: false,
         };
-        let (held, starved, ready, released) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let [starved, ready, released] = [(); 3].map(|()| Vec::with_capacity(LIST_LEN));
         Self {
             core: Core {
                 io,
                 shared,
                 batch: Batch::default(),
-                held,
+                held: Vec::with_capacity(LIST_LEN),
                 ran_dry: false,
                 starved,
                 ready,
@@ -108,6 +113,7 @@ impl<I: Io, A: App> Worker<I, A> {
             listener,
             done: Vec::new(),
             expired: Vec::new(),
+            spare: Vec::with_capacity(LIST_LEN),
             stop: None,
             watched: 0,
             woken: now,
@@ -237,11 +243,13 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// The pool is full again: receives that found it empty are armed once more.
     fn feed_starved(&mut self) {
-        for id in std::mem::take(&mut self.core.starved) {
+        let mut ids = self.take(|core| &mut core.starved);
+        for id in ids.drain(..) {
             if let Some(conn) = self.table.get_mut(id) {
                 self.core.arm_receive(conn);
             }
         }
+        self.spare = ids;
     }
 
     fn handle(&mut self, completion: &Completion) -> Result<(), Error> {
@@ -305,12 +313,18 @@ impl<I: Io, A: App> Worker<I, A> {
         Ok(())
     }
 
+    /// Takes a list whose handlers may fill it again, and leaves an empty one with memory of its own.
+    fn take(&mut self, list: impl FnOnce(&mut Core<I>) -> &mut Vec<ConnId>) -> Vec<ConnId> {
+        std::mem::replace(list(&mut self.core), std::mem::take(&mut self.spare))
+    }
+
     /// Connections that had more to read than their share.
     fn read_on(&mut self) {
         if self.core.ready.is_empty() {
             return;
         }
-        for id in std::mem::take(&mut self.core.ready) {
+        let mut ids = self.take(|core| &mut core.ready);
+        for id in ids.drain(..) {
             let Some(conn) = self.table.get_mut(id) else {
                 continue;
             };
@@ -321,6 +335,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.read(&mut self.app, conn);
             self.core.settle_receive(conn);
         }
+        self.spare = ids;
     }
 
     fn expire(&mut self) {
@@ -367,11 +382,13 @@ impl<I: Io, A: App> Worker<I, A> {
             }
         }
         self.core.shared.dirty.clear();
-        for id in std::mem::take(&mut self.core.shared.rescheduled) {
+        let mut ids = self.take(|core| &mut core.shared.rescheduled);
+        for id in ids.drain(..) {
             if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.deadline) {
                 self.wheel.set(&mut self.table, id, deadline);
             }
         }
+        self.spare = ids;
         self.release();
     }
 
@@ -379,7 +396,8 @@ impl<I: Io, A: App> Worker<I, A> {
         if self.core.released.is_empty() {
             return;
         }
-        for id in std::mem::take(&mut self.core.released) {
+        let mut ids = self.take(|core| &mut core.released);
+        for id in ids.drain(..) {
             let Some(conn) = self.table.get_mut(id) else {
                 continue;
             };
@@ -388,6 +406,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.table.remove(id);
             self.core.io.close(fd, reset);
         }
+        self.spare = ids;
         self.listener.publish(self.table.len());
     }
 }
