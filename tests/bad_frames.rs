@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::client::{
     BINARY, BINARY_BEGINS, CLOSE, CONTINUES, CONTINUES_LAST, Client, PING, PONG, TEXT, TEXT_BEGINS,
@@ -267,7 +267,7 @@ fn a_half_open_peer_gets_the_echo_of_what_it_had_sent(io: &str) {
 
 /// Writes messages until nothing moves for a while, or `most` octets are written. Returns how many were.
 fn push(client: &mut Client, octets: &[u8], most: usize) -> usize {
-    client.set_patience(Duration::from_millis(500));
+    client.set_patience(Duration::from_secs(1));
     let mut written = 0;
     while written < most {
         match client.try_write(octets) {
@@ -353,11 +353,10 @@ fn memory_stays_bounded_while_a_peer_sends_pings_and_never_reads(io: &str) {
 }
 
 fn silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001(io: &str) {
-    let server = Server::start(&["--workers=1", "--port=0", "--ping-interval=300ms", io]);
-    let began = Instant::now();
+    let server = Server::start(&["--workers=1", "--port=0", "--ping-interval=700ms", io]);
     let mut answers = Client::connect(&server.address());
     let mut silent = Client::connect(&server.address());
-    while began.elapsed() < Duration::from_millis(1500) {
+    for _ in 0..3 {
         let ping = answers.recv();
         assert_eq!(ping.first, PING);
         answers.send(PONG, &ping.payload);

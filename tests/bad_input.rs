@@ -11,6 +11,7 @@ use common::{Server, on_both_tiers};
 
 on_both_tiers!(
     every_bad_request_gets_its_status_and_the_end_of_the_stream,
+    refusals_say_what_would_be_right,
     a_head_of_8_kib_and_64_headers_opens_and_one_more_is_431,
     a_head_that_comes_too_slowly_gets_408,
     a_client_that_says_nothing_gets_408,
@@ -30,66 +31,57 @@ fn with(line: &str, replacement: &str) -> String {
     changed
 }
 
-fn every_bad_request_gets_its_status_and_the_end_of_the_stream(io: &str) {
-    let server = Server::start(&["--workers=1", "--port=0", io]);
-    let address = server.address();
-    let cases = [
-        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "200 OK"),
-        (
-            "GET /any/where?x=1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
-            "200 OK",
-        ),
-        (
-            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc".to_owned(),
-            "405 ",
-        ),
-        ("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "405 "),
+/// Requests of which one line is wrong, and the status of the answer.
+fn changed_requests() -> Vec<(String, &'static str)> {
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    let key_line = format!("Sec-WebSocket-Key: {key}");
+    vec![
         (with("GET ", "POST "), "405 "),
         (with("HTTP/1.1", "HTTP/1.0"), "505 "),
         (with("HTTP/1.1", "HTTP/2.0"), "505 "),
         (with("Version: 13", "Version: 8"), "426 "),
         (with("Version: 13", "Version: 14"), "426 "),
         (with("Sec-WebSocket-Version: 13\r\n", ""), "426 "),
-        (
-            with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
-            "400 ",
-        ),
-        (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), "400 "),
-        (
-            with("dGhlIHNhbXBsZSBub25jZQ==", "!!!!!!!!!!!!!!!!!!!!!!=="),
-            "400 ",
-        ),
-        (
-            with("", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="),
-            "400 ",
-        ),
+        (with(&format!("{key_line}\r\n"), ""), "400 "),
+        (with(key, "dGhlIHNhbXBsZQ=="), "400 "),
+        (with(key, "!!!!!!!!!!!!!!!!!!!!!!=="), "400 "),
+        (with("", &key_line), "400 "),
         (with("Connection: Upgrade", "Connection: close"), "400 "),
         (with("Host: localhost\r\n", ""), "400 "),
         (with("", "Host: another"), "400 "),
+    ]
+}
+
+/// Requests that never meant to open a WebSocket, and the status of the answer.
+fn foreign_requests() -> Vec<(String, &'static str)> {
+    let long = |count| "A".repeat(count);
+    let page = "HTTP/1.1\r\nHost: a\r\n";
+    vec![
+        (format!("GET / {page}\r\n"), "200 OK"),
+        (format!("GET /any/where?x=1 {page}\r\n"), "200 OK"),
+        (format!("POST / {page}Content-Length: 3\r\n\r\nabc"), "405 "),
+        (format!("DELETE / {page}\r\n"), "405 "),
+        // The preface of HTTP/2 (RFC 9113 §3.4).
         (
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_owned(),
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0".to_owned(),
             "405 ",
         ),
         ("\r\n\r\nhello\r\n\r\n".to_owned(), "400 "),
         ("SSH-2.0-OpenSSH_9.9\r\n".to_owned(), "400 "),
         ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), "400 "),
-        ("GET / HTTP/1.1\r\nHo st: a\r\n\r\n".to_owned(), "400 "),
-        ("GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n".to_owned(), "400 "),
-        (
-            "GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n".to_owned(),
-            "400 ",
-        ),
-        (
-            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9000)),
-            "414 ",
-        ),
-        (
-            format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(300)),
-            "501 ",
-        ),
-    ];
+        (format!("GET / {page}Na me: b\r\n\r\n"), "400 "),
+        (format!("GET / {page} folded\r\n\r\n"), "400 "),
+        (format!("GET / {page}X: \x01\r\n\r\n"), "400 "),
+        (format!("GET /{} {page}\r\n", long(9000)), "414 "),
+        (format!("{} / {page}\r\n", long(300)), "501 "),
+    ]
+}
+
+fn every_bad_request_gets_its_status_and_the_end_of_the_stream(io: &str) {
+    let server = Server::start(&["--workers=1", "--port=0", io]);
+    let address = server.address();
     let mut wrong = Vec::new();
-    for (request, status) in &cases {
+    for (request, status) in [changed_requests(), foreign_requests()].concat() {
         let response = exchange(&address, request.as_bytes());
         if !response.starts_with(&format!("HTTP/1.1 {status}")) {
             wrong.push(format!("{request:.300} -> {response:.300}"));
@@ -103,7 +95,12 @@ fn every_bad_request_gets_its_status_and_the_end_of_the_stream(io: &str) {
         assert!(!body.is_empty(), "a reason for humans: {response}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    Client::connect(&address).echo(TEXT, b"none of it matters to others");
+}
 
+fn refusals_say_what_would_be_right(io: &str) {
+    let server = Server::start(&["--workers=1", "--port=0", io]);
+    let address = server.address();
     let page = exchange(&address, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(page.contains("Ringway"), "{page}");
     let upgrade = exchange(&address, with("Version: 13", "Version: 8").as_bytes());
@@ -128,7 +125,6 @@ fn every_bad_request_gets_its_status_and_the_end_of_the_stream(io: &str) {
     assert!(answer.contains("TLS"), "{answer}");
     let answer = exchange(&address, &[0xff; 64]);
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    Client::connect(&address).echo(TEXT, b"none of it matters to others");
 }
 
 fn a_head_of_8_kib_and_64_headers_opens_and_one_more_is_431(io: &str) {

@@ -228,7 +228,6 @@ fn a_stopping_server_refuses_new_connections_and_ends_half_open_ones(io: &str) {
         "--port=0",
         "--drain-timeout=1m",
         "--close-timeout=2s",
-        "--handshake-timeout=1s",
         io,
     ]);
     let address = server.address();

@@ -87,7 +87,7 @@ pub fn forbid_io_uring(command: &mut Command, errno: i32) {
         k,
     };
     // Of struct seccomp_data the number of the system call comes first.
-    let filter = vec![
+    let filter = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, uring),
         statement(
