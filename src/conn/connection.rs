@@ -89,6 +89,8 @@ pub(super) struct Connection {
     pub(super) armed: Armed,
     /// Reading has stopped until the send queue is half empty.
     pub(super) paused: bool,
+    /// In the list of those that have more to read than their share of a turn: read there, and nowhere else.
+    pub(super) listed: bool,
     /// Told readable while it was not read.
     pub(super) readable: bool,
     /// Readiness told of the end of the stream, or of an error.
@@ -137,6 +139,7 @@ impl Connection {
             receive,
             armed: Armed::default(),
             paused: false,
+            listed: false,
             readable: false,
             hung_up: false,
             deaf: false,

@@ -119,11 +119,7 @@ impl<I: Io> Core<I> {
     /// The time of a connection has come.
     pub(super) fn handle_timeout<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         match conn.phase {
-            Phase::Opening => {
-                let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-                self.shared
-                    .refuse_with(app, conn, &Refusal::TIMEOUT, scratch);
-            }
+            Phase::Opening => self.refuse(app, conn, &Refusal::TIMEOUT),
             Phase::Open => self.handle_silence(app, conn),
             // The peer did not answer our Close, or does not end its side: there is nothing to wait for.
             Phase::Closing | Phase::Lingering => {
@@ -132,6 +128,12 @@ impl<I: Io> Core<I> {
             }
             Phase::Ended => {}
         }
+    }
+
+    /// Refuses an opening handshake that is not complete.
+    pub(super) fn refuse<A: App>(&mut self, app: &mut A, conn: &mut Connection, refusal: &Refusal) {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.refuse_with(app, conn, refusal, scratch);
     }
 
     fn handle_silence<A: App>(&mut self, app: &mut A, conn: &mut Connection) {

@@ -1,5 +1,5 @@
-//! Accepting on a listener that several workers share: one connection at a time, and only while this worker does not
-//! hold more than its share.
+//! Accepting on a listener that several workers share: one connection at a time, several while there is a run on it, and
+//! only while this worker does not hold more than its share.
 
 use std::time::Duration;
 
@@ -15,16 +15,36 @@ const TICK: Duration = Duration::from_millis(100);
 /// others catch up within a millisecond, and nobody tells.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 
+/// Accepts armed at once while each turn finds connections waiting. One is the rule: more would let an idle worker take
+/// several in a row.
+const BURST_MAX: usize = 16;
+
+/// An accept that was armed against the balance and completes within so long shows that the least loaded worker takes
+/// none, though connections wait: it is stopped or very busy.
+const PROMPT: Duration = Duration::from_millis(5);
+
+/// Then its count is left out of account for so long.
+const DISTRUST: Duration = Duration::from_secs(1);
+
 /// A listener as one worker sees it.
 #[derive(Debug)]
 pub struct Listener {
     fd: Fd,
     board: Option<Board>,
-    armed: bool,
+    /// Accepts in the kernel.
+    armed: usize,
+    /// Accepts to be armed, and those that completed since that was decided.
+    burst: usize,
+    completed: usize,
+    stopped: bool,
     /// Not to be armed before.
     not_before: Instant,
     /// To be armed whatever the others hold.
     overdue: Instant,
+    /// When an accept was armed against the balance.
+    forced: Option<Instant>,
+    /// The others do not count before.
+    distrust_until: Instant,
     /// When to compare with the others again, and how long that was put off.
     look: Instant,
     put_off: Duration,
@@ -40,52 +60,69 @@ impl Listener {
         Self {
             fd,
             board,
-            armed: false,
+            armed: 0,
+            burst: 1,
+            completed: 0,
+            stopped: false,
             not_before: Instant::ZERO,
             overdue: Instant::ZERO,
+            forced: None,
+            distrust_until: Instant::ZERO,
             look: Instant::ZERO,
             put_off: FIRST_LOOK,
         }
     }
 
-    /// Arms an accept if it is due.
+    /// Arms the accepts that are due.
     pub(super) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
-        if self.armed || now < self.not_before {
+        if self.stopped || now < self.not_before {
             return;
         }
-        if now < self.overdue && !self.is_within_share(connections) {
-            if now >= self.look {
-                self.look = now + self.put_off;
-                self.put_off = (self.put_off * 2).min(TICK);
-            }
-            return;
+        self.burst = match std::mem::take(&mut self.completed) {
+            0 if self.armed > 0 => 1,
+            0 => self.burst,
+            _ => (self.burst * 2).min(BURST_MAX),
+        };
+        let wanted = self.burst.min(self.share_left(connections, now));
+        if wanted > self.armed {
+            (self.armed..wanted).for_each(|_| io.submit_accept(Self::token(), self.fd));
+            self.armed = wanted;
+            self.overdue = now + TICK;
+            self.look = now;
+            self.put_off = FIRST_LOOK;
+        } else if self.armed == 0 && now >= self.overdue {
+            self.armed = 1;
+            self.overdue = now + TICK;
+            self.forced = Some(now);
+            io.submit_accept(Self::token(), self.fd);
+        } else if self.armed == 0 && now >= self.look {
+            self.look = now + self.put_off;
+            self.put_off = (self.put_off * 2).min(TICK);
         }
-        self.armed = true;
-        self.overdue = now + TICK;
-        self.look = now;
-        self.put_off = FIRST_LOOK;
-        io.submit_accept(Self::token(), self.fd);
     }
 
     /// Stops accepting.
     pub(super) fn disarm(&mut self, io: &mut impl Io) {
-        if self.armed {
+        if self.armed > 0 {
             io.submit_cancel(Self::token(), self.fd);
         }
-        self.not_before = Instant::from_nanos(u64::MAX);
+        self.stopped = true;
     }
 
     const fn token() -> Token {
         Token::fixed(Op::Accept, 0)
     }
 
-    /// Within a small slack of the least loaded worker.
-    fn is_within_share(&self, connections: usize) -> bool {
-        let Some(least) = self.board.as_ref().and_then(Board::least_of_others) else {
-            return true;
-        };
-        let least = least as usize;
-        connections <= least + 4 + least / 32
+    /// How many more connections this worker may take and stay within a small slack of the least loaded one.
+    fn share_left(&self, connections: usize, now: Instant) -> usize {
+        let least = self.board.as_ref().and_then(Board::least_of_others);
+        match least {
+            Some(least) if now >= self.distrust_until => {
+                let least = least as usize;
+                (least + 5 + least / 32).saturating_sub(connections)
+            }
+            _ => BURST_MAX,
+        }
     }
 
     /// Publishes how many connections this worker holds.
@@ -98,7 +135,7 @@ impl Listener {
     /// When the listener wants a turn of its own.
     pub(super) fn next(&self, now: Instant) -> Option<Duration> {
         let due = self.overdue.min(self.look).max(self.not_before);
-        (!self.armed && due != Instant::from_nanos(u64::MAX)).then(|| due.since(now))
+        (self.armed == 0 && !self.stopped).then(|| due.since(now))
     }
 
     /// An accept is over: the new descriptor, or what to do about the failure.
@@ -108,11 +145,18 @@ impl Listener {
         now: Instant,
         counters: &mut Counters,
     ) -> Result<Option<Fd>, Dead> {
-        self.armed = false;
+        self.armed -= 1;
+        let forced = self.forced.take();
         match result {
-            Ok(fd) => Ok(Some(Fd(
-                i32::try_from(fd).expect("a descriptor is a positive int")
-            ))),
+            Ok(fd) => {
+                self.completed += 1;
+                if forced.is_some_and(|armed| now.since(armed) <= PROMPT) {
+                    self.distrust_until = now + DISTRUST;
+                }
+                Ok(Some(Fd(
+                    i32::try_from(fd).expect("a descriptor is a positive int")
+                )))
+            }
             // The connection was gone before it was accepted, or the accept was: the next one.
             Err(Errno(
                 libc::ECONNABORTED

@@ -41,7 +41,7 @@ const LARGE_FIRST_OCTETS: usize = 16 << 10;
 const DIRECT_OCTETS_MAX: usize = 512 << 10;
 
 /// Octets read from one connection before the others get their turn.
-const TURN_OCTETS_MAX: usize = 2 << 20;
+const TURN_OCTETS_MAX: usize = 1 << 20;
 
 /// Where a receive went.
 enum Target {
@@ -95,7 +95,9 @@ impl<I: Io> Core<I> {
         match done.result {
             Ok(events) => {
                 conn.hung_up |= events & HANG_UP != 0;
-                self.read(app, conn);
+                if !conn.listed {
+                    self.read(app, conn);
+                }
             }
             Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
             Err(_) => self.reset(app, conn),
@@ -134,10 +136,17 @@ impl<I: Io> Core<I> {
             }
             share = share.saturating_sub(len);
             if share == 0 {
-                return self.ready.push(conn.id);
+                return self.list_ready(conn);
             }
         }
         conn.readable = false;
+    }
+
+    /// To be read in the next turn.
+    fn list_ready(&mut self, conn: &mut Connection) {
+        if !std::mem::replace(&mut conn.listed, true) {
+            self.ready.push(conn.id);
+        }
     }
 
     /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
@@ -251,7 +260,7 @@ impl<I: Io> Core<I> {
     /// Reading goes on after a pause.
     pub(super) fn resume_receive(&mut self, conn: &mut Connection) {
         if std::mem::take(&mut conn.readable) {
-            self.ready.push(conn.id);
+            self.list_ready(conn);
         }
         self.arm_receive(conn);
     }

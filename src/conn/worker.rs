@@ -22,6 +22,7 @@ use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
 use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, ReceiveMode, Token, Wait};
 use crate::proto::CloseCode;
+use crate::proto::handshake::Refusal;
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -199,10 +200,11 @@ impl<I: Io, A: App> Worker<I, A> {
             .io
             .replenish(&mut self.core.held, std::mem::take(&mut self.core.ran_dry));
         self.feed_starved();
+        let left_over = self.core.ready.len();
         for completion in &done {
             self.handle(completion)?;
         }
-        self.read_on();
+        self.read_on(left_over);
         self.expire();
         self.stop_if_asked();
         self.after_handlers();
@@ -319,15 +321,16 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 
     /// Connections that had more to read than their share.
-    fn read_on(&mut self) {
-        if self.core.ready.is_empty() {
+    fn read_on(&mut self, left_over: usize) {
+        if left_over == 0 {
             return;
         }
         let mut ids = self.take(|core| &mut core.ready);
-        for id in ids.drain(..) {
+        for id in ids.drain(..left_over) {
             let Some(conn) = self.table.get_mut(id) else {
                 continue;
             };
+            conn.listed = false;
             if conn.armed.recv {
                 // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
                 continue;
@@ -335,6 +338,8 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.read(&mut self.app, conn);
             self.core.settle_receive(conn);
         }
+        // Those that were listed in this turn have had their share of it.
+        self.core.ready.append(&mut ids);
         self.spare = ids;
     }
 
@@ -365,6 +370,9 @@ impl<I: Io, A: App> Worker<I, A> {
                 Stop::Drain if conn.phase == Phase::Open => {
                     self.core
                         .close(conn, CloseCode::GoingAway, "the server is stopping");
+                }
+                Stop::Drain if conn.phase == Phase::Opening => {
+                    self.core.refuse(&mut self.app, conn, &Refusal::STOPPING);
                 }
                 Stop::Drain => {}
                 Stop::Abort => self.core.end(&mut self.app, conn),

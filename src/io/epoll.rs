@@ -29,8 +29,8 @@ pub struct Epoll {
     areas: Areas,
     /// Completions of what was decided without the kernel's help; delivered by the next turn.
     decided: Vec<Completion>,
-    /// The descriptor of each listener, by slot.
-    listeners: Vec<Option<Fd>>,
+    /// The descriptor of each listener, by slot, and how many connections are wanted of it. Registered while some are.
+    listeners: Vec<Option<(Fd, usize)>>,
     /// The descriptor of each connection that waits for room to write.
     writers: Vec<(Token, Fd)>,
     counts: Counts,
@@ -127,27 +127,36 @@ impl Epoll {
     }
 
     fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
-        let Some(listener) = self
-            .listeners
-            .get(token.id().slot as usize)
-            .copied()
-            .flatten()
-        else {
+        while let Some((listener, _)) = self.wanted(token) {
+            match sys::accept(listener) {
+                // No more, or another worker was faster.
+                Err(Errno(libc::EAGAIN | libc::EINTR)) => return,
+                result => {
+                    self.want_less(token);
+                    done.push(Completion {
+                        token,
+                        result,
+                        buffer: None,
+                        more: false,
+                    });
+                }
+            }
+        }
+    }
+
+    fn wanted(&self, token: Token) -> Option<(Fd, usize)> {
+        *self.listeners.get(token.id().slot as usize)?
+    }
+
+    /// One connection less is wanted; with the last, the listener is taken out.
+    fn want_less(&mut self, token: Token) {
+        let Some((listener, wanted)) = self.wanted(token) else {
             return;
         };
-        match sys::accept(listener) {
-            // Another worker was faster.
-            Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
-            result => {
-                self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
-                self.listeners[token.id().slot as usize] = None;
-                done.push(Completion {
-                    token,
-                    result,
-                    buffer: None,
-                    more: false,
-                });
-            }
+        let left = (wanted > 1).then_some((listener, wanted - 1));
+        self.listeners[token.id().slot as usize] = left;
+        if left.is_none() {
+            self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
         }
     }
 }
@@ -162,8 +171,13 @@ impl Io for Epoll {
         if self.listeners.len() <= slot {
             self.listeners.resize(slot + 1, None);
         }
-        self.listeners[slot] = Some(listener);
-        self.control(libc::EPOLL_CTL_ADD, listener, LISTEN, token);
+        match &mut self.listeners[slot] {
+            Some((_, wanted)) => *wanted += 1,
+            none => {
+                *none = Some((listener, 1));
+                self.control(libc::EPOLL_CTL_ADD, listener, LISTEN, token);
+            }
+        }
     }
 
     fn submit_recv(&mut self, token: Token, _fd: Fd) {
@@ -185,10 +199,16 @@ impl Io for Epoll {
     }
 
     fn submit_cancel(&mut self, target: Token, fd: Fd) {
-        if target.op() == Op::PollOut {
-            self.writers.retain(|(token, _)| *token != target);
-        } else {
-            self.control(libc::EPOLL_CTL_DEL, fd, 0, target);
+        match target.op() {
+            Op::Accept => {
+                while self.wanted(target).is_some() {
+                    self.want_less(target);
+                    self.decide(target, Err(Errno(libc::ECANCELED)), false);
+                }
+                return;
+            }
+            Op::PollOut => self.writers.retain(|(token, _)| *token != target),
+            _ => self.control(libc::EPOLL_CTL_DEL, fd, 0, target),
         }
         self.decide(target, Err(Errno(libc::ECANCELED)), false);
     }

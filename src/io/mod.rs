@@ -168,7 +168,8 @@ pub trait Io {
     fn receive_mode(&self) -> ReceiveMode;
 
     /// Accepts one connection; the result is its descriptor. One shot: multishot accept on a shared listener gives
-    /// every connection to one worker.
+    /// every connection to one worker. The same token may be submitted several times, for as many connections;
+    /// cancelling it ends all of them.
     fn submit_accept(&mut self, token: Token, listener: Fd);
 
     /// Receives into buffers of the pool until it completes without `more`: at the end of the stream (`Ok(0)`), on an

@@ -32,6 +32,9 @@ const IOVECS: usize = 4096;
 /// Gathered sends in one batch.
 const MESSAGES: usize = 512;
 
+/// Times that the kernel is asked to take what it left, a millisecond apart, before the worker gives up.
+const SUBMIT_ATTEMPTS: u32 = 1000;
+
 /// The group id of the one buffer ring.
 const GROUP: u16 = 0;
 
@@ -49,6 +52,10 @@ pub struct Uring {
     /// What gathered sends point to until the batch is submitted. Never grown, so never moved.
     messages: Vec<libc::msghdr>,
     iovecs: Vec<libc::iovec>,
+    /// Completions that were reaped before their turn.
+    early: Vec<Completion>,
+    /// The ring failed before its turn.
+    broken: Option<Error>,
     /// Whether full sends post no completion (proved by the self-test).
     skip_success: bool,
     /// Which set-up flags the kernel took, and what the self-test found.
@@ -88,17 +95,42 @@ impl Uring {
         // with it: pool and scratch live as long as the ring, messages and iovecs until the batch is submitted.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit_early();
+            if self.broken.is_some() {
+                return; // the turn says so, and the worker ends
+            }
         }
     }
 
-    /// Submits the batch without waiting. An error shows again in the next turn, where it is handled.
+    /// Submits the batch without waiting; what completes, or fails, is kept for the turn.
     #[cold]
     fn submit_early(&mut self) {
-        self.counts.enters += 1;
-        if self.enter.call(&mut self.ring, Wait::No).is_ok() {
-            self.messages.clear();
-            self.iovecs.clear();
+        let mut early = std::mem::take(&mut self.early);
+        self.broken = self.submit(Wait::No, &mut early).err();
+        self.early = early;
+    }
+
+    /// One system call, or more while the kernel has not taken every entry: it leaves some when it lacks memory for a
+    /// request or room for its completion, and those still point to buffers that are given back after a turn.
+    fn submit(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
+        let mut wait = wait;
+        for attempt in 0..SUBMIT_ATTEMPTS {
+            self.counts.enters += 1;
+            self.enter.call(&mut self.ring, wait)?;
+            self.reap(done);
+            if self.ring.submission().is_empty() {
+                self.messages.clear();
+                self.iovecs.clear();
+                return Ok(());
+            }
+            wait = Wait::No;
+            if attempt > 0 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
         }
+        Err(Error {
+            operation: "io_uring_enter leaves entries",
+            source: std::io::ErrorKind::OutOfMemory.into(),
+        })
     }
 
     fn push_send(&mut self, entry: squeue::Entry, token: Token) {
@@ -211,7 +243,8 @@ impl Io for Uring {
     }
 
     fn submit_cancel(&mut self, target: Token, _fd: Fd) {
-        let entry = opcode::AsyncCancel::new(target.to_bits()).build();
+        let all = types::CancelBuilder::user_data(target.to_bits()).all();
+        let entry = opcode::AsyncCancel2::new(all).build();
         let token = Token::new(Op::Cancel, target.id());
         self.push(&entry.flags(Flags::SKIP_SUCCESS).user_data(token.to_bits()));
     }
@@ -232,12 +265,16 @@ impl Io for Uring {
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        self.counts.enters += 1;
-        self.enter.call(&mut self.ring, wait)?;
-        self.messages.clear();
-        self.iovecs.clear();
-        self.reap(done);
-        Ok(())
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let wait = if self.early.is_empty() {
+            wait
+        } else {
+            Wait::No
+        };
+        done.append(&mut self.early);
+        self.submit(wait, done)
     }
 
     fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {

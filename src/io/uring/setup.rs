@@ -145,6 +145,8 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
         areas: Areas::new()?,
         messages: Vec::with_capacity(MESSAGES),
         iovecs: Vec::with_capacity(IOVECS),
+        early: Vec::new(),
+        broken: None,
         skip_success: true,
         note: tier.name().to_owned(),
         counts: Counts::default(),
