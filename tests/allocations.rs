@@ -153,7 +153,7 @@ fn echo(client: &mut Client, first: u8, len: usize, count: usize, pipelined: usi
 
 type Load = fn(&mut Client);
 
-const LOADS: [(&str, Load); 9] = [
+const LOADS: [(&str, Load); 8] = [
     ("10,000 of 20 octets", |client| {
         echo(client, BINARY, 20, 10_000, 1)
     }),
