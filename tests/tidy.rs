@@ -27,11 +27,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// Names that tests of a module may use beyond that, with a reason.
-const TESTS_MAY_USE: &[(&str, &str)] = &[
-    ("conn", "app"), // the simulation runs the applications that come with Ringway
-];
-
 /// Where `unsafe` lives.
 const UNSAFE: [&str; 2] = ["src/io/", "src/supervise/sys.rs"];
 
@@ -127,12 +122,9 @@ fn dependencies_point_one_way() {
         } else {
             "crate::"
         };
-        let mut is_test = source.is_test();
         for (number, line) in source.code() {
-            is_test |= line.contains("#[cfg(test)]");
             for name in named(line, prefix).filter(|name| *name != module) {
-                let excused = is_test && TESTS_MAY_USE.contains(&(module.as_str(), name));
-                if !others.contains(&name) && !excused {
+                if !others.contains(&name) {
                     wrong.push(format!(
                         "{}:{number}: {module} may not name {name}",
                         source.path
