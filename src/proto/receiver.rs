@@ -161,6 +161,7 @@ impl Receiver {
     ) -> Result<Option<Event<'i>>, Violation> {
         match self.small(input) {
             Some(small) => self.small_message(small, input),
+            None if input.remaining() == 0 => Ok(None),
             None => self.any_event(input),
         }
     }
