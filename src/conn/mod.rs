@@ -7,7 +7,7 @@
 //!
 //! | message | receive | unmask and validate | send |
 //! |---|---|---|---|
-//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on, moved left in the same pass | from the same buffer, all answers in one piece |
+//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on (up to 64 KiB each) moved left as well: in the same pass up to 32 octets, in one more above | from the same buffer, all answers in one piece |
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |

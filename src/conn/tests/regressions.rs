@@ -217,3 +217,39 @@ fn answers_that_are_queued_when_the_peer_ends_its_direction_still_leave() {
         world.finish();
     }
 }
+
+/// A peer that is not read from cannot be heard: it was closed as idle, or dropped for a Pong that lay unread, while it
+/// took its answers one after the other.
+#[test]
+fn a_paused_peer_that_takes_its_answers_is_not_silent() {
+    for (idle_timeout, ping_interval) in [
+        (Some(Duration::from_secs(1)), None),
+        (None, Some(Duration::from_secs(1))),
+    ] {
+        let options = Options {
+            outbox_max: 500,
+            ..Options::faultless(ReceiveMode::Buffers)
+        };
+        let config = Config {
+            send_queue_octets_max: 100,
+            idle_timeout,
+            ping_interval,
+            ..Config::default()
+        };
+        let mut world = World::new(options, config);
+        let peer = world.open();
+        world.send(peer, &frame(5_000, 7));
+        let mut answers = Vec::new();
+        for _ in 0..30 {
+            world.pass(Duration::from_millis(300));
+            answers.extend(world.take(peer));
+            if answers.len() >= 5_004 {
+                break;
+            }
+        }
+        assert!(answers.starts_with(&[&b"\x82\x7E\x13\x88"[..], &[7; 5_000]].concat()));
+        world.worker.io_mut().peer_close(peer);
+        (0..3).for_each(|_| world.turn());
+        world.finish();
+    }
+}
