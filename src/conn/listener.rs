@@ -179,6 +179,7 @@ impl Listener {
             Err(Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
                 counters.accept_backoffs += 1;
                 self.not_before = now + TICK;
+                self.burst = 1;
                 Ok(None)
             }
             Err(errno) => Err(Dead(errno)),
