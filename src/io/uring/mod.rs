@@ -3,7 +3,7 @@
 //! How a send leaves without a completion: `SEND` with `MSG_DONTWAIT | MSG_WAITALL` and `IOSQE_CQE_SKIP_SUCCESS` never
 //! waits. Full success posts nothing, a short send posts its count, a full socket posts `EAGAIN`. So when `enter`
 //! returns, every send of the batch is decided and its memory is free. Without `MSG_WAITALL` a short send would be
-//! silent: [`selftest`] proves the behaviour on this kernel, else the completions are kept.
+//! silent: a self-test proves the behaviour on this kernel, else the completions are kept.
 
 mod buf_ring;
 mod enter;
