@@ -138,6 +138,11 @@ impl<I: Io> Core<I> {
 
     fn handle_silence<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         let now = self.shared.now;
+        if conn.paused {
+            // The silence of a peer that is not read from proves nothing: its Pong may lie unread. Whether it still takes
+            // octets is for TCP to say (`--user-timeout`); what it holds here is bounded by its send queue.
+            conn.heard = now;
+        }
         let silent = now.since(conn.heard);
         if self
             .shared

@@ -229,10 +229,6 @@ impl<I: Io> Core<I> {
         if conn.phase == Phase::Ended {
             return self.release_when_idle(conn);
         }
-        if conn.paused {
-            // It took some of our octets: the only sign of life of a peer that is not read from.
-            conn.heard = self.shared.now;
-        }
         if self.send_now(conn).is_err() {
             return self.reset(app, conn);
         }
