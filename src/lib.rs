@@ -26,7 +26,7 @@
 //! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
-//! Modules see only those above them in this list's spirit, and `tests/tidy.rs` holds the table of who may name whom.
+//! Dependencies point one way; `tests/tidy.rs` holds the table of who may name whom.
 
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");

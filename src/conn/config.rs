@@ -17,9 +17,11 @@ pub struct Config {
     pub head_limits: handshake::Limits,
     /// From accept to the end of the opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Without an octet from the peer for so long, the connection is closed with 1001. Default: never.
+    /// Without an octet from the peer for so long, the connection is closed with 1001; time in which reading from it is
+    /// paused does not count. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped. Default: never.
+    /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped; time in which
+    /// reading from it is paused does not count. Default: never.
     pub ping_interval: Option<Duration>,
     /// From our Close to the peer's, and from our end of the stream to the peer's. Default 1 s.
     pub close_timeout: Duration,

@@ -188,7 +188,8 @@ impl<I: Io> Core<I> {
         self.shared.counters.wire_octets_in += len as u64;
     }
 
-    /// Sends what a bulk receive led to. Scratch waits for the turn's end like everything else, unless it must follow.
+    /// Sends what a bulk receive led to, at once: segments of scratch and the hot buffer in the order they were made, then the
+    /// queue.
     fn flush_hot<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         let waits = conn.armed.poll_out || conn.phase == Phase::Ended;
         if !waits && self.send_now(conn).is_err() {

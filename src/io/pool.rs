@@ -71,7 +71,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Octets of one receive buffer: two or three small messages, or a 4 KiB frame but for its header.
+/// Octets of one receive buffer: what a peer with small messages sends at a time. Larger frames go around it, in bulk.
 pub const BUFFER_OCTETS: usize = BUFFER_LEN as usize;
 
 /// The same as the kernel counts.
