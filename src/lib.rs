@@ -21,6 +21,7 @@
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
 //!   [`App`](conn::App) interface.
 //! - [`app`]: applications that come with Ringway: [`Echo`](app::Echo).
+//! - [`load`]: the load driver: scenarios, pacing, latency, reports.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
@@ -36,6 +37,7 @@ pub mod cli;
 pub mod conn;
 pub mod exit;
 pub mod io;
+pub mod load;
 pub mod options;
 pub mod proto;
 pub mod stats;

@@ -22,7 +22,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "app", "conn", "exit", "io", "options", "proto", "stats", "time",
         ],
     ),
-    ("cli", &["exit", "options", "supervise", "worker"]),
+    ("load", &["app", "conn", "io", "proto", "stats", "time"]),
+    (
+        "cli",
+        &["exit", "load", "options", "supervise", "time", "worker"],
+    ),
     ("bin", &["cli"]),
     ("lib", &[]),
 ];
