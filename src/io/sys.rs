@@ -216,6 +216,47 @@ pub fn is_listener(fd: Fd) -> bool {
     result == 0 && value == 1
 }
 
+/// Has the next bind of an address leave the port to the connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
+pub(super) fn bind_address_no_port(socket: &socket2::Socket) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is read during the call only, and its size is passed with it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            socklen::<libc::c_int>(),
+        )
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// What became of a connect whose socket is writable now (connect(2), `EINPROGRESS`).
+pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
+    let mut value: libc::c_int = 0;
+    let mut len = socklen::<libc::c_int>();
+    // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    match (result, value) {
+        (0, 0) => Ok(()),
+        (0, error) => Err(Errno(error)),
+        _ => Err(errno()),
+    }
+}
+
 /// Takes over a descriptor that this process was started with.
 ///
 /// # Errors

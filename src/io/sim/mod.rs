@@ -76,6 +76,8 @@ pub struct Sim {
     files: BTreeMap<i32, File>,
     sockets: Vec<Socket>,
     backlog: VecDeque<usize>,
+    /// Peers that the worker connects to, in order, until the test decides.
+    dialled: VecDeque<PeerId>,
     buffers: Buffers,
     submissions: Vec<Submission>,
     operations: Vec<Operation>,
@@ -100,6 +102,7 @@ impl Sim {
             files: BTreeMap::new(),
             sockets: Vec::new(),
             backlog: VecDeque::new(),
+            dialled: VecDeque::new(),
             buffers: Buffers::new(options.buffers, options.buffers_max),
             submissions: Vec::new(),
             operations: Vec::new(),
