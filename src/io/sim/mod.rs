@@ -23,7 +23,6 @@ mod operation;
 mod options;
 mod peers;
 mod progress;
-mod random;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -31,12 +30,12 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Completion, ConnId, Counts, Fd, Op, Token};
+pub use crate::random::Random;
 use crate::time::Instant;
 use buffers::Buffers;
 pub use faults::Faults;
 use operation::{Kind, Operation, Submission};
 pub use options::Options;
-pub use random::Random;
 pub use socket::PeerEnd;
 use socket::Socket;
 
