@@ -5,5 +5,19 @@
 #![forbid(unsafe_code)]
 
 pub mod options;
+mod broadcast;
+mod churn;
+mod deck;
+mod echo;
+mod handshake;
+mod massconnect;
+mod meter;
+pub mod options;
 pub mod outcome;
+mod ramp;
 pub mod report;
+pub mod run;
+mod schedule;
+mod summary;
+mod thread;
+pub mod truth;

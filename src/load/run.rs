@@ -27,6 +27,7 @@ use super::ramp::Ramp;
 use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
+use super::truth::{Observer, Sample};
 use crate::conn::OpeningRequest;
 use crate::proto::Kind;
 use crate::time::{self, Instant};
@@ -141,7 +142,7 @@ pub fn run(
     let options = Arc::new(options.clone());
     check(&options)?;
     let request = request(&options)?;
-    let mut observer = super::truth::Observer::new(&options);
+    let mut observer = Observer::new(&options);
     observer.before();
     let control = Arc::new(Control::default());
     let fanout = Arc::new(Fanout::default());
@@ -167,10 +168,10 @@ pub fn run(
         told_live: time::now(),
     };
     conductor.open()?;
-    conductor.conduct(&mut observer)?;
+    let samples = conductor.conduct(&mut observer)?;
     let mut collected = conductor.join()?;
     collected.fanout = matches!(options.scenario, Scenario::Broadcast { .. }).then(|| fanout.totals());
-    Ok(summary::report(&options, collected, observer))
+    Ok(summary::report(&options, collected, observer, &samples))
 }
 
 fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
@@ -355,7 +356,7 @@ impl Conductor<'_> {
     }
 
     /// Starts the clock and stays until every thread is done.
-    fn conduct(&mut self, observer: &mut super::truth::Observer) -> Result<(), Error> {
+    fn conduct(&mut self, observer: &mut Observer) -> Result<Vec<(Instant, Sample)>, Error> {
         let opens_first = !matches!(self.options.scenario, Scenario::Handshake { .. });
         if opens_first && self.collected.connections == 0 && !self.collected.interrupted {
             self.control.stop();
@@ -366,28 +367,28 @@ impl Conductor<'_> {
         self.control.set_go(go);
         self.collected.go = Some(go);
         self.collected.began_unix_ms = unix_ms() + millis(begin.since(time::now()));
-        let mut second = begin;
+        // Exactly at the ends of the window, and each second between them.
+        let mut next = Some(begin);
+        let mut samples = Vec::new();
         while !self.threads.iter().all(JoinHandle::is_finished) {
             let now = time::now();
-            // Exactly at the ends of the window, and each second between them.
-            let next = if now < begin { begin } else { second };
-            if now >= second && now >= begin && second <= end {
-                observer.sample(now);
-                second = if second >= end { end + Duration::from_nanos(1) } else { (second + Duration::from_secs(1)).min(end) };
+            if let Some(at) = next.filter(|at| now >= *at) {
+                samples.push((now, sample(observer, at, begin, end)));
+                next = (at < end).then(|| (at + Duration::from_secs(1)).min(end));
                 continue;
             }
-            let wait = if second > end { LIVE } else { next.since(now).min(LIVE) };
+            let wait = next.map_or(LIVE, |next| next.since(now).min(LIVE));
             match self.told.recv_timeout(wait) {
                 Ok(Note::Slice(slice)) => self.take(*slice, end),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
-        if second <= end {
-            // Ended before its time.
-            observer.sample(time::now());
+        if next.is_some_and(|next| next > begin) {
+            // The window ended before its time.
+            samples.push((time::now(), observer.end()));
         }
-        Ok(())
+        Ok(samples)
     }
 
     /// Keeps a slice, and tells how the run goes when all threads have told theirs.
@@ -458,6 +459,16 @@ impl Conductor<'_> {
             }
         }
         Ok(self.collected)
+    }
+}
+
+fn sample(observer: &mut Observer, at: Instant, begin: Instant, end: Instant) -> Sample {
+    if at == begin {
+        observer.begin()
+    } else if at == end {
+        observer.end()
+    } else {
+        observer.sample()
     }
 }
 
