@@ -6,3 +6,4 @@
 
 pub mod options;
 pub mod outcome;
+pub mod truth;
