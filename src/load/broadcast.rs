@@ -92,7 +92,12 @@ struct Stamp {
 
 impl Stamp {
     fn write(&self, payload: &mut [u8]) {
-        let text = format!("{:08x}{:08x}{:016x}", self.sender, self.number, self.due.nanos());
+        let text = format!(
+            "{:08x}{:08x}{:016x}",
+            self.sender,
+            self.number,
+            self.due.nanos()
+        );
         payload[..MAGIC.len()].copy_from_slice(MAGIC);
         payload[MAGIC.len()..STAMP_OCTETS].copy_from_slice(text.as_bytes());
     }
@@ -110,7 +115,10 @@ impl Stamp {
 }
 
 impl Broadcast {
-    #[expect(clippy::too_many_arguments, reason = "each is a different thing, given once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different thing, given once"
+    )]
     pub(super) fn new(
         meter: Meter,
         mut ramp: Ramp,
@@ -164,12 +172,16 @@ impl Broadcast {
             return;
         }
         self.sent[at] += 1;
-        self.fanout.expected.fetch_add(self.fanout.open.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.fanout
+            .expected
+            .fetch_add(self.fanout.open.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
         let senders = self.own_senders();
-        let Pace::Open(schedule) = &mut self.pace else { return };
+        let Pace::Open(schedule) = &mut self.pace else {
+            return;
+        };
         if senders == 0 {
             return;
         }
@@ -178,7 +190,8 @@ impl Broadcast {
         for (number, at) in due.drain(..) {
             let place = usize::try_from(number % senders as u64).unwrap_or(0);
             if let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) {
-                self.late.saturating_record(now.nanos().saturating_sub(at.nanos()).max(1));
+                self.late
+                    .saturating_record(now.nanos().saturating_sub(at.nanos()).max(1));
                 self.send(&mut context, at);
             }
         }
@@ -186,10 +199,14 @@ impl Broadcast {
     }
 
     fn begin<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
-        let Pace::Closed { in_flight } = self.pace else { return };
+        let Pace::Closed { in_flight } = self.pace else {
+            return;
+        };
         for place in 0..self.own_senders() {
             for _ in 0..in_flight {
-                let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) else { continue };
+                let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) else {
+                    continue;
+                };
                 let now = context.now();
                 self.send(&mut context, now);
             }
@@ -199,7 +216,9 @@ impl Broadcast {
     /// Whether the message is the next that this connection was to get from its sender.
     fn note_order(&mut self, at: usize, stamp: &Stamp) {
         let entry = at * self.senders + stamp.sender as usize;
-        let Some(expected) = self.expected.get_mut(entry) else { return };
+        let Some(expected) = self.expected.get_mut(entry) else {
+            return;
+        };
         if stamp.number != *expected {
             self.out_of_order += 1;
             self.meter.fault(
@@ -230,8 +249,12 @@ impl App for Broadcast {
         let (at, now) = (context.tag() as usize, context.now());
         let stamp = Stamp::read(message.payload());
         let right = message.kind() == self.kind && message.len() == self.payload.len();
-        let Some(stamp) = stamp.filter(|stamp| right && (stamp.sender as usize) < self.senders) else {
-            self.meter.fault(|errors| errors.content += 1, || "a message arrived that nobody sent".to_owned());
+        let Some(stamp) = stamp.filter(|stamp| right && (stamp.sender as usize) < self.senders)
+        else {
+            self.meter.fault(
+                |errors| errors.content += 1,
+                || "a message arrived that nobody sent".to_owned(),
+            );
             return;
         };
         self.fanout.delivered.fetch_add(1, Ordering::Relaxed);
@@ -252,7 +275,10 @@ impl App for Broadcast {
         self.fanout.open.fetch_sub(1, Ordering::Relaxed);
         self.ids[closed.tag as usize] = None;
         if !self.finishing {
-            self.meter.fault(|errors| errors.closed += 1, || "the server ended a connection".to_owned());
+            self.meter.fault(
+                |errors| errors.closed += 1,
+                || "the server ended a connection".to_owned(),
+            );
         }
     }
 
@@ -315,7 +341,10 @@ impl Script for Broadcast {
         if matches!(self.pace, Pace::Open(_)) {
             figures.late = Some(self.late.clone());
         }
-        figures.add("broadcast_sent", self.sent.iter().map(|sent| u64::from(*sent)).sum());
+        figures.add(
+            "broadcast_sent",
+            self.sent.iter().map(|sent| u64::from(*sent)).sum(),
+        );
         figures.add("broadcast_refused", self.refused);
         figures.add("broadcast_out_of_order", self.out_of_order);
         figures
@@ -325,7 +354,10 @@ impl Script for Broadcast {
 impl Fanout {
     /// Deliveries that were due, and those that came.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.expected.load(Ordering::Relaxed), self.delivered.load(Ordering::Relaxed))
+        (
+            self.expected.load(Ordering::Relaxed),
+            self.delivered.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -344,7 +376,10 @@ mod tests {
         stamp.write(&mut payload);
         assert_eq!(&payload, b"rwb1000000070000abcd0000011f71fb04cb....");
         let read = Stamp::read(&payload).expect("a stamp");
-        assert_eq!((read.sender, read.number, read.due), (stamp.sender, stamp.number, stamp.due));
+        assert_eq!(
+            (read.sender, read.number, read.due),
+            (stamp.sender, stamp.number, stamp.due)
+        );
         for wrong in [&b""[..], b"rwb1", &payload[..35], &payload[1..]] {
             assert!(Stamp::read(wrong).is_none());
         }

@@ -84,7 +84,8 @@ impl Churn {
     }
 
     pub(super) fn is_slow(&self, at: usize) -> bool {
-        self.slow_every.is_some_and(|every| at.is_multiple_of(every))
+        self.slow_every
+            .is_some_and(|every| at.is_multiple_of(every))
     }
 
     pub(super) fn start(&mut self, go: Instant) {
@@ -135,7 +136,9 @@ impl Churn {
     /// Some connection that is open and not leaving.
     fn victim<'p>(&mut self, peers: &'p mut [Peer]) -> Option<&'p mut Peer> {
         let at = self.random.below(peers.len());
-        peers.get_mut(at).filter(|peer| peer.id.is_some() && !peer.leaving)
+        peers
+            .get_mut(at)
+            .filter(|peer| peer.id.is_some() && !peer.leaving)
     }
 
     fn pace_slow_readers<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>, now: Instant) {

@@ -39,12 +39,18 @@ impl Deck {
             random.fill(&mut octets);
             if !payload.binary {
                 // Printable ASCII, as text of one octet per character.
-                octets.iter_mut().for_each(|octet| *octet = b' ' + *octet % 95);
+                octets
+                    .iter_mut()
+                    .for_each(|octet| *octet = b' ' + *octet % 95);
             }
             octets
         };
         Self {
-            kind: if payload.binary { Kind::Binary } else { Kind::Text },
+            kind: if payload.binary {
+                Kind::Binary
+            } else {
+                Kind::Text
+            },
             payloads: sizes.iter().map(draw).collect(),
             prepared: None,
             verify,
@@ -53,7 +59,10 @@ impl Deck {
 
     /// What is to be encoded.
     pub(super) fn messages(&self) -> Vec<(Kind, &[u8])> {
-        self.payloads.iter().map(|payload| (self.kind, payload.as_slice())).collect()
+        self.payloads
+            .iter()
+            .map(|payload| (self.kind, payload.as_slice()))
+            .collect()
     }
 
     pub(super) fn set_prepared(&mut self, prepared: Prepared) {
@@ -90,7 +99,11 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
         return vec![size; count];
     }
     let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
-    let mean = payload.sizes.iter().map(|(size, weight)| *size as f64 * weight / total).sum::<f64>();
+    let mean = payload
+        .sizes
+        .iter()
+        .map(|(size, weight)| *size as f64 * weight / total)
+        .sum::<f64>();
     let fits = (DECK_OCTETS_MAX as f64 / mean.max(1.0)).max(1.0);
     #[expect(
         clippy::cast_possible_truncation,
@@ -108,7 +121,10 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
             deck.push(*size);
         }
     }
-    deck.resize(count.max(1), payload.sizes.last().map_or(0, |(size, _)| *size));
+    deck.resize(
+        count.max(1),
+        payload.sizes.last().map_or(0, |(size, _)| *size),
+    );
     random.shuffle(&mut deck);
     deck
 }
@@ -130,14 +146,27 @@ mod tests {
             let deck = Deck::new(&payload(&[(size, 1.0)], false), Verify::Exact, 1);
             assert_eq!(deck.payloads.len(), messages, "of {size}");
             assert!(deck.payloads.iter().all(|payload| payload.len() == size));
-            assert!(deck.payloads.iter().flatten().all(|octet| (b' '..=b'~').contains(octet)));
+            assert!(
+                deck.payloads
+                    .iter()
+                    .flatten()
+                    .all(|octet| (b' '..=b'~').contains(octet))
+            );
         }
     }
 
     #[test]
     fn sizes_come_as_often_as_their_weights_say() {
-        let deck = Deck::new(&payload(&[(20, 0.75), (1000, 0.25)], true), Verify::Exact, 1);
-        let small = deck.payloads.iter().filter(|payload| payload.len() == 20).count();
+        let deck = Deck::new(
+            &payload(&[(20, 0.75), (1000, 0.25)], true),
+            Verify::Exact,
+            1,
+        );
+        let small = deck
+            .payloads
+            .iter()
+            .filter(|payload| payload.len() == 20)
+            .count();
         assert_eq!((small, deck.payloads.len()), (192, 256));
     }
 

@@ -138,11 +138,15 @@ impl Echo {
     /// Sends what is due, while the queue takes it.
     #[inline]
     fn pump(&mut self, context: &mut Context<'_>, tag: u32) {
-        let Some(prepared) = self.deck.prepared() else { return };
+        let Some(prepared) = self.deck.prepared() else {
+            return;
+        };
         let peer = &mut self.peers[tag as usize];
         while peer.sent - peer.received < peer.due.len() as u64 {
             if context.queued_octets() > QUEUE_OCTETS_MAX / 2
-                || context.send_prepared(prepared, self.deck.index(tag, peer.sent)).is_err()
+                || context
+                    .send_prepared(prepared, self.deck.index(tag, peer.sent))
+                    .is_err()
             {
                 return; // `writable` goes on
             }
@@ -152,13 +156,19 @@ impl Echo {
 
     /// What the schedule has become due for.
     fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
-        let Pace::Open(schedule) = &mut self.pace else { return };
+        let Pace::Open(schedule) = &mut self.pace else {
+            return;
+        };
         let mut due = std::mem::take(&mut self.scheduled);
         schedule.take(now, SCHEDULED_PER_TURN, &mut due);
         for (number, at) in due.drain(..) {
             let tag = number % self.active.max(1) as u64;
             let peer = &self.peers[usize::try_from(tag).unwrap_or(0)];
-            match peer.id.filter(|_| !peer.leaving).and_then(|id| reach.context(id)) {
+            match peer
+                .id
+                .filter(|_| !peer.leaving)
+                .and_then(|id| reach.context(id))
+            {
                 Some(mut context) => {
                     let late = now.nanos().saturating_sub(at.nanos()).max(1);
                     self.late.saturating_record(late);
@@ -182,7 +192,9 @@ impl Echo {
 
     /// Brings a connection to its number of messages in flight.
     fn fill(&mut self, context: &mut Context<'_>) {
-        let Pace::Closed { in_flight } = self.pace else { return };
+        let Pace::Closed { in_flight } = self.pace else {
+            return;
+        };
         if self.peers[context.tag() as usize].idle {
             return;
         }
@@ -192,7 +204,8 @@ impl Echo {
     }
 
     fn surprise(&mut self, what: &str) {
-        self.meter.fault(|errors| errors.content += 1, || what.to_owned());
+        self.meter
+            .fault(|errors| errors.content += 1, || what.to_owned());
     }
 
     /// A connection is over: its messages will not be answered.
@@ -242,7 +255,9 @@ impl App for Echo {
         if peer.sent == peer.received {
             return self.surprise("a message arrived that was not sent");
         }
-        let Some(due) = peer.due.pop_front() else { return };
+        let Some(due) = peer.due.pop_front() else {
+            return;
+        };
         let index = self.deck.index(tag, peer.received);
         peer.received += 1;
         self.outstanding -= 1;
@@ -294,7 +309,8 @@ impl App for Echo {
         for (tag, errno) in self.ramp.step(reach) {
             ramp::count_refusal(&mut self.meter, errno);
             if self.churn.is_some() && self.started {
-                self.ramp.add_later(tag, reach.now() + Duration::from_millis(100));
+                self.ramp
+                    .add_later(tag, reach.now() + Duration::from_millis(100));
             }
         }
         let now = reach.clock();
@@ -342,7 +358,10 @@ impl Script for Echo {
         };
         let churn = self.churn.as_ref().and_then(Churn::due);
         let first = (!self.started).then_some(window.go);
-        [scheduled, churn, first, self.ramp.due()].into_iter().flatten().min()
+        [scheduled, churn, first, self.ramp.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_done(&self) -> bool {

@@ -22,15 +22,15 @@ const RECORDS_MAX: u64 = 10_000_000;
 
 /// One handshake, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Record {
+pub struct Record {
     /// From the start to the TCP connection.
-    pub(crate) tcp_ns: u64,
+    pub tcp_ns: u64,
     /// From the start to the open WebSocket, or to the failure.
-    pub(crate) open_ns: u64,
+    pub open_ns: u64,
     /// From the open WebSocket to its end.
-    pub(crate) close_ns: u64,
+    pub close_ns: u64,
     /// It did not open.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// What a thread is to do of it.
@@ -168,13 +168,17 @@ impl App for Handshake {
         self.meter.connections += 1;
         self.opened[tag as usize] = now;
         self.meter.latency(now, self.ramp.began(tag), Due::Whenever);
-        self.tcp.saturating_record(nanos(self.ramp.connect_time(tag)).max(1));
+        self.tcp
+            .saturating_record(nanos(self.ramp.connect_time(tag)).max(1));
         // Open until now, so nothing forbids a Close.
         let _ = context.close(CloseCode::NormalClosure, "");
     }
 
     fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
-        self.meter.fault(|errors| errors.content += 1, || "a message arrived that nobody asked for".to_owned());
+        self.meter.fault(
+            |errors| errors.content += 1,
+            || "a message arrived that nobody asked for".to_owned(),
+        );
     }
 
     fn close(&mut self, closed: Closed) {
@@ -187,7 +191,10 @@ impl App for Handshake {
         if closed.clean {
             self.meter.message(now, 0);
         } else {
-            self.meter.fault(|errors| errors.close += 1, || "a closing handshake was not completed".to_owned());
+            self.meter.fault(
+                |errors| errors.close += 1,
+                || "a closing handshake was not completed".to_owned(),
+            );
         }
         let close_ns = nanos(now.since(opened));
         self.closing.saturating_record(close_ns.max(1));
@@ -227,7 +234,10 @@ impl Script for Handshake {
     fn set_go(&mut self, _go: Instant) {}
 
     fn due(&self) -> Option<Instant> {
-        self.meter.window().filter(|_| self.begun == 0).map(|window| window.go)
+        self.meter
+            .window()
+            .filter(|_| self.begun == 0)
+            .map(|window| window.go)
     }
 
     fn is_done(&self) -> bool {

@@ -99,14 +99,17 @@ impl Massconnect {
     }
 
     fn note_reached(&mut self, now: Instant) {
-        if self.reached.is_none() && self.meter.connections + self.given_up == self.ids.len() as u64 {
+        if self.reached.is_none() && self.meter.connections + self.given_up == self.ids.len() as u64
+        {
             self.reached = Some(now);
         }
     }
 
     /// Pings those whose turn it is: each once per interval, evenly spread over it.
     fn ping_some<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
-        let Some(interval) = self.plan.ping_interval else { return };
+        let Some(interval) = self.plan.ping_interval else {
+            return;
+        };
         let now = reach.now();
         let gap = interval / u32::try_from(self.ids.len().max(1)).unwrap_or(u32::MAX);
         let (mut at, mut due) = self.next_ping;
@@ -143,16 +146,22 @@ impl App for Massconnect {
         self.meter.connections += 1;
         self.ids[tag as usize] = Some(context.id());
         let took = now.since(self.ramp.began(tag)).as_nanos();
-        self.opening.saturating_record(u64::try_from(took).unwrap_or(u64::MAX).max(1));
+        self.opening
+            .saturating_record(u64::try_from(took).unwrap_or(u64::MAX).max(1));
         self.note_reached(now);
     }
 
     fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
-        self.meter.fault(|errors| errors.content += 1, || "a message arrived that nobody asked for".to_owned());
+        self.meter.fault(
+            |errors| errors.content += 1,
+            || "a message arrived that nobody asked for".to_owned(),
+        );
     }
 
     fn pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
-        let Some(sent) = payload.first_chunk::<8>() else { return };
+        let Some(sent) = payload.first_chunk::<8>() else {
+            return;
+        };
         let sent = Instant::from_nanos(u64::from_be_bytes(*sent));
         let now = context.now();
         self.pongs += 1;
@@ -166,7 +175,10 @@ impl App for Massconnect {
         self.ids[closed.tag as usize] = None;
         if !self.finishing {
             self.lost += 1;
-            self.meter.fault(|errors| errors.closed += 1, || "the server ended a connection that was held".to_owned());
+            self.meter.fault(
+                |errors| errors.closed += 1,
+                || "the server ended a connection that was held".to_owned(),
+            );
         }
     }
 

@@ -40,7 +40,11 @@ pub(super) struct Window {
 impl Window {
     /// Slices of the window.
     pub(super) fn slices(&self) -> i64 {
-        let slices = self.end.since(self.begin).as_nanos().div_ceil(SLICE.as_nanos());
+        let slices = self
+            .end
+            .since(self.begin)
+            .as_nanos()
+            .div_ceil(SLICE.as_nanos());
         i64::try_from(slices).unwrap_or(i64::MAX)
     }
 
@@ -60,10 +64,15 @@ impl Window {
     /// When a slice ends.
     fn slice_end(&self, index: i64) -> Instant {
         let slices = self.slices();
-        let after = |from: Instant, count: i64| from + SLICE * u32::try_from(count).unwrap_or(u32::MAX);
+        let after =
+            |from: Instant, count: i64| from + SLICE * u32::try_from(count).unwrap_or(u32::MAX);
         if index < 0 {
             let before = SLICE * u32::try_from(-1 - index).unwrap_or(0);
-            return Instant::from_nanos(self.begin.nanos().saturating_sub(u64::try_from(before.as_nanos()).unwrap_or(0)));
+            return Instant::from_nanos(
+                self.begin
+                    .nanos()
+                    .saturating_sub(u64::try_from(before.as_nanos()).unwrap_or(0)),
+            );
         }
         if index < slices {
             return after(self.begin, index + 1).min(self.end);
@@ -92,9 +101,17 @@ pub(super) struct Slice {
 #[derive(Debug)]
 pub(super) enum Note {
     /// All its connections are open or given up: so many are open.
-    Ready { thread: usize, open: u64, errors: Errors },
+    Ready {
+        thread: usize,
+        open: u64,
+        errors: Errors,
+    },
     /// So many are open by now.
-    Opening { thread: usize, open: u64, errors: Errors },
+    Opening {
+        thread: usize,
+        open: u64,
+        errors: Errors,
+    },
     /// A slice is over.
     Slice(Box<Slice>),
 }
@@ -153,7 +170,8 @@ impl Meter {
 
     /// Whether messages are still to be begun.
     pub(super) fn is_running(&self, now: Instant) -> bool {
-        self.window.is_some_and(|window| now >= window.go && now < window.end)
+        self.window
+            .is_some_and(|window| now >= window.go && now < window.end)
     }
 
     /// A message that was due at `from` is complete at `now`.
@@ -242,9 +260,17 @@ impl Meter {
     pub(super) fn tell_opening(&self, ready: bool) {
         let (thread, open, errors) = (self.slice.thread, self.connections, self.errors);
         let _ = self.notes.send(if ready {
-            Note::Ready { thread, open, errors }
+            Note::Ready {
+                thread,
+                open,
+                errors,
+            }
         } else {
-            Note::Opening { thread, open, errors }
+            Note::Opening {
+                thread,
+                open,
+                errors,
+            }
         });
     }
 }
@@ -306,7 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduled_latency_counts_by_when_it_was_due_and_an_unscheduled_one_by_when_it_was_complete() {
+    fn a_scheduled_latency_counts_by_when_it_was_due_and_an_unscheduled_one_by_when_it_was_complete()
+     {
         let (notes, told) = std::sync::mpsc::channel();
         let mut meter = Meter::new(0, notes);
         meter.start(window());

@@ -4,7 +4,6 @@
 //! Never: parses a frame or makes a data-path system call itself (that is [`conn`](crate::conn), in the client's role).
 #![forbid(unsafe_code)]
 
-pub mod options;
 mod broadcast;
 mod churn;
 mod deck;

@@ -40,7 +40,11 @@ impl Ramp {
             from,
             congestion: options.congestion.clone(),
         };
-        let mut dials: Vec<_> = options.sources.iter().map(|from| dial(Some(*from))).collect();
+        let mut dials: Vec<_> = options
+            .sources
+            .iter()
+            .map(|from| dial(Some(*from)))
+            .collect();
         if dials.is_empty() {
             dials.push(dial(None));
         }
@@ -97,7 +101,9 @@ impl Ramp {
         }
         let mut refused = Vec::new();
         while self.in_progress < self.in_progress_max {
-            let Some(tag) = self.waiting.pop_front() else { break };
+            let Some(tag) = self.waiting.pop_front() else {
+                break;
+            };
             let at = tag as usize;
             self.began[at] = reach.clock();
             match reach.connect(&self.dials[at % self.dials.len()], &self.request, tag) {
@@ -139,7 +145,10 @@ pub(super) fn count_failure(meter: &mut Meter, failed: &Failed) {
 
 /// Counts a connect that failed.
 pub(super) fn count_refusal(meter: &mut Meter, errno: Errno) {
-    meter.fault(|errors| errors.connect += 1, || format!("connect: {}", explain(errno)));
+    meter.fault(
+        |errors| errors.connect += 1,
+        || format!("connect: {}", explain(errno)),
+    );
 }
 
 fn describe(failure: &Failure) -> String {
@@ -160,7 +169,9 @@ fn explain(errno: Errno) -> String {
             ": no port is left for this pair of addresses; give more local addresses with --source, or widen \
              net.ipv4.ip_local_port_range"
         }
-        Errno(libc::EMFILE) => ": too few descriptors for this thread; raise the limit with ulimit -n, or use more --threads",
+        Errno(libc::EMFILE) => {
+            ": too few descriptors for this thread; raise the limit with ulimit -n, or use more --threads"
+        }
         _ => "",
     };
     format!("{errno}{remedy}")

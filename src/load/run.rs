@@ -170,7 +170,8 @@ pub fn run(
     conductor.open()?;
     let samples = conductor.conduct(&mut observer)?;
     let mut collected = conductor.join()?;
-    collected.fanout = matches!(options.scenario, Scenario::Broadcast { .. }).then(|| fanout.totals());
+    collected.fanout =
+        matches!(options.scenario, Scenario::Broadcast { .. }).then(|| fanout.totals());
     Ok(summary::report(&options, collected, observer, &samples))
 }
 
@@ -185,7 +186,9 @@ fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
 fn check(options: &LoadOptions) -> Result<(), Error> {
     let per_thread = options.connections / options.threads.max(1);
     if options.threads == 0 || options.connections == 0 {
-        return Err(Error::usage("there is nothing to do: --threads and --connections are at least 1"));
+        return Err(Error::usage(
+            "there is nothing to do: --threads and --connections are at least 1",
+        ));
     }
     if per_thread == 0 && !matches!(options.scenario, Scenario::Handshake { .. }) {
         return Err(Error::usage(format!(
@@ -193,7 +196,11 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
             options.threads, options.connections
         )));
     }
-    if let Some(family) = options.sources.iter().find(|source| source.is_ipv4() != options.target.address.is_ipv4()) {
+    if let Some(family) = options
+        .sources
+        .iter()
+        .find(|source| source.is_ipv4() != options.target.address.is_ipv4())
+    {
         return Err(Error::usage(format!(
             "--source={family} and the server's address {} are not of the same family",
             options.target.address
@@ -205,7 +212,10 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
 /// The part of `total` that thread `index` of `threads` drives: first and count.
 fn share(total: usize, index: usize, threads: usize) -> (usize, usize) {
     let (each, rest) = (total / threads, total % threads);
-    (index * each + index.min(rest), each + usize::from(index < rest))
+    (
+        index * each + index.min(rest),
+        each + usize::from(index < rest),
+    )
 }
 
 type Handle = JoinHandle<Result<thread::Result, String>>;
@@ -250,14 +260,22 @@ fn play(
             let ramp = ramp(Handshake::tags(&plan), plan.high);
             thread::run(seat, Handshake::new(meter, ramp, plan))
         }
-        Scenario::Massconnect { batch, batch_delay, retry_delay, ping_interval } => {
+        Scenario::Massconnect {
+            batch,
+            batch_delay,
+            retry_delay,
+            ping_interval,
+        } => {
             let plan = massconnect::Plan {
                 batch: of_thread(*batch),
                 batch_delay: *batch_delay,
                 retry_delay: *retry_delay,
                 ping_interval: *ping_interval,
             };
-            thread::run(seat, Massconnect::new(meter, ramp(count, opening), plan, count))
+            thread::run(
+                seat,
+                Massconnect::new(meter, ramp(count, opening), plan, count),
+            )
         }
         Scenario::Broadcast { senders } => {
             let own = senders.saturating_sub(first).min(count);
@@ -266,18 +284,36 @@ fn play(
                     broadcast::Pace::Open(Schedule::new(rate * own as f64 / *senders as f64, 0.0))
                 }
                 Some(_) => broadcast::Pace::Open(Schedule::new(1.0, 0.0)),
-                None => broadcast::Pace::Closed { in_flight: options.in_flight },
+                None => broadcast::Pace::Closed {
+                    in_flight: options.in_flight,
+                },
             };
             let size = options.payload.sizes.first().map_or(0, |(size, _)| *size);
-            let kind = if options.payload.binary { Kind::Binary } else { Kind::Text };
+            let kind = if options.payload.binary {
+                Kind::Binary
+            } else {
+                Kind::Text
+            };
             let ramp = ramp(count, opening);
-            thread::run(seat, Broadcast::new(meter, ramp, pace, fanout, first, count, *senders, size, kind))
+            thread::run(
+                seat,
+                Broadcast::new(
+                    meter, ramp, pace, fanout, first, count, *senders, size, kind,
+                ),
+            )
         }
-        Scenario::Echo => thread::run(seat, echo(seat, meter, ramp(count, opening), count, 0.0, None)),
-        Scenario::Mixed { idle } => thread::run(seat, echo(seat, meter, ramp(count, opening), count, *idle, None)),
-        Scenario::Stress(churn) | Scenario::Soak(churn) => {
-            thread::run(seat, echo(seat, meter, ramp(count, opening), count, 0.0, Some(churn)))
-        }
+        Scenario::Echo => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, 0.0, None),
+        ),
+        Scenario::Mixed { idle } => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, *idle, None),
+        ),
+        Scenario::Stress(churn) | Scenario::Soak(churn) => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, 0.0, Some(churn)),
+        ),
     }
 }
 
@@ -291,7 +327,10 @@ fn echo(
     churn: Option<&options::Churn>,
 ) -> Echo {
     let options = &*seat.options;
-    let seed = options.seed.wrapping_mul(1000).wrapping_add(seat.index as u64);
+    let seed = options
+        .seed
+        .wrapping_mul(1000)
+        .wrapping_add(seat.index as u64);
     let deck = Deck::new(&options.payload, options.verify, seed);
     let part = count as f64 / options.connections as f64;
     let pace = match options.rate {
@@ -299,7 +338,9 @@ fn echo(
             let phase = seat.index as f64 / options.threads as f64;
             echo::Pace::Open(Schedule::new(rate * part, phase))
         }
-        None => echo::Pace::Closed { in_flight: options.in_flight },
+        None => echo::Pace::Closed {
+            in_flight: options.in_flight,
+        },
     };
     let churn = churn.map(|churn| Churn::new(churn, part, count, seed ^ 0xC4));
     Echo::new(meter, deck, ramp, pace, count, idle, churn)
@@ -327,15 +368,27 @@ impl Conductor<'_> {
                 return Err(self.fail());
             }
             match self.told.recv_timeout(LIVE) {
-                Ok(Note::Ready { thread, open, errors }) => {
+                Ok(Note::Ready {
+                    thread,
+                    open,
+                    errors,
+                }) => {
                     self.opening[thread] = (open, errors, true);
                     ready += 1;
                 }
-                Ok(Note::Opening { thread, open, errors }) => self.opening[thread] = (open, errors, false),
+                Ok(Note::Opening {
+                    thread,
+                    open,
+                    errors,
+                }) => self.opening[thread] = (open, errors, false),
                 Ok(Note::Slice(_)) | Err(_) => {}
             }
             let open = self.opening.iter().map(|(open, ..)| open).sum();
-            let errors = self.opening.iter().map(|(_, errors, _)| errors.total()).sum();
+            let errors = self
+                .opening
+                .iter()
+                .map(|(_, errors, _)| errors.total())
+                .sum();
             self.collected.connections = open;
             let live = Live {
                 phase: Phase::Opening,
@@ -363,7 +416,10 @@ impl Conductor<'_> {
             return Err(self.fail());
         }
         let go = time::now() + LEAD;
-        let (begin, end) = (go + self.options.warmup, go + self.options.warmup + self.options.duration);
+        let (begin, end) = (
+            go + self.options.warmup,
+            go + self.options.warmup + self.options.duration,
+        );
         self.control.set_go(go);
         self.collected.go = Some(go);
         self.collected.began_unix_ms = unix_ms() + millis(begin.since(time::now()));
@@ -395,7 +451,13 @@ impl Conductor<'_> {
     fn take(&mut self, slice: Slice, end: Instant) {
         let index = slice.index;
         self.collected.slices.push(slice);
-        let same: Vec<_> = self.collected.slices.iter().rev().filter(|slice| slice.index == index).collect();
+        let same: Vec<_> = self
+            .collected
+            .slices
+            .iter()
+            .rev()
+            .filter(|slice| slice.index == index)
+            .collect();
         if same.len() < self.threads.len() {
             return;
         }
@@ -414,7 +476,8 @@ impl Conductor<'_> {
             elapsed: now.since(begin).min(self.options.duration),
             total: self.options.duration,
             connections: same.iter().map(|slice| slice.connections).sum(),
-            messages_per_second: same.iter().map(|slice| slice.messages).sum::<u64>() as f64 / SLICE.as_secs_f64(),
+            messages_per_second: same.iter().map(|slice| slice.messages).sum::<u64>() as f64
+                / SLICE.as_secs_f64(),
             p99_us: latency.value_at_quantile(0.99) as f64 / 1000.0,
             errors: same.iter().map(|slice| slice.errors.total()).sum(),
         };
@@ -436,13 +499,19 @@ impl Conductor<'_> {
     /// Why no connection is open, as the threads tell.
     fn fail(&mut self) -> Error {
         self.control.stop();
-        let first = self.threads.drain(..).find_map(|thread| match thread.join() {
-            Ok(Ok(result)) => result.first_failure,
-            Ok(Err(sentence)) => Some(sentence),
-            Err(_) => Some("a driver thread panicked: this is a bug".to_owned()),
-        });
+        let first = self
+            .threads
+            .drain(..)
+            .find_map(|thread| match thread.join() {
+                Ok(Ok(result)) => result.first_failure,
+                Ok(Err(sentence)) => Some(sentence),
+                Err(_) => Some("a driver thread panicked: this is a bug".to_owned()),
+            });
         let why = first.unwrap_or_else(|| "no thread says why".to_owned());
-        Error::environment(format!("no connection to {} could be opened: {why}", self.options.target.uri))
+        Error::environment(format!(
+            "no connection to {} could be opened: {why}",
+            self.options.target.uri
+        ))
     }
 
     fn join(mut self) -> Result<Collected, Error> {
@@ -450,7 +519,11 @@ impl Conductor<'_> {
             match thread.join() {
                 Ok(Ok(result)) => self.collected.threads.push(result),
                 Ok(Err(sentence)) => return Err(Error::environment(sentence)),
-                Err(_) => return Err(Error::environment("a driver thread panicked: this is a bug")),
+                Err(_) => {
+                    return Err(Error::environment(
+                        "a driver thread panicked: this is a bug",
+                    ));
+                }
             }
         }
         for note in self.told.try_iter() {
@@ -482,5 +555,7 @@ fn millis(time: Duration) -> u64 {
 
 /// Wall-clock time, for the record.
 fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
 }

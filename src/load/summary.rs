@@ -10,7 +10,7 @@ use super::options::{IoTier, LoadOptions, Scenario, Verify};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
 use super::report::hdr;
 use super::run::{Collected, Report};
-use super::thread::Figures;
+use super::thread::{self, Figures};
 use super::truth::{Observer, Sample};
 use crate::time::Instant;
 
@@ -32,7 +32,12 @@ pub(super) fn report(
 ) -> Report {
     let planned = options.duration;
     let duration = window_length(options, &collected).unwrap_or(planned);
-    let slices: Vec<_> = collected.slices.iter().filter(|slice| is_measured(slice, planned)).collect();
+    let figures = merge(&mut collected.threads);
+    let slices: Vec<_> = collected
+        .slices
+        .iter()
+        .filter(|slice| is_measured(slice, planned))
+        .collect();
     let begin = collected.go.map(|go| go + options.warmup);
     let intervals = intervals(&slices, duration, samples, begin);
     let mut latency = histogram();
@@ -41,8 +46,10 @@ pub(super) fn report(
     behind.for_each(|slice| add(&mut latency, &slice.latency));
     let messages: u64 = slices.iter().map(|slice| slice.messages).sum();
     let mut errors = Errors::default();
-    collected.threads.iter().for_each(|thread| errors += thread.errors);
-    let figures = merge(&mut collected);
+    collected
+        .threads
+        .iter()
+        .for_each(|thread| errors += thread.errors);
     let mut outcome = Outcome {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -72,20 +79,33 @@ pub(super) fn report(
     judge(&mut outcome, options, &collected, &figures);
     Report {
         outcome,
-        intervals: intervals.into_iter().map(|(interval, latency)| span(&interval, latency)).collect(),
+        intervals: intervals
+            .into_iter()
+            .map(|(interval, latency)| span(&interval, latency))
+            .collect(),
         handshakes: figures.handshakes,
     }
 }
 
 fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
-    to.add(from).expect("all histograms of a run have the same bounds");
+    to.add(from)
+        .expect("all histograms of a run have the same bounds");
 }
 
 /// How long the window was, when it was cut short or ended by itself.
 fn window_length(options: &LoadOptions, collected: &Collected) -> Option<Duration> {
     let begin = collected.go? + options.warmup;
-    let ended = collected.threads.iter().filter_map(|thread| thread.ended).max()?;
-    Some(ended.since(begin).min(options.duration).max(Duration::from_micros(1)))
+    let ended = collected
+        .threads
+        .iter()
+        .filter_map(|thread| thread.ended)
+        .max()?;
+    Some(
+        ended
+            .since(begin)
+            .min(options.duration)
+            .max(Duration::from_micros(1)),
+    )
 }
 
 fn is_measured(slice: &Slice, window: Duration) -> bool {
@@ -100,17 +120,27 @@ fn intervals(
     samples: &[(Instant, Sample)],
     begin: Option<Instant>,
 ) -> Vec<(Interval, Histogram<u64>)> {
-    let Some(last) = slices.iter().map(|slice| slice.index).max() else { return Vec::new() };
+    let Some(last) = slices.iter().map(|slice| slice.index).max() else {
+        return Vec::new();
+    };
     let mut errors_before = 0;
     let mut found = Vec::new();
     for second in 0..=last / SLICES {
-        let inside: Vec<_> = slices.iter().filter(|slice| slice.index / SLICES == second).collect();
+        let inside: Vec<_> = slices
+            .iter()
+            .filter(|slice| slice.index / SLICES == second)
+            .collect();
         let mut latency = histogram();
-        inside.iter().for_each(|slice| add(&mut latency, &slice.latency));
+        inside
+            .iter()
+            .for_each(|slice| add(&mut latency, &slice.latency));
         let from = second as f64;
         let at_s = (from + 1.0).min(duration.as_secs_f64());
         let newest = inside.iter().map(|slice| slice.index).max().unwrap_or(0);
-        let newest: Vec<_> = inside.iter().filter(|slice| slice.index == newest).collect();
+        let newest: Vec<_> = inside
+            .iter()
+            .filter(|slice| slice.index == newest)
+            .collect();
         let errors: u64 = newest.iter().map(|slice| slice.errors.total()).sum();
         let of = Latency::of(&latency);
         let interval = Interval {
@@ -123,7 +153,8 @@ fn intervals(
             p99_us: of.p99,
             max_us: of.max,
             driver_utilisation: driver_utilisation(slices, second, at_s - from),
-            server_utilisation: begin.and_then(|begin| server_utilisation(samples, begin, from, at_s)),
+            server_utilisation: begin
+                .and_then(|begin| server_utilisation(samples, begin, from, at_s)),
         };
         errors_before = errors.max(errors_before);
         if interval.duration_s > 0.0 {
@@ -136,7 +167,9 @@ fn intervals(
 /// CPU time of all driver threads in a second, from the totals at the ends of their slices.
 fn driver_utilisation(slices: &[&Slice], second: i64, length: f64) -> f64 {
     let last_before = |thread: usize, index: i64| {
-        let of = slices.iter().filter(|slice| slice.thread == thread && slice.index < index);
+        let of = slices
+            .iter()
+            .filter(|slice| slice.thread == thread && slice.index < index);
         of.max_by_key(|slice| slice.index).map(|slice| slice.cpu_ns)
     };
     let mut threads: Vec<_> = slices.iter().map(|slice| slice.thread).collect();
@@ -146,21 +179,40 @@ fn driver_utilisation(slices: &[&Slice], second: i64, length: f64) -> f64 {
         let to = last_before(thread, (second + 1) * SLICES)?;
         let from = last_before(thread, second * SLICES).or_else(|| {
             // The window's first second has three slices between its first end and its last.
-            slices.iter().find(|slice| slice.thread == thread && slice.index == 0).map(|slice| slice.cpu_ns)
+            slices
+                .iter()
+                .find(|slice| slice.thread == thread && slice.index == 0)
+                .map(|slice| slice.cpu_ns)
         })?;
         Some(to.saturating_sub(from))
     };
     let ns: u64 = threads.into_iter().filter_map(spent).sum();
-    let length = if second == 0 { length - SLICE.as_secs_f64() } else { length };
-    if length > 0.0 { ns as f64 / 1e9 / length } else { 0.0 }
+    let length = if second == 0 {
+        length - SLICE.as_secs_f64()
+    } else {
+        length
+    };
+    if length > 0.0 {
+        ns as f64 / 1e9 / length
+    } else {
+        0.0
+    }
 }
 
 /// The server's, between the samples nearest to the ends of the second.
-fn server_utilisation(samples: &[(Instant, Sample)], begin: Instant, from: f64, to: f64) -> Option<f64> {
+fn server_utilisation(
+    samples: &[(Instant, Sample)],
+    begin: Instant,
+    from: f64,
+    to: f64,
+) -> Option<f64> {
     let nearest = |seconds: f64| {
         let at = begin + Duration::from_secs_f64(seconds);
         let distance = |instant: Instant| instant.since(at).max(at.since(instant));
-        samples.iter().min_by_key(|(instant, _)| distance(*instant)).map(|(_, sample)| sample)
+        samples
+            .iter()
+            .min_by_key(|(instant, _)| distance(*instant))
+            .map(|(_, sample)| sample)
     };
     nearest(to)?.utilisation_since(nearest(from)?)
 }
@@ -171,15 +223,18 @@ fn span(interval: &Interval, latency: Histogram<u64>) -> (Duration, Duration, Hi
 }
 
 /// The figures of all threads together.
-fn merge(collected: &mut Collected) -> Figures {
+fn merge(threads: &mut [thread::Result]) -> Figures {
     let mut merged = Figures::default();
-    for thread in &mut collected.threads {
+    for thread in threads {
         let figures = std::mem::take(&mut thread.figures);
         if let Some(late) = &figures.late {
             thread.thread.late_p99_us = Some(late.value_at_quantile(0.99) as f64 / 1000.0);
             add(merged.late.get_or_insert_with(histogram), late);
         }
-        figures.counts.iter().for_each(|(name, count)| merged.add(name, *count));
+        figures
+            .counts
+            .iter()
+            .for_each(|(name, count)| merged.add(name, *count));
         for (name, times) in &figures.times {
             add(merged.times.entry(name).or_insert_with(histogram), times);
         }
@@ -190,14 +245,21 @@ fn merge(collected: &mut Collected) -> Figures {
 }
 
 fn add_threads(outcome: &mut Outcome, collected: &Collected, slices: &[&Slice]) {
-    let mut driver: Vec<Thread> = collected.threads.iter().map(|result| result.thread.clone()).collect();
+    let mut driver: Vec<Thread> = collected
+        .threads
+        .iter()
+        .map(|result| result.thread.clone())
+        .collect();
     for slice in slices {
         if let Some(thread) = driver.get_mut(slice.thread) {
             thread.messages += slice.messages;
         }
     }
-    let [user, system] = [|thread: &Thread| thread.user_s, |thread: &Thread| thread.system_s]
-        .map(|of| driver.iter().map(of).sum::<f64>());
+    let [user, system] = [
+        |thread: &Thread| thread.user_s,
+        |thread: &Thread| thread.system_s,
+    ]
+    .map(|of| driver.iter().map(of).sum::<f64>());
     let messages = outcome.messages.max(1) as f64;
     outcome.driver_cpu_us_per_message = (user + system) * 1e6 / messages;
     outcome.driver_user_us_per_message = user * 1e6 / messages;
@@ -211,13 +273,21 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
     }
     for (name, times) in &figures.times {
         let of = Latency::of(times);
-        let parts = [("p50", of.p50), ("p90", of.p90), ("p99", of.p99), ("max", of.max), ("mean", of.mean)];
+        let parts = [
+            ("p50", of.p50),
+            ("p90", of.p90),
+            ("p99", of.p99),
+            ("max", of.max),
+            ("mean", of.mean),
+        ];
         for (part, value) in parts {
             outcome.figures.insert(format!("{name}_{part}_us"), value);
         }
     }
     if let Some(ramp) = figures.ramp {
-        outcome.figures.insert("ramp_s".to_owned(), ramp.as_secs_f64());
+        outcome
+            .figures
+            .insert("ramp_s".to_owned(), ramp.as_secs_f64());
     }
     if let Scenario::Broadcast { senders } = options.scenario {
         outcome.figures.insert("senders".to_owned(), senders as f64);
@@ -226,9 +296,15 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
 
 /// A broadcast is complete when every connection has every message.
 fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, fanout: Option<(u64, u64)>) {
-    let Some((expected, delivered)) = fanout else { return };
+    let Some((expected, delivered)) = fanout else {
+        return;
+    };
     errors.missing += expected.saturating_sub(delivered);
-    let reach = if expected > 0 { delivered as f64 / expected as f64 } else { 0.0 };
+    let reach = if expected > 0 {
+        delivered as f64 / expected as f64
+    } else {
+        0.0
+    };
     for (name, value) in [
         ("broadcast_expected", expected as f64),
         ("broadcast_delivered", delivered as f64),
@@ -264,7 +340,11 @@ fn judge(outcome: &mut Outcome, options: &LoadOptions, collected: &Collected, fi
             late.value_at_quantile(0.99) / 1000
         ));
     }
-    if let Some(failure) = collected.threads.iter().find_map(|thread| thread.first_failure.clone()) {
+    if let Some(failure) = collected
+        .threads
+        .iter()
+        .find_map(|thread| thread.first_failure.clone())
+    {
         note(format!("the first fault was: {failure}"));
     }
     if outcome.messages == 0 {
@@ -286,12 +366,18 @@ fn name(scenario: &Scenario) -> &'static str {
 
 fn latency_is(options: &LoadOptions) -> &'static str {
     match (&options.scenario, options.rate) {
-        (Scenario::Handshake { .. }, _) => "from the start of the TCP connect to the open WebSocket",
+        (Scenario::Handshake { .. }, _) => {
+            "from the start of the TCP connect to the open WebSocket"
+        }
         (Scenario::Massconnect { .. }, _) => "from a Ping to its Pong",
-        (Scenario::Broadcast { .. }, Some(_)) => "from the intended send time to the delivery at each connection",
+        (Scenario::Broadcast { .. }, Some(_)) => {
+            "from the intended send time to the delivery at each connection"
+        }
         (Scenario::Broadcast { .. }, None) => "from the send to the delivery at each connection",
         (_, Some(_)) => "from the intended send time to the answer (no coordinated omission)",
-        (_, None) => "from the send to the answer, in a closed loop: a stall of the server counts once per connection",
+        (_, None) => {
+            "from the send to the answer, in a closed loop: a stall of the server counts once per connection"
+        }
     }
 }
 
@@ -299,7 +385,11 @@ fn latency_is(options: &LoadOptions) -> &'static str {
 fn show(options: &LoadOptions) -> BTreeMap<String, String> {
     let sizes = |sizes: &[(usize, f64)]| match sizes {
         [(size, _)] => size.to_string(),
-        several => several.iter().map(|(size, weight)| format!("{size}:{weight}")).collect::<Vec<_>>().join(","),
+        several => several
+            .iter()
+            .map(|(size, weight)| format!("{size}:{weight}"))
+            .collect::<Vec<_>>()
+            .join(","),
     };
     let mut shown = BTreeMap::new();
     let mut add = |name: &str, value: String| {
@@ -314,13 +404,25 @@ fn show(options: &LoadOptions) -> BTreeMap<String, String> {
     add("seed", options.seed.to_string());
     add("timeout", time(options.timeout));
     add("connecting", options.connecting_max.to_string());
-    add("io", match options.io {
-        IoTier::Auto => "auto",
-        IoTier::Uring => "uring",
-        IoTier::Epoll => "epoll",
-    }.to_owned());
+    add(
+        "io",
+        match options.io {
+            IoTier::Auto => "auto",
+            IoTier::Uring => "uring",
+            IoTier::Epoll => "epoll",
+        }
+        .to_owned(),
+    );
     if !options.sources.is_empty() {
-        add("source", options.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        add(
+            "source",
+            options
+                .sources
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+        );
     }
     if let Some(congestion) = &options.congestion {
         add("congestion", congestion.clone());
@@ -328,7 +430,15 @@ fn show(options: &LoadOptions) -> BTreeMap<String, String> {
     if sends(&options.scenario) {
         add("size", sizes(&options.payload.sizes));
         add("binary", options.payload.binary.to_string());
-        add("verify", if options.verify == Verify::Exact { "exact" } else { "length" }.to_owned());
+        add(
+            "verify",
+            if options.verify == Verify::Exact {
+                "exact"
+            } else {
+                "length"
+            }
+            .to_owned(),
+        );
         match options.rate {
             Some(rate) => add("rate", rate.to_string()),
             None => add("in-flight", options.in_flight.to_string()),
@@ -343,11 +453,19 @@ fn show(options: &LoadOptions) -> BTreeMap<String, String> {
                 add("count", count.to_string());
             }
         }
-        Scenario::Massconnect { batch, batch_delay, retry_delay, ping_interval } => {
+        Scenario::Massconnect {
+            batch,
+            batch_delay,
+            retry_delay,
+            ping_interval,
+        } => {
             add("batch", batch.to_string());
             add("batch-delay", time(*batch_delay));
             add("retry-delay", time(*retry_delay));
-            add("ping-interval", ping_interval.map_or_else(|| "0".to_owned(), time));
+            add(
+                "ping-interval",
+                ping_interval.map_or_else(|| "0".to_owned(), time),
+            );
         }
         Scenario::Broadcast { senders } => add("senders", senders.to_string()),
         Scenario::Mixed { idle } => add("idle", idle.to_string()),
@@ -362,5 +480,8 @@ fn show(options: &LoadOptions) -> BTreeMap<String, String> {
 }
 
 fn sends(scenario: &Scenario) -> bool {
-    !matches!(scenario, Scenario::Handshake { .. } | Scenario::Massconnect { .. })
+    !matches!(
+        scenario,
+        Scenario::Handshake { .. } | Scenario::Massconnect { .. }
+    )
 }

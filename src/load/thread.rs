@@ -152,19 +152,36 @@ pub(super) fn run<S: Script>(seat: &Seat, script: S) -> std::result::Result<Resu
     if let Some(cpu) = seat.cpu()
         && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
     {
-        return Err(format!("cannot pin a driver thread to CPU {cpu}: choose others with --cpus, or --cpus=none"));
+        return Err(format!(
+            "cannot pin a driver thread to CPU {cpu}: choose others with --cpus, or --cpus=none"
+        ));
     }
     let describe = |error: Error| format!("driver thread {}: {error}", seat.index);
-    match (seat.options.io, Uring::new(&uring::Options { buffers_max: 8192 })) {
-        (IoTier::Epoll, _) => drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe),
+    match (
+        seat.options.io,
+        Uring::new(&uring::Options { buffers_max: 8192 }),
+    ) {
+        (IoTier::Epoll, _) => {
+            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
+        }
         (_, Ok(ring)) => drive(seat, ring, script).map_err(describe),
-        (IoTier::Uring, Err(why)) => Err(format!("--io=uring is impossible here: {why}; --io=auto would use epoll")),
-        (IoTier::Auto, Err(_)) => drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe),
+        (IoTier::Uring, Err(why)) => Err(format!(
+            "--io=uring is impossible here: {why}; --io=auto would use epoll"
+        )),
+        (IoTier::Auto, Err(_)) => {
+            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
+        }
     }
 }
 
 fn config(options: &LoadOptions, thread: usize) -> Config {
-    let largest = options.payload.sizes.iter().map(|(size, _)| *size).max().unwrap_or(0);
+    let largest = options
+        .payload
+        .sizes
+        .iter()
+        .map(|(size, _)| *size)
+        .max()
+        .unwrap_or(0);
     let limit = (largest as u64).max(16 << 20);
     Config {
         message_limits: Limits {
@@ -186,7 +203,8 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
     let mut ready = false;
     let mut tell = time::now() + TELL;
     let last = loop {
-        worker.turn(Some(patience(&mut worker)))?;
+        let patience = patience(worker.app());
+        worker.turn(Some(patience))?;
         let now = time::now();
         if !ready && (worker.app().is_ready() || now >= tell) {
             ready = worker.app().is_ready();
@@ -235,24 +253,32 @@ fn prepare<I: Io, S: Script>(worker: &mut Worker<I, S>) -> std::result::Result<(
     if messages.is_empty() {
         return Ok(());
     }
-    let borrowed: Vec<_> = messages.iter().map(|(kind, payload)| (*kind, payload.as_slice())).collect();
-    let prepared = worker.prepare(Role::Client, &borrowed).map_err(|error| Error {
-        operation: "prepare messages",
-        source: std::io::Error::other(error),
-    })?;
+    let borrowed: Vec<_> = messages
+        .iter()
+        .map(|(kind, payload)| (*kind, payload.as_slice()))
+        .collect();
+    let prepared = worker
+        .prepare(Role::Client, &borrowed)
+        .map_err(|error| Error {
+            operation: "prepare messages",
+            source: std::io::Error::other(error),
+        })?;
     worker.app_mut().set_prepared(prepared);
     Ok(())
 }
 
-fn patience<I: Io, S: Script>(worker: &mut Worker<I, S>) -> Duration {
-    match worker.app().due() {
+fn patience(script: &impl Script) -> Duration {
+    match script.due() {
         Some(due) => due.since(time::now()).min(PATIENCE),
         None => PATIENCE,
     }
 }
 
 /// Closes what is open with a closing handshake, and resets what does not answer in time.
-fn say_goodbye<I: Io, S: Script>(worker: &mut Worker<I, S>, seat: &Seat) -> std::result::Result<(), Error> {
+fn say_goodbye<I: Io, S: Script>(
+    worker: &mut Worker<I, S>,
+    seat: &Seat,
+) -> std::result::Result<(), Error> {
     let patience = seat.options.timeout.min(Duration::from_secs(2));
     let deadline = time::now() + patience;
     worker.drain();
@@ -315,7 +341,9 @@ impl Marks {
 
     /// Whether the window and what follows it are over.
     fn is_over(&self, now: Instant, done: bool, options: &LoadOptions) -> bool {
-        self.window.is_some_and(|window| now >= window.end && (done || now >= window.end + options.timeout))
+        self.window.is_some_and(|window| {
+            now >= window.end && (done || now >= window.end + options.timeout)
+        })
     }
 
     fn thread(&self, cpu: Option<usize>, connections: u64) -> Thread {
@@ -327,13 +355,19 @@ impl Marks {
         };
         let wall = end.at.since(begin.at).as_secs_f64().max(1e-9);
         let seconds = |ns: u64| ns as f64 / 1e9;
-        let (user_s, system_s) = (seconds(end.user_ns - begin.user_ns), seconds(end.system_ns - begin.system_ns));
+        let (user_s, system_s) = (
+            seconds(end.user_ns - begin.user_ns),
+            seconds(end.system_ns - begin.system_ns),
+        );
         Thread {
             cpu: cpu.map(|cpu| cpu as u64),
             connections,
             messages: 0,
             utilisation: (user_s + system_s) / wall,
-            waiting: begin.waited_ns.zip(end.waited_ns).map(|(from, to)| seconds(to.saturating_sub(from)) / wall),
+            waiting: begin
+                .waited_ns
+                .zip(end.waited_ns)
+                .map(|(from, to)| seconds(to.saturating_sub(from)) / wall),
             user_s,
             system_s,
             enters: end.enters - begin.enters,
