@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::client::{Client, TEXT};
 use common::{Server, get, kill, until};
 use ringway::load::options::{LoadOptions, Scenario, Target};
-use ringway::load::outcome::{Interval, Outcome};
+use ringway::load::outcome::Outcome;
 use ringway::load::truth::Observer;
 
 fn options(server: &Server) -> LoadOptions {
@@ -43,19 +43,11 @@ fn observe(mut observer: Observer, server: &Server, time: Duration) -> Outcome {
     let messages = echo_for(server, time);
     let last = observer.end();
     let utilisation = last.utilisation_since(&first);
-    let interval = Interval {
-        at_s: 0.02,
-        duration_s: 0.02,
-        ..Interval::default()
-    };
     let mut outcome = Outcome {
         messages,
-        intervals: vec![interval],
         ..Outcome::default()
     };
     observer.finish(&mut outcome);
-    let of_interval = outcome.intervals[0].server_utilisation.expect("found");
-    assert!((of_interval - utilisation.expect("found")).abs() < 1e-6);
     let rows = outcome.server.iter().flat_map(|server| &server.processes);
     let sum: f64 = rows.map(|row| row.utilisation).sum();
     assert!(

@@ -58,8 +58,6 @@ pub struct Observer {
     memory_before: u64,
     began: Option<(Instant, Edge)>,
     ended: Option<(Instant, Edge)>,
-    /// Those of the window.
-    samples: Vec<Sample>,
     notes: Vec<String>,
 }
 
@@ -81,7 +79,6 @@ impl Observer {
             memory_before: 0,
             began: None,
             ended: None,
-            samples: Vec::new(),
             notes,
         };
         observer.watch();
@@ -97,7 +94,6 @@ impl Observer {
     pub fn begin(&mut self) -> Sample {
         let (sample, edge) = self.edge();
         self.began = Some((sample.at, edge));
-        self.samples = vec![sample];
         self.ask_page();
         sample
     }
@@ -110,7 +106,6 @@ impl Observer {
             self.find_again();
         }
         self.ask_page();
-        self.samples.push(sample);
         sample
     }
 
@@ -122,12 +117,10 @@ impl Observer {
         }
         edge.resident_octets = self.resident_octets();
         self.ended = Some((sample.at, edge));
-        self.samples.push(sample);
         sample
     }
 
-    /// Puts what was seen between [`Observer::begin`] and [`Observer::end`] into the result, whose messages and intervals
-    /// are there.
+    /// Puts what was seen between [`Observer::begin`] and [`Observer::end`] into the result, whose messages are there.
     pub fn finish(mut self, outcome: &mut Outcome) {
         outcome.notes.append(&mut self.notes);
         let (Some((began, first)), Some((ended, last))) = (self.began, self.ended) else {
@@ -151,11 +144,6 @@ impl Observer {
             outcome.server_cpu_us_per_message = per_message(cpu_us, outcome.messages);
             server.memory_octets = rows.iter().map(|row| row.resident_octets).sum();
             server.processes = window.processes;
-            for interval in &mut outcome.intervals {
-                let end = began + Duration::try_from_secs_f64(interval.at_s).unwrap_or_default();
-                let length = Duration::try_from_secs_f64(interval.duration_s).unwrap_or_default();
-                interval.server_utilisation = utilisation(&self.samples, end, length);
-            }
         }
         if let Some(page) = self.page {
             let said = page.finish(
@@ -247,42 +235,7 @@ fn find_page(found: Option<&Found>, given: Option<SocketAddr>) -> Result<Option<
     }
 }
 
-/// CPU time by wall time in the `length` before `end`; between two samples it is taken to be steady.
-fn utilisation(samples: &[Sample], end: Instant, length: Duration) -> Option<f64> {
-    let used = |pair: &[Sample]| {
-        let [first, last] = pair else { return None };
-        let begin = Instant::from_nanos(end.nanos().saturating_sub(nanos(length)));
-        let common = last.at.min(end).since(first.at.max(begin));
-        Some(last.utilisation_since(first)? * common.as_secs_f64())
-    };
-    let pairs = samples.windows(2).filter_map(used);
-    (samples.len() > 1 && !length.is_zero()).then(|| pairs.sum::<f64>() / length.as_secs_f64())
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a quotient is shown rounded")]
 fn per_message(amount: f64, messages: u64) -> Option<f64> {
     (messages > 0).then(|| amount / messages as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_between_samples_are_divided_evenly() {
-        let sample = |ms: u64, cpu_ms: u64| Sample {
-            at: Instant::from_nanos(ms * 1_000_000),
-            cpu_ns: Some(cpu_ms * 1_000_000),
-        };
-        let samples = [sample(1000, 0), sample(2000, 1000), sample(3000, 1500)];
-        let second = Duration::from_secs(1);
-        let at = |ms: u64| utilisation(&samples, Instant::from_nanos(ms * 1_000_000), second);
-        assert_eq!((at(2000), at(3000)), (Some(1.0), Some(0.5)));
-        assert_eq!(at(2500), Some(0.75));
-        assert_eq!(utilisation(&samples[..1], Instant::ZERO, second), None);
-    }
 }
