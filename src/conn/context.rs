@@ -285,9 +285,10 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Whether the queue takes more.
+    /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
     fn check_queue(&mut self) -> Result<(), SendError> {
-        if self.queued_octets() > self.queue_octets_max {
+        let full = self.queued_octets() > self.queue_octets_max;
+        if full && !self.output.transmit.sender.is_closed() {
             self.counters.drops += 1;
             self.output.transmit.refused = true;
             return Err(SendError::QueueFull);

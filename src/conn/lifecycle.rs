@@ -100,7 +100,9 @@ impl<I: Io> Core<I> {
         if !conn.armed.poll_out && self.send_now(conn).is_err() {
             return self.reset(app, conn);
         }
-        if conn.queued_octets() == 0 || conn.phase == Phase::Ended {
+        // A request that leaves after the server said its last gets no answer.
+        let unanswered = conn.role == Role::Client && conn.phase == Phase::Opening;
+        if conn.queued_octets() == 0 || unanswered || conn.phase == Phase::Ended {
             return self.end(app, conn);
         }
         if conn.phase != Phase::Lingering {
