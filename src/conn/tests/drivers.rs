@@ -139,10 +139,10 @@ impl Driver {
     /// Sends until enough is in flight; with everything answered, closes.
     fn fill(&mut self, context: &mut Context<'_>, stock: &Stock) {
         while !self.closing && self.messages > 0 && self.in_flight < self.in_flight_max {
-            let full = context.queued_octets() > stock.queue_octets_max;
             if self.random.chance(50) {
                 self.ping(context);
             }
+            let full = context.queued_octets() > stock.queue_octets_max;
             let (message, sent) = self.send(context, stock);
             match sent {
                 Ok(()) => assert!(!full, "the bound of the queue is kept"),
