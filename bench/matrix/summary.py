@@ -5,7 +5,9 @@ Pure functions over lists of records; nothing here runs or measures anything.
 
 import statistics
 
-PEERS = ("fastwebsockets", "tungstenite", "tokio-uring")
+from matrix.contestants import CONTESTANTS
+
+PEERS = tuple(name for name, contestant in CONTESTANTS.items() if contestant.role == "peer")
 OURS = "ringway-uring"
 COST = "server_cpu_us_per_message"
 # A side that waited longer than this share of the window for a CPU shared it with somebody else.
