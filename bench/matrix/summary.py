@@ -21,6 +21,19 @@ def cell_name(size, connections, in_flight):
     return f"{size} B × {connections} × {in_flight}"
 
 
+def size_name(size):
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def cell_title(cell):
+    """A cell of the summary in words."""
+    connections = f"{cell['connections']} connection{'s' if cell['connections'] != 1 else ''}"
+    return f"{size_name(cell['size'])}, {connections}, {cell['in_flight']} in flight"
+
+
 def cell_of(record):
     return (record["size"], record["connections"], record["in_flight"])
 
