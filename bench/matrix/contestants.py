@@ -64,7 +64,7 @@ CONTESTANTS = {
         Contestant("beast", "ws", "beast", ("--port", "0")),
         Contestant("websocketpp", "ws", "websocketpp", ("--port", "0")),
         Contestant("libwebsockets", "ws", "libwebsockets", ("--port", "0")),
-        _scripted("node-ws", "ws", warm_up_min=2.0),
+        _scripted("node-ws", "ws", warm_up_min=1.0),
         _scripted("picows", "picows"),
         _scripted("websockets", "websockets"),
         _scripted("autobahn", "autobahn"),
