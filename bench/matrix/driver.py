@@ -75,4 +75,8 @@ def drive(binary, server, load):
         if value:
             report[f"{name}_utilisation"] = value
     report["stolen_ticks"] = stolen_ticks() - stolen
-    return report, report.get("error")
+    error = report.get("error")
+    if not error and not report["messages"]:
+        # It would pass for a cost of zero.
+        error = f"no message came back within the window of {load.duration} s"
+    return report, error

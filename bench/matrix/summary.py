@@ -51,7 +51,7 @@ def valid_runs(records):
     cells = {}
     for record in records:
         driver = record.get("driver")
-        if not driver or driver.get("errors"):
+        if not driver or driver.get("errors") or record.get("error"):
             continue
         rounds = cells.setdefault(cell_of(record), {}).setdefault(record["server"], {})
         best = rounds.get(record["round"])

@@ -40,6 +40,10 @@ class Driver(unittest.TestCase):
         report, error = self.drive("""echo '{"messages": 0, "error": "octet 3 differs"}'; exit 1""")
         self.assertEqual((report["messages"], error), (0, "octet 3 differs"))
 
+    def test_a_window_without_a_message_is_an_error_and_not_a_cost_of_zero(self):
+        report, error = self.drive("""echo '{"messages": 0, "server_cpu_us_per_message": 0}'""")
+        self.assertEqual((report["messages"], error), (0, "no message came back within the window of 0.5 s"))
+
     def test_a_driver_that_says_nothing_is_an_error(self):
         self.assertEqual(self.drive("echo bad usage >&2; exit 2"), (None, "the driver failed: bad usage"))
 
