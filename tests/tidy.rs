@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conn", &["io", "proto", "stats", "time"]),
     ("app", &["conn", "proto"]),
     ("supervise", &["exit", "stats", "time"]),
+    ("tune", &["exit", "supervise"]),
     ("options", &["supervise"]),
     (
         "worker",
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "app", "conn", "exit", "io", "options", "proto", "stats", "time",
         ],
     ),
-    ("cli", &["exit", "options", "supervise", "worker"]),
+    ("cli", &["exit", "options", "supervise", "tune", "worker"]),
     ("bin", &["cli"]),
     ("lib", &[]),
 ];
