@@ -15,12 +15,13 @@
 //!            octets  turn     frames, in place   your code     reply in place   headers         one send
 //! ```
 //!
-//! - [`time`]: one monotonic instant, always an argument.
+//! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.
 //! - [`proto`]: RFC 6455 without I/O: opening handshake, framing, masking, UTF-8, closing handshake; both roles.
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
 //!   [`App`](conn::App) interface.
 //! - [`app`]: applications that come with Ringway: [`Echo`](app::Echo).
+//! - [`load`]: the load driver: scenarios, pacing, latency, reports.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
@@ -37,8 +38,10 @@ pub mod cli;
 pub mod conn;
 pub mod exit;
 pub mod io;
+pub mod load;
 pub mod options;
 pub mod proto;
+pub mod random;
 pub mod stats;
 pub mod supervise;
 pub mod time;

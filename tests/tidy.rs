@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 /// Which top-level module may name which others. Arrows point one way: a cycle cannot be written down here.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
+    ("random", &[]),
     ("exit", &[]),
     ("proto", &["time"]),
-    ("io", &["time"]),
+    ("io", &["random", "time"]),
     ("stats", &["time"]),
-    ("conn", &["io", "proto", "stats", "time"]),
+    ("conn", &["io", "proto", "random", "stats", "time"]),
     ("app", &["conn", "proto"]),
     ("supervise", &["exit", "stats", "time"]),
-    ("tune", &["exit", "supervise"]),
+    ("tune", &["exit", "random", "supervise"]),
     ("options", &["supervise"]),
     (
         "worker",
@@ -23,7 +24,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "app", "conn", "exit", "io", "options", "proto", "stats", "time",
         ],
     ),
-    ("cli", &["exit", "options", "supervise", "tune", "worker"]),
+    ("load", &["conn", "io", "proto", "random", "time"]),
+    (
+        "cli",
+        &[
+            "exit",
+            "load",
+            "options",
+            "supervise",
+            "time",
+            "tune",
+            "worker",
+        ],
+    ),
     ("bin", &["cli"]),
     ("lib", &[]),
 ];

@@ -1,0 +1,161 @@
+//! What a run is to do, decided: plain values in the units of the code.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a run depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// Who is measured.
+    pub target: Target,
+    /// What is done to it.
+    pub scenario: Scenario,
+    /// Connections over all threads.
+    pub connections: usize,
+    /// Driver threads, each with a ring of its own.
+    pub threads: usize,
+    /// CPUs that the threads are pinned to, in turn; empty: not pinned.
+    pub cpus: Vec<usize>,
+    /// Length of the measured window.
+    pub duration: Duration,
+    /// Run before it and not measured.
+    pub warmup: Duration,
+    /// Messages per second over all connections, sent on a fixed schedule (open loop); none: a closed loop.
+    pub rate: Option<f64>,
+    /// Messages per connection that wait for their answers in a closed loop.
+    pub in_flight: usize,
+    /// Of everything that is drawn: payloads, keys, sizes, order.
+    pub seed: u64,
+    /// Local addresses, in turn: each has its own 64 k ports. Empty: the system's choice.
+    pub sources: Vec<IpAddr>,
+    /// Sizes and kind of messages.
+    pub payload: Payload,
+    /// How answers are compared.
+    pub verify: Verify,
+    /// The ring, or epoll.
+    pub io: IoTier,
+    /// Connects and opening handshakes in progress at once, over all threads.
+    pub connecting_max: usize,
+    /// For each connect, opening and closing handshake, and for the last answers after the window.
+    pub timeout: Duration,
+    /// TCP_CONGESTION of the driver's sockets; none: the system's.
+    pub congestion: Option<String>,
+    /// The process whose CPU time is the server's, with its children; none: found by its listening socket.
+    pub server_pid: Option<i32>,
+    /// Where a Ringway server serves `/stats.json` (host:port); none: looked for among the server's listeners.
+    pub server_stats: Option<SocketAddr>,
+    /// Files that are written beside the result.
+    pub outputs: Outputs,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As it was typed.
+    pub uri: String,
+    /// What to connect to: the first address that the name stands for.
+    pub address: SocketAddr,
+    /// For the Host header: host and, unless it is 80, port.
+    pub host: String,
+    /// Resource name: path and query.
+    pub resource: String,
+    /// Subprotocols to ask for.
+    pub subprotocols: Vec<String>,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Scenario {
+    /// Every message comes back to its sender.
+    Echo,
+    /// WebSockets are opened and closed, nothing else. `low`..`high`: opening handshakes in progress over all threads; when
+    /// they fall to `low` more are begun, up to `high`.
+    Handshake {
+        /// Begin more when fewer than this many are in progress.
+        low: usize,
+        /// At most so many in progress.
+        high: usize,
+        /// Stop after so many handshakes; none: after the duration.
+        count: Option<u64>,
+    },
+    /// Opens all connections in batches and holds them for the duration.
+    Massconnect {
+        /// Connects begun at once.
+        batch: usize,
+        /// Time between batches.
+        batch_delay: Duration,
+        /// Time before a failed connect is tried again.
+        retry_delay: Duration,
+        /// A Ping on each held connection this often; none: silence.
+        ping_interval: Option<Duration>,
+    },
+    /// `senders` of the connections send, the server passes each message to all connections.
+    Broadcast {
+        /// Connections that send: 1, or all of them.
+        senders: usize,
+    },
+    /// Echo with sizes by distribution, where only some connections are active.
+    Mixed {
+        /// Share of connections that never send, from 0 to 1.
+        idle: f64,
+    },
+    /// Echo with peers that misbehave: churn, slow readers, resets.
+    Stress(Churn),
+    /// The same as `Stress`, for hours: interval figures are what matters.
+    Soak(Churn),
+}
+
+/// How peers misbehave, each as events per second over all connections or a share of connections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Churn {
+    /// Connections closed properly and opened again, per second.
+    pub reconnects_per_second: f64,
+    /// Connections reset and opened again, per second.
+    pub resets_per_second: f64,
+    /// Share of connections that read slowly, from 0 to 1.
+    pub slow_readers: f64,
+    /// Octets per second that a slow reader reads.
+    pub slow_octets_per_second: f64,
+}
+
+/// What messages carry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload {
+    /// Sizes in octets with their weights; one entry: all the same.
+    pub sizes: Vec<(usize, f64)>,
+    /// Binary in place of text.
+    pub binary: bool,
+}
+
+/// What is compared of each answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Every octet.
+    Exact,
+    /// Kind and length.
+    Length,
+}
+
+/// The way of I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoTier {
+    /// io_uring, or epoll where it is forbidden.
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// Files beside the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// The JSON object.
+    pub json: Option<PathBuf>,
+    /// An interval log of HdrHistogram (V2).
+    pub hdr: Option<PathBuf>,
+    /// The HTML report.
+    pub html: Option<PathBuf>,
+}

@@ -1,0 +1,250 @@
+//! What a run found out: one value that everything printed, drawn, compared and kept is made from. Its JSON form is the
+//! schema of `--format=json` (documented in `docs/wsperf.md`): names carry their unit, absent means not known.
+
+use serde::{Deserialize, Serialize};
+
+/// Raised when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// The result of one scenario.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of the driver.
+    pub version: String,
+    /// `echo`, `handshake`, `massconnect`, `broadcast`, `mixed`, `stress` or `soak`.
+    pub scenario: String,
+    /// The server's URI, as it was typed.
+    pub target: String,
+    /// What was asked for: every effective option, as it would be typed.
+    pub options: std::collections::BTreeMap<String, String>,
+    /// When the measured window began, in milliseconds since 1970-01-01 UTC.
+    pub began_unix_ms: u64,
+    /// Connections that were open when the measured window began.
+    pub connections: u64,
+    /// Driver threads, each with a ring of its own.
+    pub threads: u64,
+    /// Length of the measured window.
+    pub duration_s: f64,
+    /// Messages completed in the window: echoes, deliveries of a broadcast, or handshakes (open and close).
+    pub messages: u64,
+    /// `messages` by `duration_s`.
+    pub messages_per_second: f64,
+    /// Payload octets of these messages.
+    pub octets: u64,
+    /// What open loop offered; absent in a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offered_per_second: Option<f64>,
+    /// Everything that went wrong, from the first connect on: the sum of `errors_by_kind`.
+    pub errors: u64,
+    /// The same by kind; kinds that did not occur are zero.
+    pub errors_by_kind: Errors,
+    /// See `latency_is` for what was measured.
+    pub latency_us: Latency,
+    /// What `latency_us` counts from and to, in a sentence.
+    pub latency_is: String,
+    /// The same distribution: HdrHistogram V2, deflated, base64; values in nanoseconds.
+    pub latency_histogram: String,
+    /// Scenario's own figures by name, for example `handshake_close_p99_us` or `broadcast_reach`; each is documented.
+    pub figures: std::collections::BTreeMap<String, f64>,
+    /// User and system time of the driver's threads by message.
+    pub driver_cpu_us_per_message: f64,
+    /// User time alone.
+    pub driver_user_us_per_message: f64,
+    /// The driver had no time left, so the rate is the driver's and not the server's.
+    pub driver_saturated: bool,
+    /// What each driver thread did.
+    pub driver: Vec<Thread>,
+    /// CPU time of the server's processes by message; absent when they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_cpu_us_per_message: Option<f64>,
+    /// The server had no time left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_saturated: Option<bool>,
+    /// The server as the system sees it; absent when it is not on this machine or was not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+    /// Second by second, warm-up left out.
+    pub intervals: Vec<Interval>,
+    /// What a reader has to know before he believes the rest, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Faults by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Errors {
+    /// TCP connects that failed.
+    pub connect: u64,
+    /// Opening handshakes that were refused, wrong or too late.
+    pub handshake: u64,
+    /// Violations of RFC 6455 by the server.
+    pub protocol: u64,
+    /// Messages with other contents, length or kind than were sent.
+    pub content: u64,
+    /// Connections that ended before we ended them.
+    pub closed: u64,
+    /// Messages that were due and had not arrived when the run was given up.
+    pub missing: u64,
+    /// Closing handshakes that were not completed in time.
+    pub close: u64,
+}
+
+impl Errors {
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.connect
+            + self.handshake
+            + self.protocol
+            + self.content
+            + self.closed
+            + self.missing
+            + self.close
+    }
+}
+
+impl std::ops::AddAssign for Errors {
+    fn add_assign(&mut self, other: Self) {
+        self.connect += other.connect;
+        self.handshake += other.handshake;
+        self.protocol += other.protocol;
+        self.content += other.content;
+        self.closed += other.closed;
+        self.missing += other.missing;
+        self.close += other.close;
+    }
+}
+
+/// A distribution of times in microseconds. All zero without samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many were measured.
+    pub samples: u64,
+    /// The least.
+    pub min: f64,
+    /// The arithmetic mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub stddev: f64,
+    /// The median.
+    pub p50: f64,
+    /// 90 % were at most this.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// 99.99 %.
+    pub p9999: f64,
+    /// The greatest.
+    pub max: f64,
+}
+
+/// One driver thread in the measured window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The CPU it was pinned to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+    /// Connections it held.
+    pub connections: u64,
+    /// Messages it completed.
+    pub messages: u64,
+    /// CPU time (user and system) by wall time.
+    pub utilisation: f64,
+    /// Time it was ready to run and another had the CPU, by wall time; absent where the kernel does not count it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<f64>,
+    /// User time in seconds.
+    pub user_s: f64,
+    /// System time in seconds.
+    pub system_s: f64,
+    /// System calls of its loop.
+    pub enters: u64,
+    /// How much later than intended messages were handed to the socket (open loop): the 99th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_p99_us: Option<f64>,
+}
+
+/// The server's processes in the measured window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// One row for each process.
+    pub processes: Vec<Process>,
+    /// Resident memory of all of them (PSS where readable) before the connections were opened.
+    pub memory_before_octets: u64,
+    /// The same at the end of the window.
+    pub memory_octets: u64,
+    /// Kernel memory of TCP sockets on this machine (both ends of loopback) at the end of the window, where readable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_tcp_octets: Option<u64>,
+    /// System calls of the server's loops by message, from its own statistics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enters_per_message: Option<f64>,
+    /// Where the server's own statistics came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<String>,
+    /// Each worker by the server's own statistics: the balance.
+    pub workers: Vec<WorkerShare>,
+}
+
+/// One process of the server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its pid.
+    pub pid: i32,
+    /// Its name (comm).
+    pub name: String,
+    /// Threads that it had.
+    pub threads: u64,
+    /// CPU time in the window, in seconds.
+    pub cpu_s: f64,
+    /// CPU time by wall time: 1 is one core.
+    pub utilisation: f64,
+    /// Time its threads were ready to run and another had the CPU, by wall time.
+    pub waiting: f64,
+    /// Voluntary and involuntary context switches in the window.
+    pub context_switches: u64,
+    /// Resident memory at the end of the window.
+    pub resident_octets: u64,
+}
+
+/// One worker of a Ringway server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerShare {
+    /// Its number.
+    pub index: u64,
+    /// Open WebSockets at the end of the window.
+    pub clients: u64,
+    /// Messages in the window.
+    pub messages: u64,
+    /// CPU time by wall time.
+    pub utilisation: f64,
+}
+
+/// One second of the measured window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Its end, in seconds since the window began.
+    pub at_s: f64,
+    /// Its length.
+    pub duration_s: f64,
+    /// Messages completed.
+    pub messages: u64,
+    /// Faults.
+    pub errors: u64,
+    /// Open connections at its end.
+    pub connections: u64,
+    /// Median latency in it.
+    pub p50_us: f64,
+    /// 99th percentile in it.
+    pub p99_us: f64,
+    /// Greatest latency in it.
+    pub max_us: f64,
+    /// CPU time of the driver's threads by wall time, summed: 2 is two cores.
+    pub driver_utilisation: f64,
+    /// CPU time of the server's processes by wall time, summed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_utilisation: Option<f64>,
+}
