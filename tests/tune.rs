@@ -230,6 +230,14 @@ fn a_bad_value_is_one_sentence_and_exit_code_two() {
         ),
         (&["list", "--format=xml"], "not one of table, json"),
         (&["undo", "--format="], "not one of table, json"),
+        (
+            &["bench", "--rounds=5"],
+            "--rounds 5 is not a number from 6 to 10000: fewer pairs decide nothing",
+        ),
+        (
+            &["bench", "--knobs=mtu,colour"],
+            "--knobs: 'colour' is none of control, somaxconn, ",
+        ),
     ] {
         let output = run("ringway", &[&["tune"], arguments].concat());
         assert_eq!(output.code, 2, "{}", output.stderr);
@@ -242,7 +250,7 @@ fn a_bad_value_is_one_sentence_and_exit_code_two() {
 
 #[test]
 fn help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() {
-    for command in ["check", "apply", "undo", "list"] {
+    for command in ["check", "apply", "undo", "list", "bench"] {
         let output = run("ringway", &["tune", command, "--help"]);
         assert_eq!(output.code, 0);
         let help = output.stdout;

@@ -25,7 +25,7 @@ pub(super) enum Command {
     Server(Box<ServerArgs>),
     /// Compare this machine with what Ringway wants of it, change it, measure it
     #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
-    Tune(super::tune::TuneArgs),
+    Tune(Box<super::tune::TuneArgs>),
 }
 
 /// `server …`: the same options without the subcommand.

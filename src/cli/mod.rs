@@ -28,7 +28,7 @@ pub fn ringway() -> ExitCode {
     match args::RingwayArgs::try_parse() {
         Ok(args::RingwayArgs { command }) => match command {
             args::Command::Server(server) => launch::server(*server).into(),
-            args::Command::Tune(tune) => tune::run(tune).into(),
+            args::Command::Tune(tune) => tune::run(*tune).into(),
         },
         Err(error) => usage(&error).into(),
     }

@@ -415,7 +415,7 @@ fn octets(
     }
 }
 
-fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
+pub(super) fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };

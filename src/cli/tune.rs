@@ -3,27 +3,31 @@
 //! Owns: the options of its commands and their judgement. Never: touches a knob; that is `crate::tune`.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 
-use super::args::Text;
+use super::args::{self, Text};
 use super::{launch, resolve};
 use crate::exit::Exit;
 use crate::supervise::{self, Fatal};
+use crate::tune::bench::BenchOptions;
 use crate::tune::{self, Profile, Root};
 
 pub(super) const EXAMPLE: &str = "\
 Example:
   ringway tune check --profile=million-idle
   sudo ringway tune apply --profile=bench --dry-run
-  sudo ringway tune undo";
+  sudo ringway tune undo
+  sudo ringway tune bench --knobs=somaxconn,mtu --out=results/DIR";
 
 pub(super) const CODES: &str = "\
 Exit codes:
   0  done; check: everything that the profile wants holds
   1  check: something should change; undo: something was left alone
   2  bad option or value
-  3  the system refused: permission";
+  3  the system refused: permission, or a program that is missing
+  5  bench: a signal ended it early";
 
 /// Options of `ringway tune`.
 #[derive(Args, Debug)]
@@ -43,6 +47,9 @@ enum TuneCommand {
     /// Put the saved values back
     #[command(max_term_width = 80, before_help = UNDO, after_help = CODES)]
     Undo(UndoArgs),
+    /// Measure one setting at a time, in network namespaces of its own
+    #[command(max_term_width = 80, before_help = BENCH, after_help = CODES)]
+    Bench(BenchArgs),
     /// List every knob: reason, effect, risk, undo, and what profiles want
     #[command(max_term_width = 80, before_help = LIST, after_help = CODES)]
     List(ListArgs),
@@ -63,6 +70,14 @@ Nothing of it survives a reboot: tuning/README.md says how to keep it.";
 const UNDO: &str = "\
 Example:
   sudo ringway tune undo";
+
+const BENCH: &str = "\
+Example:
+  sudo ringway tune bench --knobs=control,somaxconn,mtu
+  sudo ringway tune bench --rounds=12 --out=results/DATE-HOST-tune
+
+A is a new network namespace as the kernel makes it, B the same with one
+setting. The host is not touched. tuning/bench.toml says what is measured.";
 
 const LIST: &str = "\
 Example:
@@ -105,6 +120,40 @@ struct UndoArgs {
     show: ShowArgs,
     #[command(flatten)]
     root: RootArgs,
+}
+
+#[derive(Args, Debug)]
+#[rustfmt::skip] // one option per block, help first
+struct BenchArgs {
+    /// Which settings, with commas between them [default: all]
+    #[arg(long, value_name = "NAMES")]
+    knobs: Option<Text>,
+    /// Pairs of runs of each setting, at least 6 [default: 10]
+    #[arg(long, value_name = "N")]
+    rounds: Option<Text>,
+    /// Measured time of a run [default: 1500ms]
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Text>,
+    /// Time that a run goes on before it is measured [default: 300ms]
+    #[arg(long, value_name = "TIME")]
+    warmup: Option<Text>,
+    /// Decides the order of the runs [default: the time]
+    #[arg(long, value_name = "N")]
+    seed: Option<Text>,
+    /// CPU of the server [default: the first that may be used]
+    #[arg(long, value_name = "N")]
+    server_cpu: Option<Text>,
+    /// CPU of the load driver [default: the second]
+    #[arg(long, value_name = "N")]
+    driver_cpu: Option<Text>,
+    /// Write raw data and summaries to this folder, which must be new
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    // For tests: a program that prints what `ringway wsperf` would.
+    #[arg(long, hide = true, value_name = "FILE")]
+    driver: Option<PathBuf>,
+    #[command(flatten)]
+    show: ShowArgs,
 }
 
 #[derive(Args, Debug)]
@@ -210,6 +259,7 @@ pub(super) fn run(args: TuneArgs) -> Exit {
         TuneCommand::Check(args) => check(args),
         TuneCommand::Apply(args) => apply(args),
         TuneCommand::Undo(args) => undo(args),
+        TuneCommand::Bench(args) => bench(args),
         TuneCommand::List(args) => list(&args),
     };
     done.unwrap_or_else(|fatal| {
@@ -250,6 +300,75 @@ fn undo(args: UndoArgs) -> Result<Exit, Fatal> {
     Ok(show.print(outcome.exit(), || outcome.table(), || outcome.json()))
 }
 
+fn bench(args: BenchArgs) -> Result<Exit, Fatal> {
+    let show = args.show.resolve().map_err(usage)?;
+    let options = bench_options(args)?;
+    let results = tune::bench::bench(&options, supervise::note)?;
+    Ok(show.print(results.exit(), || results.table(), || results.json()))
+}
+
+fn bench_options(args: BenchArgs) -> Result<BenchOptions, Fatal> {
+    let knobs = knobs(args.knobs.as_ref())?;
+    let pairs = tune::bench::ROUNDS_MIN..=10_000;
+    let why = "fewer pairs decide nothing, more take days";
+    let rounds = resolve::whole("rounds", &args.rounds, pairs, why).map_err(usage)?;
+    let time = |name, text| resolve::time(name, text, Duration::from_millis(1)).map_err(usage);
+    let duration = time("duration", &args.duration)?;
+    let warmup = time("warmup", &args.warmup)?;
+    let any = 0..=u64::MAX;
+    let seed = resolve::whole("seed", &args.seed, any, "give any number").map_err(usage)?;
+    let cpu = |name, text| {
+        resolve::whole(name, text, 0..=65_535, "give the number of a CPU").map_err(usage)
+    };
+    let server_cpu = cpu("server-cpu", &args.server_cpu)?;
+    let driver_cpu = cpu("driver-cpu", &args.driver_cpu)?;
+    let mut cpus = tune::bench::cpus()?;
+    for (place, typed) in cpus.iter_mut().zip([server_cpu, driver_cpu]) {
+        *place = typed.and_then(|cpu| cpu.try_into().ok()).unwrap_or(*place);
+    }
+    if cpus[0] == cpus[1] {
+        return Err(usage_sentence(format!(
+            "server and driver cannot share CPU {}: give --server-cpu and --driver-cpu",
+            cpus[0]
+        )));
+    }
+    let program = std::env::current_exe().map_err(|error| Fatal {
+        exit: Exit::Environment,
+        sentence: format!("this program does not find itself: {error}"),
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let words = args::original().into_iter();
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    Ok(BenchOptions {
+        knobs,
+        rounds: rounds.and_then(|n| n.try_into().ok()).unwrap_or(10),
+        duration: duration.unwrap_or(Duration::from_millis(1500)),
+        warmup: warmup.unwrap_or(Duration::from_millis(300)),
+        seed: seed.unwrap_or_else(|| now.map(|time| time.as_secs()).unwrap_or_default()),
+        out: args.out,
+        cpus,
+        program,
+        driver: args.driver,
+        command: format!("ringway {}", words.collect::<Vec<_>>().join(" ")),
+    })
+}
+
+fn knobs(text: Option<&Text>) -> Result<Vec<String>, Fatal> {
+    let Some(Text(text)) = text else {
+        return Ok(Vec::new());
+    };
+    let known = tune::bench::names();
+    let names = text.split(',').map(str::trim).map(str::to_owned);
+    let names: Vec<_> = names.collect();
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(usage_sentence(format!(
+            "--knobs: '{name}' is none of {}",
+            known.join(", ")
+        ))),
+        None => Ok(names),
+    }
+}
+
 fn list(args: &ListArgs) -> Result<Exit, Fatal> {
     let show = args.show.resolve().map_err(usage)?;
     Ok(show.print(
@@ -260,8 +379,12 @@ fn list(args: &ListArgs) -> Result<Exit, Fatal> {
 }
 
 fn usage(bad: resolve::BadOption) -> Fatal {
+    usage_sentence(bad.to_string())
+}
+
+fn usage_sentence(sentence: String) -> Fatal {
     Fatal {
         exit: Exit::Usage,
-        sentence: bad.to_string(),
+        sentence,
     }
 }
