@@ -93,7 +93,7 @@ fn read(path: &Path) -> Result<ConfigArgs, Fatal> {
 }
 
 /// Prints to stdout. A reader that left is no error.
-fn print(text: &str) -> Exit {
+pub(super) fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failure,
         _ => Exit::Ok,

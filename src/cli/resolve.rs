@@ -20,7 +20,7 @@ impl std::fmt::Display for BadOption {
     }
 }
 
-type Resolved<T> = Result<T, BadOption>;
+pub(super) type Resolved<T> = Result<T, BadOption>;
 
 /// More workers than this share no machine we know of, and the board would outgrow its page table for nothing.
 const WORKERS_MAX: u64 = 1024;
@@ -346,7 +346,11 @@ fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
         .ok_or_else(|| bad(name, text, "true or false", "or leave the value off"))
 }
 
-fn choice<T: Copy>(name: &str, text: &Option<Text>, choices: &[(&str, T)]) -> Resolved<Option<T>> {
+pub(super) fn choice<T: Copy>(
+    name: &str,
+    text: &Option<Text>,
+    choices: &[(&str, T)],
+) -> Resolved<Option<T>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };
@@ -366,7 +370,7 @@ fn choice<T: Copy>(name: &str, text: &Option<Text>, choices: &[(&str, T)]) -> Re
     }
 }
 
-fn whole(
+pub(super) fn whole(
     name: &str,
     text: &Option<Text>,
     range: std::ops::RangeInclusive<u64>,
@@ -411,7 +415,7 @@ fn octets(
     }
 }
 
-fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
+pub(super) fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };
