@@ -18,6 +18,7 @@ mod ramp;
 pub mod report;
 pub mod run;
 mod schedule;
+mod shown;
 mod summary;
 mod thread;
 pub mod truth;

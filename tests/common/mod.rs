@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod process;
+pub mod testee;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
