@@ -370,3 +370,29 @@ pub fn page_octets() -> u64 {
     let octets = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(octets).expect("every system has a page size")
 }
+
+/// Soft and hard limit of open descriptors.
+pub fn nofile_limit() -> std::io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for the write of one rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the soft limit of open descriptors; `hard` must be the present hard limit or less.
+pub fn set_nofile_limit(soft: u64, hard: u64) -> std::io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` is read during the call only.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}

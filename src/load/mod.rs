@@ -7,6 +7,7 @@
 mod broadcast;
 mod churn;
 mod deck;
+pub mod descriptors;
 mod echo;
 mod handshake;
 mod massconnect;
