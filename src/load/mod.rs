@@ -5,4 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod options;
+pub mod original;
 pub mod outcome;
