@@ -15,7 +15,7 @@
 //!            octets  turn     frames, in place   your code     reply in place   headers         one send
 //! ```
 //!
-//! - [`time`]: one monotonic instant, always an argument.
+//! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.
 //! - [`proto`]: RFC 6455 without I/O: opening handshake, framing, masking, UTF-8, closing handshake; both roles.
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
@@ -40,6 +40,7 @@ pub mod io;
 pub mod load;
 pub mod options;
 pub mod proto;
+pub mod random;
 pub mod stats;
 pub mod supervise;
 pub mod time;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 /// Which top-level module may name which others. Arrows point one way: a cycle cannot be written down here.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
+    ("random", &[]),
     ("exit", &[]),
     ("proto", &["time"]),
-    ("io", &["time"]),
+    ("io", &["random", "time"]),
     ("stats", &["time"]),
-    ("conn", &["io", "proto", "stats", "time"]),
+    ("conn", &["io", "proto", "random", "stats", "time"]),
     ("app", &["conn", "proto"]),
     ("supervise", &["exit", "stats", "time"]),
     ("options", &["supervise"]),
@@ -22,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "app", "conn", "exit", "io", "options", "proto", "stats", "time",
         ],
     ),
-    ("load", &["app", "conn", "io", "proto", "stats", "time"]),
+    ("load", &["conn", "io", "proto", "random", "time"]),
     (
         "cli",
         &["exit", "load", "options", "supervise", "time", "worker"],

@@ -4,14 +4,15 @@
 //! buffer is measured with the turn: a few nanoseconds for each.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringway::app::Echo;
 use ringway::conn::{Config, Listener, Worker};
 use ringway::io::{
-    BufferId, Completion, Counts, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode, SCRATCH_OCTETS,
-    Segment, Token, Wait,
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
+    SCRATCH_OCTETS, Segment, Token, Wait,
 };
 use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
@@ -62,6 +63,15 @@ impl Io for Replay {
         if self.recv.is_none() {
             self.accept = Some(token);
         }
+    }
+    fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
+        Err(Errno(libc::ENETUNREACH))
+    }
+    fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn share(&mut self, _: Arc<[u8]>) -> Option<BufferId> {
+        None
     }
     fn submit_recv(&mut self, token: Token, _: Fd) {
         self.recv = Some(token);

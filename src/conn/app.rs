@@ -1,8 +1,12 @@
 //! What an application is to a worker: callbacks, called from the worker's loop and nowhere else.
 
 use super::context::Context;
+use super::dialling::Failed;
+use super::reach::Reach;
+use crate::io::Io;
 use crate::proto::handshake::{Request, Verdict};
 use crate::proto::{CloseCode, Message};
+use crate::time::Instant;
 
 /// One value per worker. It runs on the worker's thread: a callback that waits stops every connection of the worker.
 pub trait App {
@@ -13,6 +17,14 @@ pub trait App {
             headers: &[],
         }
     }
+
+    /// A connection that [`Reach::connect`] began has reached its server; the request leaves with this turn. `tag` is
+    /// what the connection was begun with.
+    fn connected(&mut self, _tag: u32, _now: Instant) {}
+
+    /// A connection that [`Reach::connect`] began did not open. Called once for each that is not told to
+    /// [`App::open`].
+    fn failed(&mut self, _failed: Failed) {}
 
     /// The opening handshake is done; the client has been told so.
     fn open(&mut self, _context: &mut Context<'_>) {}
@@ -29,6 +41,10 @@ pub trait App {
     /// The send queue of a connection that could not keep up is empty again.
     fn writable(&mut self, _context: &mut Context<'_>) {}
 
+    /// Everything that happened in this turn is told; what this does leaves with it. The place for what has its own time:
+    /// pacing, other threads' messages, connections to be begun.
+    fn turn<I: Io>(&mut self, _reach: &mut Reach<'_, I>) {}
+
     /// The WebSocket is closed; nothing can be sent any more. Called once for each [`App::open`].
     fn close(&mut self, _closed: Closed) {}
 }
@@ -38,6 +54,8 @@ pub trait App {
 pub struct Closed {
     /// The connection.
     pub id: crate::io::ConnId,
+    /// What it was begun with; zero for one that was accepted.
+    pub tag: u32,
     /// The closing handshake was completed.
     pub clean: bool,
     /// The code of the peer's Close: 1005 when it had none, 1006 when there was no Close.

@@ -15,7 +15,7 @@ pub struct Config {
     pub message_limits: Limits,
     /// The head of an opening handshake (431 above).
     pub head_limits: handshake::Limits,
-    /// From accept to the end of the opening handshake. Default 5 s.
+    /// From accept, or from the beginning of a connect, to the end of the opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
     /// Without an octet from the peer for so long, the connection is closed with 1001; time in which reading from it is
     /// paused does not count. Default: never.
@@ -25,8 +25,14 @@ pub struct Config {
     pub ping_interval: Option<Duration>,
     /// From our Close to the peer's, and from our end of the stream to the peer's. Default 1 s.
     pub close_timeout: Duration,
-    /// Reading from a peer stops while more than this is queued for it, and goes on at half of it. Default 1 MiB.
+    /// Reading from a client stops while more than this is queued for it, and goes on at half of it. Reading from a server
+    /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
+    /// 1 MiB.
     pub send_queue_octets_max: usize,
+    /// What masking keys and handshake nonces of connections in the client's role are drawn from. RFC 6455 §5.3 wants keys
+    /// that the author of a payload cannot predict: seed it from the system's randomness wherever that may be a stranger.
+    /// Default 0.
+    pub masking_seed: u64,
 }
 
 impl Default for Config {
@@ -40,6 +46,7 @@ impl Default for Config {
             ping_interval: None,
             close_timeout: Duration::from_secs(1),
             send_queue_octets_max: 1 << 20,
+            masking_seed: 0,
         }
     }
 }

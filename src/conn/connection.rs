@@ -1,5 +1,7 @@
 //! One connection: a descriptor, the protocol's two halves, and what is armed in the kernel for it.
 //!
+//! In the client's role a connection begins as *Connecting*, and *Opening* ends with the server's 101.
+//!
 //! ```text
 //!             101 sent            Close sent               Close of both, or a violation
 //!  Opening ───────────▶ Open ───────────────▶ Closing ──────────────────────────────────▶ Lingering
@@ -12,17 +14,22 @@
 //! *Lingering*: everything is sent or being sent, our direction ends with FIN, what the peer still says is discarded until
 //! its own FIN. *Ended*: waiting for the last completion of what is armed; then the descriptor is closed and the slot freed.
 
+use std::sync::Arc;
+
 use super::buffers::Assembly;
+use super::dialling::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
 use super::timers::Links;
-use crate::io::{ConnId, Fd};
+use crate::io::{ConnId, Fd, ReceiveMode};
 use crate::proto::{Limits, Receiver, Role, Sender, handshake};
 use crate::time::Instant;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// The TCP connection that we begin is not there yet.
+    Connecting,
     /// The opening handshake is not complete.
     Opening,
     /// Messages flow.
@@ -42,6 +49,15 @@ pub(super) enum Receive {
     Buffers,
     /// Read by us on readiness: bulk, and tiers without buffers.
     Bulk,
+}
+
+impl From<ReceiveMode> for Receive {
+    fn from(mode: ReceiveMode) -> Self {
+        match mode {
+            ReceiveMode::Buffers => Self::Buffers,
+            ReceiveMode::Readiness => Self::Bulk,
+        }
+    }
 }
 
 /// What is armed in the kernel. At most one of `recv` and `poll_in`.
@@ -84,6 +100,10 @@ pub(super) struct Transmit {
 pub(super) struct Connection {
     pub(super) id: ConnId,
     pub(super) fd: Fd,
+    /// Our side: a client began it.
+    pub(super) role: Role,
+    /// What the application began it with.
+    pub(super) tag: u32,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     pub(super) armed: Armed,
@@ -128,14 +148,35 @@ pub(super) struct Connection {
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
     pub(super) resume: handshake::Resume,
+    /// What we asked for, in the client's role.
+    pub(super) asked: Option<Asked>,
+}
+
+/// A request of ours.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Arc<OpeningRequest>,
+    pub(super) key: [u8; 16],
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnId, fd: Fd, receive: Receive, limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(
+        id: ConnId,
+        fd: Fd,
+        role: Role,
+        receive: Receive,
+        limits: Limits,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
             fd,
-            phase: Phase::Opening,
+            role,
+            tag: 0,
+            phase: match role {
+                Role::Client => Phase::Connecting,
+                Role::Server => Phase::Opening,
+            },
             receive,
             armed: Armed::default(),
             paused: false,
@@ -149,9 +190,9 @@ impl Connection {
             clean: false,
             misfit: 0,
             large: false,
-            receiver: Receiver::new(Role::Server, limits),
+            receiver: Receiver::new(role, limits),
             transmit: Transmit {
-                sender: Sender::new(Role::Server),
+                sender: Sender::new(role),
                 list: List::default(),
                 queue: None,
             },

@@ -1,16 +1,24 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::buffers::Buffers;
 use super::connection::{Phase, Transmit};
+use super::keys::Keys;
 use super::outbox::Outbox;
+use super::prepared::Prepared;
 use super::queue::SendQueue;
 use crate::io::{BufferId, ConnId, Segment};
 use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
+use crate::proto::mask::{self, Key};
 use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode};
 use crate::stats::Counters;
 use crate::time::Instant;
+
+/// A prepared message that is longer goes through the queue, from which it is sent without a copy however much of it the
+/// socket takes at a time; what is left of a segment would be copied there. About what a socket takes at once.
+const SHARED_SEGMENT_OCTETS_MAX: usize = 64 << 10;
 
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,21 +70,37 @@ impl Output<'_> {
         }
     }
 
-    /// Copies to scratch, or to the queue when that must come first or scratch is full.
-    pub(super) fn copy(&mut self, pieces: [&[u8]; 2]) {
+    /// Copies to scratch, or to the queue when that must come first or scratch is full. The payload is masked where it
+    /// went to.
+    pub(super) fn copy(&mut self, head: &[u8], payload: &[u8], masking_key: Option<[u8; 4]>) {
         self.end_run();
-        let len = pieces[0].len() + pieces[1].len();
+        let len = head.len() + payload.len();
         let at = self.outbox.scratch;
-        if self.transmit.queue.is_some() || len > self.scratch.len() - at {
+        let copy = if self.transmit.queue.is_some() || len > self.scratch.len() - at {
             let (queue, buffers) = self.queue();
-            pieces.iter().for_each(|piece| queue.push(piece, buffers));
-            return;
+            queue.push(head, buffers);
+            queue.push(payload, buffers)
+        } else {
+            self.outbox.scratch += len;
+            self.push_segment(BufferId::SCRATCH, at, len);
+            let (front, rest) = self.scratch[at..at + len].split_at_mut(head.len());
+            front.copy_from_slice(head);
+            rest.copy_from_slice(payload);
+            rest
+        };
+        if let Some(key) = masking_key {
+            mask::apply(copy, Key::new(key));
         }
-        let (head, rest) = self.scratch[at..].split_at_mut(pieces[0].len());
-        head.copy_from_slice(pieces[0]);
-        rest[..pieces[1].len()].copy_from_slice(pieces[1]);
-        self.outbox.scratch += len;
-        self.push_segment(BufferId::SCRATCH, at, len);
+    }
+
+    /// Sends a part of prepared messages from where it lies: with this turn's other segments, or behind what waits.
+    fn share(&mut self, prepared: &Prepared, range: Range<usize>) {
+        self.end_run();
+        if self.transmit.queue.is_none() && range.len() <= SHARED_SEGMENT_OCTETS_MAX {
+            return self.push_segment(prepared.buffer(), range.start, range.len());
+        }
+        let block = prepared.block().clone();
+        self.queue().0.push_shared(block, range.start, range.end);
     }
 
     /// The queue, which from now on takes everything that this connection sends.
@@ -102,7 +126,7 @@ impl Output<'_> {
             // The header came in another buffer, so there is no room before the payload.
             let mut bytes = [0; HEADER_OCTETS_MAX];
             frame::encode(header, &mut bytes);
-            return self.copy([&bytes[..octets], &buf[payload]]);
+            return self.copy(&bytes[..octets], &buf[payload], None);
         }
         let start = payload.start - octets;
         frame::encode(header, &mut buf[start..]);
@@ -136,6 +160,8 @@ pub struct Context<'a> {
     /// Connections whose deadline has moved.
     pub(super) rescheduled: &'a mut Vec<ConnId>,
     pub(super) close_timeout: Duration,
+    pub(super) keys: &'a mut Keys,
+    pub(super) tag: u32,
 }
 
 /// Why something was not sent. Nothing of it was.
@@ -160,6 +186,11 @@ impl Context<'_> {
         self.output.id
     }
 
+    /// What the connection was begun with ([`Reach::connect`](super::Reach::connect)); zero for one that was accepted.
+    pub const fn tag(&self) -> u32 {
+        self.tag
+    }
+
     /// The instant of this turn.
     pub const fn now(&self) -> Instant {
         self.now
@@ -175,10 +206,11 @@ impl Context<'_> {
     }
 
     /// Sends a message back to its sender, changed or not, from where it lies: no payload octet is copied unless the
-    /// peer does not keep up (then into its queue).
+    /// peer does not keep up (then into its queue). Only a server can do that: what a client sends is masked, and there is
+    /// no room for the key.
     ///
     /// # Errors
-    /// [`Misuse::AfterClose`] when this side has closed.
+    /// [`Misuse::AfterClose`] when this side has closed; [`Misuse::WrongMask`] on a client's side.
     #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = Header {
@@ -195,7 +227,7 @@ impl Context<'_> {
         } else if self.output.transmit.queue.is_some() {
             let mut bytes = [0; HEADER_OCTETS_MAX];
             let octets = frame::encode(&header, &mut bytes);
-            self.output.copy([&bytes[..octets], message.payload()]);
+            self.output.copy(&bytes[..octets], message.payload(), None);
         } else {
             self.output.reply_in_place(&header, message);
         }
@@ -220,16 +252,40 @@ impl Context<'_> {
             self.counters.drops += 1;
             return Err(SendError::QueueFull);
         }
+        let masking_key = self.masking_key();
         let header = Header {
             fin: true,
             opcode: kind.opcode(),
             payload_len: payload.len() as u64,
-            masking_key: None,
+            masking_key,
         };
         let mut bytes = [0; HEADER_OCTETS_MAX];
         let octets = self.output.transmit.sender.header(&header, &mut bytes)?;
-        self.output.copy([&bytes[..octets], payload]);
+        self.output.copy(&bytes[..octets], payload, masking_key);
         Ok(())
+    }
+
+    /// Sends a message that was encoded before. Nothing of it is copied, unless the socket takes only a part of it while
+    /// it is small.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    #[inline]
+    pub fn send_prepared(&mut self, prepared: &Prepared, index: usize) -> Result<(), SendError> {
+        if self.queued_octets() > self.queue_octets_max {
+            self.counters.drops += 1;
+            return Err(SendError::QueueFull);
+        }
+        let (header, range) = prepared.frame(index);
+        self.output.transmit.sender.check(&header)?;
+        self.output.share(prepared, range);
+        Ok(())
+    }
+
+    /// A key for the next frame, on the side that masks.
+    fn masking_key(&mut self) -> Option<[u8; 4]> {
+        let masks = self.output.transmit.sender.masks();
+        masks.then(|| self.keys.masking_key())
     }
 
     /// Sends a Ping with up to 125 octets.
@@ -247,12 +303,10 @@ impl Context<'_> {
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
         let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
-        let octets = self
-            .output
-            .transmit
-            .sender
-            .control(opcode, payload, None, &mut bytes)?;
-        self.output.copy([&bytes[..octets], &[]]);
+        let key = self.masking_key();
+        let sender = &mut self.output.transmit.sender;
+        let octets = sender.control(opcode, payload, key, &mut bytes)?;
+        self.output.copy(&bytes[..octets], &[], None);
         Ok(())
     }
 
@@ -277,12 +331,10 @@ impl Context<'_> {
         reason: &str,
     ) -> Result<(), Misuse> {
         let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
-        let octets = self
-            .output
-            .transmit
-            .sender
-            .close(code, reason, None, &mut bytes)?;
-        self.output.copy([&bytes[..octets], &[]]);
+        let key = self.masking_key();
+        let sender = &mut self.output.transmit.sender;
+        let octets = sender.close(code, reason, key, &mut bytes)?;
+        self.output.copy(&bytes[..octets], &[], None);
         Ok(())
     }
 }

@@ -5,9 +5,10 @@ use super::buffers::{Assembly, Buffers, HEADROOM};
 use super::config::Config;
 use super::connection::{Connection, Phase, Receive};
 use super::context::{Backing, Context, Output, Run};
+use super::keys::Keys;
 use super::outbox::Outbox;
 use crate::io::{BufferId, ConnId};
-use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Violation};
+use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Role, Violation};
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -28,6 +29,9 @@ pub(super) struct Shared {
     pub(super) rescheduled: Vec<ConnId>,
     /// The response of an opening handshake while it is made.
     pub(super) response: Vec<u8>,
+    /// Connections to be reset when everything that arrived is handled.
+    pub(super) condemned: Vec<ConnId>,
+    pub(super) keys: Keys,
     pub(super) now: Instant,
     /// The server is stopping: no further WebSocket is opened.
     pub(super) draining: bool,
@@ -65,6 +69,8 @@ impl Shared {
             deadline: &mut conn.deadline,
             rescheduled: &mut self.rescheduled,
             close_timeout: self.config.close_timeout,
+            keys: &mut self.keys,
+            tag: conn.tag,
         }
     }
 
@@ -78,6 +84,9 @@ impl Shared {
         buffer: BufferId,
     ) {
         let from = match conn.phase {
+            Phase::Opening if conn.role == Role::Client => {
+                self.feed_response(app, conn, buf, scratch)
+            }
             Phase::Opening => self.feed_opening(app, conn, buf, scratch),
             _ => 0,
         };
@@ -103,6 +112,7 @@ impl Shared {
             receive,
             phase,
             id,
+            tag,
             deadline,
             ..
         } = conn;
@@ -124,6 +134,8 @@ impl Shared {
             deadline,
             rescheduled: &mut self.rescheduled,
             close_timeout: self.config.close_timeout,
+            keys: &mut self.keys,
+            tag: *tag,
         };
         let ending = loop {
             match receiver.poll_event(&mut input) {

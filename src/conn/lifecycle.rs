@@ -2,11 +2,12 @@
 
 use super::app::{App, Closed};
 use super::connection::{Connection, Heartbeat, Phase};
+use super::dialling::{self, Failure};
 use super::feed::Shared;
 use super::worker::Core;
 use crate::io::{BufferId, Io, Op, Token};
-use crate::proto::CloseCode;
 use crate::proto::handshake::Refusal;
+use crate::proto::{CloseCode, Role};
 use crate::time::Instant;
 
 impl Shared {
@@ -34,7 +35,8 @@ impl Shared {
     pub(super) fn linger<A: App>(&mut self, app: &mut A, conn: &mut Connection, code: CloseCode) {
         self.report_close(app, conn, code);
         conn.phase = Phase::Lingering;
-        conn.finish = true;
+        // RFC 6455 §7.1.1: "the server SHOULD close the connection first": its end keeps the address in TIME_WAIT.
+        conn.finish = conn.role == Role::Server || !conn.clean;
         conn.paused = false;
         self.discard_input(conn);
         self.dirty.push(conn.id);
@@ -48,6 +50,7 @@ impl Shared {
             self.counters.closed_unclean += u64::from(!conn.clean);
             app.close(Closed {
                 id: conn.id,
+                tag: conn.tag,
                 clean: conn.clean,
                 code,
             });
@@ -68,8 +71,12 @@ impl<I: Io> Core<I> {
         if conn.phase == Phase::Ended {
             return;
         }
-        if conn.phase == Phase::Opening {
-            self.shared.counters.handshakes_failed += 1;
+        match (conn.role, conn.phase) {
+            (Role::Server, Phase::Opening) => self.shared.counters.handshakes_failed += 1,
+            (Role::Client, Phase::Connecting | Phase::Opening) => {
+                dialling::report_failure(app, conn, Failure::Closed);
+            }
+            _ => {}
         }
         if !conn.reset && !conn.armed.poll_out {
             // Answers to what came with the end of the stream. Whether the peer still takes them does not matter now.
@@ -119,6 +126,8 @@ impl<I: Io> Core<I> {
     /// The time of a connection has come.
     pub(super) fn handle_timeout<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         match conn.phase {
+            Phase::Connecting => self.fail(app, conn, Failure::Timeout),
+            Phase::Opening if conn.role == Role::Client => self.fail(app, conn, Failure::Timeout),
             Phase::Opening => self.refuse(app, conn, &Refusal::TIMEOUT),
             Phase::Open => self.handle_silence(app, conn),
             // The peer did not answer our Close, or does not end its side: there is nothing to wait for.

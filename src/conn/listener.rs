@@ -73,6 +73,13 @@ impl Listener {
         }
     }
 
+    /// Accepts nothing: for a worker of clients.
+    pub(super) const fn none() -> Self {
+        let mut listener = Self::new(Fd(-1), None);
+        listener.stopped = true;
+        listener
+    }
+
     /// Arms the accepts that are due.
     pub(super) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
         if self.stopped || now < self.not_before {

@@ -10,6 +10,7 @@
 //! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on (up to 64 KiB each) moved left as well: in the same pass up to 32 octets, in one more above | from the same buffer, all answers in one piece |
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
+//! | prepared ([`Context::send_prepared`]) | – | encoded and masked once, when it is prepared | from the block it lies in |
 //! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |
 #![forbid(unsafe_code)]
 
@@ -18,12 +19,16 @@ mod buffers;
 mod config;
 mod connection;
 mod context;
+mod dialling;
 mod feed;
+mod keys;
 mod lifecycle;
 mod listener;
 mod opening;
 mod outbox;
+mod prepared;
 mod queue;
+mod reach;
 mod receive;
 mod table;
 #[cfg(test)]
@@ -35,5 +40,8 @@ mod worker;
 pub use app::{App, Closed};
 pub use config::Config;
 pub use context::{Context, SendError};
+pub use dialling::{Failed, Failure, OpeningRequest};
 pub use listener::Listener;
+pub use prepared::{Prepared, TooMuch};
+pub use reach::Reach;
 pub use worker::Worker;

@@ -34,6 +34,7 @@ impl Shared {
                     conn.head = Some(Box::new(Head {
                         bytes: buf.to_vec(),
                         resume,
+                        asked: None,
                     }));
                 }
                 (answer, head_bytes)
@@ -51,7 +52,10 @@ impl Shared {
         };
         match answer {
             Answer::Incomplete(_) => return buf.len(),
-            Answer::Open => self.open(app, conn, scratch),
+            Answer::Open => {
+                self.respond(conn, scratch);
+                self.open(app, conn, scratch);
+            }
             Answer::Page => {
                 self.respond(conn, scratch);
                 self.linger(app, conn, CloseCode::AbnormalClosure);
@@ -113,8 +117,8 @@ impl Shared {
         }
     }
 
-    fn open<A: App>(&mut self, app: &mut A, conn: &mut Connection, scratch: &mut [u8]) {
-        self.respond(conn, scratch);
+    /// The opening handshake is complete, in either role.
+    pub(super) fn open<A: App>(&mut self, app: &mut A, conn: &mut Connection, scratch: &mut [u8]) {
         conn.phase = Phase::Open;
         conn.opened = true;
         conn.heartbeat = Heartbeat::Quiet;
@@ -151,7 +155,7 @@ impl Shared {
         let response = std::mem::take(&mut self.response);
         self.context(conn, scratch, BufferId::HOT)
             .output
-            .copy([&response, &[]]);
+            .copy(&response, &[], None);
         self.response = response;
     }
 }

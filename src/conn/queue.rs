@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use super::buffers::Buffers;
 
@@ -11,9 +12,34 @@ const SLICES_MAX: usize = 16;
 /// A piece of memory of which a part waits to be sent.
 #[derive(Debug)]
 struct Chunk {
-    data: Vec<u8>,
+    memory: Memory,
     start: usize,
     end: usize,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Own(Vec<u8>),
+    /// Prepared messages, never changed.
+    Shared(Arc<[u8]>),
+    /// [`SendQueue::fill`] brings it.
+    Reserved,
+}
+
+impl Chunk {
+    fn octets(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Own(data) => &data[self.start..self.end],
+            Memory::Shared(data) => &data[self.start..self.end],
+            Memory::Reserved => unreachable!("a place is filled before anything is sent"),
+        }
+    }
+
+    fn give_back(self, buffers: &mut Buffers) {
+        if let Memory::Own(data) = self.memory {
+            buffers.give_back(data);
+        }
+    }
 }
 
 /// Octets in order. Exists only while there are some.
@@ -32,18 +58,46 @@ impl SendQueue {
         self.chunks.is_empty()
     }
 
-    /// Copies `octets` to the end.
-    pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) {
+    /// Copies `octets` to the end, and returns the copy.
+    pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) -> &mut [u8] {
         self.octets += octets.len();
-        // A reserved place has no memory yet, hence no room.
-        if let Some(last) = self.chunks.back_mut()
-            && last.data.len() >= last.end + octets.len()
-        {
-            last.data[last.end..last.end + octets.len()].copy_from_slice(octets);
-            last.end += octets.len();
-            return;
+        let room = match self.chunks.back() {
+            Some(Chunk {
+                memory: Memory::Own(data),
+                end,
+                ..
+            }) => data.len() - end,
+            _ => 0,
+        };
+        if room < octets.len() || self.chunks.is_empty() {
+            self.chunks.push_back(Chunk {
+                memory: Memory::Own(buffers.take(octets.len())),
+                start: 0,
+                end: 0,
+            });
         }
-        self.chunks.push_back(copy(octets, buffers));
+        let Some(Chunk {
+            memory: Memory::Own(data),
+            end,
+            ..
+        }) = self.chunks.back_mut()
+        else {
+            unreachable!("the last chunk has memory of its own and room")
+        };
+        let copy = &mut data[*end..*end + octets.len()];
+        copy.copy_from_slice(octets);
+        *end += octets.len();
+        copy
+    }
+
+    /// Appends `data[start..end]` without a copy.
+    pub(super) fn push_shared(&mut self, data: Arc<[u8]>, start: usize, end: usize) {
+        self.octets += end - start;
+        self.chunks.push_back(Chunk {
+            memory: Memory::Shared(data),
+            start,
+            end,
+        });
     }
 
     /// Puts octets before everything else: the socket took what was before them. `data` is as long as they are or
@@ -51,7 +105,7 @@ impl SendQueue {
     pub(super) fn push_front(&mut self, data: Vec<u8>, len: usize) {
         self.octets += len;
         self.chunks.push_front(Chunk {
-            data,
+            memory: Memory::Own(data),
             start: 0,
             end: len,
         });
@@ -61,7 +115,7 @@ impl SendQueue {
     pub(super) fn reserve(&mut self, start: usize, end: usize) {
         self.octets += end - start;
         self.chunks.push_back(Chunk {
-            data: Vec::new(),
+            memory: Memory::Reserved,
             start,
             end,
         });
@@ -73,10 +127,10 @@ impl SendQueue {
             .chunks
             .iter_mut()
             .rev()
-            .find(|chunk| chunk.data.is_empty())
+            .find(|chunk| matches!(chunk.memory, Memory::Reserved))
         {
             Some(chunk) => {
-                chunk.data = data;
+                chunk.memory = Memory::Own(data);
                 None
             }
             None => Some(data),
@@ -88,7 +142,7 @@ impl SendQueue {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(&chunk.data[chunk.start..chunk.end]);
+            *slice = IoSlice::new(chunk.octets());
             count += 1;
         }
         (slices, count)
@@ -105,7 +159,7 @@ impl SendQueue {
             }
             sent -= left;
             if let Some(chunk) = self.chunks.pop_front() {
-                buffers.give_back(chunk.data);
+                chunk.give_back(buffers);
             }
         }
     }
@@ -115,16 +169,6 @@ impl SendQueue {
         self.octets = 0;
         self.chunks
             .drain(..)
-            .for_each(|chunk| buffers.give_back(chunk.data));
-    }
-}
-
-fn copy(octets: &[u8], buffers: &mut Buffers) -> Chunk {
-    let mut data = buffers.take(octets.len());
-    data[..octets.len()].copy_from_slice(octets);
-    Chunk {
-        data,
-        start: 0,
-        end: octets.len(),
+            .for_each(|chunk| chunk.give_back(buffers));
     }
 }

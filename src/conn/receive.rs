@@ -14,6 +14,7 @@ use super::connection::{Connection, Phase, Receive};
 use super::worker::Core;
 use crate::io::pool::BUFFER_OCTETS;
 use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
+use crate::proto::Role;
 
 /// Receives that would have suited the other way of receiving, after which the connection changes over. A full buffer
 /// counts for bulk and one that is not full against it, so that four full ones and a rest are worth three.
@@ -95,7 +96,9 @@ impl<I: Io> Core<I> {
         match done.result {
             Ok(events) => {
                 conn.hung_up |= events & HANG_UP != 0;
-                if !conn.listed {
+                if conn.phase == Phase::Connecting {
+                    conn.readable = true;
+                } else if !conn.listed {
                     self.read(app, conn);
                 }
             }
@@ -143,7 +146,7 @@ impl<I: Io> Core<I> {
     }
 
     /// To be read in the next turn.
-    fn list_ready(&mut self, conn: &mut Connection) {
+    pub(super) fn list_ready(&mut self, conn: &mut Connection) {
         if !std::mem::replace(&mut conn.listed, true) {
             self.ready.push(conn.id);
         }
@@ -184,6 +187,10 @@ impl<I: Io> Core<I> {
     }
 
     fn note_heard(&mut self, conn: &mut Connection, len: usize) {
+        if conn.role == Role::Client && conn.receive == Receive::Bulk {
+            // What a turn reads by itself arrives in the course of it: whoever measures times needs them true.
+            self.shared.now = self.io.now();
+        }
         conn.heard = self.shared.now;
         self.shared.counters.wire_octets_in += len as u64;
     }

@@ -5,6 +5,7 @@ use super::connection::{Connection, Phase};
 use super::outbox::Outbox;
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
+use crate::proto::Role;
 
 /// The socket is of no use any more.
 #[derive(Debug)]
@@ -226,8 +227,10 @@ impl<I: Io> Core<I> {
     /// The socket has room again.
     pub(super) fn handle_poll_out<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
         conn.armed.poll_out = false;
-        if conn.phase == Phase::Ended {
-            return self.release_when_idle(conn);
+        match conn.phase {
+            Phase::Ended => return self.release_when_idle(conn),
+            Phase::Connecting => return self.handle_connected(app, conn),
+            _ => {}
         }
         if self.send_now(conn).is_err() {
             return self.reset(app, conn);
@@ -244,6 +247,10 @@ impl<I: Io> Core<I> {
 
     /// Stops reading from a peer that does not read, and goes on when it did.
     pub(super) fn check_pause(&mut self, conn: &mut Connection) {
+        if conn.role == Role::Client {
+            // A server may wait as well until it is read from. What a client sends is bounded where it is accepted.
+            return;
+        }
         let (queued, max) = (
             conn.queued_octets(),
             self.shared.config.send_queue_octets_max,

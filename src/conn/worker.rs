@@ -12,17 +12,20 @@ use std::time::Duration;
 
 use super::app::App;
 use super::config::Config;
-use super::connection::{Connection, Phase, Receive};
+use super::connection::{Connection, Phase};
 use super::feed::Shared;
+use super::keys::Keys;
 use super::listener::{Dead, Listener};
 use super::outbox::Outbox;
+use super::prepared::{Prepared, TooMuch};
+use super::reach::Reach;
 use super::table::Table;
 use super::timers::Wheel;
 use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
-use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, ReceiveMode, Token, Wait};
-use crate::proto::CloseCode;
+use crate::io::{BufferId, Completion, ConnId, Error, Fd, Io, Op, Token, Wait};
 use crate::proto::handshake::Refusal;
+use crate::proto::{CloseCode, Kind, Role};
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -85,6 +88,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// A worker that accepts on `listener` from its first turn on.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let now = io.now();
+        let keys = Keys::new(config.masking_seed);
         let shared = Shared {
             config,
             counters: Counters::default(),
@@ -93,6 +97,8 @@ impl<I: Io, A: App> Worker<I, A> {
             dirty: Vec::with_capacity(LIST_LEN),
             rescheduled: Vec::with_capacity(LIST_LEN),
             response: Vec::new(),
+            condemned: Vec::new(),
+            keys,
             now,
             draining: false,
         };
@@ -119,6 +125,21 @@ impl<I: Io, A: App> Worker<I, A> {
             watched: 0,
             woken: now,
         }
+    }
+
+    /// A worker that accepts nothing: its connections are begun by its application.
+    pub fn client(io: I, app: A, config: Config) -> Self {
+        Self::new(io, app, config, Listener::none())
+    }
+
+    /// Encodes messages once, to be sent any number of times ([`Context::send_prepared`](super::Context::send_prepared))
+    /// on connections in `role`. What is prepared stays as long as the worker.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        let Core { io, shared, .. } = &mut self.core;
+        Prepared::new(io, &mut shared.keys, role, messages)
     }
 
     /// Tells in [`Self::take_watched`] when `fd` is readable. `bit` is below 32.
@@ -161,6 +182,11 @@ impl<I: Io, A: App> Worker<I, A> {
     /// The application.
     pub const fn app(&self) -> &A {
         &self.app
+    }
+
+    /// The application, between turns: what it wants of connections it does in [`App::turn`].
+    pub const fn app_mut(&mut self) -> &mut A {
+        &mut self.app
     }
 
     /// The ring, for tests that play the kernel.
@@ -206,6 +232,11 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         self.read_on(left_over);
         self.expire();
+        self.app.turn(&mut Reach {
+            core: &mut self.core,
+            table: &mut self.table,
+        });
+        self.end_condemned();
         self.stop_if_asked();
         self.after_handlers();
         done.clear();
@@ -298,15 +329,12 @@ impl<I: Io, A: App> Worker<I, A> {
                 }
             };
         shared.counters.accepted += 1;
-        let receive = match self.core.io.receive_mode() {
-            ReceiveMode::Buffers => Receive::Buffers,
-            ReceiveMode::Readiness => Receive::Bulk,
-        };
+        let receive = self.core.io.receive_mode().into();
         let (limits, now) = (shared.config.message_limits, shared.now);
         let deadline = now + shared.config.handshake_timeout;
         let id = self
             .table
-            .insert(|id| Connection::new(id, fd, receive, limits, now));
+            .insert(|id| Connection::new(id, fd, Role::Server, receive, limits, now));
         if let Some(conn) = self.table.get_mut(id) {
             shared.reschedule(conn, Some(deadline));
             self.core.arm_receive(conn);
@@ -360,6 +388,16 @@ impl<I: Io, A: App> Worker<I, A> {
         self.expired = expired;
     }
 
+    fn end_condemned(&mut self) {
+        let mut ids = self.take(|core| &mut core.shared.condemned);
+        for id in ids.drain(..) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.reset(&mut self.app, conn);
+            }
+        }
+        self.spare = ids;
+    }
+
     fn stop_if_asked(&mut self) {
         let Some(stop) = self.stop.take() else { return };
         for id in self.table.ids() {
@@ -368,8 +406,16 @@ impl<I: Io, A: App> Worker<I, A> {
             };
             match stop {
                 Stop::Drain if conn.phase == Phase::Open => {
-                    self.core
-                        .close(conn, CloseCode::GoingAway, "the server is stopping");
+                    let reason = match conn.role {
+                        Role::Client => "the client is stopping",
+                        Role::Server => "the server is stopping",
+                    };
+                    self.core.close(conn, CloseCode::GoingAway, reason);
+                }
+                Stop::Drain if conn.role == Role::Client => {
+                    if matches!(conn.phase, Phase::Connecting | Phase::Opening) {
+                        self.core.reset(&mut self.app, conn);
+                    }
                 }
                 Stop::Drain if conn.phase == Phase::Opening => {
                     self.core.refuse(&mut self.app, conn, &Refusal::STOPPING);

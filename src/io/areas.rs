@@ -1,12 +1,15 @@
-//! The two areas that every implementation has besides its receive buffers: scratch for output, and the hot buffer.
+//! What every implementation has besides its receive buffers: scratch for output, the hot buffer, and shared blocks.
+
+use std::sync::Arc;
 
 use super::pool::Mapping;
-use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, Segment};
+use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, SHARED_MAX, Segment};
 
 #[derive(Debug)]
 pub(super) struct Areas {
     scratch: Mapping,
     hot: Mapping,
+    blocks: Vec<Arc<[u8]>>,
 }
 
 impl Areas {
@@ -14,6 +17,7 @@ impl Areas {
         Ok(Self {
             scratch: Mapping::new(SCRATCH_OCTETS)?,
             hot: Mapping::new(HOT_OCTETS)?,
+            blocks: Vec::new(),
         })
     }
 
@@ -21,8 +25,19 @@ impl Areas {
         match buffer {
             BufferId::SCRATCH => self.scratch.slice(0..SCRATCH_OCTETS),
             BufferId::HOT => self.hot.slice(0..HOT_OCTETS),
-            BufferId(number) => panic!("there is no receive buffer {number} here"),
+            _ => match buffer.shared_index() {
+                Some(index) => &self.blocks[index],
+                None => panic!("there is no receive buffer {buffer:?} here"),
+            },
         }
+    }
+
+    pub(super) fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
+        let index = self.blocks.len();
+        (index < SHARED_MAX).then(|| {
+            self.blocks.push(octets);
+            BufferId::shared(index)
+        })
     }
 
     pub(super) fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {

@@ -7,11 +7,13 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::areas::{Areas, slice_of};
 use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token, Wait, sys,
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token,
+    Wait, dial, sys,
 };
 use crate::time::{self, Instant};
 
@@ -180,6 +182,14 @@ impl Io for Epoll {
         }
     }
 
+    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {
+        dial::begin(dial)
+    }
+
+    fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {
+        sys::connect_result(fd)
+    }
+
     fn submit_recv(&mut self, token: Token, _fd: Fd) {
         self.decide(token, Err(Errno(libc::EOPNOTSUPP)), false);
     }
@@ -259,6 +269,10 @@ impl Io for Epoll {
 
     fn buffer(&self, buffer: BufferId) -> &[u8] {
         self.areas.buffer(buffer)
+    }
+
+    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
+        self.areas.share(octets)
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, _ran_dry: bool) {

@@ -18,6 +18,7 @@
 
 mod areas;
 pub mod board;
+mod dial;
 pub mod epoll;
 pub mod pool;
 pub mod sim;
@@ -27,9 +28,11 @@ pub mod uring;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::time::Instant;
+pub use dial::Dial;
 pub use token::{ConnId, Op, Token};
 
 /// An open descriptor, by number. Whoever keeps it closes it, once, with [`Io::close`].
@@ -48,7 +51,26 @@ impl BufferId {
     /// The hot buffer: [`HOT_OCTETS`] that every [`Io::recv_hot`] fills. What is to be sent from it leaves with
     /// [`Io::send`] before the next receive.
     pub const HOT: Self = Self(u16::MAX - 1);
+
+    /// The first block of [`Io::share`]; receive buffers have the numbers below (a buffer ring has at most 32768).
+    const FIRST_SHARED: u16 = 1 << 15;
+
+    /// The block that was shared as number `index`.
+    fn shared(index: usize) -> Self {
+        let index = u16::try_from(index).expect("SHARED_MAX is checked before");
+        Self(Self::FIRST_SHARED + index)
+    }
+
+    /// Which shared block this is, if it is one.
+    fn shared_index(self) -> Option<usize> {
+        (Self::FIRST_SHARED..Self::HOT.0)
+            .contains(&self.0)
+            .then(|| usize::from(self.0 - Self::FIRST_SHARED))
+    }
 }
+
+/// Blocks that can be shared at most.
+pub const SHARED_MAX: usize = (BufferId::HOT.0 - BufferId::FIRST_SHARED) as usize;
 
 /// Octets of scratch space per worker.
 pub const SCRATCH_OCTETS: usize = SCRATCH_LEN as usize;
@@ -172,6 +194,19 @@ pub trait Io {
     /// cancelling it ends all of them.
     fn submit_accept(&mut self, token: Token, listener: Fd);
 
+    /// Begins to connect. The socket is not to be received from or sent to before [`Io::submit_poll_out`] has completed and
+    /// [`Io::connect_result`] is `Ok`.
+    ///
+    /// # Errors
+    /// The errno of socket(2), bind(2) or connect(2): no descriptor, no port, no route.
+    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno>;
+
+    /// What became of a connect whose socket is writable.
+    ///
+    /// # Errors
+    /// The errno that the connect ended with, for example `ECONNREFUSED`.
+    fn connect_result(&mut self, fd: Fd) -> Result<(), Errno>;
+
     /// Receives into buffers of the pool until it completes without `more`: at the end of the stream (`Ok(0)`), on an
     /// error, on a dry pool (`ENOBUFS`), or when it is cancelled. Only in [`ReceiveMode::Buffers`].
     fn submit_recv(&mut self, token: Token, fd: Fd);
@@ -203,6 +238,10 @@ pub trait Io {
 
     /// The octets of a buffer.
     fn buffer(&self, buffer: BufferId) -> &[u8];
+
+    /// Makes `octets` sendable as segments of the buffer that is returned, for as long as this value lives. `None` when
+    /// [`SHARED_MAX`] blocks are.
+    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId>;
 
     /// Gives receive buffers back, and leaves the list empty. `ran_dry`: a receive found the pool empty.
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool);

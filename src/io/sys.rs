@@ -166,6 +166,43 @@ pub fn thread_cpu_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// User and system time of the calling thread so far, nanoseconds (getrusage(2), `RUSAGE_THREAD`).
+pub fn thread_usage_ns() -> (u64, u64) {
+    // SAFETY: rusage is integers, for which all-zero is a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid for the write of one rusage.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    let ns = |time: libc::timeval| {
+        let [seconds, micros] = [time.tv_sec, time.tv_usec].map(|n| u64::try_from(n).unwrap_or(0));
+        seconds * 1_000_000_000 + micros * 1000
+    };
+    (ns(usage.ru_utime), ns(usage.ru_stime))
+}
+
+/// Gives the calling thread a table of descriptors of its own, with nothing in it but the first three: from now on it has
+/// `RLIMIT_NOFILE` to itself (close_range(2), Linux 5.9). Where the kernel cannot, the table stays shared.
+///
+/// Descriptors that other threads hold are not touched: theirs is another table.
+pub fn own_descriptors() -> bool {
+    // SAFETY: takes no pointer. What is closed is this thread's copies; whoever opened them keeps the originals, and this
+    // thread has opened none: it is called first thing in a new thread.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    };
+    result == 0
+}
+
+/// Has timers of the calling thread fire when they are due, not up to 50 µs later (prctl(2), `PR_SET_TIMERSLACK`).
+pub fn exact_timers() {
+    // SAFETY: takes no pointer; 1 is the least slack in nanoseconds.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
+}
+
 /// Blocks SIGINT and SIGTERM for this thread and returns a descriptor that becomes readable when one is pending.
 pub fn signal_fd() -> std::io::Result<Fd> {
     // SAFETY: sigset_t is plain data; sigemptyset initialises it before use.
@@ -214,6 +251,47 @@ pub fn is_listener(fd: Fd) -> bool {
         )
     };
     result == 0 && value == 1
+}
+
+/// Has the next bind of an address leave the port to the connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
+pub(super) fn bind_address_no_port(socket: &socket2::Socket) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let on: libc::c_int = 1;
+    // SAFETY: `on` is read during the call only, and its size is passed with it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            socklen::<libc::c_int>(),
+        )
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// What became of a connect whose socket is writable now (connect(2), `EINPROGRESS`).
+pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
+    let mut value: libc::c_int = 0;
+    let mut len = socklen::<libc::c_int>();
+    // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    match (result, value) {
+        (0, 0) => Ok(()),
+        (0, error) => Err(Errno(error)),
+        _ => Err(errno()),
+    }
 }
 
 /// Takes over a descriptor that this process was started with.

@@ -64,6 +64,11 @@ impl Sender {
         }
     }
 
+    /// Whether every frame is masked: the client's side.
+    pub const fn masks(&self) -> bool {
+        self.masks
+    }
+
     /// Whether a Close was sent.
     pub fn is_closed(&self) -> bool {
         self.state == SendState::Closed

@@ -1,8 +1,9 @@
 //! The receive buffers of a simulation, and who owns each of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, pool};
+use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, SHARED_MAX, pool};
 
 /// What a buffer holds while nobody may read it.
 pub(super) const POISON: u8 = 0xDB;
@@ -25,6 +26,7 @@ pub(super) struct Buffers {
     hot: Box<[u8]>,
     /// Octets of the last receive into `hot`.
     hot_len: usize,
+    shared: Vec<Arc<[u8]>>,
 }
 
 impl Buffers {
@@ -37,6 +39,7 @@ impl Buffers {
             scratch: vec![POISON; SCRATCH_OCTETS].into(),
             hot: vec![POISON; HOT_OCTETS].into(),
             hot_len: 0,
+            shared: Vec::new(),
         };
         buffers.add(count);
         buffers
@@ -72,10 +75,22 @@ impl Buffers {
             BufferId::SCRATCH => &self.scratch,
             BufferId::HOT => &self.hot,
             BufferId(number) => {
+                if let Some(index) = buffer.shared_index() {
+                    return &self.shared[index];
+                }
                 self.assert_of_worker(buffer);
                 &self.octets[usize::from(number)]
             }
         }
+    }
+
+    /// Makes `octets` a block that can be sent from.
+    pub(super) fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
+        let index = self.shared.len();
+        (index < SHARED_MAX).then(|| {
+            self.shared.push(octets);
+            BufferId::shared(index)
+        })
     }
 
     /// What the worker may change, and scratch space beside it.

@@ -2,15 +2,17 @@
 
 use std::io::IoSlice;
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::areas::slice_of;
 use super::super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment,
-    Token, Wait,
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
+    Segment, Token, Wait,
 };
 use super::operation::{Kind, Operation, Submission};
-use super::{File, Sim};
+use super::socket::{Link, Socket};
+use super::{File, PeerId, Sim};
 use crate::time::Instant;
 
 impl Io for Sim {
@@ -20,6 +22,29 @@ impl Io for Sim {
 
     fn submit_accept(&mut self, token: Token, listener: Fd) {
         self.arm(token, listener, Kind::Accept);
+    }
+
+    fn connect(&mut self, _dial: &Dial) -> Result<Fd, Errno> {
+        if self.random.chance(self.options.faults.connect_fails) {
+            return Err(Errno(libc::EADDRNOTAVAIL));
+        }
+        let at = self.sockets.len();
+        let mut socket = Socket::new(self.options.inbox_max, self.options.outbox_max);
+        socket.link = Link::Pending;
+        self.sockets.push(socket);
+        let fd = self.open(File::Socket(at));
+        self.sockets[at].fd = Some(fd);
+        self.dialled.push_back(PeerId(at));
+        self.news = true;
+        Ok(fd)
+    }
+
+    fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {
+        match self.socket(fd).link {
+            Link::Up => Ok(()),
+            Link::Pending => Err(Errno(libc::EINPROGRESS)),
+            Link::Refused => Err(Errno(libc::ECONNREFUSED)),
+        }
     }
 
     fn submit_recv(&mut self, token: Token, fd: Fd) {
@@ -48,7 +73,7 @@ impl Io for Sim {
             "one to SEGMENTS_MAX segments"
         );
         assert_eq!(token.op(), Op::Send);
-        self.socket(fd);
+        self.socket(fd).assert_up("a send");
         self.assert_no_send_of(fd, "a second send");
         for segment in segments {
             assert_ne!(
@@ -115,6 +140,10 @@ impl Io for Sim {
         self.buffers.of_worker(buffer)
     }
 
+    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
+        self.buffers.share(octets)
+    }
+
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
         for buffer in buffers.drain(..) {
             for submission in &self.submissions {
@@ -154,7 +183,7 @@ impl Io for Sim {
     }
 
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        self.socket(fd);
+        self.socket(fd).assert_up("a send");
         self.assert_no_send_of(fd, "a direct send");
         let mut octets = self.gather(segments);
         then.iter()
@@ -212,6 +241,7 @@ impl Sim {
         let File::Socket(at) = self.file(fd) else {
             panic!("{fd:?} is no connection")
         };
+        self.sockets[at].assert_up("a receive");
         let in_parts = self.options.faults.arrive_in_parts;
         if self.random.chance(in_parts) {
             // More comes while the worker reads; readiness is told of it as well.

@@ -9,6 +9,8 @@ pub struct Faults {
     pub accept_emfile: u16,
     /// An accept finds its connection gone (`ECONNABORTED`); the peer is reset.
     pub accept_aborted: u16,
+    /// A connect finds no port (`EADDRNOTAVAIL`).
+    pub connect_fails: u16,
     /// What a peer sent arrives only in part.
     pub arrive_in_parts: u16,
     /// A receive takes less than there is, so that the rest comes in further buffers.
@@ -49,6 +51,7 @@ impl Faults {
         Self {
             accept_emfile: some(300),
             accept_aborted: 0,
+            connect_fails: 0,
             arrive_in_parts: some(700),
             recv_short: some(700),
             recv_enobufs: some(150),
@@ -70,6 +73,7 @@ impl Faults {
         Self {
             accept_aborted: random.pick(&[0, 50, 300]),
             send_reset: random.pick(&[0, 5, 50]),
+            connect_fails: random.pick(&[0, 50, 300]),
             ..Self::draw(random)
         }
     }

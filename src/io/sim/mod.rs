@@ -23,7 +23,6 @@ mod operation;
 mod options;
 mod peers;
 mod progress;
-mod random;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -31,12 +30,12 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Completion, ConnId, Counts, Fd, Op, Token};
+pub use crate::random::Random;
 use crate::time::Instant;
 use buffers::Buffers;
 pub use faults::Faults;
 use operation::{Kind, Operation, Submission};
 pub use options::Options;
-pub use random::Random;
 pub use socket::PeerEnd;
 use socket::Socket;
 
@@ -76,6 +75,8 @@ pub struct Sim {
     files: BTreeMap<i32, File>,
     sockets: Vec<Socket>,
     backlog: VecDeque<usize>,
+    /// Peers that the worker connects to, in order, until the test decides.
+    dialled: VecDeque<PeerId>,
     buffers: Buffers,
     submissions: Vec<Submission>,
     operations: Vec<Operation>,
@@ -100,6 +101,7 @@ impl Sim {
             files: BTreeMap::new(),
             sockets: Vec::new(),
             backlog: VecDeque::new(),
+            dialled: VecDeque::new(),
             buffers: Buffers::new(options.buffers, options.buffers_max),
             submissions: Vec::new(),
             operations: Vec::new(),

@@ -35,6 +35,7 @@ impl Options {
             faults: Faults {
                 accept_emfile: 0,
                 accept_aborted: 0,
+                connect_fails: 0,
                 arrive_in_parts: 0,
                 recv_short: 0,
                 recv_enobufs: 0,

@@ -1,6 +1,7 @@
 //! The test's side: peers, and what else the worker watches.
 
 use super::super::Fd;
+use super::socket::Link;
 use super::{File, PeerEnd, PeerId, Sim, Socket};
 
 impl Sim {
@@ -30,6 +31,23 @@ impl Sim {
             .push(Socket::new(self.options.inbox_max, self.options.outbox_max));
         self.backlog.push_back(at);
         PeerId(at)
+    }
+
+    /// The next peer that the worker connects to: [`Self::take_up`] or [`Self::refuse`] it.
+    pub fn dialled(&mut self) -> Option<PeerId> {
+        self.dialled.pop_front()
+    }
+
+    /// The peer accepts the connection.
+    pub fn take_up(&mut self, peer: PeerId) {
+        self.sockets[peer.0].link = Link::Up;
+        self.sockets[peer.0].edge = true;
+    }
+
+    /// The peer refuses the connection.
+    pub fn refuse(&mut self, peer: PeerId) {
+        self.sockets[peer.0].link = Link::Refused;
+        self.sockets[peer.0].edge = true;
     }
 
     /// Resets every peer that is not accepted, as when the last holder of the listeners closes them.

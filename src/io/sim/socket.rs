@@ -31,8 +31,19 @@ enum Tail {
     Reset,
 }
 
+/// Whether the two ends know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Up,
+    /// The worker connects, and the peer has not decided.
+    Pending,
+    /// The peer took no connection.
+    Refused,
+}
+
 #[derive(Debug)]
 pub(super) struct Socket {
+    pub(super) link: Link,
     /// The worker's descriptor, from accept to close.
     pub(super) fd: Option<Fd>,
     /// What the worker calls it, as far as its tokens tell.
@@ -62,6 +73,7 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(inbox_max: usize, outbox_max: usize) -> Self {
         Self {
+            link: Link::Up,
             fd: None,
             owner: None,
             closed: false,
@@ -78,6 +90,14 @@ impl Socket {
             error: None,
             edge: false,
         }
+    }
+
+    pub(super) fn assert_up(&self, what: &str) {
+        assert_ne!(
+            self.link,
+            Link::Pending,
+            "{what} before the connect is over"
+        );
     }
 
     // What the peer does.
@@ -256,6 +276,11 @@ impl Socket {
 
     pub(super) fn readable(&self) -> i16 {
         let mut events = 0;
+        match self.link {
+            Link::Up => {}
+            Link::Pending => return 0,
+            Link::Refused => return libc::POLLIN | libc::POLLERR | libc::POLLHUP,
+        }
         if !self.inbox.is_empty() || self.inbox_ended {
             events |= libc::POLLIN;
         }
@@ -266,6 +291,11 @@ impl Socket {
     }
 
     pub(super) fn writable(&self) -> i16 {
+        match self.link {
+            Link::Up => {}
+            Link::Pending => return 0,
+            Link::Refused => return libc::POLLOUT | libc::POLLERR | libc::POLLHUP,
+        }
         let mut events = self.broken();
         // Linux tells of room when a third of the buffer is free (sk_stream_is_writeable).
         if self.room() * 3 >= self.outbox_max || self.outbox_ended || self.reset {

@@ -11,6 +11,7 @@ mod selftest;
 mod setup;
 
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
@@ -18,8 +19,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment,
-    Token, Wait, sys,
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
+    Segment, Token, Wait, dial, sys,
 };
 use crate::time::{self, Instant};
 use buf_ring::BufRing;
@@ -223,6 +224,14 @@ impl Io for Uring {
         self.push(&entry.user_data(token.to_bits()));
     }
 
+    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {
+        dial::begin(dial)
+    }
+
+    fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {
+        sys::connect_result(fd)
+    }
+
     fn submit_recv(&mut self, token: Token, fd: Fd) {
         let entry = opcode::RecvMulti::new(types::Fd(fd.0), GROUP).build();
         self.push(&entry.user_data(token.to_bits()));
@@ -286,9 +295,13 @@ impl Io for Uring {
 
     fn buffer(&self, buffer: BufferId) -> &[u8] {
         match buffer {
-            BufferId::SCRATCH | BufferId::HOT => self.areas.buffer(buffer),
-            BufferId(number) => self.pool.buffer(number),
+            BufferId(number) if number < BufferId::FIRST_SHARED => self.pool.buffer(number),
+            _ => self.areas.buffer(buffer),
         }
+    }
+
+    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
+        self.areas.share(octets)
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {

@@ -1,4 +1,6 @@
-//! Random numbers that a seed decides. No dependency: the sequence of a seed must never change with one.
+//! Random numbers that a seed decides. No dependency: the sequence of a seed must never change with one. Not for secrets:
+//! as unpredictable as the seed, and no more.
+#![forbid(unsafe_code)]
 
 /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, every seed good.
 #[derive(Clone, Debug)]

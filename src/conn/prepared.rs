@@ -1,0 +1,114 @@
+//! Messages encoded once, to be sent any number of times to any number of peers without a copy.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::keys::Keys;
+use crate::io::{BufferId, Io};
+use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
+use crate::proto::mask::{self, Key};
+use crate::proto::{Kind, Role};
+
+/// Octets of all messages of one [`Prepared`], with their headers.
+const BLOCK_OCTETS_MAX: usize = 1 << 30;
+
+/// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    block: Arc<[u8]>,
+    buffer: BufferId,
+    frames: Arc<[Frame]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    header: Header,
+    start: usize,
+    end: usize,
+}
+
+/// More than 1 GiB of messages, or as many blocks as a worker can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch;
+
+impl std::fmt::Display for TooMuch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("more than 1 GiB of prepared messages, or too many blocks of them")
+    }
+}
+
+impl std::error::Error for TooMuch {}
+
+impl Prepared {
+    /// Encodes `messages` as frames of `role`. A client's are masked here, with the same key whenever they are sent:
+    /// right for payloads of one's own, never for those of strangers (RFC 6455 §10.3).
+    pub(super) fn new<I: Io>(
+        io: &mut I,
+        keys: &mut Keys,
+        role: Role,
+        messages: &[(Kind, &[u8])],
+    ) -> Result<Self, TooMuch> {
+        let octets: usize = messages
+            .iter()
+            .map(|(_, payload)| payload.len() + HEADER_OCTETS_MAX)
+            .sum();
+        if octets > BLOCK_OCTETS_MAX {
+            return Err(TooMuch);
+        }
+        let mut block = Vec::with_capacity(octets);
+        let encode = |(kind, payload): &(Kind, &[u8])| {
+            let header = Header {
+                fin: true,
+                opcode: kind.opcode(),
+                payload_len: payload.len() as u64,
+                masking_key: (role == Role::Client).then(|| keys.masking_key()),
+            };
+            push(&mut block, header, payload)
+        };
+        let frames = messages.iter().map(encode).collect();
+        let block: Arc<[u8]> = block.into();
+        let buffer = io.share(block.clone()).ok_or(TooMuch)?;
+        Ok(Self {
+            block,
+            buffer,
+            frames,
+        })
+    }
+
+    /// Octets of message `index` on the wire.
+    ///
+    /// # Panics
+    /// When there are not so many messages.
+    pub fn wire_octets(&self, index: usize) -> usize {
+        self.frame(index).1.len()
+    }
+
+    pub(super) fn frame(&self, index: usize) -> (Header, Range<usize>) {
+        let Frame { header, start, end } = self.frames[index];
+        (header, start..end)
+    }
+
+    pub(super) const fn buffer(&self) -> BufferId {
+        self.buffer
+    }
+
+    pub(super) const fn block(&self) -> &Arc<[u8]> {
+        &self.block
+    }
+}
+
+fn push(block: &mut Vec<u8>, header: Header, payload: &[u8]) -> Frame {
+    let start = block.len();
+    let mut bytes = [0; HEADER_OCTETS_MAX];
+    let octets = frame::encode(&header, &mut bytes);
+    block.extend_from_slice(&bytes[..octets]);
+    block.extend_from_slice(payload);
+    if let Some(key) = header.masking_key {
+        mask::apply(&mut block[start + octets..], Key::new(key));
+    }
+    Frame {
+        header,
+        start,
+        end: block.len(),
+    }
+}

@@ -1,0 +1,54 @@
+//! Connecting: a socket on its way to a peer, without waiting.
+
+use std::net::{IpAddr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Errno, Fd};
+
+/// Where to connect to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The peer.
+    pub to: SocketAddr,
+    /// The local address; its port is the system's choice, taken when the connect knows both ends
+    /// (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2), so that each pair of addresses has all ports. `None`: the system's choice.
+    pub from: Option<IpAddr>,
+    /// `TCP_CONGESTION`. `None`: the system's.
+    pub congestion: Option<String>,
+}
+
+impl Dial {
+    /// To `to`, everything else as the system likes it.
+    pub const fn new(to: SocketAddr) -> Self {
+        Self {
+            to,
+            from: None,
+            congestion: None,
+        }
+    }
+}
+
+/// Begins to connect, with `TCP_NODELAY`. The socket becomes writable when the result is there: [`result`].
+pub(super) fn begin(dial: &Dial) -> Result<Fd, Errno> {
+    let socket =
+        socket(dial).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
+    Ok(Fd(std::os::fd::IntoRawFd::into_raw_fd(socket)))
+}
+
+fn socket(dial: &Dial) -> std::io::Result<Socket> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(dial.to), kind, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(name) = &dial.congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if let Some(from) = dial.from {
+        super::sys::bind_address_no_port(&socket)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
+    match socket.connect(&dial.to.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
