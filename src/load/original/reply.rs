@@ -131,12 +131,15 @@ struct MessageData {
     rtts: Option<Vec<f64>>,
 }
 
-/// The result of a `message_test`; none: the server could not be reached, or refused the opening handshake.
-pub fn message_data(test: &MessageTest, outcome: Option<&MessageOutcome>) -> String {
+/// The result of a `message_test`, or why there was no connection.
+pub fn message_data(test: &MessageTest, outcome: Result<&MessageOutcome, &str>) -> String {
     let token = &test.token;
-    let Some(outcome) = outcome else {
-        let data = &serde_json::json!({ "result": "connection_failed" });
-        return Reply::TestData { token, data }.text();
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(detail) => {
+            let data = &serde_json::json!({ "result": "connection_failed", "detail": detail });
+            return Reply::TestData { token, data }.text();
+        }
     };
     let mut rtts: Vec<f64> = outcome
         .round_trips_ns
@@ -329,17 +332,17 @@ mod tests {
         let expected = "{\"type\":\"test_data\",\"token\":\"t\",\"data\":{\"result\":\"pass\",\"min\":1.0,\"max\":3.0,\
                         \"median\":2.5,\"avg\":2.1666666666666665,\"stddev\":1.0408329997330663,\"total\":7.25,\
                         \"bytes\":60,\"quantiles\":[[1.75,2.5],[3.0,3.0]]";
-        let short = message_data(&message_test(false), Some(&outcome));
+        let short = message_data(&message_test(false), Ok(&outcome));
         assert_eq!(short, format!("{expected}}}}}"));
-        let long = message_data(&message_test(true), Some(&outcome));
+        let long = message_data(&message_test(true), Ok(&outcome));
         assert_eq!(long, format!("{expected},\"rtts\":[1.0,2.5,3.0]}}}}"));
     }
 
     #[test]
     fn a_message_test_without_a_connection_or_without_an_answer_says_so() {
         assert_eq!(
-            message_data(&message_test(true), None),
-            r#"{"type":"test_data","token":"t","data":{"result":"connection_failed"}}"#
+            message_data(&message_test(true), Err("connect: refused")),
+            r#"{"type":"test_data","token":"t","data":{"detail":"connect: refused","result":"connection_failed"}}"#
         );
         let outcome = MessageOutcome {
             ending: Ending::TimeOut,
@@ -347,7 +350,7 @@ mod tests {
             total: Duration::from_millis(10),
         };
         assert_eq!(
-            message_data(&message_test(false), Some(&outcome)),
+            message_data(&message_test(false), Ok(&outcome)),
             "{\"type\":\"test_data\",\"token\":\"t\",\"data\":{\"result\":\"time_out\",\"min\":0.0,\"max\":0.0,\
              \"median\":0.0,\"avg\":0.0,\"stddev\":0.0,\"total\":10000.0,\"bytes\":0,\
              \"quantiles\":[[0.0,0.0],[0.0,0.0]]}}"
