@@ -319,3 +319,44 @@ const fn socklen<T>() -> libc::socklen_t {
     let len = size_of::<T>() as libc::socklen_t;
     len
 }
+
+/// The CPU clock of a process: what the scheduler counts of all its threads, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuClock(libc::clockid_t);
+
+/// The CPU clock of the process `pid`.
+///
+/// # Errors
+/// `ESRCH`: there is no such process.
+pub fn process_cpu_clock(pid: i32) -> std::io::Result<CpuClock> {
+    let mut clock = 0;
+    // SAFETY: `clock` is valid for the write of one clockid_t.
+    match unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) } {
+        0 => Ok(CpuClock(clock)),
+        errno => Err(std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// What a CPU clock says, in nanoseconds.
+///
+/// # Errors
+/// `EINVAL`: the process has been reaped.
+pub fn cpu_clock_ns(clock: CpuClock) -> std::io::Result<u64> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for the write of one timespec; a clock that is none is an error, not undefined.
+    if unsafe { libc::clock_gettime(clock.0, &raw mut time) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Octets of a page of memory.
+pub fn page_octets() -> u64 {
+    // SAFETY: takes no pointer.
+    let octets = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(octets).expect("every system has a page size")
+}

@@ -4,6 +4,20 @@
 //! Never: parses a frame or makes a data-path system call itself (that is [`conn`](crate::conn), in the client's role).
 #![forbid(unsafe_code)]
 
+mod broadcast;
+mod churn;
+mod deck;
+mod echo;
+mod handshake;
+mod massconnect;
+mod meter;
 pub mod options;
 pub mod original;
 pub mod outcome;
+mod ramp;
+pub mod report;
+pub mod run;
+mod schedule;
+mod summary;
+mod thread;
+pub mod truth;

@@ -49,6 +49,37 @@ pub struct LoadOptions {
     pub outputs: Outputs,
 }
 
+impl LoadOptions {
+    /// The defaults.
+    pub fn new(target: Target, scenario: Scenario) -> Self {
+        Self {
+            target,
+            scenario,
+            connections: 100,
+            threads: 1,
+            cpus: Vec::new(),
+            duration: Duration::from_secs(10),
+            warmup: Duration::from_secs(1),
+            rate: None,
+            in_flight: 1,
+            seed: 1,
+            sources: Vec::new(),
+            payload: Payload {
+                sizes: vec![(20, 1.0)],
+                binary: false,
+            },
+            verify: Verify::Exact,
+            io: IoTier::Auto,
+            connecting_max: 256,
+            timeout: Duration::from_secs(10),
+            congestion: None,
+            server_pid: None,
+            server_stats: None,
+            outputs: Outputs::default(),
+        }
+    }
+}
+
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -15,6 +15,8 @@ pub struct Outcome {
     pub version: String,
     /// `echo`, `handshake`, `massconnect`, `broadcast`, `mixed`, `stress` or `soak`.
     pub scenario: String,
+    /// The server's URI, as it was typed.
+    pub target: String,
     /// What was asked for: every effective option, as it would be typed.
     pub options: std::collections::BTreeMap<String, String>,
     /// When the measured window began, in milliseconds since 1970-01-01 UTC.

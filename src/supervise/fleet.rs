@@ -59,8 +59,8 @@ pub(super) struct Seat {
     pub(super) restarts: u64,
     pub(super) tier: String,
     pub(super) tier_note: String,
-    /// When it reported last.
-    heard: Instant,
+    /// What the present worker said last and when; none before the first time.
+    pub(super) last_record: Option<Heard>,
     /// What the dead predecessors counted.
     retired: Counters,
     /// What the present worker counted until its last record.
@@ -73,6 +73,15 @@ pub(super) struct Seat {
     open: Gathering,
     /// Turn times since the supervisor started.
     pub(super) turns: Histogram<u64>,
+}
+
+/// When a record was made and read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// By the worker's clock.
+    pub(super) made: Instant,
+    /// By the supervisor's clock.
+    pub(super) heard: Instant,
 }
 
 /// Where a worker is in its life.
@@ -163,8 +172,7 @@ impl Fleet {
 
     /// Adds a point to the plot. Returns the workers that have fallen silent: their last figures are live no more.
     pub(super) fn sample(&mut self, now: Instant) -> Vec<usize> {
-        let is_silent =
-            |seat: &Seat| seat.state == State::Ready && now.since(seat.heard) > SILENT_AFTER;
+        let is_silent = |seat: &Seat| seat.state == State::Ready && seat.is_overdue(now);
         let silent: Vec<_> = (0..self.seats.len())
             .filter(|index| is_silent(&self.seats[*index]))
             .collect();
@@ -234,7 +242,7 @@ impl Seat {
             restarts: 0,
             tier: String::new(),
             tier_note: String::new(),
-            heard: Instant::ZERO,
+            last_record: None,
             retired: Counters::default(),
             current: Counters::default(),
             live: Gathering::new(),
@@ -252,7 +260,10 @@ impl Seat {
 
     /// The worker reported, and that was read at `now`.
     pub(super) fn handle_record(&mut self, now: Instant, record: Record) {
-        self.heard = now;
+        self.last_record = Some(Heard {
+            made: record.at,
+            heard: now,
+        });
         let delta = record.counters.since(&self.current);
         self.open.add(&delta, record.interval_ns, &record.turns);
         add(&mut self.turns, &record.turns);
@@ -271,12 +282,18 @@ impl Seat {
     pub(super) fn handle_death(&mut self, next: State) {
         self.retired = self.retired.plus(&self.current.without_gauges());
         self.current = Counters::default();
+        self.last_record = None;
         self.live = Gathering::new();
         self.state = next;
         self.pid = None;
         if next == State::Waiting {
             self.restarts += 1;
         }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        let last = self.last_record;
+        last.is_some_and(|last| now.since(last.heard) > SILENT_AFTER)
     }
 
     /// Totals of this seat since the supervisor started.

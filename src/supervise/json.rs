@@ -5,11 +5,13 @@
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
 //!   Each has clients, `period` (what happened in the closed period: counts with their rates) and `total` (every
-//!   counter since the start). The web page's `/stats.json` adds `live` (the last second) and `server`.
+//!   counter since the start). The web page's `/stats.json` adds `live` (the last second), `server`, and of each worker
+//!   `record`: how old its figures are (`age_s`) and what its clock said when it sent them (`clock_ns`, from its own
+//!   zero), so that two answers can be compared exactly; null until the first record came.
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{Figures, Fleet, Seat};
+use super::fleet::{Figures, Fleet, Seat, as_f64};
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -58,6 +60,7 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     value["total"]["live"] = figures(&fleet.live());
     for (index, seat) in fleet.seats.iter().enumerate() {
         value["workers"][index]["live"] = figures(&seat.live.figures());
+        value["workers"][index]["record"] = record(seat, now);
     }
     let mut server = listening(fleet);
     server["started_unix_s"] = json!(fleet.about.started_unix_s);
@@ -92,6 +95,15 @@ fn worker(index: usize, seat: &Seat) -> Value {
         "period": figures(&seat.closed.figures()),
         "total": counters(&total),
     })
+}
+
+fn record(seat: &Seat, now: Instant) -> Value {
+    let Some(last) = seat.last_record else {
+        return Value::Null;
+    };
+    // Microseconds: a rate is taken over this time.
+    let age_us = u64::try_from(now.since(last.heard).as_micros()).unwrap_or(u64::MAX);
+    json!({ "age_s": as_f64(age_us) / 1e6, "clock_ns": last.made.nanos() })
 }
 
 fn figures(figures: &Figures) -> Value {
@@ -129,7 +141,7 @@ fn round(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::tests::{fleet, record};
+    use super::super::fleet::tests::{self, fleet};
     use super::*;
 
     fn busy() -> Fleet {
@@ -142,7 +154,7 @@ mod tests {
             ..Counters::default()
         };
         fleet.seats[1].handle_birth(101);
-        fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
+        fleet.seats[1].handle_record(Instant::ZERO, tests::record(1, 0, figures));
         fleet.close_period(Instant::from_nanos(2_000_000_000));
         fleet
     }
@@ -179,7 +191,7 @@ mod tests {
         assert_eq!(worker["total"]["octets"], 200);
         assert_eq!(value["total"]["total"]["messages"], 10);
         assert_eq!(value["workers"][0]["state"], "starting");
-        assert!(worker.get("live").is_none());
+        assert!(worker.get("live").is_none() && worker.get("record").is_none());
     }
 
     #[test]
@@ -190,6 +202,9 @@ mod tests {
         assert_eq!(value["workers"][1]["live"]["messages"]["per_s"], 10.0);
         assert_eq!(value["total"]["live"]["messages"]["per_s"], 10.0);
         assert_eq!(value["server"]["options"]["workers"], "2");
+        assert_eq!(value["workers"][0]["record"], Value::Null);
+        let age = json!({ "age_s": 3.0, "clock_ns": 0 });
+        assert_eq!(value["workers"][1]["record"], age);
         assert_eq!(
             history(&fleet),
             json!({ "samples": [{ "uptime_s": 3.0, "messages": [0.0, 10.0] }] })

@@ -1,0 +1,387 @@
+//! The server passes every message to all connections: the scenario `broadcast`.
+//!
+//! A message carries who sent it, its number, and when it was due, so that every connection can tell how long it was under
+//! way (all clocks are the same one) and whether one is missing:
+//!
+//! ```text
+//!   "rwb1" sender: 8 hex digits, number: 8, nanoseconds: 16, then filler up to the size
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hdrhistogram::Histogram;
+
+use super::meter::{Due, Meter, histogram};
+use super::ramp::{self, Ramp};
+use super::schedule::Schedule;
+use super::thread::{Figures, Script};
+use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
+use crate::io::{ConnId, Io};
+use crate::proto::{Kind, Message};
+use crate::time::Instant;
+
+const MAGIC: &[u8] = b"rwb1";
+
+/// Octets of a message at least.
+pub(super) const STAMP_OCTETS: usize = 36;
+
+/// Messages sent in one turn by the schedule.
+const SCHEDULED_PER_TURN: u64 = 1024;
+
+/// What all threads count together: a message is complete when every connection has it.
+#[derive(Debug, Default)]
+pub(super) struct Fanout {
+    /// Deliveries that are due: for each message the connections that were open when it was sent.
+    expected: AtomicU64,
+    /// Deliveries that came.
+    delivered: AtomicU64,
+    /// Connections open over all threads.
+    open: AtomicU64,
+}
+
+impl Fanout {
+    fn is_complete(&self) -> bool {
+        self.delivered.load(Ordering::Relaxed) >= self.expected.load(Ordering::Relaxed)
+    }
+}
+
+/// Who sends, and when.
+#[derive(Debug)]
+pub(super) enum Pace {
+    /// Each sender sends again when its own message has come back; so many are under way.
+    Closed { in_flight: usize },
+    /// By the clock.
+    Open(Schedule),
+}
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub(super) struct Broadcast {
+    meter: Meter,
+    ramp: Ramp,
+    pace: Pace,
+    fanout: Arc<Fanout>,
+    /// The number of this thread's first connection among all.
+    first: usize,
+    /// Connections of all threads that send are those below this number.
+    senders: usize,
+    ids: Vec<Option<ConnId>>,
+    sent: Vec<u32>,
+    /// The number that each connection expects next from each sender, by connection and sender; empty when there are too many.
+    expected: Vec<u32>,
+    payload: Vec<u8>,
+    kind: Kind,
+    started: bool,
+    late: Histogram<u64>,
+    scheduled: Vec<(u64, Instant)>,
+    refused: u64,
+    out_of_order: u64,
+    finishing: bool,
+}
+
+/// Entries of `expected` at most: 64 MiB.
+const EXPECTED_MAX: usize = 16 << 20;
+
+/// A message, read back.
+struct Stamp {
+    sender: u32,
+    number: u32,
+    due: Instant,
+}
+
+impl Stamp {
+    fn write(&self, payload: &mut [u8]) {
+        let text = format!(
+            "{:08x}{:08x}{:016x}",
+            self.sender,
+            self.number,
+            self.due.nanos()
+        );
+        payload[..MAGIC.len()].copy_from_slice(MAGIC);
+        payload[MAGIC.len()..STAMP_OCTETS].copy_from_slice(text.as_bytes());
+    }
+
+    fn read(payload: &[u8]) -> Option<Self> {
+        let digits = payload.strip_prefix(MAGIC)?.get(..32)?;
+        let digits = str::from_utf8(digits).ok()?;
+        let number = |range| u64::from_str_radix(&digits[range], 16).ok();
+        Some(Self {
+            sender: u32::try_from(number(0..8)?).ok()?,
+            number: u32::try_from(number(8..16)?).ok()?,
+            due: Instant::from_nanos(number(16..32)?),
+        })
+    }
+}
+
+impl Broadcast {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different thing, given once"
+    )]
+    pub(super) fn new(
+        meter: Meter,
+        mut ramp: Ramp,
+        pace: Pace,
+        fanout: &Arc<Fanout>,
+        first: usize,
+        count: usize,
+        senders: usize,
+        size: usize,
+        kind: Kind,
+    ) -> Self {
+        let tags = u32::try_from(count).unwrap_or(u32::MAX);
+        (0..tags).for_each(|tag| ramp.add(tag));
+        let table = count.saturating_mul(senders);
+        Self {
+            meter,
+            ramp,
+            pace,
+            fanout: fanout.clone(),
+            first,
+            senders,
+            ids: vec![None; count],
+            sent: vec![0; count],
+            expected: vec![0; if table <= EXPECTED_MAX { table } else { 0 }],
+            payload: vec![b'.'; size.max(STAMP_OCTETS)],
+            kind,
+            started: false,
+            late: histogram(),
+            scheduled: Vec::new(),
+            refused: 0,
+            out_of_order: 0,
+            finishing: false,
+        }
+    }
+
+    /// This thread's connections that send: the tags below this.
+    fn own_senders(&self) -> usize {
+        self.senders.saturating_sub(self.first).min(self.ids.len())
+    }
+
+    fn send(&mut self, context: &mut Context<'_>, due: Instant) {
+        let at = context.tag() as usize;
+        let stamp = Stamp {
+            sender: u32::try_from(self.first + at).unwrap_or(u32::MAX),
+            number: self.sent[at],
+            due,
+        };
+        stamp.write(&mut self.payload);
+        if context.send(self.kind, &self.payload).is_err() {
+            self.refused += 1;
+            return;
+        }
+        self.sent[at] += 1;
+        self.fanout
+            .expected
+            .fetch_add(self.fanout.open.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
+        let senders = self.own_senders();
+        let Pace::Open(schedule) = &mut self.pace else {
+            return;
+        };
+        if senders == 0 {
+            return;
+        }
+        let mut due = std::mem::take(&mut self.scheduled);
+        schedule.take(now, SCHEDULED_PER_TURN, &mut due);
+        for (number, at) in due.drain(..) {
+            let place = usize::try_from(number % senders as u64).unwrap_or(0);
+            if let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) {
+                self.late
+                    .saturating_record(now.nanos().saturating_sub(at.nanos()).max(1));
+                self.send(&mut context, at);
+            }
+        }
+        self.scheduled = due;
+    }
+
+    fn begin<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let Pace::Closed { in_flight } = self.pace else {
+            return;
+        };
+        for place in 0..self.own_senders() {
+            for _ in 0..in_flight {
+                let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) else {
+                    continue;
+                };
+                let now = context.now();
+                self.send(&mut context, now);
+            }
+        }
+    }
+
+    /// Whether the message is the next that this connection was to get from its sender.
+    fn note_order(&mut self, at: usize, stamp: &Stamp) {
+        let entry = at * self.senders + stamp.sender as usize;
+        let Some(expected) = self.expected.get_mut(entry) else {
+            return;
+        };
+        if stamp.number != *expected {
+            self.out_of_order += 1;
+            self.meter.fault(
+                |errors| errors.content += 1,
+                || "a broadcast message was lost, doubled or out of order".to_owned(),
+            );
+        }
+        *expected = stamp.number.wrapping_add(1);
+    }
+}
+
+impl App for Broadcast {
+    fn failed(&mut self, failed: Failed) {
+        self.ramp.settle();
+        if !self.finishing {
+            ramp::count_failure(&mut self.meter, &failed);
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        self.ramp.settle();
+        self.meter.connections += 1;
+        self.fanout.open.fetch_add(1, Ordering::Relaxed);
+        self.ids[context.tag() as usize] = Some(context.id());
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let (at, now) = (context.tag() as usize, context.now());
+        let stamp = Stamp::read(message.payload());
+        let right = message.kind() == self.kind && message.len() == self.payload.len();
+        let Some(stamp) = stamp.filter(|stamp| right && (stamp.sender as usize) < self.senders)
+        else {
+            self.meter.fault(
+                |errors| errors.content += 1,
+                || "a message arrived that nobody sent".to_owned(),
+            );
+            return;
+        };
+        self.fanout.delivered.fetch_add(1, Ordering::Relaxed);
+        self.note_order(at, &stamp);
+        let due = match self.pace {
+            Pace::Closed { .. } => Due::Whenever,
+            Pace::Open(_) => Due::Scheduled,
+        };
+        self.meter.complete(now, stamp.due, message.len(), due);
+        let own = stamp.sender as usize == self.first + at;
+        if own && matches!(self.pace, Pace::Closed { .. }) && self.meter.is_running(now) {
+            self.send(context, now);
+        }
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.meter.connections -= 1;
+        self.fanout.open.fetch_sub(1, Ordering::Relaxed);
+        self.ids[closed.tag as usize] = None;
+        if !self.finishing {
+            self.meter.fault(
+                |errors| errors.closed += 1,
+                || "the server ended a connection".to_owned(),
+            );
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        for (_, errno) in self.ramp.step(reach) {
+            ramp::count_refusal(&mut self.meter, errno);
+        }
+        let now = reach.clock();
+        self.meter.pass(now);
+        if !self.meter.is_running(now) {
+            return;
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            self.begin(reach);
+        }
+        self.follow_schedule(reach, now);
+    }
+}
+
+impl Script for Broadcast {
+    fn messages(&self) -> Vec<(Kind, &[u8])> {
+        Vec::new()
+    }
+
+    fn set_prepared(&mut self, _prepared: Prepared) {}
+
+    fn is_ready(&self) -> bool {
+        self.ramp.is_settled()
+    }
+
+    fn set_go(&mut self, go: Instant) {
+        if let Pace::Open(schedule) = &mut self.pace {
+            schedule.start(go);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let window = self.meter.window()?;
+        match &self.pace {
+            Pace::Open(schedule) if !self.finishing && self.own_senders() > 0 => schedule.next(),
+            _ => (!self.started).then_some(window.go),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.fanout.is_complete()
+    }
+
+    fn finish(&mut self) {
+        self.finishing = true;
+        self.ramp.stop();
+    }
+
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn figures(&mut self) -> Figures {
+        let mut figures = Figures::default();
+        if matches!(self.pace, Pace::Open(_)) {
+            figures.late = Some(self.late.clone());
+        }
+        figures.add(
+            "broadcast_sent",
+            self.sent.iter().map(|sent| u64::from(*sent)).sum(),
+        );
+        figures.add("broadcast_refused", self.refused);
+        figures.add("broadcast_out_of_order", self.out_of_order);
+        figures
+    }
+}
+
+impl Fanout {
+    /// Deliveries that were due, and those that came.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (
+            self.expected.load(Ordering::Relaxed),
+            self.delivered.load(Ordering::Relaxed),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_comes_back_and_nothing_else_is_one() {
+        let mut payload = vec![b'.'; 40];
+        let stamp = Stamp {
+            sender: 7,
+            number: 0xABCD,
+            due: Instant::from_nanos(1_234_567_890_123),
+        };
+        stamp.write(&mut payload);
+        assert_eq!(&payload, b"rwb1000000070000abcd0000011f71fb04cb....");
+        let read = Stamp::read(&payload).expect("a stamp");
+        assert_eq!(
+            (read.sender, read.number, read.due),
+            (stamp.sender, stamp.number, stamp.due)
+        );
+        for wrong in [&b""[..], b"rwb1", &payload[..35], &payload[1..]] {
+            assert!(Stamp::read(wrong).is_none());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Peers that misbehave, at rates: some close and come again, some reset, some read slowly.
+
+use std::time::Duration;
+
+use super::echo::Peer;
+use super::options;
+use super::thread::Figures;
+use crate::conn::Reach;
+use crate::io::Io;
+use crate::proto::CloseCode;
+use crate::random::Random;
+use crate::time::Instant;
+
+/// How often slow readers are given what they may read.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Events at a rate.
+#[derive(Debug)]
+struct Beat {
+    period: Option<Duration>,
+    next: Instant,
+    happened: u64,
+}
+
+impl Beat {
+    fn new(per_second: f64) -> Self {
+        Self {
+            period: (per_second > 0.0).then(|| Duration::from_secs_f64(1.0 / per_second)),
+            next: Instant::from_nanos(u64::MAX),
+            happened: 0,
+        }
+    }
+
+    fn start(&mut self, go: Instant) {
+        if let Some(period) = self.period {
+            self.next = go + period;
+        }
+    }
+
+    /// Whether one more is due.
+    fn strikes(&mut self, now: Instant) -> bool {
+        let strikes = now >= self.next;
+        if strikes && let Some(period) = self.period {
+            self.next = self.next + period;
+        }
+        strikes
+    }
+}
+
+/// The misbehaviour of one thread's connections.
+#[derive(Debug)]
+pub(super) struct Churn {
+    random: Random,
+    reconnects: Beat,
+    resets: Beat,
+    /// Every so many connections one reads slowly.
+    slow_every: Option<usize>,
+    slow_octets_per_tick: f64,
+    /// What each slow reader may still read in this tick, by place among them.
+    budgets: Vec<f64>,
+    tick: Instant,
+}
+
+impl Churn {
+    /// `share`: the part of the whole that this thread drives, from 0 to 1; `count`: its connections.
+    pub(super) fn new(churn: &options::Churn, share: f64, count: usize, seed: u64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at least 1, and at most the connections there can be"
+        )]
+        let every = |share: f64| (1.0 / share).round().clamp(1.0, 1e9) as usize;
+        let slow_every = (churn.slow_readers > 0.0).then(|| every(churn.slow_readers));
+        let per_tick = churn.slow_octets_per_second * TICK.as_secs_f64();
+        Self {
+            random: Random::new(seed),
+            reconnects: Beat::new(churn.reconnects_per_second * share),
+            resets: Beat::new(churn.resets_per_second * share),
+            slow_every,
+            slow_octets_per_tick: per_tick,
+            budgets: vec![per_tick; slow_every.map_or(0, |every| count.div_ceil(every))],
+            tick: Instant::from_nanos(u64::MAX),
+        }
+    }
+
+    pub(super) fn is_slow(&self, at: usize) -> bool {
+        self.slow_every
+            .is_some_and(|every| at.is_multiple_of(every))
+    }
+
+    pub(super) fn start(&mut self, go: Instant) {
+        self.reconnects.start(go);
+        self.resets.start(go);
+        if self.slow_every.is_some() {
+            self.tick = go;
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.reconnects.next.min(self.resets.next).min(self.tick))
+    }
+
+    /// A slow reader has read.
+    pub(super) fn note_read(&mut self, tag: u32, octets: usize) {
+        if let Some(every) = self.slow_every
+            && let Some(budget) = self.budgets.get_mut(tag as usize / every)
+        {
+            *budget -= octets as f64;
+        }
+    }
+
+    /// What is due now.
+    pub(super) fn step<I: Io>(&mut self, peers: &mut [Peer], reach: &mut Reach<'_, I>) {
+        let now = reach.now();
+        while self.reconnects.strikes(now) {
+            if let Some(peer) = self.victim(peers)
+                && let Some(mut context) = peer.id.and_then(|id| reach.context(id))
+                && context.close(CloseCode::NormalClosure, "").is_ok()
+            {
+                peer.leaving = true;
+                self.reconnects.happened += 1;
+            }
+        }
+        while self.resets.strikes(now) {
+            if let Some(peer) = self.victim(peers)
+                && let Some(id) = peer.id
+            {
+                peer.leaving = true;
+                reach.reset(id);
+                self.resets.happened += 1;
+            }
+        }
+        self.pace_slow_readers(peers, reach, now);
+    }
+
+    /// Some connection that is open and not leaving.
+    fn victim<'p>(&mut self, peers: &'p mut [Peer]) -> Option<&'p mut Peer> {
+        let at = self.random.below(peers.len());
+        peers
+            .get_mut(at)
+            .filter(|peer| peer.id.is_some() && !peer.leaving)
+    }
+
+    fn pace_slow_readers<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>, now: Instant) {
+        let Some(every) = self.slow_every else { return };
+        let ticks = now >= self.tick;
+        if ticks {
+            self.tick = now + TICK;
+        }
+        for (budget, peer) in self.budgets.iter_mut().zip(peers.iter().step_by(every)) {
+            if ticks {
+                *budget = (*budget + self.slow_octets_per_tick).min(self.slow_octets_per_tick);
+            }
+            let Some(id) = peer.id else { continue };
+            if *budget > 0.0 {
+                reach.release(id);
+            } else {
+                reach.hold(id);
+            }
+        }
+    }
+
+    pub(super) fn tell(&self, figures: &mut Figures) {
+        figures.add("reconnects", self.reconnects.happened);
+        figures.add("resets", self.resets.happened);
+        figures.add("slow_readers", self.budgets.len() as u64);
+    }
+}

@@ -1,0 +1,184 @@
+//! The messages of a run: drawn and encoded before it begins, sent and compared in a fixed order.
+//!
+//! A *deck* is a short sequence of messages. Every connection goes through it again and again, each from a place of its
+//! own. The messages lie one behind the other in memory, so that what a connection sends at once is one piece.
+
+use super::options::{Payload, Verify};
+use crate::conn::Prepared;
+use crate::proto::{Kind, Message};
+use crate::random::Random;
+
+/// Octets that a deck has about, so that it stays in the cache beside what is received.
+const DECK_OCTETS: usize = 64 << 10;
+
+/// Messages in a deck at least: repeated or swapped ones are told apart by their contents.
+const MESSAGES_MIN: usize = 4;
+const MESSAGES_MAX: usize = 256;
+
+/// Messages in a deck of several sizes, so that the weights are kept.
+const MIXED_MESSAGES: usize = 256;
+
+/// Octets of a deck at most, whatever the sizes.
+const DECK_OCTETS_MAX: usize = 512 << 20;
+
+/// Messages in order.
+#[derive(Debug)]
+pub(super) struct Deck {
+    kind: Kind,
+    payloads: Vec<Vec<u8>>,
+    prepared: Option<Prepared>,
+    verify: Verify,
+}
+
+impl Deck {
+    pub(super) fn new(payload: &Payload, verify: Verify, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let sizes = sizes(payload, &mut random);
+        let draw = |size: &usize| {
+            let mut octets = vec![0; *size];
+            random.fill(&mut octets);
+            if !payload.binary {
+                // Printable ASCII, as text of one octet per character.
+                octets
+                    .iter_mut()
+                    .for_each(|octet| *octet = b' ' + *octet % 95);
+            }
+            octets
+        };
+        Self {
+            kind: if payload.binary {
+                Kind::Binary
+            } else {
+                Kind::Text
+            },
+            payloads: sizes.iter().map(draw).collect(),
+            prepared: None,
+            verify,
+        }
+    }
+
+    /// What is to be encoded.
+    pub(super) fn messages(&self) -> Vec<(Kind, &[u8])> {
+        self.payloads
+            .iter()
+            .map(|payload| (self.kind, payload.as_slice()))
+            .collect()
+    }
+
+    pub(super) fn set_prepared(&mut self, prepared: Prepared) {
+        self.prepared = Some(prepared);
+    }
+
+    /// The encoded messages.
+    pub(super) fn prepared(&self) -> Option<&Prepared> {
+        self.prepared.as_ref()
+    }
+
+    /// Which message connection `tag` sends as its `number`-th.
+    #[inline]
+    pub(super) fn index(&self, tag: u32, number: u64) -> usize {
+        // A cast of a remainder of a usize.
+        let place = (u64::from(tag) * 7 + number) % self.payloads.len() as u64;
+        usize::try_from(place).unwrap_or(0)
+    }
+
+    /// Whether `message` is message `index` as it was sent.
+    #[inline]
+    pub(super) fn is(&self, index: usize, message: &Message<'_>) -> bool {
+        let payload = &self.payloads[index];
+        message.kind() == self.kind
+            && message.len() == payload.len()
+            && (self.verify == Verify::Length || message.payload() == payload.as_slice())
+    }
+}
+
+/// The sizes of a deck, in order.
+fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
+    if let [(size, _)] = payload.sizes[..] {
+        let count = (DECK_OCTETS / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
+        return vec![size; count];
+    }
+    let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
+    let mean = payload
+        .sizes
+        .iter()
+        .map(|(size, weight)| *size as f64 * weight / total)
+        .sum::<f64>();
+    let fits = (DECK_OCTETS_MAX as f64 / mean.max(1.0)).max(1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 1 and MIXED_MESSAGES"
+    )]
+    let count = fits.min(MIXED_MESSAGES as f64) as usize;
+    // Each size as often as its weight says, to the nearest message, and then in a random order: a deck of 256 draws would
+    // miss the weights by several per cent.
+    let mut deck = Vec::with_capacity(count);
+    let mut reached = 0.0;
+    for (size, weight) in &payload.sizes {
+        reached += weight / total * count as f64;
+        while (deck.len() as f64) + 0.5 < reached {
+            deck.push(*size);
+        }
+    }
+    deck.resize(
+        count.max(1),
+        payload.sizes.last().map_or(0, |(size, _)| *size),
+    );
+    random.shuffle(&mut deck);
+    deck
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(sizes: &[(usize, f64)], binary: bool) -> Payload {
+        Payload {
+            sizes: sizes.to_vec(),
+            binary,
+        }
+    }
+
+    #[test]
+    fn one_size_makes_a_deck_that_fits_the_cache() {
+        for (size, messages) in [(0, 256), (20, 256), (1024, 64), (16 << 10, 4), (1 << 20, 4)] {
+            let deck = Deck::new(&payload(&[(size, 1.0)], false), Verify::Exact, 1);
+            assert_eq!(deck.payloads.len(), messages, "of {size}");
+            assert!(deck.payloads.iter().all(|payload| payload.len() == size));
+            assert!(
+                deck.payloads
+                    .iter()
+                    .flatten()
+                    .all(|octet| (b' '..=b'~').contains(octet))
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_come_as_often_as_their_weights_say() {
+        let deck = Deck::new(
+            &payload(&[(20, 0.75), (1000, 0.25)], true),
+            Verify::Exact,
+            1,
+        );
+        let small = deck
+            .payloads
+            .iter()
+            .filter(|payload| payload.len() == 20)
+            .count();
+        assert_eq!((small, deck.payloads.len()), (192, 256));
+    }
+
+    #[test]
+    fn only_the_message_that_was_sent_is_taken_for_it() {
+        let deck = Deck::new(&payload(&[(20, 1.0)], false), Verify::Exact, 1);
+        let mut right = deck.payloads[3].clone();
+        assert!(deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+        assert!(!deck.is(4, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+        assert!(!deck.is(3, &Message::new(Kind::Binary, &mut right, 0, 0..20)));
+        assert!(!deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..19)));
+        right[19] ^= 1;
+        assert!(!deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+    }
+}

@@ -1,0 +1,393 @@
+//! Every message comes back to its sender: the scenarios `echo`, `mixed`, `stress` and `soak`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::churn::Churn;
+use super::deck::Deck;
+use super::meter::{Due, Meter, histogram};
+use super::ramp::{self, Ramp};
+use super::schedule::Schedule;
+use super::thread::{Figures, Script};
+use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
+use crate::io::{ConnId, Io};
+use crate::proto::{Kind, Message};
+use crate::time::Instant;
+use hdrhistogram::Histogram;
+
+/// Octets queued for a server above which nothing is added: they are references to prepared messages, not copies.
+pub(super) const QUEUE_OCTETS_MAX: usize = 64 << 20;
+
+/// Messages sent in one turn by the schedule, so that a thread that was held up gets to its answers in between.
+const SCHEDULED_PER_TURN: u64 = 4096;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    pub(super) id: Option<ConnId>,
+    /// When each message that is not answered was due; the first of them `received`.
+    due: VecDeque<Instant>,
+    /// Messages handed to the socket, and answers.
+    sent: u64,
+    received: u64,
+    /// We are closing or resetting it ourselves.
+    pub(super) leaving: bool,
+    /// It never sends.
+    pub(super) idle: bool,
+    /// It reads slowly, on purpose: its latency is not the server's.
+    pub(super) slow: bool,
+}
+
+impl Peer {
+    /// A new connection in its place.
+    fn reset(&mut self) {
+        self.due.clear();
+        (self.id, self.sent, self.received, self.leaving) = (None, 0, 0, false);
+    }
+}
+
+/// When messages are due.
+#[derive(Debug)]
+pub(super) enum Pace {
+    /// A message for each answer; so many of each connection are under way.
+    Closed { in_flight: usize },
+    /// By the clock.
+    Open(Schedule),
+}
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub(super) struct Echo {
+    pub(super) meter: Meter,
+    deck: Deck,
+    pub(super) ramp: Ramp,
+    pace: Pace,
+    pub(super) peers: Vec<Peer>,
+    /// Connections that take part in sending.
+    active: usize,
+    churn: Option<Churn>,
+    /// Messages that are due and not answered.
+    outstanding: u64,
+    /// The clock runs and the first messages were sent.
+    started: bool,
+    /// Messages that were due on a connection that was not open.
+    skipped: u64,
+    /// Messages without an answer when we closed or reset their connection on purpose.
+    abandoned: u64,
+    late: Histogram<u64>,
+    /// An empty list whose memory the next turn uses.
+    scheduled: Vec<(u64, Instant)>,
+    finishing: bool,
+}
+
+impl Echo {
+    pub(super) fn new(
+        meter: Meter,
+        deck: Deck,
+        mut ramp: Ramp,
+        pace: Pace,
+        count: usize,
+        idle: f64,
+        churn: Option<Churn>,
+    ) -> Self {
+        let tags = u32::try_from(count).unwrap_or(u32::MAX);
+        (0..tags).for_each(|tag| ramp.add(tag));
+        let capacity = match pace {
+            Pace::Closed { in_flight } => in_flight,
+            Pace::Open(_) => 0,
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count of connections"
+        )]
+        let active = (count as f64 * (1.0 - idle)).ceil() as usize;
+        let peer = |at| Peer {
+            due: VecDeque::with_capacity(capacity),
+            idle: at >= active,
+            slow: churn.as_ref().is_some_and(|churn| churn.is_slow(at)),
+            ..Peer::default()
+        };
+        Self {
+            meter,
+            deck,
+            ramp,
+            pace,
+            peers: (0..count).map(peer).collect(),
+            active: active.min(count),
+            churn,
+            outstanding: 0,
+            started: false,
+            skipped: 0,
+            abandoned: 0,
+            late: histogram(),
+            scheduled: Vec::new(),
+            finishing: false,
+        }
+    }
+
+    /// A message is due on a connection: sent now if there is room, else as soon as there is.
+    #[inline]
+    fn add(&mut self, context: &mut Context<'_>, due: Instant) {
+        let tag = context.tag();
+        self.peers[tag as usize].due.push_back(due);
+        self.outstanding += 1;
+        self.pump(context, tag);
+    }
+
+    /// Sends what is due, while the queue takes it.
+    #[inline]
+    fn pump(&mut self, context: &mut Context<'_>, tag: u32) {
+        let Some(prepared) = self.deck.prepared() else {
+            return;
+        };
+        let peer = &mut self.peers[tag as usize];
+        while peer.sent - peer.received < peer.due.len() as u64 {
+            if context.queued_octets() > QUEUE_OCTETS_MAX / 2
+                || context
+                    .send_prepared(prepared, self.deck.index(tag, peer.sent))
+                    .is_err()
+            {
+                return; // `writable` goes on
+            }
+            peer.sent += 1;
+        }
+    }
+
+    /// What the schedule has become due for.
+    fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
+        let Pace::Open(schedule) = &mut self.pace else {
+            return;
+        };
+        let mut due = std::mem::take(&mut self.scheduled);
+        schedule.take(now, SCHEDULED_PER_TURN, &mut due);
+        for (number, at) in due.drain(..) {
+            let tag = number % self.active.max(1) as u64;
+            let peer = &self.peers[usize::try_from(tag).unwrap_or(0)];
+            match peer
+                .id
+                .filter(|_| !peer.leaving)
+                .and_then(|id| reach.context(id))
+            {
+                Some(mut context) => {
+                    let late = now.nanos().saturating_sub(at.nanos()).max(1);
+                    self.late.saturating_record(late);
+                    self.add(&mut context, at);
+                }
+                None => self.skipped += 1,
+            }
+        }
+        self.scheduled = due;
+    }
+
+    /// The first messages of a closed loop.
+    fn begin<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let ids: Vec<_> = self.peers.iter().filter_map(|peer| peer.id).collect();
+        for id in ids {
+            if let Some(mut context) = reach.context(id) {
+                self.fill(&mut context);
+            }
+        }
+    }
+
+    /// Brings a connection to its number of messages in flight.
+    fn fill(&mut self, context: &mut Context<'_>) {
+        let Pace::Closed { in_flight } = self.pace else {
+            return;
+        };
+        if self.peers[context.tag() as usize].idle {
+            return;
+        }
+        for _ in 0..in_flight {
+            self.add(context, context.now());
+        }
+    }
+
+    fn surprise(&mut self, what: &str) {
+        self.meter
+            .fault(|errors| errors.content += 1, || what.to_owned());
+    }
+
+    /// A connection is over: its messages will not be answered.
+    fn lose(&mut self, tag: u32) -> bool {
+        let peer = &mut self.peers[tag as usize];
+        let (lost, ours) = (peer.due.len() as u64, peer.leaving);
+        self.outstanding -= lost;
+        peer.reset();
+        if ours {
+            self.abandoned += lost;
+        } else {
+            self.meter.errors.missing += lost;
+        }
+        ours
+    }
+}
+
+impl App for Echo {
+    fn connected(&mut self, tag: u32, now: Instant) {
+        self.ramp.note_connected(tag, now);
+    }
+
+    fn failed(&mut self, failed: Failed) {
+        self.ramp.settle();
+        if self.finishing {
+            return;
+        }
+        ramp::count_failure(&mut self.meter, &failed);
+        if self.churn.is_some() && self.started {
+            self.ramp.add(failed.tag);
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        self.ramp.settle();
+        self.meter.connections += 1;
+        self.peers[context.tag() as usize].id = Some(context.id());
+        if self.started && self.meter.is_running(context.now()) {
+            self.fill(context);
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let (tag, now) = (context.tag(), context.now());
+        let peer = &mut self.peers[tag as usize];
+        if peer.sent == peer.received {
+            return self.surprise("a message arrived that was not sent");
+        }
+        let Some(due) = peer.due.pop_front() else {
+            return;
+        };
+        let index = self.deck.index(tag, peer.received);
+        peer.received += 1;
+        self.outstanding -= 1;
+        if !self.deck.is(index, &message) {
+            self.surprise("a message came back with other contents than were sent");
+        }
+        let peer = &self.peers[tag as usize];
+        if peer.slow {
+            self.meter.message(now, message.len());
+            if let Some(churn) = &mut self.churn {
+                churn.note_read(tag, message.len());
+            }
+        } else {
+            let kind = match self.pace {
+                Pace::Closed { .. } => Due::Whenever,
+                Pace::Open(_) => Due::Scheduled,
+            };
+            self.meter.complete(now, due, message.len(), kind);
+        }
+        if matches!(self.pace, Pace::Closed { .. }) && !peer.leaving && self.meter.is_running(now) {
+            self.add(context, now);
+        }
+    }
+
+    fn writable(&mut self, context: &mut Context<'_>) {
+        let tag = context.tag();
+        self.pump(context, tag);
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.meter.connections -= 1;
+        let ours = self.lose(closed.tag);
+        if self.finishing {
+            return;
+        }
+        if !ours {
+            let code = closed.code.number();
+            self.meter.fault(
+                |errors| errors.closed += 1,
+                || format!("the server ended a connection with code {code}"),
+            );
+        }
+        if self.churn.is_some() && self.meter.window().is_some() {
+            self.ramp.add(closed.tag);
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        for (tag, errno) in self.ramp.step(reach) {
+            ramp::count_refusal(&mut self.meter, errno);
+            if self.churn.is_some() && self.started {
+                self.ramp
+                    .add_later(tag, reach.now() + Duration::from_millis(100));
+            }
+        }
+        let now = reach.clock();
+        self.meter.pass(now);
+        if !self.meter.is_running(now) {
+            return;
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            self.begin(reach);
+        }
+        self.follow_schedule(reach, now);
+        if let Some(churn) = &mut self.churn {
+            churn.step(&mut self.peers, reach);
+        }
+    }
+}
+
+impl Script for Echo {
+    fn messages(&self) -> Vec<(Kind, &[u8])> {
+        self.deck.messages()
+    }
+
+    fn set_prepared(&mut self, prepared: Prepared) {
+        self.deck.set_prepared(prepared);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ramp.is_settled()
+    }
+
+    fn set_go(&mut self, go: Instant) {
+        if let Pace::Open(schedule) = &mut self.pace {
+            schedule.start(go);
+        }
+        if let Some(churn) = &mut self.churn {
+            churn.start(go);
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let window = self.meter.window()?;
+        let scheduled = match &self.pace {
+            Pace::Open(schedule) if !self.finishing => schedule.next(),
+            _ => None,
+        };
+        let churn = self.churn.as_ref().and_then(Churn::due);
+        let first = (!self.started).then_some(window.go);
+        [scheduled, churn, first, self.ramp.due()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn is_done(&self) -> bool {
+        self.outstanding == 0
+    }
+
+    fn finish(&mut self) {
+        self.finishing = true;
+        self.ramp.stop();
+        self.meter.errors.missing += self.outstanding;
+    }
+
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn figures(&mut self) -> Figures {
+        let mut figures = Figures::default();
+        if matches!(self.pace, Pace::Open(_)) {
+            figures.late = Some(self.late.clone());
+            figures.add("skipped_messages", self.skipped);
+        }
+        if let Some(churn) = &self.churn {
+            figures.add("abandoned_messages", self.abandoned);
+            churn.tell(&mut figures);
+        }
+        figures
+    }
+}

@@ -1,0 +1,246 @@
+//! Many connections that do nothing: the scenario `massconnect`. They are opened in batches and held; a connect that fails is
+//! tried again.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::meter::{Due, Meter, histogram};
+use super::ramp::{self, Ramp};
+use super::thread::{Figures, Script};
+use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
+use crate::io::{ConnId, Io};
+use crate::proto::{Kind, Message};
+use crate::time::Instant;
+
+/// Tries of one connection before it is given up.
+const TRIES_MAX: u8 = 20;
+
+/// How a thread opens its connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) batch: usize,
+    pub(super) batch_delay: Duration,
+    pub(super) retry_delay: Duration,
+    pub(super) ping_interval: Option<Duration>,
+}
+
+/// The connections of one thread.
+#[derive(Debug)]
+pub(super) struct Massconnect {
+    meter: Meter,
+    ramp: Ramp,
+    plan: Plan,
+    /// Connections by tag, while they are open.
+    ids: Vec<Option<ConnId>>,
+    tries: Vec<u8>,
+    /// Tags that were not begun yet start here.
+    next: usize,
+    next_batch: Instant,
+    began: Option<Instant>,
+    reached: Option<Instant>,
+    retries: u64,
+    lost: u64,
+    given_up: u64,
+    /// Pings go round: who is next, and when.
+    next_ping: (usize, Instant),
+    pings: u64,
+    pongs: u64,
+    pong_times: Histogram<u64>,
+    opening: Histogram<u64>,
+    finishing: bool,
+}
+
+impl Massconnect {
+    pub(super) fn new(meter: Meter, ramp: Ramp, plan: Plan, count: usize) -> Self {
+        Self {
+            meter,
+            ramp,
+            plan,
+            ids: vec![None; count],
+            tries: vec![0; count],
+            next: 0,
+            next_batch: Instant::ZERO,
+            began: None,
+            reached: None,
+            retries: 0,
+            lost: 0,
+            given_up: 0,
+            next_ping: (0, Instant::ZERO),
+            pings: 0,
+            pongs: 0,
+            pong_times: histogram(),
+            opening: histogram(),
+            finishing: false,
+        }
+    }
+
+    fn begin_batches(&mut self, now: Instant) {
+        if self.next >= self.ids.len() || now < self.next_batch {
+            return;
+        }
+        let end = (self.next + self.plan.batch).min(self.ids.len());
+        let tag = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        (self.next..end).for_each(|at| self.ramp.add(tag(at)));
+        self.next = end;
+        self.next_batch = now + self.plan.batch_delay;
+    }
+
+    /// Tries again later, or never.
+    fn retry(&mut self, tag: u32, now: Instant) {
+        let tries = &mut self.tries[tag as usize];
+        *tries += 1;
+        if *tries < TRIES_MAX {
+            self.retries += 1;
+            self.ramp.add_later(tag, now + self.plan.retry_delay);
+        } else {
+            self.given_up += 1;
+        }
+    }
+
+    fn note_reached(&mut self, now: Instant) {
+        if self.reached.is_none() && self.meter.connections + self.given_up == self.ids.len() as u64
+        {
+            self.reached = Some(now);
+        }
+    }
+
+    /// Pings those whose turn it is: each once per interval, evenly spread over it.
+    fn ping_some<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let Some(interval) = self.plan.ping_interval else {
+            return;
+        };
+        let now = reach.now();
+        let gap = interval / u32::try_from(self.ids.len().max(1)).unwrap_or(u32::MAX);
+        let (mut at, mut due) = self.next_ping;
+        if due == Instant::ZERO {
+            due = now;
+        }
+        while due <= now {
+            if let Some(mut context) = self.ids[at].and_then(|id| reach.context(id))
+                && context.ping(&now.nanos().to_be_bytes()).is_ok()
+            {
+                self.pings += 1;
+            }
+            at = (at + 1) % self.ids.len();
+            due = due + gap.max(Duration::from_nanos(1));
+        }
+        self.next_ping = (at, due);
+    }
+}
+
+impl App for Massconnect {
+    fn failed(&mut self, failed: Failed) {
+        self.ramp.settle();
+        if self.finishing {
+            return;
+        }
+        ramp::count_failure(&mut self.meter, &failed);
+        self.retry(failed.tag, crate::time::now());
+        self.note_reached(crate::time::now());
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        let (tag, now) = (context.tag(), context.now());
+        self.ramp.settle();
+        self.meter.connections += 1;
+        self.ids[tag as usize] = Some(context.id());
+        let took = now.since(self.ramp.began(tag)).as_nanos();
+        self.opening
+            .saturating_record(u64::try_from(took).unwrap_or(u64::MAX).max(1));
+        self.note_reached(now);
+    }
+
+    fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
+        self.meter.fault(
+            |errors| errors.content += 1,
+            || "a message arrived that nobody asked for".to_owned(),
+        );
+    }
+
+    fn pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        let Some(sent) = payload.first_chunk::<8>() else {
+            return;
+        };
+        let sent = Instant::from_nanos(u64::from_be_bytes(*sent));
+        let now = context.now();
+        self.pongs += 1;
+        self.meter.complete(now, sent, payload.len(), Due::Whenever);
+        let took = now.nanos().saturating_sub(sent.nanos());
+        self.pong_times.saturating_record(took.max(1));
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.meter.connections -= 1;
+        self.ids[closed.tag as usize] = None;
+        if !self.finishing {
+            self.lost += 1;
+            self.meter.fault(
+                |errors| errors.closed += 1,
+                || "the server ended a connection that was held".to_owned(),
+            );
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let now = reach.clock();
+        self.began.get_or_insert(now);
+        self.meter.pass(now);
+        self.begin_batches(now);
+        for (tag, errno) in self.ramp.step(reach) {
+            ramp::count_refusal(&mut self.meter, errno);
+            self.retry(tag, now);
+        }
+        if self.meter.is_running(now) {
+            self.ping_some(reach);
+        }
+    }
+}
+
+impl Script for Massconnect {
+    fn messages(&self) -> Vec<(Kind, &[u8])> {
+        Vec::new()
+    }
+
+    fn set_prepared(&mut self, _prepared: Prepared) {}
+
+    fn is_ready(&self) -> bool {
+        self.next >= self.ids.len() && self.ramp.is_settled()
+    }
+
+    fn set_go(&mut self, _go: Instant) {}
+
+    fn due(&self) -> Option<Instant> {
+        let batch = (self.next < self.ids.len()).then_some(self.next_batch);
+        let running = self.plan.ping_interval.is_some() && self.meter.window().is_some();
+        let ping = running.then_some(self.next_ping.1);
+        [batch, ping, self.ramp.due()].into_iter().flatten().min()
+    }
+
+    fn is_done(&self) -> bool {
+        self.pongs >= self.pings
+    }
+
+    fn finish(&mut self) {
+        self.finishing = true;
+        self.ramp.stop();
+    }
+
+    fn meter(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn figures(&mut self) -> Figures {
+        let mut figures = Figures::default();
+        figures.add("retries", self.retries);
+        figures.add("lost", self.lost);
+        figures.add("given_up", self.given_up);
+        figures.add("pings", self.pings);
+        figures.add("pongs", self.pongs);
+        figures.times.insert("open", self.opening.clone());
+        if let (Some(began), Some(reached)) = (self.began, self.reached) {
+            figures.ramp = Some(reached.since(began));
+        }
+        figures
+    }
+}

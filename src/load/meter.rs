@@ -1,0 +1,355 @@
+//! What one driver thread measures, in slices of a quarter of a second that leave through a channel.
+//!
+//! ```text
+//!   go          begin                                   end
+//!   │  warm-up   │  slice 0 │ slice 1 │ …   │ slice n-1  │  the last answers
+//! ```
+//!
+//! A message counts in the slice in which it is complete. Its latency counts when it was *due* inside the window (open loop:
+//! a stall at the end of the window is not cut off), or complete inside it (closed loop).
+
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::outcome::Errors;
+use crate::time::Instant;
+
+/// Length of a slice: how often figures leave a thread.
+pub(super) const SLICE: Duration = Duration::from_millis(250);
+
+/// The longest latency that is told apart, in nanoseconds: one hour.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+
+/// A histogram of nanoseconds with three significant digits: 0.1 %.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constant and valid")
+}
+
+/// When things are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Messages are sent from here on.
+    pub(super) go: Instant,
+    /// The measured window.
+    pub(super) begin: Instant,
+    pub(super) end: Instant,
+}
+
+impl Window {
+    /// Slices of the window.
+    pub(super) fn slices(&self) -> i64 {
+        let slices = self
+            .end
+            .since(self.begin)
+            .as_nanos()
+            .div_ceil(SLICE.as_nanos());
+        i64::try_from(slices).unwrap_or(i64::MAX)
+    }
+
+    /// The slice that `now` is in: negative in the warm-up, from [`Self::slices`] on behind the window.
+    fn slice_at(&self, now: Instant) -> i64 {
+        let ns = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let slice = ns(SLICE);
+        if now < self.begin {
+            return -1 - (ns(self.begin.since(now)) - 1) / slice;
+        }
+        if now >= self.end {
+            return self.slices() + ns(now.since(self.end)) / slice;
+        }
+        ns(now.since(self.begin)) / slice
+    }
+
+    /// When a slice ends.
+    fn slice_end(&self, index: i64) -> Instant {
+        let slices = self.slices();
+        let after =
+            |from: Instant, count: i64| from + SLICE * u32::try_from(count).unwrap_or(u32::MAX);
+        if index < 0 {
+            let before = SLICE * u32::try_from(-1 - index).unwrap_or(0);
+            return Instant::from_nanos(
+                self.begin
+                    .nanos()
+                    .saturating_sub(u64::try_from(before.as_nanos()).unwrap_or(0)),
+            );
+        }
+        if index < slices {
+            return after(self.begin, index + 1).min(self.end);
+        }
+        after(self.end, index - slices + 1)
+    }
+}
+
+/// A quarter of a second of one thread.
+#[derive(Clone, Debug)]
+pub(super) struct Slice {
+    pub(super) thread: usize,
+    /// Negative: warm-up.
+    pub(super) index: i64,
+    pub(super) messages: u64,
+    pub(super) octets: u64,
+    pub(super) errors: Errors,
+    /// Open connections at its end.
+    pub(super) connections: u64,
+    /// CPU time of the thread so far, nanoseconds.
+    pub(super) cpu_ns: u64,
+    pub(super) latency: Histogram<u64>,
+}
+
+/// What a thread tells.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// All its connections are open or given up: so many are open.
+    Ready {
+        thread: usize,
+        open: u64,
+        errors: Errors,
+    },
+    /// So many are open by now.
+    Opening {
+        thread: usize,
+        open: u64,
+        errors: Errors,
+    },
+    /// A slice is over.
+    Slice(Box<Slice>),
+}
+
+/// The measuring side of a thread.
+#[derive(Debug)]
+pub(super) struct Meter {
+    notes: Sender<Note>,
+    window: Option<Window>,
+    slice: Slice,
+    slice_end: Instant,
+    /// Latencies that are equal one after the other are recorded at once: the answers of one receive.
+    run: (u64, u64),
+    /// Everything that went wrong so far.
+    pub(super) errors: Errors,
+    /// The first failure in words.
+    pub(super) first_failure: Option<String>,
+    /// Open connections now.
+    pub(super) connections: u64,
+}
+
+impl Meter {
+    pub(super) fn new(thread: usize, notes: Sender<Note>) -> Self {
+        Self {
+            notes,
+            window: None,
+            slice: Slice {
+                thread,
+                index: i64::MIN,
+                messages: 0,
+                octets: 0,
+                errors: Errors::default(),
+                connections: 0,
+                cpu_ns: 0,
+                latency: histogram(),
+            },
+            slice_end: Instant::from_nanos(u64::MAX),
+            run: (0, 0),
+            errors: Errors::default(),
+            first_failure: None,
+            connections: 0,
+        }
+    }
+
+    /// The clock starts.
+    pub(super) fn start(&mut self, window: Window) {
+        self.window = Some(window);
+        self.slice.index = window.slice_at(window.go);
+        self.slice_end = window.slice_end(self.slice.index);
+    }
+
+    /// When things are measured, once that is known.
+    pub(super) const fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    /// Whether messages are still to be begun.
+    pub(super) fn is_running(&self, now: Instant) -> bool {
+        self.window
+            .is_some_and(|window| now >= window.go && now < window.end)
+    }
+
+    /// A message that was due at `from` is complete at `now`.
+    #[inline]
+    pub(super) fn complete(&mut self, now: Instant, from: Instant, octets: usize, due: Due) {
+        self.message(now, octets);
+        self.latency(now, from, due);
+    }
+
+    /// A message is complete; its latency is nobody's business.
+    #[inline]
+    pub(super) fn message(&mut self, now: Instant, octets: usize) {
+        self.pass(now);
+        self.slice.messages += 1;
+        self.slice.octets += octets as u64;
+    }
+
+    /// The latency of something that was due at `from`.
+    #[inline]
+    pub(super) fn latency(&mut self, now: Instant, from: Instant, due: Due) {
+        let Some(window) = &self.window else { return };
+        let counts = match due {
+            Due::Scheduled => now < window.begin || (from >= window.begin && from < window.end),
+            Due::Whenever => now < window.end,
+        };
+        if !counts {
+            return;
+        }
+        let latency = now.nanos().saturating_sub(from.nanos()).max(1);
+        if latency == self.run.0 {
+            self.run.1 += 1;
+        } else {
+            self.end_run();
+            self.run = (latency, 1);
+        }
+    }
+
+    fn end_run(&mut self) {
+        let (latency, count) = std::mem::take(&mut self.run);
+        if count > 0 {
+            self.slice.latency.saturating_record_n(latency, count);
+        }
+    }
+
+    /// Something went wrong; `what` names it once.
+    pub(super) fn fault(&mut self, add: impl FnOnce(&mut Errors), what: impl FnOnce() -> String) {
+        add(&mut self.errors);
+        self.first_failure.get_or_insert_with(what);
+    }
+
+    /// Time has passed: what is over leaves.
+    #[inline]
+    pub(super) fn pass(&mut self, now: Instant) {
+        if now >= self.slice_end {
+            self.roll(now);
+        }
+    }
+
+    #[cold]
+    fn roll(&mut self, now: Instant) {
+        let Some(window) = self.window else { return };
+        self.end_run();
+        let index = window.slice_at(now);
+        let fresh = Slice {
+            index,
+            messages: 0,
+            octets: 0,
+            latency: histogram(),
+            ..self.slice.clone_figures()
+        };
+        let mut over = std::mem::replace(&mut self.slice, fresh);
+        over.errors = self.errors;
+        over.connections = self.connections;
+        over.cpu_ns = crate::io::sys::thread_cpu_ns();
+        self.slice_end = window.slice_end(index);
+        // Whoever collects has left only when the run is being given up.
+        let _ = self.notes.send(Note::Slice(Box::new(over)));
+    }
+
+    /// Sends what is left.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.roll(now);
+    }
+
+    /// How far the opening is.
+    pub(super) fn tell_opening(&self, ready: bool) {
+        let (thread, open, errors) = (self.slice.thread, self.connections, self.errors);
+        let _ = self.notes.send(if ready {
+            Note::Ready {
+                thread,
+                open,
+                errors,
+            }
+        } else {
+            Note::Opening {
+                thread,
+                open,
+                errors,
+            }
+        });
+    }
+}
+
+impl Slice {
+    /// The figures without the histogram, which the caller replaces.
+    fn clone_figures(&self) -> Self {
+        Self {
+            latency: Histogram::new(1).expect("one digit is valid"),
+            ..*self
+        }
+    }
+}
+
+/// What makes a latency count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It was due inside the window, by a schedule.
+    Scheduled,
+    /// It was complete inside the window.
+    Whenever,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn window() -> Window {
+        Window {
+            go: at(1000),
+            begin: at(1600),
+            end: at(2700),
+        }
+    }
+
+    #[test]
+    fn slices_of_warm_up_window_and_rest_follow_each_other() {
+        let window = window();
+        assert_eq!(window.slices(), 5);
+        let expected = [
+            (1000, -3, 1100),
+            (1099, -3, 1100),
+            (1100, -2, 1350),
+            (1599, -1, 1600),
+            (1600, 0, 1850),
+            (2599, 3, 2600),
+            (2600, 4, 2700),
+            (2700, 5, 2950),
+            (2950, 6, 3200),
+        ];
+        for (now, index, end) in expected {
+            assert_eq!(window.slice_at(at(now)), index, "at {now}");
+            assert_eq!(window.slice_end(index), at(end), "of {index}");
+        }
+    }
+
+    #[test]
+    fn a_scheduled_latency_counts_by_when_it_was_due_and_an_unscheduled_one_by_when_it_was_complete()
+     {
+        let (notes, told) = std::sync::mpsc::channel();
+        let mut meter = Meter::new(0, notes);
+        meter.start(window());
+        meter.complete(at(1650), at(1599), 1, Due::Scheduled);
+        meter.complete(at(1660), at(1600), 1, Due::Scheduled);
+        meter.complete(at(9000), at(2699), 1, Due::Scheduled);
+        meter.complete(at(9001), at(2700), 1, Due::Scheduled);
+        meter.complete(at(9002), at(2699), 1, Due::Whenever);
+        meter.finish(at(9500));
+        let slices: Vec<_> = told
+            .try_iter()
+            .filter_map(|note| match note {
+                Note::Slice(slice) => Some((slice.index, slice.messages, slice.latency.len())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(slices, [(-3, 0, 0), (0, 2, 1), (30, 3, 1)]);
+    }
+}

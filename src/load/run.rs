@@ -1,0 +1,561 @@
+//! A run from beginning to end: threads, clock, server, result.
+//!
+//! ```text
+//!   open connections ──▶ all ready ──▶ go ── warm-up ── begin ── window ── end ── last answers ──▶ close
+//!        (each thread)                  │                 │                 │
+//!        └ Note::Opening, Note::Ready   └ one instant     └── the server's figures are read here, and each second
+//! ```
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use super::broadcast::{self, Broadcast, Fanout};
+use super::churn::Churn;
+use super::deck::Deck;
+use super::echo::{self, Echo};
+use super::handshake::{self, Handshake};
+use super::massconnect::{self, Massconnect};
+use super::meter::{Meter, Note, SLICE, Slice};
+use super::options::{self, LoadOptions, Scenario};
+use super::outcome::{Errors, Outcome};
+use super::ramp::Ramp;
+use super::schedule::Schedule;
+use super::summary;
+use super::thread::{self, Control, Seat};
+use super::truth::{Observer, Sample};
+use crate::conn::OpeningRequest;
+use crate::proto::Kind;
+use crate::time::{self, Instant};
+
+/// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
+const LEAD: Duration = Duration::from_millis(30);
+
+/// How often somebody is told how the run goes.
+const LIVE: Duration = Duration::from_millis(250);
+
+/// A run that was done.
+#[derive(Debug)]
+pub struct Report {
+    /// The result.
+    pub outcome: Outcome,
+    /// The latencies of each second of the window: start since the window began, length, nanoseconds.
+    pub intervals: Vec<(Duration, Duration, Histogram<u64>)>,
+    /// Every handshake, when the scenario counts them.
+    pub handshakes: Vec<HandshakeRecord>,
+}
+
+/// One opening and closing handshake, in nanoseconds.
+pub use super::handshake::Record as HandshakeRecord;
+
+/// Why there is no result: a sentence with cause and remedy.
+#[derive(Debug)]
+pub struct Error {
+    /// The command line asked for what cannot be; else the system or the server is at fault.
+    pub is_usage: bool,
+    /// The sentence.
+    pub sentence: String,
+}
+
+impl Error {
+    fn environment(sentence: impl Into<String>) -> Self {
+        Self {
+            is_usage: false,
+            sentence: sentence.into(),
+        }
+    }
+
+    fn usage(sentence: impl Into<String>) -> Self {
+        Self {
+            is_usage: true,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Connections are being opened.
+    Opening,
+    /// Messages are sent and not measured.
+    Warmup,
+    /// The measured window.
+    Measuring,
+    /// The window is over; the last answers are awaited, and connections closed.
+    Finishing,
+}
+
+/// How a run goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    /// Where it is.
+    pub phase: Phase,
+    /// Time in the window.
+    pub elapsed: Duration,
+    /// Length of the window.
+    pub total: Duration,
+    /// Open connections.
+    pub connections: u64,
+    /// In the last quarter of a second.
+    pub messages_per_second: f64,
+    /// The same.
+    pub p99_us: f64,
+    /// So far.
+    pub errors: u64,
+}
+
+/// What is collected from the threads.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) slices: Vec<Slice>,
+    pub(super) threads: Vec<thread::Result>,
+    pub(super) fanout: Option<(u64, u64)>,
+    /// The clock's start, and the window's begin in wall time.
+    pub(super) go: Option<Instant>,
+    pub(super) began_unix_ms: u64,
+    /// Connections open when the clock started.
+    pub(super) connections: u64,
+    pub(super) interrupted: bool,
+}
+
+/// Does what `options` say. `observe` is told four times a second how it goes and may end it early.
+///
+/// # Errors
+/// [`Error`]: no connection could be opened, a thread failed, or the options contradict each other.
+pub fn run(
+    options: &LoadOptions,
+    observe: &mut dyn FnMut(&Live) -> ControlFlow<()>,
+) -> Result<Report, Error> {
+    let options = Arc::new(options.clone());
+    check(&options)?;
+    let request = request(&options)?;
+    let mut observer = Observer::new(&options);
+    observer.before();
+    let control = Arc::new(Control::default());
+    let fanout = Arc::new(Fanout::default());
+    let (notes, told) = channel();
+    let mut threads = Vec::new();
+    for index in 0..options.threads {
+        let seat = Seat {
+            index,
+            options: options.clone(),
+            control: control.clone(),
+        };
+        threads.push(spawn(seat, &request, &fanout, &notes)?);
+    }
+    drop(notes);
+    let mut conductor = Conductor {
+        options: &options,
+        control: &control,
+        told,
+        observe,
+        threads,
+        collected: Collected::default(),
+        opening: vec![(0, Errors::default(), false); options.threads],
+        told_live: time::now(),
+    };
+    conductor.open()?;
+    let samples = conductor.conduct(&mut observer)?;
+    let mut collected = conductor.join()?;
+    collected.fanout =
+        matches!(options.scenario, Scenario::Broadcast { .. }).then(|| fanout.totals());
+    Ok(summary::report(&options, collected, observer, &samples))
+}
+
+fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
+    let target = &options.target;
+    OpeningRequest::new(&target.host, &target.resource, &target.subprotocols)
+        .map(Arc::new)
+        .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
+}
+
+/// What contradicts itself.
+fn check(options: &LoadOptions) -> Result<(), Error> {
+    let per_thread = options.connections / options.threads.max(1);
+    if options.threads == 0 || options.connections == 0 {
+        return Err(Error::usage(
+            "there is nothing to do: --threads and --connections are at least 1",
+        ));
+    }
+    if per_thread == 0 && !matches!(options.scenario, Scenario::Handshake { .. }) {
+        return Err(Error::usage(format!(
+            "{} threads have nothing to do with {} connections; use fewer --threads",
+            options.threads, options.connections
+        )));
+    }
+    if let Some(family) = options
+        .sources
+        .iter()
+        .find(|source| source.is_ipv4() != options.target.address.is_ipv4())
+    {
+        return Err(Error::usage(format!(
+            "--source={family} and the server's address {} are not of the same family",
+            options.target.address
+        )));
+    }
+    Ok(())
+}
+
+/// The part of `total` that thread `index` of `threads` drives: first and count.
+fn share(total: usize, index: usize, threads: usize) -> (usize, usize) {
+    let (each, rest) = (total / threads, total % threads);
+    (
+        index * each + index.min(rest),
+        each + usize::from(index < rest),
+    )
+}
+
+type Handle = JoinHandle<Result<thread::Result, String>>;
+
+/// Starts a driver thread with its part of the scenario.
+fn spawn(
+    seat: Seat,
+    request: &Arc<OpeningRequest>,
+    fanout: &Arc<Fanout>,
+    notes: &Sender<Note>,
+) -> Result<Handle, Error> {
+    let (request, fanout, notes) = (request.clone(), fanout.clone(), notes.clone());
+    std::thread::Builder::new()
+        .name(format!("driver {}", seat.index))
+        .spawn(move || play(&seat, &request, &fanout, notes))
+        .map_err(|error| Error::environment(format!("cannot start a driver thread: {error}")))
+}
+
+/// The body of a driver thread.
+fn play(
+    seat: &Seat,
+    request: &Arc<OpeningRequest>,
+    fanout: &Arc<Fanout>,
+    notes: Sender<Note>,
+) -> Result<thread::Result, String> {
+    let options = &*seat.options;
+    let (first, count) = share(options.connections, seat.index, options.threads);
+    let of_thread = |total: usize| share(total, seat.index, options.threads).1.max(1);
+    let meter = Meter::new(seat.index, notes);
+    let ramp = |count, at_once| Ramp::new(options, request, first, count, at_once);
+    let opening = of_thread(options.connecting_max);
+    match &options.scenario {
+        Scenario::Handshake { low, high, count } => {
+            let plan = handshake::Plan {
+                low: of_thread(*low),
+                high: of_thread(*high),
+                count: count.map(|count| {
+                    let count = usize::try_from(count).unwrap_or(usize::MAX);
+                    share(count, seat.index, options.threads).1 as u64
+                }),
+            };
+            let ramp = ramp(Handshake::tags(&plan), plan.high);
+            thread::run(seat, Handshake::new(meter, ramp, plan))
+        }
+        Scenario::Massconnect {
+            batch,
+            batch_delay,
+            retry_delay,
+            ping_interval,
+        } => {
+            let plan = massconnect::Plan {
+                batch: of_thread(*batch),
+                batch_delay: *batch_delay,
+                retry_delay: *retry_delay,
+                ping_interval: *ping_interval,
+            };
+            thread::run(
+                seat,
+                Massconnect::new(meter, ramp(count, opening), plan, count),
+            )
+        }
+        Scenario::Broadcast { senders } => {
+            let own = senders.saturating_sub(first).min(count);
+            let pace = match options.rate {
+                Some(rate) if own > 0 => {
+                    broadcast::Pace::Open(Schedule::new(rate * own as f64 / *senders as f64, 0.0))
+                }
+                Some(_) => broadcast::Pace::Open(Schedule::new(1.0, 0.0)),
+                None => broadcast::Pace::Closed {
+                    in_flight: options.in_flight,
+                },
+            };
+            let size = options.payload.sizes.first().map_or(0, |(size, _)| *size);
+            let kind = if options.payload.binary {
+                Kind::Binary
+            } else {
+                Kind::Text
+            };
+            let ramp = ramp(count, opening);
+            thread::run(
+                seat,
+                Broadcast::new(
+                    meter, ramp, pace, fanout, first, count, *senders, size, kind,
+                ),
+            )
+        }
+        Scenario::Echo => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, 0.0, None),
+        ),
+        Scenario::Mixed { idle } => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, *idle, None),
+        ),
+        Scenario::Stress(churn) | Scenario::Soak(churn) => thread::run(
+            seat,
+            echo(seat, meter, ramp(count, opening), count, 0.0, Some(churn)),
+        ),
+    }
+}
+
+/// The echo script in its variants.
+fn echo(
+    seat: &Seat,
+    meter: Meter,
+    ramp: Ramp,
+    count: usize,
+    idle: f64,
+    churn: Option<&options::Churn>,
+) -> Echo {
+    let options = &*seat.options;
+    let seed = options
+        .seed
+        .wrapping_mul(1000)
+        .wrapping_add(seat.index as u64);
+    let deck = Deck::new(&options.payload, options.verify, seed);
+    let part = count as f64 / options.connections as f64;
+    let pace = match options.rate {
+        Some(rate) => {
+            let phase = seat.index as f64 / options.threads as f64;
+            echo::Pace::Open(Schedule::new(rate * part, phase))
+        }
+        None => echo::Pace::Closed {
+            in_flight: options.in_flight,
+        },
+    };
+    let churn = churn.map(|churn| Churn::new(churn, part, count, seed ^ 0xC4));
+    Echo::new(meter, deck, ramp, pace, count, idle, churn)
+}
+
+/// Who leads the threads through the run.
+struct Conductor<'a> {
+    options: &'a LoadOptions,
+    control: &'a Control,
+    told: Receiver<Note>,
+    observe: &'a mut dyn FnMut(&Live) -> ControlFlow<()>,
+    threads: Vec<Handle>,
+    collected: Collected,
+    /// Connections, faults and readiness of each thread.
+    opening: Vec<(u64, Errors, bool)>,
+    told_live: Instant,
+}
+
+impl Conductor<'_> {
+    /// Waits until every thread has opened its connections or given them up.
+    fn open(&mut self) -> Result<(), Error> {
+        let mut ready = 0;
+        while ready < self.threads.len() {
+            if self.threads.iter().any(JoinHandle::is_finished) {
+                return Err(self.fail());
+            }
+            match self.told.recv_timeout(LIVE) {
+                Ok(Note::Ready {
+                    thread,
+                    open,
+                    errors,
+                }) => {
+                    self.opening[thread] = (open, errors, true);
+                    ready += 1;
+                }
+                Ok(Note::Opening {
+                    thread,
+                    open,
+                    errors,
+                }) => self.opening[thread] = (open, errors, false),
+                Ok(Note::Slice(_)) | Err(_) => {}
+            }
+            let open = self.opening.iter().map(|(open, ..)| open).sum();
+            let errors = self
+                .opening
+                .iter()
+                .map(|(_, errors, _)| errors.total())
+                .sum();
+            self.collected.connections = open;
+            let live = Live {
+                phase: Phase::Opening,
+                elapsed: Duration::ZERO,
+                total: self.options.duration,
+                connections: open,
+                messages_per_second: 0.0,
+                p99_us: 0.0,
+                errors,
+            };
+            if self.tell(&live).is_break() {
+                self.control.stop();
+                self.collected.interrupted = true;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the clock and stays until every thread is done.
+    fn conduct(&mut self, observer: &mut Observer) -> Result<Vec<(Instant, Sample)>, Error> {
+        let opens_first = !matches!(self.options.scenario, Scenario::Handshake { .. });
+        if opens_first && self.collected.connections == 0 && !self.collected.interrupted {
+            self.control.stop();
+            return Err(self.fail());
+        }
+        let go = time::now() + LEAD;
+        let (begin, end) = (
+            go + self.options.warmup,
+            go + self.options.warmup + self.options.duration,
+        );
+        self.control.set_go(go);
+        self.collected.go = Some(go);
+        self.collected.began_unix_ms = unix_ms() + millis(begin.since(time::now()));
+        // Exactly at the ends of the window, and each second between them.
+        let mut next = Some(begin);
+        let mut samples = Vec::new();
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            let now = time::now();
+            if let Some(at) = next.filter(|at| now >= *at) {
+                samples.push((now, sample(observer, at, begin, end)));
+                next = (at < end).then(|| (at + Duration::from_secs(1)).min(end));
+                continue;
+            }
+            let wait = next.map_or(LIVE, |next| next.since(now).min(LIVE));
+            match self.told.recv_timeout(wait) {
+                Ok(Note::Slice(slice)) => self.take(*slice, end),
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        if next.is_some_and(|next| next > begin) {
+            // The window ended before its time.
+            samples.push((time::now(), observer.end()));
+        }
+        Ok(samples)
+    }
+
+    /// Keeps a slice, and tells how the run goes when all threads have told theirs.
+    fn take(&mut self, slice: Slice, end: Instant) {
+        let index = slice.index;
+        self.collected.slices.push(slice);
+        let same: Vec<_> = self
+            .collected
+            .slices
+            .iter()
+            .rev()
+            .filter(|slice| slice.index == index)
+            .collect();
+        if same.len() < self.threads.len() {
+            return;
+        }
+        let mut latency = super::meter::histogram();
+        same.iter().for_each(|slice| {
+            let _ = latency.add(&slice.latency);
+        });
+        let now = time::now();
+        let begin = Instant::from_nanos(end.nanos().saturating_sub(nanos(self.options.duration)));
+        let live = Live {
+            phase: match index {
+                _ if now >= end => Phase::Finishing,
+                ..0 => Phase::Warmup,
+                _ => Phase::Measuring,
+            },
+            elapsed: now.since(begin).min(self.options.duration),
+            total: self.options.duration,
+            connections: same.iter().map(|slice| slice.connections).sum(),
+            messages_per_second: same.iter().map(|slice| slice.messages).sum::<u64>() as f64
+                / SLICE.as_secs_f64(),
+            p99_us: latency.value_at_quantile(0.99) as f64 / 1000.0,
+            errors: same.iter().map(|slice| slice.errors.total()).sum(),
+        };
+        if self.tell(&live).is_break() {
+            self.control.stop();
+            self.collected.interrupted = true;
+        }
+    }
+
+    fn tell(&mut self, live: &Live) -> ControlFlow<()> {
+        let now = time::now();
+        if now.since(self.told_live) < LIVE / 2 {
+            return ControlFlow::Continue(());
+        }
+        self.told_live = now;
+        (self.observe)(live)
+    }
+
+    /// Why no connection is open, as the threads tell.
+    fn fail(&mut self) -> Error {
+        self.control.stop();
+        let first = self
+            .threads
+            .drain(..)
+            .find_map(|thread| match thread.join() {
+                Ok(Ok(result)) => result.first_failure,
+                Ok(Err(sentence)) => Some(sentence),
+                Err(_) => Some("a driver thread panicked: this is a bug".to_owned()),
+            });
+        let why = first.unwrap_or_else(|| "no thread says why".to_owned());
+        Error::environment(format!(
+            "no connection to {} could be opened: {why}",
+            self.options.target.uri
+        ))
+    }
+
+    fn join(mut self) -> Result<Collected, Error> {
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(result)) => self.collected.threads.push(result),
+                Ok(Err(sentence)) => return Err(Error::environment(sentence)),
+                Err(_) => {
+                    return Err(Error::environment(
+                        "a driver thread panicked: this is a bug",
+                    ));
+                }
+            }
+        }
+        for note in self.told.try_iter() {
+            if let Note::Slice(slice) = note {
+                self.collected.slices.push(*slice);
+            }
+        }
+        Ok(self.collected)
+    }
+}
+
+fn sample(observer: &mut Observer, at: Instant, begin: Instant, end: Instant) -> Sample {
+    if at == begin {
+        observer.begin()
+    } else if at == end {
+        observer.end()
+    } else {
+        observer.sample()
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Wall-clock time, for the record.
+fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
+}

@@ -1,0 +1,487 @@
+//! The result of a run, from what its threads and its observer collected.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::meter::{SLICE, Slice, histogram};
+use super::options::{IoTier, LoadOptions, Scenario, Verify};
+use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
+use super::report::hdr;
+use super::run::{Collected, Report};
+use super::thread::{self, Figures};
+use super::truth::{Observer, Sample};
+use crate::time::Instant;
+
+/// Slices in one interval of the result: a second.
+const SLICES: i64 = 4;
+
+/// A thread that ran, or waited for its CPU, for more than this part of the window had no time left.
+const SATURATED: f64 = 0.97;
+
+/// The driver was later than this at the 99th percentile: a reader has to know.
+const LATE_NS: u64 = 1_000_000;
+
+/// Puts everything together.
+pub(super) fn report(
+    options: &LoadOptions,
+    mut collected: Collected,
+    observer: Observer,
+    samples: &[(Instant, Sample)],
+) -> Report {
+    let planned = options.duration;
+    let duration = window_length(options, &collected).unwrap_or(planned);
+    let figures = merge(&mut collected.threads);
+    let slices: Vec<_> = collected
+        .slices
+        .iter()
+        .filter(|slice| is_measured(slice, planned))
+        .collect();
+    let begin = collected.go.map(|go| go + options.warmup);
+    let intervals = intervals(&slices, duration, samples, begin);
+    let mut latency = histogram();
+    // Slices behind the window hold latencies of what was due inside it, and nothing else.
+    let behind = collected.slices.iter().filter(|slice| slice.index >= 0);
+    behind.for_each(|slice| add(&mut latency, &slice.latency));
+    let messages: u64 = slices.iter().map(|slice| slice.messages).sum();
+    let mut errors = Errors::default();
+    collected
+        .threads
+        .iter()
+        .for_each(|thread| errors += thread.errors);
+    let mut outcome = Outcome {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: name(&options.scenario).to_owned(),
+        options: show(options),
+        began_unix_ms: collected.began_unix_ms,
+        connections: collected.connections,
+        threads: options.threads as u64,
+        duration_s: duration.as_secs_f64(),
+        messages,
+        messages_per_second: messages as f64 / duration.as_secs_f64().max(1e-9),
+        octets: slices.iter().map(|slice| slice.octets).sum(),
+        offered_per_second: options.rate,
+        latency_us: Latency::of(&latency),
+        latency_is: latency_is(options).to_owned(),
+        latency_histogram: hdr::encode(&latency),
+        figures: BTreeMap::new(),
+        intervals: intervals.iter().map(|(interval, _)| *interval).collect(),
+        ..Outcome::default()
+    };
+    note_fanout(&mut outcome, &mut errors, collected.fanout);
+    outcome.errors = errors.total();
+    outcome.errors_by_kind = errors;
+    add_threads(&mut outcome, &collected, &slices);
+    add_figures(&mut outcome, &figures, options);
+    observer.finish(&mut outcome);
+    judge(&mut outcome, options, &collected, &figures);
+    Report {
+        outcome,
+        intervals: intervals
+            .into_iter()
+            .map(|(interval, latency)| span(&interval, latency))
+            .collect(),
+        handshakes: figures.handshakes,
+    }
+}
+
+fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
+    to.add(from)
+        .expect("all histograms of a run have the same bounds");
+}
+
+/// How long the window was, when it was cut short or ended by itself.
+fn window_length(options: &LoadOptions, collected: &Collected) -> Option<Duration> {
+    let begin = collected.go? + options.warmup;
+    let ended = collected
+        .threads
+        .iter()
+        .filter_map(|thread| thread.ended)
+        .max()?;
+    Some(
+        ended
+            .since(begin)
+            .min(options.duration)
+            .max(Duration::from_micros(1)),
+    )
+}
+
+fn is_measured(slice: &Slice, window: Duration) -> bool {
+    let slices = window.as_nanos().div_ceil(SLICE.as_nanos());
+    slice.index >= 0 && (slice.index.unsigned_abs() as u128) < slices
+}
+
+/// Second by second, with the latencies of each.
+fn intervals(
+    slices: &[&Slice],
+    duration: Duration,
+    samples: &[(Instant, Sample)],
+    begin: Option<Instant>,
+) -> Vec<(Interval, Histogram<u64>)> {
+    let Some(last) = slices.iter().map(|slice| slice.index).max() else {
+        return Vec::new();
+    };
+    let mut errors_before = 0;
+    let mut found = Vec::new();
+    for second in 0..=last / SLICES {
+        let inside: Vec<_> = slices
+            .iter()
+            .filter(|slice| slice.index / SLICES == second)
+            .collect();
+        let mut latency = histogram();
+        inside
+            .iter()
+            .for_each(|slice| add(&mut latency, &slice.latency));
+        let from = second as f64;
+        let at_s = (from + 1.0).min(duration.as_secs_f64());
+        let newest = inside.iter().map(|slice| slice.index).max().unwrap_or(0);
+        let newest: Vec<_> = inside
+            .iter()
+            .filter(|slice| slice.index == newest)
+            .collect();
+        let errors: u64 = newest.iter().map(|slice| slice.errors.total()).sum();
+        let of = Latency::of(&latency);
+        let interval = Interval {
+            at_s,
+            duration_s: (at_s - from).max(0.0),
+            messages: inside.iter().map(|slice| slice.messages).sum(),
+            errors: errors.saturating_sub(errors_before),
+            connections: newest.iter().map(|slice| slice.connections).sum(),
+            p50_us: of.p50,
+            p99_us: of.p99,
+            max_us: of.max,
+            driver_utilisation: driver_utilisation(slices, second, at_s - from),
+            server_utilisation: begin
+                .and_then(|begin| server_utilisation(samples, begin, from, at_s)),
+        };
+        errors_before = errors.max(errors_before);
+        if interval.duration_s > 0.0 {
+            found.push((interval, latency));
+        }
+    }
+    found
+}
+
+/// CPU time of all driver threads in a second, from the totals at the ends of their slices.
+fn driver_utilisation(slices: &[&Slice], second: i64, length: f64) -> f64 {
+    let last_before = |thread: usize, index: i64| {
+        let of = slices
+            .iter()
+            .filter(|slice| slice.thread == thread && slice.index < index);
+        of.max_by_key(|slice| slice.index).map(|slice| slice.cpu_ns)
+    };
+    let mut threads: Vec<_> = slices.iter().map(|slice| slice.thread).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let spent = |thread: usize| {
+        let to = last_before(thread, (second + 1) * SLICES)?;
+        let from = last_before(thread, second * SLICES).or_else(|| {
+            // The window's first second has three slices between its first end and its last.
+            slices
+                .iter()
+                .find(|slice| slice.thread == thread && slice.index == 0)
+                .map(|slice| slice.cpu_ns)
+        })?;
+        Some(to.saturating_sub(from))
+    };
+    let ns: u64 = threads.into_iter().filter_map(spent).sum();
+    let length = if second == 0 {
+        length - SLICE.as_secs_f64()
+    } else {
+        length
+    };
+    if length > 0.0 {
+        ns as f64 / 1e9 / length
+    } else {
+        0.0
+    }
+}
+
+/// The server's, between the samples nearest to the ends of the second.
+fn server_utilisation(
+    samples: &[(Instant, Sample)],
+    begin: Instant,
+    from: f64,
+    to: f64,
+) -> Option<f64> {
+    let nearest = |seconds: f64| {
+        let at = begin + Duration::from_secs_f64(seconds);
+        let distance = |instant: Instant| instant.since(at).max(at.since(instant));
+        samples
+            .iter()
+            .min_by_key(|(instant, _)| distance(*instant))
+            .map(|(_, sample)| sample)
+    };
+    nearest(to)?.utilisation_since(nearest(from)?)
+}
+
+fn span(interval: &Interval, latency: Histogram<u64>) -> (Duration, Duration, Histogram<u64>) {
+    let start = Duration::from_secs_f64((interval.at_s - interval.duration_s).max(0.0));
+    (start, Duration::from_secs_f64(interval.duration_s), latency)
+}
+
+/// The figures of all threads together.
+fn merge(threads: &mut [thread::Result]) -> Figures {
+    let mut merged = Figures::default();
+    for thread in threads {
+        let figures = std::mem::take(&mut thread.figures);
+        if let Some(late) = &figures.late {
+            thread.thread.late_p99_us = Some(late.value_at_quantile(0.99) as f64 / 1000.0);
+            add(merged.late.get_or_insert_with(histogram), late);
+        }
+        figures
+            .counts
+            .iter()
+            .for_each(|(name, count)| merged.add(name, *count));
+        for (name, times) in &figures.times {
+            add(merged.times.entry(name).or_insert_with(histogram), times);
+        }
+        merged.ramp = merged.ramp.max(figures.ramp);
+        merged.handshakes.extend(figures.handshakes);
+    }
+    merged
+}
+
+fn add_threads(outcome: &mut Outcome, collected: &Collected, slices: &[&Slice]) {
+    let mut driver: Vec<Thread> = collected
+        .threads
+        .iter()
+        .map(|result| result.thread.clone())
+        .collect();
+    for slice in slices {
+        if let Some(thread) = driver.get_mut(slice.thread) {
+            thread.messages += slice.messages;
+        }
+    }
+    let [user, system] = [
+        |thread: &Thread| thread.user_s,
+        |thread: &Thread| thread.system_s,
+    ]
+    .map(|of| driver.iter().map(of).sum::<f64>());
+    let messages = outcome.messages.max(1) as f64;
+    outcome.driver_cpu_us_per_message = (user + system) * 1e6 / messages;
+    outcome.driver_user_us_per_message = user * 1e6 / messages;
+    outcome.driver = driver;
+}
+
+/// Counts as they are, distributions as their percentiles in microseconds.
+fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) {
+    for (name, count) in &figures.counts {
+        outcome.figures.insert((*name).to_owned(), *count as f64);
+    }
+    for (name, times) in &figures.times {
+        let of = Latency::of(times);
+        let parts = [
+            ("p50", of.p50),
+            ("p90", of.p90),
+            ("p99", of.p99),
+            ("max", of.max),
+            ("mean", of.mean),
+        ];
+        for (part, value) in parts {
+            outcome.figures.insert(format!("{name}_{part}_us"), value);
+        }
+    }
+    if let Some(ramp) = figures.ramp {
+        outcome
+            .figures
+            .insert("ramp_s".to_owned(), ramp.as_secs_f64());
+    }
+    if let Scenario::Broadcast { senders } = options.scenario {
+        outcome.figures.insert("senders".to_owned(), senders as f64);
+    }
+}
+
+/// A broadcast is complete when every connection has every message.
+fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, fanout: Option<(u64, u64)>) {
+    let Some((expected, delivered)) = fanout else {
+        return;
+    };
+    errors.missing += expected.saturating_sub(delivered);
+    let reach = if expected > 0 {
+        delivered as f64 / expected as f64
+    } else {
+        0.0
+    };
+    for (name, value) in [
+        ("broadcast_expected", expected as f64),
+        ("broadcast_delivered", delivered as f64),
+        ("broadcast_reach", reach),
+    ] {
+        outcome.figures.insert(name.to_owned(), value);
+    }
+}
+
+/// What the figures allow to be said, and what not.
+fn judge(outcome: &mut Outcome, options: &LoadOptions, collected: &Collected, figures: &Figures) {
+    let busy = |thread: &Thread| thread.utilisation + thread.waiting.unwrap_or(0.0) > SATURATED;
+    let full = outcome.driver.iter().filter(|thread| busy(thread)).count();
+    // Where the server has no time left either, the rate is the server's.
+    outcome.driver_saturated = full > 0 && outcome.server_saturated != Some(true);
+    let mut note = |text: String| outcome.notes.push(text);
+    if full > 0 && outcome.server_saturated != Some(true) {
+        note(format!(
+            "the driver was saturated ({full} of {} threads): this rate is the driver's, not the server's; give it more \
+             --threads on other CPUs",
+            options.threads
+        ));
+    }
+    if collected.interrupted {
+        note("the run was interrupted: the window is shorter than asked for".to_owned());
+    }
+    if let Some(late) = &figures.late
+        && late.value_at_quantile(0.99) > LATE_NS
+    {
+        note(format!(
+            "the driver itself sent late ({} µs at the 99th percentile); latency counts from the intended time, so this is \
+             in it",
+            late.value_at_quantile(0.99) / 1000
+        ));
+    }
+    if let Some(failure) = collected
+        .threads
+        .iter()
+        .find_map(|thread| thread.first_failure.clone())
+    {
+        note(format!("the first fault was: {failure}"));
+    }
+    if outcome.messages == 0 {
+        note("no message was completed in the window".to_owned());
+    }
+}
+
+fn name(scenario: &Scenario) -> &'static str {
+    match scenario {
+        Scenario::Echo => "echo",
+        Scenario::Handshake { .. } => "handshake",
+        Scenario::Massconnect { .. } => "massconnect",
+        Scenario::Broadcast { .. } => "broadcast",
+        Scenario::Mixed { .. } => "mixed",
+        Scenario::Stress(_) => "stress",
+        Scenario::Soak(_) => "soak",
+    }
+}
+
+fn latency_is(options: &LoadOptions) -> &'static str {
+    match (&options.scenario, options.rate) {
+        (Scenario::Handshake { .. }, _) => {
+            "from the start of the TCP connect to the open WebSocket"
+        }
+        (Scenario::Massconnect { .. }, _) => "from a Ping to its Pong",
+        (Scenario::Broadcast { .. }, Some(_)) => {
+            "from the intended send time to the delivery at each connection"
+        }
+        (Scenario::Broadcast { .. }, None) => "from the send to the delivery at each connection",
+        (_, Some(_)) => "from the intended send time to the answer (no coordinated omission)",
+        (_, None) => {
+            "from the send to the answer, in a closed loop: a stall of the server counts once per connection"
+        }
+    }
+}
+
+/// Every option of the run by name.
+fn show(options: &LoadOptions) -> BTreeMap<String, String> {
+    let sizes = |sizes: &[(usize, f64)]| match sizes {
+        [(size, _)] => size.to_string(),
+        several => several
+            .iter()
+            .map(|(size, weight)| format!("{size}:{weight}"))
+            .collect::<Vec<_>>()
+            .join(","),
+    };
+    let mut shown = BTreeMap::new();
+    let mut add = |name: &str, value: String| {
+        shown.insert(name.to_owned(), value);
+    };
+    let time = |time: Duration| format!("{time:?}");
+    add("uri", options.target.uri.clone());
+    add("connections", options.connections.to_string());
+    add("threads", options.threads.to_string());
+    add("duration", time(options.duration));
+    add("warmup", time(options.warmup));
+    add("seed", options.seed.to_string());
+    add("timeout", time(options.timeout));
+    add("connecting", options.connecting_max.to_string());
+    add(
+        "io",
+        match options.io {
+            IoTier::Auto => "auto",
+            IoTier::Uring => "uring",
+            IoTier::Epoll => "epoll",
+        }
+        .to_owned(),
+    );
+    if !options.sources.is_empty() {
+        add(
+            "source",
+            options
+                .sources
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+        );
+    }
+    if let Some(congestion) = &options.congestion {
+        add("congestion", congestion.clone());
+    }
+    if sends(&options.scenario) {
+        add("size", sizes(&options.payload.sizes));
+        add("binary", options.payload.binary.to_string());
+        add(
+            "verify",
+            if options.verify == Verify::Exact {
+                "exact"
+            } else {
+                "length"
+            }
+            .to_owned(),
+        );
+        match options.rate {
+            Some(rate) => add("rate", rate.to_string()),
+            None => add("in-flight", options.in_flight.to_string()),
+        }
+    }
+    match &options.scenario {
+        Scenario::Echo => {}
+        Scenario::Handshake { low, high, count } => {
+            add("low", low.to_string());
+            add("high", high.to_string());
+            if let Some(count) = count {
+                add("count", count.to_string());
+            }
+        }
+        Scenario::Massconnect {
+            batch,
+            batch_delay,
+            retry_delay,
+            ping_interval,
+        } => {
+            add("batch", batch.to_string());
+            add("batch-delay", time(*batch_delay));
+            add("retry-delay", time(*retry_delay));
+            add(
+                "ping-interval",
+                ping_interval.map_or_else(|| "0".to_owned(), time),
+            );
+        }
+        Scenario::Broadcast { senders } => add("senders", senders.to_string()),
+        Scenario::Mixed { idle } => add("idle", idle.to_string()),
+        Scenario::Stress(churn) | Scenario::Soak(churn) => {
+            add("reconnects", churn.reconnects_per_second.to_string());
+            add("resets", churn.resets_per_second.to_string());
+            add("slow-readers", churn.slow_readers.to_string());
+            add("slow-rate", churn.slow_octets_per_second.to_string());
+        }
+    }
+    shown
+}
+
+fn sends(scenario: &Scenario) -> bool {
+    !matches!(
+        scenario,
+        Scenario::Handshake { .. } | Scenario::Massconnect { .. }
+    )
+}

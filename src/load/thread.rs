@@ -1,0 +1,377 @@
+//! One driver thread: its ring, its script, its loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::meter::{Meter, Window};
+use super::options::{IoTier, LoadOptions};
+use super::outcome::{Errors, Thread};
+use crate::conn::{App, Config, Prepared, Worker};
+use crate::io::epoll::Epoll;
+use crate::io::uring::{self, Uring};
+use crate::io::{Error, Io, sys};
+use crate::proto::{Kind, Limits, Role};
+use crate::time::{self, Instant};
+
+/// The longest turn: how soon a thread sees what the others decided.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How often the progress of opening is told.
+const TELL: Duration = Duration::from_millis(250);
+
+/// What a thread does with its connections.
+pub(super) trait Script: App {
+    /// What is to be encoded before the first turn.
+    fn messages(&self) -> Vec<(Kind, &[u8])>;
+
+    /// The same, encoded.
+    fn set_prepared(&mut self, prepared: Prepared);
+
+    /// Everything that comes before the clock starts is done.
+    fn is_ready(&self) -> bool;
+
+    /// The clock starts; the meter has the window.
+    fn set_go(&mut self, go: Instant);
+
+    /// When it wants a turn, whatever arrives.
+    fn due(&self) -> Option<Instant>;
+
+    /// Behind the window: nothing more is waited for.
+    fn is_done(&self) -> bool;
+
+    /// What was asked for is done, though the window is not over: the run ends here.
+    fn is_complete(&self) -> bool {
+        false
+    }
+
+    /// All is over; connections that end from now on end because of us.
+    fn finish(&mut self);
+
+    /// The measuring side.
+    fn meter(&mut self) -> &mut Meter;
+
+    /// What this script knows besides.
+    fn figures(&mut self) -> Figures;
+}
+
+/// Figures of one thread beyond messages and latencies.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    /// Counts, summed over threads.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    /// Distributions of nanoseconds, merged over threads.
+    pub(super) times: BTreeMap<&'static str, Histogram<u64>>,
+    /// How late messages left, by the schedule.
+    pub(super) late: Option<Histogram<u64>>,
+    /// How long opening all connections took; the longest of all threads counts.
+    pub(super) ramp: Option<Duration>,
+    /// Every handshake, where the scenario keeps them.
+    pub(super) handshakes: Vec<super::handshake::Record>,
+}
+
+impl Figures {
+    pub(super) fn add(&mut self, name: &'static str, count: u64) {
+        *self.counts.entry(name).or_default() += count;
+    }
+}
+
+/// What the threads of a run share.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// When the clock starts; zero while that is not known.
+    go_ns: AtomicU64,
+    /// The run is to end now.
+    stop: AtomicBool,
+}
+
+impl Control {
+    pub(super) fn set_go(&self, go: Instant) {
+        self.go_ns.store(go.nanos().max(1), Ordering::Release);
+    }
+
+    fn go(&self) -> Option<Instant> {
+        match self.go_ns.load(Ordering::Acquire) {
+            0 => None,
+            ns => Some(Instant::from_nanos(ns)),
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+/// Who a thread is among the others.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    pub(super) index: usize,
+    pub(super) options: Arc<LoadOptions>,
+    pub(super) control: Arc<Control>,
+}
+
+impl Seat {
+    /// The CPU that this thread is pinned to.
+    pub(super) fn cpu(&self) -> Option<usize> {
+        let cpus = &self.options.cpus;
+        (!cpus.is_empty()).then(|| cpus[self.index % cpus.len()])
+    }
+
+    fn window(&self, go: Instant) -> Window {
+        let begin = go + self.options.warmup;
+        Window {
+            go,
+            begin,
+            end: begin + self.options.duration,
+        }
+    }
+}
+
+/// What a thread leaves behind.
+#[derive(Debug)]
+pub(super) struct Result {
+    pub(super) thread: Thread,
+    pub(super) errors: Errors,
+    pub(super) first_failure: Option<String>,
+    pub(super) figures: Figures,
+    /// When the window ended for this thread: before its time if the run was stopped.
+    pub(super) ended: Option<Instant>,
+}
+
+/// Runs a script to its end, in a thread of its own.
+pub(super) fn run<S: Script>(seat: &Seat, script: S) -> std::result::Result<Result, String> {
+    sys::own_descriptors();
+    sys::exact_timers();
+    if let Some(cpu) = seat.cpu()
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+    {
+        return Err(format!(
+            "cannot pin a driver thread to CPU {cpu}: choose others with --cpus, or --cpus=none"
+        ));
+    }
+    let describe = |error: Error| format!("driver thread {}: {error}", seat.index);
+    match (
+        seat.options.io,
+        Uring::new(&uring::Options { buffers_max: 8192 }),
+    ) {
+        (IoTier::Epoll, _) => {
+            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
+        }
+        (_, Ok(ring)) => drive(seat, ring, script).map_err(describe),
+        (IoTier::Uring, Err(why)) => Err(format!(
+            "--io=uring is impossible here: {why}; --io=auto would use epoll"
+        )),
+        (IoTier::Auto, Err(_)) => {
+            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
+        }
+    }
+}
+
+fn config(options: &LoadOptions, thread: usize) -> Config {
+    let largest = options
+        .payload
+        .sizes
+        .iter()
+        .map(|(size, _)| *size)
+        .max()
+        .unwrap_or(0);
+    let limit = (largest as u64).max(16 << 20);
+    Config {
+        message_limits: Limits {
+            frame_octets_max: limit,
+            message_octets_max: limit,
+        },
+        handshake_timeout: options.timeout,
+        close_timeout: options.timeout,
+        send_queue_octets_max: super::echo::QUEUE_OCTETS_MAX,
+        masking_seed: options.seed ^ (thread as u64) << 32,
+        ..Config::default()
+    }
+}
+
+fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result<Result, Error> {
+    let mut worker = Worker::client(io, script, config(&seat.options, seat.index));
+    prepare(&mut worker)?;
+    let mut marks = Marks::default();
+    let mut ready = false;
+    let mut tell = time::now() + TELL;
+    let last = loop {
+        let patience = patience(worker.app());
+        worker.turn(Some(patience))?;
+        let now = time::now();
+        if !ready && (worker.app().is_ready() || now >= tell) {
+            ready = worker.app().is_ready();
+            tell = now + TELL;
+            worker.app_mut().meter().tell_opening(ready);
+        }
+        if ready
+            && marks.window.is_none()
+            && let Some(go) = seat.control.go()
+        {
+            let window = seat.window(go);
+            marks.window = Some(window);
+            worker.app_mut().meter().start(window);
+            worker.app_mut().set_go(go);
+        }
+        let enters = worker.counters().turns;
+        let stopped = seat.control.is_stopped() || worker.app().is_complete();
+        marks.pass(now, enters, stopped);
+        if stopped || marks.is_over(now, worker.app().is_done(), &seat.options) {
+            break now;
+        }
+    };
+    worker.app_mut().meter().finish(last);
+    worker.app_mut().finish();
+    let connections = worker.app_mut().meter().connections;
+    say_goodbye(&mut worker, seat)?;
+    let script = worker.app_mut();
+    let meter = script.meter();
+    Ok(Result {
+        thread: marks.thread(seat.cpu(), connections),
+        errors: meter.errors,
+        first_failure: meter.first_failure.take(),
+        ended: marks.end.map(|end| end.at),
+        figures: script.figures(),
+    })
+}
+
+/// Encodes the script's messages.
+fn prepare<I: Io, S: Script>(worker: &mut Worker<I, S>) -> std::result::Result<(), Error> {
+    let messages: Vec<(Kind, Vec<u8>)> = worker
+        .app()
+        .messages()
+        .into_iter()
+        .map(|(kind, payload)| (kind, payload.to_vec()))
+        .collect();
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let borrowed: Vec<_> = messages
+        .iter()
+        .map(|(kind, payload)| (*kind, payload.as_slice()))
+        .collect();
+    let prepared = worker
+        .prepare(Role::Client, &borrowed)
+        .map_err(|error| Error {
+            operation: "prepare messages",
+            source: std::io::Error::other(error),
+        })?;
+    worker.app_mut().set_prepared(prepared);
+    Ok(())
+}
+
+fn patience(script: &impl Script) -> Duration {
+    match script.due() {
+        Some(due) => due.since(time::now()).min(PATIENCE),
+        None => PATIENCE,
+    }
+}
+
+/// Closes what is open with a closing handshake, and resets what does not answer in time.
+fn say_goodbye<I: Io, S: Script>(
+    worker: &mut Worker<I, S>,
+    seat: &Seat,
+) -> std::result::Result<(), Error> {
+    let patience = seat.options.timeout.min(Duration::from_secs(2));
+    let deadline = time::now() + patience;
+    worker.drain();
+    while worker.connections() > 0 && time::now() < deadline {
+        worker.turn(Some(PATIENCE))?;
+    }
+    worker.abort();
+    for _ in 0..10 {
+        worker.turn(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
+/// The thread's own expense at the two ends of the window.
+#[derive(Debug, Default)]
+struct Marks {
+    window: Option<Window>,
+    begin: Option<Mark>,
+    end: Option<Mark>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    user_ns: u64,
+    system_ns: u64,
+    waited_ns: Option<u64>,
+    enters: u64,
+}
+
+impl Mark {
+    fn now(at: Instant, enters: u64) -> Self {
+        let (user_ns, system_ns) = sys::thread_usage_ns();
+        Self {
+            at,
+            user_ns,
+            system_ns,
+            waited_ns: waited_ns(),
+            enters,
+        }
+    }
+}
+
+/// How long this thread has been ready to run and another had the CPU.
+fn waited_ns() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+impl Marks {
+    fn pass(&mut self, now: Instant, enters: u64, stopped: bool) {
+        let Some(window) = self.window else { return };
+        if self.begin.is_none() && now >= window.begin {
+            self.begin = Some(Mark::now(now, enters));
+        }
+        if self.begin.is_some() && self.end.is_none() && (now >= window.end || stopped) {
+            self.end = Some(Mark::now(now, enters));
+        }
+    }
+
+    /// Whether the window and what follows it are over.
+    fn is_over(&self, now: Instant, done: bool, options: &LoadOptions) -> bool {
+        self.window.is_some_and(|window| {
+            now >= window.end && (done || now >= window.end + options.timeout)
+        })
+    }
+
+    fn thread(&self, cpu: Option<usize>, connections: u64) -> Thread {
+        let (Some(begin), Some(end)) = (self.begin, self.end) else {
+            return Thread {
+                cpu: cpu.map(|cpu| cpu as u64),
+                ..Thread::default()
+            };
+        };
+        let wall = end.at.since(begin.at).as_secs_f64().max(1e-9);
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let (user_s, system_s) = (
+            seconds(end.user_ns - begin.user_ns),
+            seconds(end.system_ns - begin.system_ns),
+        );
+        Thread {
+            cpu: cpu.map(|cpu| cpu as u64),
+            connections,
+            messages: 0,
+            utilisation: (user_s + system_s) / wall,
+            waiting: begin
+                .waited_ns
+                .zip(end.waited_ns)
+                .map(|(from, to)| seconds(to.saturating_sub(from)) / wall),
+            user_s,
+            system_s,
+            enters: end.enters - begin.enters,
+            late_p99_us: None,
+        }
+    }
+}

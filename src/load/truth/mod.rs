@@ -1,0 +1,241 @@
+//! The server as its machine sees it, whatever language it is written in: CPU time, waiting, memory, and of a Ringway
+//! server its own statistics.
+//!
+//! Owns: finding the server's processes, sampling them, and the share of the result that is about them. Never: sends a
+//! message of the run, signals a process, makes the run fail; what cannot be known is absent, with a sentence why.
+//!
+//! 1. [`Observer::new`] finds the processes, [`Observer::before`] reads their memory: no connection is open yet.
+//! 2. [`Observer::begin`] and [`Observer::end`] take the full figures at both ends of the measured window.
+//! 3. [`Observer::sample`] reads the CPU clocks alone, once per second: a system call per process.
+//! 4. [`Observer::finish`] puts the differences into the [`Outcome`].
+//!
+//! All of it belongs on a thread that drives no connections: `begin` and `end` read `/proc` and ask the statistics page.
+
+mod find;
+mod procfs;
+mod ringway;
+mod sample;
+mod window;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use self::find::{Found, Process};
+use self::ringway::Page;
+use self::sample::{Clock, Reading};
+use self::window::Edge;
+use super::options::{LoadOptions, Scenario};
+use super::outcome::{Outcome, Server};
+use crate::time::{self, Instant};
+
+/// CPU time of the server's processes at one instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    at: Instant,
+    /// None: the processes are not known.
+    cpu_ns: Option<u64>,
+}
+
+impl Sample {
+    /// CPU time by wall time since an earlier sample, all processes together: 2 is two cores.
+    pub fn utilisation_since(&self, earlier: &Self) -> Option<f64> {
+        let ran = self.cpu_ns?.saturating_sub(earlier.cpu_ns?);
+        let wall = self.at.since(earlier.at);
+        (!wall.is_zero()).then(|| Duration::from_nanos(ran).div_duration_f64(wall))
+    }
+}
+
+/// Watches the processes of one server during one run.
+#[derive(Debug)]
+pub struct Observer {
+    found: Option<Found>,
+    /// Every process seen so far, those that ended included: sums of CPU time never go backwards.
+    clocks: BTreeMap<Process, Clock>,
+    page: Option<Page>,
+    scenario: Scenario,
+    warmup: Duration,
+    memory_before: u64,
+    began: Option<(Instant, Edge)>,
+    ended: Option<(Instant, Edge)>,
+    notes: Vec<String>,
+}
+
+impl Observer {
+    /// Finds the server that `options` names. Nothing found is no error: the notes of the result say why.
+    pub fn new(options: &LoadOptions) -> Self {
+        let mut notes = Vec::new();
+        let found = find::find(options.target.address, options.server_pid);
+        let found = found.map_err(|why| notes.push(why)).ok();
+        notes.extend(found.iter().flat_map(|found| found.notes.clone()));
+        let page = find_page(found.as_ref(), options.server_stats);
+        let page = page.map_err(|why| notes.push(why)).ok().flatten();
+        let mut observer = Self {
+            found,
+            clocks: BTreeMap::new(),
+            page,
+            scenario: options.scenario.clone(),
+            warmup: options.warmup,
+            memory_before: 0,
+            began: None,
+            ended: None,
+            notes,
+        };
+        observer.watch();
+        observer
+    }
+
+    /// Reads the server's memory before the connections are opened.
+    pub fn before(&mut self) {
+        self.memory_before = self.resident_octets().values().sum();
+    }
+
+    /// The measured window begins.
+    pub fn begin(&mut self) -> Sample {
+        let (sample, edge) = self.edge();
+        self.began = Some((sample.at, edge));
+        self.ask_page();
+        sample
+    }
+
+    /// Reads the CPU clocks.
+    pub fn sample(&mut self) -> Sample {
+        let sample = self.read_clocks();
+        if self.clocks.values().any(Clock::has_just_ended) {
+            // Whoever takes its place is counted from its birth on.
+            self.find_again();
+        }
+        self.ask_page();
+        sample
+    }
+
+    /// The measured window ends.
+    pub fn end(&mut self) -> Sample {
+        let (sample, mut edge) = self.edge();
+        if let Some(page) = &mut self.page {
+            page.handle_end();
+        }
+        edge.resident_octets = self.resident_octets();
+        self.ended = Some((sample.at, edge));
+        sample
+    }
+
+    /// Puts what was seen between [`Observer::begin`] and [`Observer::end`] into the result, whose messages are there.
+    pub fn finish(mut self, outcome: &mut Outcome) {
+        outcome.notes.append(&mut self.notes);
+        let (Some((began, first)), Some((ended, last))) = (self.began, self.ended) else {
+            return;
+        };
+        let wall = ended.since(began);
+        if wall.is_zero() || (self.clocks.is_empty() && self.page.is_none()) {
+            return;
+        }
+        let mut server = Server {
+            memory_before_octets: self.memory_before,
+            kernel_tcp_octets: sample::kernel_tcp_octets(),
+            ..Server::default()
+        };
+        if !self.clocks.is_empty() {
+            let window = window::compare(&first, &last, wall);
+            outcome.notes.extend(window.notes);
+            outcome.server_saturated = Some(window.is_saturated);
+            let rows = &window.processes;
+            let cpu_us = rows.iter().map(|row| row.cpu_s).sum::<f64>() * 1e6;
+            outcome.server_cpu_us_per_message = per_message(cpu_us, outcome.messages);
+            server.memory_octets = rows.iter().map(|row| row.resident_octets).sum();
+            server.processes = window.processes;
+        }
+        if let Some(page) = self.page {
+            let said = page.finish(
+                &self.scenario,
+                outcome.messages_per_second,
+                wall,
+                &mut server,
+            );
+            outcome.notes.extend(said.err());
+        }
+        outcome.server = Some(server);
+    }
+
+    /// Everything there is to know but memory. The processes are looked for again: one may have been replaced.
+    fn edge(&mut self) -> (Sample, Edge) {
+        self.find_again();
+        let sample = self.read_clocks();
+        let clocks = self.clocks.iter();
+        let cpu_ns = clocks
+            .map(|(process, clock)| (*process, clock.last_ns()))
+            .collect();
+        let readings = self
+            .living()
+            .filter_map(|process| Some((process, Reading::of(process)?)));
+        let edge = Edge {
+            processes: readings.collect(),
+            cpu_ns,
+            resident_octets: BTreeMap::new(),
+        };
+        (sample, edge)
+    }
+
+    fn find_again(&mut self) {
+        if let Some(found) = &mut self.found {
+            found.refresh();
+            self.watch();
+        }
+    }
+
+    /// A clock for every process that has none.
+    fn watch(&mut self) {
+        for process in self.found.iter().flat_map(|found| &found.processes) {
+            if !self.clocks.contains_key(process)
+                && let Some(clock) = Clock::new(*process)
+            {
+                self.clocks.insert(*process, clock);
+            }
+        }
+    }
+
+    fn read_clocks(&mut self) -> Sample {
+        let at = time::now();
+        let sum = self.clocks.values_mut().map(Clock::read).sum();
+        let cpu_ns = (!self.clocks.is_empty()).then_some(sum);
+        Sample { at, cpu_ns }
+    }
+
+    fn living(&self) -> impl Iterator<Item = Process> {
+        let living = self.clocks.iter().filter(|(_, clock)| clock.is_alive());
+        living.map(|(process, _)| *process)
+    }
+
+    fn resident_octets(&self) -> BTreeMap<Process, u64> {
+        let living = self.living();
+        living
+            .filter_map(|process| Some((process, sample::resident_octets(process.pid)?)))
+            .collect()
+    }
+
+    /// Once the window has begun, until there are figures to compare the last ones with.
+    fn ask_page(&mut self) {
+        if let (Some(page), Some((began, _))) = (&mut self.page, &self.began) {
+            page.handle_begin(*began, self.warmup);
+        }
+    }
+}
+
+/// The page with the server's own statistics: at the address given, or among its other listeners. Only a Ringway server
+/// has one, so not finding it is nothing to talk about.
+fn find_page(found: Option<&Found>, given: Option<SocketAddr>) -> Result<Option<Page>, String> {
+    match (given, found) {
+        (Some(address), _) => {
+            let page = Page::open(address);
+            page.map(Some)
+                .map_err(|why| format!("no statistics of the server (--server-stats): {why}"))
+        }
+        (None, Some(found)) => Ok(Page::look_for(&find::other_listeners(found))),
+        (None, None) => Ok(None),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a quotient is shown rounded")]
+fn per_message(amount: f64, messages: u64) -> Option<f64> {
+    (messages > 0).then(|| amount / messages as f64)
+}
