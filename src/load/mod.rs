@@ -13,6 +13,7 @@ mod handshake;
 mod massconnect;
 mod meter;
 pub mod options;
+pub mod original;
 pub mod outcome;
 mod ramp;
 pub mod report;

@@ -1,0 +1,680 @@
+//! Commands: `name:key=value;key=value;`, each parameter ended by `;`, the last one too.
+//!
+//! Owns: reading them, and what each parameter may be. Never: resolves a name, and never starts anything.
+//!
+//! A value cannot hold a `;` (in a URI write `%3B`), and begins after the first `=`; an empty value counts as not given.
+//!
+//! `message_test` sends messages on one connection and compares the answers. All parameters are required:
+//!
+//! | parameter | what | limit |
+//! |---|---|---|
+//! | `uri` | the server, `ws://…` | 2048 octets |
+//! | `token` | comes back in every reply | 256 octets |
+//! | `size` | octets of a message | 64 MiB |
+//! | `count` | messages | 1 to 1,000,000; with `rtts=true` 100,000 |
+//! | `timeout` | ms for the whole test; 0: the longest there is | 1 h |
+//! | `binary` | `true` or `false` (text) | |
+//! | `sync` | `true`: one message at a time; `false`: as fast as the connection takes them | |
+//! | `correctness` | `exact` or `length` | |
+//! | `quantile_count` | quantiles in the result | 1000 |
+//! | `rtts` | every sample in the result | |
+//!
+//! `stress_test` opens connections, one after another, and exchanges messages on each, one in flight:
+//!
+//! | parameter | what | not given | limit |
+//! |---|---|---|---|
+//! | `uri`, `token` | as above | required | |
+//! | `connection_count` | connections | 1 | 1 to 20,000 |
+//! | `handshake_delay` | ms from one open to the next | 10 | 60,000 |
+//! | `msg_mode` | `none`, `fixed` (`msg_count` messages) or `infinite` (until the connection's time is up) | `fixed` | |
+//! | `msg_count` | messages of each connection | 0 | 1,000,000 over all connections |
+//! | `msg_size` | octets of a message | 0 | 256 MiB over all connections, 64 MiB each |
+//! | `con_lifetime` | `infinite` (until its messages are done), `fixed` (`con_duration`) or `random` (up to `con_duration`) | `infinite` | |
+//! | `con_duration` | ms | 5000 | 1 h |
+
+use std::fmt;
+use std::time::Duration;
+
+use super::uri::Uri;
+use crate::load::options::Verify;
+
+/// The longest command. Both URIs and tokens fit with room to spare; chosen, untested.
+pub const COMMAND_OCTETS_MAX: usize = 8192;
+
+/// However long a test may take by its parameters, it ends after so long.
+pub const TEST_MAX: Duration = Duration::from_secs(3600);
+
+/// Messages of one test: their times are kept until its end, 8 octets each, and 16 in a `stress_test`.
+pub const MESSAGES_MAX: u64 = 1_000_000;
+
+/// The same when every time is sent back: one megabyte of JSON.
+pub const RTTS_MAX: u64 = 100_000;
+
+/// Octets of one message: 64 MiB.
+pub const SIZE_MAX: u64 = 64 << 20;
+
+/// Octets of messages that a `stress_test` can have on its way at once, over all connections: 256 MiB.
+pub const STRESS_OCTETS_MAX: u64 = 256 << 20;
+
+/// Connections of one `stress_test`: what one source address and a usual limit of descriptors allow.
+pub const CONNECTIONS_MAX: u64 = 20_000;
+
+/// Quantiles of a result.
+pub const QUANTILES_MAX: u64 = 1000;
+
+/// Octets of a token.
+const TOKEN_OCTETS_MAX: usize = 256;
+
+/// Between two opens: longer than this is no stress.
+const DELAY_MS_MAX: u64 = 60_000;
+
+/// What a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// One connection, its answers compared and timed.
+    Message(MessageTest),
+    /// Many connections, every step of each timed.
+    Stress(StressTest),
+}
+
+/// `message_test`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageTest {
+    /// The server under test.
+    pub uri: Uri,
+    /// Comes back in every reply.
+    pub token: String,
+    /// Payload octets of each message.
+    pub size: usize,
+    /// Messages.
+    pub count: u64,
+    /// For the whole test.
+    pub timeout: Duration,
+    /// Binary in place of text.
+    pub binary: bool,
+    /// The next message only after the answer.
+    pub sync: bool,
+    /// How answers are compared.
+    pub correctness: Verify,
+    /// Quantiles in the result.
+    pub quantile_count: usize,
+    /// Every sample in the result.
+    pub rtts: bool,
+}
+
+/// `stress_test`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StressTest {
+    /// The server under test.
+    pub uri: Uri,
+    /// Comes back in every reply.
+    pub token: String,
+    /// Connections.
+    pub connection_count: usize,
+    /// From one open to the next.
+    pub handshake_delay: Duration,
+    /// Messages of each connection.
+    pub messages: Messages,
+    /// Payload octets of each.
+    pub msg_size: usize,
+    /// How long each connection stays open.
+    pub lifetime: Lifetime,
+}
+
+/// Messages of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// So many.
+    Fixed(u64),
+    /// As many as fit into the connection's time.
+    Infinite,
+}
+
+/// The time of one connection, from its opening handshake to our Close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until its messages are done.
+    Infinite,
+    /// So long, whether or not its messages are done.
+    Fixed(Duration),
+    /// Drawn evenly between nothing and so long.
+    Random(Duration),
+}
+
+/// A command that is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The command's token, where one was found.
+    pub token: String,
+    /// What the original says: "Invalid Command" or "Invalid <key> parameter."
+    pub data: String,
+    /// Why, in a sentence.
+    pub detail: String,
+}
+
+/// Reads a command. White space around it is no part of it.
+///
+/// # Errors
+/// The answer to send.
+pub fn parse(text: &str) -> Result<Test, Refusal> {
+    let invalid = |detail: &str| Refusal {
+        token: String::new(),
+        data: "Invalid Command".to_owned(),
+        detail: detail.to_owned(),
+    };
+    if text.len() > COMMAND_OCTETS_MAX {
+        return Err(invalid("it is longer than 8192 octets"));
+    }
+    let Some((name, rest)) = text.trim().split_once(':') else {
+        return Err(invalid("it has no ':' after its name"));
+    };
+    let test: fn(&mut Parameters<'_>) -> Result<Test, Wrong> = match name {
+        "message_test" => message_test,
+        "stress_test" => stress_test,
+        _ => {
+            return Err(invalid(
+                "there is no such command; see message_test and stress_test",
+            ));
+        }
+    };
+    let (mut parameters, cut) = Parameters::cut(rest);
+    let token = parameters.find("token").unwrap_or_default().to_owned();
+    let found = cut.and_then(|()| test(&mut parameters));
+    found.map_err(|Wrong { key, detail }| Refusal {
+        token,
+        data: format!("Invalid {key} parameter."),
+        detail,
+    })
+}
+
+/// A parameter that is not as it should be.
+#[derive(Debug)]
+struct Wrong {
+    key: String,
+    detail: String,
+}
+
+impl Wrong {
+    fn new(key: &str, detail: impl Into<String>) -> Self {
+        let (key, detail) = (key.to_owned(), detail.into());
+        Self { key, detail }
+    }
+}
+
+fn message_test(parameters: &mut Parameters<'_>) -> Result<Test, Wrong> {
+    let token = parameters.token()?;
+    let uri = parameters.uri()?;
+    let size = parameters.length("size", SIZE_MAX)?;
+    let rtts = parameters.boolean("rtts")?;
+    let most = if rtts { RTTS_MAX } else { MESSAGES_MAX };
+    let count = parameters.number("count", 1, most)?;
+    let timeout = parameters.millis("timeout", TEST_MAX)?;
+    let test = MessageTest {
+        uri,
+        token,
+        size,
+        count,
+        timeout: if timeout.is_zero() { TEST_MAX } else { timeout },
+        binary: parameters.boolean("binary")?,
+        sync: parameters.boolean("sync")?,
+        correctness: parameters.choice(
+            "correctness",
+            &[("exact", Verify::Exact), ("length", Verify::Length)],
+        )?,
+        quantile_count: parameters.length("quantile_count", QUANTILES_MAX)?,
+        rtts,
+    };
+    parameters.nothing_left("message_test")?;
+    Ok(Test::Message(test))
+}
+
+fn stress_test(parameters: &mut Parameters<'_>) -> Result<Test, Wrong> {
+    let token = parameters.token()?;
+    let uri = parameters.uri()?;
+    parameters.set_default("connection_count", "1");
+    parameters.set_default("handshake_delay", "10");
+    parameters.set_default("msg_mode", "fixed");
+    parameters.set_default("msg_count", "0");
+    parameters.set_default("msg_size", "0");
+    parameters.set_default("con_lifetime", "infinite");
+    parameters.set_default("con_duration", "5000");
+    let connections = parameters.number("connection_count", 1, CONNECTIONS_MAX)?;
+    let delay_max = Duration::from_millis(DELAY_MS_MAX);
+    let handshake_delay = parameters.millis("handshake_delay", delay_max)?;
+    let count = parameters.number("msg_count", 0, MESSAGES_MAX / connections)?;
+    let msg_size = parameters.length("msg_size", SIZE_MAX.min(STRESS_OCTETS_MAX / connections))?;
+    let messages = [
+        ("none", Messages::Fixed(0)),
+        ("fixed", Messages::Fixed(count)),
+        ("infinite", Messages::Infinite),
+    ];
+    let messages = parameters.choice("msg_mode", &messages)?;
+    let duration = parameters.millis("con_duration", TEST_MAX)?;
+    let lifetimes = [
+        ("infinite", Lifetime::Infinite),
+        ("fixed", Lifetime::Fixed(duration)),
+        ("random", Lifetime::Random(duration)),
+    ];
+    let lifetime = parameters.choice("con_lifetime", &lifetimes)?;
+    if (messages, lifetime) == (Messages::Infinite, Lifetime::Infinite) {
+        let detail = "with msg_mode=infinite it must be fixed or random, or the test would not end";
+        return Err(Wrong::new("con_lifetime", detail));
+    }
+    parameters.nothing_left("stress_test")?;
+    Ok(Test::Stress(StressTest {
+        uri,
+        token,
+        connection_count: usize::try_from(connections).unwrap_or(usize::MAX),
+        handshake_delay,
+        messages,
+        msg_size,
+        lifetime,
+    }))
+}
+
+/// Parameters that were not looked at yet.
+#[derive(Debug, Default)]
+struct Parameters<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Parameters<'a> {
+    /// Cuts at each `;`, then at the first `=`. After an error, what came before it is there all the same.
+    fn cut(mut rest: &'a str) -> (Self, Result<(), Wrong>) {
+        let mut found = Self::default();
+        while !rest.is_empty() {
+            let Some((parameter, after)) = rest.split_once(';') else {
+                let key = rest.split('=').next().unwrap_or(rest);
+                let wrong = Wrong::new(key, "it does not end with ';'");
+                return (found, Err(wrong));
+            };
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            if found.0.iter().any(|(other, _)| *other == key) {
+                return (found, Err(Wrong::new(key, "it is given twice")));
+            }
+            found.0.push((key, value));
+            rest = after;
+        }
+        (found, Ok(()))
+    }
+
+    /// A value that is there and not empty.
+    fn find(&self, key: &str) -> Option<&'a str> {
+        let found = self.0.iter().find(|(other, _)| *other == key);
+        found.map(|(_, value)| *value).filter(|v| !v.is_empty())
+    }
+
+    /// The value for a parameter that is not given.
+    fn set_default(&mut self, key: &'a str, value: &'a str) {
+        if self.find(key).is_none() {
+            self.0.retain(|(other, _)| *other != key);
+            self.0.push((key, value));
+        }
+    }
+
+    /// Takes a value out.
+    fn text(&mut self, key: &str) -> Result<&'a str, Wrong> {
+        let value = self.find(key);
+        self.0.retain(|(other, _)| *other != key);
+        value.ok_or_else(|| Wrong::new(key, "it is required"))
+    }
+
+    fn token(&mut self) -> Result<String, Wrong> {
+        let token = self.text("token")?;
+        if token.len() > TOKEN_OCTETS_MAX {
+            return Err(Wrong::new("token", "it is longer than 256 octets"));
+        }
+        Ok(token.to_owned())
+    }
+
+    fn uri(&mut self) -> Result<Uri, Wrong> {
+        Uri::parse(self.text("uri")?).map_err(|why| Wrong::new("uri", why))
+    }
+
+    /// Decimal digits and nothing else.
+    fn number(&mut self, key: &str, min: u64, max: u64) -> Result<u64, Wrong> {
+        let text = self.text(key)?;
+        let number = text.bytes().all(|b| b.is_ascii_digit());
+        let number = number.then(|| text.parse::<u64>().ok()).flatten();
+        number
+            .filter(|n| (min..=max).contains(n))
+            .ok_or_else(|| Wrong::new(key, format!("it must be a number from {min} to {max}")))
+    }
+
+    fn length(&mut self, key: &str, max: u64) -> Result<usize, Wrong> {
+        let length = self.number(key, 0, max)?;
+        Ok(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+
+    fn millis(&mut self, key: &str, max: Duration) -> Result<Duration, Wrong> {
+        let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+        self.number(key, 0, max).map(Duration::from_millis)
+    }
+
+    fn boolean(&mut self, key: &str) -> Result<bool, Wrong> {
+        self.choice(key, &[("true", true), ("false", false)])
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+        let text = self.text(key)?;
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            Wrong::new(key, format!("it must be one of: {}", names.join(", ")))
+        })
+    }
+
+    fn nothing_left(&self, command: &str) -> Result<(), Wrong> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((key, _)) => Err(Wrong::new(key, format!("{command} has no such parameter"))),
+        }
+    }
+}
+
+impl Test {
+    /// Comes back in every reply.
+    pub fn token(&self) -> &str {
+        match self {
+            Self::Message(test) => &test.token,
+            Self::Stress(test) => &test.token,
+        }
+    }
+
+    /// The server under test.
+    pub const fn uri(&self) -> &Uri {
+        match self {
+            Self::Message(test) => &test.uri,
+            Self::Stress(test) => &test.uri,
+        }
+    }
+}
+
+/// The command with every parameter written out.
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(test) => test.fmt(f),
+            Self::Stress(test) => test.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for MessageTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let correctness = match self.correctness {
+            Verify::Exact => "exact",
+            Verify::Length => "length",
+        };
+        write!(
+            f,
+            "message_test:uri={};token={};size={};count={};timeout={};binary={};sync={};correctness={correctness};\
+             quantile_count={};rtts={};",
+            self.uri,
+            self.token,
+            self.size,
+            self.count,
+            self.timeout.as_millis(),
+            self.binary,
+            self.sync,
+            self.quantile_count,
+            self.rtts,
+        )
+    }
+}
+
+impl fmt::Display for StressTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "stress_test:uri={};token={};connection_count={};handshake_delay={};msg_size={};",
+            self.uri,
+            self.token,
+            self.connection_count,
+            self.handshake_delay.as_millis(),
+            self.msg_size,
+        )?;
+        match self.messages {
+            Messages::Fixed(count) => write!(f, "msg_mode=fixed;msg_count={count};")?,
+            Messages::Infinite => f.write_str("msg_mode=infinite;")?,
+        }
+        match self.lifetime {
+            Lifetime::Infinite => f.write_str("con_lifetime=infinite;"),
+            Lifetime::Fixed(time) => {
+                write!(f, "con_lifetime=fixed;con_duration={};", time.as_millis())
+            }
+            Lifetime::Random(time) => {
+                write!(f, "con_lifetime=random;con_duration={};", time.as_millis())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the original's own page sends it.
+    const MESSAGE: &str = "message_test:uri=ws://localhost:9002;size=10;count=1;timeout=10000;binary=true;sync=true;\
+                           correctness=exact;token=foo;quantile_count=10;rtts=false;";
+    const STRESS: &str =
+        "stress_test:uri=ws://localhost:9002;token=stress;connection_count=5;handshake_delay=10;";
+
+    fn refused(text: &str) -> (String, String, String) {
+        let refusal = parse(text).expect_err(text);
+        (refusal.token, refusal.data, refusal.detail)
+    }
+
+    #[test]
+    fn the_originals_message_test_is_understood() {
+        let expected = MessageTest {
+            uri: Uri::parse("ws://localhost:9002").expect("a URI"),
+            token: "foo".to_owned(),
+            size: 10,
+            count: 1,
+            timeout: Duration::from_secs(10),
+            binary: true,
+            sync: true,
+            correctness: Verify::Exact,
+            quantile_count: 10,
+            rtts: false,
+        };
+        assert_eq!(parse(MESSAGE), Ok(Test::Message(expected)));
+    }
+
+    #[test]
+    fn the_originals_stress_test_is_understood_with_its_defaults() {
+        let expected = StressTest {
+            uri: Uri::parse("ws://localhost:9002").expect("a URI"),
+            token: "stress".to_owned(),
+            connection_count: 5,
+            handshake_delay: Duration::from_millis(10),
+            messages: Messages::Fixed(0),
+            msg_size: 0,
+            lifetime: Lifetime::Infinite,
+        };
+        assert_eq!(parse(STRESS), Ok(Test::Stress(expected.clone())));
+        let few = "stress_test:uri=ws://localhost:9002;token=stress;connection_count=;msg_mode=;";
+        let connection_count = 1;
+        assert_eq!(
+            parse(few),
+            Ok(Test::Stress(StressTest {
+                connection_count,
+                ..expected
+            }))
+        );
+    }
+
+    #[test]
+    fn no_command_is_an_invalid_command_without_a_token() {
+        let cases = [
+            ("", "it has no ':' after its name"),
+            ("message_test", "it has no ':' after its name"),
+            (
+                "close:code=1000;token=a;",
+                "there is no such command; see message_test and stress_test",
+            ),
+            (
+                "Message_test:token=a;",
+                "there is no such command; see message_test and stress_test",
+            ),
+        ];
+        for (text, detail) in cases {
+            let expected = (
+                String::new(),
+                "Invalid Command".to_owned(),
+                detail.to_owned(),
+            );
+            assert_eq!(refused(text), expected, "{text}");
+        }
+        let long = format!("stress_test:token={};", "a".repeat(8192));
+        assert_eq!(refused(&long).2, "it is longer than 8192 octets");
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named_and_the_token_comes_back() {
+        let cases = [
+            ("size=10", "size=", "size", "it is required"),
+            (
+                "size=10",
+                "size=-1",
+                "size",
+                "it must be a number from 0 to 67108864",
+            ),
+            (
+                "size=10",
+                "size=67108865",
+                "size",
+                "it must be a number from 0 to 67108864",
+            ),
+            (
+                "size=10",
+                "size=18446744073709551616",
+                "size",
+                "it must be a number from 0 to 67108864",
+            ),
+            (
+                "count=1",
+                "count=0",
+                "count",
+                "it must be a number from 1 to 1000000",
+            ),
+            (
+                "timeout=10000",
+                "timeout=+5",
+                "timeout",
+                "it must be a number from 0 to 3600000",
+            ),
+            (
+                "sync=true",
+                "sync=True",
+                "sync",
+                "it must be one of: true, false",
+            ),
+            (
+                "binary=true",
+                "binary=1",
+                "binary",
+                "it must be one of: true, false",
+            ),
+            (
+                "correctness=exact",
+                "correctness=length ",
+                "correctness",
+                "it must be one of: exact, length",
+            ),
+            (
+                "uri=ws://localhost:9002",
+                "uri=localhost",
+                "uri",
+                "it does not begin with ws://",
+            ),
+            (
+                "rtts=false;",
+                "rtts=false;rtt=1;",
+                "rtt",
+                "message_test has no such parameter",
+            ),
+            (
+                "rtts=false;",
+                "rtts=false;size=1;",
+                "size",
+                "it is given twice",
+            ),
+            (
+                "rtts=false;",
+                "rtts=false;;",
+                "",
+                "message_test has no such parameter",
+            ),
+        ];
+        for (good, bad, key, detail) in cases {
+            let expected = (
+                "foo".to_owned(),
+                format!("Invalid {key} parameter."),
+                detail.to_owned(),
+            );
+            assert_eq!(refused(&MESSAGE.replace(good, bad)), expected, "{bad}");
+        }
+    }
+
+    /// The original lost the last parameter here, and answered as if it had not been given.
+    #[test]
+    fn a_last_parameter_without_its_semicolon_is_an_error() {
+        let (token, data, detail) = refused(MESSAGE.strip_suffix(';').expect("it has one"));
+        assert_eq!(
+            (token.as_str(), data.as_str()),
+            ("foo", "Invalid rtts parameter.")
+        );
+        assert_eq!(detail, "it does not end with ';'");
+    }
+
+    /// The original looked for the '=' of `msg_size` in what follows, and so lost `connection_count`.
+    #[test]
+    fn a_parameter_without_a_value_does_not_swallow_the_next() {
+        let text = "stress_test:uri=ws://h/?a=b;token=t;msg_size;connection_count=7;";
+        let Ok(Test::Stress(test)) = parse(text) else {
+            panic!("understood")
+        };
+        assert_eq!((test.connection_count, test.msg_size), (7, 0));
+        assert_eq!(test.uri.resource, "/?a=b");
+    }
+
+    #[test]
+    fn limits_hold_over_all_connections() {
+        let with = |more: &str| parse(&format!("{STRESS}{more}").replace("=5;", "=1000;"));
+        let test = with("msg_count=1000;msg_size=268435;").expect("the most");
+        assert!(matches!(test, Test::Stress(test) if test.messages == Messages::Fixed(1000)));
+        let refused = |more| with(more).expect_err("too many").data;
+        assert_eq!(refused("msg_count=1001;"), "Invalid msg_count parameter.");
+        assert_eq!(refused("msg_size=268436;"), "Invalid msg_size parameter.");
+    }
+
+    #[test]
+    fn messages_without_end_need_a_lifetime() {
+        let with = |more: &str| parse(&format!("{STRESS}{more}"));
+        let refusal = with("msg_mode=infinite;").expect_err("it would not end");
+        assert_eq!(refusal.data, "Invalid con_lifetime parameter.");
+        let Ok(Test::Stress(test)) = with("msg_mode=infinite;con_lifetime=random;con_duration=20;")
+        else {
+            panic!("understood")
+        };
+        assert_eq!(test.messages, Messages::Infinite);
+        assert_eq!(test.lifetime, Lifetime::Random(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn no_time_limit_is_the_longest_one() {
+        let Ok(Test::Message(test)) = parse(&MESSAGE.replace("=10000;", "=0;")) else {
+            panic!("understood")
+        };
+        assert_eq!(test.timeout, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn what_is_shown_is_the_same_command() {
+        let more = "con_lifetime=fixed;con_duration=7;msg_mode=infinite;msg_size=3;";
+        for text in [MESSAGE, STRESS, &format!("{STRESS}{more}")] {
+            let test = parse(text).expect("good");
+            assert_eq!(parse(&test.to_string()), Ok(test));
+        }
+    }
+}

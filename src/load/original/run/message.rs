@@ -1,0 +1,275 @@
+//! `message_test`: one connection, its answers compared and timed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::command::MessageTest;
+use super::super::reply::{Ending, MessageOutcome};
+use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why};
+use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, SendError, Worker};
+use crate::io::{ConnId, Error, Io};
+use crate::load::options::{IoTier, Verify};
+use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::random::Random;
+use crate::time::{self, Instant};
+
+/// With `sync=false`: messages that wait for their answers, at most.
+const IN_FLIGHT_MAX: usize = 1024;
+
+/// The same in octets; two messages are always allowed.
+const IN_FLIGHT_OCTETS_MAX: usize = 4 << 20;
+
+/// A wrong answer may be longer than a right one by so much and still be read as an answer.
+const LONGER_OCTETS: u64 = 1024;
+
+/// Runs a `message_test`. None when it was cancelled; inside, why there was no connection.
+///
+/// # Errors
+/// The loop failed, in a sentence.
+pub fn message(
+    test: &MessageTest,
+    destination: &Destination,
+    tier: IoTier,
+    cancelled: &AtomicBool,
+) -> Result<Option<Result<MessageOutcome, String>>, String> {
+    on(
+        tier,
+        MessageTask {
+            test,
+            destination,
+            cancelled,
+        },
+    )
+}
+
+struct MessageTask<'a> {
+    test: &'a MessageTest,
+    destination: &'a Destination,
+    cancelled: &'a AtomicBool,
+}
+
+impl Task for MessageTask<'_> {
+    type Output = Option<Result<MessageOutcome, String>>;
+
+    fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
+        let octets_max = self.test.size as u64 + LONGER_OCTETS;
+        let mut random = Random::new(seed());
+        let config = Config {
+            message_limits: Limits {
+                frame_octets_max: octets_max,
+                message_octets_max: octets_max,
+            },
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
+            masking_seed: random.bits(),
+            ..Config::default()
+        };
+        let exchange = Exchange::new(self.test, self.destination, payload(self.test, random));
+        let mut worker = Worker::client(io, exchange, config);
+        let message = [(worker.app().kind(), worker.app().payload.clone())];
+        let message = message
+            .each_ref()
+            .map(|(kind, payload)| (*kind, payload.as_slice()));
+        let prepared = worker.prepare(Role::Client, &message);
+        worker.app_mut().prepared = Some(prepared.expect("64 MiB are less than 1 GiB"));
+        let mut patience = std::time::Duration::ZERO;
+        loop {
+            worker.turn(Some(patience))?;
+            if worker.app().is_over() && worker.connections() == 0 {
+                return Ok(Some(worker.app_mut().take_outcome()));
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return abandon(&mut worker).map(|()| None);
+            }
+            patience = match worker.app().deadline {
+                Some(deadline) => deadline.since(time::now()).min(PATIENCE),
+                None => PATIENCE,
+            };
+        }
+    }
+}
+
+/// Random octets, or random printable ASCII.
+fn payload(test: &MessageTest, mut random: Random) -> Vec<u8> {
+    let mut payload = vec![0; test.size];
+    random.fill(&mut payload);
+    if !test.binary {
+        for octet in &mut payload {
+            *octet = b' ' + *octet % 95;
+        }
+    }
+    payload
+}
+
+/// The application of the one connection.
+struct Exchange<'a> {
+    test: &'a MessageTest,
+    destination: &'a Destination,
+    payload: Vec<u8>,
+    prepared: Option<Prepared>,
+    conn: Option<ConnId>,
+    /// The connect was begun.
+    begun: bool,
+    sent: u64,
+    /// When the messages were handed over whose answers are due.
+    due: VecDeque<Instant>,
+    round_trips_ns: Vec<u64>,
+    /// The first hand-over, and the end of the test.
+    first: Option<Instant>,
+    end: Option<Instant>,
+    deadline: Option<Instant>,
+    ending: Option<Ending>,
+    /// Why there was no connection.
+    failure: Option<String>,
+    closed: bool,
+}
+
+impl<'a> Exchange<'a> {
+    const fn new(test: &'a MessageTest, destination: &'a Destination, payload: Vec<u8>) -> Self {
+        Self {
+            test,
+            destination,
+            payload,
+            prepared: None,
+            conn: None,
+            begun: false,
+            sent: 0,
+            due: VecDeque::new(),
+            round_trips_ns: Vec::new(),
+            first: None,
+            end: None,
+            deadline: None,
+            ending: None,
+            failure: None,
+            closed: false,
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        if self.test.binary {
+            Kind::Binary
+        } else {
+            Kind::Text
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.closed || self.failure.is_some()
+    }
+
+    fn take_outcome(&mut self) -> Result<MessageOutcome, String> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let total = match (self.first, self.end) {
+            (Some(first), Some(end)) => end.since(first),
+            _ => std::time::Duration::ZERO,
+        };
+        Ok(MessageOutcome {
+            ending: self.ending.unwrap_or(Ending::Fail),
+            round_trips_ns: std::mem::take(&mut self.round_trips_ns),
+            total,
+        })
+    }
+
+    fn in_flight_max(&self) -> usize {
+        if self.test.sync {
+            return 1;
+        }
+        (IN_FLIGHT_OCTETS_MAX / self.test.size.max(1)).clamp(2, IN_FLIGHT_MAX)
+    }
+
+    /// Hands over as many messages as may be in flight.
+    fn send(&mut self, context: &mut Context<'_>) {
+        let in_flight_max = self.in_flight_max();
+        let Some(prepared) = &self.prepared else {
+            unreachable!("it is prepared before the first turn")
+        };
+        while self.sent < self.test.count && self.due.len() < in_flight_max {
+            let now = time::now();
+            match context.send_prepared(prepared, 0) {
+                Ok(()) => {}
+                Err(SendError::QueueFull) => return,
+                Err(_) => return self.finish(context, Ending::Fail),
+            }
+            self.first.get_or_insert(now);
+            self.due.push_back(now);
+            self.sent += 1;
+        }
+    }
+
+    fn is_right(&self, message: &Message<'_>) -> bool {
+        message.kind() == self.kind()
+            && match self.test.correctness {
+                Verify::Exact => message.payload() == self.payload,
+                Verify::Length => message.len() == self.payload.len(),
+            }
+    }
+
+    fn finish(&mut self, context: &mut Context<'_>, ending: Ending) {
+        self.ending = Some(ending);
+        self.end = Some(time::now());
+        // The peer may have closed already.
+        let _ = context.close(CloseCode::NormalClosure, "");
+    }
+}
+
+impl App for Exchange<'_> {
+    fn failed(&mut self, failed: Failed) {
+        self.failure = Some(why(&failed));
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        self.deadline = Some(context.now() + self.test.timeout);
+        self.send(context);
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let now = time::now();
+        if self.ending.is_some() {
+            return;
+        }
+        // An answer that nobody asked for is a wrong one.
+        let Some(sent) = self.due.pop_front() else {
+            return self.finish(context, Ending::Fail);
+        };
+        if !self.is_right(&message) {
+            return self.finish(context, Ending::Fail);
+        }
+        let round_trip = now.since(sent).as_nanos();
+        self.round_trips_ns
+            .push(u64::try_from(round_trip).unwrap_or(u64::MAX));
+        if self.round_trips_ns.len() as u64 == self.test.count {
+            return self.finish(context, Ending::Pass);
+        }
+        self.send(context);
+    }
+
+    fn writable(&mut self, context: &mut Context<'_>) {
+        if self.ending.is_none() {
+            self.send(context);
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let Destination { dial, request } = self.destination;
+            match reach.connect(dial, request, 0) {
+                Ok(id) => self.conn = Some(id),
+                Err(errno) => self.failure = Some(format!("connect: {errno}")),
+            }
+        }
+        let late = self.deadline.is_some_and(|due| reach.now() >= due);
+        if late
+            && self.ending.is_none()
+            && let Some(mut context) = self.conn.and_then(|id| reach.context(id))
+        {
+            self.finish(&mut context, Ending::TimeOut);
+        }
+    }
+
+    fn close(&mut self, _closed: Closed) {
+        self.end.get_or_insert_with(time::now);
+        self.closed = true;
+    }
+}

@@ -1,0 +1,319 @@
+//! `stress_test`: many connections, every step of each timed.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
+use super::super::reply::{Status, StressConnection, StressOutcome};
+use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed};
+use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, Worker};
+use crate::io::{ConnId, Error, Io};
+use crate::load::options::IoTier;
+use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::random::Random;
+use crate::time::{self, Instant};
+
+/// A connection whose answer takes longer has failed.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Without a delay between them: connects of one turn. A backlog takes a few hundred at a time.
+const CONNECTS_PER_TURN: usize = 128;
+
+/// Runs a `stress_test`. None when it was cancelled.
+///
+/// # Errors
+/// The loop failed, in a sentence.
+pub fn stress(
+    test: &StressTest,
+    destination: &Destination,
+    tier: IoTier,
+    cancelled: &AtomicBool,
+) -> Result<Option<StressOutcome>, String> {
+    on(
+        tier,
+        StressTask {
+            test,
+            destination,
+            cancelled,
+        },
+    )
+}
+
+struct StressTask<'a> {
+    test: &'a StressTest,
+    destination: &'a Destination,
+    cancelled: &'a AtomicBool,
+}
+
+impl Task for StressTask<'_> {
+    type Output = Option<StressOutcome>;
+
+    fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
+        let octets_max = self.test.msg_size.max(1) as u64;
+        let mut random = Random::new(seed());
+        let config = Config {
+            message_limits: Limits {
+                frame_octets_max: octets_max,
+                message_octets_max: octets_max,
+            },
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            masking_seed: random.bits(),
+            ..Config::default()
+        };
+        let payload = vec![b'*'; self.test.msg_size];
+        let crowd = Crowd::new(self.test, self.destination, random);
+        let mut worker = Worker::client(io, crowd, config);
+        let prepared = worker.prepare(Role::Client, &[(Kind::Text, &payload)]);
+        worker.app_mut().prepared = Some(prepared.expect("64 MiB are less than 1 GiB"));
+        let ends = worker.app().began + TEST_MAX;
+        while !(worker.app().is_begun() && worker.connections() == 0) {
+            let patience = worker.app().patience();
+            worker.turn(Some(patience))?;
+            if self.cancelled.load(Ordering::Relaxed) {
+                worker.app_mut().stopped = true;
+                return abandon(&mut worker).map(|()| None);
+            }
+            if time::now() >= ends {
+                worker.app_mut().stopped = true;
+                worker.abort();
+            }
+        }
+        Ok(Some(std::mem::take(&mut worker.app_mut().outcome)))
+    }
+}
+
+/// The application of all connections; a connection's tag is its index.
+struct Crowd<'a> {
+    test: &'a StressTest,
+    destination: &'a Destination,
+    random: Random,
+    prepared: Option<Prepared>,
+    began: Instant,
+    /// When the next connect is due.
+    connect_at: Instant,
+    /// When to look for answers that are late.
+    look_at: Instant,
+    /// The test's own time is up: nothing more is begun.
+    stopped: bool,
+    messages: u64,
+    peers: Vec<Peer>,
+    /// Ends of lifetimes.
+    ends: BinaryHeap<Reverse<(u64, u32)>>,
+    outcome: StressOutcome,
+}
+
+/// What a connection does now.
+struct Peer {
+    /// None: its connect did not even begin.
+    id: Option<ConnId>,
+    /// When the message was handed over whose answer is due.
+    due: Option<Instant>,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(test: &'a StressTest, destination: &'a Destination, random: Random) -> Self {
+        let began = time::now();
+        Self {
+            test,
+            destination,
+            random,
+            prepared: None,
+            began,
+            connect_at: began,
+            look_at: began + ANSWER_MAX,
+            stopped: false,
+            messages: match test.messages {
+                Messages::Fixed(count) => count,
+                Messages::Infinite => MESSAGES_MAX / test.connection_count.max(1) as u64,
+            },
+            peers: Vec::with_capacity(test.connection_count),
+            ends: BinaryHeap::new(),
+            outcome: StressOutcome::default(),
+        }
+    }
+
+    const fn is_begun(&self) -> bool {
+        self.stopped || self.peers.len() == self.test.connection_count
+    }
+
+    /// Until something is due.
+    fn patience(&self) -> Duration {
+        let end = self
+            .ends
+            .peek()
+            .map(|Reverse((at, _))| Instant::from_nanos(*at));
+        let connect = (!self.is_begun()).then_some(self.connect_at);
+        let due = end.into_iter().chain(connect).min();
+        due.map_or(PATIENCE, |due| due.since(time::now()).min(PATIENCE))
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        u64::try_from(at.since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn record(&mut self, tag: u32) -> &mut StressConnection {
+        &mut self.outcome.connections[index(tag)]
+    }
+
+    fn connect<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let now = time::now();
+        let tag = u32::try_from(self.peers.len()).expect("there are at most 20,000");
+        let begun = reach.connect(&self.destination.dial, &self.destination.request, tag);
+        self.peers.push(Peer {
+            id: begun.ok(),
+            due: None,
+        });
+        self.outcome.connections.push(StressConnection {
+            start_ns: Some(self.ns(now)),
+            ..StressConnection::default()
+        });
+        self.connect_at = self.connect_at + self.test.handshake_delay;
+        if begun.is_err() {
+            self.fail(tag);
+        }
+    }
+
+    /// The connection is of no use: it did not open, or an answer was wrong or late.
+    fn fail(&mut self, tag: u32) {
+        let now = self.ns(time::now());
+        let record = self.record(tag);
+        record.status = Status::Failed;
+        record.fail_ns = Some(now);
+        self.outcome.failed += 1;
+    }
+
+    /// The next message, or the end, or nothing until the connection's time is up.
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        let tag = context.tag();
+        if self.record(tag).messages_ns.len() as u64 == self.messages {
+            if self.test.lifetime == Lifetime::Infinite {
+                self.close(context);
+            }
+            return;
+        }
+        let Some(prepared) = &self.prepared else {
+            unreachable!("it is prepared before the first turn")
+        };
+        let now = time::now();
+        // One in flight fits the queue; after a Close there is nothing more to say.
+        if context.send_prepared(prepared, 0).is_ok() {
+            self.peers[index(tag)].due = Some(now);
+        }
+    }
+
+    fn close(&mut self, context: &mut Context<'_>) {
+        if context.close(CloseCode::NormalClosure, "").is_ok() {
+            let now = self.ns(time::now());
+            let record = self.record(context.tag());
+            record.close_sent_ns = Some(now);
+            record.status = Status::Closing;
+        }
+    }
+
+    /// Closes connections whose time is up.
+    fn expire<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        while let Some(Reverse((at, tag))) = self.ends.peek().copied()
+            && Instant::from_nanos(at) <= reach.now()
+        {
+            self.ends.pop();
+            let id = self.peers[index(tag)].id;
+            if let Some(mut context) = id.and_then(|id| reach.context(id)) {
+                self.close(&mut context);
+            }
+        }
+    }
+
+    /// Gives up connections whose answer is late.
+    fn look<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let now = reach.now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + Duration::from_secs(1);
+        for at in 0..self.peers.len() {
+            let Peer { id, due } = &mut self.peers[at];
+            let late = due.is_some_and(|due| now.since(due) > ANSWER_MAX);
+            if late && let Some(id) = *id {
+                *due = None;
+                reach.reset(id);
+                self.fail(u32::try_from(at).expect("there are at most 20,000"));
+            }
+        }
+    }
+}
+
+impl App for Crowd<'_> {
+    fn connected(&mut self, tag: u32, now: Instant) {
+        let now = self.ns(now);
+        self.record(tag).tcp_ns = Some(now);
+    }
+
+    fn failed(&mut self, failed: Failed) {
+        self.fail(failed.tag);
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        let (tag, now) = (context.tag(), time::now());
+        let open_ns = self.ns(now);
+        let record = self.record(tag);
+        record.open_ns = Some(open_ns);
+        record.status = Status::Open;
+        self.outcome.total += 1;
+        self.outcome.current += 1;
+        self.outcome.max = self.outcome.max.max(self.outcome.current);
+        let life = match self.test.lifetime {
+            Lifetime::Infinite => None,
+            Lifetime::Fixed(time) => Some(time),
+            Lifetime::Random(most) => {
+                let most = usize::try_from(most.as_nanos()).unwrap_or(usize::MAX - 1);
+                let drawn = self.random.between(0, most) as u64;
+                Some(Duration::from_nanos(drawn))
+            }
+        };
+        if let Some(life) = life {
+            self.ends.push(Reverse(((now + life).nanos(), tag)));
+        }
+        self.go_on(context);
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let (tag, now) = (context.tag(), time::now());
+        let Some(sent) = self.peers[index(tag)].due.take() else {
+            return;
+        };
+        let right = message.kind() == Kind::Text
+            && message.len() == self.test.msg_size
+            && message.payload().iter().all(|octet| *octet == b'*');
+        if !right {
+            self.close(context);
+            return self.fail(tag);
+        }
+        let times = [self.ns(sent), self.ns(now)];
+        self.record(tag).messages_ns.push(times);
+        self.go_on(context);
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        for _ in 0..CONNECTS_PER_TURN {
+            if self.is_begun() || reach.now() < self.connect_at {
+                break;
+            }
+            self.connect(reach);
+        }
+        self.expire(reach);
+        self.look(reach);
+    }
+
+    fn close(&mut self, closed: Closed) {
+        let now = self.ns(time::now());
+        self.peers[index(closed.tag)].due = None;
+        self.outcome.current -= 1;
+        let record = self.record(closed.tag);
+        record.close_ns = Some(now);
+        if record.status != Status::Failed {
+            record.status = Status::Closed;
+        }
+    }
+}

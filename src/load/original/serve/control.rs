@@ -1,0 +1,211 @@
+//! The control connections: a welcome, commands in, replies out.
+//!
+//! Owns: who may connect, what each client still waits for. Never: runs a test.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use super::super::uri::Uri;
+use super::super::{command, reply};
+use super::jobs::{Job, Jobs, Said};
+use crate::conn::{App, Closed, Context, Reach};
+use crate::io::{ConnId, Io};
+use crate::proto::handshake::{Request, StatusCode, Verdict};
+use crate::proto::{Kind, Message};
+
+/// Commands of one client that are not answered yet. Chosen, untested.
+const OUTSTANDING_MAX: usize = 16;
+
+/// The subprotocol that masters and slaves spoke; a client that offers it gets it.
+const SUBPROTOCOL: &str = "wsperf";
+
+/// Who may connect (RFC 6455 §10.2): a page in a browser could otherwise make this machine load itself.
+///
+/// - a client that sends no `Origin`: it is no browser.
+/// - a page of the same host, when that host is an address, `localhost`, or the one that is listened on. Any other name
+///   could be made to point here after its page was loaded.
+/// - a page from a file, as far as its browser says `file://`. Others say `null`, and so does a page that was put into a
+///   sandbox by a stranger: `null` has to be allowed by name.
+/// - what is allowed by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins {
+    /// As they are sent: `http://example.com:8080`, or `null`.
+    pub(super) allowed: Vec<String>,
+    /// The host that is listened on.
+    pub(super) own_host: String,
+}
+
+impl Origins {
+    pub(super) fn let_in(&self, origin: Option<&str>, host: &str) -> bool {
+        let Some(origin) = origin else { return true };
+        if origin == "file://" || self.allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) {
+            return true;
+        }
+        let Some((_, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let name = |authority: &str| Uri::parse(&format!("ws://{authority}")).map(|uri| uri.host);
+        match (name(authority), name(host)) {
+            (Ok(page), Ok(here)) => page.eq_ignore_ascii_case(&here) && self.is_fixed(&here),
+            _ => false,
+        }
+    }
+
+    fn is_fixed(&self, host: &str) -> bool {
+        host.parse::<std::net::IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || host.eq_ignore_ascii_case(&self.own_host)
+    }
+}
+
+/// The application of the control socket.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) origins: Origins,
+    pub(super) welcome: String,
+    pub(super) jobs: Arc<Jobs>,
+    pub(super) said: Receiver<Said>,
+    /// An octet for everything said.
+    pub(super) wake: UnixStream,
+    pub(super) clients: HashMap<ConnId, Client>,
+}
+
+/// One control connection.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    outstanding: usize,
+    /// Ends its tests.
+    gone: Arc<AtomicBool>,
+}
+
+impl Control {
+    /// The error that answers a message, or nothing when its test is in the queue.
+    fn obey(&mut self, id: ConnId, message: &Message<'_>) -> Result<(), String> {
+        let invalid = |why| reply::error("", "Invalid Command", why);
+        let text = message.text().ok_or_else(|| invalid("commands are text"))?;
+        let test = command::parse(text).map_err(|refusal| reply::refused(&refusal))?;
+        let token = test.token().to_owned();
+        let full = |why: &str| reply::error(&token, "Queue full", why);
+        let client = self.clients.entry(id).or_default();
+        if client.outstanding == OUTSTANDING_MAX {
+            return Err(full("16 commands of this connection are not answered yet"));
+        }
+        tracing::debug!("{test}");
+        let cancelled = client.gone.clone();
+        let job = Job {
+            asker: id,
+            test,
+            cancelled,
+        };
+        client.outstanding += 1;
+        self.jobs.push(job).map_err(|_| {
+            client.outstanding -= 1;
+            full("64 tests are waiting")
+        })
+    }
+}
+
+impl App for Control {
+    fn connect<'a>(&'a mut self, request: &'a Request<'_>) -> Verdict<'a> {
+        if !self.origins.let_in(request.origin(), request.host()) {
+            return Verdict::Refuse {
+                status: StatusCode::FORBIDDEN,
+                reason: "pages of this origin may not drive tests; --allow-origin permits one",
+                headers: &[],
+            };
+        }
+        let mut offered = request.subprotocols();
+        Verdict::Accept {
+            subprotocol: offered.find(|name| *name == SUBPROTOCOL),
+            headers: &[],
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        self.clients.insert(context.id(), Client::default());
+        let _ = context.send(Kind::Text, self.welcome.as_bytes());
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        if let Err(error) = self.obey(context.id(), &message) {
+            // A client that does not read is in for `turn`'s treatment as soon as there is a result.
+            let _ = context.send(Kind::Text, error.as_bytes());
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        // First the octets: what is said after this makes new ones.
+        let mut octets = [0; 256];
+        while matches!((&self.wake).read(&mut octets), Ok(n) if n == octets.len()) {}
+        while let Ok(Said { to, text, last }) = self.said.try_recv() {
+            if let Some(client) = self.clients.get_mut(&to) {
+                client.outstanding -= usize::from(last);
+            }
+            let Some(mut context) = reach.context(to) else {
+                continue;
+            };
+            if let Err(error) = context.send(Kind::Text, text.as_bytes()) {
+                tracing::warn!("a client that does not read its results is dropped: {error:?}");
+                reach.reset(to);
+            }
+        }
+    }
+
+    fn close(&mut self, closed: Closed) {
+        if let Some(client) = self.clients.remove(&closed.id) {
+            client.gone.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_this_host_are_let_in_and_others_are_not() {
+        let origins = Origins {
+            allowed: vec!["http://example.com:8080".to_owned()],
+            own_host: "driver.lan".to_owned(),
+        };
+        let cases = [
+            (None, "localhost:9050", true),
+            (Some("http://localhost:8081"), "localhost:9050", true),
+            (Some("http://127.0.0.1:8081"), "127.0.0.1:9050", true),
+            (Some("http://[::1]:8081"), "[::1]:9050", true),
+            (Some("https://Driver.LAN"), "driver.lan:9050", true),
+            (Some("http://example.com:8080"), "localhost:9050", true),
+            (Some("file://"), "localhost:9050", true),
+            (Some("null"), "localhost:9050", false),
+            (Some("http://example.com"), "localhost:9050", false),
+            (Some("http://localhost:8081"), "127.0.0.1:9050", false),
+            // A name that was made to point here.
+            (Some("http://evil.test"), "evil.test:9050", false),
+            (Some("http://localhost.evil.test"), "localhost:9050", false),
+            (Some("http://localhost@evil.test"), "localhost:9050", false),
+            (Some("localhost"), "localhost:9050", false),
+            (Some("http://"), "localhost:9050", false),
+        ];
+        for (origin, host, expected) in cases {
+            assert_eq!(
+                origins.let_in(origin, host),
+                expected,
+                "{origin:?} at {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn null_is_let_in_by_name() {
+        let origins = Origins {
+            allowed: vec!["null".to_owned()],
+            own_host: String::new(),
+        };
+        assert!(origins.let_in(Some("null"), "localhost"));
+        assert!(!origins.let_in(Some("http://a"), "localhost"));
+    }
+}

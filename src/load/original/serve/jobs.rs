@@ -1,0 +1,199 @@
+//! Tests that wait for a thread, and the threads.
+//!
+//! Owns: one queue, first in first out; what a thread says about its test. Never: touches a control connection: what is
+//! said goes through a channel, and an octet on a socket pair wakes the loop that sends it on.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::super::command::Test;
+use super::super::reply;
+use super::super::run::{self, Destination};
+use crate::io::ConnId;
+use crate::load::options::IoTier;
+
+/// Tests that wait, over all control connections: more is no queue but a backlog. Chosen, untested.
+const WAITING_MAX: usize = 64;
+
+/// A test that was asked for.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Who asked.
+    pub(super) asker: ConnId,
+    pub(super) test: Test,
+    /// The asker is gone.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// Something to be sent to who asked.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) to: ConnId,
+    pub(super) text: String,
+    /// It is the last about a test.
+    pub(super) last: bool,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    waiting: Mutex<VecDeque<Job>>,
+    more: Condvar,
+}
+
+impl Jobs {
+    /// Puts a job at the end. Given back when there are too many.
+    pub(super) fn push(&self, job: Job) -> Result<(), Job> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= WAITING_MAX {
+            return Err(job);
+        }
+        waiting.push_back(job);
+        self.more.notify_one();
+        Ok(())
+    }
+
+    /// The first that somebody still waits for, if there is one.
+    pub(super) fn take(&self) -> Option<Job> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        first(&mut waiting)
+    }
+
+    /// Waits for one.
+    fn wait(&self) -> Job {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = first(&mut waiting) {
+                return job;
+            }
+            waiting = self
+                .more
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn first(waiting: &mut VecDeque<Job>) -> Option<Job> {
+    loop {
+        let job = waiting.pop_front()?;
+        if !job.cancelled.load(Ordering::Relaxed) {
+            return Some(job);
+        }
+    }
+}
+
+/// What runs jobs.
+#[derive(Clone, Debug)]
+pub(super) struct Runner {
+    pub(super) tier: IoTier,
+    pub(super) allow_remote: bool,
+    pub(super) said: Sender<Said>,
+    pub(super) wake: Arc<UnixStream>,
+}
+
+impl Runner {
+    /// Starts a thread that runs jobs until the process ends.
+    pub(super) fn spawn(&self, jobs: &Arc<Jobs>, id: usize) -> std::io::Result<()> {
+        let (runner, jobs) = (self.clone(), jobs.clone());
+        let thread = std::thread::Builder::new().name(format!("wsperf-job-{id}"));
+        thread.spawn(move || {
+            loop {
+                let job = jobs.wait();
+                runner.begin(&job, id);
+                runner.run(&job);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Tells that a test begins.
+    pub(super) fn begin(&self, job: &Job, id: usize) {
+        self.say(job, reply::start(job.test.token(), id), false);
+    }
+
+    /// Runs a test, and tells what came of it.
+    pub(super) fn run(&self, job: &Job) {
+        let token = job.test.token();
+        match self.result(job) {
+            Ok(Some(data)) => {
+                self.say(job, data, false);
+                self.say(job, reply::complete(token), true);
+            }
+            // Nobody is there any more.
+            Ok(None) => {}
+            Err(text) => self.say(job, text, true),
+        }
+    }
+
+    /// The reply with the result; none when the test was cancelled; or the reply with an error.
+    fn result(&self, job: &Job) -> Result<Option<String>, String> {
+        let token = job.test.token();
+        let destination = Destination::resolve(job.test.uri(), self.allow_remote)
+            .map_err(|why| reply::error(token, "Invalid uri parameter.", &why))?;
+        let cancelled = &job.cancelled;
+        let failed = |why: String| reply::error(token, "The test could not be run", &why);
+        Ok(match &job.test {
+            Test::Message(test) => run::message(test, &destination, self.tier, cancelled)
+                .map_err(failed)?
+                .map(|outcome| reply::message_data(test, outcome.as_ref().map_err(String::as_str))),
+            Test::Stress(test) => run::stress(test, &destination, self.tier, cancelled)
+                .map_err(failed)?
+                .map(|outcome| reply::stress_data(token, &outcome)),
+        })
+    }
+
+    fn say(&self, job: &Job, text: String, last: bool) {
+        let to = job.asker;
+        if self.said.send(Said { to, text, last }).is_ok() {
+            // Full: the loop has octets to wake up from already.
+            let _ = (&*self.wake).write(&[1]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::original::command;
+
+    fn job(token: &str) -> Job {
+        let text = format!("stress_test:uri=ws://127.0.0.1:1;token={token};");
+        Job {
+            asker: ConnId {
+                slot: 0,
+                generation: 0,
+            },
+            test: command::parse(&text).expect("good"),
+            cancelled: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn jobs_are_run_in_order_and_not_for_who_left() {
+        let jobs = Jobs::default();
+        for token in ["a", "b", "c"] {
+            let job = job(token);
+            job.cancelled.store(token == "b", Ordering::Relaxed);
+            jobs.push(job).expect("room");
+        }
+        let mut order = std::iter::from_fn(|| jobs.take()).map(|job| job.test.token().to_owned());
+        assert_eq!(order.next().as_deref(), Some("a"));
+        assert_eq!(order.next().as_deref(), Some("c"));
+        assert_eq!(order.next(), None);
+    }
+
+    #[test]
+    fn no_more_than_64_wait() {
+        let jobs = Jobs::default();
+        (0..64).for_each(|_| jobs.push(job("t")).expect("room"));
+        assert_eq!(
+            jobs.push(job("last")).expect_err("full").test.token(),
+            "last"
+        );
+    }
+}
