@@ -23,6 +23,9 @@ pub(super) enum Command {
     /// Run a multicore WebSocket echo server
     #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
     Server(Box<ServerArgs>),
+    /// Compare this machine with what Ringway wants of it, change it, measure it
+    #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
+    Tune(Box<super::tune::TuneArgs>),
 }
 
 /// `server …`: the same options without the subcommand.

@@ -13,6 +13,7 @@ mod args;
 mod file;
 mod launch;
 mod resolve;
+mod tune;
 mod values;
 
 use std::process::ExitCode;
@@ -25,9 +26,10 @@ use crate::exit::Exit;
 /// The program `ringway`.
 pub fn ringway() -> ExitCode {
     match args::RingwayArgs::try_parse() {
-        Ok(args::RingwayArgs {
-            command: args::Command::Server(server),
-        }) => launch::server(*server).into(),
+        Ok(args::RingwayArgs { command }) => match command {
+            args::Command::Server(server) => launch::server(*server).into(),
+            args::Command::Tune(tune) => tune::run(*tune).into(),
+        },
         Err(error) => usage(&error).into(),
     }
 }

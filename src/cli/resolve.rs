@@ -415,7 +415,7 @@ pub(super) fn octets(
     }
 }
 
-fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
+pub(super) fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
     time_within(name, text, min..=TIME_MAX)
 }
 

@@ -197,6 +197,16 @@ pub fn own_descriptors() -> bool {
     result == 0
 }
 
+/// Names the calling thread, which for a process of one thread is its name in ps(1) and top(1); at most 15 octets of it
+/// are kept (prctl(2), `PR_SET_NAME`).
+pub fn set_name(name: &str) {
+    let mut octets = [0_u8; 16];
+    let len = name.len().min(15);
+    octets[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // SAFETY: `octets` ends with a zero, is read during the call only, and 16 is all that is read.
+    unsafe { libc::prctl(libc::PR_SET_NAME, octets.as_ptr()) };
+}
+
 /// Has timers of the calling thread fire when they are due, not up to 50 µs later (prctl(2), `PR_SET_TIMERSLACK`).
 pub fn exact_timers() {
     // SAFETY: takes no pointer; 1 is the least slack in nanoseconds.
