@@ -13,6 +13,10 @@ mod handshake;
 mod massconnect;
 mod meter;
 pub mod options;
+pub mod original {
+    //! The languages of the original wsperf programs.
+    pub mod uri;
+}
 pub mod outcome;
 mod ramp;
 pub mod report;

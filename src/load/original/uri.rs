@@ -1,0 +1,164 @@
+//! The URI of a server under test. Owns: reading it. Never: asks what address a name stands for.
+
+use std::fmt;
+
+/// A `ws` URI (RFC 6455 §3): where to connect, and what to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uri {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// 80 unless it was given.
+    pub port: u16,
+    /// Path and query, beginning with `/`.
+    pub resource: String,
+}
+
+/// The longest that is read. The same bound as a request line elsewhere in the field; chosen, untested.
+const OCTETS_MAX: usize = 2048;
+
+impl Uri {
+    /// Reads `ws://host[:port][/path][?query]`.
+    ///
+    /// # Errors
+    /// What is wrong, as a clause.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.len() > OCTETS_MAX {
+            return Err("it is longer than 2048 octets");
+        }
+        if text.starts_with("wss://") {
+            return Err("TLS is not there yet; use ws://");
+        }
+        let rest = text
+            .strip_prefix("ws://")
+            .ok_or("it does not begin with ws://")?;
+        if !rest.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("it has characters that must be percent-encoded");
+        }
+        // RFC 6455 §3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used"
+        if rest.contains('#') {
+            return Err("it has a fragment (#)");
+        }
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, resource) = rest.split_at(end);
+        let (host, port) = split_port(authority)?;
+        let slash = if resource.starts_with('/') { "" } else { "/" };
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            resource: format!("{slash}{resource}"),
+        })
+    }
+
+    /// For the Host header: the port is left out when it is 80.
+    pub fn authority(&self) -> String {
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        match self.port {
+            80 => format!("{open}{}{close}", self.host),
+            port => format!("{open}{}{close}:{port}", self.host),
+        }
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}{}", self.authority(), self.resource)
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or("a bracket is not closed")?;
+        if host.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("what is in brackets is no IPv6 address");
+        }
+        (host, port)
+    } else {
+        let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        if host.is_empty() || !host.bytes().all(good) {
+            return Err("it has no usable host");
+        }
+        (host, port)
+    };
+    match port.strip_prefix(':') {
+        None if port.is_empty() => Ok((host, 80)),
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
+            Ok(0) | Err(_) => Err("its port is not between 1 and 65535"),
+            Ok(port) => Ok((host, port)),
+        },
+        _ => Err("its port is not between 1 and 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(host: &str, port: u16, resource: &str) -> Uri {
+        let (host, resource) = (host.to_owned(), resource.to_owned());
+        Uri {
+            host,
+            port,
+            resource,
+        }
+    }
+
+    #[test]
+    fn a_uri_has_host_port_and_resource() {
+        let cases = [
+            ("ws://localhost:9000", uri("localhost", 9000, "/")),
+            ("ws://127.0.0.1", uri("127.0.0.1", 80, "/")),
+            ("ws://[::1]:9000/a?b=c&d", uri("::1", 9000, "/a?b=c&d")),
+            ("ws://a-b.example?x", uri("a-b.example", 80, "/?x")),
+            ("ws://h:65535/%3B", uri("h", 65535, "/%3B")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Uri::parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_says_why() {
+        let cases = [
+            ("", "it does not begin with ws://"),
+            ("http://h", "it does not begin with ws://"),
+            ("wss://h", "TLS is not there yet; use ws://"),
+            ("ws://", "it has no usable host"),
+            ("ws://:9000", "it has no usable host"),
+            ("ws://user@h", "it has no usable host"),
+            ("ws://h:0", "its port is not between 1 and 65535"),
+            ("ws://h:", "its port is not between 1 and 65535"),
+            ("ws://h:+1", "its port is not between 1 and 65535"),
+            ("ws://h:65536", "its port is not between 1 and 65535"),
+            ("ws://[::1", "a bracket is not closed"),
+            ("ws://[::g]", "what is in brackets is no IPv6 address"),
+            ("ws://[::1]9", "its port is not between 1 and 65535"),
+            ("ws://h/#a", "it has a fragment (#)"),
+            (
+                "ws://h/a b",
+                "it has characters that must be percent-encoded",
+            ),
+            (
+                "ws://h\u{e9}",
+                "it has characters that must be percent-encoded",
+            ),
+        ];
+        for (text, why) in cases {
+            assert_eq!(Uri::parse(text), Err(why), "{text}");
+        }
+        assert!(Uri::parse(&format!("ws://{}", "a".repeat(2043))).is_ok());
+        assert!(Uri::parse(&format!("ws://{}", "a".repeat(2044))).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_parses_back() {
+        for text in ["ws://h/", "ws://[::1]:9000/a?b", "ws://h:81/"] {
+            let uri = Uri::parse(text).expect("good");
+            assert_eq!(uri.to_string(), text);
+        }
+    }
+}
