@@ -11,6 +11,7 @@ mod launch;
 mod progress;
 mod resolve;
 mod show;
+mod sweep;
 
 pub(super) use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};
 
@@ -45,5 +46,6 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
+        Task::Sweep(args) => sweep::run(*args),
     }
 }
