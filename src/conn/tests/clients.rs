@@ -221,13 +221,15 @@ impl Net {
     }
 
     fn check_end(&self, driver: &Driver, server: &Server, outcome: Outcome) {
+        let describe = server.describe();
+        // Each of these servers says something in time, if only that it leaves.
+        assert_ne!(outcome, Outcome::Failed(Failure::Timeout), "{describe}");
         if !matches!(
             server.ending,
             Ending::Answers | Ending::Closes(_) | Ending::Violates(_)
         ) {
             return;
         }
-        let describe = server.describe();
         assert_eq!(outcome, Outcome::Opened, "{describe}");
         let closed = driver.closed.expect("it is over");
         assert_eq!(closed.clean, server.violated.is_none(), "{describe}");
