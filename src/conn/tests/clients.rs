@@ -282,8 +282,9 @@ fn however_servers_end_nothing_is_left() {
         }
         for _ in 0..net.random.between(1, 6) {
             let random = &mut net.random;
-            // As often inside the response as behind it.
-            let at = random.below(random.clone().pick(&[150, 20_000]));
+            // As often before the response as inside it and behind it.
+            let end = random.pick(&[1, 150, 20_000]);
+            let at = random.below(end);
             let after = random.magnitude(10) as u64;
             let ending = match random.below(7) {
                 0 => Ending::Closes(after - 1),
