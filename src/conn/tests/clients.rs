@@ -10,7 +10,7 @@ use super::servers::{Answer, Ending, Ledger, Server};
 use super::world::{TURNS_MAX, seeds};
 use crate::conn::{Config, Failure, Worker};
 use crate::io::sim::{Faults, Options, Random, Sim};
-use crate::io::{Errno, Io as _};
+use crate::io::{Errno, Io as _, ReceiveMode};
 use crate::proto::handshake::{Fault, StatusCode};
 use crate::proto::{CloseCode, Role};
 use crate::stats::Counters;
@@ -387,5 +387,21 @@ fn a_graceful_stop_closes_or_fails_every_connection() {
             let late = Some(Outcome::NotBegun(Errno(libc::ESHUTDOWN)));
             assert!(begun || driver.outcome == late);
         }
+    });
+}
+
+/// Readiness is told once, and may come before the connect is known to be over.
+#[test]
+fn a_server_that_leaves_at_once_is_not_waited_for() {
+    seeds(20, |seed| {
+        let options = Options {
+            seed,
+            ..Options::faultless(ReceiveMode::Readiness)
+        };
+        let mut net = Net::new(options, Config::default());
+        net.add().1.ending = Ending::HalfClose(0);
+        net.run();
+        let outcome = net.worker.app().drivers[0].outcome;
+        assert_eq!(outcome, Some(Outcome::Failed(Failure::Closed)));
     });
 }
