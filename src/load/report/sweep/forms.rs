@@ -144,11 +144,12 @@ pub fn page(sweep: &Sweep) -> String {
         escape(&asked),
         escape(&shape),
     );
-    if let End::DriverSaturated { .. } = sweep.end {
-        let _ = writeln!(body, "<p class=alarm role=alert>{}</p>", escape(&verdict));
-    }
+    let class = match sweep.end {
+        End::DriverSaturated { .. } => " class=alarm role=alert",
+        _ => "",
+    };
+    let _ = writeln!(body, "<p{class}>{}</p>", escape(&verdict));
     body.push_str(&page::tiles(&tiles(sweep)));
-    let _ = writeln!(body, "<p>{}</p>", escape(&verdict));
     if !sweep.steps.is_empty() {
         body.push_str("<h2>Plots</h2>\n");
         for plot in [latencies(sweep), throughput(sweep), cpu(sweep)] {
