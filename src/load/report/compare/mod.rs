@@ -3,7 +3,7 @@
 //! 1. What was not the same in A and B (versions, targets, options) comes first: it may be the reason.
 //! 2. Each figure becomes two samples: one value for each run, or, where there is one run on each side, for each part of
 //!    its intervals.
-//! 3. The samples are compared by their ranks ([`statistics`]): how far B lies from A, an interval for that, and how
+//! 3. The samples are compared by their ranks (`statistics`): how far B lies from A, an interval for that, and how
 //!    often chance alone would do as much.
 //!
 //! Owns: what is compared, which direction is worse, the verdict. Never: runs anything.

@@ -175,13 +175,16 @@ fn tiles(sweep: &Sweep) -> Vec<Tile> {
         .iter()
         .find(|step| Some(step.value) == sweep.sustained);
     let unknown = || "–".to_owned();
-    let held = knee.map_or_else(unknown, |step| at(sweep.plan.over, step.value));
+    let (name, held) = match sweep.plan.over {
+        Over::Rate => ("Rate held", knee.map(|step| at(Over::Rate, step.value))),
+        Over::Connections => ("Connections held", knee.map(|step| grouped(step.value))),
+    };
     let measure = sweep.plan.bound.measure;
     let saturated = matches!(sweep.end, End::DriverSaturated { .. });
     vec![
         Tile {
-            name: "Held up to",
-            value: held,
+            name,
+            value: held.unwrap_or_else(unknown),
             about: match sweep.end {
                 End::Knee { breaks, .. } => format!("broke at {}", at(sweep.plan.over, breaks)),
                 End::DriverSaturated { .. } => "then the driver was saturated".to_owned(),
