@@ -1,7 +1,11 @@
 """The load driver of a run: its command line, its report, and what is added to that.
 
 Nothing else knows how the driver is called. Another one is put in its place here: `drive` gets a running server and a load, and returns a
-report with the fields that summary.py reads, and the reason why it does not count, if any.
+report and the reason why it does not count, if any. Of a report the rest of the bench reads
+
+- server_cpu_us_per_message, messages_per_s, messages, driver_cpu_us_per_message, server_resident_kib;
+- server_utilisation, driver_utilisation (CPU time ÷ window), server_waiting, driver_waiting (runnable without a core ÷ window);
+- server_saturated, driver_saturated (true or false), and errors (a number; 0 or absent: none).
 """
 
 import json
