@@ -1,9 +1,13 @@
 """The load drivers of a run: their command lines, their reports, and what is added to them.
 
-Nothing else knows how a driver is called: `drive` gets a running server and a load, and returns a report with the fields that summary.py
-reads, and the reason why it does not count, if any. There are two drivers. `wsperf` is Ringway's own, a WebSocket client that
-parses and compares everything. `replay` (bench/driver) sends prepared octets and compares memory, without a protocol: it drives the bare
-echoes, which speak none, and is what wsperf's own cost is compared with.
+Nothing else knows how a driver is called: `drive` gets a running server and a load, and returns a report and the reason why it does not
+count, if any. There are two drivers. `wsperf` is Ringway's own, a WebSocket client that parses and compares everything. `replay`
+(bench/driver) sends prepared octets and compares memory, without a protocol: it drives the bare echoes, which speak none, and is
+what wsperf's own cost is compared with. Of a report the rest of the bench reads
+
+- server_cpu_us_per_message, messages_per_s, messages, driver_cpu_us_per_message, server_resident_kib;
+- server_utilisation, driver_utilisation (CPU time ÷ window), server_waiting, driver_waiting (runnable without a core ÷ window);
+- server_saturated, driver_saturated (true or false), and errors (a number; 0 or absent: none).
 """
 
 import json
