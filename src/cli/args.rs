@@ -9,6 +9,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::wsperf;
+
 /// `ringway …`
 #[derive(Debug, Parser)]
 #[command(name = "ringway", version, about, max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
@@ -26,6 +28,9 @@ pub(super) enum Command {
     /// Compare this machine with what Ringway wants of it, change it, measure it
     #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
     Tune(Box<super::tune::TuneArgs>),
+    /// Load a WebSocket server and measure it
+    #[command(max_term_width = 80, before_help = wsperf::EXAMPLE, after_help = wsperf::HELP_CODES)]
+    Wsperf(Box<wsperf::WsperfArgs>),
 }
 
 /// `server …`: the same options without the subcommand.
