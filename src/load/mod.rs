@@ -13,11 +13,7 @@ mod handshake;
 mod massconnect;
 mod meter;
 pub mod options;
-    //! The languages of the original wsperf programs.
-    pub mod uri;
-pub mod original {
 pub mod original;
-}
 pub mod outcome;
 mod ramp;
 pub mod report;
