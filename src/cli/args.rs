@@ -23,6 +23,8 @@ pub(super) enum Command {
     /// Run a multicore WebSocket echo server
     #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
     Server(Box<ServerArgs>),
+    /// Drive load as the original wsperf did
+    Wsperf(super::original::WsperfArgs),
 }
 
 /// `server …`: the same options without the subcommand.

@@ -100,7 +100,7 @@ fn print(text: &str) -> Exit {
     }
 }
 
-fn log_to_stderr(debug: bool) {
+pub(super) fn log_to_stderr(debug: bool) {
     let level = if debug {
         tracing::Level::DEBUG
     } else {

@@ -12,6 +12,7 @@
 mod args;
 mod file;
 mod launch;
+mod original;
 mod resolve;
 mod values;
 
@@ -25,9 +26,10 @@ use crate::exit::Exit;
 /// The program `ringway`.
 pub fn ringway() -> ExitCode {
     match args::RingwayArgs::try_parse() {
-        Ok(args::RingwayArgs {
-            command: args::Command::Server(server),
-        }) => launch::server(*server).into(),
+        Ok(args::RingwayArgs { command }) => match command {
+            args::Command::Server(server) => launch::server(*server).into(),
+            args::Command::Wsperf(wsperf) => original::run(wsperf).into(),
+        },
         Err(error) => usage(&error).into(),
     }
 }
