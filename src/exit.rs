@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or stopped by SIGINT/SIGTERM after draining.
     Ok = 0,
-    /// A bug: a panic or an error that has no better name.
+    /// A bug: a panic or an error that has no better name. Of `tune check` and `tune undo`: something is not as it should be.
     Failure = 1,
     /// The command line or the configuration file is wrong. Trying again will not help.
     Usage = 2,

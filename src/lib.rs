@@ -25,6 +25,7 @@
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
+//! - [`tune`]: the kernel's knobs as data (`tuning/`), a check of this machine, changes with a way back, measurements.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
 //! Dependencies point one way; `tests/tidy.rs` holds the table of who may name whom.
@@ -44,4 +45,5 @@ pub mod random;
 pub mod stats;
 pub mod supervise;
 pub mod time;
+pub mod tune;
 pub mod worker;

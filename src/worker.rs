@@ -45,6 +45,8 @@ pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
 }
 
 fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
+    // Spawned through a link, it would be called by the link's name.
+    sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
     if !sys::is_listener(listener) {
         let sentence = format!(

@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conn", &["io", "proto", "random", "stats", "time"]),
     ("app", &["conn", "proto"]),
     ("supervise", &["exit", "stats", "time"]),
+    ("tune", &["exit", "random", "supervise"]),
     ("options", &["supervise"]),
     (
         "worker",
@@ -26,7 +27,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("load", &["conn", "io", "proto", "random", "time"]),
     (
         "cli",
-        &["exit", "load", "options", "supervise", "time", "worker"],
+        &[
+            "exit",
+            "load",
+            "options",
+            "supervise",
+            "time",
+            "tune",
+            "worker",
+        ],
     ),
     ("bin", &["cli"]),
     ("lib", &[]),

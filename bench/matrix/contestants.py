@@ -26,8 +26,11 @@ class Contestant:
     binary: str
     arguments: tuple
     ready: str = r"listening (?P<ip>[0-9.]+):(?P<port>[0-9]+)"
+    # The children serve, and are accounted together; the process that was started only watches over them.
     worker_is_child: bool = False
     role: str = "peer"  # "ours", "peer" or "floor"
+    # Seconds of load before the window, whatever the plan says: for a compiler that works at run time.
+    warm_up_min: float = 0.0
 
 
 def _ringway(tier):
@@ -43,6 +46,11 @@ def _ringway(tier):
     )
 
 
+def _scripted(name, script, warm_up_min=0.0):
+    """A peer that runs in an interpreter: its launcher makes the listener, which worker processes inherit."""
+    return Contestant(name, "ws", "launch", (script, "--port", "0"), worker_is_child=True, warm_up_min=warm_up_min)
+
+
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
@@ -50,7 +58,16 @@ CONTESTANTS = {
         _ringway("epoll"),
         Contestant("fastwebsockets", "ws", "fastwebsockets", ("--port", "0")),
         Contestant("tungstenite", "ws", "tungstenite", ("--port", "0", "--read-buffer", "{read_buffer}")),
+        Contestant("tokio-websockets", "ws", "tokio-websockets", ("--port", "0")),
         Contestant("tokio-uring", "ws", "tokio-uring", ("--port", "0")),
+        Contestant("uwebsockets", "ws", "uwebsockets", ("--port", "0")),
+        Contestant("beast", "ws", "beast", ("--port", "0")),
+        Contestant("websocketpp", "ws", "websocketpp", ("--port", "0")),
+        Contestant("libwebsockets", "ws", "libwebsockets", ("--port", "0")),
+        _scripted("node-ws", "ws", warm_up_min=1.0),
+        _scripted("picows", "picows"),
+        _scripted("websockets", "websockets"),
+        _scripted("autobahn", "autobahn"),
         Contestant("bare-ring", "tcp", "bare-ring", ("--port", "0", "--cpuid", "{server_cpu}"), role="floor"),
         Contestant("bare-epoll", "tcp", "bare-epoll", ("--port", "0"), role="floor"),
     )

@@ -1,6 +1,7 @@
 """What a result must say about the machine and the programs. Names neither the host nor any path."""
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -16,7 +17,7 @@ SYSCTLS = (
     "kernel/io_uring_disabled",
     "kernel/sched_autogroup_enabled",
 )
-PACKAGES = ("fastwebsockets", "tokio-tungstenite", "tungstenite", "tokio-uring", "tokio", "hyper", "io-uring", "simdutf8")
+PACKAGES = ("fastwebsockets", "tokio-tungstenite", "tungstenite", "tokio-websockets", "tokio-uring", "tokio", "hyper", "io-uring", "simdutf8")
 
 
 def read(path, default=None):
@@ -59,6 +60,14 @@ def locked_versions(lock):
     return {name: version for name, version in pairs if name in PACKAGES}
 
 
+def installed_peers(repository):
+    """Versions of the peers that Cargo does not pin, as their installer finds them; None where one is missing."""
+    parts = ("debian", "native", "python", "node")
+    # Something missing makes it exit with 1, and is said in the data.
+    done = subprocess.run([Path(repository) / "bench/peers/install", "--check", "--json", *parts], capture_output=True, text=True)
+    return json.loads(done.stdout) if done.stdout else None
+
+
 def describe(repository, binaries, rustflags, options):
     """The machine description of a result, ready for machine.json."""
     mitigations = re.search(r"\bmitigations=(\S+)", read("/proc/cmdline", ""))
@@ -77,6 +86,7 @@ def describe(repository, binaries, rustflags, options):
         "commit": output("git", "rev-parse", "HEAD", cwd=repository),
         "commit_has_changes": bool(output("git", "status", "--porcelain", "--untracked-files=no", cwd=repository)),
         "rustc": output("rustc", "--version"),
+        "c++": (output("c++", "--version") or "none").split("\n")[0],
         "rustflags": rustflags,
         "profile": "release: opt-level 3, lto fat, codegen-units 1, panic abort",
         "python": platform.python_version(),
@@ -84,6 +94,7 @@ def describe(repository, binaries, rustflags, options):
             "peers": locked_versions(Path(repository) / "bench/peers/Cargo.lock"),
             "driver": locked_versions(Path(repository) / "bench/driver/Cargo.lock"),
             "ringway": locked_versions(Path(repository) / "Cargo.lock"),
+            "installed": installed_peers(repository),
         },
         "binaries_sha256": {name: sha256(path) for name, path in sorted(binaries.items()) if Path(path).exists()},
     }

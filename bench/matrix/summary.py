@@ -5,7 +5,9 @@ Pure functions over lists of records; nothing here runs or measures anything.
 
 import statistics
 
-PEERS = ("fastwebsockets", "tungstenite", "tokio-uring")
+from matrix.contestants import CONTESTANTS
+
+PEERS = tuple(name for name, contestant in CONTESTANTS.items() if contestant.role == "peer")
 OURS = "ringway-uring"
 COST = "server_cpu_us_per_message"
 # A side that waited longer than this share of the window for a CPU shared it with somebody else.
@@ -17,6 +19,19 @@ LARGE = (16384, 102400, 1048576)
 
 def cell_name(size, connections, in_flight):
     return f"{size} B × {connections} × {in_flight}"
+
+
+def size_name(size):
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+def cell_title(cell):
+    """A cell of the summary in words."""
+    connections = f"{cell['connections']} connection{'s' if cell['connections'] != 1 else ''}"
+    return f"{size_name(cell['size'])}, {connections}, {cell['in_flight']} in flight"
 
 
 def cell_of(record):
@@ -36,7 +51,7 @@ def valid_runs(records):
     cells = {}
     for record in records:
         driver = record.get("driver")
-        if not driver or driver.get("errors"):
+        if not driver or driver.get("errors") or record.get("error"):
             continue
         rounds = cells.setdefault(cell_of(record), {}).setdefault(record["server"], {})
         best = rounds.get(record["round"])

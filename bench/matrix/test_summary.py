@@ -70,6 +70,12 @@ class Summary(unittest.TestCase):
         self.assertEqual(result["failures"][0]["server"], "tungstenite")
         self.assertIn("tungstenite, 20 B × 100 × 1, round 0: bad", summary.markdown(result, ["bare-ring"], "t", []))
 
+    def test_a_run_with_an_error_of_its_own_is_not_counted(self):
+        empty = {**record("tungstenite", 0, 1.0), "error": "no message came back within the window of 0.3 s"}
+        result = summary.summarise([record("bare-ring", 0, 1.0), empty])
+        self.assertNotIn("tungstenite", result["cells"][0]["servers"])
+        self.assertEqual(len(result["failures"]), 1)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Builds the echo driver and the peers, all with the same flags. bench/run builds Ringway with them too.
+# Builds the echo driver and the compiled peers, all for this CPU. bench/run builds Ringway with the same flags.
 #
 #   bench/peers/build.sh [--print-flags]
 #
-# The binaries go to $CARGO_TARGET_DIR/release, or to target/release of each package.
+# The Rust binaries go to $CARGO_TARGET_DIR/release, or to target/release of each package; the C++ binaries to native/build. A C++
+# peer whose library is not installed is left out and named: bench/peers/install gets it.
 set -eu
 
-# Every contestant is built for this CPU. Set BENCH_RUSTFLAGS to change that for all of them.
+# Set BENCH_RUSTFLAGS to change the flags of all Rust contestants, BENCH_CFLAGS those of all in C and C++.
 flags=${BENCH_RUSTFLAGS:--C target-cpu=native}
 if [ "${1:-}" = --print-flags ]; then
     printf '%s\n' "$flags"
@@ -16,3 +17,25 @@ here=$(cd "$(dirname "$0")" && pwd)
 for package in "$here/../driver" "$here"; do
     RUSTFLAGS=$flags cargo build --release --locked --manifest-path "$package/Cargo.toml"
 done
+
+# The folder of the crate with the sources of uWebSockets; Cargo downloads it when it is not there.
+sources=$(cargo metadata --locked --format-version 1 --manifest-path "$here/native/uwebsockets/Cargo.toml" |
+    sed 's/.*"manifest_path":"\([^"]*libuwebsockets-sys[^"]*\)\/Cargo.toml".*/\1/')/uWebSockets
+
+peers=
+# want PEER HEADER: builds it when its library is there.
+want() {
+    if printf '#include <%s>\n' "$2" | c++ -I "$sources/src" -I "$sources/uSockets/src" -std=c++20 -fsyntax-only -x c++ - 2>/dev/null; then
+        peers="$peers build/$1-echo"
+    else
+        echo "$1-echo is left out: <$2> does not compile here; bench/peers/install gets it" >&2
+    fi
+}
+want uwebsockets libusockets.h
+want beast boost/version.hpp
+want websocketpp websocketpp/version.hpp
+want libwebsockets libwebsockets.h
+if [ -n "$peers" ]; then
+    # shellcheck disable=SC2086 # a list of words
+    make --no-print-directory -C "$here/native" UWS="$sources" ${BENCH_CFLAGS:+OPTIMISATION="$BENCH_CFLAGS"} $peers
+fi

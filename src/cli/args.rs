@@ -25,6 +25,9 @@ pub(super) enum Command {
     Server(Box<ServerArgs>),
     /// Drive load as the original wsperf did
     Wsperf(super::original::WsperfArgs),
+    /// Compare this machine with what Ringway wants of it, change it, measure it
+    #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
+    Tune(Box<super::tune::TuneArgs>),
 }
 
 /// `server …`: the same options without the subcommand.

@@ -3,16 +3,20 @@
 //! Owns: reading one, laying the command line over it, and printing the effective options as one.
 //! Never: judges a value.
 
+use clap::Args;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::args::{ConfigArgs, Text};
 use super::values::{show_duration, show_size};
 use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
 
-/// Reads the text of a file. The error is one sentence without the file's name.
-pub(super) fn parse(text: &str) -> Result<ConfigArgs, String> {
+/// Reads the text of a file with the options `A`. The error is one sentence without the file's name.
+pub(super) fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
     let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
-    let known = names();
+    let known = names::<A>();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
         let near = known
             .iter()
@@ -35,10 +39,12 @@ pub(super) fn parse(text: &str) -> Result<ConfigArgs, String> {
 }
 
 /// The command line over the file: what was typed wins.
-pub(super) fn overlay(typed: &ConfigArgs, file: &ConfigArgs) -> ConfigArgs {
+pub(super) fn overlay<A: Serialize + DeserializeOwned>(typed: &A, file: &A) -> A {
     let mut merged = to_table(file);
     merged.extend(to_table(typed));
-    merged.try_into().expect("both tables came from ConfigArgs")
+    merged
+        .try_into()
+        .expect("both tables came from the same options")
 }
 
 /// The effective options as a file.
@@ -125,23 +131,20 @@ fn wsuri(endpoint: &Endpoint) -> String {
     }
 }
 
-fn to_table(args: &ConfigArgs) -> Table {
+/// What was given, by name.
+pub(super) fn to_table(args: &impl Serialize) -> Table {
     Table::try_from(args).expect("plain values serialise")
 }
 
-/// The names of all options, as clap has them.
-fn names() -> Vec<&'static str> {
-    use std::sync::OnceLock;
-    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
-    let command = || <ConfigArgs as clap::Args>::augment_args(clap::Command::new("names"));
-    let names = NAMES.get_or_init(|| {
-        command()
-            .get_arguments()
-            .filter_map(|arg| arg.get_long())
-            .map(str::to_owned)
-            .collect()
-    });
-    names.iter().map(String::as_str).collect()
+/// The names of all options that a file may have, as clap has them.
+fn names<A: Args>() -> Vec<String> {
+    let command = A::augment_args(clap::Command::new("names"));
+    let name = |arg: &clap::Arg| {
+        arg.get_long()
+            .unwrap_or_else(|| arg.get_id().as_str())
+            .to_owned()
+    };
+    command.get_arguments().map(name).collect()
 }
 
 fn is_plain(value: &Value) -> bool {
@@ -187,10 +190,15 @@ mod tests {
     use super::super::resolve;
     use super::*;
 
+    fn parse_server(text: &str) -> Result<ConfigArgs, String> {
+        parse(text)
+    }
+
     #[test]
     fn a_file_may_hold_strings_numbers_and_booleans() {
         let args =
-            parse("workers = 2\ninterval = 0.5\nsilence = true\nmax-message = \"1MiB\"\n").unwrap();
+            parse_server("workers = 2\ninterval = 0.5\nsilence = true\nmax-message = \"1MiB\"\n")
+                .unwrap();
         let options = resolve::server(&args, 8).unwrap();
         assert_eq!(
             (options.workers, options.silence, options.max_message),
@@ -202,29 +210,29 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_the_nearest_one() {
         assert_eq!(
-            parse("worker = 2").unwrap_err(),
+            parse_server("worker = 2").unwrap_err(),
             "unknown key 'worker': did you mean 'workers'?"
         );
         let far = "unknown key 'colour': see --help for the options, without their dashes";
-        assert_eq!(parse("colour = 2").unwrap_err(), far);
-        assert!(parse("print-config = true").is_err());
-        assert!(parse("fd = 3").is_err());
+        assert_eq!(parse_server("colour = 2").unwrap_err(), far);
+        assert!(parse_server("print-config = true").is_err());
+        assert!(parse_server("fd = 3").is_err());
     }
 
     #[test]
     fn a_file_that_is_no_toml_names_the_line() {
-        let sentence = parse("workers = 2\nport =\n").unwrap_err();
+        let sentence = parse_server("workers = 2\nport =\n").unwrap_err();
         assert!(sentence.starts_with("line 2: "), "{sentence}");
         assert!(!sentence.contains('\n'));
         assert_eq!(
-            parse("workers = [1]").unwrap_err(),
+            parse_server("workers = [1]").unwrap_err(),
             "key 'workers' must be a string, a number, true or false"
         );
     }
 
     #[test]
     fn the_command_line_wins() {
-        let file = parse("workers = 2\nport = 1").unwrap();
+        let file = parse_server("workers = 2\nport = 1").unwrap();
         let typed = ConfigArgs {
             workers: Some(Text("3".into())),
             ..ConfigArgs::default()
@@ -244,17 +252,17 @@ mod tests {
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'";
-        let args = parse(&text.replace("            ", "")).unwrap();
+        let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
         assert_eq!(shown.lines().count(), 33, "{shown}");
         assert_eq!(
-            resolve::server(&parse(&shown).unwrap(), 1).unwrap(),
+            resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options
         );
         let defaults = ServerOptions::new(2);
         assert_eq!(
-            resolve::server(&parse(&show(&defaults)).unwrap(), 1).unwrap(),
+            resolve::server(&parse_server(&show(&defaults)).unwrap(), 1).unwrap(),
             defaults
         );
     }

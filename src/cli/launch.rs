@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde::de::DeserializeOwned;
+
 use super::args::{self, ConfigArgs, ServerArgs};
 use super::{file, resolve};
 use crate::exit::Exit;
@@ -81,7 +83,8 @@ fn config_path(process: &args::ProcessArgs) -> Result<Option<std::path::PathBuf>
     }
 }
 
-fn read(path: &Path) -> Result<ConfigArgs, Fatal> {
+/// Reads a configuration file with the options `A`.
+pub(super) fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, Fatal> {
     let shown = path.display();
     let usage = |sentence: String| Fatal {
         exit: Exit::Usage,
@@ -93,7 +96,7 @@ fn read(path: &Path) -> Result<ConfigArgs, Fatal> {
 }
 
 /// Prints to stdout. A reader that left is no error.
-fn print(text: &str) -> Exit {
+pub(super) fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failure,
         _ => Exit::Ok,

@@ -14,6 +14,7 @@ mod file;
 mod launch;
 mod original;
 mod resolve;
+mod tune;
 mod values;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub fn ringway() -> ExitCode {
         Ok(args::RingwayArgs { command }) => match command {
             args::Command::Server(server) => launch::server(*server).into(),
             args::Command::Wsperf(wsperf) => original::run(wsperf).into(),
+            args::Command::Tune(tune) => tune::run(*tune).into(),
         },
         Err(error) => usage(&error).into(),
     }

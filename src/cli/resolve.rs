@@ -12,7 +12,7 @@ use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort
 
 /// A value that cannot be used: one sentence with the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BadOption(String);
+pub(super) struct BadOption(pub(super) String);
 
 impl std::fmt::Display for BadOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,7 +20,7 @@ impl std::fmt::Display for BadOption {
     }
 }
 
-type Resolved<T> = Result<T, BadOption>;
+pub(super) type Resolved<T> = Result<T, BadOption>;
 
 /// More workers than this share no machine we know of, and the board would outgrow its page table for nothing.
 const WORKERS_MAX: u64 = 1024;
@@ -320,7 +320,7 @@ fn backlog(text: &str) -> Resolved<Backlog> {
 }
 
 /// A name the kernel could know: TCP_CA_NAME_MAX is 16 with its end.
-fn congestion(Text(name): &Text) -> Resolved<String> {
+pub(super) fn congestion(Text(name): &Text) -> Resolved<String> {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     match name.len() {
         1..=15 if name.chars().all(known) => Ok(name.clone()),
@@ -331,13 +331,13 @@ fn congestion(Text(name): &Text) -> Resolved<String> {
     }
 }
 
-fn set<T>(place: &mut T, value: Option<T>) {
+pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
 }
 
-fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
+pub(super) fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };
@@ -346,7 +346,11 @@ fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
         .ok_or_else(|| bad(name, text, "true or false", "or leave the value off"))
 }
 
-fn choice<T: Copy>(name: &str, text: &Option<Text>, choices: &[(&str, T)]) -> Resolved<Option<T>> {
+pub(super) fn choice<T: Copy>(
+    name: &str,
+    text: &Option<Text>,
+    choices: &[(&str, T)],
+) -> Resolved<Option<T>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };
@@ -366,7 +370,7 @@ fn choice<T: Copy>(name: &str, text: &Option<Text>, choices: &[(&str, T)]) -> Re
     }
 }
 
-fn whole(
+pub(super) fn whole(
     name: &str,
     text: &Option<Text>,
     range: std::ops::RangeInclusive<u64>,
@@ -386,7 +390,7 @@ fn whole(
     }
 }
 
-fn octets(
+pub(super) fn octets(
     name: &str,
     text: &Option<Text>,
     range: std::ops::RangeInclusive<u64>,
@@ -411,14 +415,25 @@ fn octets(
     }
 }
 
-fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
+pub(super) fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
+    time_within(name, text, min..=TIME_MAX)
+}
+
+pub(super) fn time_within(
+    name: &str,
+    text: &Option<Text>,
+    range: std::ops::RangeInclusive<Duration>,
+) -> Resolved<Option<Duration>> {
     let Some(Text(value)) = text else {
         return Ok(None);
     };
-    match values::duration(value).filter(|time| (min..=TIME_MAX).contains(time)) {
+    match values::duration(value).filter(|time| range.contains(time)) {
         Some(time) => Ok(Some(time)),
         None => {
-            let (low, high) = (values::show_duration(min), values::show_duration(TIME_MAX));
+            let (low, high) = (
+                values::show_duration(*range.start()),
+                values::show_duration(*range.end()),
+            );
             Err(bad(
                 name,
                 text,
@@ -429,12 +444,12 @@ fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Durat
     }
 }
 
-fn bad(name: &str, text: &Option<Text>, expected: &str, remedy: &str) -> BadOption {
+pub(super) fn bad(name: &str, text: &Option<Text>, expected: &str, remedy: &str) -> BadOption {
     let value = text.as_ref().map_or("", |Text(value)| value);
     BadOption(format!("--{name} {value} is not {expected}: {remedy}"))
 }
 
-fn to_usize(number: u64) -> usize {
+pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -59,7 +59,7 @@ impl Buffers {
 
 /// Lengthens `data` to at least `octets`, in powers of two and the headroom: the length of many a message is a power of
 /// two, and twice its memory would be for 14 octets.
-fn grow(data: &mut Vec<u8>, octets: usize) {
+pub(super) fn grow(data: &mut Vec<u8>, octets: usize) {
     if data.len() < octets {
         let payload = octets.saturating_sub(HEADROOM).next_power_of_two();
         data.resize(payload.max(OCTETS_MIN) + HEADROOM, 0);

@@ -93,6 +93,8 @@ pub(super) struct Transmit {
     pub(super) list: List,
     /// What the socket did not take. While it exists, everything goes to its end.
     pub(super) queue: Option<Box<SendQueue>>,
+    /// The application was told that the queue is full.
+    pub(super) refused: bool,
 }
 
 /// One connection.
@@ -195,6 +197,7 @@ impl Connection {
                 sender: Sender::new(role),
                 list: List::default(),
                 queue: None,
+                refused: false,
             },
             assembly: None,
             head: None,

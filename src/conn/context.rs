@@ -20,6 +20,10 @@ use crate::time::Instant;
 /// socket takes at a time; what is left of a segment would be copied there. About what a socket takes at once.
 const SHARED_SEGMENT_OCTETS_MAX: usize = 64 << 10;
 
+/// A prepared message that is no longer is copied to a queue that waits: there are few pieces in one send, and a copy of so
+/// little costs less than one of them. Chosen, untested.
+const QUEUED_COPY_OCTETS_MAX: usize = 4 << 10;
+
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backing {
@@ -96,11 +100,16 @@ impl Output<'_> {
     /// Sends a part of prepared messages from where it lies: with this turn's other segments, or behind what waits.
     fn share(&mut self, prepared: &Prepared, range: Range<usize>) {
         self.end_run();
-        if self.transmit.queue.is_none() && range.len() <= SHARED_SEGMENT_OCTETS_MAX {
+        let waits = self.transmit.queue.is_some();
+        if !waits && range.len() <= SHARED_SEGMENT_OCTETS_MAX {
             return self.push_segment(prepared.buffer(), range.start, range.len());
         }
-        let block = prepared.block().clone();
-        self.queue().0.push_shared(block, range.start, range.end);
+        let (queue, buffers) = self.queue();
+        if range.len() <= QUEUED_COPY_OCTETS_MAX {
+            queue.push(&prepared.block()[range], buffers);
+        } else {
+            queue.push_shared(prepared.block(), range);
+        }
     }
 
     /// The queue, which from now on takes everything that this connection sends.
@@ -248,10 +257,7 @@ impl Context<'_> {
     /// # Errors
     /// [`SendError`]; nothing was sent then.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        if self.queued_octets() > self.queue_octets_max {
-            self.counters.drops += 1;
-            return Err(SendError::QueueFull);
-        }
+        self.check_queue()?;
         let masking_key = self.masking_key();
         let header = Header {
             fin: true,
@@ -265,20 +271,28 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends a message that was encoded before. Nothing of it is copied, unless the socket takes only a part of it while
-    /// it is small.
+    /// Sends a message that this worker has encoded before ([`Worker::prepare`](super::Worker::prepare)). Nothing of it is
+    /// copied, unless it is small and the socket does not take it.
     ///
     /// # Errors
     /// [`SendError`]; nothing was sent then.
     #[inline]
     pub fn send_prepared(&mut self, prepared: &Prepared, index: usize) -> Result<(), SendError> {
-        if self.queued_octets() > self.queue_octets_max {
-            self.counters.drops += 1;
-            return Err(SendError::QueueFull);
-        }
+        self.check_queue()?;
         let (header, range) = prepared.frame(index);
         self.output.transmit.sender.check(&header)?;
         self.output.share(prepared, range);
+        Ok(())
+    }
+
+    /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
+    fn check_queue(&mut self) -> Result<(), SendError> {
+        let full = self.queued_octets() > self.queue_octets_max;
+        if full && !self.output.transmit.sender.is_closed() {
+            self.counters.drops += 1;
+            self.output.transmit.refused = true;
+            return Err(SendError::QueueFull);
+        }
         Ok(())
     }
 

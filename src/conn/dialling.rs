@@ -121,11 +121,28 @@ impl Shared {
                 self.open(app, conn, scratch);
             }
             Answer::Fail(failure) => {
-                report_failure(app, conn, failure);
+                self.report_failure(app, conn, failure);
                 self.condemned.push(conn.id);
             }
         }
         head_bytes.saturating_sub(before)
+    }
+
+    /// Tells the application once that a connection does not open.
+    pub(super) fn report_failure<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
+        self.counters.handshakes_failed += 1;
+        conn.head = None;
+        conn.phase = Phase::Lingering;
+        app.failed(Failed {
+            id: conn.id,
+            tag: conn.tag,
+            failure,
+        });
     }
 }
 
@@ -151,17 +168,6 @@ fn read(
         },
         Err(fault) => (Answer::Fail(Failure::Response(fault)), bytes.len()),
     }
-}
-
-/// Tells the application once that a connection does not open.
-pub(super) fn report_failure<A: App>(app: &mut A, conn: &mut Connection, failure: Failure) {
-    conn.head = None;
-    conn.phase = Phase::Lingering;
-    app.failed(Failed {
-        id: conn.id,
-        tag: conn.tag,
-        failure,
-    });
 }
 
 impl<I: Io> Core<I> {
@@ -203,7 +209,7 @@ impl<I: Io> Core<I> {
 
     /// Gives up a connection that is not open.
     pub(super) fn fail<A: App>(&mut self, app: &mut A, conn: &mut Connection, failure: Failure) {
-        report_failure(app, conn, failure);
+        self.shared.report_failure(app, conn, failure);
         self.reset(app, conn);
     }
 }

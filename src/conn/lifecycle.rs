@@ -2,7 +2,7 @@
 
 use super::app::{App, Closed};
 use super::connection::{Connection, Heartbeat, Phase};
-use super::dialling::{self, Failure};
+use super::dialling::Failure;
 use super::feed::Shared;
 use super::worker::Core;
 use crate::io::{BufferId, Io, Op, Token};
@@ -74,7 +74,7 @@ impl<I: Io> Core<I> {
         match (conn.role, conn.phase) {
             (Role::Server, Phase::Opening) => self.shared.counters.handshakes_failed += 1,
             (Role::Client, Phase::Connecting | Phase::Opening) => {
-                dialling::report_failure(app, conn, Failure::Closed);
+                self.shared.report_failure(app, conn, Failure::Closed);
             }
             _ => {}
         }
@@ -100,7 +100,9 @@ impl<I: Io> Core<I> {
         if !conn.armed.poll_out && self.send_now(conn).is_err() {
             return self.reset(app, conn);
         }
-        if conn.queued_octets() == 0 || conn.phase == Phase::Ended {
+        // A request that leaves after the server said its last gets no answer.
+        let unanswered = conn.role == Role::Client && conn.phase == Phase::Opening;
+        if conn.queued_octets() == 0 || unanswered || conn.phase == Phase::Ended {
             return self.end(app, conn);
         }
         if conn.phase != Phase::Lingering {

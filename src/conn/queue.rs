@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
@@ -90,14 +91,21 @@ impl SendQueue {
         copy
     }
 
-    /// Appends `data[start..end]` without a copy.
-    pub(super) fn push_shared(&mut self, data: Arc<[u8]>, start: usize, end: usize) {
-        self.octets += end - start;
-        self.chunks.push_back(Chunk {
-            memory: Memory::Shared(data),
-            start,
-            end,
-        });
+    /// Appends `data[range]` without a copy; what follows the last piece in the same memory becomes part of it.
+    pub(super) fn push_shared(&mut self, data: &Arc<[u8]>, range: Range<usize>) {
+        self.octets += range.len();
+        match self.chunks.back_mut() {
+            Some(Chunk {
+                memory: Memory::Shared(last),
+                end,
+                ..
+            }) if *end == range.start && Arc::ptr_eq(last, data) => *end = range.end,
+            _ => self.chunks.push_back(Chunk {
+                memory: Memory::Shared(data.clone()),
+                start: range.start,
+                end: range.end,
+            }),
+        }
     }
 
     /// Puts octets before everything else: the socket took what was before them. `data` is as long as they are or

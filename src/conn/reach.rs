@@ -33,7 +33,8 @@ impl<I: Io> Reach<'_, I> {
     /// what became of it, with `tag`, after at most `handshake_timeout`.
     ///
     /// # Errors
-    /// No descriptor (`EMFILE`), no port (`EADDRNOTAVAIL`), no route: nothing was begun, and nothing will be told.
+    /// No descriptor (`EMFILE`), no port (`EADDRNOTAVAIL`), no route, or the worker is stopping (`ESHUTDOWN`): nothing was
+    /// begun, and nothing will be told.
     pub fn connect(
         &mut self,
         dial: &Dial,
@@ -41,6 +42,9 @@ impl<I: Io> Reach<'_, I> {
         tag: u32,
     ) -> Result<ConnId, Errno> {
         let Core { io, shared, .. } = &mut *self.core;
+        if shared.draining {
+            return Err(Errno(libc::ESHUTDOWN));
+        }
         let fd = io.connect(dial)?;
         let receive = io.receive_mode().into();
         let (limits, now) = (shared.config.message_limits, shared.now);
@@ -77,8 +81,9 @@ impl<I: Io> Reach<'_, I> {
         self.core.shared.condemned.push(id);
     }
 
-    /// Stops reading from a server, as a slow reader does: what it sends fills the socket. Octets that have arrived are
-    /// still delivered.
+    /// Stops reading from a server while the connection is open, as a slow reader does: what it sends fills the socket.
+    /// Octets that have arrived are still delivered. Who closes a connection that is held has to release it as well, or
+    /// the server's answer is never read.
     pub fn hold(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else {
             return;
@@ -96,11 +101,8 @@ impl<I: Io> Reach<'_, I> {
         let Some(conn) = self.table.get_mut(id) else {
             return;
         };
-        if conn.role == Role::Client
-            && std::mem::take(&mut conn.paused)
-            && conn.phase == Phase::Open
-        {
-            self.core.resume_receive(conn);
+        if conn.role == Role::Client {
+            self.core.release(conn);
         }
     }
 }

@@ -265,6 +265,13 @@ impl<I: Io> Core<I> {
         }
     }
 
+    /// Reads on from a server, if reading from it was held.
+    pub(super) fn release(&mut self, conn: &mut Connection) {
+        if std::mem::take(&mut conn.paused) && conn.phase != Phase::Ended {
+            self.resume_receive(conn);
+        }
+    }
+
     /// Reading goes on after a pause.
     pub(super) fn resume_receive(&mut self, conn: &mut Connection) {
         if std::mem::take(&mut conn.readable) {

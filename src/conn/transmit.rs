@@ -1,6 +1,7 @@
 //! Sending: one send per connection and turn from shared buffers, the rest from the connection's own queue.
 
 use super::app::App;
+use super::buffers;
 use super::connection::{Connection, Phase};
 use super::outbox::Outbox;
 use super::worker::Core;
@@ -74,8 +75,13 @@ impl<I: Io> Core<I> {
         self.batch = batch;
         if !result? {
             self.wait_for_room(conn);
-        } else if std::mem::take(&mut conn.finish) {
+            return Ok(());
+        }
+        if std::mem::take(&mut conn.finish) {
             self.io.shutdown(conn.fd, std::net::Shutdown::Write);
+        }
+        if std::mem::take(&mut conn.transmit.refused) {
+            self.relieved.push(conn.id);
         }
         Ok(())
     }
@@ -127,18 +133,19 @@ impl<I: Io> Core<I> {
             return;
         }
         // They precede what the queue holds already.
-        let mut kept = Vec::new();
+        let (mut data, mut len) = (shared.buffers.take(0), 0);
         for segment in excess {
-            kept.extend_from_slice(
-                &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize],
-            );
+            let octets =
+                &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
+            buffers::grow(&mut data, len + octets.len());
+            data[len..len + octets.len()].copy_from_slice(octets);
+            len += octets.len();
         }
-        let len = kept.len();
         let queue = conn
             .transmit
             .queue
             .get_or_insert_with(|| shared.buffers.take_queue());
-        queue.push_front(kept, len);
+        queue.push_front(data, len);
         shared
             .outbox
             .truncate(&mut conn.transmit.list, SEGMENTS_MAX);
@@ -232,17 +239,24 @@ impl<I: Io> Core<I> {
             Phase::Connecting => return self.handle_connected(app, conn),
             _ => {}
         }
+        // It is told below.
+        conn.transmit.refused = false;
         if self.send_now(conn).is_err() {
             return self.reset(app, conn);
         }
         if conn.transmit.queue.is_none() && conn.deaf {
             return self.end(app, conn);
         }
-        if conn.transmit.queue.is_none() && matches!(conn.phase, Phase::Open) {
+        self.tell_writable(app, conn);
+        self.check_pause(conn);
+    }
+
+    /// The queue is empty again.
+    pub(super) fn tell_writable<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+        if conn.transmit.queue.is_none() && conn.phase == Phase::Open {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             app.writable(&mut self.shared.context(conn, scratch, BufferId::HOT));
         }
-        self.check_pause(conn);
     }
 
     /// Stops reading from a peer that does not read, and goes on when it did.

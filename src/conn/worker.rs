@@ -50,6 +50,8 @@ pub(super) struct Core<I> {
     pub(super) starved: Vec<ConnId>,
     /// Connections with more to read than their share of a turn.
     pub(super) ready: Vec<ConnId>,
+    /// Connections whose queue was full, and left without having to wait for room.
+    pub(super) relieved: Vec<ConnId>,
     /// Connections that ended and have nothing armed.
     pub(super) released: Vec<ConnId>,
 }
@@ -112,6 +114,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 ran_dry: false,
                 starved,
                 ready,
+                relieved: Vec::new(),
                 released,
             },
             app,
@@ -127,7 +130,8 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// A worker that accepts nothing: its connections are begun by its application.
+    /// A worker that accepts nothing: its connections are begun by its application, in [`App::turn`]. Nothing ends the wait
+    /// of a turn before there are any, so the first one is not to wait.
     pub fn client(io: I, app: A, config: Config) -> Self {
         Self::new(io, app, config, Listener::none())
     }
@@ -231,6 +235,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.handle(completion)?;
         }
         self.read_on(left_over);
+        self.tell_relieved();
         self.expire();
         self.app.turn(&mut Reach {
             core: &mut self.core,
@@ -250,6 +255,7 @@ impl<I: Io, A: App> Worker<I, A> {
         if self.stop.is_some()
             || !core.ready.is_empty()
             || !core.starved.is_empty()
+            || !core.relieved.is_empty()
             || core.held.len() > HELD_MAX
         {
             return Wait::No;
@@ -371,6 +377,20 @@ impl<I: Io, A: App> Worker<I, A> {
         self.spare = ids;
     }
 
+    /// The queue that an application was refused at went out as a whole: no readiness will tell of room.
+    fn tell_relieved(&mut self) {
+        if self.core.relieved.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.relieved);
+        for id in ids.drain(..) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.tell_writable(&mut self.app, conn);
+            }
+        }
+        self.spare = ids;
+    }
+
     fn expire(&mut self) {
         let now = self.core.shared.now;
         let mut expired = std::mem::take(&mut self.expired);
@@ -411,6 +431,10 @@ impl<I: Io, A: App> Worker<I, A> {
                         Role::Server => "the server is stopping",
                     };
                     self.core.close(conn, CloseCode::GoingAway, reason);
+                    if conn.role == Role::Client {
+                        // Its answer comes behind whatever a connection that is held has not read.
+                        self.core.release(conn);
+                    }
                 }
                 Stop::Drain if conn.role == Role::Client => {
                     if matches!(conn.phase, Phase::Connecting | Phase::Opening) {

@@ -29,7 +29,8 @@ impl Dial {
     }
 }
 
-/// Begins to connect, with `TCP_NODELAY`. The socket becomes writable when the result is there: [`result`].
+/// Begins to connect, with `TCP_NODELAY`. The socket becomes writable when the result is there
+/// ([`connect_result`](super::sys::connect_result)).
 pub(super) fn begin(dial: &Dial) -> Result<Fd, Errno> {
     let socket =
         socket(dial).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))?;

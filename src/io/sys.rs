@@ -197,6 +197,16 @@ pub fn own_descriptors() -> bool {
     result == 0
 }
 
+/// Names the calling thread, which for a process of one thread is its name in ps(1) and top(1); at most 15 octets of it
+/// are kept (prctl(2), `PR_SET_NAME`).
+pub fn set_name(name: &str) {
+    let mut octets = [0_u8; 16];
+    let len = name.len().min(15);
+    octets[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // SAFETY: `octets` ends with a zero, is read during the call only, and 16 is all that is read.
+    unsafe { libc::prctl(libc::PR_SET_NAME, octets.as_ptr()) };
+}
+
 /// Has timers of the calling thread fire when they are due, not up to 50 µs later (prctl(2), `PR_SET_TIMERSLACK`).
 pub fn exact_timers() {
     // SAFETY: takes no pointer; 1 is the least slack in nanoseconds.
@@ -359,4 +369,30 @@ pub fn page_octets() -> u64 {
     // SAFETY: takes no pointer.
     let octets = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     u64::try_from(octets).expect("every system has a page size")
+}
+
+/// Soft and hard limit of open descriptors.
+pub fn nofile_limit() -> std::io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for the write of one rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets the soft limit of open descriptors; `hard` must be the present hard limit or less.
+pub fn set_nofile_limit(soft: u64, hard: u64) -> std::io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` is read during the call only.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
 }

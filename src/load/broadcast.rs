@@ -7,6 +7,7 @@
 //!   "rwb1" sender: 8 hex digits, number: 8, nanoseconds: 16, then filler up to the size
 //! ```
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,6 +56,19 @@ pub(super) enum Pace {
     Open(Schedule),
 }
 
+/// The part of one thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// The number of its first connection among all, and how many it has.
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Connections of all threads that send: those below this number.
+    pub(super) senders: usize,
+    /// Octets of a message, and what it is.
+    pub(super) size: usize,
+    pub(super) kind: Kind,
+}
+
 /// The connections of one thread.
 #[derive(Debug)]
 pub(super) struct Broadcast {
@@ -92,20 +106,20 @@ struct Stamp {
 
 impl Stamp {
     fn write(&self, payload: &mut [u8]) {
-        let text = format!(
-            "{:08x}{:08x}{:016x}",
-            self.sender,
-            self.number,
-            self.due.nanos()
-        );
-        payload[..MAGIC.len()].copy_from_slice(MAGIC);
-        payload[MAGIC.len()..STAMP_OCTETS].copy_from_slice(text.as_bytes());
+        let (sender, number, due) = (self.sender, self.number, self.due.nanos());
+        let (magic, rest) = payload.split_at_mut(MAGIC.len());
+        magic.copy_from_slice(MAGIC);
+        write!(
+            &mut rest[..STAMP_OCTETS - MAGIC.len()],
+            "{sender:08x}{number:08x}{due:016x}"
+        )
+        .expect("the digits are as many as there is room for");
     }
 
     fn read(payload: &[u8]) -> Option<Self> {
         let digits = payload.strip_prefix(MAGIC)?.get(..32)?;
         let digits = str::from_utf8(digits).ok()?;
-        let number = |range| u64::from_str_radix(&digits[range], 16).ok();
+        let number = |range| u64::from_str_radix(digits.get(range)?, 16).ok();
         Some(Self {
             sender: u32::try_from(number(0..8)?).ok()?,
             number: u32::try_from(number(8..16)?).ok()?,
@@ -115,21 +129,20 @@ impl Stamp {
 }
 
 impl Broadcast {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a different thing, given once"
-    )]
     pub(super) fn new(
         meter: Meter,
         mut ramp: Ramp,
         pace: Pace,
         fanout: &Arc<Fanout>,
-        first: usize,
-        count: usize,
-        senders: usize,
-        size: usize,
-        kind: Kind,
+        plan: Plan,
     ) -> Self {
+        let Plan {
+            first,
+            count,
+            senders,
+            size,
+            kind,
+        } = plan;
         let tags = u32::try_from(count).unwrap_or(u32::MAX);
         (0..tags).for_each(|tag| ramp.add(tag));
         let table = count.saturating_mul(senders);

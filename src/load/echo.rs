@@ -216,7 +216,7 @@ impl Echo {
         peer.reset();
         if ours {
             self.abandoned += lost;
-        } else {
+        } else if !self.finishing {
             self.meter.errors.missing += lost;
         }
         ours

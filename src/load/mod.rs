@@ -7,6 +7,7 @@
 mod broadcast;
 mod churn;
 mod deck;
+pub mod descriptors;
 mod echo;
 mod handshake;
 mod massconnect;
@@ -18,6 +19,7 @@ mod ramp;
 pub mod report;
 pub mod run;
 mod schedule;
+mod shown;
 mod summary;
 mod thread;
 pub mod truth;

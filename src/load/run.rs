@@ -139,8 +139,8 @@ pub fn run(
     options: &LoadOptions,
     observe: &mut dyn FnMut(&Live) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
-    let options = Arc::new(options.clone());
-    check(&options)?;
+    check(options)?;
+    let options = Arc::new(effective(options));
     let request = request(&options)?;
     let mut observer = Observer::new(&options);
     observer.before();
@@ -180,6 +180,15 @@ fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
     OpeningRequest::new(&target.host, &target.resource, &target.subprotocols)
         .map(Arc::new)
         .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
+}
+
+/// What is counted is measured from the first on.
+fn effective(options: &LoadOptions) -> LoadOptions {
+    let mut options = options.clone();
+    if let Scenario::Handshake { count: Some(_), .. } = options.scenario {
+        options.warmup = Duration::ZERO;
+    }
+    options
 }
 
 /// What contradicts itself.
@@ -278,28 +287,10 @@ fn play(
             )
         }
         Scenario::Broadcast { senders } => {
-            let own = senders.saturating_sub(first).min(count);
-            let pace = match options.rate {
-                Some(rate) if own > 0 => {
-                    broadcast::Pace::Open(Schedule::new(rate * own as f64 / *senders as f64, 0.0))
-                }
-                Some(_) => broadcast::Pace::Open(Schedule::new(1.0, 0.0)),
-                None => broadcast::Pace::Closed {
-                    in_flight: options.in_flight,
-                },
-            };
-            let size = options.payload.sizes.first().map_or(0, |(size, _)| *size);
-            let kind = if options.payload.binary {
-                Kind::Binary
-            } else {
-                Kind::Text
-            };
             let ramp = ramp(count, opening);
             thread::run(
                 seat,
-                Broadcast::new(
-                    meter, ramp, pace, fanout, first, count, *senders, size, kind,
-                ),
+                broadcast(seat, meter, ramp, fanout, (first, count), *senders),
             )
         }
         Scenario::Echo => thread::run(
@@ -315,6 +306,47 @@ fn play(
             echo(seat, meter, ramp(count, opening), count, 0.0, Some(churn)),
         ),
     }
+}
+
+/// The part of a broadcast of the connections from `first` on, `count` of them.
+fn broadcast(
+    seat: &Seat,
+    meter: Meter,
+    ramp: Ramp,
+    fanout: &Arc<Fanout>,
+    (first, count): (usize, usize),
+    senders: usize,
+) -> Broadcast {
+    let options = &*seat.options;
+    let own = senders.saturating_sub(first).min(count);
+    let pace = match options.rate {
+        // Without a sender of its own a thread only receives.
+        Some(rate) => {
+            let rate = if own > 0 {
+                rate * own as f64 / senders as f64
+            } else {
+                1.0
+            };
+            broadcast::Pace::Open(Schedule::new(rate, 0.0))
+        }
+        None => broadcast::Pace::Closed {
+            in_flight: options.in_flight,
+        },
+    };
+    let size = options.payload.sizes.first().map_or(0, |(size, _)| *size);
+    let kind = if options.payload.binary {
+        Kind::Binary
+    } else {
+        Kind::Text
+    };
+    let plan = broadcast::Plan {
+        first,
+        count,
+        senders,
+        size,
+        kind,
+    };
+    Broadcast::new(meter, ramp, pace, fanout, plan)
 }
 
 /// The echo script in its variants.

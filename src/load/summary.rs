@@ -6,10 +6,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::meter::{SLICE, Slice, histogram};
-use super::options::{IoTier, LoadOptions, Scenario, Verify};
+use super::options::{LoadOptions, Scenario};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
 use super::report::hdr;
 use super::run::{Collected, Report};
+use super::shown;
 use super::thread::{self, Figures};
 use super::truth::{Observer, Sample};
 use crate::time::Instant;
@@ -54,7 +55,7 @@ pub(super) fn report(
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: name(&options.scenario).to_owned(),
-        options: show(options),
+        options: shown::show(options),
         began_unix_ms: collected.began_unix_ms,
         connections: collected.connections,
         threads: options.threads as u64,
@@ -379,109 +380,4 @@ fn latency_is(options: &LoadOptions) -> &'static str {
             "from the send to the answer, in a closed loop: a stall of the server counts once per connection"
         }
     }
-}
-
-/// Every option of the run by name.
-fn show(options: &LoadOptions) -> BTreeMap<String, String> {
-    let sizes = |sizes: &[(usize, f64)]| match sizes {
-        [(size, _)] => size.to_string(),
-        several => several
-            .iter()
-            .map(|(size, weight)| format!("{size}:{weight}"))
-            .collect::<Vec<_>>()
-            .join(","),
-    };
-    let mut shown = BTreeMap::new();
-    let mut add = |name: &str, value: String| {
-        shown.insert(name.to_owned(), value);
-    };
-    let time = |time: Duration| format!("{time:?}");
-    add("uri", options.target.uri.clone());
-    add("connections", options.connections.to_string());
-    add("threads", options.threads.to_string());
-    add("duration", time(options.duration));
-    add("warmup", time(options.warmup));
-    add("seed", options.seed.to_string());
-    add("timeout", time(options.timeout));
-    add("connecting", options.connecting_max.to_string());
-    add(
-        "io",
-        match options.io {
-            IoTier::Auto => "auto",
-            IoTier::Uring => "uring",
-            IoTier::Epoll => "epoll",
-        }
-        .to_owned(),
-    );
-    if !options.sources.is_empty() {
-        add(
-            "source",
-            options
-                .sources
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(","),
-        );
-    }
-    if let Some(congestion) = &options.congestion {
-        add("congestion", congestion.clone());
-    }
-    if sends(&options.scenario) {
-        add("size", sizes(&options.payload.sizes));
-        add("binary", options.payload.binary.to_string());
-        add(
-            "verify",
-            if options.verify == Verify::Exact {
-                "exact"
-            } else {
-                "length"
-            }
-            .to_owned(),
-        );
-        match options.rate {
-            Some(rate) => add("rate", rate.to_string()),
-            None => add("in-flight", options.in_flight.to_string()),
-        }
-    }
-    match &options.scenario {
-        Scenario::Echo => {}
-        Scenario::Handshake { low, high, count } => {
-            add("low", low.to_string());
-            add("high", high.to_string());
-            if let Some(count) = count {
-                add("count", count.to_string());
-            }
-        }
-        Scenario::Massconnect {
-            batch,
-            batch_delay,
-            retry_delay,
-            ping_interval,
-        } => {
-            add("batch", batch.to_string());
-            add("batch-delay", time(*batch_delay));
-            add("retry-delay", time(*retry_delay));
-            add(
-                "ping-interval",
-                ping_interval.map_or_else(|| "0".to_owned(), time),
-            );
-        }
-        Scenario::Broadcast { senders } => add("senders", senders.to_string()),
-        Scenario::Mixed { idle } => add("idle", idle.to_string()),
-        Scenario::Stress(churn) | Scenario::Soak(churn) => {
-            add("reconnects", churn.reconnects_per_second.to_string());
-            add("resets", churn.resets_per_second.to_string());
-            add("slow-readers", churn.slow_readers.to_string());
-            add("slow-rate", churn.slow_octets_per_second.to_string());
-        }
-    }
-    shown
-}
-
-fn sends(scenario: &Scenario) -> bool {
-    !matches!(
-        scenario,
-        Scenario::Handshake { .. } | Scenario::Massconnect { .. }
-    )
 }

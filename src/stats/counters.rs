@@ -5,13 +5,13 @@
 pub struct Counters {
     /// Gauge: connections whose opening handshake is complete and that are not yet closed.
     pub clients: u64,
-    /// Gauge: accepted sockets of any state (includes `clients`, half-open handshakes and lingering closes).
+    /// Gauge: sockets of any state (accepted, or begun by a client; includes `clients`, half-open handshakes and lingering closes).
     pub sockets: u64,
     /// Sockets accepted.
     pub accepted: u64,
     /// Opening handshakes completed.
     pub handshakes: u64,
-    /// Opening handshakes refused, timed out or broken off.
+    /// Opening handshakes refused, timed out or broken off; on a client's side also those whose connect failed.
     pub handshakes_failed: u64,
     /// Data messages that the application answered (echoed).
     pub messages: u64,

@@ -52,6 +52,11 @@ pub fn warning(sentence: impl Display) {
     talk("warning", &sentence);
 }
 
+/// Tells the user how far something is that takes its time.
+pub fn note(sentence: &str) {
+    talk("note", &sentence);
+}
+
 /// One write per line, so that lines of several processes do not mix. A stderr that is gone is no reason to stop.
 fn talk(kind: &str, sentence: &dyn Display) {
     let _ = std::io::stderr().write_all(format!("ringway: {kind}: {sentence}\n").as_bytes());

@@ -30,7 +30,7 @@ mod table;
 mod web;
 
 pub use board::{SLOT_LEN, VACANT};
-pub use error::{Fatal, error, warning};
+pub use error::{Fatal, error, note, warning};
 pub use options::{
     Address, Backlog, Format, Options, RespawnPolicy, SocketOptions, WebPort, WorkerCommand,
 };

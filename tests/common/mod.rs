@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod process;
+pub mod testee;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -45,21 +46,34 @@ pub fn run(name: &str, arguments: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program is built");
+    // Read while it runs: more than a pipe holds would keep it from ending.
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
     let deadline = Instant::now() + PATIENCE;
-    while child.try_wait().expect("a child").is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
             panic!("{name} {arguments:?} did not end");
         }
         std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().expect("a child");
+    };
     Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).expect("text"),
-        stderr: String::from_utf8(output.stderr).expect("text"),
+        code: status.code().unwrap_or(-1),
+        stdout: stdout.join().expect("text"),
+        stderr: stderr.join().expect("text"),
     }
+}
+
+fn read(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    let mut pipe = pipe.expect("piped");
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("text");
+        text
+    })
 }
 
 /// A running server.

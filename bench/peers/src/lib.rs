@@ -3,8 +3,11 @@
 
 pub mod frames;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -21,38 +24,61 @@ pub struct Setup {
     pub listener: TcpListener,
     /// For peers whose read buffer has a size to choose.
     pub read_buffer: usize,
+    /// Threads.
+    pub workers: usize,
+    /// Whether a message goes to every open connection instead of back to its sender.
+    pub broadcast: bool,
 }
 
-/// Reads `--port N`, `--address IP`, `--congestion NAME` and `--read-buffer N`, binds, and prints `listening IP:PORT`.
+/// What every peer understands; `--workers N`, `--read-buffer N` and `--broadcast` are for those that ask for them.
+const COMMON: &str = "--port N [--address IP] [--congestion NAME]";
+
+/// Reads the options every peer has and those of `more` that this one has, binds, and prints `listening IP:PORT`.
 /// Exits with a message when that fails.
-pub fn set_up() -> Setup {
-    match try_set_up() {
+pub fn set_up(more: &[&str]) -> Setup {
+    match try_set_up(more) {
         Ok(setup) => setup,
         Err(message) => {
-            eprintln!("{message}\nUsage: --port N [--address IP] [--congestion NAME] [--read-buffer N]");
+            eprintln!("{message}\nUsage: {COMMON} {}", more.join(" "));
             std::process::exit(2);
         }
     }
 }
 
-/// The listener of [`set_up`].
+/// The listener of [`set_up`], for a peer without options of its own.
 pub fn listen() -> TcpListener {
-    set_up().listener
+    set_up(&[]).listener
 }
 
-fn try_set_up() -> Result<Setup, String> {
+/// Runs `serve` on tokio: on this thread alone, or on `workers` threads that steal from each other.
+pub fn block_on(workers: usize, serve: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    use tokio::runtime::Builder;
+    let mut builder = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if workers > 1 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_io().build()?.block_on(serve)
+}
+
+fn try_set_up(more: &[&str]) -> Result<Setup, String> {
     let (mut ip, mut port, mut congestion) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0_u16, None);
-    let mut read_buffer = READ_BUFFER_OCTETS;
+    let (mut read_buffer, mut workers, mut broadcast) = (READ_BUFFER_OCTETS, 1, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
+        if !["--port", "--address", "--congestion"].contains(&name.as_str()) && !more.contains(&name.as_str()) {
+            return Err(format!("unknown option {name}"));
+        }
+        if name == "--broadcast" {
+            broadcast = true;
+            continue;
+        }
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         match name.as_str() {
-            "--port" => port = value.parse().map_err(|error| format!("--port {value}: {error}"))?,
-            "--address" => ip = value.parse().map_err(|error| format!("--address {value}: {error}"))?,
+            "--port" => port = parse(&name, &value)?,
+            "--address" => ip = parse(&name, &value)?,
             "--congestion" => congestion = Some(value),
-            "--read-buffer" => {
-                read_buffer = value.parse().map_err(|error| format!("--read-buffer {value}: {error}"))?
-            }
+            "--read-buffer" => read_buffer = parse(&name, &value)?,
+            "--workers" => workers = parse::<NonZeroUsize>(&name, &value)?.get(),
             _ => return Err(format!("unknown option {name}")),
         }
     }
@@ -60,7 +86,11 @@ fn try_set_up() -> Result<Setup, String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("listening {address}");
     io::stdout().flush().map_err(|error| error.to_string())?;
-    Ok(Setup { listener, read_buffer })
+    Ok(Setup { listener, read_buffer, workers, broadcast })
+}
+
+fn parse<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|error| format!("{name} {value}: {error}"))
 }
 
 /// A non-blocking listener whose options its connections inherit: TCP_NODELAY and the congestion control.

@@ -323,7 +323,7 @@ impl Client {
     }
 }
 
-fn difference(got: &Expected, expected: &Expected) -> String {
+pub(super) fn difference(got: &Expected, expected: &Expected) -> String {
     let at = got
         .payload
         .iter()

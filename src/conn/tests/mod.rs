@@ -1,8 +1,13 @@
-//! The worker over a simulated kernel and network, with clients of every kind. See [`crate::io::sim`].
+//! The worker over a simulated kernel and network, with clients of every kind, and in the client's role with servers of
+//! every kind ([`clients`]). See [`crate::io::sim`].
 
 mod client;
+mod clients;
+mod drivers;
+mod prepared;
 mod regressions;
 mod script;
+mod servers;
 mod wire;
 mod world;
 

@@ -1,4 +1,4 @@
-//! What a client will say, encoded, and what must come back for it.
+//! What a peer will say, encoded, and what must come back for it.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use crate::proto::frame::{HEADER_OCTETS_MAX, Header};
 use crate::proto::handshake::{self, ClientRequest};
 use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
 
-/// A frame as it must come from the server.
+/// A frame as it must come from the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
     pub(super) opcode: u8,
@@ -27,8 +27,22 @@ pub(super) struct Script {
     sender: Sender,
 }
 
+impl Default for Script {
+    /// A server's, which begins with frames.
+    fn default() -> Self {
+        Self {
+            octets: Vec::new(),
+            expected: VecDeque::new(),
+            messages: 0,
+            message_octets: 0,
+            head_octets: 0,
+            sender: Sender::new(Role::Server),
+        }
+    }
+}
+
 impl Script {
-    /// A proper opening handshake.
+    /// A client's proper opening handshake.
     pub(super) fn open(random: &mut Random) -> Self {
         let mut key = [0; 16];
         random.fill(&mut key);
@@ -38,11 +52,9 @@ impl Script {
         let head_octets = octets.len();
         Self {
             octets,
-            expected: VecDeque::new(),
-            messages: 0,
-            message_octets: 0,
             head_octets,
             sender: Sender::new(Role::Client),
+            ..Self::default()
         }
     }
 
@@ -72,7 +84,13 @@ impl Script {
     }
 
     /// One message of `len` octets.
-    fn add_message(&mut self, random: &mut Random, len: usize, fragmented: u16, pinged: u16) {
+    pub(super) fn add_message(
+        &mut self,
+        random: &mut Random,
+        len: usize,
+        fragmented: u16,
+        pinged: u16,
+    ) {
         let kind = random.pick(&[Kind::Text, Kind::Binary]);
         let payload = match kind {
             Kind::Text => text(random, len),
@@ -115,13 +133,19 @@ impl Script {
         self.add_frame(random, true, Opcode::Text, text);
     }
 
-    fn add_frame(&mut self, random: &mut Random, fin: bool, opcode: Opcode, payload: &[u8]) {
-        let key = key(random);
+    pub(super) fn add_frame(
+        &mut self,
+        random: &mut Random,
+        fin: bool,
+        opcode: Opcode,
+        payload: &[u8],
+    ) {
+        let masking_key = self.key(random);
         let header = Header {
             fin,
             opcode,
             payload_len: payload.len() as u64,
-            masking_key: Some(key),
+            masking_key,
         };
         let mut head = [0; HEADER_OCTETS_MAX];
         let len = self
@@ -131,7 +155,14 @@ impl Script {
         self.octets.extend_from_slice(&head[..len]);
         let at = self.octets.len();
         self.octets.extend_from_slice(payload);
-        mask::apply(&mut self.octets[at..], mask::Key::new(key));
+        if let Some(key) = masking_key {
+            mask::apply(&mut self.octets[at..], mask::Key::new(key));
+        }
+    }
+
+    /// A key for the next frame, on a client's side.
+    fn key(&self, random: &mut Random) -> Option<[u8; 4]> {
+        self.sender.masks().then(|| key(random))
     }
 
     fn add_ping(&mut self, random: &mut Random) {
@@ -147,11 +178,12 @@ impl Script {
         });
     }
 
-    fn add_control(&mut self, random: &mut Random, opcode: Opcode, payload: &[u8]) {
+    pub(super) fn add_control(&mut self, random: &mut Random, opcode: Opcode, payload: &[u8]) {
         let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let key = self.key(random);
         let len = self
             .sender
-            .control(opcode, payload, Some(key(random)), &mut frame)
+            .control(opcode, payload, key, &mut frame)
             .expect("a control frame");
         self.octets.extend_from_slice(&frame[..len]);
     }
@@ -219,14 +251,14 @@ fn key(random: &mut Random) -> [u8; 4] {
     key
 }
 
-fn octets(random: &mut Random, len: usize) -> Vec<u8> {
+pub(super) fn octets(random: &mut Random, len: usize) -> Vec<u8> {
     let mut octets = vec![0; len];
     random.fill(&mut octets);
     octets
 }
 
 /// Text of exactly `len` octets, ASCII or with code points of every length.
-fn text(random: &mut Random, len: usize) -> Vec<u8> {
+pub(super) fn text(random: &mut Random, len: usize) -> Vec<u8> {
     let ascii = random.chance(500);
     let mut text = String::with_capacity(len);
     while text.len() < len {

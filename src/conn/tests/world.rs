@@ -10,7 +10,7 @@ use crate::proto::{CloseCode, Message};
 use crate::stats::Counters;
 
 /// Turns of a run at most: what has not ended then never will.
-const TURNS_MAX: usize = 300_000;
+pub(super) const TURNS_MAX: usize = 300_000;
 
 /// Echoes, and counts its calls. The text [`CLOSE_ME`] makes it close.
 #[derive(Debug, Default)]

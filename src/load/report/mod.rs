@@ -1,5 +1,23 @@
 //! What is made of an [`Outcome`](super::outcome::Outcome): text for people, files for programs, pages, comparisons.
 //!
+//! - [`table`]: for people, 80 columns wide; [`json`]: one line for programs, and back.
+//! - [`hdr`]: latency distributions as HdrHistogram text and interval logs; [`html`]: a page with plots.
+//! - [`sweep`]: how far it goes, as a search and as a curve.
+//! - [`files`]: all that is written beside a result.
+//!
 //! Owns: every form of a result. Never: measures, or reads a clock.
 
+pub mod files;
 pub mod hdr;
+pub mod html;
+pub mod json;
+pub mod sweep;
+pub mod table;
+
+mod charts;
+mod page;
+mod plot;
+#[cfg(test)]
+mod samples;
+mod scale;
+mod units;

@@ -1,5 +1,5 @@
 //! fastwebsockets as in its own echo example: hyper's upgrade, a `FragmentCollector`, tokio's current-thread runtime
-//! without budget (`unconstrained`).
+//! without budget (`unconstrained`). `--workers N`: its multi-thread runtime.
 
 use fastwebsockets::{FragmentCollector, OpCode, WebSocketError, upgrade};
 use http_body_util::Empty;
@@ -42,6 +42,6 @@ async fn serve(listener: std::net::TcpListener) -> std::io::Result<()> {
 }
 
 fn main() -> std::io::Result<()> {
-    let listener = peers::listen();
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(serve(listener))
+    let setup = peers::set_up(&["--workers"]);
+    peers::block_on(setup.workers, serve(setup.listener))
 }

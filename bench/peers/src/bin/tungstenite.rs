@@ -3,18 +3,32 @@
 //!
 //! tungstenite clears its whole read buffer before each read. At its default of 128 KiB that makes a 20 B message cost
 //! three times what it does at 16 KiB, while a message of 1 MiB costs a quarter less: so the size is an option here.
+//!
+//! `--workers N`: tokio's multi-thread runtime. `--broadcast`: as its own chat example, an unbounded channel per connection and a
+//! map of them behind a mutex; the payload is shared, not copied.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Result;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Message, Result};
 
-async fn echo(stream: TcpStream, read_buffer: usize) -> Result<()> {
+type WebSocket = WebSocketStream<TcpStream>;
+
+async fn open(stream: TcpStream, read_buffer: usize) -> Result<WebSocket> {
     let config = WebSocketConfig::default()
         .read_buffer_size(read_buffer)
         .max_message_size(Some(peers::MESSAGE_OCTETS_MAX))
         .max_frame_size(Some(peers::MESSAGE_OCTETS_MAX));
-    let mut websocket = tokio_tungstenite::accept_async_with_config(stream, Some(config)).await?;
+    tokio_tungstenite::accept_async_with_config(stream, Some(config)).await
+}
+
+async fn echo(mut websocket: WebSocket) -> Result<()> {
     while let Some(first) = websocket.next().await {
         let mut next = Some(first);
         while let Some(message) = next {
@@ -29,17 +43,70 @@ async fn echo(stream: TcpStream, read_buffer: usize) -> Result<()> {
     Ok(())
 }
 
-async fn serve(peers::Setup { listener, read_buffer }: peers::Setup) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+/// The senders of all open connections.
+#[derive(Clone, Default)]
+struct Audience(Arc<Mutex<HashMap<SocketAddr, UnboundedSender<Message>>>>);
+
+impl Audience {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<SocketAddr, UnboundedSender<Message>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn send(&self, message: &Message) {
+        self.with(|senders| senders.values().for_each(|sender| drop(sender.send(message.clone()))));
+    }
+}
+
+/// Sends what this connection receives to the audience, and what the audience sends to this connection.
+async fn relay(mut websocket: WebSocket, audience: &Audience, inbox: &mut UnboundedReceiver<Message>) -> Result<()> {
     loop {
-        let (stream, _) = listener.accept().await?;
+        tokio::select! {
+            received = websocket.next() => match received {
+                Some(message) => {
+                    let message = message?;
+                    if message.is_text() || message.is_binary() {
+                        audience.send(&message);
+                    }
+                }
+                None => return Ok(()),
+            },
+            Some(message) = inbox.recv() => {
+                websocket.feed(message).await?;
+                while let Ok(message) = inbox.try_recv() {
+                    websocket.feed(message).await?;
+                }
+                websocket.flush().await?;
+            }
+        }
+    }
+}
+
+async fn broadcast(websocket: WebSocket, address: SocketAddr, audience: Audience) {
+    let (sender, mut inbox) = unbounded_channel();
+    audience.with(|senders| senders.insert(address, sender));
+    drop(relay(websocket, &audience, &mut inbox).await);
+    audience.with(|senders| senders.remove(&address));
+}
+
+async fn serve(setup: peers::Setup) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(setup.listener)?;
+    let audience = setup.broadcast.then(Audience::default);
+    loop {
+        let (stream, address) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        // A client that resets its connection is how every run ends: not worth a line.
-        tokio::spawn(tokio::task::unconstrained(async move { drop(echo(stream, read_buffer).await) }));
+        let audience = audience.clone();
+        tokio::spawn(tokio::task::unconstrained(async move {
+            let Ok(websocket) = open(stream, setup.read_buffer).await else { return };
+            match audience {
+                Some(audience) => broadcast(websocket, address, audience).await,
+                // A client that resets its connection is how every run ends: not worth a line.
+                None => drop(echo(websocket).await),
+            }
+        }));
     }
 }
 
 fn main() -> std::io::Result<()> {
-    let setup = peers::set_up();
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(serve(setup))
+    let setup = peers::set_up(&["--read-buffer", "--workers", "--broadcast"]);
+    peers::block_on(setup.workers, serve(setup))
 }

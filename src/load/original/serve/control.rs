@@ -100,11 +100,11 @@ impl Control {
             test,
             cancelled,
         };
+        if !self.jobs.push(job) {
+            return Err(full("64 tests are waiting"));
+        }
         client.outstanding += 1;
-        self.jobs.push(job).map_err(|_| {
-            client.outstanding -= 1;
-            full("64 tests are waiting")
-        })
+        Ok(())
     }
 }
 

@@ -1,0 +1,109 @@
+"""The peers themselves: each echoes, and those that can broadcast or have workers do that. One that is not built is skipped by name."""
+
+import dataclasses
+import os
+import socket
+import tempfile
+import unittest
+
+from matrix import peers
+from matrix.contestants import CONTESTANTS, Server, StartError
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+# "Hi" with the masking key 01 02 03 04, and as a server sends it.
+HI_MASKED = bytes([0x81, 0x82, 1, 2, 3, 4, ord("H") ^ 1, ord("i") ^ 2])
+HI = b"\x81\x02Hi"
+YO_MASKED = bytes([0x81, 0x82, 1, 2, 3, 4, ord("Y") ^ 1, ord("o") ^ 2])
+YO = b"\x81\x02Yo"
+TIMEOUT_S = 10
+
+
+class Client:
+    def __init__(self, address):
+        ip, _, port = address.partition(":")
+        self.socket = socket.create_connection((ip, int(port)), TIMEOUT_S)
+        self.socket.sendall(REQUEST)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.receive(1)
+        assert head.startswith(b"HTTP/1.1 101") and ACCEPT in head, head
+
+    def receive(self, size):
+        octets = b""
+        while len(octets) < size:
+            more = self.socket.recv(size - len(octets))
+            assert more, f"the server closed the connection after {octets}"
+            octets += more
+        return octets
+
+
+class Peers(unittest.TestCase):
+    def start(self, name, *more):
+        """A running peer with `more` arguments, ended with the test; skips the test when the peer is not there."""
+        contestant = CONTESTANTS[name]
+        contestant = dataclasses.replace(contestant, arguments=contestant.arguments + more)
+        binary = peers.binaries()[contestant.binary]
+        needed = binary
+        if contestant.binary == "launch":
+            needed = peers.PEERS / ("node/node_modules/ws" if name == "node-ws" else ".venv/bin/python")
+        if not needed.exists():
+            self.skipTest(f"{name} is not there: bench/peers/install gets it")
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        server = Server(contestant, binary, min(os.sched_getaffinity(0)), None, 20, scratch.name)
+        self.addCleanup(server.stop)
+        return server.__enter__()
+
+    def clients(self, server, count):
+        made = [Client(server.address) for _ in range(count)]
+        for client in made:
+            self.addCleanup(client.socket.close)
+        return made
+
+    def test_an_echo_goes_to_its_sender_alone(self):
+        for name, contestant in CONTESTANTS.items():
+            if contestant.role != "peer":
+                continue
+            with self.subTest(name):
+                first, second = self.clients(self.start(name), 2)
+                for client in (second, first, second):
+                    client.socket.sendall(HI_MASKED)
+                    self.assertEqual(client.receive(len(HI)), HI)
+                first.socket.setblocking(False)
+                self.assertRaises(BlockingIOError, first.socket.recv, 1)
+
+    def test_a_broadcast_reaches_every_open_connection(self):
+        for name in ("tungstenite", "uwebsockets", "node-ws", "websockets"):
+            with self.subTest(name):
+                clients = self.clients(self.start(name, "--broadcast"), 3)
+                # Who has its own message back is in the set of connections.
+                for sender in clients:
+                    sender.socket.sendall(HI_MASKED)
+                    self.assertEqual(sender.receive(len(HI)), HI)
+                clients[1].socket.sendall(YO_MASKED)
+                for client in clients:
+                    while (frame := client.receive(len(HI))) == HI:
+                        pass
+                    self.assertEqual(frame, YO)
+
+    def test_workers_serve_together_and_are_all_accounted(self):
+        for name in ("fastwebsockets", "tungstenite", "tokio-websockets", "uwebsockets", "node-ws", "picows", "websockets", "autobahn"):
+            with self.subTest(name):
+                server = self.start(name, "--workers", "3")
+                self.assertEqual(len(server.accounted), 3 if server.contestant.worker_is_child else 1)
+                for client in self.clients(server, 12):
+                    client.socket.sendall(HI_MASKED)
+                    self.assertEqual(client.receive(len(HI)), HI)
+
+    def test_an_option_that_a_peer_does_not_have_is_refused(self):
+        for name in ("beast", "websocketpp", "libwebsockets", "tokio-uring"):
+            with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--broadcast"):
+                self.start(name, "--broadcast")
+
+
+if __name__ == "__main__":
+    unittest.main()

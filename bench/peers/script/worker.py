@@ -1,0 +1,35 @@
+"""What the Python peers share: the inherited listener, uvloop, and the word that they accept."""
+
+import argparse
+import asyncio
+import signal
+import socket
+
+import uvloop
+
+# Larger messages are refused, by every peer.
+MESSAGE_OCTETS_MAX = 100 << 20
+# asyncio listens again, with 100 by default.
+BACKLOG = 8192
+
+
+def run(serve, can_broadcast=False):
+    """Runs the coroutine function `serve(listener, broadcast)`, which returns when it accepts, until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    if can_broadcast:
+        parser.add_argument("--broadcast", action="store_true")
+    options = parser.parse_args()
+
+    async def main():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        listener = socket.socket(fileno=options.fd)
+        listener.setblocking(False)
+        # Kept: a server that nobody refers to may be collected.
+        server = await serve(listener, can_broadcast and options.broadcast)
+        print("ready", flush=True)
+        await stop.wait()
+        del server
+
+    uvloop.run(main())

@@ -1,0 +1,457 @@
+//! A result as a table for people, at most 80 columns wide.
+//!
+//! Owns: its layout. What did not happen takes no line; a saturated driver takes a box.
+
+use std::fmt::Write as _;
+
+use super::units::{count, grouped, octets, percent, rate, time};
+use crate::load::outcome::{Errors, Outcome, Server};
+
+/// Columns of a terminal that nobody has widened.
+pub(super) const WIDTH: usize = 80;
+
+/// Columns before the text of a row: the longest name and two blanks.
+const MARGIN: usize = 11;
+
+/// A blank at which no line is broken.
+const TIED: char = '\u{a0}';
+
+/// Rows of a balance that are printed whole; of more, the extremes.
+const BALANCE_ROWS_MAX: usize = 16;
+
+/// What a saturated driver means, for tables and pages.
+pub(super) const SATURATED: &str = "THE DRIVER WAS SATURATED. The rate below is what this driver can do, not what \
+     the server can, and the latency contains the driver's own queue. Give it more threads or CPUs of its own, or \
+     offer less.";
+
+/// The whole table.
+pub fn render(outcome: &Outcome) -> String {
+    let mut out = String::new();
+    headline(&mut out, outcome);
+    if outcome.driver_saturated {
+        boxed(&mut out, SATURATED);
+    }
+    throughput(&mut out, outcome);
+    latency(&mut out, outcome);
+    errors(&mut out, outcome);
+    cpu(&mut out, outcome);
+    if let Some(server) = &outcome.server {
+        memory(&mut out, server, outcome.connections);
+    }
+    figures(&mut out, outcome);
+    balance(&mut out, outcome);
+    for (at, note) in outcome.notes.iter().enumerate() {
+        if at == 0 {
+            out.push('\n');
+        }
+        row(&mut out, "note", note);
+    }
+    out
+}
+
+/// What the messages of a scenario are.
+pub(super) fn noun(scenario: &str) -> &'static str {
+    match scenario {
+        "handshake" => "handshakes",
+        "broadcast" => "deliveries",
+        _ => "messages",
+    }
+}
+
+/// One of them.
+pub(super) fn singular(scenario: &str) -> &'static str {
+    match scenario {
+        "handshake" => "handshake",
+        "broadcast" => "delivery",
+        _ => "message",
+    }
+}
+
+/// What was done: connections, threads, length, loop.
+pub(super) fn shape(outcome: &Outcome) -> String {
+    let offered = outcome.offered_per_second.map_or_else(
+        || "closed loop".to_owned(),
+        |offered| format!("open loop at {} /s", rate(offered)),
+    );
+    let (connections, threads) = (outcome.connections as f64, outcome.threads);
+    let seconds = time(outcome.duration_s * 1e6);
+    let s = if threads == 1 { "" } else { "s" };
+    let connections = grouped(connections);
+    format!("{connections} connections, {threads} driver thread{s}, {seconds}, {offered}")
+}
+
+/// Errors that occurred, by kind; empty when there were none.
+pub(super) fn kinds(errors: &Errors) -> Vec<(&'static str, u64)> {
+    let Errors {
+        connect,
+        handshake,
+        protocol,
+        content,
+        closed,
+        missing,
+        close,
+    } = *errors;
+    let all = [
+        ("connect", connect),
+        ("handshake", handshake),
+        ("protocol", protocol),
+        ("content", content),
+        ("closed", closed),
+        ("missing", missing),
+        ("close", close),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+/// `text` broken at blanks into lines of at most `width` columns. A word that is longer is cut.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let words = text
+        .split([' ', '\n', '\t'])
+        .filter(|word| !word.is_empty());
+    let pieces = words.flat_map(|word| {
+        let letters: Vec<char> = word.chars().collect();
+        let cut = letters.chunks(width).map(String::from_iter);
+        cut.collect::<Vec<String>>()
+    });
+    for piece in pieces {
+        let line = lines.last_mut().expect("one line at least");
+        let taken = line.chars().count();
+        if taken == 0 {
+            line.push_str(&piece);
+        } else if taken + 1 + piece.chars().count() <= width {
+            line.push(' ');
+            line.push_str(&piece);
+        } else {
+            lines.push(piece);
+        }
+    }
+    lines
+}
+
+/// A name at the left, a text beside it that keeps its margin.
+pub(super) fn row(out: &mut String, name: &str, text: &str) {
+    let mut name = name;
+    for line in wrap(text, WIDTH - MARGIN) {
+        let line = line.replace(TIED, " ");
+        let _ = writeln!(out, "{name:<MARGIN$}{line}");
+        name = "";
+    }
+}
+
+/// A text that nobody overlooks.
+pub(super) fn boxed(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{:!<WIDTH$}", "");
+    for line in wrap(text, WIDTH - 6) {
+        let _ = writeln!(out, "!! {line:<width$} !!", width = WIDTH - 6);
+    }
+    let _ = writeln!(out, "{:!<WIDTH$}", "");
+}
+
+fn headline(out: &mut String, outcome: &Outcome) {
+    let head = format!("{} {}", outcome.scenario, outcome.target);
+    for line in [head, shape(outcome)]
+        .iter()
+        .flat_map(|text| wrap(text, WIDTH))
+    {
+        let _ = writeln!(out, "{line}");
+    }
+    out.push('\n');
+}
+
+fn throughput(out: &mut String, outcome: &Outcome) {
+    let per_second = outcome.octets as f64 / outcome.duration_s.max(f64::MIN_POSITIVE);
+    let mut text = format!("{} /s", rate(outcome.messages_per_second));
+    if let Some(offered) = outcome.offered_per_second.filter(|offered| *offered > 0.0) {
+        let share = outcome.messages_per_second / offered;
+        let _ = write!(text, " ({:.1} % of what was offered)", share * 100.0);
+    }
+    let messages = grouped(outcome.messages as f64);
+    let _ = write!(text, ", {messages} in all");
+    if outcome.octets > 0 {
+        let _ = write!(text, ", {}/s", octets(per_second));
+    }
+    row(out, noun(&outcome.scenario), &text);
+}
+
+fn latency(out: &mut String, outcome: &Outcome) {
+    let latency = &outcome.latency_us;
+    if latency.samples == 0 {
+        row(out, "latency", "nothing was measured");
+        return;
+    }
+    let columns = [
+        ("min", latency.min),
+        ("p50", latency.p50),
+        ("p90", latency.p90),
+        ("p99", latency.p99),
+        ("p99.9", latency.p999),
+        ("p99.99", latency.p9999),
+        ("max", latency.max),
+    ];
+    let line = |name: &str, texts: [String; 7]| {
+        let texts = texts.map(|text| format!("{text:>9}")).concat();
+        format!("{name:<MARGIN$}{texts}\n")
+    };
+    out.push_str(&line("latency", columns.map(|(name, _)| name.to_owned())));
+    out.push_str(&line("", columns.map(|(_, us)| time(us))));
+    let (mean, stddev) = (time(latency.mean), time(latency.stddev));
+    let samples = grouped(latency.samples as f64);
+    let about = format!("mean {mean}, standard deviation {stddev}, {samples} samples");
+    row(out, "", &about);
+    row(out, "", &outcome.latency_is);
+}
+
+fn errors(out: &mut String, outcome: &Outcome) {
+    let kinds = kinds(&outcome.errors_by_kind);
+    let each = kinds
+        .iter()
+        .map(|(kind, times)| format!("{kind}{TIED}{}", grouped(*times as f64)));
+    let text = match outcome.errors {
+        0 => "none".to_owned(),
+        all => {
+            let each: Vec<_> = each.collect();
+            format!("{}: {}", grouped(all as f64), each.join(", "))
+        }
+    };
+    row(out, "errors", &text);
+}
+
+fn cpu(out: &mut String, outcome: &Outcome) {
+    let line = |name: &str, texts: [&str; 4], saturated| {
+        let texts = texts.map(|text| format!("{text:>13}")).concat();
+        let mark = if saturated { "   SATURATED" } else { "" };
+        format!("{name:<MARGIN$}{texts}{mark}\n")
+    };
+    let noun = singular(&outcome.scenario);
+    let head = [&*format!("per {noun}"), "user each", "busy", "calls each"];
+    out.push_str(&line("cpu", head, false));
+    // Summed from a positive zero: that of no thread would print its sign.
+    let busy =
+        |parts: &mut dyn Iterator<Item = f64>| percent(parts.fold(0.0, |sum, one| sum + one));
+    let enters: u64 = outcome.driver.iter().map(|thread| thread.enters).sum();
+    let calls = match outcome.messages {
+        0 => "-".to_owned(),
+        messages => format!("{:.3}", enters as f64 / messages as f64),
+    };
+    let texts = [
+        &*time(outcome.driver_cpu_us_per_message),
+        &time(outcome.driver_user_us_per_message),
+        &busy(&mut outcome.driver.iter().map(|thread| thread.utilisation)),
+        &calls,
+    ];
+    out.push_str(&line("  driver", texts, outcome.driver_saturated));
+    let Some(server) = &outcome.server else {
+        out.push_str("  server   unknown: it is not on this machine, or was not found\n");
+        return;
+    };
+    let unknown = || "-".to_owned();
+    let texts = [
+        &*outcome.server_cpu_us_per_message.map_or_else(unknown, time),
+        "-",
+        &busy(&mut server.processes.iter().map(|one| one.utilisation)),
+        &server
+            .enters_per_message
+            .map_or_else(unknown, |calls| format!("{calls:.3}")),
+    ];
+    out.push_str(&line(
+        "  server",
+        texts,
+        outcome.server_saturated == Some(true),
+    ));
+}
+
+fn memory(out: &mut String, server: &Server, connections: u64) {
+    let (before, after) = (
+        server.memory_before_octets as f64,
+        server.memory_octets as f64,
+    );
+    let mut text = format!("server {}, before {}", octets(after), octets(before));
+    if connections > 0 && after > before {
+        let each = octets((after - before) / connections as f64);
+        let _ = write!(text, ", {each} a connection");
+    }
+    if let Some(kernel) = server.kernel_tcp_octets {
+        let _ = write!(text, "; TCP in the kernel {}", octets(kernel as f64));
+    }
+    row(out, "memory", &text);
+}
+
+fn figures(out: &mut String, outcome: &Outcome) {
+    let mut name = "figures";
+    for (figure, value) in &outcome.figures {
+        row(
+            out,
+            name,
+            &format!("{figure} {}", figure_text(figure, *value)),
+        );
+        name = "";
+    }
+}
+
+/// A scenario's figure in the unit that its name ends with.
+pub(super) fn figure_text(name: &str, value: f64) -> String {
+    if name.ends_with("_us") {
+        time(value)
+    } else if name.ends_with("_octets") {
+        octets(value)
+    } else if value.trunc() == value {
+        grouped(value)
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// One row of a balance: who, where, connections, messages, utilisation, what else.
+type Share = (String, Option<u64>, u64, u64, f64, String);
+
+fn balance(out: &mut String, outcome: &Outcome) {
+    let threads = outcome.driver.iter().enumerate().map(|(at, thread)| {
+        let waiting = thread
+            .waiting
+            .map(|share| format!("waited {}", percent(share)));
+        let late = thread
+            .late_p99_us
+            .map(|us| format!("late p99 {}", time(us)));
+        let more: Vec<_> = waiting.into_iter().chain(late).collect();
+        let name = format!("driver {at}");
+        let (connections, messages) = (thread.connections, thread.messages);
+        let more = more.join(", ");
+        (
+            name,
+            thread.cpu,
+            connections,
+            messages,
+            thread.utilisation,
+            more,
+        )
+    });
+    let workers = outcome.server.iter().flat_map(|server| &server.workers);
+    let workers = workers.map(|worker| {
+        let name = format!("worker {}", worker.index);
+        let (clients, messages) = (worker.clients, worker.messages);
+        (
+            name,
+            None,
+            clients,
+            messages,
+            worker.utilisation,
+            String::new(),
+        )
+    });
+    let (threads, workers): (Vec<Share>, Vec<Share>) = (threads.collect(), workers.collect());
+    if threads.is_empty() && workers.is_empty() {
+        return;
+    }
+    out.push_str("\nbalance    cpu connections messages   busy\n");
+    for shares in [threads, workers] {
+        let left_out = shares.len().saturating_sub(BALANCE_ROWS_MAX);
+        for share in shares.iter().take(BALANCE_ROWS_MAX) {
+            share_row(out, share);
+        }
+        if left_out > 0 {
+            let messages = shares.iter().map(|share| share.3);
+            let least = count(messages.clone().min().unwrap_or(0) as f64);
+            let most = count(messages.max().unwrap_or(0) as f64);
+            row(
+                out,
+                "…",
+                &format!("{left_out} more; of all, the least did {least}, the most {most}"),
+            );
+        }
+    }
+}
+
+fn share_row(out: &mut String, share: &Share) {
+    let (name, cpu, connections, messages, utilisation, more) = share;
+    let cpu = cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string());
+    let line = format!(
+        "{name:<10} {cpu:>3} {:>11} {:>8} {:>6}   {more}",
+        grouped(*connections as f64),
+        count(*messages as f64),
+        percent(*utilisation),
+    );
+    let _ = writeln!(out, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_table_says_everything() {
+        let expected = "\
+echo ws://127.0.0.1:9001/
+100 connections, 2 driver threads, 10.0 s, open loop at 100,000 /s
+
+!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!
+!! THE DRIVER WAS SATURATED. The rate below is what this driver can do, not   !!
+!! what the server can, and the latency contains the driver's own queue. Give !!
+!! it more threads or CPUs of its own, or offer less.                         !!
+!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!
+messages   98,446 /s (98.4 % of what was offered), 984,455 in all, 1.88 MiB/s
+latency          min      p50      p90      p99    p99.9   p99.99      max
+             40.0 µs  81.9 µs   179 µs   316 µs   424 µs   463 µs   467 µs
+           mean 100 µs, standard deviation 59.5 µs, 1,000,000 samples
+           From the moment a message was due to the arrival of its answer.
+errors     28: connect 1, handshake 2, protocol 3, content 4, closed 5,
+           missing 6, close 7
+cpu          per message    user each         busy   calls each
+  driver         12.1 µs      2.30 µs        120 %        0.025   SATURATED
+  server         9.70 µs            -         97 %        0.050   SATURATED
+memory     server 8.58 MiB, before 3.81 MiB, 48.8 KiB a connection; TCP in the
+           kernel 2.86 MiB
+figures    handshake_close_p99_us 250 µs
+
+balance    cpu connections messages   busy
+driver 0     2          50     492k   60 %   waited 2 %, late p99 25.0 µs
+driver 1     3          50     493k   60 %   waited 2 %, late p99 25.0 µs
+worker 0     -          50     492k   48 %
+worker 1     -          51     492k   48 %
+
+note       Driver and server share a CPU, so each of them costs the other time.
+";
+        assert_eq!(render(&samples::filled()), expected);
+    }
+
+    #[test]
+    fn what_did_not_happen_takes_no_line() {
+        let expected = "
+0 connections, 0 driver threads, 0, closed loop
+
+messages   0 /s, 0 in all
+latency    nothing was measured
+errors     none
+cpu          per message    user each         busy   calls each
+  driver               0            0          0 %            -
+  server   unknown: it is not on this machine, or was not found
+";
+        assert_eq!(render(&Outcome::default()), expected);
+    }
+
+    #[test]
+    fn a_table_fits_eighty_columns_whatever_the_figures() {
+        let mut outcome = samples::run(1, 3, 64);
+        outcome.target = format!("ws://{}/", "a".repeat(200));
+        outcome.connections = 1_000_000_000;
+        outcome.messages_per_second = 1e12;
+        outcome.messages = u64::MAX;
+        outcome.octets = u64::MAX;
+        outcome.offered_per_second = Some(1e12);
+        outcome.latency_us.max = 9e12;
+        outcome.errors = u64::MAX;
+        outcome.errors_by_kind.missing = u64::MAX;
+        outcome.driver[0].connections = 1_000_000_000;
+        outcome.notes = vec!["word ".repeat(50), "x".repeat(300)];
+        let table = render(&outcome);
+        let wide = table.lines().find(|line| line.chars().count() > WIDTH);
+        assert_eq!(wide, None, "{table}");
+        // 64 workers: sixteen, and the extremes of all.
+        assert!(table.contains("worker 15 ") && !table.contains("worker 16 "));
+        assert!(
+            table.contains("48 more; of all, the least did 4.60k, the most 5.59k"),
+            "{table}"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The options of a run as text, for its record: what has to be the same for two runs to be compared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::options::{IoTier, LoadOptions, Scenario, Verify};
+
+type Shown = BTreeMap<String, String>;
+
+/// Every option of the run by name.
+pub(super) fn show(options: &LoadOptions) -> Shown {
+    let mut shown = Shown::new();
+    let mut add = |name: &str, value: String| {
+        shown.insert(name.to_owned(), value);
+    };
+    add("uri", options.target.uri.clone());
+    add("connections", options.connections.to_string());
+    add("threads", options.threads.to_string());
+    add("duration", time(options.duration));
+    add("warmup", time(options.warmup));
+    add("seed", options.seed.to_string());
+    add("timeout", time(options.timeout));
+    add("connecting", options.connecting_max.to_string());
+    let io = match options.io {
+        IoTier::Auto => "auto",
+        IoTier::Uring => "uring",
+        IoTier::Epoll => "epoll",
+    };
+    add("io", io.to_owned());
+    if !options.sources.is_empty() {
+        let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
+        add("source", sources.join(","));
+    }
+    if let Some(congestion) = &options.congestion {
+        add("congestion", congestion.clone());
+    }
+    show_messages(options, &mut shown);
+    show_scenario(&options.scenario, &mut shown);
+    shown
+}
+
+fn time(time: Duration) -> String {
+    format!("{time:?}")
+}
+
+/// What is sent, by the scenarios that send.
+fn show_messages(options: &LoadOptions, shown: &mut Shown) {
+    if matches!(
+        options.scenario,
+        Scenario::Handshake { .. } | Scenario::Massconnect { .. }
+    ) {
+        return;
+    }
+    let size = match options.payload.sizes[..] {
+        [(size, _)] => size.to_string(),
+        ref several => {
+            let pairs: Vec<_> = several
+                .iter()
+                .map(|(size, weight)| format!("{size}:{weight}"))
+                .collect();
+            pairs.join(",")
+        }
+    };
+    let verify = match options.verify {
+        Verify::Exact => "exact",
+        Verify::Length => "length",
+    };
+    let pace = match options.rate {
+        Some(rate) => ("rate", rate.to_string()),
+        None => ("in-flight", options.in_flight.to_string()),
+    };
+    let binary = options.payload.binary.to_string();
+    for (name, value) in [
+        ("size", size),
+        ("binary", binary),
+        ("verify", verify.to_owned()),
+        pace,
+    ] {
+        shown.insert(name.to_owned(), value);
+    }
+}
+
+fn show_scenario(scenario: &Scenario, shown: &mut Shown) {
+    let mut add = |name: &str, value: String| {
+        shown.insert(name.to_owned(), value);
+    };
+    match scenario {
+        Scenario::Echo => {}
+        Scenario::Handshake { low, high, count } => {
+            add("low", low.to_string());
+            add("high", high.to_string());
+            if let Some(count) = count {
+                add("count", count.to_string());
+            }
+        }
+        Scenario::Massconnect {
+            batch,
+            batch_delay,
+            retry_delay,
+            ping_interval,
+        } => {
+            add("batch", batch.to_string());
+            add("batch-delay", time(*batch_delay));
+            add("retry-delay", time(*retry_delay));
+            add(
+                "ping-interval",
+                ping_interval.map_or_else(|| "0".to_owned(), time),
+            );
+        }
+        Scenario::Broadcast { senders } => add("senders", senders.to_string()),
+        Scenario::Mixed { idle } => add("idle", idle.to_string()),
+        Scenario::Stress(churn) | Scenario::Soak(churn) => {
+            add("reconnects", churn.reconnects_per_second.to_string());
+            add("resets", churn.resets_per_second.to_string());
+            add("slow-readers", churn.slow_readers.to_string());
+            add("slow-rate", churn.slow_octets_per_second.to_string());
+        }
+    }
+}

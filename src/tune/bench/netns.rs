@@ -1,0 +1,208 @@
+//! Two network namespaces and a veth pair between them, for one run.
+//!
+//! Owns: their names, their addresses, and that they go away. Never: makes a device, an address or a setting in the
+//! host's own namespace.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::super::value::normal;
+use super::environment;
+use super::process::{Trouble, call};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Driver,
+}
+
+/// The device of either side, in its own namespace.
+pub(super) const DEVICE: &str = "veth0";
+
+/// The server's address: of 198.18.0.0/15, which RFC 2544 keeps for measurements of networks.
+pub(super) const SERVER: &str = "198.18.0.1";
+
+/// Both addresses with their prefix.
+const ADDRESSES: [&str; 2] = ["198.18.0.1/30", "198.18.0.2/30"];
+
+/// What all names begin with; the pid of this process follows, so that runs do not collide.
+const PREFIX: &str = "ringway-tune-";
+
+/// A pair of namespaces.
+#[derive(Debug)]
+pub(super) struct Net {
+    names: [String; 2],
+}
+
+impl Net {
+    /// Makes the pair, with a link that is up. `tag` tells it from others of this process.
+    pub(super) fn make(tag: &str) -> Result<Self, Trouble> {
+        let name = |side| format!("{PREFIX}{}-{tag}-{side}", std::process::id());
+        let net = Self {
+            names: [name("server"), name("driver")],
+        };
+        let [server, driver] = &net.names;
+        // From here on dropping `net` takes away whatever is there.
+        for name in &net.names {
+            let made = call(Command::new("ip").args(["netns", "add", name]), None);
+            made.map_err(forbidden)?;
+        }
+        let pair = [
+            "-n", server, "link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE, "netns",
+            driver,
+        ];
+        call(Command::new("ip").args(pair), None).map_err(forbidden)?;
+        for (name, address) in net.names.iter().zip(ADDRESSES) {
+            for arguments in [
+                &["address", "add", address, "dev", DEVICE][..],
+                &["link", "set", "dev", DEVICE, "up"],
+                &["link", "set", "dev", "lo", "up"],
+            ] {
+                let mut command = Command::new("ip");
+                let made = call(command.args(["-n", name]).args(arguments), None);
+                made.map_err(forbidden)?;
+            }
+        }
+        Ok(net)
+    }
+
+    /// The beginning of a command that runs inside, on one CPU.
+    pub(super) fn command(&self, side: Side, cpu: usize) -> Command {
+        let mut command = self.inside(side);
+        command.args(["taskset", "--cpu-list", &cpu.to_string()]);
+        command
+    }
+
+    fn inside(&self, side: Side) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[side as usize]]);
+        command
+    }
+
+    /// The value of a file as it is inside: `/proc/sys/net` and `/sys/class/net` show the namespace of who reads.
+    pub(super) fn read(&self, side: Side, path: &str) -> Result<String, String> {
+        let text = call(self.inside(side).args(["cat", path]), None);
+        text.map(|text| normal(&text)).map_err(reason)
+    }
+
+    /// Writes a file inside, and looks whether it took the value.
+    pub(super) fn write(&self, side: Side, path: &str, value: &str) -> Result<(), String> {
+        let input = format!("{value}\n");
+        call(self.inside(side).args(["tee", path]), Some(&input)).map_err(reason)?;
+        match self.read(side, path)? {
+            now if same(&now, value) => Ok(()),
+            now => Err(format!("the kernel makes {now} of {value}")),
+        }
+    }
+
+    /// Sets a property of the device.
+    pub(super) fn link(&self, side: Side, key: &str, value: &str) -> Result<(), String> {
+        let name = &self.names[side as usize];
+        let arguments = ["-n", name, "link", "set", "dev", DEVICE, key, value];
+        call(Command::new("ip").args(arguments), None)
+            .map(drop)
+            .map_err(reason)
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for name in &self.names {
+            remove(name);
+        }
+    }
+}
+
+/// Ends what still runs in a namespace, which only this program has put there, and removes it. Failures are quiet: it may
+/// never have been made.
+fn remove(name: &str) {
+    let deadline = Instant::now() + LEAVE_TIME_MAX;
+    loop {
+        let pids = call(Command::new("ip").args(["netns", "pids", name]), None);
+        let pids = pids.unwrap_or_default();
+        let pids: Vec<_> = pids.split_whitespace().collect();
+        if pids.is_empty() {
+            break;
+        }
+        // Workers leave by themselves when their supervisor is gone.
+        if Instant::now() > deadline {
+            let kill = format!("kill -KILL {}", pids.join(" "));
+            let _ = call(Command::new("sh").args(["-c", &kill]), None);
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = call(Command::new("ip").args(["netns", "delete", name]), None);
+}
+
+/// How long processes may take to leave a namespace.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Removes what a run left behind that was killed: namespaces of ours whose process is gone.
+pub(super) fn remove_stale(talk: &mut impl FnMut(&str)) -> Result<(), Trouble> {
+    let list = call(Command::new("ip").args(["netns", "list"]), None)?;
+    let names = list.lines().filter_map(|line| line.split(' ').next());
+    for name in names.filter(|name| is_stale(name)) {
+        talk(&format!(
+            "{name} is of a run that was killed: it is removed"
+        ));
+        remove(name);
+    }
+    Ok(())
+}
+
+fn is_stale(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX);
+    let pid = rest.and_then(|rest| rest.split('-').next());
+    let pid = pid.filter(|pid| pid.parse::<u32>().is_ok());
+    pid.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists())
+}
+
+/// Whether the kernel shows `value` as `now`: masks come back with leading zeros.
+fn same(now: &str, value: &str) -> bool {
+    let plain = |text: &str| text.trim_start_matches(['0', ',']).to_owned();
+    now == value || (plain(now) == plain(value) && !plain(value).is_empty())
+}
+
+fn forbidden(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Run(why) => environment(format!(
+            "no network namespace can be made: {why}. It takes root (CAP_SYS_ADMIN and CAP_NET_ADMIN), and not in a container"
+        ))
+        .into(),
+        other => other,
+    }
+}
+
+fn reason(trouble: Trouble) -> String {
+    match trouble {
+        Trouble::Fatal(fatal) => fatal.sentence,
+        Trouble::Run(why) => why,
+        Trouble::Stopped => "a signal came".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_namespaces_of_processes_that_are_gone_are_stale() {
+        let own = format!("{PREFIX}{}-r1-server", std::process::id());
+        assert!(!is_stale(&own));
+        // Above the largest pid_max there is.
+        assert!(is_stale("ringway-tune-4194305-r1-server"));
+        assert!(!is_stale("ringway-tune-x-r1-server"));
+        assert!(!is_stale("blue"));
+    }
+
+    #[test]
+    fn masks_are_the_same_with_and_without_leading_zeros() {
+        assert!(same("1", "1"));
+        assert!(same("00000000,00000002", "2"));
+        assert!(!same("2", "20"));
+        assert!(!same("0", "1"));
+        assert!(same("0", "0"));
+    }
+}

@@ -1,0 +1,360 @@
+//! The load driver against servers whose behaviour is known: what it reports must be what they did.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use common::Server;
+use common::testee::{Behaviour, Testee};
+use ringway::load::options::{
+    Churn, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
+};
+use ringway::load::outcome::Outcome;
+use ringway::load::run::{self, Report};
+
+/// Attempts of a test whose subject is a time: a machine that is busy elsewhere spoils one, not all of them.
+const ATTEMPTS: usize = 5;
+
+fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
+    LoadOptions {
+        target: Target {
+            uri: format!("ws://{address}/"),
+            address,
+            host: address.to_string(),
+            resource: "/".to_owned(),
+            subprotocols: Vec::new(),
+        },
+        scenario,
+        connections: 10,
+        threads: 1,
+        cpus: Vec::new(),
+        duration: Duration::from_secs(1),
+        warmup: Duration::from_millis(100),
+        rate: None,
+        in_flight: 1,
+        seed: 1,
+        sources: Vec::new(),
+        payload: Payload {
+            sizes: vec![(64, 1.0)],
+            binary: false,
+        },
+        verify: Verify::Exact,
+        io: IoTier::Auto,
+        connecting_max: 64,
+        timeout: Duration::from_secs(10),
+        congestion: None,
+        server_pid: None,
+        server_stats: None,
+        outputs: Outputs::default(),
+    }
+}
+
+fn report(options: &LoadOptions) -> Report {
+    run::run(options, &mut |_| ControlFlow::Continue(())).expect("a run")
+}
+
+fn outcome(options: &LoadOptions) -> Outcome {
+    report(options).outcome
+}
+
+fn address(server: &Server) -> SocketAddr {
+    let address = server.address();
+    address
+        .trim_start_matches("ws://")
+        .trim_end_matches('/')
+        .parse()
+        .expect("an address")
+}
+
+/// Of twenty messages one is held for 250 ms, the others for 100 ms.
+fn mostly_100_sometimes_250_ms(nth: u64) -> Duration {
+    Duration::from_millis(if nth.is_multiple_of(20) { 250 } else { 100 })
+}
+
+/// So slow that no message waits for the one before it on the same connection.
+#[test]
+fn a_known_latency_is_reported_within_2_per_cent() {
+    let mut seen = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let testee = Testee::start(Behaviour::Delay(mostly_100_sometimes_250_ms));
+        let run = outcome(&LoadOptions {
+            connections: 200,
+            rate: Some(400.0),
+            duration: Duration::from_secs(4),
+            ..options(testee.address, Scenario::Echo)
+        });
+        assert_eq!(run.errors, 0, "{:?}", run.notes);
+        let near = |reported: f64, intended: f64| (reported / intended - 1.0).abs() <= 0.02;
+        let really = [0.5, 0.99].map(|quantile| testee.held(quantile).as_secs_f64() * 1e6);
+        let right = near(run.latency_us.p50, 100_000.0)
+            && near(run.latency_us.p99, 250_000.0)
+            && near(run.latency_us.p50, really[0])
+            && near(run.latency_us.p99, really[1]);
+        if right {
+            return;
+        }
+        seen.push((run.latency_us, really));
+    }
+    panic!("{seen:?}");
+}
+
+/// A second of silence in three: by the schedule a third of the messages were due in it, and waited for the rest of it. In a
+/// closed loop the same second costs one message per connection.
+#[test]
+fn a_stall_of_a_second_is_reported_in_open_loop_and_hidden_in_a_closed_one() {
+    let stall = Behaviour::Stall {
+        after: Duration::from_secs(1),
+        length: Duration::from_secs(1),
+    };
+    let with = |rate| {
+        let testee = Testee::start(stall);
+        outcome(&LoadOptions {
+            rate,
+            duration: Duration::from_secs(3),
+            warmup: Duration::ZERO,
+            ..options(testee.address, Scenario::Echo)
+        })
+    };
+    let open = with(Some(1000.0));
+    assert_eq!(open.errors, 0, "{:?}", open.notes);
+    // A tenth of all waited longer than 0.7 s, as a third waited up to one second, evenly.
+    let Outcome { latency_us, .. } = &open;
+    assert!(latency_us.max > 950_000.0, "{latency_us:?}");
+    assert!(latency_us.p90 > 600_000.0, "{latency_us:?}");
+    assert!(
+        (2990..=3010).contains(&latency_us.samples),
+        "{latency_us:?}"
+    );
+    let closed = with(None);
+    assert!(closed.latency_us.max > 950_000.0, "{:?}", closed.latency_us);
+    assert!(
+        closed.latency_us.p99 < 300_000.0 && closed.latency_us.samples > 2000,
+        "a closed loop leaves it out: {:?}",
+        closed.latency_us
+    );
+}
+
+#[test]
+fn an_octet_that_changed_is_a_fault_unless_only_lengths_are_compared() {
+    for (verify, wrong) in [(Verify::Exact, true), (Verify::Length, false)] {
+        let testee = Testee::start(Behaviour::Corrupt(10));
+        let run = outcome(&LoadOptions {
+            verify,
+            ..options(testee.address, Scenario::Echo)
+        });
+        assert_eq!(
+            run.errors_by_kind.content > 0,
+            wrong,
+            "{:?}",
+            run.errors_by_kind
+        );
+        assert_eq!(run.errors, run.errors_by_kind.content);
+    }
+}
+
+#[test]
+fn connections_that_the_server_drops_are_counted_and_so_are_their_messages() {
+    let testee = Testee::start(Behaviour::Hang(5));
+    let run = outcome(&options(testee.address, Scenario::Echo));
+    let errors = run.errors_by_kind;
+    assert_eq!(
+        (errors.closed, errors.missing, errors.total()),
+        (10, 10, 20),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_message_that_never_comes_is_missing() {
+    let testee = Testee::start(Behaviour::Delay(|nth| {
+        Duration::from_secs(if nth == 1 { 600 } else { 0 })
+    }));
+    let run = outcome(&LoadOptions {
+        timeout: Duration::from_secs(1),
+        ..options(testee.address, Scenario::Echo)
+    });
+    assert_eq!(run.errors_by_kind.missing, 1, "{:?}", run.errors_by_kind);
+}
+
+#[test]
+fn nobody_listening_is_a_sentence() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound");
+    let error = run::run(&options(free, Scenario::Echo), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let sentence = error.expect_err("nobody listens").to_string();
+    assert!(
+        sentence.contains("Connection refused")
+            && sentence.contains("is a server listening there?"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn a_run_that_is_broken_off_says_so_and_keeps_what_it_has() {
+    let server = Server::start(&["--workers=1"]);
+    let options = LoadOptions {
+        duration: Duration::from_secs(600),
+        ..options(address(&server), Scenario::Echo)
+    };
+    let mut told = 0;
+    let run = run::run(&options, &mut |live| {
+        told += u64::from(live.phase == run::Phase::Measuring);
+        if told >= 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    let run = run.expect("a run").outcome;
+    assert!(run.messages > 0 && run.duration_s < 60.0, "{run:?}");
+    assert!(
+        run.notes.iter().any(|note| note.contains("interrupted")),
+        "{:?}",
+        run.notes
+    );
+}
+
+#[test]
+fn every_handshake_that_is_asked_for_is_done_and_recorded() {
+    let server = Server::start(&["--workers=2", "--port=auto", "--interval=200ms"]);
+    let run = report(&LoadOptions {
+        threads: 2,
+        duration: Duration::from_secs(60),
+        ..options(
+            address(&server),
+            Scenario::Handshake {
+                low: 10,
+                high: 20,
+                count: Some(2001),
+            },
+        )
+    });
+    let outcome = run.outcome;
+    assert_eq!(outcome.errors, 0, "{:?}", outcome.notes);
+    assert_eq!((outcome.messages, run.handshakes.len()), (2001, 2001));
+    assert_eq!(outcome.latency_us.samples, 2001);
+    let in_order =
+        |record: &&run::HandshakeRecord| !record.failed && record.tcp_ns <= record.open_ns;
+    assert_eq!(run.handshakes.iter().filter(in_order).count(), 2001);
+    assert!(
+        outcome.figures["throttles"] >= 2.0 && outcome.figures["resumes"] >= 1.0,
+        "{:?}",
+        outcome.figures
+    );
+    server.counter_reaching("handshakes", 2001);
+    assert_eq!(server.counter("closed_unclean").iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn a_mass_of_connections_is_held_and_answers_pings() {
+    let server = Server::start(&["--workers=2", "--port=auto", "--interval=200ms"]);
+    let run = outcome(&LoadOptions {
+        connections: 500,
+        ..options(
+            address(&server),
+            Scenario::Massconnect {
+                batch: 100,
+                batch_delay: Duration::from_millis(1),
+                retry_delay: Duration::from_millis(10),
+                ping_interval: Some(Duration::from_millis(500)),
+            },
+        )
+    });
+    assert_eq!((run.errors, run.connections), (0, 500), "{:?}", run.notes);
+    let figures = &run.figures;
+    assert_eq!((figures["lost"], figures["given_up"]), (0.0, 0.0));
+    assert!(
+        figures["pongs"] >= 500.0 && figures["pongs"] == figures["pings"],
+        "{figures:?}"
+    );
+}
+
+#[test]
+fn a_broadcast_reaches_all_or_says_how_many() {
+    for (senders, rate) in [(1, Some(200.0)), (1, None), (8, Some(200.0)), (8, None)] {
+        let testee = Testee::start(Behaviour::Broadcast { loses_every: None });
+        let run = outcome(&LoadOptions {
+            connections: 8,
+            threads: 2,
+            rate,
+            ..options(testee.address, Scenario::Broadcast { senders })
+        });
+        assert_eq!(run.errors, 0, "{senders} {rate:?}: {:?}", run.notes);
+        assert_eq!(run.figures["broadcast_reach"], 1.0);
+        assert_eq!(
+            run.figures["broadcast_delivered"],
+            run.figures["broadcast_sent"] * 8.0
+        );
+    }
+    let testee = Testee::start(Behaviour::Broadcast {
+        loses_every: Some(100),
+    });
+    let run = outcome(&LoadOptions {
+        connections: 8,
+        rate: Some(500.0),
+        timeout: Duration::from_secs(1),
+        ..options(testee.address, Scenario::Broadcast { senders: 1 })
+    });
+    let reach = run.figures["broadcast_reach"];
+    assert!((0.985..0.995).contains(&reach), "{reach}");
+    assert!(
+        run.errors_by_kind.missing > 0 && run.errors_by_kind.content > 0,
+        "{:?}",
+        run.errors_by_kind
+    );
+}
+
+#[test]
+fn peers_that_come_and_go_and_read_slowly_lose_nothing_else() {
+    let server = Server::start(&["--workers=2", "--port=auto", "--interval=200ms"]);
+    let run = outcome(&LoadOptions {
+        connections: 40,
+        in_flight: 4,
+        duration: Duration::from_secs(2),
+        ..options(
+            address(&server),
+            Scenario::Stress(Churn {
+                reconnects_per_second: 100.0,
+                resets_per_second: 100.0,
+                slow_readers: 0.1,
+                slow_octets_per_second: 2000.0,
+            }),
+        )
+    });
+    assert_eq!(run.errors, 0, "{:?} {:?}", run.errors_by_kind, run.notes);
+    let figures = &run.figures;
+    assert!(
+        figures["reconnects"] > 50.0 && figures["resets"] > 50.0,
+        "{figures:?}"
+    );
+    assert!(run.messages > 1000, "{}", run.messages);
+}
+
+#[test]
+fn sizes_by_weight_come_back_on_both_tiers_and_idle_connections_stay_idle() {
+    for io in [IoTier::Uring, IoTier::Epoll] {
+        let server = Server::start(&["--workers=1", "--port=auto", "--interval=200ms"]);
+        let run = outcome(&LoadOptions {
+            connections: 20,
+            in_flight: 3,
+            io,
+            payload: Payload {
+                sizes: vec![(20, 0.6), (5000, 0.3), (100_000, 0.08), (1_000_000, 0.02)],
+                binary: true,
+            },
+            ..options(address(&server), Scenario::Mixed { idle: 0.5 })
+        });
+        assert_eq!(run.errors, 0, "{io:?}: {:?}", run.notes);
+        assert!(
+            run.messages > 100 && run.octets / run.messages > 20_000,
+            "{io:?}: {run:?}"
+        );
+        assert_eq!(run.connections, 20);
+    }
+}
