@@ -56,6 +56,14 @@ pub(super) enum Task {
     Stress(Box<RunArgs>),
     /// The same for hours
     Soak(Box<RunArgs>),
+    /// Serve the original's control protocol, and a page that drives it
+    Serve(Box<super::original::ServeArgs>),
+    /// Report over result files, the original's or these
+    Aggregate(super::original::AggregateArgs),
+    /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as
+    /// the original did
+    #[command(external_subcommand)]
+    Standalone(Vec<String>),
 }
 
 /// A scenario.

@@ -8,6 +8,7 @@
 mod args;
 mod interrupt;
 mod launch;
+mod original;
 mod progress;
 mod resolve;
 mod show;
@@ -45,5 +46,8 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
+        Task::Serve(args) => original::serve(&args),
+        Task::Aggregate(args) => original::aggregate(&args),
+        Task::Standalone(words) => original::standalone(&words),
     }
 }
