@@ -2,7 +2,10 @@
 //! the octets were cut, and what was decoded must encode to the same octets again.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
+use ringway::load::original::command::{self, Test};
+use ringway::load::original::reply;
 use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
 use ringway::proto::handshake::{self, Progress, Request, RequestKind, Resume, Verdict};
 use ringway::proto::{
@@ -161,6 +164,38 @@ pub fn response(data: &[u8]) {
         assert!(head_bytes <= data.len().min(limits.head_bytes_max));
         for (name, _) in head.headers() {
             assert!(head.header(name).is_some());
+        }
+    }
+}
+
+/// A command of the control protocol. What is understood keeps its limits and is understood again as it is shown; what is
+/// not has an answer that is one line of JSON.
+pub fn command(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match command::parse(text) {
+        Ok(test) => {
+            match &test {
+                Test::Message(test) => {
+                    assert!(test.size as u64 <= command::SIZE_MAX);
+                    assert!((1..=command::MESSAGES_MAX).contains(&test.count));
+                    assert!(test.timeout > Duration::ZERO && test.timeout <= command::TEST_MAX);
+                }
+                Test::Stress(test) => {
+                    let connections = test.connection_count as u64;
+                    assert!((1..=command::CONNECTIONS_MAX).contains(&connections));
+                    assert!(test.msg_size as u64 * connections <= command::STRESS_OCTETS_MAX);
+                }
+            }
+            assert!(text.contains(test.token()) && !test.token().is_empty());
+            assert_eq!(command::parse(&test.to_string()), Ok(test));
+        }
+        Err(refusal) => {
+            assert!(refusal.data.starts_with("Invalid "));
+            let answer = reply::refused(&refusal);
+            assert!(answer.starts_with(r#"{"type":"error","token":""#));
+            assert!(!answer.contains(|c| c < ' '), "{answer}");
         }
     }
 }

@@ -9,6 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 #[test]
+fn command() {
+    replay("command", targets::command);
+}
+
+#[test]
 fn header() {
     replay("header", targets::header);
 }

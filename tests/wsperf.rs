@@ -26,6 +26,7 @@ fn every_help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() 
         "stress",
         "soak",
         "sweep",
+        "compare",
     ];
     let mut cases: Vec<Vec<&str>> = tasks.iter().map(|task| vec![*task, "--help"]).collect();
     cases.push(vec!["--help"]);
@@ -34,7 +35,7 @@ fn every_help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() 
         assert_eq!(output.code, 0);
         let help = output.stdout;
         assert!(help.starts_with("Example:\n  wsperf "), "{help}");
-        assert!(help.contains("Exit codes:\n  0  measured"), "{help}");
+        assert!(help.contains("Exit codes:\n  0  "), "{help}");
         let wide: Vec<_> = help
             .lines()
             .filter(|line| line.chars().count() > 80)
@@ -93,7 +94,7 @@ fn a_printed_configuration_is_read_back_unchanged() {
 fn what_cannot_be_is_one_sentence_with_its_exit_code() {
     let taken = scratch("wsperf-refused");
     let folder = taken.path("no/such/folder/a.json");
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 11] = [
         (
             &["echo", "--connections=0"],
             2,
@@ -111,6 +112,17 @@ fn what_cannot_be_is_one_sentence_with_its_exit_code() {
             "cannot read the configuration /no/such.toml",
         ),
         (&["sweep", "--rate=5"], 2, "--rate is what grows"),
+        (&["ecoh"], 2, "there is no 'ecoh': choose echo, handshake"),
+        (
+            &["ws://127.0.0.1:9000"],
+            2,
+            "there are 1 arguments instead of 6",
+        ),
+        (
+            &["compare", "a.json", "b.json", "--threshold=5"],
+            2,
+            "--threshold: '5' is no threshold",
+        ),
         (
             &["echo", "ws://127.0.0.1:1", SHORT[0], SHORT[1]],
             3,
@@ -255,5 +267,51 @@ fn a_sweep_prints_its_points_and_the_knee() {
         table.stdout.starts_with("sweep over rate of echo"),
         "{}",
         table.stdout
+    );
+}
+
+#[test]
+fn a_result_compared_with_itself_has_not_regressed_and_with_a_better_one_it_has() {
+    let server = server();
+    let address = server.address();
+    let directory = scratch("wsperf-compare");
+    let file = directory.path("a.json");
+    let mut arguments = vec!["echo", &address, "--silence", "--json", &file];
+    arguments.extend(SHORT);
+    assert_eq!(run("wsperf", &arguments).code, 0);
+    let same = run("wsperf", &["compare", &file, &file, "--fail-on-regression"]);
+    assert_eq!(
+        (same.code, same.stderr.as_str()),
+        (0, ""),
+        "{}",
+        same.stdout
+    );
+
+    // Four runs on each side, in which one of them is twice as fast: no chance.
+    let text = std::fs::read_to_string(&file).expect("written");
+    let object: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    for (side, rate) in [("before", 2000.0), ("after", 1000.0)] {
+        for number in 0..4 {
+            let mut object = object.clone();
+            object["messages_per_second"] = (rate + f64::from(number)).into();
+            directory.write(&format!("{side}-{number}.json"), &object.to_string());
+        }
+    }
+    let [before, after] = ["before-*.json", "after-*.json"].map(|name| directory.path(name));
+    let compare = [
+        "compare",
+        &before,
+        &after,
+        "--fail-on-regression",
+        "--format=json",
+    ];
+    let worse = run("wsperf", &compare);
+    assert_eq!(worse.code, 6, "{}{}", worse.stdout, worse.stderr);
+    let compared: serde_json::Value = serde_json::from_str(&worse.stdout).expect("one object");
+    assert_eq!(compared["regressions"], serde_json::json!(["rate"]));
+    assert_eq!(
+        run("wsperf", &["compare", &before, &after]).code,
+        0,
+        "nobody asked"
     );
 }

@@ -228,7 +228,7 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
 }
 
 /// Parses `ws://host:port` or `ws+unix:/path`.
-fn endpoint(uri: &str) -> Resolved<Endpoint> {
+pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
     let wrong = |why: &str| {
         BadOption(format!(
             "--wsuri {uri}: {why}; give something like ws://127.0.0.1:9000"
@@ -296,7 +296,7 @@ fn endpoint(uri: &str) -> Resolved<Endpoint> {
     }
 }
 
-fn web_port(text: &str) -> Resolved<WebPort> {
+pub(super) fn web_port(text: &str) -> Resolved<WebPort> {
     match (text, text.parse::<u16>()) {
         ("auto", _) => Ok(WebPort::Auto),
         (_, Ok(0)) => Ok(WebPort::Off),

@@ -60,6 +60,17 @@ pub(super) enum Task {
     /// still holds
     #[command(max_term_width = 80, before_help = super::sweep::EXAMPLE, after_help = super::HELP_CODES)]
     Sweep(Box<super::sweep::SweepArgs>),
+    /// Say what changed between two results, and whether it is more than noise
+    #[command(max_term_width = 80, before_help = super::compare::EXAMPLE, after_help = super::compare::CODES)]
+    Compare(super::compare::CompareArgs),
+    /// Serve the original's control protocol, and a page that drives it
+    Serve(Box<super::original::ServeArgs>),
+    /// Report over result files, the original's or these
+    Aggregate(super::original::AggregateArgs),
+    /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as
+    /// the original did
+    #[command(external_subcommand)]
+    Standalone(Vec<String>),
 }
 
 /// A scenario.

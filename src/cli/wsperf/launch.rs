@@ -48,8 +48,7 @@ pub(super) fn cpus() -> Vec<usize> {
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(false);
     run.options.target.address = look_up(&run.host, run.port)?;
-    let threads = run.options.threads as u64;
-    descriptors::raise(connections_of_thread(&run.options), threads).map_err(environment)?;
+    make_room(&run.options)?;
     check_files(&run.options.outputs)?;
     Ok(run)
 }
@@ -116,14 +115,23 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddr, Fatal> {
     )))
 }
 
-/// Connections that one driver thread has at once.
-fn connections_of_thread(options: &LoadOptions) -> u64 {
-    let share = |total: usize| total.div_ceil(options.threads.max(1)) as u64;
+/// Makes room for the connections of each driver thread.
+fn make_room(options: &LoadOptions) -> Result<(), Fatal> {
     match options.scenario {
-        // Those that are closing while others open come on top.
-        Scenario::Handshake { high, .. } => share(high) + CLOSING_MAX,
-        _ => share(options.connections),
+        Scenario::Handshake { high, .. } => make_room_for_handshakes(high, options.threads),
+        _ => raise(options.connections, 0, options.threads),
     }
+}
+
+/// The same for `high` opening handshakes: those that are closing while others open come on top.
+pub(super) fn make_room_for_handshakes(high: usize, threads: usize) -> Result<(), Fatal> {
+    raise(high, CLOSING_MAX, threads)
+}
+
+fn raise(total: usize, more: u64, threads: usize) -> Result<(), Fatal> {
+    let threads = threads.max(1);
+    let each = total.div_ceil(threads) as u64 + more;
+    descriptors::raise(each, threads as u64).map_err(environment)
 }
 
 /// Closing handshakes of one thread (`load::handshake::CLOSING_MAX`).

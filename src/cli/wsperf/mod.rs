@@ -6,8 +6,10 @@
 //! runs it.
 
 mod args;
+mod compare;
 mod interrupt;
 mod launch;
+mod original;
 mod progress;
 mod resolve;
 mod show;
@@ -47,5 +49,9 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
         Task::Sweep(args) => sweep::run(*args),
+        Task::Compare(args) => compare::run(&args),
+        Task::Serve(args) => original::serve(&args),
+        Task::Aggregate(args) => original::aggregate(&args),
+        Task::Standalone(words) => original::standalone(&words),
     }
 }

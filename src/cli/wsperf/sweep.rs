@@ -2,8 +2,6 @@
 //!
 //! Owns: its options, and doing each of its runs. Never: chooses a point; that is `load::report::sweep`.
 
-use std::path::Path;
-
 use clap::Args;
 
 use super::args::{Kind, LoadArgs};
@@ -15,6 +13,7 @@ use crate::cli::launch::print;
 use crate::cli::resolve::{BadOption, Resolved, choice, whole};
 use crate::exit::Exit;
 use crate::load::options::{LoadOptions, Scenario};
+use crate::load::report::files;
 use crate::load::report::json;
 use crate::load::report::sweep::{self, End, Growth, Over, Plan, Point};
 use crate::options::Format;
@@ -92,27 +91,25 @@ pub(super) fn run(args: SweepArgs) -> Result<Exit, Fatal> {
         Ok(report.outcome)
     });
     let object = json::render(&sweep) + "\n";
-    let written = write(outputs.json.as_deref(), &object)
-        .and_then(|()| write(outputs.html.as_deref(), &sweep::page(&sweep)));
+    let files = [
+        (outputs.json, object.clone()),
+        (outputs.html, sweep::page(&sweep)),
+    ];
+    let mut files = files
+        .iter()
+        .filter_map(|(path, text)| Some((path.as_ref()?, text)));
+    let written = files.try_for_each(|(path, text)| files::write_text(path, text));
     let printed = match format {
         _ if silence => Exit::Ok,
         Format::Json => print(&object),
         Format::Table => print(&sweep::table(&sweep)),
     };
-    written?;
+    written.map_err(environment)?;
     match sweep.end {
         _ if interrupt.has_come() => Ok(Exit::Interrupted),
         End::Failed { error, .. } => Err(environment(error)),
         _ => Ok(printed),
     }
-}
-
-fn write(path: Option<&Path>, text: &str) -> Result<(), Fatal> {
-    let written = path.map_or(Ok(()), |path| std::fs::write(path, text));
-    written.map_err(|error| {
-        let shown = path.unwrap_or_else(|| Path::new("")).display();
-        environment(format!("cannot write {shown}: {error}"))
-    })
 }
 
 /// What is searched, and the run at its last point.

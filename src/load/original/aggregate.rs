@@ -195,7 +195,7 @@ impl fmt::Display for Aggregate {
             self.handshakes_per_second
         )?;
         let Some(open) = &self.open_ms else {
-            return f.write_str("    no handshake succeeded, so there is no time of one: -\n");
+            return f.write_str("    No handshake succeeded, so there are no times.\n");
         };
         open.rows()
             .iter()
@@ -290,7 +290,7 @@ Aggregate results (WebSocket Opening+Closing Handshake)
         assert!(
             aggregate
                 .to_string()
-                .ends_with("\n\n    no handshake succeeded, so there is no time of one: -\n")
+                .ends_with("\n\n    No handshake succeeded, so there are no times.\n")
         );
         assert!(Aggregate::of(&[old.clone(), old]).is_err());
         assert!(Aggregate::of(&[]).is_err());

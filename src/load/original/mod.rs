@@ -27,7 +27,7 @@
 //! | times are C `int`s, so a close after 36 minutes is negative; those of a step that was never reached are arbitrary | 64 bits; a step that was not reached takes 0 |
 //! | `stress_test` counts whatever arrives as the answer | an answer that differs, or takes 30 s, fails its connection |
 //! | any page in any browser can drive the control server, against any machine | pages of its own host can, and only servers on this machine are tested, unless it is told otherwise |
-//! | the report mixes the times of failed handshakes into `open`, and stops at an empty file | only handshakes that succeeded have an opening time; without any, `-` |
+//! | the report mixes the times of failed handshakes into `open`, and stops at an empty file | only handshakes that succeeded have an opening time; without any, it says so |
 
 pub mod aggregate;
 pub mod command;

@@ -2,16 +2,17 @@
 //!
 //! Owns: both, as plain values. Never: opens a connection or a file.
 //!
-//! Opening handshakes in progress rise to HIGH, and when they fall below LOW again up to HIGH; each WebSocket is closed
-//! with 1001 as soon as it is open, and nothing is tried twice. The file is one JSON object:
+//! Opening handshakes in progress rise to HIGH, and when they fall to LOW again up to HIGH; each WebSocket is closed as
+//! soon as it is open, and nothing is tried twice. That is the scenario [`Handshake`](crate::load::options::Scenario) with a
+//! count; its threads share nothing, so the marks and the connections are divided among them. The file is one JSON object:
 //!
 //! | field | what |
 //! |---|---|
 //! | `total_duration` | µs on the monotonic clock |
-//! | `started`, `ended` | ns since 1970-01-01 UTC |
+//! | `started`, `ended` | ns since 1970-01-01 UTC, to the millisecond |
 //! | `handshake_throttle_count` | how often HIGH was reached and more was to do |
 //! | `handshake_resume_count` | how often it went on at LOW |
-//! | `connection_stats[]` | one object for each connection, in the order in which they were over |
+//! | `connection_stats[]` | one object for each connection, thread by thread in the order in which they were over |
 //! | … `tcp_pre_init` | µs from the start to TCP connected |
 //! | … `tcp_post_init` | µs from there until the opening handshake could begin: 0 without TLS and proxy |
 //! | … `open` | µs from there to the WebSocket open, or to the failure |
@@ -21,12 +22,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::uri::Uri;
+use crate::load::run::HandshakeRecord;
 
 /// How the form is typed.
 pub const USAGE: &str = "wsperf URI THREADS CONNS LOW HIGH RESULT.json, \
                          for example: wsperf ws://127.0.0.1:9000 4 200000 1000 2000 result.json";
 
-/// Connections of one run: their records take 40 octets each until the end.
+/// Connections of one run: as many as have their records kept.
 pub const CONNECTIONS_MAX: usize = 10_000_000;
 
 /// Driver threads.
@@ -37,7 +39,7 @@ pub const THREADS_MAX: usize = 1024;
 pub struct Standalone {
     /// The server under test.
     pub uri: Uri,
-    /// Driver threads; 0: the calling one.
+    /// Driver threads; 0 is one as well: the loop has no use for the calling thread.
     pub threads: usize,
     /// Connections in all.
     pub connections: usize,
@@ -84,19 +86,6 @@ pub fn parse(words: &[&str]) -> Result<Standalone, String> {
     Ok(parsed)
 }
 
-/// One connection that is over: when each step was reached, in nanoseconds on one clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionRecord {
-    /// The connect was begun.
-    pub start_ns: u64,
-    /// TCP was connected; none: it never was.
-    pub tcp_ns: Option<u64>,
-    /// The WebSocket was open; none: it never was.
-    pub open_ns: Option<u64>,
-    /// It was over, whichever way.
-    pub end_ns: u64,
-}
-
 /// The result file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultFile {
@@ -133,19 +122,15 @@ pub struct ConnectionStats {
     pub failed: bool,
 }
 
-impl From<ConnectionRecord> for ConnectionStats {
-    fn from(record: ConnectionRecord) -> Self {
-        let micros = |from: u64, to: u64| {
-            i64::try_from(to.saturating_sub(from) / 1000).expect("2^64 ns are 2^55 µs")
-        };
-        let tcp = record.tcp_ns.unwrap_or(record.end_ns);
-        let open = record.open_ns.unwrap_or(record.end_ns);
+impl From<&HandshakeRecord> for ConnectionStats {
+    fn from(record: &HandshakeRecord) -> Self {
+        let micros = |ns: u64| i64::try_from(ns / 1000).expect("2^64 ns are 2^55 µs");
         Self {
-            tcp_pre_init: micros(record.start_ns, tcp),
+            tcp_pre_init: micros(record.tcp_ns),
             tcp_post_init: 0,
-            open: micros(tcp, open),
-            close: micros(open, record.end_ns),
-            failed: record.open_ns.is_none(),
+            open: micros(record.open_ns.saturating_sub(record.tcp_ns)),
+            close: micros(record.close_ns),
+            failed: record.failed,
         }
     }
 }
@@ -214,14 +199,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_file_has_the_originals_fields_in_microseconds() {
-        let over = |tcp_ns, open_ns| ConnectionRecord {
-            start_ns: 1_000_000,
+    fn record(tcp_ns: u64, open_ns: u64, close_ns: u64, failed: bool) -> ConnectionStats {
+        ConnectionStats::from(&HandshakeRecord {
             tcp_ns,
             open_ns,
-            end_ns: 9_000_999,
-        };
+            close_ns,
+            failed,
+        })
+    }
+
+    #[test]
+    fn the_file_has_the_originals_fields_in_microseconds() {
         let file = ResultFile {
             total_duration: 12_345,
             started: 1_400_000_000_000_000_001,
@@ -229,18 +217,16 @@ mod tests {
             handshake_throttle_count: 2,
             handshake_resume_count: 1,
             connection_stats: vec![
-                over(Some(1_020_000), Some(4_000_000)).into(),
-                over(Some(1_020_000), None).into(),
-                over(None, None).into(),
+                record(20_999, 3_000_000, 5_000_000, false),
+                record(20_000, 8_000_000, 0, true),
             ],
         };
         assert_eq!(
             serde_json::to_string(&file).expect("plain numbers"),
             "{\"total_duration\":12345,\"started\":1400000000000000001,\"ended\":1400000000012345001,\
              \"handshake_throttle_count\":2,\"handshake_resume_count\":1,\"connection_stats\":[\
-             {\"tcp_pre_init\":20,\"tcp_post_init\":0,\"open\":2980,\"close\":5000,\"failed\":false},\
-             {\"tcp_pre_init\":20,\"tcp_post_init\":0,\"open\":7980,\"close\":0,\"failed\":true},\
-             {\"tcp_pre_init\":8000,\"tcp_post_init\":0,\"open\":0,\"close\":0,\"failed\":true}]}"
+             {\"tcp_pre_init\":20,\"tcp_post_init\":0,\"open\":2979,\"close\":5000,\"failed\":false},\
+             {\"tcp_pre_init\":20,\"tcp_post_init\":0,\"open\":7980,\"close\":0,\"failed\":true}]}"
         );
     }
 }

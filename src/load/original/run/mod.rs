@@ -44,10 +44,7 @@ impl Destination {
     /// # Errors
     /// Why it cannot be reached, in a sentence.
     pub fn resolve(uri: &Uri, allow_remote: bool) -> Result<Self, String> {
-        let mut addresses = (uri.host.as_str(), uri.port)
-            .to_socket_addrs()
-            .map_err(|error| format!("{} has no address: {error}", uri.host))?;
-        let to = addresses
+        let to = resolve(uri)?
             .find(|address| allow_remote || is_loopback(address))
             .ok_or_else(|| {
                 format!(
@@ -62,6 +59,12 @@ impl Destination {
             request: Arc::new(request),
         })
     }
+}
+
+fn resolve(uri: &Uri) -> Result<impl Iterator<Item = SocketAddr> + use<>, String> {
+    (uri.host.as_str(), uri.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("{} has no address: {error}", uri.host))
 }
 
 fn is_loopback(address: &SocketAddr) -> bool {

@@ -28,9 +28,8 @@ const SUBPROTOCOL: &str = "wsperf";
 /// - a client that sends no `Origin`: it is no browser.
 /// - a page of the same host, when that host is an address, `localhost`, or the one that is listened on. Any other name
 ///   could be made to point here after its page was loaded.
-/// - a page from a file, as far as its browser says `file://`. Others say `null`, and so does a page that was put into a
-///   sandbox by a stranger: `null` has to be allowed by name.
-/// - what is allowed by name.
+/// - what is allowed by name. A page from a file is `null`; so is one that a stranger's page puts into a sandbox, and that
+///   is why `null` has to be allowed by name as well.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     /// As they are sent: `http://example.com:8080`, or `null`.
@@ -42,7 +41,7 @@ pub(super) struct Origins {
 impl Origins {
     pub(super) fn let_in(&self, origin: Option<&str>, host: &str) -> bool {
         let Some(origin) = origin else { return true };
-        if origin == "file://" || self.allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) {
+        if self.allowed.iter().any(|a| a.eq_ignore_ascii_case(origin)) {
             return true;
         }
         let Some((_, authority)) = origin.split_once("://") else {
@@ -101,11 +100,11 @@ impl Control {
             test,
             cancelled,
         };
+        if !self.jobs.push(job) {
+            return Err(full("64 tests are waiting"));
+        }
         client.outstanding += 1;
-        self.jobs.push(job).map_err(|_| {
-            client.outstanding -= 1;
-            full("64 tests are waiting")
-        })
+        Ok(())
     }
 }
 
@@ -179,7 +178,7 @@ mod tests {
             (Some("http://[::1]:8081"), "[::1]:9050", true),
             (Some("https://Driver.LAN"), "driver.lan:9050", true),
             (Some("http://example.com:8080"), "localhost:9050", true),
-            (Some("file://"), "localhost:9050", true),
+            (Some("file://"), "localhost:9050", false),
             (Some("null"), "localhost:9050", false),
             (Some("http://example.com"), "localhost:9050", false),
             (Some("http://localhost:8081"), "127.0.0.1:9050", false),

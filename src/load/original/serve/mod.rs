@@ -23,7 +23,6 @@ use std::time::Duration;
 use super::command::COMMAND_OCTETS_MAX;
 use super::reply;
 use super::run::{Task, on};
-use super::uri::Uri;
 use crate::conn::{Config, Listener, Worker};
 use crate::io::{Error, Fd, Io, sys};
 use crate::load::options::IoTier;
@@ -49,13 +48,15 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// What the control server is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// Where to listen; its path means nothing. Default `ws://127.0.0.1:9050`.
-    pub wsuri: Uri,
-    /// Where the page is served, on the same host; none: nowhere. Default 8081.
-    pub port: Option<u16>,
-    /// Threads that run tests; 0: the loop runs them itself. Default 2.
+    /// Where to listen: a name or an address.
+    pub host: String,
+    /// Of the control WebSocket; 0: any that is free.
+    pub port: u16,
+    /// Of the page; 0: any that is free; none: no page.
+    pub page_port: Option<u16>,
+    /// Threads that run tests; 0: the loop runs them itself.
     pub threads: usize,
-    /// What it calls itself. Default "Unspecified".
+    /// What it calls itself.
     pub ident: String,
     /// Pages that may drive it besides those of its own host.
     pub origins: Vec<String>,
@@ -81,7 +82,7 @@ pub struct Addresses {
 pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<(), String> {
     // Before any thread is there, so that all of them leave the signals to this one.
     let signals = sys::signal_fd().map_err(|error| format!("signalfd: {error}"))?;
-    let listener = bind(&options.wsuri.host, options.wsuri.port)?;
+    let listener = bind(&options.host, options.port)?;
     let control = local(&listener)?;
     if !control.ip().to_canonical().is_loopback() {
         tracing::warn!(
@@ -89,8 +90,8 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<()
         );
     }
     let page = options
-        .port
-        .map(|port| bind(&options.wsuri.host, port))
+        .page_port
+        .map(|port| bind(&options.host, port))
         .transpose()?;
     let addresses = Addresses {
         control,
@@ -120,7 +121,7 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<()
     let control = Control {
         origins: Origins {
             allowed: options.origins.clone(),
-            own_host: options.wsuri.host.clone(),
+            own_host: options.host.clone(),
         },
         welcome: reply::welcome(&options.ident, options.threads),
         jobs,
