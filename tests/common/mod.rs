@@ -32,6 +32,7 @@ fn program(name: &str) -> &'static str {
     match name {
         "ringway" => env!("CARGO_BIN_EXE_ringway"),
         "server" => env!("CARGO_BIN_EXE_server"),
+        "wsperf" => env!("CARGO_BIN_EXE_wsperf"),
         _ => panic!("no such program: {name}"),
     }
 }
@@ -324,6 +325,10 @@ pub fn stop(pid: u32) {
 
 pub fn go_on(pid: u32) {
     signal(pid, "CONT");
+}
+
+pub fn interrupt(pid: u32) {
+    signal(pid, "INT");
 }
 
 /// Sends a signal to one process.

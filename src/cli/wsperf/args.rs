@@ -56,6 +56,10 @@ pub(super) enum Task {
     Stress(Box<RunArgs>),
     /// The same for hours
     Soak(Box<RunArgs>),
+    /// Look for the highest rate, or number of connections, at which a bound
+    /// still holds
+    #[command(max_term_width = 80, before_help = super::sweep::EXAMPLE, after_help = super::HELP_CODES)]
+    Sweep(Box<super::sweep::SweepArgs>),
     /// Serve the original's control protocol, and a page that drives it
     Serve(Box<super::original::ServeArgs>),
     /// Report over result files, the original's or these

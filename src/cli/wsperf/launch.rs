@@ -15,9 +15,10 @@ use super::show;
 use crate::cli::file;
 use crate::cli::launch::{log_to_stderr, print, read};
 use crate::exit::Exit;
+use crate::load::descriptors;
 use crate::load::options::{LoadOptions, Outputs, Scenario};
 use crate::load::report::{files, json, table};
-use crate::load::{descriptors, run};
+use crate::load::run::{self, Report};
 use crate::options::Format;
 use crate::supervise::Fatal;
 
@@ -28,43 +29,36 @@ pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
         Some(path) => file::overlay(&load, &read(path)?),
         None => load,
     };
-    let mut cpus: Vec<_> = core_affinity::get_core_ids().unwrap_or_default();
-    cpus.sort_by_key(|cpu| cpu.id);
-    let cpus: Vec<_> = cpus.into_iter().map(|cpu| cpu.id).collect();
-    let mut run = resolve::run(kind, &load, &cpus).map_err(usage)?;
+    let run = resolve::run(kind, &load, &cpus()).map_err(usage)?;
     if process.print_config {
         return Ok(print(&show::toml(kind, &run)));
     }
+    measure(&prepared(run)?)
+}
+
+/// The CPUs that this process may use, in ascending order.
+pub(super) fn cpus() -> Vec<usize> {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    let mut cpus: Vec<_> = cpus.into_iter().map(|cpu| cpu.id).collect();
+    cpus.sort_unstable();
+    cpus
+}
+
+/// Everything that a run needs of the system.
+pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
+    log_to_stderr(false);
     run.options.target.address = look_up(&run.host, run.port)?;
     let threads = run.options.threads as u64;
     descriptors::raise(connections_of_thread(&run.options), threads).map_err(environment)?;
     check_files(&run.options.outputs)?;
-    log_to_stderr(false);
-    measure(&run)
+    Ok(run)
 }
 
 /// Runs it, and prints what came of it.
 fn measure(run: &Run) -> Result<Exit, Fatal> {
-    let interrupt = Interrupt::watch()
-        .map_err(|error| environment(format!("cannot watch signals: {error}")))?;
-    let progress = Progress::new(run.silence);
-    let measured = run::run(&run.options, &mut |live| {
-        progress.show(live);
-        if interrupt.has_come() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    progress.clear();
-    let report = measured.map_err(|error| Fatal {
-        exit: if error.is_usage {
-            Exit::Usage
-        } else {
-            Exit::Environment
-        },
-        sentence: error.sentence,
-    })?;
+    let interrupt = interrupt()?;
+    let progress = Progress::new(run.silence, String::new());
+    let report = observed(&run.options, &progress, &interrupt)?;
     let written = files::write(&run.options.outputs, &report.outcome, &report.intervals);
     // Printed even if a file could not be written: the run may have taken hours.
     let printed = match run.format {
@@ -77,6 +71,35 @@ fn measure(run: &Run) -> Result<Exit, Fatal> {
         Exit::Interrupted
     } else {
         printed
+    })
+}
+
+/// From now on Ctrl-C ends runs, not the process.
+pub(super) fn interrupt() -> Result<Interrupt, Fatal> {
+    Interrupt::watch().map_err(|error| environment(format!("cannot watch signals: {error}")))
+}
+
+/// One run, while it is shown how it goes.
+pub(super) fn observed(
+    options: &LoadOptions,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Report, Fatal> {
+    let measured = run::run(options, &mut |live| {
+        progress.show(live);
+        if interrupt.has_come() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    progress.clear();
+    measured.map_err(|error| {
+        if error.is_usage {
+            usage(error)
+        } else {
+            environment(error)
+        }
     })
 }
 

@@ -12,6 +12,7 @@ mod original;
 mod progress;
 mod resolve;
 mod show;
+mod sweep;
 
 pub(super) use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};
 
@@ -46,6 +47,7 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
+        Task::Sweep(args) => sweep::run(*args),
         Task::Serve(args) => original::serve(&args),
         Task::Aggregate(args) => original::aggregate(&args),
         Task::Standalone(words) => original::standalone(&words),

@@ -17,12 +17,15 @@ const COLUMNS: usize = 80;
 #[derive(Debug)]
 pub(super) struct Progress {
     is_shown: bool,
+    /// Which run of several it is.
+    prefix: String,
 }
 
 impl Progress {
-    pub(super) fn new(silence: bool) -> Self {
+    pub(super) fn new(silence: bool, prefix: String) -> Self {
         Self {
             is_shown: !silence && io::stderr().is_terminal(),
+            prefix,
         }
     }
 
@@ -30,7 +33,7 @@ impl Progress {
     pub(super) fn show(&self, live: &Live) {
         if self.is_shown {
             // Erased to its end, because the line before may have been longer.
-            write(&format!("\r{}\x1b[K", line(live)));
+            write(&format!("\r{}\x1b[K", line(&self.prefix, live)));
         }
     }
 
@@ -48,8 +51,8 @@ fn write(text: &str) {
 }
 
 /// Fits a terminal of 80 columns, whose last one stays free: a full line would wrap.
-fn line(live: &Live) -> String {
-    let mut line = whole_line(live);
+fn line(prefix: &str, live: &Live) -> String {
+    let mut line = format!("{prefix}{}", whole_line(live));
     line.truncate(COLUMNS - 1);
     line
 }
@@ -133,15 +136,21 @@ mod tests {
     #[test]
     fn the_line_shows_where_the_run_is() {
         assert_eq!(
-            line(&live(Phase::Measuring)),
+            line("", &live(Phase::Measuring)),
             "[#####---------------] 2/10 s  412 k/s  p99 1.2 ms  1000 open"
         );
-        assert_eq!(line(&live(Phase::Warmup)), "warm-up  412 k/s  1000 open");
+        assert_eq!(
+            line("rate 5: ", &live(Phase::Warmup)),
+            "rate 5: warm-up  412 k/s  1000 open"
+        );
         let failing = Live {
             errors: 7,
             ..live(Phase::Opening)
         };
-        assert_eq!(line(&failing), "opening connections  1000 open  7 errors");
+        assert_eq!(
+            line("", &failing),
+            "opening connections  1000 open  7 errors"
+        );
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
             errors: 99_999_999,
             ..live(Phase::Measuring)
         };
-        let line = line(&longest);
+        let line = line("", &longest);
         assert!(
             line.len() < COLUMNS && line.contains("1.0 M open"),
             "{line}"

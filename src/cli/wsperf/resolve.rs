@@ -19,13 +19,13 @@ use crate::load::original::uri::Uri;
 use crate::options::Format;
 
 /// Connections of one run.
-const CONNECTIONS_MAX: u64 = 1_000_000;
+pub(super) const CONNECTIONS_MAX: u64 = 1_000_000;
 
 /// More threads than this share no machine we know of.
 const THREADS_MAX: u64 = 1024;
 
 /// Messages per second: more than any machine passes on.
-const RATE_MAX: f64 = 1e9;
+pub(super) const RATE_MAX: f64 = 1e9;
 
 /// Octets of a message.
 const SIZE_MAX: u64 = 64 << 20;
@@ -469,7 +469,7 @@ fn server(args: &LoadArgs, options: &mut LoadOptions) -> Resolved<()> {
 }
 
 /// A number that may have a fraction, or a suffix such as `50k`.
-fn number(
+pub(super) fn number(
     name: &str,
     text: &Option<Text>,
     range: std::ops::RangeInclusive<f64>,
@@ -513,7 +513,7 @@ fn share(name: &str, text: &Option<Text>) -> Resolved<Option<f64>> {
     clippy::cast_precision_loss,
     reason = "below 2^53 by the limits of the options"
 )]
-fn as_f64(number: u64) -> f64 {
+pub(super) const fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
