@@ -21,11 +21,13 @@ pub enum Exit {
     WorkersDied = 4,
     /// A second SIGINT/SIGTERM ended the process before its connections were drained.
     Interrupted = 5,
+    /// `ringway wsperf compare --fail-on-regression` found that B is worse than A.
+    Regression = 6,
 }
 
 impl Exit {
     /// Every code with the line that `--help` prints for it.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (
             Self::Ok,
             "stopped by SIGINT or SIGTERM, connections drained",
@@ -38,6 +40,7 @@ impl Exit {
         ),
         (Self::WorkersDied, "workers kept dying"),
         (Self::Interrupted, "a second signal cut the drain short"),
+        (Self::Regression, "a comparison found a regression"),
     ];
 
     /// The number that the process exits with.

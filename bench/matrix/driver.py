@@ -1,7 +1,13 @@
-"""The load driver of a run: its command line, its report, and what is added to that.
+"""The load drivers of a run: their command lines, their reports, and what is added to them.
 
-Nothing else knows how the driver is called. Another one is put in its place here: `drive` gets a running server and a load, and returns a
-report with the fields that summary.py reads, and the reason why it does not count, if any.
+Nothing else knows how a driver is called: `drive` gets a running server and a load, and returns a report and the reason why it does not
+count, if any. There are two drivers. `wsperf` is Ringway's own, a WebSocket client that parses and compares everything. `replay`
+(bench/driver) sends prepared octets and compares memory, without a protocol: it drives the bare echoes, which speak none, and is
+what wsperf's own cost is compared with. Of a report the rest of the bench reads
+
+- server_cpu_us_per_message, messages_per_s, messages, driver_cpu_us_per_message, server_resident_kib;
+- server_utilisation, driver_utilisation (CPU time ÷ window), server_waiting, driver_waiting (runnable without a core ÷ window);
+- server_saturated, driver_saturated (true or false), and errors (a number; 0 or absent: none).
 """
 
 import json
@@ -27,6 +33,7 @@ class Load:
     wait: str
     cpu: int
     congestion: str  # or None: the system's
+    driver: str = "wsperf"  # or "replay"
 
 
 def kernel_threads(prefix):
@@ -44,7 +51,71 @@ def stolen_ticks():
     return int(machine.read("/proc/stat", "cpu 0 0 0 0 0 0 0 0").split("\n")[0].split()[8])
 
 
-def command_of(binary, server, load, watched):
+def driver_of(server, load):
+    """Which driver loads this server: a bare echo speaks no WebSocket."""
+    return load.driver if server.contestant.mode == "ws" else "replay"
+
+
+def command_of(binaries, server, load, watched):
+    if driver_of(server, load) == "wsperf":
+        return wsperf_command(binaries["wsperf"], server, load)
+    return replay_command(binaries["driver"], server, load, watched)
+
+
+def wsperf_command(binary, server, load):
+    command = [binary, "wsperf", "echo", f"ws://{server.address}/", "--format=json", f"--size={load.size}"]
+    command += [f"--connections={load.connections}", f"--in-flight={load.in_flight}", "--threads=1", f"--cpus={load.cpu}"]
+    command += [f"--duration={load.duration * 1000:.0f}ms", f"--warmup={load.warm_up * 1000:.0f}ms", "--timeout=20s"]
+    # Of several workers the parent stands for all: its children are accounted with it.
+    accounted = server.accounted
+    command.append(f"--server-pid={accounted[0] if len(accounted) == 1 else server.process.pid}")
+    if load.payload == "binary":
+        command.append("--binary")
+    if load.congestion:
+        command.append(f"--congestion={load.congestion}")
+    return [str(part) for part in command]
+
+
+def wsperf_report(result, load):
+    """wsperf's JSON object in the words of the summary."""
+    server = result.get("server") or {"processes": []}
+    driver = result["driver"][0]
+    processes = server["processes"]
+    report = {
+        "driver": "wsperf",
+        "mode": "ws",
+        "payload": load.payload,
+        "size": load.size,
+        "connections": load.connections,
+        "in_flight": load.in_flight,
+        "seconds": result["duration_s"],
+        "messages": result["messages"],
+        "messages_per_s": result["messages_per_second"],
+        "latency_us": result["latency_us"],
+        "server_cpu_us_per_message": result.get("server_cpu_us_per_message"),
+        "server_utilisation": sum(process["utilisation"] for process in processes),
+        "server_waiting": max((process["waiting"] for process in processes), default=0),
+        "server_saturated": bool(result.get("server_saturated")),
+        "server_resident_kib": sum(process["resident_octets"] for process in processes) // 1024,
+        "server_context_switches": sum(process["context_switches"] for process in processes),
+        "server_enters_per_message": server.get("enters_per_message"),
+        "driver_saturated": result["driver_saturated"],
+        "driver_cpu_us_per_message": result["driver_cpu_us_per_message"],
+        "driver_user_us_per_message": result["driver_user_us_per_message"],
+        "driver_utilisation": driver["utilisation"],
+        "driver_waiting": driver.get("waiting", 0),
+        "driver_messages_per_turn": result["messages"] / max(driver["enters"], 1),
+        "errors": result["errors"],
+        "notes": result["notes"],
+    }
+    if result["errors"]:
+        report["error"] = f"{result['errors']} faults: {'; '.join(result['notes'])}"
+    elif report["server_cpu_us_per_message"] is None:
+        report["error"] = "the server's CPU time is not known"
+    return report
+
+
+def replay_command(binary, server, load, watched):
     command = [binary, "--address", server.address, "--mode", server.contestant.mode]
     command += ["--size", load.size, "--connections", load.connections, "--in-flight", load.in_flight]
     command += ["--duration", load.duration, "--warm-up", load.warm_up, "--payload", load.payload]
@@ -58,18 +129,20 @@ def command_of(binary, server, load, watched):
     return [str(part) for part in command]
 
 
-def drive(binary, server, load):
-    """Loads a running server. Returns (report, error): either may be None."""
+def drive(binaries, server, load):
+    """Loads a running server. Returns (report, error): either may be None. `binaries` has "wsperf" (the program ringway) and "driver"."""
     watched = {pid: "supervisor" for pid in server.watched}
     watched.update(kernel_threads("ksoftirqd/"))
     stolen = stolen_ticks()
     try:
-        done = subprocess.run(command_of(binary, server, load, watched), capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command_of(binaries, server, load, watched), capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return None, f"the driver did not end within {TIMEOUT_S} s"
     if not done.stdout:
         return None, f"the driver failed: {done.stderr.strip()}"
     report = json.loads(done.stdout)
+    if driver_of(server, load) == "wsperf":
+        report = wsperf_report(report, load)
     for pid, name in watched.items():
         value = report.pop(f"watched_{pid}_utilisation", 0)
         if value:

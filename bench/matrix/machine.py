@@ -87,6 +87,7 @@ def describe(repository, binaries, rustflags, options):
         "commit_has_changes": bool(output("git", "status", "--porcelain", "--untracked-files=no", cwd=repository)),
         "rustc": output("rustc", "--version"),
         "c++": (output("c++", "--version") or "none").split("\n")[0],
+        "cflags": output(Path(repository) / "bench/peers/build.sh", "--print-cflags"),
         "rustflags": rustflags,
         "profile": "release: opt-level 3, lto fat, codegen-units 1, panic abort",
         "python": platform.python_version(),

@@ -68,6 +68,11 @@ class Servers(unittest.TestCase):
         with self.assertRaisesRegex(StartError, "exited with 3 before it was ready: port in use"):
             self.server("tungstenite", program).__enter__()
 
+    def test_what_a_server_printed_is_told_without_the_paths_of_this_machine(self):
+        program = self.program(f"#!/bin/sh\necho cannot open {contestants.REPOSITORY}/bench/x and {Path.home()}/y\nexit 1\n")
+        with self.assertRaisesRegex(StartError, r"cannot open \./bench/x and ~/y$"):
+            self.server("beast", program).__enter__()
+
     def test_a_missing_program_is_reported(self):
         with self.assertRaisesRegex(StartError, "No such file"):
             self.server("bare-ring", Path(self.scratch.name) / "nothing").__enter__()

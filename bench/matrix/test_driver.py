@@ -1,5 +1,6 @@
 """The call of the driver, with a small program in its place."""
 
+import dataclasses
 import stat
 import tempfile
 import types
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from matrix import driver
 
-LOAD = driver.Load(20, 3, 1, 0.5, 0.1, "text", "sleep", 1, "cubic")
+LOAD = driver.Load(20, 3, 1, 0.5, 0.1, "text", "sleep", 1, "cubic", "replay")
 
 
 def server(accounted, watched):
@@ -23,12 +24,35 @@ class Driver(unittest.TestCase):
             program = Path(folder, "driver")
             program.write_text("#!/bin/sh\n" + body)
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
-            return driver.drive(program, server([5, 6], [4]), LOAD)
+            return driver.drive({"driver": program}, server([5, 6], [4]), LOAD)
 
     def test_all_workers_are_accounted_and_the_supervisor_is_watched(self):
-        command = driver.command_of("echo-driver", server([5, 6], [4]), LOAD, [4])
+        command = driver.command_of({"driver": "echo-driver"}, server([5, 6], [4]), LOAD, [4])
         self.assertEqual(command[:3], ["echo-driver", "--address", "127.0.0.1:4711"])
         self.assertEqual(command[-8:], ["--congestion", "cubic", "--pid", "5", "--pid", "6", "--watch", "4"])
+
+    def test_a_websocket_server_is_driven_by_wsperf_and_a_bare_echo_by_the_replay(self):
+        load = dataclasses.replace(LOAD, driver="wsperf")
+        command = driver.command_of({"wsperf": "ringway"}, server([5], [4]), load, [4])
+        self.assertEqual(command[:4], ["ringway", "wsperf", "echo", "ws://127.0.0.1:4711/"])
+        self.assertIn("--server-pid=5", command)
+        bare = server([5], [])
+        bare.contestant.mode = "tcp"
+        self.assertEqual(driver.command_of({"driver": "echo-driver"}, bare, load, [])[0], "echo-driver")
+
+    def test_faults_that_wsperf_counts_are_an_error(self):
+        process = {"utilisation": 0.5, "waiting": 0.01, "resident_octets": 2048, "context_switches": 7}
+        thread = {"utilisation": 0.4, "waiting": 0.02, "enters": 10}
+        result = {
+            "duration_s": 1.0, "messages": 100, "messages_per_second": 100.0, "latency_us": {}, "errors": 0, "notes": [],
+            "server_cpu_us_per_message": 5.0, "server_saturated": False, "server": {"processes": [process, process]},
+            "driver_saturated": True, "driver_cpu_us_per_message": 4.0, "driver_user_us_per_message": 0.1, "driver": [thread],
+        }
+        report = driver.wsperf_report(result, LOAD)
+        self.assertEqual((report["server_utilisation"], report["server_resident_kib"], report["driver_messages_per_turn"]), (1.0, 4, 10.0))
+        self.assertNotIn("error", report)
+        report = driver.wsperf_report({**result, "errors": 2, "notes": ["one changed"]}, LOAD)
+        self.assertEqual(report["error"], "2 faults: one changed")
 
     def test_what_is_watched_gets_its_name(self):
         report, error = self.drive("""echo '{"messages": 7, "watched_4_utilisation": 0.5}'""")

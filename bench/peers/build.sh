@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the echo driver and the compiled peers, all for this CPU. bench/run builds Ringway with the same flags.
 #
-#   bench/peers/build.sh [--print-flags]
+#   bench/peers/build.sh [--print-flags | --print-cflags]
 #
 # The Rust binaries go to $CARGO_TARGET_DIR/release, or to target/release of each package; the C++ binaries to native/build. A C++
 # peer whose library is not installed is left out and named: bench/peers/install gets it.
@@ -9,10 +9,11 @@ set -eu
 
 # Set BENCH_RUSTFLAGS to change the flags of all Rust contestants, BENCH_CFLAGS those of all in C and C++.
 flags=${BENCH_RUSTFLAGS:--C target-cpu=native}
-if [ "${1:-}" = --print-flags ]; then
-    printf '%s\n' "$flags"
-    exit 0
-fi
+cflags=${BENCH_CFLAGS:--O3 -march=native -flto=auto}
+case ${1:-} in
+    --print-flags) printf '%s\n' "$flags"; exit 0 ;;
+    --print-cflags) printf '%s\n' "$cflags"; exit 0 ;;
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 for package in "$here/../driver" "$here"; do
     RUSTFLAGS=$flags cargo build --release --locked --manifest-path "$package/Cargo.toml"
@@ -37,5 +38,5 @@ want websocketpp websocketpp/version.hpp
 want libwebsockets libwebsockets.h
 if [ -n "$peers" ]; then
     # shellcheck disable=SC2086 # a list of words
-    make --no-print-directory -C "$here/native" UWS="$sources" ${BENCH_CFLAGS:+OPTIMISATION="$BENCH_CFLAGS"} $peers
+    make --no-print-directory -C "$here/native" UWS="$sources" OPTIMISATION="$cflags" $peers
 fi

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::wsperf;
+
 /// `ringway …`
 #[derive(Debug, Parser)]
 #[command(name = "ringway", version, about, max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
@@ -23,11 +25,12 @@ pub(super) enum Command {
     /// Run a multicore WebSocket echo server
     #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
     Server(Box<ServerArgs>),
-    /// Drive load as the original wsperf did
-    Wsperf(super::original::WsperfArgs),
     /// Compare this machine with what Ringway wants of it, change it, measure it
     #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
     Tune(Box<super::tune::TuneArgs>),
+    /// Load a WebSocket server and measure it
+    #[command(max_term_width = 80, before_help = wsperf::EXAMPLE, after_help = wsperf::HELP_CODES)]
+    Wsperf(Box<wsperf::WsperfArgs>),
 }
 
 /// `server …`: the same options without the subcommand.

@@ -12,28 +12,41 @@
 mod args;
 mod file;
 mod launch;
-mod original;
 mod resolve;
 mod tune;
 mod values;
+mod wsperf;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches, Parser as _};
 
 use crate::exit::Exit;
 
 /// The program `ringway`.
 pub fn ringway() -> ExitCode {
-    match args::RingwayArgs::try_parse() {
-        Ok(args::RingwayArgs { command }) => match command {
-            args::Command::Server(server) => launch::server(*server).into(),
-            args::Command::Wsperf(wsperf) => original::run(wsperf).into(),
-            args::Command::Tune(tune) => tune::run(*tune).into(),
-        },
+    let command = args::RingwayArgs::command().mut_subcommand("wsperf", wsperf::tailor);
+    match parse::<args::RingwayArgs>(command).map(|args| args.command) {
+        Ok(args::Command::Server(server)) => launch::server(*server).into(),
+        Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
+        Ok(args::Command::Wsperf(args)) => wsperf::run(*args).into(),
         Err(error) => usage(&error).into(),
     }
+}
+
+/// The program `wsperf`: `ringway wsperf` under its own name.
+pub fn wsperf() -> ExitCode {
+    match parse::<wsperf::StandaloneArgs>(wsperf::tailor(wsperf::StandaloneArgs::command())) {
+        Ok(standalone) => wsperf::run(standalone.wsperf).into(),
+        Err(error) => usage(&error).into(),
+    }
+}
+
+/// Reads the command line by a definition that was changed after it was derived.
+fn parse<P: FromArgMatches>(mut command: clap::Command) -> Result<P, clap::Error> {
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// The program `server`: `ringway server` under its own name.
@@ -63,14 +76,13 @@ fn help_codes() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_definitions_are_consistent() {
         args::RingwayArgs::command().debug_assert();
         args::StandaloneArgs::command().debug_assert();
+        wsperf::tailor(wsperf::StandaloneArgs::command()).debug_assert();
     }
 
     #[test]

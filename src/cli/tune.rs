@@ -24,7 +24,8 @@ Example:
 pub(super) const CODES: &str = "\
 Exit codes:
   0  done; check: everything that the profile wants holds
-  1  check: something should change; undo: something was left alone
+  1  check: something should change; undo: something was left alone;
+     bench: no verdict was possible, or the host's values have changed
   2  bad option or value
   3  the system refused: permission, or a program that is missing
   5  bench: a signal ended it early";

@@ -26,7 +26,7 @@ pub trait App {
     /// [`App::open`].
     fn failed(&mut self, _failed: Failed) {}
 
-    /// The opening handshake is done; the client has been told so.
+    /// The opening handshake is done: the client has been told so, or we have by the server.
     fn open(&mut self, _context: &mut Context<'_>) {}
 
     /// A whole message arrived, unmasked and validated.
@@ -38,7 +38,7 @@ pub trait App {
     /// A Pong arrived.
     fn pong(&mut self, _context: &mut Context<'_>, _payload: &[u8]) {}
 
-    /// The send queue of a connection that could not keep up is empty again.
+    /// The send queue of a connection that could not keep up, or whose queue refused a message, is empty again.
     fn writable(&mut self, _context: &mut Context<'_>) {}
 
     /// Everything that happened in this turn is told; what this does leaves with it. The place for what has its own time:

@@ -1,18 +1,21 @@
 //! One connection: a descriptor, the protocol's two halves, and what is armed in the kernel for it.
 //!
-//! In the client's role a connection begins as *Connecting*, and *Opening* ends with the server's 101.
-//!
 //! ```text
-//!             101 sent            Close sent               Close of both, or a violation
-//!  Opening ───────────▶ Open ───────────────▶ Closing ──────────────────────────────────▶ Lingering
-//!     │                  │  Close received, violation                                        │ ▲
-//!     │                  └───────────────────────────────────────────────────────────────────┼─┘
-//!     │  refused (status sent) ──────────────────────────────────────────────────▶ Lingering │
-//!     └─────────────── end of stream, error or timeout in any phase ──▶ Ended ◀──────────────┘
+//!  Connecting   only in the client's role
+//!     │
+//!     │ TCP connect done: the request is sent
+//!     ▼      101 sent or received      Close sent          Close of both, or a violation
+//!  Opening ───────────────────▶ Open ────────────▶ Closing ─────────────────────────────▶ Lingering
+//!     │                          │  Close received, violation                               │ ▲
+//!     │                          └──────────────────────────────────────────────────────────┼─┘
+//!     │  refused (a server: status sent; a client: response read) ───────────────▶ Lingering │
+//!     └─────────────── end of stream, error or timeout in any phase ──▶ Ended ◀─────────────┘
 //! ```
 //!
 //! *Lingering*: everything is sent or being sent, our direction ends with FIN, what the peer still says is discarded until
-//! its own FIN. *Ended*: waiting for the last completion of what is armed; then the descriptor is closed and the slot freed.
+//! its own FIN. A client leaves the first FIN to the server, unless the server broke the protocol; one whose handshake
+//! failed lingers to the end of the turn, and ends with RST. *Ended*: waiting for the last completion of what is armed; then
+//! the descriptor is closed and the slot freed.
 
 use std::sync::Arc;
 

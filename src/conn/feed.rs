@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) condemned: Vec<ConnId>,
     pub(super) keys: Keys,
     pub(super) now: Instant,
-    /// The server is stopping: no further WebSocket is opened.
+    /// The worker is stopping: no further WebSocket is opened, and no connection begun.
     pub(super) draining: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Connections: the one place where octets from [`io`](crate::io) and frames of [`proto`](crate::proto) meet.
 //!
-//! Owns: the table of connections, their timers, their send queues, accepting, and the turn of the loop.
+//! Owns: the table of connections, their timers, their send queues, accepting, connecting, and the turn of the loop.
 //! Never: makes a system call itself, or knows how a frame is encoded.
 //!
 //! How often a payload octet of an echoed message is touched in user space:
@@ -11,7 +11,7 @@
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | prepared ([`Context::send_prepared`]) | – | encoded and masked once, when it is prepared | from the block it lies in |
-//! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue |
+//! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue; prepared ones of more than 64 KiB, and of more than 4 KiB behind a queue, never |
 #![forbid(unsafe_code)]
 
 mod app;

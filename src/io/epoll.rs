@@ -33,8 +33,9 @@ pub struct Epoll {
     decided: Vec<Completion>,
     /// The descriptor of each listener, by slot, and how many connections are wanted of it. Registered while some are.
     listeners: Vec<Option<(Fd, usize)>>,
-    /// The descriptor of each connection that waits for room to write.
-    writers: Vec<(Token, Fd)>,
+    /// The descriptor of each connection that waits for room to write, by slot: clients wait so for their connects, all of
+    /// them at once.
+    writers: Vec<Option<(Token, Fd)>>,
     counts: Counts,
 }
 
@@ -115,9 +116,7 @@ impl Epoll {
     }
 
     fn deliver_writable(&mut self, token: Token, done: &mut Vec<Completion>) {
-        let waiting = |(writer, _): &(Token, Fd)| writer.id() == token.id();
-        if let Some(at) = self.writers.iter().position(waiting) {
-            let (writer, fd) = self.writers.swap_remove(at);
+        if let Some((writer, fd)) = self.take_writer(token) {
             done.push(Completion {
                 token: writer,
                 result: Ok(WRITE),
@@ -126,6 +125,12 @@ impl Epoll {
             });
             self.control(libc::EPOLL_CTL_MOD, fd, READ, token);
         }
+    }
+
+    /// What waits for room to write on the connection of `token`.
+    fn take_writer(&mut self, token: Token) -> Option<(Token, Fd)> {
+        let writer = self.writers.get_mut(token.id().slot as usize)?;
+        writer.take_if(|(writer, _)| writer.id() == token.id())
     }
 
     fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
@@ -199,7 +204,11 @@ impl Io for Epoll {
     }
 
     fn submit_poll_out(&mut self, token: Token, fd: Fd) {
-        self.writers.push((token, fd));
+        let slot = token.id().slot as usize;
+        if self.writers.len() <= slot {
+            self.writers.resize(slot + 1, None);
+        }
+        self.writers[slot] = Some((token, fd));
         self.control(
             libc::EPOLL_CTL_MOD,
             fd,
@@ -217,7 +226,7 @@ impl Io for Epoll {
                 }
                 return;
             }
-            Op::PollOut => self.writers.retain(|(token, _)| *token != target),
+            Op::PollOut => drop(self.take_writer(target)),
             _ => self.control(libc::EPOLL_CTL_DEL, fd, 0, target),
         }
         self.decide(target, Err(Errno(libc::ECANCELED)), false);

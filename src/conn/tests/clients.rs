@@ -10,7 +10,7 @@ use super::servers::{Answer, Ending, Ledger, Server};
 use super::world::{TURNS_MAX, seeds};
 use crate::conn::{Config, Failure, Worker};
 use crate::io::sim::{Faults, Options, Random, Sim};
-use crate::io::{Errno, Io as _};
+use crate::io::{Errno, Io as _, ReceiveMode};
 use crate::proto::handshake::{Fault, StatusCode};
 use crate::proto::{CloseCode, Role};
 use crate::stats::Counters;
@@ -131,7 +131,12 @@ impl Net {
 
     /// The worker closes everything.
     fn stop(&mut self) {
-        self.worker.app_mut().stock.stopping = true;
+        let app = self.worker.app_mut();
+        app.stock.stopping = true;
+        for driver in &mut app.drivers {
+            // Nobody releases what is held now but the worker.
+            (driver.held_until, driver.holds) = (None, 0);
+        }
         self.worker.drain();
     }
 
@@ -216,13 +221,15 @@ impl Net {
     }
 
     fn check_end(&self, driver: &Driver, server: &Server, outcome: Outcome) {
+        let describe = server.describe();
+        // Each of these servers says something in time, if only that it leaves.
+        assert_ne!(outcome, Outcome::Failed(Failure::Timeout), "{describe}");
         if !matches!(
             server.ending,
             Ending::Answers | Ending::Closes(_) | Ending::Violates(_)
         ) {
             return;
         }
-        let describe = server.describe();
         assert_eq!(outcome, Outcome::Opened, "{describe}");
         let closed = driver.closed.expect("it is over");
         assert_eq!(closed.clean, server.violated.is_none(), "{describe}");
@@ -255,7 +262,9 @@ fn every_message_goes_out_and_back_once_and_in_order() {
     seeds(120, |seed| {
         let mut net = Net::draw(seed);
         let count = net.random.between(1, 5);
-        (0..count).for_each(|_| drop(net.add()));
+        for _ in 0..count {
+            net.add();
+        }
         let counters = net.run();
         assert_eq!(counters.handshakes, count as u64);
         assert_eq!(counters.closed_unclean, 0);
@@ -273,8 +282,9 @@ fn however_servers_end_nothing_is_left() {
         }
         for _ in 0..net.random.between(1, 6) {
             let random = &mut net.random;
-            // As often inside the response as behind it.
-            let at = random.below(random.clone().pick(&[150, 20_000]));
+            // As often before the response as inside it and behind it.
+            let end = random.pick(&[1, 150, 20_000]);
+            let at = random.below(end);
             let after = random.magnitude(10) as u64;
             let ending = match random.below(7) {
                 0 => Ending::Closes(after - 1),
@@ -377,5 +387,21 @@ fn a_graceful_stop_closes_or_fails_every_connection() {
             let late = Some(Outcome::NotBegun(Errno(libc::ESHUTDOWN)));
             assert!(begun || driver.outcome == late);
         }
+    });
+}
+
+/// Readiness is told once, and may come before the connect is known to be over.
+#[test]
+fn a_server_that_leaves_at_once_is_not_waited_for() {
+    seeds(20, |seed| {
+        let options = Options {
+            seed,
+            ..Options::faultless(ReceiveMode::Readiness)
+        };
+        let mut net = Net::new(options, Config::default());
+        net.add().1.ending = Ending::HalfClose(0);
+        net.run();
+        let outcome = net.worker.app().drivers[0].outcome;
+        assert_eq!(outcome, Some(Outcome::Failed(Failure::Closed)));
     });
 }

@@ -64,7 +64,7 @@ pub(super) struct Driver {
     in_flight: usize,
     /// The prepared message before this one was sent last.
     next: usize,
-    held_until: Option<Instant>,
+    pub(super) held_until: Option<Instant>,
     /// It was refused, and waits to be told of room.
     waits: bool,
     closing: bool,

@@ -19,19 +19,23 @@ pub fn write(
     intervals: &[IntervalHistogram],
 ) -> Result<(), WriteError> {
     if let Some(path) = &outputs.json {
-        file(path, |out| writeln!(out, "{}", json::render(outcome)))?;
+        write_text(path, &format!("{}\n", json::render(outcome)))?;
     }
     if let Some(path) = &outputs.hdr {
         file(path, |out| hdr::write_log(out, outcome, intervals))?;
     }
     if let Some(path) = &outputs.html {
-        file(path, |out| out.write_all(html::render(outcome).as_bytes()))?;
+        write_text(path, &html::render(outcome))?;
     }
     Ok(())
 }
 
-/// Creates or replaces one file.
-pub(super) fn file(
+/// Creates or replaces a file: a page or a line of a sweep or a comparison.
+pub fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
+    file(path, |out| out.write_all(text.as_bytes()))
+}
+
+fn file(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), WriteError> {

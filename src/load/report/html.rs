@@ -1,6 +1,6 @@
 //! A result as a page: the figures that are read first, the plots, the tables, what was asked for.
 //!
-//! Owns: the order of the page. The frame is [`page`](super::page)'s, the drawing [`plot`](super::plot)'s.
+//! Owns: the order of the page. Frame and style are `page`'s, the drawing is `plot`'s.
 
 use std::fmt::Write as _;
 

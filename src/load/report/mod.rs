@@ -2,11 +2,13 @@
 //!
 //! - [`table`]: for people, 80 columns wide; [`json`]: one line for programs, and back.
 //! - [`hdr`]: latency distributions as HdrHistogram text and interval logs; [`html`]: a page with plots.
+//! - [`compare`]: what changed between two sets of results, and whether it is more than noise.
 //! - [`sweep`]: how far it goes, as a search and as a curve.
 //! - [`files`]: all that is written beside a result.
 //!
 //! Owns: every form of a result. Never: measures, or reads a clock.
 
+pub mod compare;
 pub mod files;
 pub mod hdr;
 pub mod html;

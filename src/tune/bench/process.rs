@@ -132,10 +132,7 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(self.lost("has said nothing"));
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    let _ = self.child.wait();
-                    return Err(self.lost("has ended"));
-                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.lost("has ended")),
             }
         }
     }

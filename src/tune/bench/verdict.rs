@@ -160,8 +160,8 @@ impl Effect {
     /// The effect in a few characters.
     pub(super) fn shown(&self) -> String {
         match self.kind {
-            Kind::Ratio => format!("{:+.1} %", self.effect * 100.0),
-            Kind::Count => format!("{:+.1}", self.effect),
+            Kind::Ratio => format!("{:+.1} %", tenths(self.effect * 100.0)),
+            Kind::Count => format!("{:+.1}", tenths(self.effect)),
         }
     }
 
@@ -169,8 +169,11 @@ impl Effect {
     pub(super) fn shown_span(&self) -> String {
         let [least, greatest] = self.span;
         match self.kind {
-            Kind::Ratio => format!("{:+.1} to {:+.1} %", least * 100.0, greatest * 100.0),
-            Kind::Count => format!("{least:+.0} to {greatest:+.0}"),
+            Kind::Ratio => {
+                let [least, greatest] = self.span.map(|end| tenths(end * 100.0));
+                format!("{least:+.1} to {greatest:+.1} %")
+            }
+            Kind::Count => format!("{least:+} to {greatest:+}"),
         }
     }
 }
@@ -235,6 +238,11 @@ fn sign_flip(steps: &[f64], seed: u64) -> f64 {
     let hits = u32::try_from(hits.count()).unwrap_or(DRAWS);
     // The observed signs are one of the choices.
     f64::from(hits + 1) / f64::from(DRAWS + 1)
+}
+
+/// Rounded to one digit; what rounds to zero is not minus zero.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0 + 0.0
 }
 
 fn mean(steps: &[f64]) -> f64 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{End, Measure, Over, Step, Sweep};
 use crate::load::outcome::{Latency, Outcome};
-use crate::load::report::charts::axis;
+use crate::load::report::charts::{axis, share};
 use crate::load::report::html;
 use crate::load::report::page::{self, Tile, escape};
 use crate::load::report::plot::{Axis, Kind, Plot, Rule, Series};
@@ -144,11 +144,12 @@ pub fn page(sweep: &Sweep) -> String {
         escape(&asked),
         escape(&shape),
     );
-    if let End::DriverSaturated { .. } = sweep.end {
-        let _ = writeln!(body, "<p class=alarm role=alert>{}</p>", escape(&verdict));
-    }
+    let class = match sweep.end {
+        End::DriverSaturated { .. } => " class=alarm role=alert",
+        _ => "",
+    };
+    let _ = writeln!(body, "<p{class}>{}</p>", escape(&verdict));
     body.push_str(&page::tiles(&tiles(sweep)));
-    let _ = writeln!(body, "<p>{}</p>", escape(&verdict));
     if !sweep.steps.is_empty() {
         body.push_str("<h2>Plots</h2>\n");
         for plot in [latencies(sweep), throughput(sweep), cpu(sweep)] {
@@ -174,13 +175,16 @@ fn tiles(sweep: &Sweep) -> Vec<Tile> {
         .iter()
         .find(|step| Some(step.value) == sweep.sustained);
     let unknown = || "–".to_owned();
-    let held = knee.map_or_else(unknown, |step| at(sweep.plan.over, step.value));
+    let (name, held) = match sweep.plan.over {
+        Over::Rate => ("Rate held", knee.map(|step| at(Over::Rate, step.value))),
+        Over::Connections => ("Connections held", knee.map(|step| grouped(step.value))),
+    };
     let measure = sweep.plan.bound.measure;
     let saturated = matches!(sweep.end, End::DriverSaturated { .. });
     vec![
         Tile {
-            name: "Held up to",
-            value: held,
+            name,
+            value: held.unwrap_or_else(unknown),
             about: match sweep.end {
                 End::Knee { breaks, .. } => format!("broke at {}", at(sweep.plan.over, breaks)),
                 End::DriverSaturated { .. } => "then the driver was saturated".to_owned(),
@@ -364,7 +368,7 @@ fn cpu(sweep: &Sweep) -> Plot {
         Scale::from_zero(most),
         5.0,
         "CPU (100 % is one core)",
-        |share| format!("{:.2} %", share * 100.0),
+        share,
     );
     let mut plot = over(sweep, "CPU", y);
     let server = series(sweep, "server", "green", |step| step.server_utilisation);

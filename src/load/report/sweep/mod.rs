@@ -16,6 +16,7 @@ use serde::Serialize;
 
 pub use bound::{Bound, Measure, Over};
 pub use forms::{page, table};
+pub(super) use walk::median;
 pub use walk::sweep;
 
 use crate::load::outcome::{Latency, Outcome};

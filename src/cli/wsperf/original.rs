@@ -5,9 +5,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::{launch, resolve, values};
+use super::launch::{environment, usage};
+use crate::cli::launch::log_to_stderr;
+use crate::cli::{resolve, values};
 use crate::exit::Exit;
 use crate::load::options::IoTier;
 use crate::load::original::aggregate::{self, Aggregate};
@@ -15,30 +17,12 @@ use crate::load::original::serve::{self, Place, ServeOptions};
 use crate::load::original::uri::Uri;
 use crate::load::original::{run as tests, standalone};
 use crate::options::{Endpoint, WebPort};
-
-/// `ringway wsperf …`
-#[derive(Args, Debug)]
-pub(super) struct WsperfArgs {
-    #[command(subcommand)]
-    command: WsperfCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum WsperfCommand {
-    /// Serve the control protocol, and the page that drives it
-    Serve(ServeArgs),
-    /// Report over result files, the original's or these
-    Aggregate(AggregateArgs),
-    /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as
-    /// the original did
-    #[command(external_subcommand)]
-    Standalone(Vec<String>),
-}
+use crate::supervise::Fatal;
 
 /// Options of `wsperf serve`.
 #[derive(Args, Debug)]
 #[rustfmt::skip] // one option per block, help first
-pub(super) struct ServeArgs {
+pub(in crate::cli) struct ServeArgs {
     /// Where control clients connect to; port 0 is any free port
     #[arg(long, value_name = "URI", default_value = "ws://127.0.0.1:9050")]
     wsuri: String,
@@ -75,7 +59,7 @@ pub(super) struct ServeArgs {
 
 /// Options of `wsperf aggregate`.
 #[derive(Args, Debug)]
-pub(super) struct AggregateArgs {
+pub(in crate::cli) struct AggregateArgs {
     /// Result files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -84,41 +68,16 @@ pub(super) struct AggregateArgs {
     format: String,
 }
 
-/// Why it ends.
-type Failure = (Exit, String);
-
-/// Does what was asked for.
-pub(super) fn run(args: WsperfArgs) -> Exit {
-    let done = match args.command {
-        WsperfCommand::Serve(args) => serve(&args),
-        WsperfCommand::Aggregate(args) => aggregate(&args),
-        WsperfCommand::Standalone(words) => standalone(&words),
-    };
-    match done {
-        Ok(()) => Exit::Ok,
-        Err((exit, sentence)) => {
-            eprintln!("ringway: {sentence}");
-            exit
-        }
-    }
-}
-
-fn usage(sentence: impl Into<String>) -> Failure {
-    (Exit::Usage, sentence.into())
-}
-
-fn environment(sentence: String) -> Failure {
-    (Exit::Environment, sentence)
-}
-
-fn serve(args: &ServeArgs) -> Result<(), Failure> {
+/// `wsperf serve`.
+pub(super) fn serve(args: &ServeArgs) -> Result<Exit, Fatal> {
     let options = serve_options(args)?;
-    launch::log_to_stderr(args.debug);
+    log_to_stderr(args.debug);
     let ready = |place: &str| print(&format!("ringway: wsperf control on {place}\n"));
-    serve::serve(&options, ready).map_err(environment)
+    serve::serve(&options, ready).map_err(environment)?;
+    Ok(Exit::Ok)
 }
 
-fn serve_options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
+fn serve_options(args: &ServeArgs) -> Result<ServeOptions, Fatal> {
     let io = match args.io.as_str() {
         "auto" => IoTier::Auto,
         "uring" => IoTier::Uring,
@@ -134,7 +93,7 @@ fn serve_options(args: &ServeArgs) -> Result<ServeOptions, Failure> {
     })
 }
 
-fn place(args: &ServeArgs) -> Result<Place, Failure> {
+fn place(args: &ServeArgs) -> Result<Place, Fatal> {
     if let Some(master) = &args.master {
         let uri = Uri::parse(master).map_err(|why| usage(format!("--master {master}: {why}")))?;
         let time = args.reconnect.as_ref().map(|text| {
@@ -166,7 +125,8 @@ fn place(args: &ServeArgs) -> Result<Place, Failure> {
     })
 }
 
-fn aggregate(args: &AggregateArgs) -> Result<(), Failure> {
+/// `wsperf aggregate`.
+pub(super) fn aggregate(args: &AggregateArgs) -> Result<Exit, Fatal> {
     let files: Result<Vec<_>, _> = args
         .files
         .iter()
@@ -180,10 +140,11 @@ fn aggregate(args: &AggregateArgs) -> Result<(), Failure> {
         "json" => print(&found.json()),
         other => return Err(usage(format!("--format {other}: it is text or json"))),
     }
-    Ok(())
+    Ok(Exit::Ok)
 }
 
-fn standalone(words: &[String]) -> Result<(), Failure> {
+/// `wsperf URI THREADS CONNS LOW HIGH RESULT.json`.
+pub(super) fn standalone(words: &[String]) -> Result<Exit, Fatal> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let form = standalone::parse(&words).map_err(usage)?;
     let shown = form.result.display();
@@ -196,7 +157,7 @@ fn standalone(words: &[String]) -> Result<(), Failure> {
         .map_err(|error| environment(format!("cannot write {shown}: {error}")))?;
     let report = Aggregate::of(std::slice::from_ref(&result)).map_err(environment)?;
     print(&report.to_string());
-    Ok(())
+    Ok(Exit::Ok)
 }
 
 /// Prints to stdout; a reader that left is no failure.

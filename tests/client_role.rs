@@ -1,0 +1,246 @@
+//! The client's role on real sockets: workers of clients against the server program, closed ports, silent listeners.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::client::noise;
+use common::{Server, on_both_tiers};
+use ringway::conn::{
+    App, Closed, Config, Context, Failed, Failure, OpeningRequest, Prepared, Reach, Worker,
+};
+use ringway::io::epoll::Epoll;
+use ringway::io::uring::{Options, Uring};
+use ringway::io::{Dial, Errno, Io};
+use ringway::proto::{CloseCode, Kind, Message, Role};
+use ringway::time::Instant;
+
+const CONNECTIONS: u32 = 64;
+
+/// Messages of each connection, one after the other.
+const ROUNDS: usize = 20;
+
+/// Payload octets, in turn.
+const SIZES: [usize; 3] = [20, 300 << 10, 20];
+
+on_both_tiers!(
+    messages_of_many_connections_come_back,
+    a_closed_port_is_told,
+    a_listener_that_never_answers_times_out,
+    the_source_address_is_as_asked,
+);
+
+/// Dials once for each tag, sends one message after the other on each, checks every answer, and closes.
+struct Clients {
+    dial: Dial,
+    count: u32,
+    begun: u32,
+    prepared: Option<Prepared>,
+    payloads: Vec<Vec<u8>>,
+    /// Messages that each connection has got back.
+    heard: BTreeMap<u32, usize>,
+    connected: u32,
+    failures: Vec<Failure>,
+    closed: Vec<Closed>,
+}
+
+impl Clients {
+    fn new(dial: Dial, count: u32) -> Self {
+        Self {
+            dial,
+            count,
+            begun: 0,
+            prepared: None,
+            payloads: SIZES
+                .iter()
+                .zip(1..)
+                .map(|(len, seed)| noise(seed, *len))
+                .collect(),
+            heard: BTreeMap::new(),
+            connected: 0,
+            failures: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.failures.len() + self.closed.len() == self.count as usize
+    }
+
+    /// Every other message is prepared.
+    fn send(&self, context: &mut Context<'_>) {
+        let round = self.heard.get(&context.tag()).copied().unwrap_or(0);
+        let index = round % SIZES.len();
+        match &self.prepared {
+            Some(prepared) if round.is_multiple_of(2) => context.send_prepared(prepared, index),
+            _ => context.send(Kind::Binary, &self.payloads[index]),
+        }
+        .expect("one message at a time");
+    }
+}
+
+impl App for Clients {
+    fn connected(&mut self, _tag: u32, _now: Instant) {
+        self.connected += 1;
+    }
+
+    fn failed(&mut self, failed: Failed) {
+        self.failures.push(failed.failure);
+    }
+
+    fn open(&mut self, context: &mut Context<'_>) {
+        self.send(context);
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let round = self.heard.entry(context.tag()).or_default();
+        let expected = &self.payloads[*round % SIZES.len()];
+        assert_eq!(message.kind(), Kind::Binary);
+        assert!(message.payload() == expected, "round {round} differs");
+        *round += 1;
+        if *round < ROUNDS {
+            self.send(context);
+        } else {
+            context
+                .close(CloseCode::NormalClosure, "")
+                .expect("the first Close");
+        }
+    }
+
+    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let request = OpeningRequest::new("localhost", "/echo", &[]).expect("a good request");
+        let request = Arc::new(request);
+        while self.begun < self.count {
+            reach
+                .connect(&self.dial, &request, self.begun)
+                .expect("descriptors and ports");
+            self.begun += 1;
+        }
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.closed.push(closed);
+    }
+}
+
+/// Runs clients on the tier until each has had its outcome.
+fn run(tier: &str, clients: Clients, config: Config) -> Clients {
+    match tier {
+        "--io=uring" => {
+            let ring = Uring::new(&Options::default()).expect("io_uring serves here");
+            turn(Worker::client(ring, clients, config))
+        }
+        _ => {
+            let epoll = Epoll::new().expect("epoll serves everywhere");
+            turn(Worker::client(epoll, clients, config))
+        }
+    }
+}
+
+fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
+    let payloads = worker.app().payloads.clone();
+    let messages: Vec<_> = payloads
+        .iter()
+        .map(|payload| (Kind::Binary, payload.as_slice()))
+        .collect();
+    let prepared = worker.prepare(Role::Client, &messages).expect("little");
+    worker.app_mut().prepared = Some(prepared);
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while !worker.app().is_done() || worker.connections() > 0 {
+        assert!(std::time::Instant::now() < deadline, "it ends");
+        worker
+            .turn(Some(Duration::from_millis(5)))
+            .expect("the ring works");
+    }
+    assert_eq!(worker.counters().clients, 0);
+    let none = Dial::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    std::mem::replace(worker.app_mut(), Clients::new(none, 0))
+}
+
+fn messages_of_many_connections_come_back(tier: &str) {
+    let server = Server::start(&["--workers=1", "--port=auto", tier]);
+    let address = server.address();
+    let to = address.trim_start_matches("ws://").parse();
+    let dial = Dial::new(to.expect("an address"));
+    let clients = run(tier, Clients::new(dial, CONNECTIONS), Config::default());
+    assert_eq!(clients.failures, []);
+    assert_eq!(clients.connected, CONNECTIONS);
+    assert!(clients.heard.values().all(|heard| *heard == ROUNDS));
+    for closed in clients.closed {
+        assert_eq!(
+            (closed.clean, closed.code),
+            (true, CloseCode::NormalClosure)
+        );
+    }
+    let messages = u64::from(CONNECTIONS) * ROUNDS as u64;
+    assert_eq!(server.counter_reaching("messages", messages), [messages]);
+}
+
+fn a_closed_port_is_told(tier: &str) {
+    // Bound, so that nobody else takes it, but not listening.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let bound = bound.expect("a descriptor");
+    bound
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("port 0 is free");
+    let to = bound.local_addr().ok().and_then(|to| to.as_socket());
+    let dial = Dial::new(to.expect("an address"));
+    let clients = run(tier, Clients::new(dial, 3), Config::default());
+    let refused = Failure::Connect(Errno(libc::ECONNREFUSED));
+    assert_eq!(clients.failures, [refused; 3]);
+    assert_eq!(clients.connected, 0);
+}
+
+/// The system completes some connects for a listener that never accepts, as many as its backlog holds, and leaves the
+/// others on the way.
+fn a_listener_that_never_answers_times_out(tier: &str) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a descriptor");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("port 0 is free");
+    socket.listen(1).expect("it is bound");
+    let to = socket.local_addr().ok().and_then(|to| to.as_socket());
+    let dial = Dial::new(to.expect("an address"));
+    let config = Config {
+        handshake_timeout: Duration::from_millis(300),
+        ..Config::default()
+    };
+    let clients = run(tier, Clients::new(dial, 8), config);
+    assert_eq!(clients.failures, [Failure::Timeout; 8]);
+    assert!((1..8).contains(&clients.connected), "{}", clients.connected);
+}
+
+fn the_source_address_is_as_asked(tier: &str) {
+    let second = IpAddr::from([127, 0, 0, 2]);
+    for (at, from) in [
+        (IpAddr::from(Ipv4Addr::LOCALHOST), second),
+        (
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ),
+    ] {
+        let Ok(listener) = TcpListener::bind((at, 0)) else {
+            assert!(at.is_ipv6(), "only IPv6 may be missing");
+            continue;
+        };
+        let dial = Dial {
+            from: Some(from),
+            ..Dial::new(listener.local_addr().expect("bound"))
+        };
+        let accept = std::thread::spawn(move || {
+            let (_, peer) = listener.accept().expect("somebody connects");
+            peer.ip()
+        });
+        // The listener is dropped with its connection, unanswered.
+        let clients = run(tier, Clients::new(dial, 1), Config::default());
+        assert_eq!(accept.join().expect("it accepts"), from);
+        assert_eq!(
+            (clients.connected, clients.failures),
+            (1, vec![Failure::Closed])
+        );
+    }
+}
