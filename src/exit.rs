@@ -19,7 +19,8 @@ pub enum Exit {
     Environment = 3,
     /// Workers kept dying and the supervisor gave up.
     WorkersDied = 4,
-    /// A second SIGINT/SIGTERM ended the process before its connections were drained.
+    /// A second SIGINT/SIGTERM ended the process before its connections were drained. Of `wsperf`: the first one ended a run
+    /// before its time.
     Interrupted = 5,
     /// `ringway wsperf compare --fail-on-regression` found that B is worse than A.
     Regression = 6,

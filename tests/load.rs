@@ -167,6 +167,18 @@ fn connections_that_the_server_drops_are_counted_and_so_are_their_messages() {
 }
 
 #[test]
+fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_leaves() {
+    let testee = Testee::start(Behaviour::Violate(5));
+    let run = outcome(&options(testee.address, Scenario::Echo));
+    let errors = run.errors_by_kind;
+    assert_eq!(
+        (errors.protocol, errors.closed, errors.missing),
+        (10, 0, 10),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn a_message_that_never_comes_is_missing() {
     let testee = Testee::start(Behaviour::Delay(|nth| {
         Duration::from_secs(if nth == 1 { 600 } else { 0 })

@@ -3,8 +3,8 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
@@ -89,6 +89,49 @@ fn message_test(uri: &str, size: usize, count: usize, more: &str) -> String {
     format!(
         "message_test:uri={uri};token=t;size={size};count={count};quantile_count=4;rtts=true;{more}"
     )
+}
+
+/// Takes the next connection in as a WebSocket server does, with further headers.
+fn take_in(listener: &TcpListener, headers: &str) -> TcpStream {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let (head, _) = client::read_head(&mut stream).expect("a request");
+    let key = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+        .expect("a key");
+    let accept = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    let accept = base64::engine::general_purpose::STANDARD.encode(accept);
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{headers}\r\n"
+    )
+    .expect("the client reads");
+    stream
+}
+
+/// The next message of a client, of at most 65,535 octets.
+fn hear_masked(stream: &mut TcpStream) -> Value {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a frame");
+    assert_eq!((head[0], head[1] & 0x80), (TEXT, 0x80));
+    let len = match head[1] & 0x7f {
+        126 => {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).expect("a length");
+            usize::from(u16::from_be_bytes(len))
+        }
+        len => usize::from(len),
+    };
+    let mut rest = vec![0; 4 + len];
+    stream.read_exact(&mut rest).expect("a payload");
+    let (key, payload) = rest.split_at(4);
+    let payload: Vec<u8> = payload
+        .iter()
+        .zip(key.iter().cycle())
+        .map(|(octet, key)| octet ^ key)
+        .collect();
+    serde_json::from_slice(&payload).expect("JSON")
 }
 
 const SYNC: &str = "timeout=30000;binary=false;sync=true;correctness=exact;";
@@ -194,20 +237,7 @@ fn an_answer_that_does_not_come_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
     let uri = format!("ws://{}", listener.local_addr().expect("bound"));
     let silent = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let (head, _) = client::read_head(&mut stream).expect("a request");
-        let key = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
-            .expect("a key");
-        let accept = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-        let accept = base64::engine::general_purpose::STANDARD.encode(accept);
-        write!(
-            stream,
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        )
-        .expect("the client reads");
+        let mut stream = take_in(&listener, "");
         // Held open until the other side has given up.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
@@ -302,6 +332,35 @@ fn a_page_of_another_origin_is_turned_away() {
 }
 
 #[test]
+fn a_master_commands_and_is_connected_to_again() {
+    let server = Server::start(&["--port=0"]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
+    let master = format!("--master=ws://{}", listener.local_addr().expect("bound"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(["wsperf", "serve", &master, "--reconnect=10ms"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program is built");
+    // Refused first, then taken in, then left, then taken in again.
+    drop(listener.accept().expect("a connection"));
+    for _ in 0..2 {
+        let mut stream = take_in(&listener, "Sec-WebSocket-Protocol: wsperf\r\n");
+        assert_eq!(hear_masked(&mut stream)["type"], "test_welcome");
+        let command = message_test(&server.address(), 1, 1, SYNC);
+        let length = u16::try_from(command.len()).expect("short");
+        assert!(length > 125, "in two octets");
+        let [high, low] = length.to_be_bytes();
+        stream.write_all(&[TEXT, 126, high, low]).expect("it reads");
+        stream.write_all(command.as_bytes()).expect("it reads");
+        assert_eq!(hear_masked(&mut stream)["type"], "test_start");
+        assert_eq!(hear_masked(&mut stream)["data"]["result"], "pass");
+        assert_eq!(hear_masked(&mut stream)["type"], "test_complete");
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[test]
 fn the_page_is_served_with_the_port_of_the_control_server() {
     let control = Control::start(&[]);
     let page = common::get(&control.page, "/");
@@ -362,7 +421,7 @@ fn a_wrong_form_says_how_it_is_typed() {
     assert_eq!(output.code, 2);
     assert!(
         output.stderr.starts_with(
-            "ringway: there are 3 arguments instead of 6: wsperf URI THREADS CONNS LOW HIGH RESULT.json"
+            "ringway: error: there are 3 arguments instead of 6: wsperf URI THREADS CONNS LOW HIGH RESULT.json"
         ),
         "{}",
         output.stderr

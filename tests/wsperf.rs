@@ -27,6 +27,8 @@ fn every_help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() 
         "soak",
         "sweep",
         "compare",
+        "serve",
+        "aggregate",
     ];
     let mut cases: Vec<Vec<&str>> = tasks.iter().map(|task| vec![*task, "--help"]).collect();
     cases.push(vec!["--help"]);

@@ -55,6 +55,7 @@ pub(super) fn report(
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: name(&options.scenario).to_owned(),
+        target: options.target.uri.clone(),
         options: shown::show(options),
         began_unix_ms: collected.began_unix_ms,
         connections: collected.connections,

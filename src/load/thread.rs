@@ -231,8 +231,12 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
     worker.app_mut().finish();
     let connections = worker.app_mut().meter().connections;
     say_goodbye(&mut worker, seat)?;
+    let violations = worker.counters().violations;
     let script = worker.app_mut();
     let meter = script.meter();
+    meter.errors.protocol = violations;
+    // Each of them ended its connection, which the script has seen.
+    meter.errors.closed = meter.errors.closed.saturating_sub(violations);
     Ok(Result {
         thread: marks.thread(seat.cpu(), connections),
         errors: meter.errors,

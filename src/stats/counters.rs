@@ -5,7 +5,8 @@
 pub struct Counters {
     /// Gauge: connections whose opening handshake is complete and that are not yet closed.
     pub clients: u64,
-    /// Gauge: sockets of any state (accepted, or begun by a client; includes `clients`, half-open handshakes and lingering closes).
+    /// Gauge: sockets of any state, accepted or begun by a client (includes `clients`, half-open handshakes and lingering
+    /// closes).
     pub sockets: u64,
     /// Sockets accepted.
     pub accepted: u64,

@@ -19,6 +19,8 @@ pub enum Behaviour {
     Stall { after: Duration, length: Duration },
     /// Changes the last octet of every `n`-th message.
     Corrupt(u64),
+    /// Answers its `n`-th message on a connection with a frame of a reserved opcode.
+    Violate(u64),
     /// Ends the connection in place of answering its `n`-th message.
     Hang(u64),
     /// Sends each message to every open connection, but for every `n`-th delivery.
@@ -145,7 +147,10 @@ fn answer(
             }
         }
         Behaviour::Hang(at) if number == at => return false,
-        Behaviour::Corrupt(_) | Behaviour::Hang(_) => {}
+        Behaviour::Violate(at) if number == at => {
+            return to.send((now, now, encode(0x83, b""))).is_ok();
+        }
+        Behaviour::Corrupt(_) | Behaviour::Hang(_) | Behaviour::Violate(_) => {}
         Behaviour::Broadcast { loses_every } => {
             broadcast(shared, &encode(first, &payload), loses_every);
             return true;

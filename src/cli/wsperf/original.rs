@@ -10,14 +10,24 @@ use clap::Args;
 use super::args::Kind;
 use super::launch::{environment, make_room_for_handshakes, usage};
 use crate::cli::launch::log_to_stderr;
-use crate::cli::resolve;
+use crate::cli::{resolve, values};
 use crate::exit::Exit;
 use crate::load::options::IoTier;
 use crate::load::original::aggregate::{self, Aggregate};
-use crate::load::original::serve::{self, Addresses, ServeOptions};
+use crate::load::original::serve::{self, Place, ServeOptions};
+use crate::load::original::uri::Uri;
 use crate::load::original::{run as tests, standalone};
 use crate::options::{Endpoint, WebPort};
 use crate::supervise::Fatal;
+
+pub(super) const SERVE: &str = "\
+Example:
+  wsperf serve
+  wsperf serve --wsuri ws://127.0.0.1:0 --port 0 --threads 4";
+
+pub(super) const AGGREGATE: &str = "\
+Example:
+  wsperf aggregate result_1.json result_2.json";
 
 /// Options of `wsperf serve`.
 #[derive(Args, Debug)]
@@ -33,6 +43,12 @@ pub(in crate::cli) struct ServeArgs {
     /// the loop that serves the clients
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
     threads: u16,
+    /// Listen nowhere: connect to this master and take commands from it
+    #[arg(long, value_name = "URI", conflicts_with_all = ["wsuri", "port", "allow_origin"])]
+    master: Option<String>,
+    /// Try again when the master is lost or refuses, after this long
+    #[arg(long, value_name = "TIME", requires = "master")]
+    reconnect: Option<String>,
     /// What it calls itself
     #[arg(long, value_name = "NAME", default_value = "Unspecified")]
     ident: String,
@@ -66,17 +82,40 @@ pub(in crate::cli) struct AggregateArgs {
 pub(super) fn serve(args: &ServeArgs) -> Result<Exit, Fatal> {
     let options = serve_options(args)?;
     log_to_stderr(args.debug);
-    let ready = |Addresses { control, page }: Addresses| {
-        let page = page.map_or_else(String::new, |page| format!(", page on http://{page}"));
-        print(&format!(
-            "ringway: wsperf control on ws://{control}{page}\n"
-        ));
-    };
+    let ready = |place: &str| print(&format!("ringway: wsperf control on {place}\n"));
     serve::serve(&options, ready).map_err(environment)?;
     Ok(Exit::Ok)
 }
 
 fn serve_options(args: &ServeArgs) -> Result<ServeOptions, Fatal> {
+    let io = match args.io.as_str() {
+        "auto" => IoTier::Auto,
+        "uring" => IoTier::Uring,
+        "epoll" => IoTier::Epoll,
+        other => return Err(usage(format!("--io {other}: it is auto, uring or epoll"))),
+    };
+    Ok(ServeOptions {
+        place: place(args)?,
+        threads: args.threads.into(),
+        ident: args.ident.clone(),
+        allow_remote: args.allow_remote,
+        io,
+    })
+}
+
+fn place(args: &ServeArgs) -> Result<Place, Fatal> {
+    if let Some(master) = &args.master {
+        let uri = Uri::parse(master).map_err(|why| usage(format!("--master {master}: {why}")))?;
+        let time = args.reconnect.as_ref().map(|text| {
+            values::duration(text)
+                .filter(|time| !time.is_zero())
+                .ok_or_else(|| usage(format!("--reconnect {text} is no time: give one like 5s")))
+        });
+        return Ok(Place::Master {
+            uri,
+            reconnect: time.transpose()?,
+        });
+    }
     let endpoint = resolve::endpoint(&args.wsuri).map_err(|bad| usage(bad.to_string()))?;
     let Endpoint::Tcp { host, port } = endpoint else {
         return Err(usage(
@@ -88,21 +127,11 @@ fn serve_options(args: &ServeArgs) -> Result<ServeOptions, Fatal> {
         WebPort::Auto => Some(0),
         WebPort::Fixed(port) => Some(port),
     };
-    let io = match args.io.as_str() {
-        "auto" => IoTier::Auto,
-        "uring" => IoTier::Uring,
-        "epoll" => IoTier::Epoll,
-        other => return Err(usage(format!("--io {other}: it is auto, uring or epoll"))),
-    };
-    Ok(ServeOptions {
+    Ok(Place::Here {
         host,
         port,
         page_port,
-        threads: args.threads.into(),
-        ident: args.ident.clone(),
         origins: args.allow_origin.clone(),
-        allow_remote: args.allow_remote,
-        io,
     })
 }
 

@@ -82,7 +82,7 @@ pub(super) fn tick(text: &str) -> String {
 }
 
 /// A share at a tick, which can be a fraction of a percent.
-fn share(share: f64) -> String {
+pub(super) fn share(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 

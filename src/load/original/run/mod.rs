@@ -34,16 +34,16 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a test goes, resolved.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    dial: Dial,
-    request: Arc<OpeningRequest>,
+    pub(super) dial: Dial,
+    pub(super) request: Arc<OpeningRequest>,
 }
 
 impl Destination {
-    /// Asks for the address of a URI's host. This can take seconds.
+    /// Asks for the address of a URI's host. This can take seconds. `subprotocols` are offered to it.
     ///
     /// # Errors
     /// Why it cannot be reached, in a sentence.
-    pub fn resolve(uri: &Uri, allow_remote: bool) -> Result<Self, String> {
+    pub fn resolve(uri: &Uri, allow_remote: bool, subprotocols: &[String]) -> Result<Self, String> {
         let to = resolve(uri)?
             .find(|address| allow_remote || is_loopback(address))
             .ok_or_else(|| {
@@ -52,7 +52,7 @@ impl Destination {
                     uri.host
                 )
             })?;
-        let request = OpeningRequest::new(&uri.authority(), &uri.resource, &[])
+        let request = OpeningRequest::new(&uri.authority(), &uri.resource, subprotocols)
             .map_err(|misuse| format!("{uri} cannot be asked for: {misuse}"))?;
         Ok(Self {
             dial: Dial::new(to),
@@ -95,12 +95,12 @@ pub(super) fn on<T: Task>(tier: IoTier, task: T) -> Result<T::Output, String> {
 }
 
 /// 64 bits of the system's randomness: for masking keys, payloads and lifetimes.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Why a connection did not open, as a clause.
-fn why(failed: &Failed) -> String {
+pub(super) fn why(failed: &Failed) -> String {
     match failed.failure {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}"),

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
+use super::super::run::why;
 use super::super::uri::Uri;
 use super::super::{command, reply};
 use super::jobs::{Job, Jobs, Said};
-use crate::conn::{App, Closed, Context, Reach};
+use super::master::Master;
+use crate::conn::{App, Closed, Context, Failed, Reach};
 use crate::io::{ConnId, Io};
 use crate::proto::handshake::{Request, StatusCode, Verdict};
 use crate::proto::{Kind, Message};
@@ -21,7 +23,7 @@ use crate::proto::{Kind, Message};
 const OUTSTANDING_MAX: usize = 16;
 
 /// The subprotocol that masters and slaves spoke; a client that offers it gets it.
-const SUBPROTOCOL: &str = "wsperf";
+pub(super) const SUBPROTOCOL: &str = "wsperf";
 
 /// Who may connect (RFC 6455 §10.2): a page in a browser could otherwise make this machine load itself.
 ///
@@ -71,6 +73,8 @@ pub(super) struct Control {
     /// An octet for everything said.
     pub(super) wake: UnixStream,
     pub(super) clients: HashMap<ConnId, Client>,
+    /// Who commands, in the client's role.
+    pub(super) master: Option<Master>,
 }
 
 /// One control connection.
@@ -124,6 +128,12 @@ impl App for Control {
         }
     }
 
+    fn failed(&mut self, failed: Failed) {
+        if let Some(master) = &mut self.master {
+            master.lost(&why(&failed));
+        }
+    }
+
     fn open(&mut self, context: &mut Context<'_>) {
         self.clients.insert(context.id(), Client::default());
         let _ = context.send(Kind::Text, self.welcome.as_bytes());
@@ -137,6 +147,9 @@ impl App for Control {
     }
 
     fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        if let Some(master) = &mut self.master {
+            master.connect(reach);
+        }
         // First the octets: what is said after this makes new ones.
         let mut octets = [0; 256];
         while matches!((&self.wake).read(&mut octets), Ok(n) if n == octets.len()) {}
@@ -157,6 +170,9 @@ impl App for Control {
     fn close(&mut self, closed: Closed) {
         if let Some(client) = self.clients.remove(&closed.id) {
             client.gone.store(true, Ordering::Relaxed);
+        }
+        if let Some(master) = &mut self.master {
+            master.lost("the connection is closed");
         }
     }
 }

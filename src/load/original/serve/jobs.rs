@@ -133,7 +133,7 @@ impl Runner {
     /// The reply with the result; none when the test was cancelled; or the reply with an error.
     fn result(&self, job: &Job) -> Result<Option<String>, String> {
         let token = job.test.token();
-        let destination = Destination::resolve(job.test.uri(), self.allow_remote)
+        let destination = Destination::resolve(job.test.uri(), self.allow_remote, &[])
             .map_err(|why| reply::error(token, "Invalid uri parameter.", &why))?;
         let cancelled = &job.cancelled;
         let failed = |why: String| reply::error(token, "The test could not be run", &why);

@@ -8,9 +8,12 @@
 //!    one after another, and hears nothing meanwhile.
 //! 3. A job's replies come back through a channel, and a socket pair wakes the loop.
 //! 4. A client that goes away takes its tests with it.
+//!
+//! With a master it listens nowhere: it connects to the master, which offers the subprotocol `wsperf` and commands it.
 
 mod control;
 mod jobs;
+mod master;
 mod pages;
 
 use std::collections::HashMap;
@@ -22,13 +25,15 @@ use std::time::Duration;
 
 use super::command::COMMAND_OCTETS_MAX;
 use super::reply;
-use super::run::{Task, on};
+use super::run::{Destination, Task, on, seed};
+use super::uri::Uri;
 use crate::conn::{Config, Listener, Worker};
-use crate::io::{Error, Fd, Io, sys};
+use crate::io::{Error, Fd, Io, ReceiveMode, sys};
 use crate::load::options::IoTier;
 use crate::proto::Limits;
-use control::{Control, Origins};
+use control::{Control, Origins, SUBPROTOCOL};
 use jobs::{Jobs, Runner};
+use master::Master;
 
 /// Control connections at once. Chosen, untested.
 const CLIENTS_MAX: usize = 64;
@@ -48,58 +53,48 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// What the control server is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// Where to listen: a name or an address.
-    pub host: String,
-    /// Of the control WebSocket; 0: any that is free.
-    pub port: u16,
-    /// Of the page; 0: any that is free; none: no page.
-    pub page_port: Option<u16>,
+    /// Where commands come from.
+    pub place: Place,
     /// Threads that run tests; 0: the loop runs them itself.
     pub threads: usize,
     /// What it calls itself.
     pub ident: String,
-    /// Pages that may drive it besides those of its own host.
-    pub origins: Vec<String>,
     /// Tests may go to other machines.
     pub allow_remote: bool,
     /// The ring, or epoll.
     pub io: IoTier,
 }
 
-/// Where a server listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The control WebSocket.
-    pub control: SocketAddr,
-    /// The page.
-    pub page: Option<SocketAddr>,
+/// Where commands come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Clients that connect to us.
+    Here {
+        /// Where to listen: a name or an address.
+        host: String,
+        /// Of the control WebSocket; 0: any that is free.
+        port: u16,
+        /// Of the page; 0: any that is free; none: no page.
+        page_port: Option<u16>,
+        /// Pages that may drive it besides those of its own host.
+        origins: Vec<String>,
+    },
+    /// A master that we connect to.
+    Master {
+        /// Where it is.
+        uri: Uri,
+        /// Time before a lost or refused connection is tried again; none: it is not.
+        reconnect: Option<Duration>,
+    },
 }
 
-/// Serves until SIGINT or SIGTERM; `ready` is told where, once.
+/// Serves until SIGINT or SIGTERM, or until the master is lost for good. `ready` is told once where commands come from.
 ///
 /// # Errors
-/// The system refuses, in a sentence.
-pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<(), String> {
+/// The system refuses, or there is no master, in a sentence.
+pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), String> {
     // Before any thread is there, so that all of them leave the signals to this one.
     let signals = sys::signal_fd().map_err(|error| format!("signalfd: {error}"))?;
-    let listener = bind(&options.host, options.port)?;
-    let control = local(&listener)?;
-    if !control.ip().to_canonical().is_loopback() {
-        tracing::warn!(
-            "{control} can be reached from other machines, and whoever reaches it can run tests here"
-        );
-    }
-    let page = options
-        .page_port
-        .map(|port| bind(&options.host, port))
-        .transpose()?;
-    let addresses = Addresses {
-        control,
-        page: page.as_ref().map(local).transpose()?,
-    };
-    if let Some(page) = page {
-        pages::spawn(page, control.port()).map_err(|error| format!("the page: {error}"))?;
-    }
     let (said_to, said) = mpsc::channel();
     let pair = UnixStream::pair().and_then(|(wake, woken)| {
         wake.set_nonblocking(true)?;
@@ -107,7 +102,36 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<()
         Ok((wake, woken))
     });
     let (wake, woken) = pair.map_err(|error| format!("socketpair: {error}"))?;
-    let jobs = Arc::new(Jobs::default());
+    let mut control = Control {
+        origins: Origins::default(),
+        welcome: reply::welcome(&options.ident, options.threads),
+        jobs: Arc::new(Jobs::default()),
+        said,
+        wake: woken,
+        clients: HashMap::new(),
+        master: None,
+    };
+    let mut listener = None;
+    let place = match &options.place {
+        Place::Here {
+            host,
+            port,
+            page_port,
+            origins,
+        } => {
+            control.origins.own_host.clone_from(host);
+            control.origins.allowed.clone_from(origins);
+            let bound = bind(host, *port)?;
+            let shown = open_here(host, local(&bound)?, *page_port)?;
+            listener = Some(bound);
+            shown
+        }
+        Place::Master { uri, reconnect } => {
+            let destination = Destination::resolve(uri, true, &[SUBPROTOCOL.to_owned()])?;
+            control.master = Some(Master::new(destination, *reconnect));
+            format!("the master {uri}")
+        }
+    };
     let runner = Runner {
         tier: options.io,
         allow_remote: options.allow_remote,
@@ -115,22 +139,11 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<()
         wake: Arc::new(wake),
     };
     for id in 0..options.threads {
-        let spawned = runner.spawn(&jobs, id);
+        let spawned = runner.spawn(&control.jobs, id);
         spawned.map_err(|error| format!("a job thread: {error}"))?;
     }
-    let control = Control {
-        origins: Origins {
-            allowed: options.origins.clone(),
-            own_host: options.host.clone(),
-        },
-        welcome: reply::welcome(&options.ident, options.threads),
-        jobs,
-        said,
-        wake: woken,
-        clients: HashMap::new(),
-    };
+    ready(&place);
     let inline = (options.threads == 0).then_some(runner);
-    ready(addresses);
     on(
         options.io,
         ControlTask {
@@ -139,7 +152,23 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(Addresses)) -> Result<()
             signals,
             inline,
         },
-    )
+    )?
+}
+
+/// Serves the page, and says where both are.
+fn open_here(host: &str, control: SocketAddr, page_port: Option<u16>) -> Result<String, String> {
+    if !control.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "{control} can be reached from other machines, and whoever reaches it can run tests here"
+        );
+    }
+    let Some(port) = page_port else {
+        return Ok(format!("ws://{control}"));
+    };
+    let listener = bind(host, port)?;
+    let page = local(&listener)?;
+    pages::spawn(listener, control.port()).map_err(|error| format!("the page: {error}"))?;
+    Ok(format!("ws://{control}, page on http://{page}"))
 }
 
 fn bind(host: &str, port: u16) -> Result<TcpListener, String> {
@@ -149,51 +178,51 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, String> {
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener
-        .local_addr()
-        .map_err(|error| format!("getsockname: {error}"))
+    let address = listener.local_addr();
+    address.map_err(|error| format!("getsockname: {error}"))
 }
 
 struct ControlTask {
     control: Control,
-    listener: TcpListener,
+    /// None: the master commands.
+    listener: Option<TcpListener>,
     signals: Fd,
     /// Without threads.
     inline: Option<Runner>,
 }
 
 impl Task for ControlTask {
-    type Output = ();
+    /// Why it ended without being told to.
+    type Output = Result<(), String>;
 
-    fn run<I: Io>(self, io: I) -> Result<(), Error> {
-        let refused = |source| Error {
-            operation: "listener",
-            source,
-        };
-        // Readiness wants a descriptor that does not wait, the ring one that does.
-        let waits = io.receive_mode() == crate::io::ReceiveMode::Buffers;
-        self.listener.set_nonblocking(!waits).map_err(refused)?;
-        let config = Config {
-            connections_max: CLIENTS_MAX,
-            message_limits: Limits {
-                // A command that is too long is answered; one that is far too long ends the connection.
-                frame_octets_max: 8 * COMMAND_OCTETS_MAX as u64,
-                message_octets_max: 8 * COMMAND_OCTETS_MAX as u64,
-            },
-            send_queue_octets_max: RESULTS_OCTETS_MAX,
-            ..Config::default()
-        };
+    fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
         let (jobs, wake) = (self.control.jobs.clone(), Fd(self.control.wake.as_raw_fd()));
-        let listener = Listener::new(Fd(self.listener.into_raw_fd()), None);
-        let mut worker = Worker::new(io, self.control, config, listener);
+        let mut worker = match self.listener {
+            None => Worker::client(io, self.control, config()),
+            Some(listener) => {
+                // Readiness wants a descriptor that does not wait, the ring one that does.
+                let waits = io.receive_mode() == ReceiveMode::Buffers;
+                let set = listener.set_nonblocking(!waits);
+                set.map_err(|source| Error {
+                    operation: "listener",
+                    source,
+                })?;
+                let listener = Listener::new(Fd(listener.into_raw_fd()), None);
+                Worker::new(io, self.control, config(), listener)
+            }
+        };
         worker.watch(self.signals, SIGNALS);
         worker.watch(wake, REPLIES);
         loop {
-            worker.turn(None)?;
-            if worker.take_watched() & (1 << SIGNALS) != 0
-                && sys::read_signal(self.signals).is_some()
-            {
-                return drain(worker);
+            let patience = worker.app().master.as_ref().and_then(Master::patience);
+            worker.turn(patience)?;
+            let signals = worker.take_watched() & (1 << SIGNALS) != 0;
+            if signals && sys::read_signal(self.signals).is_some() {
+                return drain(worker).map(Ok);
+            }
+            if worker.app().master.as_ref().is_some_and(Master::is_over) {
+                let why = "the master cannot be reached any more; --reconnect tries again";
+                return Ok(Err(why.to_owned()));
             }
             while let Some(runner) = &self.inline
                 && let Some(job) = jobs.take()
@@ -208,8 +237,24 @@ impl Task for ControlTask {
     }
 }
 
+fn config() -> Config {
+    // A command that is too long is answered; one that is far too long ends the connection.
+    let octets_max = 8 * COMMAND_OCTETS_MAX as u64;
+    Config {
+        connections_max: CLIENTS_MAX,
+        message_limits: Limits {
+            frame_octets_max: octets_max,
+            message_octets_max: octets_max,
+        },
+        send_queue_octets_max: RESULTS_OCTETS_MAX,
+        masking_seed: seed(),
+        ..Config::default()
+    }
+}
+
 fn drain<I: Io>(mut worker: Worker<I, Control>) -> Result<(), Error> {
     let deadline = crate::time::now() + DRAIN;
+    worker.app_mut().master = None;
     worker.drain();
     loop {
         let left = deadline.since(crate::time::now());

@@ -212,10 +212,10 @@ impl Figure {
         let interval = found.interval.map(|(low, high)| (back(low), back(high)));
         let verdict = if !enough(a.len(), b.len()) {
             Verdict::TooFew
-        } else if found.p > 1.0 - CONFIDENCE || found.estimate == 0.0 {
+        } else if found.p > 1.0 - CONFIDENCE {
             Verdict::Noise
         } else {
-            match (self.better, found.estimate > 0.0) {
+            match (self.better, found.upwards) {
                 (Better::Higher, true) | (Better::Lower, false) => Verdict::Better,
                 (Better::Higher, false) | (Better::Lower, true) => Verdict::Worse,
                 (Better::Neither, _) => Verdict::Changed,

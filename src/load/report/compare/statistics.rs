@@ -28,6 +28,9 @@ pub(super) struct Shift {
     pub(super) estimate: f64,
     /// Ends of the interval; none when the samples are too few for one.
     pub(super) interval: Option<(f64, f64)>,
+    /// Whether B's value is the greater in more than half of the pairs. The estimate can be zero all the same: where most
+    /// values are equal, as those of rare errors are.
+    pub(super) upwards: bool,
     /// How often chance alone would do as much, in either direction.
     pub(super) p: f64,
 }
@@ -64,6 +67,7 @@ pub(super) fn shift(a: &[f64], b: &[f64]) -> Shift {
             let high = differences.get(differences.len().checked_sub(out + 1)?)?;
             Some((*low, *high))
         }),
+        upwards: wins > pairs / 2.0,
         p: chances.at_least((wins - pairs / 2.0).abs()),
     }
 }
@@ -199,6 +203,16 @@ mod tests {
         let found = shift(&[1.0, 2.0, 3.0, 4.0, 5.0], &[11.0, 12.0, 13.0, 14.0, 15.0]);
         assert_eq!((found.estimate, found.interval), (10.0, Some((7.0, 13.0))));
         assert_eq!(shift(&[1.0, 2.0], &[3.0, 4.0]).interval, None);
+    }
+
+    #[test]
+    fn rare_values_have_a_direction_and_no_shift() {
+        let a = [0.0; 20];
+        let mut b = [0.0; 20];
+        b[3..11].fill(50.0);
+        let found = shift(&a, &b);
+        assert_eq!((found.estimate, found.upwards), (0.0, true));
+        assert!(found.p < 0.01, "{}", found.p);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{End, Measure, Over, Step, Sweep};
 use crate::load::outcome::{Latency, Outcome};
-use crate::load::report::charts::axis;
+use crate::load::report::charts::{axis, share};
 use crate::load::report::html;
 use crate::load::report::page::{self, Tile, escape};
 use crate::load::report::plot::{Axis, Kind, Plot, Rule, Series};
@@ -368,7 +368,7 @@ fn cpu(sweep: &Sweep) -> Plot {
         Scale::from_zero(most),
         5.0,
         "CPU (100 % is one core)",
-        |share| format!("{:.2} %", share * 100.0),
+        share,
     );
     let mut plot = over(sweep, "CPU", y);
     let server = series(sweep, "server", "green", |step| step.server_utilisation);
