@@ -163,6 +163,45 @@ fn the_folder_is_complete(out: &str) {
     assert_eq!(set.count(), 8);
 }
 
+/// Without a script: the driver that users get understands what it is told, and says what is read.
+#[test]
+fn wsperf_is_driven_and_read() {
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/bench.toml");
+    let plan = fs::read_to_string(plan).expect("the file");
+    let plan: toml::Table = plan.parse().expect("TOML");
+    for (name, workload) in plan["workload"].as_table().expect("workloads") {
+        let load = workload["arguments"].as_array().expect("arguments");
+        let load: Vec<_> = load.iter().filter_map(toml::Value::as_str).collect();
+        let output = run(
+            "ringway",
+            &[&["wsperf"], &load[..], &["--print-config"]].concat(),
+        );
+        assert_eq!(output.code, 0, "{name}: {}", output.stderr);
+    }
+    if !namespaces() {
+        return;
+    }
+    let output = run(
+        "ringway",
+        &[
+            "tune",
+            "bench",
+            "--knobs=control",
+            "--rounds=6",
+            "--duration=50ms",
+            "--warmup=10ms",
+            "--format=json",
+        ],
+    );
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let result: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let control = &result["knobs"][0];
+    assert_eq!(control["failed"]["a"], 0, "{}", output.stderr);
+    let effects = control["effects"].as_array().expect("an array");
+    assert_eq!(effects.len(), 5, "every figure is in the report");
+    assert!(effects.iter().all(|effect| effect["pairs"] == 6));
+}
+
 #[test]
 fn a_driver_that_fails_is_a_result_without_verdicts_and_says_why() {
     if !namespaces() {
@@ -184,7 +223,7 @@ fn a_driver_that_fails_is_a_result_without_verdicts_and_says_why() {
     assert!(
         output
             .stdout
-            .contains("control: 12 of 12 runs failed; the first: ")
+            .contains("control: 12 of 12 runs failed, 6 of A and 6 of B; the first: ")
             && output.stdout.contains("no such load"),
         "{}",
         output.stdout

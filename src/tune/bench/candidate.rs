@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -27,8 +28,18 @@ pub(super) struct Workload {
     pub(super) about: String,
     /// Scenario and load of the driver; windows, addresses and formats are added.
     pub(super) arguments: Vec<String>,
+    /// The measured window is never shorter.
+    #[serde(default)]
+    window_s_min: u64,
     /// The figure that decides; the others are shown beside it.
     pub(super) primary: String,
+}
+
+impl Workload {
+    /// The measured window, where `asked` is what a user wants of all workloads.
+    pub(super) fn window(&self, asked: Duration) -> Duration {
+        asked.max(Duration::from_secs(self.window_s_min))
+    }
 }
 
 /// A setting that is measured.

@@ -33,7 +33,10 @@ pub(super) fn arguments(
         .arg(scenario)
         .arg(format!("ws://{SERVER}:{port}/"))
         .args(load)
-        .arg(format!("--duration={}", milliseconds(options.duration)))
+        .arg(format!(
+            "--duration={}",
+            milliseconds(workload.window(options.duration))
+        ))
         .arg(format!("--warmup={}", milliseconds(options.warmup)))
         .arg("--threads=1")
         .arg(format!("--server-pid={server_pid}"))

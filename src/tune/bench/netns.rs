@@ -96,13 +96,18 @@ impl Net {
         }
     }
 
-    /// Sets a property of the device.
+    /// Sets a property of the device, and looks whether it is there.
     pub(super) fn link(&self, side: Side, key: &str, value: &str) -> Result<(), String> {
         let name = &self.names[side as usize];
-        let arguments = ["-n", name, "link", "set", "dev", DEVICE, key, value];
-        call(Command::new("ip").args(arguments), None)
-            .map(drop)
-            .map_err(reason)
+        let set = ["-n", name, "link", "set", "dev", DEVICE, key, value];
+        call(Command::new("ip").args(set), None).map_err(reason)?;
+        let show = ["-n", name, "-details", "link", "show", "dev", DEVICE];
+        let shown = call(Command::new("ip").args(show), None).map_err(reason)?;
+        let shown_key = if key == "txqueuelen" { "qlen" } else { key };
+        match normal(&shown).contains(&format!("{shown_key} {value} ")) {
+            true => Ok(()),
+            false => Err(format!("the kernel does not take {key} {value}")),
+        }
     }
 }
 

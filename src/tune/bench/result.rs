@@ -37,8 +37,8 @@ pub struct Results {
 struct Row {
     chosen: Chosen,
     effects: Vec<Effect>,
-    /// Runs that failed, of both arms.
-    failed: Vec<String>,
+    /// Runs that failed, of A and of B: a setting may be why.
+    failed: [Vec<String>; 2],
     /// Runs in which the driver had no time left.
     saturated: usize,
     runs: usize,
@@ -59,14 +59,16 @@ impl Row {
         let reports = samples
             .iter()
             .filter_map(|sample| sample.report.as_ref().ok());
-        let failed = samples
-            .iter()
-            .filter_map(|sample| sample.report.as_ref().err());
+        let failed = |arm| {
+            let own = samples.iter().filter(|sample| sample.turn.arm == arm);
+            own.filter_map(|sample| sample.report.clone().err())
+                .collect()
+        };
         Self {
             effects: figures
                 .filter_map(|figure| Effect::of(figure, &pairs, seed))
                 .collect(),
-            failed: failed.cloned().collect(),
+            failed: [Arm::A, Arm::B].map(failed),
             saturated: reports.filter(|report| driver::saturated(report)).count(),
             runs: samples.len(),
             chosen,
@@ -178,11 +180,14 @@ impl Results {
                     row.saturated, row.runs
                 ));
             }
-            if let Some(why) = row.failed.first() {
+            let [a, b] = &row.failed;
+            if let Some(why) = a.first().or_else(|| b.first()) {
                 notes.push(format!(
-                    "{name}: {} of {} runs failed; the first: {why}",
-                    row.failed.len(),
-                    row.runs
+                    "{name}: {} of {} runs failed, {} of A and {} of B; the first: {why}",
+                    a.len() + b.len(),
+                    row.runs,
+                    a.len(),
+                    b.len(),
                 ));
             }
             let real = |effect: &Effect| effect.verdict == Verdict::Real;
@@ -235,7 +240,7 @@ impl Results {
                 "default": row.chosen.default,
                 "set": row.set(),
                 "runs": row.runs,
-                "failed": row.failed.len(),
+                "failed": { "a": row.failed[0].len(), "b": row.failed[1].len() },
                 "driver_saturated": row.saturated,
                 "effects": row.effects.iter().map(|e| effect(row, e)).collect::<Vec<_>>(),
             })
@@ -265,6 +270,7 @@ impl Results {
                 "set": row.set(),
                 "default": row.chosen.default,
                 "workload": row.chosen.candidate.workload().arguments,
+                "window_ms": row.chosen.candidate.workload().window(options.duration).as_millis(),
             })).collect::<Vec<_>>(),
         });
         let readme = format!(

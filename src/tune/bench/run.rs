@@ -107,7 +107,7 @@ fn attempt(
     let workload = candidate.workload();
     driver::arguments(&mut command, options, workload, PORT, server.pid());
     let mut driver = Running::start("load driver", &mut command)?;
-    let patience = options.duration + options.warmup + driver::OVERHEAD_MAX;
+    let patience = workload.window(options.duration) + options.warmup + driver::OVERHEAD_MAX;
     let (status, stdout) = driver.end(patience, stop)?;
     server.terminate();
     // A driver that met errors may say so with its exit code and still have a report.
