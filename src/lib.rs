@@ -21,7 +21,7 @@
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
 //!   [`App`](conn::App) interface.
 //! - [`app`]: applications that come with Ringway: [`Echo`](app::Echo).
-//! - [`load`]: the load driver: scenarios, pacing, latency, reports.
+//! - [`load`]: the load driver, clients on the same worker: scenarios, pacing, latency, what the server costs, reports.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
