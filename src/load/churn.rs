@@ -160,6 +160,14 @@ impl Churn {
         }
     }
 
+    /// The window is over: slow readers read what they are still owed.
+    pub(super) fn stop<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>) {
+        if let Some(every) = self.slow_every.take() {
+            let slow = peers.iter().step_by(every).filter_map(|peer| peer.id);
+            slow.for_each(|id| reach.release(id));
+        }
+    }
+
     pub(super) fn tell(&self, figures: &mut Figures) {
         figures.add("reconnects", self.reconnects.happened);
         figures.add("resets", self.resets.happened);

@@ -316,6 +316,9 @@ impl App for Echo {
         let now = reach.clock();
         self.meter.pass(now);
         if !self.meter.is_running(now) {
+            if let Some(churn) = self.churn.as_mut().filter(|_| self.started) {
+                churn.stop(&self.peers, reach);
+            }
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
