@@ -232,7 +232,11 @@ fn a_bad_value_is_one_sentence_and_exit_code_two() {
         (&["undo", "--format="], "not one of table, json"),
         (
             &["bench", "--rounds=5"],
-            "--rounds 5 is not a number from 6 to 10000: fewer pairs decide nothing",
+            "--rounds 5 is not a number from 10 to 10000: fewer pairs cannot tell",
+        ),
+        (
+            &["bench", "--rounds=5", "--knobs=mtu"],
+            "--rounds 5 is not a number from 6 to 10000: ",
         ),
         (
             &["bench", "--knobs=mtu,colour"],

@@ -129,7 +129,8 @@ struct BenchArgs {
     /// Which settings, with commas between them [default: all]
     #[arg(long, value_name = "NAMES")]
     knobs: Option<Text>,
-    /// Pairs of runs of each setting, at least 6 [default: 10]
+    /// Pairs of runs of each setting; one setting needs 6, all of them 10
+    /// [default: 10]
     #[arg(long, value_name = "N")]
     rounds: Option<Text>,
     /// Measured time of a run [default: 1500ms]
@@ -310,8 +311,12 @@ fn bench(args: BenchArgs) -> Result<Exit, Fatal> {
 
 fn bench_options(args: BenchArgs) -> Result<BenchOptions, Fatal> {
     let knobs = knobs(args.knobs.as_ref())?;
-    let pairs = tune::bench::ROUNDS_MIN..=10_000;
-    let why = "fewer pairs decide nothing, more take days";
+    let rounds_min = tune::bench::rounds_min(match knobs.len() {
+        0 => tune::bench::names().len(),
+        some => some,
+    });
+    let pairs = u64::try_from(rounds_min).unwrap_or(u64::MAX)..=10_000;
+    let why = "fewer pairs cannot tell effects of so many knobs from noise, more take days";
     let rounds = resolve::whole("rounds", &args.rounds, pairs, why).map_err(usage)?;
     let time = |name, text| resolve::time(name, text, Duration::from_millis(1)).map_err(usage);
     let duration = time("duration", &args.duration)?;
@@ -342,7 +347,9 @@ fn bench_options(args: BenchArgs) -> Result<BenchOptions, Fatal> {
     let words = words.map(|word| word.to_string_lossy().into_owned());
     Ok(BenchOptions {
         knobs,
-        rounds: rounds.and_then(|n| n.try_into().ok()).unwrap_or(10),
+        rounds: rounds
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or_else(|| rounds_min.max(10)),
         duration: duration.unwrap_or(Duration::from_millis(1500)),
         warmup: warmup.unwrap_or(Duration::from_millis(300)),
         seed: seed.unwrap_or_else(|| now.map(|time| time.as_secs()).unwrap_or_default()),

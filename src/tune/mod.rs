@@ -7,7 +7,7 @@
 //! 1. [`knob`] reads `tuning/*.toml`: path, reason, effect, risk, undo, and what each profile wants.
 //! 2. `root` reads and writes the files behind the paths, below any root.
 //! 3. [`check`] compares; [`apply`] changes and undoes, with the `journal` between them.
-//! 4. [`bench`] measures knobs in network namespaces of its own.
+//! 4. [`mod@bench`] measures knobs in network namespaces of its own.
 #![forbid(unsafe_code)]
 
 pub mod apply;

@@ -59,8 +59,11 @@ pub struct BenchOptions {
     pub command: String,
 }
 
-/// With fewer pairs no verdict is possible: of six, one in 2⁵ outcomes is as extreme as six equal signs, 3 %.
-pub const ROUNDS_MIN: u64 = 6;
+/// With fewer rounds no verdict on any of so many knobs is possible, however large an effect is: equal signs in n pairs are one
+/// in 2ⁿ⁻¹ outcomes, and that must be rare enough for the first of them.
+pub fn rounds_min(knobs: usize) -> usize {
+    verdict::pairs_min(knobs)
+}
 
 /// Names of everything that can be measured.
 pub fn names() -> Vec<&'static str> {

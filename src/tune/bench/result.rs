@@ -17,7 +17,7 @@ use super::order::Arm;
 use super::process::call;
 use super::run::Sample;
 use super::verdict::{self, Effect, FIGURES, Verdict};
-use super::{BenchOptions, Chosen, ROUNDS_MIN, driver, environment};
+use super::{BenchOptions, Chosen, driver, environment};
 use crate::exit::Exit;
 use crate::supervise::Fatal;
 
@@ -98,6 +98,7 @@ impl Results {
             Row::new(chosen, &own.collect::<Vec<_>>(), options.seed)
         };
         let mut rows: Vec<_> = chosen.into_iter().enumerate().map(row).collect();
+        let pairs_min = verdict::pairs_min(rows.len());
         let mut all: Vec<_> = rows
             .iter_mut()
             .flat_map(|row| {
@@ -106,7 +107,7 @@ impl Results {
                 effects.map(move |effect| (effect.figure == primary.as_str(), effect))
             })
             .collect();
-        verdict::judge(&mut all, usize::try_from(ROUNDS_MIN).unwrap_or(usize::MAX));
+        verdict::judge(&mut all, pairs_min);
         Self {
             rows,
             skipped,

@@ -178,6 +178,14 @@ impl Effect {
     }
 }
 
+/// Pairs that the first of `tests` needs to be called real if all its signs are equal.
+pub(super) fn pairs_min(tests: usize) -> usize {
+    let tests = f64::from(u32::try_from(tests.max(1)).unwrap_or(u32::MAX));
+    let rare = |pairs: &i32| 2.0 * 0.5_f64.powi(*pairs) <= P_MAX / tests;
+    let pairs = (1..64).find(rare).unwrap_or(64);
+    usize::try_from(pairs).unwrap_or(usize::MAX)
+}
+
 /// Judges all effects of a result: those whose `primary` is true against each other, the rest each by itself.
 pub(super) fn judge(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
     let mut primary: Vec<_> = effects
@@ -325,6 +333,12 @@ mod tests {
             verdict(&mut [(true, &mut one), (false, &mut two)]),
             [Verdict::Real, Verdict::Hint]
         );
+    }
+
+    #[test]
+    fn more_candidates_need_more_pairs() {
+        // 2/64 is below 5 %, 2/128 below a half of it, 2/1024 below a seventeenth.
+        assert_eq!([1, 2, 17].map(pairs_min), [6, 7, 10]);
     }
 
     #[test]
