@@ -137,10 +137,10 @@ fn hear_masked(stream: &mut TcpStream) -> Value {
 const SYNC: &str = "timeout=30000;binary=false;sync=true;correctness=exact;";
 
 #[test]
-fn message_tests_pass_on_an_echo_server_on_both_tiers_and_without_threads() {
+fn message_tests_pass_on_an_echo_server_on_both_tiers() {
     let server = Server::start(&["--port=0"]);
-    for arguments in [&["--io=uring"][..], &["--io=epoll"], &["--threads=0"]] {
-        let control = Control::start(arguments);
+    for arguments in [["--io=uring", "--threads=2"], ["--io=epoll", "--threads=0"]] {
+        let control = Control::start(&arguments);
         let mut client = control.client();
         for size in [0, 16, 4096, 1 << 20] {
             for binary in ["true", "false"] {

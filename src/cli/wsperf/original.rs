@@ -39,8 +39,7 @@ pub(in crate::cli) struct ServeArgs {
     /// Port of the page that drives it; 0 = no page, auto = any free port
     #[arg(long, value_name = "N", default_value = "8081")]
     port: String,
-    /// Threads that run tests; 0 = none, tests are run one after another by
-    /// the loop that serves the clients
+    /// Threads that run tests, each of them one at a time; 0 is 1
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
     threads: u16,
     /// Listen nowhere: connect to this master and take commands from it

@@ -25,6 +25,7 @@
 //! | one sample has a standard deviation of 0/0 | it has one of 0 |
 //! | `started` and `ended` of the result file are in µs or ns, as the C++ library likes | ns since 1970-01-01 UTC, as in the later fork; both are read |
 //! | times are C `int`s, so a close after 36 minutes is negative; those of a step that was never reached are arbitrary | 64 bits; a step that was not reached takes 0 |
+//! | with `num_threads=0` a test runs inside the control connection's handler, and nothing is heard until it ends | 0 is 1 |
 //! | `stress_test` counts whatever arrives as the answer | an answer that differs, or takes 30 s, fails its connection |
 //! | any page in any browser can drive the control server, against any machine | pages of its own host can, and only servers on this machine are tested, unless it is told otherwise |
 //! | the report mixes the times of failed handshakes into `open`, and stops at an empty file | only handshakes that succeeded have an opening time; without any, it says so |

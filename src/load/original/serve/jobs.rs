@@ -57,13 +57,7 @@ impl Jobs {
         true
     }
 
-    /// The first that somebody still waits for, if there is one.
-    pub(super) fn take(&self) -> Option<Job> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        first(&mut waiting)
-    }
-
-    /// Waits for one.
+    /// Waits for the first that somebody still waits for.
     fn wait(&self) -> Job {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -103,22 +97,16 @@ impl Runner {
         let thread = std::thread::Builder::new().name(format!("wsperf-job-{id}"));
         thread.spawn(move || {
             loop {
-                let job = jobs.wait();
-                runner.begin(&job, id);
-                runner.run(&job);
+                runner.run(&jobs.wait(), id);
             }
         })?;
         Ok(())
     }
 
-    /// Tells that a test begins.
-    pub(super) fn begin(&self, job: &Job, id: usize) {
-        self.say(job, reply::start(job.test.token(), id), false);
-    }
-
-    /// Runs a test, and tells what came of it.
-    pub(super) fn run(&self, job: &Job) {
+    /// Tells that a test begins, runs it, and tells what came of it.
+    fn run(&self, job: &Job, id: usize) {
         let token = job.test.token();
+        self.say(job, reply::start(token, id), false);
         match self.result(job) {
             Ok(Some(data)) => {
                 self.say(job, data, false);
@@ -181,10 +169,10 @@ mod tests {
             job.cancelled.store(token == "b", Ordering::Relaxed);
             assert!(jobs.push(job));
         }
-        let mut order = std::iter::from_fn(|| jobs.take()).map(|job| job.test.token().to_owned());
-        assert_eq!(order.next().as_deref(), Some("a"));
-        assert_eq!(order.next().as_deref(), Some("c"));
-        assert_eq!(order.next(), None);
+        for token in ["a", "c"] {
+            assert_eq!(jobs.wait().test.token(), token);
+        }
+        assert!(jobs.waiting.lock().expect("no panic").is_empty());
     }
 
     #[test]

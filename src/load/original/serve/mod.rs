@@ -4,8 +4,7 @@
 //! beyond what it was told to, and tests no other machine unless it was allowed to.
 //!
 //! 1. One loop, on the calling thread, serves the control WebSocket: Ringway's own, in the server's role.
-//! 2. A command becomes a job in one queue; `threads` threads take jobs from it. With 0 threads the loop itself runs them,
-//!    one after another, and hears nothing meanwhile.
+//! 2. A command becomes a job in one queue; `threads` threads take jobs from it.
 //! 3. A job's replies come back through a channel, and a socket pair wakes the loop.
 //! 4. A client that goes away takes its tests with it.
 //!
@@ -55,7 +54,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct ServeOptions {
     /// Where commands come from.
     pub place: Place,
-    /// Threads that run tests; 0: the loop runs them itself.
+    /// Threads that run tests, each of them one at a time; 0 is 1.
     pub threads: usize,
     /// What it calls itself.
     pub ident: String,
@@ -95,6 +94,7 @@ pub enum Place {
 pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), String> {
     // Before any thread is there, so that all of them leave the signals to this one.
     let signals = sys::signal_fd().map_err(|error| format!("signalfd: {error}"))?;
+    let threads = options.threads.max(1);
     let (said_to, said) = mpsc::channel();
     let pair = UnixStream::pair().and_then(|(wake, woken)| {
         wake.set_nonblocking(true)?;
@@ -104,7 +104,7 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), Str
     let (wake, woken) = pair.map_err(|error| format!("socketpair: {error}"))?;
     let mut control = Control {
         origins: Origins::default(),
-        welcome: reply::welcome(&options.ident, options.threads),
+        welcome: reply::welcome(&options.ident, threads),
         jobs: Arc::new(Jobs::default()),
         said,
         wake: woken,
@@ -138,19 +138,17 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), Str
         said: said_to,
         wake: Arc::new(wake),
     };
-    for id in 0..options.threads {
+    for id in 0..threads {
         let spawned = runner.spawn(&control.jobs, id);
         spawned.map_err(|error| format!("a job thread: {error}"))?;
     }
     ready(&place);
-    let inline = (options.threads == 0).then_some(runner);
     on(
         options.io,
         ControlTask {
             control,
             listener,
             signals,
-            inline,
         },
     )?
 }
@@ -187,8 +185,6 @@ struct ControlTask {
     /// None: the master commands.
     listener: Option<TcpListener>,
     signals: Fd,
-    /// Without threads.
-    inline: Option<Runner>,
 }
 
 impl Task for ControlTask {
@@ -196,7 +192,7 @@ impl Task for ControlTask {
     type Output = Result<(), String>;
 
     fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
-        let (jobs, wake) = (self.control.jobs.clone(), Fd(self.control.wake.as_raw_fd()));
+        let wake = Fd(self.control.wake.as_raw_fd());
         let mut worker = match self.listener {
             None => Worker::client(io, self.control, config()),
             Some(listener) => {
@@ -223,15 +219,6 @@ impl Task for ControlTask {
             if worker.app().master.as_ref().is_some_and(Master::is_over) {
                 let why = "the master cannot be reached any more; --reconnect tries again";
                 return Ok(Err(why.to_owned()));
-            }
-            while let Some(runner) = &self.inline
-                && let Some(job) = jobs.take()
-            {
-                runner.begin(&job, 0);
-                // One turn to take it up, one to have it sent.
-                worker.turn(Some(Duration::ZERO))?;
-                worker.turn(Some(Duration::ZERO))?;
-                runner.run(&job);
             }
         }
     }
