@@ -181,6 +181,23 @@ fn wsperf_is_driven_and_read() {
     if !namespaces() {
         return;
     }
+    // A window without a message is a failed run, and on a busy machine a short one may have none.
+    let mut durations = ["50ms", "200ms", "1s"].into_iter();
+    let control = loop {
+        let duration = durations.next().expect("a second has room for messages");
+        let control = bench_control(duration);
+        if control["failed"]["a"] == 0 && control["failed"]["b"] == 0 {
+            break control;
+        }
+    };
+    let effects = control["effects"].as_array().expect("an array");
+    assert_eq!(effects.len(), 5, "every figure is in the report");
+    assert!(effects.iter().all(|effect| effect["pairs"] == 6));
+}
+
+/// Measures nothing but noise, and returns what is said of it.
+fn bench_control(duration: &str) -> Value {
+    let duration = format!("--duration={duration}");
     let output = run(
         "ringway",
         &[
@@ -188,18 +205,14 @@ fn wsperf_is_driven_and_read() {
             "bench",
             "--knobs=control",
             "--rounds=6",
-            "--duration=50ms",
+            &duration,
             "--warmup=10ms",
             "--format=json",
         ],
     );
     assert_eq!(output.code, 0, "{}", output.stderr);
     let result: Value = serde_json::from_str(&output.stdout).expect("JSON");
-    let control = &result["knobs"][0];
-    assert_eq!(control["failed"]["a"], 0, "{}", output.stderr);
-    let effects = control["effects"].as_array().expect("an array");
-    assert_eq!(effects.len(), 5, "every figure is in the report");
-    assert!(effects.iter().all(|effect| effect["pairs"] == 6));
+    result["knobs"][0].clone()
 }
 
 #[test]
