@@ -176,6 +176,8 @@ fn a_server_that_breaks_the_protocol_is_told_apart_from_one_that_leaves() {
         (10, 0, 10),
         "{errors:?}"
     );
+    let named = |note: &String| note.contains("the server broke the protocol: reserved opcode");
+    assert!(run.notes.iter().any(named), "{:?}", run.notes);
 }
 
 #[test]

@@ -98,7 +98,10 @@ pub(super) fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, F
 /// Prints to stdout. A reader that left is no error.
 pub(super) fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failure,
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("ringway: error: the result cannot be written to stdout: {error}");
+            Exit::Environment
+        }
         _ => Exit::Ok,
     }
 }

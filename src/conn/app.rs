@@ -5,7 +5,7 @@ use super::dialling::Failed;
 use super::reach::Reach;
 use crate::io::Io;
 use crate::proto::handshake::{Request, Verdict};
-use crate::proto::{CloseCode, Message};
+use crate::proto::{CloseCode, Message, Violation};
 use crate::time::Instant;
 
 /// One value per worker. It runs on the worker's thread: a callback that waits stops every connection of the worker.
@@ -60,4 +60,6 @@ pub struct Closed {
     pub clean: bool,
     /// The code of the peer's Close: 1005 when it had none, 1006 when there was no Close.
     pub code: CloseCode,
+    /// What the peer did against RFC 6455, when we failed the connection for it.
+    pub violation: Option<Violation>,
 }

@@ -24,6 +24,9 @@ const SHARED_SEGMENT_OCTETS_MAX: usize = 64 << 10;
 /// little costs less than one of them. Chosen, untested.
 const QUEUED_COPY_OCTETS_MAX: usize = 4 << 10;
 
+/// With more than this queued for a server its Pings are not answered any more.
+const PONG_QUEUE_OCTETS_MAX: usize = 64 << 10;
+
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backing {
@@ -311,7 +314,14 @@ impl Context<'_> {
     }
 
     /// Sends a Pong with up to 125 octets.
+    ///
+    /// A server that pings and does not read gets no more of them while many wait: RFC 6455 §5.5.3 lets an endpoint answer
+    /// "only the most recently processed Ping frame". A client that does so is not read from.
     pub(super) fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        let is_client = self.output.transmit.sender.masks();
+        if is_client && self.queued_octets() > PONG_QUEUE_OCTETS_MAX {
+            return Ok(());
+        }
         self.control(Opcode::Pong, payload)
     }
 

@@ -225,6 +225,7 @@ impl Shared {
                 let mut context = self.context(conn, scratch, BufferId::HOT);
                 let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
                 self.counters.violations += 1;
+                self.report_close(app, conn, CloseCode::AbnormalClosure, Some(violation));
                 CloseCode::AbnormalClosure
             }
         };

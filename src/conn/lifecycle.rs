@@ -7,7 +7,7 @@ use super::feed::Shared;
 use super::worker::Core;
 use crate::io::{BufferId, Io, Op, Token};
 use crate::proto::handshake::Refusal;
-use crate::proto::{CloseCode, Role};
+use crate::proto::{CloseCode, Role, Violation};
 use crate::time::Instant;
 
 impl Shared {
@@ -33,7 +33,7 @@ impl Shared {
 
     /// The conversation is over: what is queued still leaves, then FIN; what the peer still says is discarded.
     pub(super) fn linger<A: App>(&mut self, app: &mut A, conn: &mut Connection, code: CloseCode) {
-        self.report_close(app, conn, code);
+        self.report_close(app, conn, code, None);
         conn.phase = Phase::Lingering;
         // RFC 6455 §7.1.1: "the server SHOULD close the connection first": its end keeps the address in TIME_WAIT.
         conn.finish = conn.role == Role::Server || !conn.clean;
@@ -44,7 +44,13 @@ impl Shared {
     }
 
     /// Tells the application, once, and counts.
-    fn report_close<A: App>(&mut self, app: &mut A, conn: &mut Connection, code: CloseCode) {
+    pub(super) fn report_close<A: App>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Connection,
+        code: CloseCode,
+        violation: Option<Violation>,
+    ) {
         if std::mem::take(&mut conn.opened) {
             self.counters.clients -= 1;
             self.counters.closed_unclean += u64::from(!conn.clean);
@@ -53,6 +59,7 @@ impl Shared {
                 tag: conn.tag,
                 clean: conn.clean,
                 code,
+                violation,
             });
         }
     }
@@ -83,7 +90,7 @@ impl<I: Io> Core<I> {
             let _ = self.send_now(conn);
         }
         self.shared
-            .report_close(app, conn, CloseCode::AbnormalClosure);
+            .report_close(app, conn, CloseCode::AbnormalClosure, None);
         self.shared.discard_input(conn);
         self.drop_output(conn);
         conn.phase = Phase::Ended;

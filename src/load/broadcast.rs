@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
-use super::meter::{Due, Meter, histogram};
+use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
@@ -203,8 +203,10 @@ impl Broadcast {
         for (number, at) in due.drain(..) {
             let place = usize::try_from(number % senders as u64).unwrap_or(0);
             if let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) {
-                self.late
-                    .saturating_record(now.nanos().saturating_sub(at.nanos()).max(1));
+                if self.meter.is_measured(at) {
+                    let late = now.nanos().saturating_sub(at.nanos()).max(1);
+                    self.late.saturating_record(late);
+                }
                 self.send(&mut context, at);
             }
         }
@@ -287,11 +289,10 @@ impl App for Broadcast {
         self.meter.connections -= 1;
         self.fanout.open.fetch_sub(1, Ordering::Relaxed);
         self.ids[closed.tag as usize] = None;
-        if !self.finishing {
-            self.meter.fault(
-                |errors| errors.closed += 1,
-                || "the server ended a connection".to_owned(),
-            );
+        if self.finishing {
+            self.meter.left(&closed);
+        } else {
+            self.meter.lost(&closed);
         }
     }
 
@@ -301,7 +302,7 @@ impl App for Broadcast {
         }
         let now = reach.clock();
         self.meter.pass(now);
-        if !self.meter.is_running(now) {
+        if !self.meter.has_begun(now) {
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
@@ -322,25 +323,29 @@ impl Script for Broadcast {
         self.ramp.is_settled()
     }
 
-    fn set_go(&mut self, go: Instant) {
+    fn set_go(&mut self, window: Window) {
         if let Pace::Open(schedule) = &mut self.pace {
-            schedule.start(go);
+            schedule.start(window.go, window.end);
         }
     }
 
     fn due(&self) -> Option<Instant> {
         let window = self.meter.window()?;
         match &self.pace {
-            Pace::Open(schedule) if !self.finishing && self.own_senders() > 0 => schedule.next(),
+            Pace::Open(schedule) if self.own_senders() > 0 => schedule.next(),
             _ => (!self.started).then_some(window.go),
         }
     }
 
     fn is_done(&self) -> bool {
-        self.fanout.is_complete()
+        let scheduled = match &self.pace {
+            Pace::Open(schedule) if self.own_senders() > 0 => schedule.next(),
+            _ => None,
+        };
+        self.fanout.is_complete() && scheduled.is_none()
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, _in_time: bool) {
         self.finishing = true;
         self.ramp.stop();
     }

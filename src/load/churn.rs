@@ -14,6 +14,9 @@ use crate::time::Instant;
 /// How often slow readers are given what they may read.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Connections closed, and reset, in one turn.
+const EVENTS_PER_TURN: usize = 64;
+
 /// Events at a rate.
 #[derive(Debug)]
 struct Beat {
@@ -112,7 +115,10 @@ impl Churn {
     /// What is due now.
     pub(super) fn step<I: Io>(&mut self, peers: &mut [Peer], reach: &mut Reach<'_, I>) {
         let now = reach.now();
-        while self.reconnects.strikes(now) {
+        for _ in 0..EVENTS_PER_TURN {
+            if !self.reconnects.strikes(now) {
+                break;
+            }
             if let Some(peer) = self.victim(peers)
                 && let Some(mut context) = peer.id.and_then(|id| reach.context(id))
                 && context.close(CloseCode::NormalClosure, "").is_ok()
@@ -121,7 +127,10 @@ impl Churn {
                 self.reconnects.happened += 1;
             }
         }
-        while self.resets.strikes(now) {
+        for _ in 0..EVENTS_PER_TURN {
+            if !self.resets.strikes(now) {
+                break;
+            }
             if let Some(peer) = self.victim(peers)
                 && let Some(id) = peer.id
             {
@@ -162,6 +171,8 @@ impl Churn {
 
     /// The window is over: slow readers read what they are still owed.
     pub(super) fn stop<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>) {
+        let never = Instant::from_nanos(u64::MAX);
+        (self.reconnects.next, self.resets.next, self.tick) = (never, never, never);
         if let Some(every) = self.slow_every.take() {
             let slow = peers.iter().step_by(every).filter_map(|peer| peer.id);
             slow.for_each(|id| reach.release(id));

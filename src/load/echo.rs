@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::churn::Churn;
 use super::deck::Deck;
-use super::meter::{Due, Meter, histogram};
+use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
@@ -170,8 +170,10 @@ impl Echo {
                 .and_then(|id| reach.context(id))
             {
                 Some(mut context) => {
-                    let late = now.nanos().saturating_sub(at.nanos()).max(1);
-                    self.late.saturating_record(late);
+                    if self.meter.is_measured(at) {
+                        let late = now.nanos().saturating_sub(at.nanos()).max(1);
+                        self.late.saturating_record(late);
+                    }
                     self.add(&mut context, at);
                 }
                 None => self.skipped += 1,
@@ -261,11 +263,12 @@ impl App for Echo {
         let index = self.deck.index(tag, peer.received);
         peer.received += 1;
         self.outstanding -= 1;
-        if !self.deck.is(index, &message) {
-            self.surprise("a message came back with other contents than were sent");
-        }
+        let right = self.deck.is(index, &message);
         let peer = &self.peers[tag as usize];
-        if peer.slow {
+        if !right {
+            // No measurement: how fast something wrong came says nothing.
+            self.surprise("a message came back with other contents than were sent");
+        } else if peer.slow {
             self.meter.message(now, message.len());
             if let Some(churn) = &mut self.churn {
                 churn.note_read(tag, message.len());
@@ -277,7 +280,8 @@ impl App for Echo {
             };
             self.meter.complete(now, due, message.len(), kind);
         }
-        if matches!(self.pace, Pace::Closed { .. }) && !peer.leaving && self.meter.is_running(now) {
+        let leaving = self.peers[tag as usize].leaving;
+        if matches!(self.pace, Pace::Closed { .. }) && !leaving && self.meter.is_running(now) {
             self.add(context, now);
         }
     }
@@ -291,14 +295,10 @@ impl App for Echo {
         self.meter.connections -= 1;
         let ours = self.lose(closed.tag);
         if self.finishing {
-            return;
+            return self.meter.left(&closed);
         }
         if !ours {
-            let code = closed.code.number();
-            self.meter.fault(
-                |errors| errors.closed += 1,
-                || format!("the server ended a connection with code {code}"),
-            );
+            self.meter.lost(&closed);
         }
         if self.churn.is_some() && self.meter.window().is_some() {
             self.ramp.add(closed.tag);
@@ -315,10 +315,7 @@ impl App for Echo {
         }
         let now = reach.clock();
         self.meter.pass(now);
-        if !self.meter.is_running(now) {
-            if let Some(churn) = self.churn.as_mut().filter(|_| self.started) {
-                churn.stop(&self.peers, reach);
-            }
+        if !self.meter.has_begun(now) {
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
@@ -326,7 +323,11 @@ impl App for Echo {
         }
         self.follow_schedule(reach, now);
         if let Some(churn) = &mut self.churn {
-            churn.step(&mut self.peers, reach);
+            if self.meter.is_running(now) {
+                churn.step(&mut self.peers, reach);
+            } else {
+                churn.stop(&self.peers, reach);
+            }
         }
     }
 }
@@ -344,20 +345,20 @@ impl Script for Echo {
         self.ramp.is_settled()
     }
 
-    fn set_go(&mut self, go: Instant) {
+    fn set_go(&mut self, window: Window) {
         if let Pace::Open(schedule) = &mut self.pace {
-            schedule.start(go);
+            schedule.start(window.go, window.end);
         }
         if let Some(churn) = &mut self.churn {
-            churn.start(go);
+            churn.start(window.go);
         }
     }
 
     fn due(&self) -> Option<Instant> {
         let window = self.meter.window()?;
         let scheduled = match &self.pace {
-            Pace::Open(schedule) if !self.finishing => schedule.next(),
-            _ => None,
+            Pace::Open(schedule) => schedule.next(),
+            Pace::Closed { .. } => None,
         };
         let churn = self.churn.as_ref().and_then(Churn::due);
         let first = (!self.started).then_some(window.go);
@@ -368,13 +369,19 @@ impl Script for Echo {
     }
 
     fn is_done(&self) -> bool {
-        self.outstanding == 0
+        let scheduled = match &self.pace {
+            Pace::Open(schedule) => schedule.next(),
+            Pace::Closed { .. } => None,
+        };
+        self.outstanding == 0 && scheduled.is_none()
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, in_time: bool) {
         self.finishing = true;
         self.ramp.stop();
-        self.meter.errors.missing += self.outstanding;
+        if in_time {
+            self.meter.errors.missing += self.outstanding;
+        }
     }
 
     fn meter(&mut self) -> &mut Meter {
@@ -385,7 +392,9 @@ impl Script for Echo {
         let mut figures = Figures::default();
         if matches!(self.pace, Pace::Open(_)) {
             figures.late = Some(self.late.clone());
-            figures.add("skipped_messages", self.skipped);
+            if self.skipped > 0 {
+                figures.add("skipped_messages", self.skipped);
+            }
         }
         if let Some(churn) = &self.churn {
             figures.add("abandoned_messages", self.abandoned);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::meter::{Due, Meter, histogram};
+use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
@@ -231,7 +231,7 @@ impl Script for Handshake {
         true
     }
 
-    fn set_go(&mut self, _go: Instant) {}
+    fn set_go(&mut self, _window: Window) {}
 
     fn due(&self) -> Option<Instant> {
         self.meter
@@ -248,7 +248,7 @@ impl Script for Handshake {
         self.is_counted_out()
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, _in_time: bool) {
         self.finishing = true;
         self.ramp.stop();
     }

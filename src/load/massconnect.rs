@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::meter::{Due, Meter, histogram};
+use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
+use crate::conn::{App, Closed, Context, Failed, Failure, Prepared, Reach};
 use crate::io::{ConnId, Io};
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 
 /// Tries of one connection before it is given up.
 const TRIES_MAX: u8 = 20;
+
+/// Pings sent in one turn.
+const PINGS_PER_TURN: usize = 1024;
 
 /// How a thread opens its connections.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,8 @@ pub(super) struct Massconnect {
     next_ping: (usize, Instant),
     pings: u64,
     pongs: u64,
+    /// When the Ping was sent that each connection owes a Pong for: any other Pong is not an answer.
+    pinged: Vec<Option<Instant>>,
     pong_times: Histogram<u64>,
     opening: Histogram<u64>,
     finishing: bool,
@@ -69,6 +74,7 @@ impl Massconnect {
             next_ping: (0, Instant::ZERO),
             pings: 0,
             pongs: 0,
+            pinged: vec![None; count],
             pong_times: histogram(),
             opening: histogram(),
             finishing: false,
@@ -116,10 +122,16 @@ impl Massconnect {
         if due == Instant::ZERO {
             due = now;
         }
-        while due <= now {
-            if let Some(mut context) = self.ids[at].and_then(|id| reach.context(id))
+        for _ in 0..PINGS_PER_TURN {
+            if due > now {
+                break;
+            }
+            // One that owes a Pong is asked again when it has answered.
+            if self.pinged[at].is_none()
+                && let Some(mut context) = self.ids[at].and_then(|id| reach.context(id))
                 && context.ping(&now.nanos().to_be_bytes()).is_ok()
             {
+                self.pinged[at] = Some(now);
                 self.pings += 1;
             }
             at = (at + 1) % self.ids.len();
@@ -136,7 +148,12 @@ impl App for Massconnect {
             return;
         }
         ramp::count_failure(&mut self.meter, &failed);
-        self.retry(failed.tag, crate::time::now());
+        if failed.failure == Failure::Timeout {
+            // It has had all of its time: more would only make the run longer.
+            self.given_up += 1;
+        } else {
+            self.retry(failed.tag, crate::time::now());
+        }
         self.note_reached(crate::time::now());
     }
 
@@ -159,10 +176,12 @@ impl App for Massconnect {
     }
 
     fn pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
-        let Some(sent) = payload.first_chunk::<8>() else {
+        let pinged = &mut self.pinged[context.tag() as usize];
+        let Some(sent) = *pinged else { return };
+        if payload != sent.nanos().to_be_bytes() {
             return;
-        };
-        let sent = Instant::from_nanos(u64::from_be_bytes(*sent));
+        }
+        *pinged = None;
         let now = context.now();
         self.pongs += 1;
         self.meter.complete(now, sent, payload.len(), Due::Whenever);
@@ -173,12 +192,11 @@ impl App for Massconnect {
     fn close(&mut self, closed: Closed) {
         self.meter.connections -= 1;
         self.ids[closed.tag as usize] = None;
-        if !self.finishing {
+        if self.finishing {
+            self.meter.left(&closed);
+        } else {
             self.lost += 1;
-            self.meter.fault(
-                |errors| errors.closed += 1,
-                || "the server ended a connection that was held".to_owned(),
-            );
+            self.meter.lost(&closed);
         }
     }
 
@@ -208,12 +226,14 @@ impl Script for Massconnect {
         self.next >= self.ids.len() && self.ramp.is_settled()
     }
 
-    fn set_go(&mut self, _go: Instant) {}
+    fn set_go(&mut self, _window: Window) {}
 
     fn due(&self) -> Option<Instant> {
         let batch = (self.next < self.ids.len()).then_some(self.next_batch);
-        let running = self.plan.ping_interval.is_some() && self.meter.window().is_some();
-        let ping = running.then_some(self.next_ping.1);
+        let window = self.meter.window();
+        let pings = self.plan.ping_interval.and(window);
+        let ping = pings.map(|window| window.go.max(self.next_ping.1));
+        let ping = ping.filter(|due| pings.is_some_and(|window| *due < window.end));
         [batch, ping, self.ramp.due()].into_iter().flatten().min()
     }
 
@@ -221,8 +241,11 @@ impl Script for Massconnect {
         self.pongs >= self.pings
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, in_time: bool) {
         self.finishing = true;
+        if in_time {
+            self.meter.errors.missing += self.pings - self.pongs;
+        }
         self.ramp.stop();
     }
 

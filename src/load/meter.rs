@@ -14,6 +14,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::outcome::Errors;
+use crate::conn::Closed;
 use crate::time::Instant;
 
 /// Length of a slice: how often figures leave a thread.
@@ -168,6 +169,17 @@ impl Meter {
         self.window
     }
 
+    /// Whether the clock has started.
+    pub(super) fn has_begun(&self, now: Instant) -> bool {
+        self.window.is_some_and(|window| now >= window.go)
+    }
+
+    /// Whether what is due at `at` is due in the measured window.
+    pub(super) fn is_measured(&self, at: Instant) -> bool {
+        self.window
+            .is_some_and(|window| at >= window.begin && at < window.end)
+    }
+
     /// Whether messages are still to be begun.
     pub(super) fn is_running(&self, now: Instant) -> bool {
         self.window
@@ -220,6 +232,30 @@ impl Meter {
     pub(super) fn fault(&mut self, add: impl FnOnce(&mut Errors), what: impl FnOnce() -> String) {
         add(&mut self.errors);
         self.first_failure.get_or_insert_with(what);
+    }
+
+    /// A connection ended that we had not asked to end.
+    pub(super) fn lost(&mut self, closed: &Closed) {
+        match closed.violation {
+            Some(violation) => self.fault(
+                |errors| errors.protocol += 1,
+                || format!("the server broke the protocol: {violation}"),
+            ),
+            None => self.fault(
+                |errors| errors.closed += 1,
+                || format!("the server ended a connection ({})", closed.code.number()),
+            ),
+        }
+    }
+
+    /// A connection ended that we had asked to end, at the end of the run.
+    pub(super) fn left(&mut self, closed: &Closed) {
+        if !closed.clean {
+            self.fault(
+                |errors| errors.close += 1,
+                || "a closing handshake was not completed".to_owned(),
+            );
+        }
     }
 
     /// Time has passed: what is over leaves.

@@ -10,6 +10,7 @@ mod deck;
 pub mod descriptors;
 mod echo;
 mod handshake;
+mod judge;
 mod massconnect;
 mod meter;
 pub mod options;

@@ -172,6 +172,9 @@ fn explain(errno: Errno) -> String {
         Errno(libc::EMFILE) => {
             ": too few descriptors for this thread; raise the limit with ulimit -n, or use more --threads"
         }
+        Errno(libc::ENOENT) => {
+            ": this kernel has no such --congestion; net.ipv4.tcp_available_congestion_control lists them"
+        }
         _ => "",
     };
     format!("{errno}{remedy}")

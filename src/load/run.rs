@@ -35,6 +35,9 @@ use crate::time::{self, Instant};
 /// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
 const LEAD: Duration = Duration::from_millis(30);
 
+/// Messages under way over all connections at most: each takes 16 octets of the driver.
+const IN_FLIGHT_MAX: usize = 16 << 20;
+
 /// How often somebody is told how the run goes.
 const LIVE: Duration = Duration::from_millis(250);
 
@@ -203,6 +206,25 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
         return Err(Error::usage(format!(
             "{} threads have nothing to do with {} connections; use fewer --threads",
             options.threads, options.connections
+        )));
+    }
+    if options.connections.saturating_mul(options.in_flight) > IN_FLIGHT_MAX {
+        return Err(Error::usage(format!(
+            "{} connections with {} messages in flight are more than {IN_FLIGHT_MAX} messages under way; use fewer",
+            options.connections, options.in_flight
+        )));
+    }
+    if let Some(pid) = options.server_pid
+        && !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    {
+        return Err(Error::usage(format!(
+            "--server-pid={pid}: there is no such process"
+        )));
+    }
+    let foreign = |source: &&std::net::IpAddr| std::net::UdpSocket::bind((**source, 0)).is_err();
+    if let Some(source) = options.sources.iter().find(foreign) {
+        return Err(Error::usage(format!(
+            "--source={source} is not an address of this machine: add it to an interface, or use 127.0.0.1 to 127.255.255.254"
         )));
     }
     if let Some(family) = options

@@ -10,7 +10,8 @@ pub(super) struct Schedule {
     period_ns: f64,
     /// Where in the period this thread begins, so that threads take turns.
     offset_ns: f64,
-    go: Option<Instant>,
+    /// From the first on, and before which messages are due.
+    span: Option<(Instant, Instant)>,
     next: u64,
 }
 
@@ -21,13 +22,13 @@ impl Schedule {
         Self {
             period_ns,
             offset_ns: period_ns * phase,
-            go: None,
+            span: None,
             next: 0,
         }
     }
 
-    pub(super) const fn start(&mut self, go: Instant) {
-        self.go = Some(go);
+    pub(super) const fn start(&mut self, go: Instant, end: Instant) {
+        self.span = Some((go, end));
     }
 
     /// When message `number` is due.
@@ -41,17 +42,18 @@ impl Schedule {
         Instant::from_nanos(go.nanos() + ns)
     }
 
-    /// When the next message is due.
+    /// When the next message is due, if one is: however late a thread is, what was due before the end is still sent.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.go.map(|go| self.due(go, self.next))
+        let (go, end) = self.span?;
+        Some(self.due(go, self.next)).filter(|due| *due < end)
     }
 
     /// Appends the messages that are due by `now`, at most `max`: number and instant.
     pub(super) fn take(&mut self, now: Instant, max: u64, due: &mut Vec<(u64, Instant)>) {
-        let Some(go) = self.go else { return };
+        let Some((go, end)) = self.span else { return };
         for number in self.next..self.next + max {
             let at = self.due(go, number);
-            if at > now {
+            if at > now || at >= end {
                 break;
             }
             due.push((number, at));
@@ -71,8 +73,8 @@ mod tests {
     #[test]
     fn threads_take_turns_and_a_late_one_keeps_the_due_times() {
         let [mut first, mut second] = [0.0, 0.5].map(|phase| Schedule::new(500.0, phase));
-        first.start(at(5000));
-        second.start(at(5000));
+        first.start(at(5000), at(12_000));
+        second.start(at(5000), at(12_000));
         let mut due = Vec::new();
         first.take(at(9500), 100, &mut due);
         assert_eq!(due, [(0, at(5000)), (1, at(7000)), (2, at(9000))]);
@@ -83,5 +85,9 @@ mod tests {
         assert_eq!(due, [(0, at(6000)), (1, at(8000))]);
         second.take(at(9500), 1, &mut due);
         assert_eq!(due.len(), 2, "the next is due at 10 ms");
+        due.clear();
+        second.take(at(90_000), 100, &mut due);
+        assert_eq!(due, [(2, at(10_000))], "the one after is due at the end");
+        assert_eq!(second.next(), None);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::judge;
 use super::meter::{SLICE, Slice, histogram};
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
@@ -18,12 +19,6 @@ use crate::time::Instant;
 /// Slices in one interval of the result: a second.
 const SLICES: i64 = 4;
 
-/// A thread that ran, or waited for its CPU, for more than this part of the window had no time left.
-const SATURATED: f64 = 0.97;
-
-/// The driver was later than this at the 99th percentile: a reader has to know.
-const LATE_NS: u64 = 1_000_000;
-
 /// Puts everything together.
 pub(super) fn report(
     options: &LoadOptions,
@@ -32,7 +27,12 @@ pub(super) fn report(
     samples: &[(Instant, Sample)],
 ) -> Report {
     let planned = options.duration;
-    let duration = window_length(options, &collected).unwrap_or(planned);
+    let unmeasured = if collected.interrupted {
+        Duration::ZERO
+    } else {
+        planned
+    };
+    let duration = window_length(options, &collected).unwrap_or(unmeasured);
     let figures = merge(&mut collected.threads);
     let slices: Vec<_> = collected
         .slices
@@ -64,7 +64,7 @@ pub(super) fn report(
         messages,
         messages_per_second: messages as f64 / duration.as_secs_f64().max(1e-9),
         octets: slices.iter().map(|slice| slice.octets).sum(),
-        offered_per_second: options.rate,
+        offered_per_second: offered(options),
         latency_us: Latency::of(&latency),
         latency_is: latency_is(options).to_owned(),
         latency_histogram: hdr::encode(&latency),
@@ -72,13 +72,13 @@ pub(super) fn report(
         intervals: intervals.iter().map(|(interval, _)| *interval).collect(),
         ..Outcome::default()
     };
-    note_fanout(&mut outcome, &mut errors, collected.fanout);
+    note_fanout(&mut outcome, &mut errors, &collected);
     outcome.errors = errors.total();
     outcome.errors_by_kind = errors;
     add_threads(&mut outcome, &collected, &slices);
     add_figures(&mut outcome, &figures, options);
     observer.finish(&mut outcome);
-    judge(&mut outcome, options, &collected, &figures);
+    judge::judge(&mut outcome, options, &collected, &figures);
     Report {
         outcome,
         intervals: intervals
@@ -296,12 +296,23 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
     }
 }
 
+/// What an open loop wants to be completed: of a broadcast one delivery to every connection.
+fn offered(options: &LoadOptions) -> Option<f64> {
+    let deliveries = match options.scenario {
+        Scenario::Broadcast { .. } => options.connections as f64,
+        _ => 1.0,
+    };
+    options.rate.map(|rate| rate * deliveries)
+}
+
 /// A broadcast is complete when every connection has every message.
-fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, fanout: Option<(u64, u64)>) {
-    let Some((expected, delivered)) = fanout else {
+fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, collected: &Collected) {
+    let Some((expected, delivered)) = collected.fanout else {
         return;
     };
-    errors.missing += expected.saturating_sub(delivered);
+    if !collected.interrupted {
+        errors.missing += expected.saturating_sub(delivered);
+    }
     let reach = if expected > 0 {
         delivered as f64 / expected as f64
     } else {
@@ -313,44 +324,6 @@ fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, fanout: Option<(u64, 
         ("broadcast_reach", reach),
     ] {
         outcome.figures.insert(name.to_owned(), value);
-    }
-}
-
-/// What the figures allow to be said, and what not.
-fn judge(outcome: &mut Outcome, options: &LoadOptions, collected: &Collected, figures: &Figures) {
-    let busy = |thread: &Thread| thread.utilisation + thread.waiting.unwrap_or(0.0) > SATURATED;
-    let full = outcome.driver.iter().filter(|thread| busy(thread)).count();
-    // Where the server has no time left either, the rate is the server's.
-    outcome.driver_saturated = full > 0 && outcome.server_saturated != Some(true);
-    let mut note = |text: String| outcome.notes.push(text);
-    if full > 0 && outcome.server_saturated != Some(true) {
-        note(format!(
-            "the driver was saturated ({full} of {} threads): this rate is the driver's, not the server's; give it more \
-             --threads on other CPUs",
-            options.threads
-        ));
-    }
-    if collected.interrupted {
-        note("the run was interrupted: the window is shorter than asked for".to_owned());
-    }
-    if let Some(late) = &figures.late
-        && late.value_at_quantile(0.99) > LATE_NS
-    {
-        note(format!(
-            "the driver itself sent late ({} µs at the 99th percentile); latency counts from the intended time, so this is \
-             in it",
-            late.value_at_quantile(0.99) / 1000
-        ));
-    }
-    if let Some(failure) = collected
-        .threads
-        .iter()
-        .find_map(|thread| thread.first_failure.clone())
-    {
-        note(format!("the first fault was: {failure}"));
-    }
-    if outcome.messages == 0 {
-        note("no message was completed in the window".to_owned());
     }
 }
 

@@ -20,6 +20,9 @@ use crate::time::{self, Instant};
 /// The longest turn: how soon a thread sees what the others decided.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// Behind the window a turn waits at least so long, unless something arrives.
+const REST: Duration = Duration::from_millis(1);
+
 /// How often the progress of opening is told.
 const TELL: Duration = Duration::from_millis(250);
 
@@ -35,7 +38,7 @@ pub(super) trait Script: App {
     fn is_ready(&self) -> bool;
 
     /// The clock starts; the meter has the window.
-    fn set_go(&mut self, go: Instant);
+    fn set_go(&mut self, window: Window);
 
     /// When it wants a turn, whatever arrives.
     fn due(&self) -> Option<Instant>;
@@ -48,8 +51,9 @@ pub(super) trait Script: App {
         false
     }
 
-    /// All is over; connections that end from now on end because of us.
-    fn finish(&mut self);
+    /// All is over; connections that end from now on end because of us. Unless the run was broken off, what has not come by
+    /// now is missing.
+    fn finish(&mut self, in_time: bool);
 
     /// The measuring side.
     fn meter(&mut self) -> &mut Meter;
@@ -203,7 +207,11 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
     let mut ready = false;
     let mut tell = time::now() + TELL;
     let last = loop {
-        let patience = patience(worker.app());
+        let mut patience = patience(worker.app());
+        if marks.end.is_some() {
+            // Behind the window nothing is so urgent that it is worth taking the server's time for.
+            patience = patience.max(REST);
+        }
         worker.turn(Some(patience))?;
         let now = time::now();
         if !ready && (worker.app().is_ready() || now >= tell) {
@@ -218,7 +226,7 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
             let window = seat.window(go);
             marks.window = Some(window);
             worker.app_mut().meter().start(window);
-            worker.app_mut().set_go(go);
+            worker.app_mut().set_go(window);
         }
         let enters = worker.counters().turns;
         let stopped = seat.control.is_stopped() || worker.app().is_complete();
@@ -228,15 +236,11 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
         }
     };
     worker.app_mut().meter().finish(last);
-    worker.app_mut().finish();
+    worker.app_mut().finish(!seat.control.is_stopped());
     let connections = worker.app_mut().meter().connections;
     say_goodbye(&mut worker, seat)?;
-    let violations = worker.counters().violations;
     let script = worker.app_mut();
     let meter = script.meter();
-    meter.errors.protocol = violations;
-    // Each of them ended its connection, which the script has seen.
-    meter.errors.closed = meter.errors.closed.saturating_sub(violations);
     Ok(Result {
         thread: marks.thread(seat.cpu(), connections),
         errors: meter.errors,
@@ -283,8 +287,7 @@ fn say_goodbye<I: Io, S: Script>(
     worker: &mut Worker<I, S>,
     seat: &Seat,
 ) -> std::result::Result<(), Error> {
-    let patience = seat.options.timeout.min(Duration::from_secs(2));
-    let deadline = time::now() + patience;
+    let deadline = time::now() + seat.options.timeout;
     worker.drain();
     while worker.connections() > 0 && time::now() < deadline {
         worker.turn(Some(PATIENCE))?;

@@ -48,6 +48,11 @@ impl Journal {
             let why = format!("its version is {}, not {VERSION}", journal.version);
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
+        let climbs = |change: &&Change| change.path.split('/').any(|part| part == "..");
+        if let Some(change) = journal.changes.iter().find(climbs) {
+            let why = format!("{} leads out of the file systems of settings", change.path);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         Ok(journal)
     }
 

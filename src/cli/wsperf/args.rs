@@ -66,7 +66,8 @@ pub(super) enum Task {
     /// Serve the original's control protocol, and a page that drives it
     #[command(max_term_width = 80, before_help = super::original::SERVE, after_help = super::HELP_CODES)]
     Serve(Box<super::original::ServeArgs>),
-    /// Report over result files, the original's or these
+    /// Report over result files of the standalone form, the original's or
+    /// this program's
     #[command(max_term_width = 80, before_help = super::original::AGGREGATE, after_help = super::HELP_CODES)]
     Aggregate(super::original::AggregateArgs),
     /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as

@@ -29,7 +29,8 @@ Exit codes:
   1  unexpected failure (a bug)
   2  bad option, value or configuration file
   3  no connection, or the system refused: permission, files, no io_uring
-  5  Ctrl-C ended the run early; what was measured is printed";
+  5  Ctrl-C ended the run early; what was measured is printed
+  6  compare --fail-on-regression: B is worse";
 
 /// Does what was typed.
 pub(super) fn run(args: WsperfArgs) -> Exit {

@@ -146,7 +146,7 @@ pub enum Lifetime {
 pub struct Refusal {
     /// The command's token, where one was found.
     pub token: String,
-    /// What the original says: "Invalid Command" or "Invalid <key> parameter."
+    /// What the original says: "Invalid Command" or `Invalid <key> parameter.`
     pub data: String,
     /// Why, in a sentence.
     pub detail: String,

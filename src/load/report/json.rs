@@ -47,11 +47,23 @@ pub fn read(path: &Path) -> Result<Outcome, ReadError> {
         cause,
     };
     let about = std::fs::metadata(path).map_err(|error| failed(Cause::Io(error)))?;
+    if !about.is_file() {
+        return Err(failed(Cause::Io(io::Error::other("it is no regular file"))));
+    }
     if about.len() > FILE_LEN_MAX {
         return Err(failed(Cause::TooLong(about.len())));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(Cause::Io(error)))?;
+    let text = read_text(path).map_err(|error| failed(Cause::Io(error)))?;
     parse(&text).map_err(failed)
+}
+
+/// No more than a result can be, whatever the file says of its length: a device says nothing, and a pipe may never end.
+fn read_text(path: &Path) -> io::Result<String> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    file.take(FILE_LEN_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn parse(text: &str) -> Result<Outcome, Cause> {
@@ -62,7 +74,13 @@ fn parse(text: &str) -> Result<Outcome, Cause> {
         Some(schema) => return Err(Cause::Schema(schema)),
         None => return Err(Cause::NoResult),
     }
-    serde_json::from_value(value).map_err(Cause::Json)
+    let mut outcome: Outcome = serde_json::from_value(value).map_err(Cause::Json)?;
+    // A file of unknown origin is shown on a terminal: what would steer it stays out.
+    outcome.target.retain(|character| !character.is_control());
+    for note in &mut outcome.notes {
+        note.retain(|character| !character.is_control());
+    }
+    Ok(outcome)
 }
 
 /// Why a file is no result.

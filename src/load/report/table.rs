@@ -261,13 +261,17 @@ fn cpu(out: &mut String, outcome: &Outcome) {
     ));
 }
 
+/// Connections from which memory by connection says something.
+const CONNECTIONS_MIN: u64 = 1000;
+
 fn memory(out: &mut String, server: &Server, connections: u64) {
     let (before, after) = (
         server.memory_before_octets as f64,
         server.memory_octets as f64,
     );
     let mut text = format!("server {}, before {}", octets(after), octets(before));
-    if connections > 0 && after > before {
+    // Below that the first use of code and buffers outweighs what connections take.
+    if connections >= CONNECTIONS_MIN && after > before {
         let each = octets((after - before) / connections as f64);
         let _ = write!(text, ", {each} a connection");
     }
@@ -400,8 +404,7 @@ errors     28: connect 1, handshake 2, protocol 3, content 4, closed 5,
 cpu          per message    user each         busy   calls each
   driver         12.1 µs      2.30 µs        120 %        0.025   SATURATED
   server         9.70 µs            -         97 %        0.050   SATURATED
-memory     server 8.58 MiB, before 3.81 MiB, 48.8 KiB a connection; TCP in the
-           kernel 2.86 MiB
+memory     server 8.58 MiB, before 3.81 MiB; TCP in the kernel 2.86 MiB
 figures    handshake_close_p99_us 250 µs
 
 balance    cpu connections messages   busy

@@ -157,23 +157,30 @@ impl Observer {
         outcome.server = Some(server);
     }
 
-    /// Everything there is to know but memory. The processes are looked for again: one may have been replaced.
+    /// Everything there is to know but memory. The clocks come first, because what follows takes milliseconds: the
+    /// processes are looked for again, for one may have been replaced.
     fn edge(&mut self) -> (Sample, Edge) {
-        self.find_again();
         let sample = self.read_clocks();
+        let mut processes = self.readings();
+        self.find_again();
+        for (process, reading) in self.readings() {
+            processes.entry(process).or_insert(reading);
+        }
         let clocks = self.clocks.iter();
-        let cpu_ns = clocks
-            .map(|(process, clock)| (*process, clock.last_ns()))
-            .collect();
-        let readings = self
-            .living()
-            .filter_map(|process| Some((process, Reading::of(process)?)));
+        let cpu_ns = clocks.map(|(process, clock)| (*process, clock.last_ns()));
         let edge = Edge {
-            processes: readings.collect(),
-            cpu_ns,
+            processes,
+            cpu_ns: cpu_ns.collect(),
             resident_octets: BTreeMap::new(),
         };
         (sample, edge)
+    }
+
+    fn readings(&self) -> BTreeMap<Process, Reading> {
+        let living = self.living();
+        living
+            .filter_map(|process| Some((process, Reading::of(process)?)))
+            .collect()
     }
 
     fn find_again(&mut self) {

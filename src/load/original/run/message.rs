@@ -59,7 +59,7 @@ impl Task for MessageTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
-            handshake_timeout: HANDSHAKE_TIMEOUT,
+            handshake_timeout: HANDSHAKE_TIMEOUT.min(self.test.timeout),
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking_seed: random.bits(),
             ..Config::default()

@@ -3,7 +3,7 @@
 //! Owns: what is sent when, and the clock readings that results are made from. Never: reads a command or writes a result.
 //!
 //! A test runs on the calling thread and returns when it is over. It looks at its cancellation flag each
-//! [`PATIENCE`], so a client that goes away does not leave its tests behind.
+//! `PATIENCE`, so a client that goes away does not leave its tests behind.
 
 mod handshakes;
 mod message;

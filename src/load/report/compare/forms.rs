@@ -48,7 +48,7 @@ pub fn table(comparison: &Comparison, names: [&str; 2], threshold: f64) -> Strin
     let _ = writeln!(
         out,
         "\n{:<14}{:>11}{:>11}{:>10}{:>20}  verdict",
-        "", "A", "B", "change", "95 % interval"
+        "", "A", "B", "shift", "95 % interval"
     );
     comparison
         .changes

@@ -207,7 +207,7 @@ NOT THE SAME IN A AND B
 !! and their latency contains its queue.                                      !!
 !!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!
 
-                        A          B    change       95 % interval  verdict
+                        A          B     shift       95 % interval  verdict
 rate              100,001     90,919    -9.1 %    -9.6 % to -8.5 %  WORSE
 p50               80.0 µs    88.0 µs   +10.0 %   +9.4 % to +10.7 %  WORSE
 p90                180 µs     198 µs   +10.0 %   +9.4 % to +10.7 %  WORSE
