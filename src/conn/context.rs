@@ -281,10 +281,29 @@ impl Context<'_> {
     /// [`SendError`]; nothing was sent then.
     #[inline]
     pub fn send_prepared(&mut self, prepared: &Prepared, index: usize) -> Result<(), SendError> {
+        self.send_prepared_run(prepared, index..index + 1)
+    }
+
+    /// Sends messages that were encoded one behind the other: all of them in one piece.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    ///
+    /// # Panics
+    /// When `messages` is empty, or there are not so many.
+    #[inline]
+    pub fn send_prepared_run(
+        &mut self,
+        prepared: &Prepared,
+        messages: Range<usize>,
+    ) -> Result<(), SendError> {
+        assert!(!messages.is_empty(), "there is something to send");
         self.check_queue()?;
-        let (header, range) = prepared.frame(index);
+        let (header, first) = prepared.frame(messages.start);
+        let (_, last) = prepared.frame(messages.end - 1);
+        // A whole message leaves the sender as it was, so what holds for the first holds for all.
         self.output.transmit.sender.check(&header)?;
-        self.output.share(prepared, range);
+        self.output.share(prepared, first.start..last.end);
         Ok(())
     }
 

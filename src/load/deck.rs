@@ -74,12 +74,18 @@ impl Deck {
         self.prepared.as_ref()
     }
 
-    /// Which message connection `tag` sends as its `number`-th.
+    /// Which message connection `tag` sends as its `number`-th. A deck has a power of two of messages: a division would cost
+    /// more than the rest of a small message.
     #[inline]
     pub(super) fn index(&self, tag: u32, number: u64) -> usize {
-        // A cast of a remainder of a usize.
-        let place = (u64::from(tag) * 7 + number) % self.payloads.len() as u64;
+        let place = (u64::from(tag) * 7 + number) & (self.payloads.len() as u64 - 1);
         usize::try_from(place).unwrap_or(0)
+    }
+
+    /// The messages that `tag` sends from its `number`-th on, at most `max` of them, as far as they lie one behind the other.
+    pub(super) fn run(&self, tag: u32, number: u64, max: usize) -> std::ops::Range<usize> {
+        let first = self.index(tag, number);
+        first..self.payloads.len().min(first.saturating_add(max))
     }
 
     /// Whether `message` is message `index` as it was sent.
@@ -92,11 +98,16 @@ impl Deck {
     }
 }
 
+/// The greatest power of two that is not above `count`, which is not zero.
+const fn power_of_two(count: usize) -> usize {
+    1 << count.ilog2()
+}
+
 /// The sizes of a deck, in order.
 fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
     if let [(size, _)] = payload.sizes[..] {
         let count = (DECK_OCTETS / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
-        return vec![size; count];
+        return vec![size; power_of_two(count)];
     }
     let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
     let mean = payload
@@ -110,7 +121,7 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
         clippy::cast_sign_loss,
         reason = "between 1 and MIXED_MESSAGES"
     )]
-    let count = fits.min(MIXED_MESSAGES as f64) as usize;
+    let count = power_of_two(fits.min(MIXED_MESSAGES as f64) as usize);
     // Each size as often as its weight says, to the nearest message, and then in a random order: a deck of 256 draws would
     // miss the weights by several per cent.
     let mut deck = Vec::with_capacity(count);

@@ -36,6 +36,8 @@ pub(super) struct Peer {
     pub(super) idle: bool,
     /// It reads slowly, on purpose: its latency is not the server's.
     pub(super) slow: bool,
+    /// In the list of those that may have something to send.
+    touched: bool,
 }
 
 impl Peer {
@@ -75,6 +77,8 @@ pub(super) struct Echo {
     /// Messages without an answer when we closed or reset their connection on purpose.
     abandoned: u64,
     late: Histogram<u64>,
+    /// Connections that may have something to send in this turn.
+    touched: Vec<u32>,
     /// An empty list whose memory the next turn uses.
     scheduled: Vec<(u64, Instant)>,
     finishing: bool,
@@ -121,87 +125,102 @@ impl Echo {
             skipped: 0,
             abandoned: 0,
             late: histogram(),
+            touched: Vec::with_capacity(count),
             scheduled: Vec::new(),
             finishing: false,
         }
     }
 
-    /// A message is due on a connection: sent now if there is room, else as soon as there is.
+    /// A message is due on a connection: it leaves with this turn if there is room, else as soon as there is.
     #[inline]
-    fn add(&mut self, context: &mut Context<'_>, due: Instant) {
-        let tag = context.tag();
-        self.peers[tag as usize].due.push_back(due);
+    fn add(&mut self, tag: u32, due: Instant) {
         self.outstanding += 1;
-        self.pump(context, tag);
+        self.peers[tag as usize].due.push_back(due);
+        self.touch(tag);
     }
 
-    /// Sends what is due, while the queue takes it.
+    /// The connection may have something to send.
     #[inline]
+    fn touch(&mut self, tag: u32) {
+        let peer = &mut self.peers[tag as usize];
+        if !std::mem::replace(&mut peer.touched, true) {
+            self.touched.push(tag);
+        }
+    }
+
+    /// Sends what is due, once per connection and turn.
+    fn pump_touched<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for tag in touched.drain(..) {
+            let peer = &mut self.peers[tag as usize];
+            peer.touched = false;
+            if let Some(mut context) = peer.id.and_then(|id| reach.context(id)) {
+                self.pump(&mut context, tag);
+            }
+        }
+        self.touched = touched;
+    }
+
+    /// Sends what is due, as far as the queue takes it; [`App::writable`] goes on.
     fn pump(&mut self, context: &mut Context<'_>, tag: u32) {
         let Some(prepared) = self.deck.prepared() else {
             return;
         };
         let peer = &mut self.peers[tag as usize];
-        while peer.sent - peer.received < peer.due.len() as u64 {
-            if context.queued_octets() > QUEUE_OCTETS_MAX / 2
-                || context
-                    .send_prepared(prepared, self.deck.index(tag, peer.sent))
-                    .is_err()
-            {
-                return; // `writable` goes on
+        loop {
+            let under_way = peer.sent - peer.received;
+            let unsent = peer.due.len() - usize::try_from(under_way).unwrap_or(usize::MAX);
+            if unsent == 0 {
+                return;
             }
-            peer.sent += 1;
+            let run = self.deck.run(tag, peer.sent, unsent);
+            let count = run.len() as u64;
+            if context.send_prepared_run(prepared, run).is_err() {
+                return;
+            }
+            peer.sent += count;
         }
     }
 
     /// What the schedule has become due for.
-    fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
+    fn follow_schedule(&mut self, now: Instant) {
         let Pace::Open(schedule) = &mut self.pace else {
             return;
         };
         let mut due = std::mem::take(&mut self.scheduled);
         schedule.take(now, SCHEDULED_PER_TURN, &mut due);
         for (number, at) in due.drain(..) {
-            let tag = number % self.active.max(1) as u64;
-            let peer = &self.peers[usize::try_from(tag).unwrap_or(0)];
-            match peer
-                .id
-                .filter(|_| !peer.leaving)
-                .and_then(|id| reach.context(id))
-            {
-                Some(mut context) => {
-                    if self.meter.is_measured(at) {
-                        let late = now.nanos().saturating_sub(at.nanos()).max(1);
-                        self.late.saturating_record(late);
-                    }
-                    self.add(&mut context, at);
-                }
-                None => self.skipped += 1,
+            let tag = u32::try_from(number % self.active.max(1) as u64).unwrap_or(0);
+            let peer = &self.peers[tag as usize];
+            if peer.id.is_none() || peer.leaving {
+                self.skipped += 1;
+                continue;
             }
+            if self.meter.is_measured(at) {
+                let late = now.nanos().saturating_sub(at.nanos()).max(1);
+                self.late.saturating_record(late);
+            }
+            self.add(tag, at);
         }
         self.scheduled = due;
     }
 
     /// The first messages of a closed loop.
-    fn begin<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
-        let ids: Vec<_> = self.peers.iter().filter_map(|peer| peer.id).collect();
-        for id in ids {
-            if let Some(mut context) = reach.context(id) {
-                self.fill(&mut context);
+    fn begin(&mut self, now: Instant) {
+        for tag in 0..u32::try_from(self.peers.len()).unwrap_or(u32::MAX) {
+            if self.peers[tag as usize].id.is_some() {
+                self.fill(tag, now);
             }
         }
     }
 
     /// Brings a connection to its number of messages in flight.
-    fn fill(&mut self, context: &mut Context<'_>) {
+    fn fill(&mut self, tag: u32, now: Instant) {
         let Pace::Closed { in_flight } = self.pace else {
             return;
         };
-        if self.peers[context.tag() as usize].idle {
-            return;
-        }
-        for _ in 0..in_flight {
-            self.add(context, context.now());
+        if !self.peers[tag as usize].idle {
+            (0..in_flight).for_each(|_| self.add(tag, now));
         }
     }
 
@@ -244,9 +263,10 @@ impl App for Echo {
     fn open(&mut self, context: &mut Context<'_>) {
         self.ramp.settle();
         self.meter.connections += 1;
-        self.peers[context.tag() as usize].id = Some(context.id());
-        if self.started && self.meter.is_running(context.now()) {
-            self.fill(context);
+        let (tag, now) = (context.tag(), context.now());
+        self.peers[tag as usize].id = Some(context.id());
+        if self.started && self.meter.is_running(now) {
+            self.fill(tag, now);
         }
     }
 
@@ -282,13 +302,12 @@ impl App for Echo {
         }
         let leaving = self.peers[tag as usize].leaving;
         if matches!(self.pace, Pace::Closed { .. }) && !leaving && self.meter.is_running(now) {
-            self.add(context, now);
+            self.add(tag, now);
         }
     }
 
     fn writable(&mut self, context: &mut Context<'_>) {
-        let tag = context.tag();
-        self.pump(context, tag);
+        self.touch(context.tag());
     }
 
     fn close(&mut self, closed: Closed) {
@@ -319,9 +338,10 @@ impl App for Echo {
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
-            self.begin(reach);
+            self.begin(now);
         }
-        self.follow_schedule(reach, now);
+        self.follow_schedule(now);
+        self.pump_touched(reach);
         if let Some(churn) = &mut self.churn {
             if self.meter.is_running(now) {
                 churn.step(&mut self.peers, reach);
