@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::echo::Peer;
 use super::options;
+use super::peer::Peer;
 use super::thread::Figures;
 use crate::conn::Reach;
 use crate::io::Io;

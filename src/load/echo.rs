@@ -6,47 +6,18 @@ use std::time::Duration;
 use super::churn::Churn;
 use super::deck::Deck;
 use super::meter::{Due, Meter, Window, histogram};
+use super::peer::Peer;
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
-use crate::io::{ConnId, Io};
+use crate::io::Io;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 use hdrhistogram::Histogram;
 
-/// Octets queued for a server above which nothing is added: they are references to prepared messages, not copies.
-pub(super) const QUEUE_OCTETS_MAX: usize = 64 << 20;
-
 /// Messages sent in one turn by the schedule, so that a thread that was held up gets to its answers in between.
 const SCHEDULED_PER_TURN: u64 = 4096;
-
-/// One connection.
-#[derive(Debug, Default)]
-pub(super) struct Peer {
-    pub(super) id: Option<ConnId>,
-    /// When each message that is not answered was due; the first of them `received`.
-    due: VecDeque<Instant>,
-    /// Messages handed to the socket, and answers.
-    sent: u64,
-    received: u64,
-    /// We are closing or resetting it ourselves.
-    pub(super) leaving: bool,
-    /// It never sends.
-    pub(super) idle: bool,
-    /// It reads slowly, on purpose: its latency is not the server's.
-    pub(super) slow: bool,
-    /// In the list of those that may have something to send.
-    touched: bool,
-}
-
-impl Peer {
-    /// A new connection in its place.
-    fn reset(&mut self) {
-        self.due.clear();
-        (self.id, self.sent, self.received, self.leaving) = (None, 0, 0, false);
-    }
-}
 
 /// When messages are due.
 #[derive(Debug)]

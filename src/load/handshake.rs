@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
-use super::thread::{Figures, Script};
+use super::thread::{Figures, Record, Script};
 use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
 use crate::io::Io;
 use crate::proto::{CloseCode, Kind, Message};
@@ -19,19 +19,6 @@ const CLOSING_MAX: usize = 4096;
 
 /// Handshakes kept one by one at most: 32 octets each.
 const RECORDS_MAX: u64 = 10_000_000;
-
-/// One handshake, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// From the start to the TCP connection.
-    pub tcp_ns: u64,
-    /// From the start to the open WebSocket, or to the failure.
-    pub open_ns: u64,
-    /// From the open WebSocket to its end.
-    pub close_ns: u64,
-    /// It did not open.
-    pub failed: bool,
-}
 
 /// What a thread is to do of it.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
 //! What the figures of a run allow to be said, and what not: saturation, and the notes of the result.
 
+use super::collected::Collected;
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Outcome, Thread};
-use super::run::Collected;
 use super::thread::Figures;
 
 /// A thread that ran, or waited for its CPU, for more than this part of the window had no time left.

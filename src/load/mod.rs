@@ -6,6 +6,7 @@
 
 mod broadcast;
 mod churn;
+mod collected;
 mod deck;
 pub mod descriptors;
 mod echo;
@@ -16,6 +17,7 @@ mod meter;
 pub mod options;
 pub mod original;
 pub mod outcome;
+mod peer;
 mod ramp;
 pub mod report;
 pub mod run;

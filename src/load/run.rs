@@ -12,17 +12,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-
 use super::broadcast::{self, Broadcast, Fanout};
 use super::churn::Churn;
+use super::collected::Collected;
 use super::deck::Deck;
 use super::echo::{self, Echo};
 use super::handshake::{self, Handshake};
 use super::massconnect::{self, Massconnect};
 use super::meter::{Meter, Note, SLICE, Slice};
 use super::options::{self, LoadOptions, Scenario};
-use super::outcome::{Errors, Outcome};
+use super::outcome::Errors;
 use super::ramp::Ramp;
 use super::schedule::Schedule;
 use super::summary;
@@ -41,19 +40,8 @@ const IN_FLIGHT_MAX: usize = 16 << 20;
 /// How often somebody is told how the run goes.
 const LIVE: Duration = Duration::from_millis(250);
 
-/// A run that was done.
-#[derive(Debug)]
-pub struct Report {
-    /// The result.
-    pub outcome: Outcome,
-    /// The latencies of each second of the window: start since the window began, length, nanoseconds.
-    pub intervals: Vec<(Duration, Duration, Histogram<u64>)>,
-    /// Every handshake, when the scenario counts them.
-    pub handshakes: Vec<HandshakeRecord>,
-}
-
-/// One opening and closing handshake, in nanoseconds.
-pub use super::handshake::Record as HandshakeRecord;
+pub use super::summary::Report;
+pub use super::thread::Record as HandshakeRecord;
 
 /// Why there is no result: a sentence with cause and remedy.
 #[derive(Debug)]
@@ -118,20 +106,6 @@ pub struct Live {
     pub p99_us: f64,
     /// So far.
     pub errors: u64,
-}
-
-/// What is collected from the threads.
-#[derive(Debug, Default)]
-pub(super) struct Collected {
-    pub(super) slices: Vec<Slice>,
-    pub(super) threads: Vec<thread::Result>,
-    pub(super) fanout: Option<(u64, u64)>,
-    /// The clock's start, and the window's begin in wall time.
-    pub(super) go: Option<Instant>,
-    pub(super) began_unix_ms: u64,
-    /// Connections open when the clock started.
-    pub(super) connections: u64,
-    pub(super) interrupted: bool,
 }
 
 /// Does what `options` say. `observe` is told four times a second how it goes and may end it early.

@@ -5,19 +5,30 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::collected::Collected;
 use super::judge;
 use super::meter::{SLICE, Slice, histogram};
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
 use super::report::hdr;
-use super::run::{Collected, Report};
 use super::shown;
-use super::thread::{self, Figures};
+use super::thread::{self, Figures, Record};
 use super::truth::{Observer, Sample};
 use crate::time::Instant;
 
 /// Slices in one interval of the result: a second.
 const SLICES: i64 = 4;
+
+/// A run that was done.
+#[derive(Debug)]
+pub struct Report {
+    /// The result.
+    pub outcome: Outcome,
+    /// The latencies of each second of the window: start since the window began, length, nanoseconds.
+    pub intervals: Vec<(Duration, Duration, Histogram<u64>)>,
+    /// Every handshake, when the scenario counts them.
+    pub handshakes: Vec<Record>,
+}
 
 /// Puts everything together.
 pub(super) fn report(

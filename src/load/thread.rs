@@ -17,6 +17,9 @@ use crate::io::{Error, Io, sys};
 use crate::proto::{Kind, Limits, Role};
 use crate::time::{self, Instant};
 
+/// Octets queued for a server above which nothing is added: they are references to prepared messages, not copies.
+const QUEUE_OCTETS_MAX: usize = 64 << 20;
+
 /// The longest turn: how soon a thread sees what the others decided.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -74,13 +77,26 @@ pub(super) struct Figures {
     /// How long opening all connections took; the longest of all threads counts.
     pub(super) ramp: Option<Duration>,
     /// Every handshake, where the scenario keeps them.
-    pub(super) handshakes: Vec<super::handshake::Record>,
+    pub(super) handshakes: Vec<Record>,
 }
 
 impl Figures {
     pub(super) fn add(&mut self, name: &'static str, count: u64) {
         *self.counts.entry(name).or_default() += count;
     }
+}
+
+/// One handshake, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// From the start to the TCP connection.
+    pub tcp_ns: u64,
+    /// From the start to the open WebSocket, or to the failure.
+    pub open_ns: u64,
+    /// From the open WebSocket to its end.
+    pub close_ns: u64,
+    /// It did not open.
+    pub failed: bool,
 }
 
 /// What the threads of a run share.
@@ -194,7 +210,7 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         },
         handshake_timeout: options.timeout,
         close_timeout: options.timeout,
-        send_queue_octets_max: super::echo::QUEUE_OCTETS_MAX,
+        send_queue_octets_max: QUEUE_OCTETS_MAX,
         masking_seed: options.seed ^ (thread as u64) << 32,
         ..Config::default()
     }
