@@ -177,19 +177,20 @@ pub(super) fn run<S: Script>(seat: &Seat, script: S) -> std::result::Result<Resu
         ));
     }
     let describe = |error: Error| format!("driver thread {}: {error}", seat.index);
-    match (
-        seat.options.io,
-        Uring::new(&uring::Options { buffers_max: 8192 }),
-    ) {
-        (IoTier::Epoll, _) => {
-            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
-        }
-        (_, Ok(ring)) => drive(seat, ring, script).map_err(describe),
-        (IoTier::Uring, Err(why)) => Err(format!(
+    let epoll = || Epoll::new().map_err(describe);
+    if seat.options.io == IoTier::Epoll {
+        return drive(seat, epoll()?, script).map_err(describe);
+    }
+    match Uring::new(&uring::Options { buffers_max: 8192 }) {
+        Ok(ring) => drive(seat, ring, script).map_err(describe),
+        Err(why) if seat.options.io == IoTier::Uring => Err(format!(
             "--io=uring is impossible here: {why}; --io=auto would use epoll"
         )),
-        (IoTier::Auto, Err(_)) => {
-            drive(seat, Epoll::new().map_err(describe)?, script).map_err(describe)
+        Err(why) => {
+            if seat.index == 0 {
+                tracing::warn!("io_uring cannot be used, so the driver uses epoll: {why}");
+            }
+            drive(seat, epoll()?, script).map_err(describe)
         }
     }
 }

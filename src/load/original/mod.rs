@@ -28,6 +28,7 @@
 //! | with `num_threads=0` a test runs inside the control connection's handler, and nothing is heard until it ends | 0 is 1 |
 //! | `stress_test` counts whatever arrives as the answer | an answer that differs, or takes 30 s, fails its connection |
 //! | any page in any browser can drive the control server, against any machine | pages of its own host can, and only servers on this machine are tested, unless it is told otherwise |
+//! | the standalone program closes with 1001, as if it were going away, and begins more below the low mark | it closes with 1000, and begins more at the low mark |
 //! | the report mixes the times of failed handshakes into `open`, and stops at an empty file | only handshakes that succeeded have an opening time; without any, it says so |
 
 pub mod aggregate;
