@@ -227,6 +227,11 @@ impl Receiver {
                 room_at = end;
                 mask::apply_moving(input.buf, from, start, small.len, small.key)
             }
+            // A server's payload is not masked: it is looked at, and only where that matters.
+            _ if self.mask_bit == 0 => match small.kind {
+                Kind::Text if !input.buf[start..input.at].is_ascii() => Charset::Other,
+                _ => Charset::Ascii,
+            },
             _ => mask::apply(&mut input.buf[start..input.at], small.key),
         };
         let payload = start..start + small.len;
