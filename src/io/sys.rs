@@ -246,8 +246,8 @@ pub fn read_signal(fd: Fd) -> Option<i32> {
     (usize::try_from(got) == Ok(len)).then(|| i32::try_from(info.ssi_signo).unwrap_or(0))
 }
 
-/// Whether `fd` is a listening stream socket.
-pub fn is_listener(fd: Fd) -> bool {
+/// An integer option of a socket (getsockopt(2), `SOL_SOCKET`).
+fn socket_option(fd: Fd, option: libc::c_int) -> Result<libc::c_int, Errno> {
     let mut value: libc::c_int = 0;
     let mut len = socklen::<libc::c_int>();
     // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
@@ -255,12 +255,17 @@ pub fn is_listener(fd: Fd) -> bool {
         libc::getsockopt(
             fd.0,
             libc::SOL_SOCKET,
-            libc::SO_ACCEPTCONN,
+            option,
             (&raw mut value).cast(),
             &raw mut len,
         )
     };
-    result == 0 && value == 1
+    if result == 0 { Ok(value) } else { Err(errno()) }
+}
+
+/// Whether `fd` is a listening stream socket.
+pub fn is_listener(fd: Fd) -> bool {
+    socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1)
 }
 
 /// Has the next bind of an address leave the port to the connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
@@ -285,22 +290,9 @@ pub(super) fn bind_address_no_port(socket: &socket2::Socket) -> std::io::Result<
 
 /// What became of a connect whose socket is writable now (connect(2), `EINPROGRESS`).
 pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
-    let mut value: libc::c_int = 0;
-    let mut len = socklen::<libc::c_int>();
-    // SAFETY: `value` and `len` are valid for writes, and `len` says how large `value` is.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.0,
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
-    };
-    match (result, value) {
-        (0, 0) => Ok(()),
-        (0, error) => Err(Errno(error)),
-        _ => Err(errno()),
+    match socket_option(fd, libc::SO_ERROR)? {
+        0 => Ok(()),
+        error => Err(Errno(error)),
     }
 }
 

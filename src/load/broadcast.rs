@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
+use super::options::BROADCAST_OCTETS_MIN as STAMP_OCTETS;
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
@@ -23,9 +24,6 @@ use crate::proto::{Kind, Message};
 use crate::time::Instant;
 
 const MAGIC: &[u8] = b"rwb1";
-
-/// Octets of a message at least.
-pub(super) const STAMP_OCTETS: usize = 36;
 
 /// Messages sent in one turn by the schedule.
 const SCHEDULED_PER_TURN: u64 = 1024;

@@ -1,13 +1,44 @@
 //! What the conductor of a run collects from its threads, until a result is made of it.
+//!
+//! Slices are added as they come, and go: a histogram is a quarter of a megabyte, and a run may take days. What stays is one
+//! distribution of the whole window, and a row for each interval with its distribution as text.
 
-use super::meter::Slice;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::meter::{SLICE, Slice, histogram};
+use super::outcome::Latency;
+use super::report::hdr;
 use super::thread;
 use crate::time::Instant;
 
+/// Intervals of a run at most: a few MiB of rows. They are a second long, or as many seconds as it takes.
+const INTERVALS_MAX: u64 = 3600;
+
+/// Slices in a second.
+const SLICES: i64 = 4;
+
 /// What is collected from the threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) slices: Vec<Slice>,
+    /// Slices of the window, and of one interval.
+    window: i64,
+    per_interval: i64,
+    /// Everything that counts, also from behind the window.
+    pub(super) latency: Histogram<u64>,
+    /// Messages in the window of each thread, and octets of all.
+    pub(super) messages: Vec<u64>,
+    pub(super) octets: u64,
+    /// Intervals that are over, in order.
+    pub(super) rows: Vec<Row>,
+    open: BTreeMap<i64, Span>,
+    /// The last slice, and the faults so far, of each thread.
+    newest: Vec<i64>,
+    errors: Vec<u64>,
+    /// The last slices, for who wants to know how the run goes.
+    pub(super) recent: VecDeque<Slice>,
     pub(super) threads: Vec<thread::Result>,
     pub(super) fanout: Option<(u64, u64)>,
     /// The clock's start, and the window's begin in wall time.
@@ -16,4 +47,205 @@ pub(super) struct Collected {
     /// Connections open when the clock started.
     pub(super) connections: u64,
     pub(super) interrupted: bool,
+}
+
+/// An interval that is over.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Since the window began, and how long.
+    pub(super) start: Duration,
+    pub(super) length: Duration,
+    pub(super) messages: u64,
+    pub(super) errors: u64,
+    pub(super) connections: u64,
+    /// CPU time of all threads.
+    pub(super) cpu_ns: u64,
+    pub(super) latency: Latency,
+    /// The same as text ([`hdr::encode`]).
+    pub(super) encoded: String,
+}
+
+/// An interval that is not over.
+#[derive(Debug)]
+struct Span {
+    messages: u64,
+    errors: u64,
+    cpu_ns: u64,
+    /// Of each thread, as it told last.
+    connections: BTreeMap<usize, u64>,
+    latency: Histogram<u64>,
+}
+
+impl Collected {
+    pub(super) fn new(threads: usize, window: Duration) -> Self {
+        let slices = window.as_nanos().div_ceil(SLICE.as_nanos());
+        let seconds = window.as_secs().div_ceil(INTERVALS_MAX).max(1);
+        Self {
+            window: i64::try_from(slices).unwrap_or(i64::MAX),
+            per_interval: i64::try_from(seconds).unwrap_or(i64::MAX) * SLICES,
+            latency: histogram(),
+            messages: vec![0; threads],
+            octets: 0,
+            rows: Vec::new(),
+            open: BTreeMap::new(),
+            newest: vec![i64::MIN; threads],
+            errors: vec![0; threads],
+            recent: VecDeque::new(),
+            threads: Vec::new(),
+            fanout: None,
+            go: None,
+            began_unix_ms: 0,
+            connections: 0,
+            interrupted: false,
+        }
+    }
+
+    /// Length of an interval.
+    pub(super) fn interval(&self) -> Duration {
+        SLICE * u32::try_from(self.per_interval).unwrap_or(u32::MAX)
+    }
+
+    /// Adds what a thread told. Slices of one thread come in order.
+    pub(super) fn add(&mut self, slice: Slice) {
+        let thread = slice.thread;
+        let errors = slice.errors.total();
+        let before = std::mem::replace(&mut self.errors[thread], errors);
+        let more = errors.saturating_sub(before);
+        self.newest[thread] = slice.index;
+        if slice.index >= 0 {
+            merge(&mut self.latency, &slice.latency);
+        }
+        if (0..self.window).contains(&slice.index) {
+            self.messages[thread] += slice.messages;
+            self.octets += slice.octets;
+            let span = self.open.entry(slice.index / self.per_interval);
+            span.or_insert_with(Span::new).add(&slice, more);
+        }
+        self.close_up_to(self.newest.iter().copied().min().unwrap_or(i64::MIN));
+        self.recent.push_back(slice);
+        if self.recent.len() > self.newest.len() * 4 {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(&mut self) {
+        self.close_up_to(i64::MAX);
+    }
+
+    /// Makes rows of the intervals whose last slice is not behind `newest`.
+    fn close_up_to(&mut self, newest: i64) {
+        while let Some((&number, _)) = self.open.first_key_value() {
+            let last = ((number + 1) * self.per_interval).min(self.window) - 1;
+            if last > newest {
+                return;
+            }
+            if let Some(span) = self.open.remove(&number) {
+                let length = self.interval();
+                let start = length * u32::try_from(number).unwrap_or(u32::MAX);
+                self.rows.push(span.close(start, length));
+            }
+        }
+    }
+}
+
+/// Adds one histogram of a run to another.
+pub(super) fn merge(to: &mut Histogram<u64>, from: &Histogram<u64>) {
+    to.add(from)
+        .expect("all histograms of a run have the same bounds");
+}
+
+impl Span {
+    fn new() -> Self {
+        Self {
+            messages: 0,
+            errors: 0,
+            cpu_ns: 0,
+            connections: BTreeMap::new(),
+            latency: histogram(),
+        }
+    }
+
+    fn add(&mut self, slice: &Slice, errors: u64) {
+        self.messages += slice.messages;
+        self.errors += errors;
+        self.cpu_ns += slice.cpu_ns;
+        self.connections.insert(slice.thread, slice.connections);
+        merge(&mut self.latency, &slice.latency);
+    }
+
+    fn close(self, start: Duration, length: Duration) -> Row {
+        Row {
+            start,
+            length,
+            messages: self.messages,
+            errors: self.errors,
+            connections: self.connections.values().sum(),
+            cpu_ns: self.cpu_ns,
+            latency: Latency::of(&self.latency),
+            encoded: hdr::encode(&self.latency),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::outcome::Errors;
+
+    fn slice(thread: usize, index: i64, messages: u64) -> Slice {
+        let mut latency = histogram();
+        latency.record_n(1000, messages).expect("within the bounds");
+        Slice {
+            thread,
+            index,
+            messages,
+            octets: messages,
+            errors: Errors::default(),
+            connections: 10,
+            cpu_ns: 1_000_000,
+            latency,
+        }
+    }
+
+    #[test]
+    fn two_hours_of_slices_leave_3600_rows_and_hardly_a_histogram() {
+        let mut collected = Collected::new(1, Duration::from_secs(2 * 3600));
+        for index in -4..2 * 3600 * 4 {
+            collected.add(slice(0, index, 1));
+            assert!(collected.open.len() <= 1 && collected.recent.len() <= 4);
+        }
+        collected.finish();
+        assert_eq!(collected.rows.len(), 3600);
+        assert!(collected.rows.iter().all(|row| row.messages == 2 * 4));
+        assert_eq!(collected.messages, [2 * 3600 * 4]);
+        assert_eq!(collected.latency.len(), 2 * 3600 * 4);
+    }
+
+    #[test]
+    fn an_interval_is_over_when_every_thread_is_past_it() {
+        let mut collected = Collected::new(2, Duration::from_millis(1500));
+        (0..6).for_each(|index| collected.add(slice(0, index, 1)));
+        assert_eq!(collected.rows.len(), 0);
+        // The other thread was held up, and told nothing for a while.
+        collected.add(slice(1, 0, 2));
+        collected.add(slice(1, 5, 3));
+        collected.add(slice(1, 7, 5));
+        let rows: Vec<_> = collected
+            .rows
+            .iter()
+            .map(|row| (row.messages, row.connections))
+            .collect();
+        assert_eq!(rows, [(6, 20), (5, 20)]);
+        assert_eq!(
+            collected.messages,
+            [6, 5],
+            "what is complete behind the window is not in it"
+        );
+        assert_eq!(
+            collected.latency.len(),
+            16,
+            "but what was due in it has its latency"
+        );
+    }
 }

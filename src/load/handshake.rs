@@ -7,15 +7,13 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
+use super::options::CLOSING_MAX;
 use super::ramp::{self, Ramp};
 use super::thread::{Figures, Record, Script};
 use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
 use crate::io::Io;
 use crate::proto::{CloseCode, Kind, Message};
 use crate::time::Instant;
-
-/// Connections of a thread at most that are closing while others open.
-const CLOSING_MAX: usize = 4096;
 
 /// Handshakes kept one by one at most: 32 octets each.
 const RECORDS_MAX: u64 = 10_000_000;

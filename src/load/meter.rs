@@ -93,7 +93,7 @@ pub(super) struct Slice {
     pub(super) errors: Errors,
     /// Open connections at its end.
     pub(super) connections: u64,
-    /// CPU time of the thread so far, nanoseconds.
+    /// CPU time of the thread in it, nanoseconds.
     pub(super) cpu_ns: u64,
     pub(super) latency: Histogram<u64>,
 }
@@ -124,6 +124,8 @@ pub(super) struct Meter {
     window: Option<Window>,
     slice: Slice,
     slice_end: Instant,
+    /// CPU time of the thread when the slice began.
+    cpu_ns: u64,
     /// Latencies that are equal one after the other are recorded at once: the answers of one receive.
     run: (u64, u64),
     /// Everything that went wrong so far.
@@ -150,6 +152,7 @@ impl Meter {
                 latency: histogram(),
             },
             slice_end: Instant::from_nanos(u64::MAX),
+            cpu_ns: 0,
             run: (0, 0),
             errors: Errors::default(),
             first_failure: None,
@@ -161,6 +164,7 @@ impl Meter {
     pub(super) fn start(&mut self, window: Window) {
         self.window = Some(window);
         self.slice.index = window.slice_at(window.go);
+        self.cpu_ns = crate::io::sys::thread_cpu_ns();
         self.slice_end = window.slice_end(self.slice.index);
     }
 
@@ -281,7 +285,8 @@ impl Meter {
         let mut over = std::mem::replace(&mut self.slice, fresh);
         over.errors = self.errors;
         over.connections = self.connections;
-        over.cpu_ns = crate::io::sys::thread_cpu_ns();
+        let cpu_ns = crate::io::sys::thread_cpu_ns();
+        over.cpu_ns = cpu_ns - std::mem::replace(&mut self.cpu_ns, cpu_ns);
         self.slice_end = window.slice_end(index);
         // Whoever collects has left only when the run is being given up.
         let _ = self.notes.send(Note::Slice(Box::new(over)));

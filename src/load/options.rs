@@ -4,6 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Connections of a driver thread at most that are closing while others open: they take descriptors as well.
+pub const CLOSING_MAX: usize = 4096;
+
+/// Octets that a message of a broadcast needs: who sent it, its number, and when it was due.
+pub const BROADCAST_OCTETS_MIN: usize = 36;
+
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {

@@ -65,7 +65,7 @@ pub struct Outcome {
     /// The server as the system sees it; absent when it is not on this machine or was not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
-    /// Second by second, warm-up left out.
+    /// Second by second, warm-up left out; of a run above an hour by as many seconds as make 3600 of them.
     pub intervals: Vec<Interval>,
     /// What a reader has to know before he believes the rest, in sentences.
     pub notes: Vec<String>,

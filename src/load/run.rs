@@ -3,7 +3,7 @@
 //! ```text
 //!   open connections ──▶ all ready ──▶ go ── warm-up ── begin ── window ── end ── last answers ──▶ close
 //!        (each thread)                  │                 │                 │
-//!        └ Note::Opening, Note::Ready   └ one instant     └── the server's figures are read here, and each second
+//!        └ Note::Opening, Note::Ready   └ one instant     └── the server's figures are read here, and at each interval
 //! ```
 
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::broadcast::{self, Broadcast, Fanout};
 use super::churn::Churn;
-use super::collected::Collected;
+use super::collected::{self, Collected};
 use super::deck::Deck;
 use super::echo::{self, Echo};
 use super::handshake::{self, Handshake};
@@ -140,7 +140,7 @@ pub fn run(
         told,
         observe,
         threads,
-        collected: Collected::default(),
+        collected: Collected::new(options.threads, options.duration),
         opening: vec![(0, Errors::default(), false); options.threads],
         told_live: time::now(),
     };
@@ -451,14 +451,15 @@ impl Conductor<'_> {
         self.control.set_go(go);
         self.collected.go = Some(go);
         self.collected.began_unix_ms = unix_ms() + millis(begin.since(time::now()));
-        // Exactly at the ends of the window, and each second between them.
+        // Exactly at the ends of the window, and at those of its intervals.
+        let interval = self.collected.interval();
         let mut next = Some(begin);
         let mut samples = Vec::new();
         while !self.threads.iter().all(JoinHandle::is_finished) {
             let now = time::now();
             if let Some(at) = next.filter(|at| now >= *at) {
                 samples.push((now, sample(observer, at, begin, end)));
-                next = (at < end).then(|| (at + Duration::from_secs(1)).min(end));
+                next = (at < end).then(|| (at + interval).min(end));
                 continue;
             }
             let wait = next.map_or(LIVE, |next| next.since(now).min(LIVE));
@@ -478,21 +479,15 @@ impl Conductor<'_> {
     /// Keeps a slice, and tells how the run goes when all threads have told theirs.
     fn take(&mut self, slice: Slice, end: Instant) {
         let index = slice.index;
-        self.collected.slices.push(slice);
-        let same: Vec<_> = self
-            .collected
-            .slices
-            .iter()
-            .rev()
-            .filter(|slice| slice.index == index)
-            .collect();
+        self.collected.add(slice);
+        let recent = self.collected.recent.iter();
+        let same: Vec<_> = recent.filter(|slice| slice.index == index).collect();
         if same.len() < self.threads.len() {
             return;
         }
         let mut latency = super::meter::histogram();
-        same.iter().for_each(|slice| {
-            let _ = latency.add(&slice.latency);
-        });
+        same.iter()
+            .for_each(|slice| collected::merge(&mut latency, &slice.latency));
         let now = time::now();
         let begin = Instant::from_nanos(end.nanos().saturating_sub(nanos(self.options.duration)));
         let live = Live {
@@ -556,9 +551,10 @@ impl Conductor<'_> {
         }
         for note in self.told.try_iter() {
             if let Note::Slice(slice) = note {
-                self.collected.slices.push(*slice);
+                self.collected.add(*slice);
             }
         }
+        self.collected.finish();
         Ok(self.collected)
     }
 }

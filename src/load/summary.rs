@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::collected::Collected;
+use super::collected::{self, Collected, Row};
 use super::judge;
-use super::meter::{SLICE, Slice, histogram};
+use super::meter::histogram;
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
 use super::report::hdr;
@@ -16,16 +14,13 @@ use super::thread::{self, Figures, Record};
 use super::truth::{Observer, Sample};
 use crate::time::Instant;
 
-/// Slices in one interval of the result: a second.
-const SLICES: i64 = 4;
-
 /// A run that was done.
 #[derive(Debug)]
 pub struct Report {
     /// The result.
     pub outcome: Outcome,
-    /// The latencies of each second of the window: start since the window began, length, nanoseconds.
-    pub intervals: Vec<(Duration, Duration, Histogram<u64>)>,
+    /// The latencies of each interval of the window.
+    pub intervals: Vec<hdr::IntervalHistogram>,
     /// Every handshake, when the scenario counts them.
     pub handshakes: Vec<Record>,
 }
@@ -45,18 +40,10 @@ pub(super) fn report(
     };
     let duration = window_length(options, &collected).unwrap_or(unmeasured);
     let figures = merge(&mut collected.threads);
-    let slices: Vec<_> = collected
-        .slices
-        .iter()
-        .filter(|slice| is_measured(slice, planned))
-        .collect();
     let begin = collected.go.map(|go| go + options.warmup);
-    let intervals = intervals(&slices, duration, samples, begin);
-    let mut latency = histogram();
-    // Slices behind the window hold latencies of what was due inside it, and nothing else.
-    let behind = collected.slices.iter().filter(|slice| slice.index >= 0);
-    behind.for_each(|slice| add(&mut latency, &slice.latency));
-    let messages: u64 = slices.iter().map(|slice| slice.messages).sum();
+    let rows = std::mem::take(&mut collected.rows);
+    let (intervals, histograms) = intervals(rows, duration, samples, begin);
+    let messages: u64 = collected.messages.iter().sum();
     let mut errors = Errors::default();
     collected
         .threads
@@ -74,35 +61,27 @@ pub(super) fn report(
         duration_s: duration.as_secs_f64(),
         messages,
         messages_per_second: messages as f64 / duration.as_secs_f64().max(1e-9),
-        octets: slices.iter().map(|slice| slice.octets).sum(),
+        octets: collected.octets,
         offered_per_second: offered(options),
-        latency_us: Latency::of(&latency),
+        latency_us: Latency::of(&collected.latency),
         latency_is: latency_is(options).to_owned(),
-        latency_histogram: hdr::encode(&latency),
+        latency_histogram: hdr::encode(&collected.latency),
         figures: BTreeMap::new(),
-        intervals: intervals.iter().map(|(interval, _)| *interval).collect(),
+        intervals,
         ..Outcome::default()
     };
     note_fanout(&mut outcome, &mut errors, &collected);
     outcome.errors = errors.total();
     outcome.errors_by_kind = errors;
-    add_threads(&mut outcome, &collected, &slices);
+    add_threads(&mut outcome, &collected);
     add_figures(&mut outcome, &figures, options);
     observer.finish(&mut outcome);
     judge::judge(&mut outcome, options, &collected, &figures);
     Report {
         outcome,
-        intervals: intervals
-            .into_iter()
-            .map(|(interval, latency)| span(&interval, latency))
-            .collect(),
+        intervals: histograms,
         handshakes: figures.handshakes,
     }
-}
-
-fn add(to: &mut Histogram<u64>, from: &Histogram<u64>) {
-    to.add(from)
-        .expect("all histograms of a run have the same bounds");
 }
 
 /// How long the window was, when it was cut short or ended by itself.
@@ -121,95 +100,37 @@ fn window_length(options: &LoadOptions, collected: &Collected) -> Option<Duratio
     )
 }
 
-fn is_measured(slice: &Slice, window: Duration) -> bool {
-    let slices = window.as_nanos().div_ceil(SLICE.as_nanos());
-    slice.index >= 0 && (slice.index.unsigned_abs() as u128) < slices
-}
-
-/// Second by second, with the latencies of each.
+/// Interval by interval, and the latencies of each.
 fn intervals(
-    slices: &[&Slice],
+    rows: Vec<Row>,
     duration: Duration,
     samples: &[(Instant, Sample)],
     begin: Option<Instant>,
-) -> Vec<(Interval, Histogram<u64>)> {
-    let Some(last) = slices.iter().map(|slice| slice.index).max() else {
-        return Vec::new();
-    };
-    let mut errors_before = 0;
-    let mut found = Vec::new();
-    for second in 0..=last / SLICES {
-        let inside: Vec<_> = slices
-            .iter()
-            .filter(|slice| slice.index / SLICES == second)
-            .collect();
-        let mut latency = histogram();
-        inside
-            .iter()
-            .for_each(|slice| add(&mut latency, &slice.latency));
-        let from = second as f64;
-        let at_s = (from + 1.0).min(duration.as_secs_f64());
-        let newest = inside.iter().map(|slice| slice.index).max().unwrap_or(0);
-        let newest: Vec<_> = inside
-            .iter()
-            .filter(|slice| slice.index == newest)
-            .collect();
-        let errors: u64 = newest.iter().map(|slice| slice.errors.total()).sum();
-        let of = Latency::of(&latency);
-        let interval = Interval {
+) -> (Vec<Interval>, Vec<hdr::IntervalHistogram>) {
+    let mut found = (Vec::new(), Vec::new());
+    for row in rows {
+        // The last one is as long as the window allows.
+        let length = row.length.min(duration.saturating_sub(row.start));
+        if length.is_zero() {
+            break;
+        }
+        let (from, at_s) = (row.start.as_secs_f64(), (row.start + length).as_secs_f64());
+        found.0.push(Interval {
             at_s,
-            duration_s: (at_s - from).max(0.0),
-            messages: inside.iter().map(|slice| slice.messages).sum(),
-            errors: errors.saturating_sub(errors_before),
-            connections: newest.iter().map(|slice| slice.connections).sum(),
-            p50_us: of.p50,
-            p99_us: of.p99,
-            max_us: of.max,
-            driver_utilisation: driver_utilisation(slices, second, at_s - from),
+            duration_s: length.as_secs_f64(),
+            messages: row.messages,
+            errors: row.errors,
+            connections: row.connections,
+            p50_us: row.latency.p50,
+            p99_us: row.latency.p99,
+            max_us: row.latency.max,
+            driver_utilisation: Duration::from_nanos(row.cpu_ns).div_duration_f64(length),
             server_utilisation: begin
                 .and_then(|begin| server_utilisation(samples, begin, from, at_s)),
-        };
-        errors_before = errors.max(errors_before);
-        if interval.duration_s > 0.0 {
-            found.push((interval, latency));
-        }
+        });
+        found.1.push((row.start, length, row.encoded));
     }
     found
-}
-
-/// CPU time of all driver threads in a second, from the totals at the ends of their slices.
-fn driver_utilisation(slices: &[&Slice], second: i64, length: f64) -> f64 {
-    let last_before = |thread: usize, index: i64| {
-        let of = slices
-            .iter()
-            .filter(|slice| slice.thread == thread && slice.index < index);
-        of.max_by_key(|slice| slice.index).map(|slice| slice.cpu_ns)
-    };
-    let mut threads: Vec<_> = slices.iter().map(|slice| slice.thread).collect();
-    threads.sort_unstable();
-    threads.dedup();
-    let spent = |thread: usize| {
-        let to = last_before(thread, (second + 1) * SLICES)?;
-        let from = last_before(thread, second * SLICES).or_else(|| {
-            // The window's first second has three slices between its first end and its last.
-            slices
-                .iter()
-                .find(|slice| slice.thread == thread && slice.index == 0)
-                .map(|slice| slice.cpu_ns)
-        })?;
-        Some(to.saturating_sub(from))
-    };
-    let ns: u64 = threads.into_iter().filter_map(spent).sum();
-    let length = if second == 0 {
-        length - SLICE.as_secs_f64()
-    } else {
-        length
-    };
-    if length > 0.0 {
-        ns as f64 / 1e9 / length
-    } else {
-        0.0
-    }
 }
 
 /// The server's, between the samples nearest to the ends of the second.
@@ -230,11 +151,6 @@ fn server_utilisation(
     nearest(to)?.utilisation_since(nearest(from)?)
 }
 
-fn span(interval: &Interval, latency: Histogram<u64>) -> (Duration, Duration, Histogram<u64>) {
-    let start = Duration::from_secs_f64((interval.at_s - interval.duration_s).max(0.0));
-    (start, Duration::from_secs_f64(interval.duration_s), latency)
-}
-
 /// The figures of all threads together.
 fn merge(threads: &mut [thread::Result]) -> Figures {
     let mut merged = Figures::default();
@@ -242,14 +158,14 @@ fn merge(threads: &mut [thread::Result]) -> Figures {
         let figures = std::mem::take(&mut thread.figures);
         if let Some(late) = &figures.late {
             thread.thread.late_p99_us = Some(late.value_at_quantile(0.99) as f64 / 1000.0);
-            add(merged.late.get_or_insert_with(histogram), late);
+            collected::merge(merged.late.get_or_insert_with(histogram), late);
         }
         figures
             .counts
             .iter()
             .for_each(|(name, count)| merged.add(name, *count));
         for (name, times) in &figures.times {
-            add(merged.times.entry(name).or_insert_with(histogram), times);
+            collected::merge(merged.times.entry(name).or_insert_with(histogram), times);
         }
         merged.ramp = merged.ramp.max(figures.ramp);
         merged.handshakes.extend(figures.handshakes);
@@ -257,16 +173,14 @@ fn merge(threads: &mut [thread::Result]) -> Figures {
     merged
 }
 
-fn add_threads(outcome: &mut Outcome, collected: &Collected, slices: &[&Slice]) {
+fn add_threads(outcome: &mut Outcome, collected: &Collected) {
     let mut driver: Vec<Thread> = collected
         .threads
         .iter()
         .map(|result| result.thread.clone())
         .collect();
-    for slice in slices {
-        if let Some(thread) = driver.get_mut(slice.thread) {
-            thread.messages += slice.messages;
-        }
+    for (thread, messages) in driver.iter_mut().zip(&collected.messages) {
+        thread.messages = *messages;
     }
     let [user, system] = [
         |thread: &Thread| thread.user_s,

@@ -16,7 +16,7 @@ use crate::cli::file;
 use crate::cli::launch::{log_to_stderr, print, read};
 use crate::exit::Exit;
 use crate::load::descriptors;
-use crate::load::options::{LoadOptions, Outputs, Scenario};
+use crate::load::options::{CLOSING_MAX, LoadOptions, Outputs, Scenario};
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
@@ -128,14 +128,11 @@ pub(super) fn make_room_for_handshakes(high: usize, threads: usize) -> Result<()
     raise(high, CLOSING_MAX, threads)
 }
 
-fn raise(total: usize, more: u64, threads: usize) -> Result<(), Fatal> {
+fn raise(total: usize, more: usize, threads: usize) -> Result<(), Fatal> {
     let threads = threads.max(1);
-    let each = total.div_ceil(threads) as u64 + more;
+    let each = (total.div_ceil(threads) + more) as u64;
     descriptors::raise(each, threads as u64).map_err(environment)
 }
-
-/// Closing handshakes of one thread (`load::handshake::CLOSING_MAX`).
-const CLOSING_MAX: u64 = 4096;
 
 /// A result that cannot be written is better known before the run than after it.
 fn check_files(outputs: &Outputs) -> Result<(), Fatal> {

@@ -14,7 +14,9 @@ use crate::cli::resolve::{
     BadOption, Resolved, bad, choice, congestion, octets, set, switch, time_within, to_usize, whole,
 };
 use crate::cli::values;
-use crate::load::options::{Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify};
+use crate::load::options::{
+    BROADCAST_OCTETS_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify,
+};
 use crate::load::original::uri::Uri;
 use crate::options::Format;
 
@@ -32,9 +34,6 @@ const SIZE_MAX: u64 = 64 << 20;
 
 /// Sizes with weights.
 const SIZES_MAX: usize = 100;
-
-/// A message of a broadcast carries a stamp of so many octets (`load::broadcast::STAMP_OCTETS`).
-const BROADCAST_OCTETS_MIN: usize = 36;
 
 /// Messages of one connection under way.
 const IN_FLIGHT_MAX: u64 = 65_536;
