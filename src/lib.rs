@@ -28,7 +28,7 @@
 //! - [`tune`]: the kernel's knobs as data (`tuning/`), a check of this machine, changes with a way back, measurements.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
-//! Dependencies point one way; `tests/tidy.rs` holds the table of who may name whom.
+//! Dependencies point one way; `tests/it/tidy.rs` holds the table of who may name whom.
 
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");

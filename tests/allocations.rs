@@ -1,6 +1,7 @@
 //! The data path allocates nothing: a worker runs on a thread of this process, under an allocator that counts what each
 //! thread asks for.
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

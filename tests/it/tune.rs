@@ -1,11 +1,9 @@
 //! `ringway tune` as it is typed: what it says about a machine, what it changes on one of plain files, how it ends.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{Scratch, run, scratch};
+use crate::common::{Scratch, run, scratch};
 use serde_json::Value;
 
 const SOMAXCONN: &str = "proc/sys/net/core/somaxconn";

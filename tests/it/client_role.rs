@@ -1,14 +1,12 @@
 //! The client's role on real sockets: workers of clients against the server program, closed ports, silent listeners.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::client::noise;
-use common::{Server, on_both_tiers};
+use crate::common::client::noise;
+use crate::common::{Server, on_both_tiers};
 use ringway::conn::{
     App, Closed, Config, Context, Failed, Failure, OpeningRequest, Prepared, Reach, Worker,
 };
@@ -148,7 +146,7 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
         .collect();
     let prepared = worker.prepare(Role::Client, &messages).expect("little");
     worker.app_mut().prepared = Some(prepared);
-    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
     while !worker.app().is_done() || worker.connections() > 0 {
         assert!(std::time::Instant::now() < deadline, "it ends");
         worker

@@ -1,16 +1,14 @@
 //! Peers that opened a WebSocket and then break the protocol, vanish, fall silent or do not read.
 
-mod common;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::client::{
+use crate::common::client::{
     BINARY, BINARY_BEGINS, CLOSE, CONTINUES, CONTINUES_LAST, Client, PING, PONG, TEXT, TEXT_BEGINS,
     expect_end, frame, header, noise,
 };
-use common::process::rss;
-use common::{Server, on_both_tiers, until};
+use crate::common::process::rss;
+use crate::common::{Server, on_both_tiers, until};
 
 on_both_tiers!(
     every_violation_is_answered_with_its_close_code_and_the_end_of_the_stream,

@@ -1,13 +1,11 @@
 //! The load driver against servers whose behaviour is known: what it reports must be what they did.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use common::Server;
-use common::testee::{Behaviour, Testee};
+use crate::common::Server;
+use crate::common::testee::{Behaviour, Testee};
 use ringway::load::options::{
     Churn, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
 };

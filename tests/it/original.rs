@@ -1,15 +1,13 @@
 //! The original's command protocol and its standalone form, by real programs: `ringway wsperf serve` between a control
 //! client that is written out here and a real server.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use crate::common::client::{self, Client, TEXT};
+use crate::common::{Server, run, scratch};
 use base64::Engine as _;
-use common::client::{self, Client, TEXT};
-use common::{Server, run, scratch};
 use serde_json::{Value, json};
 use sha1::Digest as _;
 
@@ -363,7 +361,7 @@ fn a_master_commands_and_is_connected_to_again() {
 #[test]
 fn the_page_is_served_with_the_port_of_the_control_server() {
     let control = Control::start(&[]);
-    let page = common::get(&control.page, "/");
+    let page = crate::common::get(&control.page, "/");
     let (_, port) = control.address.rsplit_once(':').expect("a port");
     assert!(
         page.contains(&format!("const CONTROL_PORT = {port};")),

@@ -1,14 +1,12 @@
 //! What an idle open connection costs a worker: user memory by its proportional share (PSS), not by `size_of`.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use common::client::{BINARY, Client, TEXT, noise, reset};
-use common::process::{pss, raise_descriptor_limit};
-use common::{Server, on_both_tiers};
+use crate::common::client::{BINARY, Client, TEXT, noise, reset};
+use crate::common::process::{pss, raise_descriptor_limit};
+use crate::common::{Server, on_both_tiers};
 
 on_both_tiers!(an_idle_open_connection_costs_at_most_512_octets);
 
@@ -48,7 +46,7 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
     let served = server.counter_reaching("clients", 16);
     assert!(served.iter().all(|served| *served > 0), "{served:?}");
     first.into_iter().for_each(Client::close);
-    common::until("they are gone", || server.counter("sockets") == [0, 0]);
+    crate::common::until("they are gone", || server.counter("sockets") == [0, 0]);
     let workers = server.seats();
     let measure = || workers.iter().map(|pid| pss(*pid)).sum::<u64>();
 
@@ -95,7 +93,12 @@ impl Holder {
     /// Returns when `count` connections are open.
     fn start(port: &str, count: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "holds_connections", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "memory::holds_connections",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(HOLD, format!("{count} {port}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -2,7 +2,7 @@
 //! needs no nightly compiler. `scripts/fuzz --keep` writes the corpora.
 
 #[expect(unreachable_pub, reason = "in fuzz/ it is a library")]
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/targets.rs"]
 mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

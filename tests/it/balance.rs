@@ -1,14 +1,12 @@
 //! How connections spread over the workers of one server.
 
-mod common;
-
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::client::{Client, REQUEST, TEXT, dial};
-use common::process::raise_descriptor_limit;
-use common::{Server, on_both_tiers};
+use crate::common::client::{Client, REQUEST, TEXT, dial};
+use crate::common::process::raise_descriptor_limit;
+use crate::common::{Server, on_both_tiers};
 
 on_both_tiers!(
     of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120,

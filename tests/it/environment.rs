@@ -1,16 +1,14 @@
 //! Systems that refuse what a server would like to have: descriptors, io_uring, a reader of its statistics, its port.
 
-mod common;
-
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::client::{BINARY, Client, TEXT, noise};
-use common::process::{cpu_ticks, forbid_io_uring, limit_descriptors};
-use common::{Server, go_on, on_both_tiers, run, stop, until};
+use crate::common::client::{BINARY, Client, TEXT, noise};
+use crate::common::process::{cpu_ticks, forbid_io_uring, limit_descriptors};
+use crate::common::{Server, go_on, on_both_tiers, run, stop, until};
 
 on_both_tiers!(
     with_more_clients_than_descriptors_the_rest_waits_in_the_backlog_and_is_served_later,
@@ -38,8 +36,8 @@ fn with_more_clients_than_descriptors_the_rest_waits_in_the_backlog_and_is_serve
     // Connected by the kernel, each of them; the opening handshake is for those that the worker accepts.
     let mut waiting: Vec<_> = (0..100)
         .map(|_| {
-            let mut stream = common::client::dial(&address).expect("the backlog is long");
-            std::io::Write::write_all(&mut stream, common::client::REQUEST.as_bytes())
+            let mut stream = crate::common::client::dial(&address).expect("the backlog is long");
+            std::io::Write::write_all(&mut stream, crate::common::client::REQUEST.as_bytes())
                 .expect("connected");
             stream
         })

@@ -1,13 +1,11 @@
 //! What is not the opening handshake of a WebSocket, and how it is answered.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use common::client::{Client, REQUEST, TEXT, dial, exchange, read_head, reset};
-use common::process::rss;
-use common::{Server, on_both_tiers};
+use crate::common::client::{Client, REQUEST, TEXT, dial, exchange, read_head, reset};
+use crate::common::process::rss;
+use crate::common::{Server, on_both_tiers};
 
 on_both_tiers!(
     every_bad_request_gets_its_status_and_the_end_of_the_stream,
@@ -217,7 +215,7 @@ fn a_head_in_single_octets_opens(io: &str) {
 }
 
 fn no_socket_is_left(server: &Server) {
-    common::until("no socket is left", || {
+    crate::common::until("no socket is left", || {
         server.counter("sockets").iter().sum::<u64>() == 0
     });
 }
@@ -305,7 +303,7 @@ fn above_max_connections_the_answer_is_503_and_room_is_made_again(io: &str) {
     assert!((2..=4).contains(&open.len()), "{}", open.len());
     assert_eq!(open.len() + refused, 20);
     drop(open);
-    common::until("there is room again", || {
+    crate::common::until("there is room again", || {
         Client::try_connect(&address).is_ok()
     });
 }

@@ -2,13 +2,11 @@
 //!
 //! Every server listens on port 0 and is waited for by its ready line. Every process is killed on drop, by its pid.
 
-mod common;
-
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{Server, get, run, scratch};
+use crate::common::{Server, get, run, scratch};
 
 #[test]
 fn help_exits_zero_starts_with_an_example_and_lists_exit_codes() {
@@ -228,7 +226,7 @@ fn a_table_appears_at_the_interval_and_fits_eighty_columns() {
 fn silence_is_silent_and_a_reader_that_leaves_is_no_reason_to_stop() {
     let mut silent =
         Server::start_unread(&["--workers=1", "--port=0", "--silence", "--interval=50ms"]);
-    common::until("the worker runs", || !silent.workers().is_empty());
+    crate::common::until("the worker runs", || !silent.workers().is_empty());
     std::thread::sleep(Duration::from_millis(300));
     silent.signal("TERM");
     // A worker that was not ready yet may end by the signal itself: the supervisor still ends well.
@@ -279,14 +277,14 @@ fn the_web_pages_answer_and_everything_else_is_404() {
 fn a_killed_worker_is_replaced_and_the_other_one_does_not_notice() {
     let mut server = Server::start(&["--workers=2", "--port=auto"]);
     let before = server.workers();
-    common::kill(before[0]);
-    common::until("a new worker runs", || {
+    crate::common::kill(before[0]);
+    crate::common::until("a new worker runs", || {
         let now = server.workers();
         now.len() == 2 && !now.contains(&before[0])
     });
     assert!(server.workers().contains(&before[1]));
     let web = server.web();
-    common::until("the new worker is ready", || {
+    crate::common::until("the new worker is ready", || {
         let metrics = get(&web, "/metrics");
         metrics.matches("ringway_worker_up{worker=\"0\"} 1").count() == 1
             && metrics.contains("ringway_worker_up{worker=\"1\"} 1")
@@ -305,10 +303,10 @@ fn a_killed_worker_is_replaced_and_the_other_one_does_not_notice() {
 fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
     let mut server = Server::start(&["--workers=1", "--port=0"]);
     let mut killed = Vec::new();
-    common::until("the server gives up", || {
+    crate::common::until("the server gives up", || {
         for pid in server.workers() {
             if !killed.contains(&pid) {
-                common::kill(pid);
+                crate::common::kill(pid);
                 killed.push(pid);
             }
         }
@@ -329,7 +327,7 @@ fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
 fn a_worker_that_ignores_its_drain_is_killed_after_the_drain_time() {
     let mut server = Server::start(&["--workers=2", "--port=0", "--drain-timeout=0"]);
     let workers = server.workers();
-    common::stop(workers[0]); // a stopped process does not act on SIGTERM
+    crate::common::stop(workers[0]); // a stopped process does not act on SIGTERM
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
     assert!(
@@ -345,7 +343,7 @@ fn a_worker_that_ignores_its_drain_is_killed_after_the_drain_time() {
 #[test]
 fn a_second_signal_stops_hard_and_exits_with_five() {
     let mut server = Server::start(&["--workers=2", "--port=0", "--drain-timeout=1h"]);
-    server.workers().into_iter().for_each(common::stop);
+    server.workers().into_iter().for_each(crate::common::stop);
     server.signal("TERM");
     std::thread::sleep(Duration::from_millis(200));
     assert!(!server.has_ended());
@@ -359,8 +357,8 @@ fn no_worker_survives_a_supervisor_that_was_killed() {
     let workers = server.workers();
     server.signal("KILL");
     assert_eq!(server.wait(), None);
-    common::until("the workers are gone", || {
-        workers.iter().all(|pid| !common::is_alive(*pid))
+    crate::common::until("the workers are gone", || {
+        workers.iter().all(|pid| !crate::common::is_alive(*pid))
     });
 }
 
@@ -456,9 +454,9 @@ fn a_replaced_worker_keeps_the_options_although_the_file_was_edited() {
     let mut broken = std::fs::File::create(&file).expect("ours");
     broken.write_all(b"workers = zero\n").expect("ours");
     let before = server.workers();
-    common::kill(before[0]);
+    crate::common::kill(before[0]);
     let web = server.web();
-    common::until("the new worker is ready", || {
+    crate::common::until("the new worker is ready", || {
         let metrics = get(&web, "/metrics");
         metrics.contains("ringway_worker_up{worker=\"0\"} 1")
             && metrics.contains("_restarts_total{worker=\"0\"} 1")

@@ -1,12 +1,10 @@
 //! What the load driver finds out about a server on the same machine, seen on real servers.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::client::{Client, TEXT};
-use common::{Server, get, kill, until};
+use crate::common::client::{Client, TEXT};
+use crate::common::{Server, get, kill, until};
 use ringway::load::options::{LoadOptions, Scenario, Target};
 use ringway::load::outcome::Outcome;
 use ringway::load::truth::Observer;

@@ -1,14 +1,12 @@
 //! What well-behaved clients do, over real sockets of every kind and on both tiers: every octet comes back.
 
-mod common;
-
 use std::time::Duration;
 
-use common::client::{
+use crate::common::client::{
     BINARY, BINARY_BEGINS, CONTINUES, CONTINUES_LAST, Client, PING, PONG, TEXT, TEXT_BEGINS, dial,
     frame, noise,
 };
-use common::{Server, on_both_tiers, scratch};
+use crate::common::{Server, on_both_tiers, scratch};
 
 on_both_tiers!(
     messages_of_every_length_class_come_back,
@@ -239,7 +237,11 @@ fn a_message_with_the_opening_handshake_in_one_packet_comes_back(io: &str) {
     for len in [0, 5, 3000, 100_000] {
         let payload = noise(9, len);
         let mut stream = dial(&server.address()).expect("the server listens");
-        let octets = [common::client::REQUEST.as_bytes(), &frame(BINARY, &payload)].concat();
+        let octets = [
+            crate::common::client::REQUEST.as_bytes(),
+            &frame(BINARY, &payload),
+        ]
+        .concat();
         std::io::Write::write_all(&mut stream, &octets).expect("connected");
         let mut client = Client::opened(stream).expect("accepted");
         client.expect(BINARY, &payload);

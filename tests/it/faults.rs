@@ -1,13 +1,11 @@
 //! Workers that die and servers that stop while clients are busy.
 
-mod common;
-
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::client::{BINARY, CLOSE, Client, TEXT, expect_end, frame, noise};
-use common::{Server, kill, on_both_tiers, until};
+use crate::common::client::{BINARY, CLOSE, Client, TEXT, expect_end, frame, noise};
+use crate::common::{Server, kill, on_both_tiers, until};
 
 on_both_tiers!(
     the_death_of_a_worker_is_seen_by_its_own_clients_only_and_no_connect_is_refused,
@@ -232,14 +230,14 @@ fn a_stopping_server_refuses_new_connections_and_ends_half_open_ones(io: &str) {
     ]);
     let address = server.address();
     let mut mute = Client::connect(&address); // keeps the server draining for 2 s
-    let mut half_open = common::client::dial(&address).expect("the server listens");
+    let mut half_open = crate::common::client::dial(&address).expect("the server listens");
     std::thread::sleep(Duration::from_millis(300));
     server.signal("TERM");
     assert_eq!(mute.recv().first, CLOSE);
-    std::io::Write::write_all(&mut half_open, common::client::REQUEST.as_bytes())
+    std::io::Write::write_all(&mut half_open, crate::common::client::REQUEST.as_bytes())
         .expect("connected");
-    let (head, _) = common::client::read_head(&mut half_open).expect("an answer");
+    let (head, _) = crate::common::client::read_head(&mut half_open).expect("an answer");
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert_eq!(server.wait(), Some(0), "{}", server.stderr());
-    assert!(common::client::dial(&address).is_err());
+    assert!(crate::common::client::dial(&address).is_err());
 }

@@ -1,12 +1,10 @@
 //! The program `wsperf`: what it prints, what it refuses and how it ends. What it measures is in tests/load.rs.
 
-mod common;
-
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Server, run, scratch, until};
+use crate::common::{Server, run, scratch, until};
 
 /// A window that is as short as may be.
 const SHORT: [&str; 3] = ["--duration=50ms", "--warmup=0", "--cpus=none"];
@@ -231,9 +229,9 @@ fn a_signal_ends_the_run_early_and_what_was_measured_is_printed() {
         server
             .workers()
             .iter()
-            .any(|worker| common::process::cpu_ticks(*worker) > 5)
+            .any(|worker| crate::common::process::cpu_ticks(*worker) > 5)
     });
-    common::interrupt(child.id());
+    crate::common::interrupt(child.id());
     let mut stdout = String::new();
     let pipe = child.stdout.as_mut().expect("piped");
     pipe.read_to_string(&mut stdout).expect("text");

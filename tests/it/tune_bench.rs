@@ -1,14 +1,12 @@
 //! `ringway tune bench` with a load driver that is a script: what it sets and where, what it concludes, what it leaves.
 //! Needs root, for network namespaces; without it these tests are skipped, and say so.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-use common::{Scratch, is_alive, run, scratch, until};
+use crate::common::{Scratch, is_alive, run, scratch, until};
 use serde_json::Value;
 
 /// Whether namespaces can be made here: not by an ordinary user, nor by root of most containers.

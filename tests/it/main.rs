@@ -1,0 +1,23 @@
+//! The integration tests, in one program, so that the library is linked once.
+//!
+//! `tests/allocations.rs` is a program of its own because it replaces the allocator.
+
+mod common;
+
+mod bad_frames;
+mod bad_input;
+mod balance;
+mod cli;
+mod client_role;
+mod environment;
+mod faults;
+mod fuzz_corpora;
+mod load;
+mod memory;
+mod original;
+mod scenarios;
+mod tidy;
+mod truth;
+mod tune;
+mod tune_bench;
+mod wsperf;
