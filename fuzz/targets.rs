@@ -4,13 +4,13 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use ringway::load::original::command::{self, Test};
-use ringway::load::original::reply;
 use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
 use ringway::proto::handshake::{self, Progress, Request, RequestKind, Resume, Verdict};
 use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
 };
+use wsperf::load::original::command::{self, Test};
+use wsperf::load::original::reply;
 
 /// One header: what decodes encodes to the same octets, and no prefix of it decodes.
 pub fn header(data: &[u8]) {

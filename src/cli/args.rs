@@ -4,12 +4,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::wsperf;
+use ringway_command::Text;
+use wsperf::cli as wsperf;
 
 /// `ringway …`
 #[derive(Debug, Parser)]
@@ -63,48 +63,6 @@ pub(super) struct ServerArgs {
     pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) process: ProcessArgs,
-}
-
-/// A value as it was typed, judged later. In a file it may be a string, a number or a boolean.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Text(pub(super) String);
-
-impl FromStr for Text {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl Serialize for Text {
-    /// Numbers and switches without quotes, as people write them in a file.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.0.parse::<bool>(), self.0.parse::<i64>()) {
-            (Ok(on), _) => serializer.serialize_bool(on),
-            (_, Ok(number)) => serializer.serialize_i64(number),
-            _ => serializer.serialize_str(&self.0),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a string, a number, true or false")]
-        enum Plain {
-            Boolean(bool),
-            Integer(i64),
-            Float(f64),
-            String(String),
-        }
-        Ok(Self(match Plain::deserialize(deserializer)? {
-            Plain::Boolean(value) => value.to_string(),
-            Plain::Integer(value) => value.to_string(),
-            Plain::Float(value) => value.to_string(),
-            Plain::String(value) => value,
-        }))
-    }
 }
 
 /// Options of the server, as the command line and the configuration file name them.

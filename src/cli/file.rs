@@ -3,49 +3,10 @@
 //! Owns: reading one, laying the command line over it, and printing the effective options as one.
 //! Never: judges a value.
 
-use clap::Args;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use toml::{Table, Value};
-
-use super::args::{ConfigArgs, Text};
-use super::values::{show_duration, show_size};
-use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
-
-/// Reads the text of a file with the options `A`. The error is one sentence without the file's name.
-pub(super) fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
-    let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
-    let known = names::<A>();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        let near = known
-            .iter()
-            .filter(|name| distance(name, key) <= 2)
-            .min_by_key(|name| distance(name, key));
-        let hint = near.map_or_else(
-            || "see --help for the options, without their dashes".to_owned(),
-            |name| format!("did you mean '{name}'?"),
-        );
-        return Err(format!("unknown key '{key}': {hint}"));
-    }
-    if let Some((key, _)) = table.iter().find(|(_, value)| !is_plain(value)) {
-        return Err(format!(
-            "key '{key}' must be a string, a number, true or false"
-        ));
-    }
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| one_line(&error, text))
-}
-
-/// The command line over the file: what was typed wins.
-pub(super) fn overlay<A: Serialize + DeserializeOwned>(typed: &A, file: &A) -> A {
-    let mut merged = to_table(file);
-    merged.extend(to_table(typed));
-    merged
-        .try_into()
-        .expect("both tables came from the same options")
-}
+use super::args::ConfigArgs;
+use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
+use ringway_command::Text;
+use ringway_command::values::{show_duration, show_size};
 
 /// The effective options as a file.
 pub(super) fn show(options: &ServerOptions) -> String {
@@ -131,63 +92,11 @@ fn wsuri(endpoint: &Endpoint) -> String {
     }
 }
 
-/// What was given, by name.
-pub(super) fn to_table(args: &impl Serialize) -> Table {
-    Table::try_from(args).expect("plain values serialise")
-}
-
-/// The names of all options that a file may have, as clap has them.
-fn names<A: Args>() -> Vec<String> {
-    let command = A::augment_args(clap::Command::new("names"));
-    let name = |arg: &clap::Arg| {
-        arg.get_long()
-            .unwrap_or_else(|| arg.get_id().as_str())
-            .to_owned()
-    };
-    command.get_arguments().map(name).collect()
-}
-
-fn is_plain(value: &Value) -> bool {
-    matches!(
-        value,
-        Value::String(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_)
-    )
-}
-
-/// A TOML error as one line: what, and on which line of the file.
-fn one_line(error: &toml::de::Error, text: &str) -> String {
-    let message = error.message().replace('\n', ", ");
-    match error.span() {
-        Some(span) => {
-            let line = text.as_bytes()[..span.start.min(text.len())]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-                + 1;
-            format!("line {line}: {message}")
-        }
-        None => message,
-    }
-}
-
-/// Levenshtein distance: how many letters apart two names are.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in right.iter().enumerate() {
-            let substitute = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[right.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::resolve;
+    use ringway_command::file::{overlay, parse};
+
     use super::*;
 
     fn parse_server(text: &str) -> Result<ConfigArgs, String> {
@@ -264,18 +173,6 @@ mod tests {
         assert_eq!(
             resolve::server(&parse_server(&show(&defaults)).unwrap(), 1).unwrap(),
             defaults
-        );
-    }
-
-    #[test]
-    fn distance_counts_letters() {
-        assert_eq!(
-            (
-                distance("port", "port"),
-                distance("prot", "port"),
-                distance("", "abc")
-            ),
-            (0, 2, 3)
         );
     }
 }

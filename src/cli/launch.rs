@@ -2,19 +2,20 @@
 //!
 //! Owns: everything of start-up that asks the system (files, names, CPUs, logging). Never: judges a value.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
-use std::path::Path;
 use std::process::ExitCode;
 
-use serde::de::DeserializeOwned;
+use ringway_command::Text;
+use ringway_command::file::overlay;
+use ringway_command::judge::BadOption;
+use ringway_command::output::{log_to_stderr, print, read};
 
 use super::args::{self, ConfigArgs, ServerArgs};
 use super::{file, resolve};
-use crate::exit::Exit;
-use crate::options::{Endpoint, ServerOptions, WebPort};
-use crate::supervise::{self, Address, Fatal, RespawnPolicy, WorkerCommand};
-use crate::worker;
+use ringway::exit::Exit;
+use ringway::options::{Endpoint, ServerOptions, WebPort};
+use ringway::supervise::{self, Address, Fatal, RespawnPolicy, WorkerCommand};
+use ringway::worker;
 
 /// What a process ends with: one of our codes, or what the worker says.
 pub(super) enum Outcome {
@@ -50,7 +51,7 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
     };
     let seat = resolve::seat(&process).map_err(|bad| usage(bad.to_string()))?;
     let config = match config_path(&process)? {
-        Some(path) => file::overlay(&config, &read(&path)?),
+        Some(path) => overlay(&config, &read(&path)?),
         None => config,
     };
     let options = resolve_options(&config).map_err(|bad| usage(bad.to_string()))?;
@@ -64,7 +65,7 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
     }
 }
 
-fn resolve_options(config: &ConfigArgs) -> Result<ServerOptions, resolve::BadOption> {
+fn resolve_options(config: &ConfigArgs) -> Result<ServerOptions, BadOption> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     resolve::server(config, cpus)
 }
@@ -72,53 +73,15 @@ fn resolve_options(config: &ConfigArgs) -> Result<ServerOptions, resolve::BadOpt
 /// The file to read: a worker reads the effective configuration that its supervisor left in memory.
 fn config_path(process: &args::ProcessArgs) -> Result<Option<std::path::PathBuf>, Fatal> {
     match &process.config_fd {
-        Some(args::Text(fd)) if fd.parse::<u32>().is_ok() => {
+        Some(Text(fd)) if fd.parse::<u32>().is_ok() => {
             Ok(Some(format!("/proc/self/fd/{fd}").into()))
         }
-        Some(args::Text(fd)) => Err(Fatal {
+        Some(Text(fd)) => Err(Fatal {
             exit: Exit::Usage,
             sentence: format!("--config-fd {fd} is no descriptor: leave it to the supervisor"),
         }),
         None => Ok(process.config.clone()),
     }
-}
-
-/// Reads a configuration file with the options `A`.
-pub(super) fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, Fatal> {
-    let shown = path.display();
-    let usage = |sentence: String| Fatal {
-        exit: Exit::Usage,
-        sentence,
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("cannot read the configuration {shown}: {error}")))?;
-    file::parse(&text).map_err(|why| usage(format!("{shown}: {why}")))
-}
-
-/// Prints to stdout. A reader that left is no error.
-pub(super) fn print(text: &str) -> Exit {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("ringway: error: the result cannot be written to stdout: {error}");
-            Exit::Environment
-        }
-        _ => Exit::Ok,
-    }
-}
-
-pub(super) fn log_to_stderr(debug: bool) {
-    let level = if debug {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::WARN
-    };
-    let ansi = io::stderr().is_terminal();
-    // Fails only when a logger is set already, which then serves as well.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(ansi)
-        .try_init();
 }
 
 fn supervisor_options(options: &ServerOptions) -> Result<supervise::Options, Fatal> {

@@ -3,33 +3,21 @@
 //! Owns: the limits of values, and the sentence for each one that is out of them. Never: makes a system call.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::args::{ConfigArgs, ProcessArgs, Text};
-use super::values;
-use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort, WorkerSeat};
-
-/// A value that cannot be used: one sentence with the cause and the remedy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BadOption(pub(super) String);
-
-impl std::fmt::Display for BadOption {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-pub(super) type Resolved<T> = Result<T, BadOption>;
+use super::args::{ConfigArgs, ProcessArgs};
+use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WorkerSeat};
+use ringway_command::endpoint::{congestion, endpoint, web_port};
+use ringway_command::judge::{
+    BadOption, Resolved, bad, choice, octets, set, switch, time, to_usize, whole,
+};
+use ringway_command::{Text, values};
 
 /// More workers than this share no machine we know of, and the board would outgrow its page table for nothing.
 const WORKERS_MAX: u64 = 1024;
 
 /// Sizes of messages, frames and queues stay below half of the smallest address space that makes sense.
 const SIZE_MAX: u64 = 1 << 40;
-
-/// No timer runs longer: a day is further than any peer's patience.
-const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes the options of a server out of what was typed; `cpus` is the default number of workers.
 pub(super) fn server(args: &ConfigArgs, cpus: usize) -> Resolved<ServerOptions> {
@@ -227,86 +215,6 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     Ok(())
 }
 
-/// Parses `ws://host:port` or `ws+unix:/path`.
-pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
-    let wrong = |why: &str| {
-        BadOption(format!(
-            "--wsuri {uri}: {why}; give something like ws://127.0.0.1:9000"
-        ))
-    };
-    if uri.starts_with("wss:") {
-        return Err(BadOption(format!(
-            "--wsuri {uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
-        )));
-    }
-    if let Some(path) = uri.strip_prefix("ws+unix:") {
-        // Both ws+unix:/path and ws+unix:///path are in use.
-        let path = path.strip_prefix("//").unwrap_or(path);
-        // sockaddr_un.sun_path holds 108 octets with its end.
-        return match path.len() {
-            _ if !path.starts_with('/') => Err(wrong("the path must begin with a slash")),
-            108.. => Err(wrong(
-                "the path is longer than the 107 octets a Unix socket can have",
-            )),
-            _ => Ok(Endpoint::Unix {
-                path: PathBuf::from(path),
-            }),
-        };
-    }
-    let rest = uri
-        .strip_prefix("ws://")
-        .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if !matches!(path, "" | "/") {
-        return Err(wrong(
-            "the server answers on every path, so it cannot be bound to one",
-        ));
-    }
-    if authority.contains('@') {
-        return Err(wrong("a user has no meaning here"));
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest
-                .split_once(']')
-                .ok_or_else(|| wrong("the bracket of the IPv6 address is open"))?;
-            host.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| wrong("what is in brackets is no IPv6 address"))?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match authority.split_once(':') {
-            Some((_, port)) if port.contains(':') => {
-                return Err(wrong("an IPv6 address needs brackets, as ws://[::1]:9000"));
-            }
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = port.ok_or_else(|| wrong("the port is missing"))?;
-    let port = port
-        .parse::<u16>()
-        .map_err(|_| wrong("the port is not a number from 0 to 65535"))?;
-    match host {
-        "" => Err(wrong("the host is missing (0.0.0.0 is every IPv4 address)")),
-        _ => Ok(Endpoint::Tcp {
-            host: host.to_owned(),
-            port,
-        }),
-    }
-}
-
-pub(super) fn web_port(text: &str) -> Resolved<WebPort> {
-    match (text, text.parse::<u16>()) {
-        ("auto", _) => Ok(WebPort::Auto),
-        (_, Ok(0)) => Ok(WebPort::Off),
-        (_, Ok(port)) => Ok(WebPort::Fixed(port)),
-        _ => Err(BadOption(format!(
-            "--port {text} is no port: give a number from 1 to 65535, auto for any free one, or 0 for no web pages"
-        ))),
-    }
-}
-
 fn backlog(text: &str) -> Resolved<Backlog> {
     match (text, values::size(text)) {
         ("somaxconn", _) => Ok(Backlog::Somaxconn),
@@ -317,140 +225,6 @@ fn backlog(text: &str) -> Resolved<Backlog> {
             "--backlog {text} is no queue length: give a number from 1 up, or no value for the kernel's limit"
         ))),
     }
-}
-
-/// A name the kernel could know: TCP_CA_NAME_MAX is 16 with its end.
-pub(super) fn congestion(Text(name): &Text) -> Resolved<String> {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    match name.len() {
-        1..=15 if name.chars().all(known) => Ok(name.clone()),
-        _ => Err(BadOption(format!(
-            "--congestion {name} is no name of a congestion control: see \
-             /proc/sys/net/ipv4/tcp_available_congestion_control"
-        ))),
-    }
-}
-
-pub(super) fn set<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
-    }
-}
-
-pub(super) fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    values::switch(value)
-        .map(Some)
-        .ok_or_else(|| bad(name, text, "true or false", "or leave the value off"))
-}
-
-pub(super) fn choice<T: Copy>(
-    name: &str,
-    text: &Option<Text>,
-    choices: &[(&str, T)],
-) -> Resolved<Option<T>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    let names = choices
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(", ");
-    match choices.iter().find(|(name, _)| name == value) {
-        Some((_, chosen)) => Ok(Some(*chosen)),
-        None => Err(bad(
-            name,
-            text,
-            &format!("one of {names}"),
-            "choose one of them",
-        )),
-    }
-}
-
-pub(super) fn whole(
-    name: &str,
-    text: &Option<Text>,
-    range: std::ops::RangeInclusive<u64>,
-    why: &str,
-) -> Resolved<Option<u64>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::size(value).filter(|number| range.contains(number)) {
-        Some(number) => Ok(Some(number)),
-        None => Err(bad(
-            name,
-            text,
-            &format!("a number from {} to {}", range.start(), range.end()),
-            why,
-        )),
-    }
-}
-
-pub(super) fn octets(
-    name: &str,
-    text: &Option<Text>,
-    range: std::ops::RangeInclusive<u64>,
-) -> Resolved<Option<u64>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::size(value).filter(|number| range.contains(number)) {
-        Some(number) => Ok(Some(number)),
-        None => {
-            let (low, high) = (
-                values::show_size(*range.start()),
-                values::show_size(*range.end()),
-            );
-            Err(bad(
-                name,
-                text,
-                &format!("a size from {low} to {high}"),
-                "write it as 1000, 64KiB or 16MiB",
-            ))
-        }
-    }
-}
-
-pub(super) fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
-    time_within(name, text, min..=TIME_MAX)
-}
-
-pub(super) fn time_within(
-    name: &str,
-    text: &Option<Text>,
-    range: std::ops::RangeInclusive<Duration>,
-) -> Resolved<Option<Duration>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::duration(value).filter(|time| range.contains(time)) {
-        Some(time) => Ok(Some(time)),
-        None => {
-            let (low, high) = (
-                values::show_duration(*range.start()),
-                values::show_duration(*range.end()),
-            );
-            Err(bad(
-                name,
-                text,
-                &format!("a time from {low} to {high}"),
-                "write it as 250ms, 10s or 1m",
-            ))
-        }
-    }
-}
-
-pub(super) fn bad(name: &str, text: &Option<Text>, expected: &str, remedy: &str) -> BadOption {
-    let value = text.as_ref().map_or("", |Text(value)| value);
-    BadOption(format!("--{name} {value} is not {expected}: {remedy}"))
-}
-
-pub(super) fn to_usize(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

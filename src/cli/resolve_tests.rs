@@ -1,5 +1,7 @@
 //! What each option accepts and refuses.
 
+use ringway::options::WebPort;
+
 use super::*;
 
 fn text(value: &str) -> Option<Text> {

@@ -42,7 +42,7 @@ fn replay(target: &str, body: fn(&[u8])) {
     body(b"");
     for folder in ["seeds", "corpus"] {
         let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/{folder}/{target}.txt"));
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../fuzz/{folder}/{target}.txt"));
         let lines = std::fs::read_to_string(&path).expect("each target has seeds and a corpus");
         let inputs: Vec<&str> = lines.lines().filter(|l| !l.starts_with('#')).collect();
         assert!(inputs.len() >= 10, "{} is all but empty", path.display());

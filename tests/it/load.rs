@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::common::Server;
 use crate::common::testee::{Behaviour, Testee};
-use ringway::load::options::{
+use wsperf::load::options::{
     Churn, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
 };
-use ringway::load::outcome::Outcome;
-use ringway::load::run::{self, Report};
+use wsperf::load::outcome::Outcome;
+use wsperf::load::run::{self, Report};
 
 /// Attempts of a test whose subject is a time: a machine that is busy elsewhere spoils one, not all of them.
 const ATTEMPTS: usize = 5;

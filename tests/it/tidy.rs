@@ -5,44 +5,82 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which top-level module may name which others. Arrows point one way: a cycle cannot be written down here.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("time", &[]),
-    ("random", &[]),
-    ("exit", &[]),
-    ("proto", &["time"]),
-    ("io", &["random", "time"]),
-    ("stats", &["time"]),
-    ("conn", &["io", "proto", "random", "stats", "time"]),
-    ("app", &["conn", "proto"]),
-    ("supervise", &["exit", "stats", "time"]),
-    ("tune", &["exit", "random", "supervise"]),
-    ("options", &["supervise"]),
-    (
-        "worker",
-        &[
-            "app", "conn", "exit", "io", "options", "proto", "stats", "time",
+/// A crate of the workspace: its folder below `src/`, and which of its top-level modules may name which others. Arrows point one way:
+/// a cycle cannot be written down here. The arrows between crates are in the manifests, and Cargo refuses a cycle.
+struct Member {
+    folder: &'static str,
+    /// As other crates write it.
+    name: &'static str,
+    /// Which crates of the workspace it may name.
+    may_use: &'static [&'static str],
+    modules: &'static [(&'static str, &'static [&'static str])],
+}
+
+const MEMBERS: &[Member] = &[
+    Member {
+        folder: "proto",
+        name: "ringway_proto",
+        may_use: &[],
+        modules: &[],
+    },
+    Member {
+        folder: "ringway",
+        name: "ringway",
+        may_use: &["ringway_proto"],
+        modules: &[
+            ("time", &[]),
+            ("random", &[]),
+            ("exit", &[]),
+            ("proto", &[]),
+            ("io", &["random", "time"]),
+            ("stats", &["time"]),
+            ("conn", &["io", "proto", "random", "stats", "time"]),
+            ("app", &["conn", "proto"]),
+            ("supervise", &["exit", "stats", "time"]),
+            ("options", &["supervise"]),
+            (
+                "worker",
+                &[
+                    "app", "conn", "exit", "io", "options", "proto", "stats", "time",
+                ],
+            ),
+            ("lib", &[]),
         ],
-    ),
-    ("load", &["conn", "io", "proto", "random", "time"]),
-    (
-        "cli",
-        &[
-            "exit",
-            "load",
-            "options",
-            "supervise",
-            "time",
-            "tune",
-            "worker",
+    },
+    Member {
+        folder: "command",
+        name: "ringway_command",
+        may_use: &["ringway"],
+        modules: &[
+            ("text", &[]),
+            ("values", &[]),
+            ("judge", &["Text", "values"]),
+            ("endpoint", &["Text", "judge"]),
+            ("file", &[]),
+            ("output", &["file"]),
+            ("lib", &[]),
         ],
-    ),
-    ("bin", &["cli"]),
-    ("lib", &[]),
+    },
+    Member {
+        folder: "wsperf",
+        name: "wsperf",
+        may_use: &["ringway", "ringway_command"],
+        modules: &[
+            ("load", &["conn", "io", "proto", "random", "time"]),
+            ("cli", &["exit", "load", "options", "supervise"]),
+            ("lib", &[]),
+        ],
+    },
+    Member {
+        folder: "cli",
+        name: "ringway_cli",
+        may_use: &["ringway", "ringway_command", "wsperf"],
+        modules: &[],
+    },
 ];
 
 /// Where `unsafe` lives.
-const UNSAFE: [&str; 2] = ["src/io/", "src/supervise/sys.rs"];
+const UNSAFE: [&str; 2] = ["src/ringway/io/", "src/ringway/supervise/sys.rs"];
 
 /// Lines of a file; tests of their own file may be longer.
 const LINES_MAX: usize = 700;
@@ -54,10 +92,18 @@ struct Source {
 }
 
 impl Source {
+    /// The crate that the file belongs to.
+    fn member(&self) -> &'static Member {
+        let inside = self.path.strip_prefix("src/").expect("below src");
+        let folder = inside.split('/').next().expect("a name");
+        let member = MEMBERS.iter().find(|member| member.folder == folder);
+        member.unwrap_or_else(|| panic!("src/{folder} has no row in MEMBERS"))
+    }
+
     /// The top-level module that the file belongs to.
     fn module(&self) -> &str {
-        let inside = self.path.strip_prefix("src/").expect("below src");
-        let first = inside.split('/').next().expect("a name");
+        let mut parts = self.path.split('/').skip(2);
+        let first = parts.next().expect("a name");
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
@@ -75,6 +121,7 @@ impl Source {
 
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = &root.join("../..").canonicalize().expect("the root");
     let mut found = Vec::new();
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
@@ -113,31 +160,25 @@ fn named<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-fn row(module: &str) -> Option<&'static [&'static str]> {
-    let found = MAY_USE.iter().find(|(name, _)| *name == module);
-    found.map(|(_, others)| *others)
-}
-
 #[test]
-fn dependencies_point_one_way() {
+fn modules_name_each_other_one_way() {
     let mut wrong = Vec::new();
     for source in sources() {
+        let member = source.member();
+        if member.modules.is_empty() {
+            continue;
+        }
         let module = source.module().to_owned();
-        let Some(others) = row(&module) else {
+        let row = member.modules.iter().find(|(name, _)| *name == module);
+        let Some((_, others)) = row else {
             wrong.push(format!(
-                "{}: the module '{module}' has no row in MAY_USE",
+                "{}: the module '{module}' has no row in MEMBERS",
                 source.path
             ));
             continue;
         };
-        // Programs see the library from outside.
-        let prefix = if module == "bin" {
-            "ringway::"
-        } else {
-            "crate::"
-        };
         for (number, line) in source.code() {
-            for name in named(line, prefix).filter(|name| *name != module) {
+            for name in named(line, "crate::").filter(|name| *name != module) {
                 if !others.contains(&name) {
                     wrong.push(format!(
                         "{}:{number}: {module} may not name {name}",
@@ -151,21 +192,64 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn the_table_has_no_cycle_and_no_row_without_a_module() {
-    let modules: BTreeSet<_> = sources()
+fn crates_name_each_other_one_way() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let member = source.member();
+        for (number, line) in source.code() {
+            let others = MEMBERS.iter().filter(|other| other.name != member.name);
+            for other in others.filter(|other| !member.may_use.contains(&other.name)) {
+                let path = format!("{}::", other.name);
+                if named(line, &path).next().is_some() {
+                    wrong.push(format!(
+                        "{}:{number}: {} may not name {}",
+                        source.path, member.name, other.name
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_tables_have_no_cycle_and_no_row_without_a_module() {
+    let rows = MEMBERS
         .iter()
-        .map(|source| source.module().to_owned())
+        .map(|member| (member.name, member.may_use))
         .collect();
+    assert_no_cycle(rows);
+    for member in MEMBERS {
+        assert_no_cycle(member.modules.to_vec());
+    }
+    let sources = sources();
+    let found: BTreeSet<_> = sources
+        .iter()
+        .map(|source| (source.member().folder, source.module()))
+        .collect();
+    for member in MEMBERS {
+        for (module, _) in member.modules {
+            let imported = *module == "proto"; // another crate under a name of its own
+            assert!(
+                imported || found.contains(&(member.folder, module)),
+                "{module} is no module of {}",
+                member.name
+            );
+        }
+    }
+}
+
+fn assert_no_cycle(mut left: Vec<(&str, &[&str])>) {
+    let rows: Vec<&str> = left.iter().map(|(name, _)| *name).collect();
     let mut above: Vec<&str> = Vec::new();
-    let mut left: Vec<_> = MAY_USE.to_vec();
     while !left.is_empty() {
-        let ready = |(_, others): &(&str, &[&str])| others.iter().all(|name| above.contains(name));
+        let ready = |(_, others): &(&str, &[&str])| {
+            let mut others = others.iter();
+            others.all(|name| above.contains(name) || !rows.contains(name))
+        };
         let at = left.iter().position(ready);
         let at = at.unwrap_or_else(|| panic!("these name each other: {left:?}"));
         above.push(left.swap_remove(at).0);
-    }
-    for (module, _) in MAY_USE {
-        assert!(modules.contains(*module), "{module} is no module");
     }
 }
 
@@ -185,7 +269,7 @@ fn unsafe_has_two_addresses_and_is_forbidden_elsewhere() {
         let lines = source.code().filter(|(_, line)| words(line));
         wrong.extend(lines.map(|(number, _)| format!("{}:{number}: unsafe", source.path)));
     }
-    // Forbidden at the root of each module, or of each part of one that has an address of `unsafe`.
+    // Forbidden at the root of each crate, or of each module of the one that has addresses of `unsafe`.
     let forbids = |path: &str| {
         let source = sources.iter().find(|source| source.path == path);
         source.is_some_and(|source| {
@@ -193,11 +277,17 @@ fn unsafe_has_two_addresses_and_is_forbidden_elsewhere() {
                 || source.text.contains("#![deny(unsafe_code)]")
         })
     };
-    for (module, _) in MAY_USE {
-        let roots = [format!("src/{module}.rs"), format!("src/{module}/mod.rs")];
-        let excused = ["io", "bin", "lib"].contains(module);
-        if !excused && !roots.iter().any(|root| forbids(root)) {
-            wrong.push(format!("{module}: no forbid(unsafe_code) at its root"));
+    for member in MEMBERS {
+        if forbids(&format!("src/{}/lib.rs", member.folder)) {
+            continue;
+        }
+        for (module, _) in member.modules {
+            let stem = format!("src/{}/{module}", member.folder);
+            let roots = [format!("{stem}.rs"), format!("{stem}/mod.rs")];
+            let excused = ["io", "lib", "proto"].contains(module);
+            if !excused && !roots.iter().any(|root| forbids(root)) {
+                wrong.push(format!("{stem}: no forbid(unsafe_code) at its root"));
+            }
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));

@@ -200,7 +200,7 @@ fn list_has_every_knob_of_the_files() {
     assert!(table.stdout.contains("  net.core.somaxconn (netns)\n"));
     let knobs = json(&run("ringway", &["tune", "list", "--format=json"]).stdout)["knobs"].clone();
     let knobs = knobs.as_array().expect("an array");
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tuning");
     let files = fs::read_dir(folder).expect("the folder");
     let names = files.filter_map(|entry| {
         let path = entry.expect("readable").path();

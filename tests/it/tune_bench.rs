@@ -164,7 +164,7 @@ fn the_folder_is_complete(out: &str) {
 /// Without a script: the driver that users get understands what it is told, and says what is read.
 #[test]
 fn wsperf_is_driven_and_read() {
-    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/bench.toml");
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tuning/bench.toml");
     let plan = fs::read_to_string(plan).expect("the file");
     let plan: toml::Table = plan.parse().expect("TOML");
     for (name, workload) in plan["workload"].as_table().expect("workloads") {

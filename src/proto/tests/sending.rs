@@ -1,7 +1,7 @@
 //! [`Sender`]: what it puts on the wire, and what it refuses.
 
 use super::*;
-use crate::proto::frame::Header;
+use crate::frame::Header;
 
 fn header(opcode: Opcode, fin: bool, payload_len: u64, masking_key: Option<[u8; 4]>) -> Header {
     Header {

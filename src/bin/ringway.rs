@@ -1,7 +1,0 @@
-//! The program `ringway`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ringway::cli::ringway()
-}

@@ -1,7 +1,0 @@
-//! The program `server`: `ringway server` under the name that Autobahn's users know.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ringway::cli::server()
-}

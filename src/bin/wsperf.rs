@@ -1,7 +1,0 @@
-//! The program `wsperf`: `ringway wsperf` under the name that people know.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ringway::cli::wsperf()
-}

@@ -1,0 +1,132 @@
+//! The command line: what was typed, what it means, and who runs it.
+//!
+//! Owns: options, their values, the configuration file, the exit code. Never: serves a client; a worker is
+//! `ringway::worker`, a supervisor is `ringway::supervise`.
+//!
+//! 1. `args` says what can be typed; clap reads it.
+//! 2. `file` reads `--config`; the command line is laid over it.
+//! 3. `resolve` judges every value.
+//! 4. `launch` starts what was asked for.
+#![forbid(unsafe_code)]
+
+mod args;
+mod file;
+mod launch;
+mod resolve;
+pub mod tune;
+
+use std::process::ExitCode;
+
+use ::wsperf::cli as load;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches, Parser as _};
+
+use ringway::exit::Exit;
+
+/// The program `ringway`.
+pub fn ringway() -> ExitCode {
+    let command = args::RingwayArgs::command().mut_subcommand("wsperf", load::tailor);
+    match parse::<args::RingwayArgs>(command).map(|args| args.command) {
+        Ok(args::Command::Server(server)) => launch::server(*server).into(),
+        Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
+        Ok(args::Command::Wsperf(args)) => load::run(*args).into(),
+        Err(error) => usage(&error).into(),
+    }
+}
+
+/// The program `wsperf`: `ringway wsperf` under its own name.
+pub fn wsperf() -> ExitCode {
+    match parse::<load::StandaloneArgs>(load::tailor(load::StandaloneArgs::command())) {
+        Ok(standalone) => load::run(standalone.wsperf).into(),
+        Err(error) => usage(&error).into(),
+    }
+}
+
+/// Reads the command line by a definition that was changed after it was derived.
+fn parse<P: FromArgMatches>(mut command: clap::Command) -> Result<P, clap::Error> {
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The program `server`: `ringway server` under its own name.
+pub fn server() -> ExitCode {
+    match args::StandaloneArgs::try_parse() {
+        Ok(standalone) => launch::server(standalone.server).into(),
+        Err(error) => usage(&error).into(),
+    }
+}
+
+/// Prints clap's help or complaint. A reader that left (`--help | head`) is quiet.
+fn usage(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+        _ => Exit::Usage,
+    }
+}
+
+/// The table of exit codes at the end of `--help`.
+fn help_codes() -> String {
+    let lines = Exit::ALL
+        .iter()
+        .map(|(exit, meaning)| format!("  {}  {meaning}", exit.code()));
+    format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        args::RingwayArgs::command().debug_assert();
+        args::StandaloneArgs::command().debug_assert();
+        load::tailor(load::StandaloneArgs::command()).debug_assert();
+    }
+
+    #[test]
+    fn help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() {
+        let help = args::StandaloneArgs::command()
+            .render_long_help()
+            .to_string();
+        assert!(
+            help.starts_with("Example:\n  server --workers 4 --backlog\n"),
+            "{help}"
+        );
+        let wide: Vec<_> = help
+            .lines()
+            .filter(|line| line.chars().count() > 80)
+            .collect();
+        assert!(wide.is_empty(), "{wide:?}");
+        assert!(help.contains("  3  the system refused"));
+    }
+
+    #[test]
+    fn a_bare_backlog_is_the_kernels_limit_and_switches_need_no_value() {
+        let typed = [
+            "server",
+            "--workers",
+            "4",
+            "--backlog",
+            "--silence",
+            "--nodelay=false",
+        ];
+        let args = args::StandaloneArgs::try_parse_from(typed)
+            .expect("as the user types it")
+            .server
+            .config;
+        assert_eq!(
+            args.backlog,
+            Some(ringway_command::Text("somaxconn".into()))
+        );
+        assert_eq!(args.silence, Some(ringway_command::Text("true".into())));
+        assert_eq!(args.nodelay, Some(ringway_command::Text("false".into())));
+    }
+
+    #[test]
+    fn an_option_given_twice_is_refused() {
+        assert!(
+            args::StandaloneArgs::try_parse_from(["server", "--port", "1", "--port", "2"]).is_err()
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! From the options of a scenario to its result.
+//!
+//! Owns: everything of it that asks the system: names, CPUs, descriptors, files. Never: judges a value, measures.
+
+use std::fs::OpenOptions;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::args::{Kind, RunArgs};
+use super::interrupt::Interrupt;
+use super::progress::Progress;
+use super::resolve::{self, Run};
+use super::show;
+use crate::exit::Exit;
+use crate::load::descriptors;
+use crate::load::options::{CLOSING_MAX, LoadOptions, Outputs, Scenario};
+use crate::load::report::{files, json, table};
+use crate::load::run::{self, Report};
+use crate::options::Format;
+use crate::supervise::Fatal;
+use ringway_command::file;
+use ringway_command::output::{log_to_stderr, print, read};
+
+/// `wsperf echo …` and its like.
+pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
+    let RunArgs { load, process } = args;
+    let load = match &process.config {
+        Some(path) => file::overlay(&load, &read(path)?),
+        None => load,
+    };
+    let run = resolve::run(kind, &load, &cpus()).map_err(usage)?;
+    if process.print_config {
+        return Ok(print(&show::toml(kind, &run)));
+    }
+    measure(&prepared(run)?)
+}
+
+/// The CPUs that this process may use, in ascending order.
+pub(super) fn cpus() -> Vec<usize> {
+    let cpus = core_affinity::get_core_ids().unwrap_or_default();
+    let mut cpus: Vec<_> = cpus.into_iter().map(|cpu| cpu.id).collect();
+    cpus.sort_unstable();
+    cpus
+}
+
+/// Everything that a run needs of the system.
+pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
+    log_to_stderr(false);
+    run.options.target.address = look_up(&run.host, run.port)?;
+    make_room(&run.options)?;
+    check_files(&run.options.outputs)?;
+    Ok(run)
+}
+
+/// Runs it, and prints what came of it.
+fn measure(run: &Run) -> Result<Exit, Fatal> {
+    let interrupt = interrupt()?;
+    let progress = Progress::new(run.silence, String::new());
+    let report = observed(&run.options, &progress, &interrupt)?;
+    let written = files::write(&run.options.outputs, &report.outcome, &report.intervals);
+    // Printed even if a file could not be written: the run may have taken hours.
+    let printed = match run.format {
+        _ if run.silence => Exit::Ok,
+        Format::Json => print(&(json::render(&report.outcome) + "\n")),
+        Format::Table => print(&table::render(&report.outcome)),
+    };
+    written.map_err(environment)?;
+    Ok(if interrupt.has_come() {
+        Exit::Interrupted
+    } else {
+        printed
+    })
+}
+
+/// From now on Ctrl-C ends runs, not the process.
+pub(super) fn interrupt() -> Result<Interrupt, Fatal> {
+    Interrupt::watch().map_err(|error| environment(format!("cannot watch signals: {error}")))
+}
+
+/// One run, while it is shown how it goes.
+pub(super) fn observed(
+    options: &LoadOptions,
+    progress: &Progress,
+    interrupt: &Interrupt,
+) -> Result<Report, Fatal> {
+    let measured = run::run(options, &mut |live| {
+        progress.show(live);
+        if interrupt.has_come() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    progress.clear();
+    measured.map_err(|error| {
+        if error.is_usage {
+            usage(error)
+        } else {
+            environment(error)
+        }
+    })
+}
+
+/// The first address of a host.
+fn look_up(host: &str, port: u16) -> Result<SocketAddr, Fatal> {
+    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
+    let why = match found {
+        Ok(Some(address)) => return Ok(address),
+        Ok(None) => "it has none".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(environment(format!(
+        "cannot find the address of '{host}': {why}; give an address, as ws://127.0.0.1:{port}/"
+    )))
+}
+
+/// Makes room for the connections of each driver thread.
+fn make_room(options: &LoadOptions) -> Result<(), Fatal> {
+    match options.scenario {
+        Scenario::Handshake { high, .. } => make_room_for_handshakes(high, options.threads),
+        _ => raise(options.connections, 0, options.threads),
+    }
+}
+
+/// The same for `high` opening handshakes: those that are closing while others open come on top.
+pub(super) fn make_room_for_handshakes(high: usize, threads: usize) -> Result<(), Fatal> {
+    raise(high, CLOSING_MAX, threads)
+}
+
+fn raise(total: usize, more: usize, threads: usize) -> Result<(), Fatal> {
+    let threads = threads.max(1);
+    let each = (total.div_ceil(threads) + more) as u64;
+    descriptors::raise(each, threads as u64).map_err(environment)
+}
+
+/// A result that cannot be written is better known before the run than after it.
+fn check_files(outputs: &Outputs) -> Result<(), Fatal> {
+    let check = |path: &Path| {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map(drop).map_err(|error| {
+            environment(format!(
+                "cannot write {}: {error}; name another file",
+                path.display()
+            ))
+        })
+    };
+    let files = [&outputs.json, &outputs.hdr, &outputs.html];
+    files.into_iter().flatten().try_for_each(|path| check(path))
+}
+
+pub(super) fn usage(sentence: impl ToString) -> Fatal {
+    Fatal {
+        exit: Exit::Usage,
+        sentence: sentence.to_string(),
+    }
+}
+
+pub(super) fn environment(sentence: impl ToString) -> Fatal {
+    Fatal {
+        exit: Exit::Environment,
+        sentence: sentence.to_string(),
+    }
+}

@@ -1,0 +1,58 @@
+//! The command line of the load driver: `ringway wsperf …`, and `wsperf …` as its own program.
+//!
+//! Owns: options of scenarios, their values, the progress line, the exit code. Never: opens a connection itself.
+//!
+//! The same steps as for the server: `args` says what can be typed, `resolve` judges it, `show` prints it back, `launch`
+//! runs it.
+
+mod args;
+mod compare;
+mod interrupt;
+mod launch;
+mod original;
+mod progress;
+mod resolve;
+mod show;
+mod sweep;
+
+pub use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};
+
+use args::{Kind, Task};
+
+use crate::exit::Exit;
+use crate::supervise::{self, Fatal};
+
+/// The table of exit codes at the end of `--help`.
+pub const HELP_CODES: &str = "\
+Exit codes:
+  0  measured, whatever the result
+  1  unexpected failure (a bug)
+  2  bad option, value or configuration file
+  3  no connection, or the system refused: permission, files, no io_uring
+  5  Ctrl-C ended the run early; what was measured is printed
+  6  compare --fail-on-regression: B is worse";
+
+/// Does what was typed.
+pub fn run(args: WsperfArgs) -> Exit {
+    try_run(args).unwrap_or_else(|fatal| {
+        supervise::error(&fatal);
+        fatal.exit
+    })
+}
+
+fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
+    match args.task {
+        Task::Echo(args) => launch::scenario(Kind::Echo, *args),
+        Task::Handshake(args) => launch::scenario(Kind::Handshake, *args),
+        Task::Massconnect(args) => launch::scenario(Kind::Massconnect, *args),
+        Task::Broadcast(args) => launch::scenario(Kind::Broadcast, *args),
+        Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
+        Task::Stress(args) => launch::scenario(Kind::Stress, *args),
+        Task::Soak(args) => launch::scenario(Kind::Soak, *args),
+        Task::Sweep(args) => sweep::run(*args),
+        Task::Compare(args) => compare::run(&args),
+        Task::Serve(args) => original::serve(&args),
+        Task::Aggregate(args) => original::aggregate(&args),
+        Task::Standalone(words) => original::standalone(&words),
+    }
+}

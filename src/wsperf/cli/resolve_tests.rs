@@ -1,0 +1,378 @@
+//! What each option of a scenario accepts and refuses.
+
+use super::*;
+use crate::cli::show;
+
+fn text(value: &str) -> Option<Text> {
+    Some(Text(value.to_owned()))
+}
+
+const CPUS: [usize; 4] = [0, 1, 2, 3];
+
+fn from(kind: Kind, change: impl FnOnce(&mut LoadArgs)) -> Result<Run, String> {
+    let mut args = LoadArgs::default();
+    change(&mut args);
+    run(kind, &args, &CPUS).map_err(|bad| bad.to_string())
+}
+
+fn options(kind: Kind, change: impl FnOnce(&mut LoadArgs)) -> LoadOptions {
+    from(kind, change).expect("it is fine").options
+}
+
+#[test]
+fn nothing_typed_is_the_defaults() {
+    let run = from(Kind::Echo, |_| {}).unwrap();
+    let target = Target {
+        uri: "ws://127.0.0.1:9000/".to_owned(),
+        address: "127.0.0.1:9000".parse().unwrap(),
+        host: "127.0.0.1:9000".to_owned(),
+        resource: "/".to_owned(),
+        subprotocols: Vec::new(),
+    };
+    let mut expected = LoadOptions::new(target, Scenario::Echo);
+    expected.cpus = vec![3];
+    assert_eq!(run.options, expected);
+    assert_eq!((run.host.as_str(), run.port), ("127.0.0.1", 9000));
+    assert_eq!((run.format, run.silence), (Format::Table, false));
+}
+
+#[test]
+fn scenarios_have_defaults_of_their_own() {
+    assert_eq!(options(Kind::Massconnect, |_| {}).connections, 10_000);
+    assert_eq!(
+        options(Kind::Soak, |_| {}).duration,
+        Duration::from_secs(3600)
+    );
+    assert_eq!(options(Kind::Broadcast, |_| {}).payload.sizes, [(64, 1.0)]);
+    let mixed = options(Kind::Mixed, |_| {});
+    assert_eq!(mixed.payload.sizes, [(20, 0.7), (1024, 0.2), (16_384, 0.1)]);
+    assert_eq!(mixed.scenario, Scenario::Mixed { idle: 0.9 });
+    let marks = |high: &str| options(Kind::Handshake, |args| args.high = text(high)).scenario;
+    let handshake = |low, high| Scenario::Handshake {
+        low,
+        high,
+        count: None,
+    };
+    assert_eq!(
+        (marks("500"), marks("10")),
+        (handshake(250, 500), handshake(10, 10))
+    );
+    let Scenario::Stress(churn) =
+        options(Kind::Stress, |args| args.slow_rate = text("2KiB")).scenario
+    else {
+        panic!("another scenario");
+    };
+    let expected = Churn {
+        reconnects_per_second: 10.0,
+        resets_per_second: 10.0,
+        slow_readers: 0.01,
+        slow_octets_per_second: 2048.0,
+    };
+    assert_eq!(churn, expected);
+}
+
+#[test]
+fn a_name_waits_for_its_address_and_a_literal_does_not() {
+    let run = from(Kind::Echo, |args| {
+        args.uri = text("ws://localhost:9001/chat?x=1")
+    })
+    .unwrap();
+    assert_eq!((run.host.as_str(), run.port), ("localhost", 9001));
+    let target = run.options.target;
+    assert_eq!(
+        (target.host.as_str(), target.resource.as_str()),
+        ("localhost:9001", "/chat?x=1")
+    );
+    assert!(target.address.ip().is_unspecified());
+    let target = options(Kind::Echo, |args| args.uri = text("ws://[::1]")).target;
+    assert_eq!(
+        (target.host.as_str(), target.address.to_string().as_str()),
+        ("[::1]", "[::1]:80")
+    );
+}
+
+#[test]
+fn a_bad_uri_says_what_is_wrong_with_it() {
+    let sentence = from(Kind::Echo, |args| args.uri = text("wss://127.0.0.1:9000")).unwrap_err();
+    assert_eq!(
+        sentence,
+        "wss://127.0.0.1:9000: TLS is not there yet; use ws://; give something like ws://127.0.0.1:9000/"
+    );
+    assert!(from(Kind::Echo, |args| args.uri = text("127.0.0.1:9000")).is_err());
+}
+
+/// A scenario, what its file says, and why it is refused.
+const REFUSED: [(Kind, &str, &str); 26] = [
+    (
+        Kind::Handshake,
+        "rate = 1",
+        "--rate means nothing to handshake: leave it off",
+    ),
+    (
+        Kind::Handshake,
+        "connections = 1",
+        "--connections means nothing to handshake: leave it off",
+    ),
+    (
+        Kind::Massconnect,
+        "size = 1",
+        "--size means nothing to massconnect: leave it off",
+    ),
+    (
+        Kind::Echo,
+        "idle = 0.5",
+        "--idle means nothing to echo: leave it off",
+    ),
+    (
+        Kind::Broadcast,
+        "verify = 'exact'",
+        "--verify means nothing to broadcast: leave it off",
+    ),
+    (
+        Kind::Echo,
+        "connections = 0",
+        "--connections 0 is not a number from 1 to 1000000: one run has at least 1",
+    ),
+    (
+        Kind::Echo,
+        "connections = '2M'",
+        "--connections 2M is not a number from 1 to 1000000: one run has at least 1",
+    ),
+    (
+        Kind::Echo,
+        "threads = 1025",
+        "--threads 1025 is not a number from 1 to 1024: one per CPU that the server leaves free",
+    ),
+    (
+        Kind::Echo,
+        "rate = '2e9'",
+        "--rate 2e9 is not a number from 0.001 to 1000000000: write it as 0.5, 1000 or 50k",
+    ),
+    (
+        Kind::Echo,
+        "rate = 'NaN'",
+        "--rate NaN is not a number from 0.001 to 1000000000: write it as 0.5, 1000 or 50k",
+    ),
+    (
+        Kind::Echo,
+        "duration = 0",
+        "--duration 0 is not a time from 10ms to 720h: write it as 250ms, 10s or 1m",
+    ),
+    (
+        Kind::Echo,
+        "warmup = 'soon'",
+        "--warmup soon is not a time from 0 to 24h: write it as 250ms, 10s or 1m",
+    ),
+    (
+        Kind::Echo,
+        "in-flight = 0",
+        "--in-flight 0 is not a number from 1 to 65536: messages of each connection under way",
+    ),
+    (
+        Kind::Echo,
+        "rate = 1\nin-flight = 1",
+        "--in-flight is for a closed loop, and --rate makes an open one: leave one of them off",
+    ),
+    (
+        Kind::Echo,
+        "size = '65MiB'",
+        "--size 65MiB is not a size from 0 to 64MiB, or several with weights: write it as 1000, 64KiB, or 20:0.7,1KiB:0.3",
+    ),
+    (
+        Kind::Echo,
+        "size = '20:1,1KiB'",
+        "--size 20:1,1KiB is not a size from 0 to 64MiB, or several with weights: write each as 1KiB:0.2, and weights above 0",
+    ),
+    (
+        Kind::Echo,
+        "size = '20:0'",
+        "--size 20:0 is not a size from 0 to 64MiB, or several with weights: write each as 1KiB:0.2, and weights above 0",
+    ),
+    (
+        Kind::Broadcast,
+        "size = 35",
+        "--size 35 is too small: a message of a broadcast carries its sender, number and time in 36 octets",
+    ),
+    (
+        Kind::Broadcast,
+        "size = '64:1,65:1'",
+        "--size 64:1,65:1: all messages of a broadcast have the same size; give one",
+    ),
+    (
+        Kind::Broadcast,
+        "senders = 101",
+        "--senders 101 is not a number from 1 to 100: or all, which is every connection",
+    ),
+    (
+        Kind::Mixed,
+        "idle = '90%'",
+        "--idle 90% is not a share from 0 to 1: write one per cent as 0.01",
+    ),
+    (
+        Kind::Handshake,
+        "low = 6\nhigh = 5",
+        "--low 6 is above --high 5: lower one or raise the other",
+    ),
+    (
+        Kind::Echo,
+        "cpus = '1-x'",
+        "--cpus 1-x is not a list of CPUs: write it as 2,3 or 4-7, or none",
+    ),
+    (
+        Kind::Echo,
+        "cpus = 7",
+        "--cpus 7: this process may not run on CPU 7, only on 0,1,2,3",
+    ),
+    (
+        Kind::Echo,
+        "verify = 'crc'",
+        "--verify crc is not one of exact, length: choose one of them",
+    ),
+    (
+        Kind::Echo,
+        "server-stats = 'here'",
+        "--server-stats here is not an address with a port: write it as 127.0.0.1:8080",
+    ),
+];
+
+#[test]
+fn what_cannot_be_is_one_sentence_with_the_remedy() {
+    for (kind, text, sentence) in REFUSED {
+        let args = file::parse(text).expect("plain values");
+        let refused = run(kind, &args, &CPUS).expect_err(text);
+        assert_eq!(refused.to_string(), sentence);
+    }
+}
+
+#[test]
+fn cpus_are_the_last_ones_unless_they_are_given() {
+    let cpus = |threads: &str, cpus: Option<Text>| {
+        options(Kind::Echo, |args| {
+            (args.threads, args.cpus) = (text(threads), cpus)
+        })
+        .cpus
+    };
+    assert_eq!(cpus("2", None), [2, 3]);
+    assert_eq!(cpus("9", None), CPUS);
+    assert_eq!(cpus("1", text("none")), [0; 0]);
+    assert_eq!(cpus("1", text("3, 0-1")), [3, 0, 1]);
+    let alone = run(Kind::Echo, &LoadArgs::default(), &[0]).expect("it is fine");
+    assert_eq!(
+        alone.options.cpus, [0; 0],
+        "a single CPU is the server's as well"
+    );
+}
+
+#[test]
+fn sources_are_addresses_and_ranges() {
+    let sources = |list: &[&str]| {
+        let list = list.iter().map(|one| Text((*one).to_owned())).collect();
+        let run = from(Kind::Echo, |args| args.source = list)?;
+        Ok(run
+            .options
+            .sources
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>())
+    };
+    let range = ["127.0.0.254", "127.0.0.255", "127.0.1.0"].map(str::to_owned);
+    assert_eq!(sources(&["127.0.0.254-127.0.1.0"]), Ok(range.to_vec()));
+    let both = ["127.0.0.2", "127.0.0.3", "127.0.0.9"].map(str::to_owned);
+    assert_eq!(
+        sources(&["127.0.0.2,127.0.0.3", "127.0.0.9"]),
+        Ok(both.to_vec())
+    );
+    assert_eq!(
+        sources(&["::1-::2"]),
+        Ok(["::1", "::2"].map(str::to_owned).to_vec())
+    );
+    let refused = |list: &str| -> String { sources(&[list]).expect_err("refused") };
+    assert!(
+        refused("localhost").starts_with("--source localhost: that is no address; write it as")
+    );
+    assert!(refused("127.0.0.9-127.0.0.2").contains("ends before it begins"));
+    assert!(refused("127.0.0.1-::1").contains("mixes IPv4 and IPv6"));
+    assert!(refused("10.0.0.0-10.1.0.0").contains("more than 65536 addresses"));
+    assert!(refused("::-ffff::").contains("more than 65536 addresses"));
+}
+
+#[test]
+fn the_servers_page_may_be_given_as_the_server_prints_it() {
+    let page = options(Kind::Echo, |args| {
+        args.server_stats = text("http://127.0.0.1:8080/")
+    })
+    .server_stats;
+    assert_eq!(page, Some("127.0.0.1:8080".parse().unwrap()));
+}
+
+#[test]
+fn rates_may_have_fractions_and_suffixes() {
+    let rate = |value: &str| options(Kind::Echo, |args| args.rate = text(value)).rate;
+    assert_eq!(
+        (rate("0.5"), rate("50k"), rate("1e6")),
+        (Some(0.5), Some(50_000.0), Some(1e6))
+    );
+}
+
+/// Everything that a scenario knows, away from its default.
+fn unusual(kind: Kind) -> LoadArgs {
+    let all = LoadArgs {
+        uri: text("ws://localhost:9001/chat"),
+        connections: text("77"),
+        duration: text("1500ms"),
+        warmup: text("0"),
+        threads: text("2"),
+        cpus: text("none"),
+        seed: text("9"),
+        io: text("epoll"),
+        low: text("3"),
+        high: text("7"),
+        count: text("1000"),
+        batch: text("9"),
+        batch_delay: text("3ms"),
+        retry_delay: text("4ms"),
+        ping_interval: text("5s"),
+        senders: text("all"),
+        idle: text("0.25"),
+        reconnects: text("0.5"),
+        resets: text("2"),
+        slow_readers: text("0.125"),
+        slow_rate: text("3KiB"),
+        rate: text("1234.5"),
+        in_flight: None,
+        size: text(if kind == Kind::Broadcast {
+            "1KiB"
+        } else {
+            "20:0.7,1KiB:0.3"
+        }),
+        binary: text("true"),
+        verify: text("length"),
+        connecting: text("8"),
+        timeout: text("2s"),
+        source: vec![Text("127.0.0.2-127.0.0.3".into()), Text("127.0.0.5".into())],
+        subprotocol: vec![Text("a,b".into())],
+        congestion: text("cubic"),
+        server_pid: text("4711"),
+        server_stats: text("127.0.0.1:8080"),
+        format: text("json"),
+        json: text("a.json"),
+        hdr: text("a.hdr"),
+        html: text("a.html"),
+        silence: text("true"),
+    };
+    let mut table = file::to_table(&all);
+    table.retain(|name, _| kind.knows(name));
+    table.try_into().expect("the same options")
+}
+
+#[test]
+fn what_is_shown_means_the_same() {
+    for kind in Kind::ALL {
+        for args in [LoadArgs::default(), unusual(kind)] {
+            let first = run(kind, &args, &CPUS).expect("it is fine");
+            let shown = show::toml(kind, &first);
+            let read: LoadArgs = file::parse(&shown).expect("what is printed is read");
+            assert_eq!(run(kind, &read, &CPUS), Ok(first), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! wsperf: a load driver for WebSocket servers, in the client's role on Ringway's own worker.
+//!
+//! - [`load`]: scenarios, pacing, latency, what the server costs, reports.
+//! - [`cli`]: the command line of `ringway wsperf`, and of `wsperf` as its own program.
+//!
+//! Dependencies point one way; `tests/it/tidy.rs` holds the table of who may name whom.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod load;
+
+use ringway::{conn, exit, io, options, proto, random, supervise, time};
