@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_file_of_tuning_is_embedded_and_in_the_index() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tuning");
         let index = std::fs::read_to_string(format!("{folder}/README.md")).expect("the index");
         for entry in std::fs::read_dir(folder).expect("the folder") {
             let name = entry.expect("readable").file_name();
