@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::keys::Masking;
 use crate::proto::{Limits, handshake};
 
 /// What one worker allows its peers. Memory that a connection can hold at most: `message_limits.message_octets_max` while
@@ -29,10 +30,9 @@ pub struct Config {
     /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
     /// 1 MiB.
     pub send_queue_octets_max: usize,
-    /// What masking keys and handshake nonces of connections in the client's role are drawn from. RFC 6455 §5.3 wants keys
-    /// that the author of a payload cannot predict: seed it from the system's randomness wherever that may be a stranger.
-    /// Default 0.
-    pub masking_seed: u64,
+    /// Where masking keys and handshake nonces of connections in the client's role come from. Default: the system's
+    /// randomness.
+    pub masking: Masking,
 }
 
 impl Default for Config {
@@ -46,7 +46,7 @@ impl Default for Config {
             ping_interval: None,
             close_timeout: Duration::from_secs(1),
             send_queue_octets_max: 1 << 20,
-            masking_seed: 0,
+            masking: Masking::System,
         }
     }
 }

@@ -41,6 +41,7 @@ pub use app::{App, Closed};
 pub use config::Config;
 pub use context::{Context, SendError};
 pub use dialling::{Failed, Failure, OpeningRequest};
+pub use keys::Masking;
 pub use listener::Listener;
 pub use prepared::{Prepared, TooMuch};
 pub use reach::Reach;

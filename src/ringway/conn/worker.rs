@@ -90,7 +90,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// A worker that accepts on `listener` from its first turn on.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let now = io.now();
-        let keys = Keys::new(config.masking_seed);
+        let keys = Keys::new(config.masking);
         let shared = Shared {
             config,
             counters: Counters::default(),

@@ -154,6 +154,24 @@ pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Fills `into` from the system's randomness (getrandom(2), since kernel 3.17).
+///
+/// # Panics
+/// The kernel has no such call or forbids it: no key would be a secret, so no client may go on.
+pub fn fill_random(into: &mut [u8]) {
+    let mut filled = 0;
+    while filled < into.len() {
+        let rest = &mut into[filled..];
+        // SAFETY: `rest` is valid for writes of its length for the duration of the call, which keeps no pointer.
+        let result = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        match count(result) {
+            Ok(len) => filled += len,
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => panic!("getrandom gives no random bytes: {errno}"),
+        }
+    }
+}
+
 /// CPU time of the calling thread so far, nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     let mut time = libc::timespec {

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use super::meter::{Meter, Window};
 use super::options::{IoTier, LoadOptions};
 use super::outcome::{Errors, Thread};
-use crate::conn::{App, Config, Prepared, Worker};
+use crate::conn::{App, Config, Masking, Prepared, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Io, sys};
@@ -212,7 +212,8 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         handshake_timeout: options.timeout,
         close_timeout: options.timeout,
         send_queue_octets_max: QUEUE_OCTETS_MAX,
-        masking_seed: options.seed ^ (thread as u64) << 32,
+        // Its payloads are its own, and a seed must decide every byte of a run.
+        masking: Masking::Seeded(options.seed ^ (thread as u64) << 32),
         ..Config::default()
     }
 }

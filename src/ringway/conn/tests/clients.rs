@@ -8,7 +8,7 @@ use super::client::Pace;
 use super::drivers::{Driver, Drivers, Outcome};
 use super::servers::{Answer, Ending, Ledger, Server};
 use super::world::{TURNS_MAX, seeds};
-use crate::conn::{Config, Failure, Worker};
+use crate::conn::{Config, Failure, Masking, Worker};
 use crate::io::sim::{Faults, Options, Random, Sim};
 use crate::io::{Errno, Io as _, ReceiveMode};
 use crate::proto::handshake::{Fault, StatusCode};
@@ -65,7 +65,7 @@ impl Net {
         let config = Config {
             send_queue_octets_max: random.pick(&[0, 1_000, 20_000, 1 << 20]),
             close_timeout: CLOSE_TIMEOUT,
-            masking_seed: random.bits(),
+            masking: Masking::Seeded(random.bits()),
             ..Config::default()
         };
         Self::new(options, config)

@@ -1,6 +1,5 @@
 //! Prepared messages, requests and keys by the letter: what lies in memory, and what is refused.
 
-use crate::conn::keys::Keys;
 use crate::conn::{App, Config, Context, OpeningRequest, TooMuch, Worker};
 use crate::io::sim::{Options, Sim};
 use crate::io::{Io as _, ReceiveMode, SHARED_MAX};
@@ -88,15 +87,4 @@ fn a_request_that_http_cannot_express_is_a_misuse() {
         let misuse = request("ringway", "/", subprotocols);
         assert_eq!(misuse, Some(Misuse::Subprotocol), "{subprotocols:?}");
     }
-}
-
-#[test]
-fn keys_and_nonces_are_the_sequence_of_their_seed() {
-    // The first outputs of SplitMix64 for seed 0: 0xE220A8397B1DCDAF and 0x6E789E6AA1B965F4.
-    let mut keys = Keys::new(0);
-    assert_eq!(keys.masking_key(), [0xAF, 0xCD, 0x1D, 0x7B]);
-    assert_eq!(keys.masking_key(), [0xF4, 0x65, 0xB9, 0xA1]);
-    let nonce = 0x6E78_9E6A_A1B9_65F4_E220_A839_7B1D_CDAF_u128.to_le_bytes();
-    assert_eq!(Keys::new(0).nonce(), nonce);
-    assert_ne!(Keys::new(1).nonce(), nonce);
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
 use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why};
-use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, SendError, Worker};
+use crate::conn::{
+    App, Closed, Config, Context, Failed, Masking, Prepared, Reach, SendError, Worker,
+};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
 use crate::proto::{CloseCode, Kind, Limits, Message, Role};
@@ -61,7 +63,7 @@ impl Task for MessageTask<'_> {
             },
             handshake_timeout: HANDSHAKE_TIMEOUT.min(self.test.timeout),
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
-            masking_seed: random.bits(),
+            masking: Masking::Seeded(random.bits()),
             ..Config::default()
         };
         let exchange = Exchange::new(self.test, self.destination, payload(self.test, random));

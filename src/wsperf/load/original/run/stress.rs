@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
 use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed};
-use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, Worker};
+use crate::conn::{App, Closed, Config, Context, Failed, Masking, Prepared, Reach, Worker};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
 use crate::proto::{CloseCode, Kind, Limits, Message, Role};
@@ -59,7 +59,7 @@ impl Task for StressTask<'_> {
                 message_octets_max: octets_max,
             },
             handshake_timeout: HANDSHAKE_TIMEOUT,
-            masking_seed: random.bits(),
+            masking: Masking::Seeded(random.bits()),
             ..Config::default()
         };
         let payload = vec![b'*'; self.test.msg_size];

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::command::COMMAND_OCTETS_MAX;
 use super::reply;
-use super::run::{Destination, Task, on, seed};
+use super::run::{Destination, Task, on};
 use super::uri::Uri;
 use crate::conn::{Config, Listener, Worker};
 use crate::io::{Error, Fd, Io, ReceiveMode, sys};
@@ -234,7 +234,6 @@ fn config() -> Config {
             message_octets_max: octets_max,
         },
         send_queue_octets_max: RESULTS_OCTETS_MAX,
-        masking_seed: seed(),
         ..Config::default()
     }
 }
