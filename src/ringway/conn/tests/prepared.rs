@@ -1,6 +1,6 @@
 //! Prepared messages, requests and keys by the letter: what lies in memory, and what is refused.
 
-use crate::conn::{App, Config, Context, OpeningRequest, TooMuch, Worker};
+use crate::conn::{App, Config, Context, Masking, OpeningRequest, TooMuch, Worker};
 use crate::io::sim::{Options, Sim};
 use crate::io::{Io as _, ReceiveMode, SHARED_MAX};
 use crate::proto::handshake::Misuse;
@@ -14,7 +14,11 @@ impl App for Nothing {
 
 fn worker() -> Worker<Sim, Nothing> {
     let sim = Sim::new(Options::faultless(ReceiveMode::Buffers));
-    Worker::client(sim, Nothing, Config::default())
+    let config = Config {
+        masking: Masking::Seeded(0),
+        ..Config::default()
+    };
+    Worker::client(sim, Nothing, config)
 }
 
 #[test]
