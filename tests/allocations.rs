@@ -17,7 +17,8 @@ use std::time::Duration;
 use common::client::{BINARY, Client, PING, PONG, TEXT, frame, noise};
 use ringway::app::Echo;
 use ringway::conn::{
-    App, Closed, Config, Context, Failed, Listener, OpeningRequest, Prepared, Reach, Worker,
+    App, Closed, Config, Context, Failure, Handle, Listener, OpeningRequest, Prepared, Scope,
+    Worker,
 };
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
@@ -292,21 +293,23 @@ impl ClosedLoop {
 }
 
 impl App for ClosedLoop {
-    fn failed(&mut self, failed: Failed) {
+    type Session = ();
+
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
         panic!("{failed:?}");
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.open.push(context.id());
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         assert_eq!(message.len(), CLIENT_LOADS[self.load].0);
         self.to_hear -= 1;
         self.send(context);
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         while self.begun < CONNECTIONS {
             reach
                 .connect(&self.dial, &self.request, self.begun)
@@ -321,7 +324,7 @@ impl App for ClosedLoop {
         }
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         panic!("{closed:?}");
     }
 }

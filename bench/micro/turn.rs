@@ -70,8 +70,11 @@ impl Io for Replay {
     fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {
         Ok(())
     }
-    fn share(&mut self, _: Arc<[u8]>) -> Option<BufferId> {
-        None
+    fn share(&mut self, _: BufferId, _: Arc<[u8]>) {
+        unreachable!("an echo prepares nothing")
+    }
+    fn unshare(&mut self, _: BufferId) {
+        unreachable!("an echo prepares nothing")
     }
     fn submit_recv(&mut self, token: Token, _: Fd) {
         self.recv = Some(token);

@@ -8,13 +8,12 @@ use std::time::Duration;
 use crate::common::client::noise;
 use crate::common::{Server, on_both_tiers};
 use ringway::conn::{
-    App, Closed, Config, Context, Failed, Failure, OpeningRequest, Prepared, Reach, Worker,
+    App, Closed, Config, Context, Failure, Handle, OpeningRequest, Prepared, Scope, Worker,
 };
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{Dial, Errno, Io};
 use ringway::proto::{CloseCode, Kind, Message, Role};
-use ringway::time::Instant;
 
 const CONNECTIONS: u32 = 64;
 
@@ -42,7 +41,8 @@ struct Clients {
     heard: BTreeMap<u32, usize>,
     connected: u32,
     failures: Vec<Failure>,
-    closed: Vec<Closed>,
+    /// How each ended: whether cleanly, and with which code.
+    closed: Vec<(bool, CloseCode)>,
 }
 
 impl Clients {
@@ -81,19 +81,21 @@ impl Clients {
 }
 
 impl App for Clients {
-    fn connected(&mut self, _tag: u32, _now: Instant) {
+    type Session = ();
+
+    fn connected(&mut self, _scope: &mut Scope<'_>, (): &mut ()) {
         self.connected += 1;
     }
 
-    fn failed(&mut self, failed: Failed) {
-        self.failures.push(failed.failure);
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
+        self.failures.push(failed);
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.send(context);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let round = self.heard.entry(context.tag()).or_default();
         let expected = &self.payloads[*round % SIZES.len()];
         assert_eq!(message.kind(), Kind::Binary);
@@ -108,7 +110,7 @@ impl App for Clients {
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         let request = OpeningRequest::new("localhost", "/echo", &[]).expect("a good request");
         let request = Arc::new(request);
         while self.begun < self.count {
@@ -119,8 +121,8 @@ impl App for Clients {
         }
     }
 
-    fn close(&mut self, closed: Closed) {
-        self.closed.push(closed);
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
+        self.closed.push((closed.clean, closed.code));
     }
 }
 
@@ -167,11 +169,8 @@ fn messages_of_many_connections_come_back(tier: &str) {
     assert_eq!(clients.failures, []);
     assert_eq!(clients.connected, CONNECTIONS);
     assert!(clients.heard.values().all(|heard| *heard == ROUNDS));
-    for closed in clients.closed {
-        assert_eq!(
-            (closed.clean, closed.code),
-            (true, CloseCode::NormalClosure)
-        );
+    for (clean, code) in clients.closed {
+        assert_eq!((clean, code), (true, CloseCode::NormalClosure));
     }
     let messages = u64::from(CONNECTIONS) * ROUNDS as u64;
     assert_eq!(server.counter_reaching("messages", messages), [messages]);

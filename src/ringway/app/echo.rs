@@ -8,8 +8,10 @@ use crate::proto::Message;
 pub struct Echo;
 
 impl App for Echo {
+    type Session = ();
+
     #[inline(always)]
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         // Refused only when this side has begun to close: then nothing may follow.
         let _ = context.reply(message);
     }

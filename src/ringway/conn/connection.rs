@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use super::buffers::Assembly;
-use super::dialling::OpeningRequest;
+use super::connect::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
 use super::timers::Links;
@@ -79,6 +79,35 @@ impl Armed {
     }
 }
 
+/// Reasons to stop reading from a connection, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pauses(u8);
+
+impl Pauses {
+    /// The send queue is above its mark; until it is half empty.
+    pub(super) const QUEUE: Self = Self(1 << 0);
+    /// The application asked for it; until it asks to go on.
+    pub(super) const APPLICATION: Self = Self(1 << 1);
+    /// The verdict on the opening handshake is not given yet.
+    pub(super) const VERDICT: Self = Self(1 << 2);
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) const fn contains(self, reason: Self) -> bool {
+        self.0 & reason.0 != 0
+    }
+
+    pub(super) const fn insert(&mut self, reason: Self) {
+        self.0 |= reason.0;
+    }
+
+    pub(super) const fn remove(&mut self, reason: Self) {
+        self.0 &= !reason.0;
+    }
+}
+
 /// How the peer's silence is being tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heartbeat {
@@ -112,8 +141,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     pub(super) armed: Armed,
-    /// Reading has stopped until the send queue is half empty.
-    pub(super) paused: bool,
+    /// Why reading has stopped; it goes on when there is no reason left.
+    pub(super) pauses: Pauses,
     /// In the list of those that have more to read than their share of a turn: read there, and nowhere else.
     pub(super) listed: bool,
     /// Told readable while it was not read.
@@ -155,6 +184,8 @@ pub(super) struct Head {
     pub(super) resume: handshake::Resume,
     /// What we asked for, in the client's role.
     pub(super) asked: Option<Asked>,
+    /// The head is complete, and the application has not given its verdict yet.
+    pub(super) undecided: bool,
 }
 
 /// A request of ours.
@@ -184,7 +215,7 @@ impl Connection {
             },
             receive,
             armed: Armed::default(),
-            paused: false,
+            pauses: Pauses::default(),
             listed: false,
             readable: false,
             hung_up: false,

@@ -1,19 +1,17 @@
 //! What a callback may do to its connection: answer in place, send, close.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use super::buffers::Buffers;
+use super::commands::Commands;
 use super::connection::{Phase, Transmit};
-use super::keys::Keys;
-use super::outbox::Outbox;
-use super::prepared::Prepared;
+use super::feed::Shared;
+use super::prepared::{Prepared, TooMuch};
 use super::queue::SendQueue;
 use crate::io::{BufferId, ConnId, Segment};
 use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
 use crate::proto::mask::{self, Key};
-use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode};
-use crate::stats::Counters;
+use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode, Role};
 use crate::time::Instant;
 
 /// A prepared message that is longer goes through the queue, from which it is sent without a copy however much of it the
@@ -47,11 +45,8 @@ pub(super) struct Run {
 #[derive(Debug)]
 pub(super) struct Output<'a> {
     pub(super) transmit: &'a mut Transmit,
-    pub(super) outbox: &'a mut Outbox,
+    pub(super) shared: &'a mut Shared,
     pub(super) scratch: &'a mut [u8],
-    pub(super) buffers: &'a mut Buffers,
-    /// Connections with something in the outbox.
-    pub(super) dirty: &'a mut Vec<ConnId>,
     pub(super) id: ConnId,
     pub(super) backing: Backing,
     pub(super) run: Run,
@@ -70,10 +65,11 @@ impl Output<'_> {
         let [start, len] =
             [start, len].map(|n| u32::try_from(n).expect("buffers are smaller than 4 GiB"));
         if self
+            .shared
             .outbox
             .push(&mut self.transmit.list, Segment { buffer, start, len })
         {
-            self.dirty.push(self.id);
+            self.shared.dirty.push(self.id);
         }
     }
 
@@ -82,13 +78,13 @@ impl Output<'_> {
     pub(super) fn copy(&mut self, head: &[u8], payload: &[u8], masking_key: Option<[u8; 4]>) {
         self.end_run();
         let len = head.len() + payload.len();
-        let at = self.outbox.scratch;
+        let at = self.shared.outbox.scratch;
         let copy = if self.transmit.queue.is_some() || len > self.scratch.len() - at {
             let (queue, buffers) = self.queue();
             queue.push(head, buffers);
             queue.push(payload, buffers)
         } else {
-            self.outbox.scratch += len;
+            self.shared.outbox.scratch += len;
             self.push_segment(BufferId::SCRATCH, at, len);
             let (front, rest) = self.scratch[at..at + len].split_at_mut(head.len());
             front.copy_from_slice(head);
@@ -117,14 +113,15 @@ impl Output<'_> {
 
     /// The queue, which from now on takes everything that this connection sends.
     fn queue(&mut self) -> (&mut SendQueue, &mut Buffers) {
+        let Shared { buffers, dirty, .. } = &mut *self.shared;
         if self.transmit.queue.is_none() {
-            self.dirty.push(self.id);
+            dirty.push(self.id);
         }
         let queue = self
             .transmit
             .queue
-            .get_or_insert_with(|| self.buffers.take_queue());
-        (queue, self.buffers)
+            .get_or_insert_with(|| buffers.take_queue());
+        (queue, buffers)
     }
 
     /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
@@ -164,15 +161,8 @@ impl Output<'_> {
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(super) output: Output<'a>,
-    pub(super) counters: &'a mut Counters,
     pub(super) phase: &'a mut Phase,
-    pub(super) queue_octets_max: usize,
-    pub(super) now: Instant,
     pub(super) deadline: &'a mut Instant,
-    /// Connections whose deadline has moved.
-    pub(super) rescheduled: &'a mut Vec<ConnId>,
-    pub(super) close_timeout: Duration,
-    pub(super) keys: &'a mut Keys,
     pub(super) tag: u32,
 }
 
@@ -198,14 +188,34 @@ impl Context<'_> {
         self.output.id
     }
 
-    /// What the connection was begun with ([`Reach::connect`](super::Reach::connect)); zero for one that was accepted.
+    /// What the connection was begun with ([`Handle::connect`](super::Handle::connect)); zero for one that was accepted.
     pub const fn tag(&self) -> u32 {
         self.tag
     }
 
     /// The instant of this turn.
     pub const fn now(&self) -> Instant {
-        self.now
+        self.output.shared.now
+    }
+
+    /// What is to be done to other connections of this worker, at the end of this turn.
+    pub const fn commands(&mut self) -> &mut Commands {
+        &mut self.output.shared.commands
+    }
+
+    /// Encodes messages once, as this side of the connection sends them, for any number of connections in the same role
+    /// ([`Self::send_prepared`], [`Commands::send_prepared`]). The memory goes back when the last clone is dropped and the
+    /// last send is done.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn prepare(&mut self, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        let role = if self.output.transmit.sender.masks() {
+            Role::Client
+        } else {
+            Role::Server
+        };
+        self.output.shared.prepare(role, messages)
     }
 
     /// Octets that wait because the peer does not keep up.
@@ -232,8 +242,8 @@ impl Context<'_> {
             masking_key: None,
         };
         self.output.transmit.sender.check(&header)?;
-        self.counters.messages += 1;
-        self.counters.octets += header.payload_len;
+        self.output.shared.counters.messages += 1;
+        self.output.shared.counters.octets += header.payload_len;
         if let Backing::Assembly = self.output.backing {
             self.reply_assembled(&header, message);
         } else if self.output.transmit.queue.is_some() {
@@ -274,7 +284,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends a message that this worker has encoded before ([`Worker::prepare`](super::Worker::prepare)). Nothing of it is
+    /// Sends a message that this worker has encoded before ([`Self::prepare`]). Nothing of it is
     /// copied, unless it is small and the socket does not take it.
     ///
     /// # Errors
@@ -309,9 +319,9 @@ impl Context<'_> {
 
     /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
     fn check_queue(&mut self) -> Result<(), SendError> {
-        let full = self.queued_octets() > self.queue_octets_max;
+        let full = self.queued_octets() > self.output.shared.config.send_queue_octets_max;
         if full && !self.output.transmit.sender.is_closed() {
-            self.counters.drops += 1;
+            self.output.shared.counters.drops += 1;
             self.output.transmit.refused = true;
             return Err(SendError::QueueFull);
         }
@@ -321,7 +331,7 @@ impl Context<'_> {
     /// A key for the next frame, on the side that masks.
     fn masking_key(&mut self) -> Option<[u8; 4]> {
         let masks = self.output.transmit.sender.masks();
-        masks.then(|| self.keys.masking_key())
+        masks.then(|| self.output.shared.keys.masking_key())
     }
 
     /// Sends a Ping with up to 125 octets.
@@ -362,8 +372,9 @@ impl Context<'_> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {
             *self.phase = Phase::Closing;
-            *self.deadline = self.now + self.close_timeout;
-            self.rescheduled.push(self.output.id);
+            let shared = &mut *self.output.shared;
+            *self.deadline = shared.now + shared.config.close_timeout;
+            shared.rescheduled.push(self.output.id);
         }
         Ok(())
     }

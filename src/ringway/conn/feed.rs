@@ -1,12 +1,15 @@
 //! Octets of one connection through the protocol to the application: no I/O, whatever comes out waits in the outbox.
 
-use super::app::App;
+use super::app::{App, Closed, Host};
+use super::blocks::Blocks;
 use super::buffers::{Assembly, Buffers, HEADROOM};
+use super::commands::Commands;
 use super::config::Config;
 use super::connection::{Connection, Phase, Receive};
 use super::context::{Backing, Context, Output, Run};
 use super::keys::Keys;
 use super::outbox::Outbox;
+use super::prepared::{Prepared, TooMuch};
 use crate::io::{BufferId, ConnId};
 use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Role, Violation};
 use crate::stats::Counters;
@@ -32,6 +35,10 @@ pub(super) struct Shared {
     /// Connections to be reset when everything that arrived is handled.
     pub(super) condemned: Vec<ConnId>,
     pub(super) keys: Keys,
+    /// Prepared messages that the ring can send from.
+    pub(super) blocks: Blocks,
+    /// What callbacks asked for since the list was drained.
+    pub(super) commands: Commands,
     pub(super) now: Instant,
     /// The worker is stopping: no further WebSocket is opened, and no connection begun.
     pub(super) draining: bool,
@@ -39,11 +46,23 @@ pub(super) struct Shared {
 
 /// How a conversation ended, found while events were read.
 enum Ending {
-    PeerClosed(Option<CloseCode>),
+    PeerClosed {
+        code: Option<CloseCode>,
+        reason: String,
+    },
     Violation(Violation),
 }
 
 impl Shared {
+    /// Encodes messages for connections in `role`.
+    pub(super) fn prepare(
+        &mut self,
+        role: Role,
+        messages: &[(Kind, &[u8])],
+    ) -> Result<Prepared, TooMuch> {
+        Prepared::new(&mut self.blocks, &mut self.keys, role, messages)
+    }
+
     /// A context for callbacks on `conn`, for output from `buffer`.
     pub(super) fn context<'a>(
         &'a mut self,
@@ -54,22 +73,14 @@ impl Shared {
         Context {
             output: Output {
                 transmit: &mut conn.transmit,
-                outbox: &mut self.outbox,
+                shared: self,
                 scratch,
-                buffers: &mut self.buffers,
-                dirty: &mut self.dirty,
                 id: conn.id,
                 backing: Backing::Buffer(buffer),
                 run: Run::default(),
             },
-            counters: &mut self.counters,
             phase: &mut conn.phase,
-            queue_octets_max: self.config.send_queue_octets_max,
-            now: self.now,
             deadline: &mut conn.deadline,
-            rescheduled: &mut self.rescheduled,
-            close_timeout: self.config.close_timeout,
-            keys: &mut self.keys,
             tag: conn.tag,
         }
     }
@@ -77,7 +88,7 @@ impl Shared {
     /// What arrived in `buffer`.
     pub(super) fn feed<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         buf: &mut [u8],
         scratch: &mut [u8],
@@ -85,19 +96,19 @@ impl Shared {
     ) {
         let from = match conn.phase {
             Phase::Opening if conn.role == Role::Client => {
-                self.feed_response(app, conn, buf, scratch)
+                self.feed_response(host, conn, buf, scratch)
             }
-            Phase::Opening => self.feed_opening(app, conn, buf, scratch),
+            Phase::Opening => self.feed_opening(host, conn, buf, scratch),
             _ => 0,
         };
         if from < buf.len() && matches!(conn.phase, Phase::Open | Phase::Closing) {
-            self.feed_frames(app, conn, buf, from, scratch, buffer);
+            self.feed_frames(host, conn, buf, from, scratch, buffer);
         }
     }
 
     fn feed_frames<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         buf: &mut [u8],
         from: usize,
@@ -116,31 +127,24 @@ impl Shared {
             deadline,
             ..
         } = conn;
+        let (app, session) = host.of(*id);
         let mut context = Context {
             output: Output {
                 transmit,
-                outbox: &mut self.outbox,
+                shared: &mut *self,
                 scratch,
-                buffers: &mut self.buffers,
-                dirty: &mut self.dirty,
                 id: *id,
                 backing: Backing::Buffer(buffer),
                 run: Run::default(),
             },
-            counters: &mut self.counters,
             phase,
-            queue_octets_max: self.config.send_queue_octets_max,
-            now: self.now,
             deadline,
-            rescheduled: &mut self.rescheduled,
-            close_timeout: self.config.close_timeout,
-            keys: &mut self.keys,
             tag: *tag,
         };
         let ending = loop {
             match receiver.poll_event(&mut input) {
                 Ok(Some(Event::Message(message))) => {
-                    app.message(&mut context, message);
+                    app.message(&mut context, session, message);
                     input.set_answers_end(context.output.answers_end());
                 }
                 Ok(Some(Event::Part(part))) => {
@@ -149,29 +153,34 @@ impl Shared {
                     {
                         *receive = Receive::Bulk;
                     }
-                    assemble(app, &mut context, assembly, &part);
+                    assemble(app, session, &mut context, assembly, &part);
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     // Refused only after our Close, when a Pong is neither due nor allowed.
                     let _ = context.pong(payload);
-                    app.ping(&mut context, payload);
+                    app.ping(&mut context, session, payload);
                 }
-                Ok(Some(Event::Pong(payload))) => app.pong(&mut context, payload),
-                Ok(Some(Event::Close(close))) => break Some(Ending::PeerClosed(close.code)),
+                Ok(Some(Event::Pong(payload))) => app.pong(&mut context, session, payload),
+                Ok(Some(Event::Close(close))) => {
+                    break Some(Ending::PeerClosed {
+                        code: close.code,
+                        reason: close.reason.to_owned(),
+                    });
+                }
                 Ok(None) => break None,
                 Err(violation) => break Some(Ending::Violation(violation)),
             }
         };
         context.output.end_run();
         if let Some(ending) = ending {
-            self.conclude(app, conn, ending, scratch);
+            self.conclude(host, conn, ending, scratch);
         }
     }
 
     /// A piece of a frame that was received straight into the connection's assembly: `len` octets at its end.
     pub(super) fn feed_assembly<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         len: usize,
         scratch: &mut [u8],
@@ -186,70 +195,83 @@ impl Shared {
                 assembly.filled += len;
                 if ends {
                     let assembly = conn.assembly.take();
+                    let (app, session) = host.of(conn.id);
                     let mut context = self.context(conn, scratch, BufferId::HOT);
-                    deliver(app, &mut context, kind, assembly);
+                    deliver(app, session, &mut context, kind, assembly);
                 }
                 return;
             }
             Err(violation) => Ending::Violation(violation),
             Ok(_) => unreachable!("no more was received than the frame in progress misses"),
         };
-        self.conclude(app, conn, ending, scratch);
+        self.conclude(host, conn, ending, scratch);
     }
 
     /// Answers the peer's Close, or its fault, and lets the connection linger.
     #[cold]
     fn conclude<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         ending: Ending,
         scratch: &mut [u8],
     ) {
         let mut context = self.context(conn, scratch, BufferId::HOT);
-        let code = match ending {
-            Ending::PeerClosed(code) => {
+        let closed = match ending {
+            Ending::PeerClosed { code, ref reason } => {
                 // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
                 // code it received." Refused when ours went out first: then the handshake is complete.
                 let _ = context.close_with(code, "");
                 conn.clean = true;
-                code.unwrap_or(CloseCode::NoStatusRcvd)
+                Closed {
+                    clean: true,
+                    code: code.unwrap_or(CloseCode::NoStatusRcvd),
+                    reason,
+                    violation: None,
+                }
             }
             Ending::Violation(violation) => {
-                let id = conn.id;
+                let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
+                self.counters.violations += 1;
                 tracing::debug!(
-                    slot = id.slot,
+                    slot = conn.id.slot,
                     section = violation.section(),
                     "peer failed: {violation}"
                 );
-                let mut context = self.context(conn, scratch, BufferId::HOT);
-                let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
-                self.counters.violations += 1;
-                self.report_close(app, conn, CloseCode::AbnormalClosure, Some(violation));
-                CloseCode::AbnormalClosure
+                Closed {
+                    violation: Some(violation),
+                    ..Closed::ABNORMAL
+                }
             }
         };
-        self.linger(app, conn, code);
+        self.linger(host, conn, closed);
     }
 }
 
 /// Adds a piece to the message in assembly, and delivers the message with its last one.
 fn assemble<A: App>(
     app: &mut A,
+    session: &mut A::Session,
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
     part: &Part<'_>,
 ) {
     assembly
-        .get_or_insert_with(|| Assembly::new(context.output.buffers))
+        .get_or_insert_with(|| Assembly::new(&mut context.output.shared.buffers))
         .push(part.payload);
     if part.message_ends {
-        deliver(app, context, part.kind, assembly.take());
+        deliver(app, session, context, part.kind, assembly.take());
     }
 }
 
 /// Hands an assembled message to the application. Its memory follows the answer into the queue, or is given back.
-fn deliver<A: App>(app: &mut A, context: &mut Context<'_>, kind: Kind, assembly: Option<Assembly>) {
+fn deliver<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    kind: Kind,
+    assembly: Option<Assembly>,
+) {
     let Some(mut assembly) = assembly else {
         unreachable!("the last piece of a message follows its first")
     };
@@ -257,6 +279,7 @@ fn deliver<A: App>(app: &mut A, context: &mut Context<'_>, kind: Kind, assembly:
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
     app.message(
         context,
+        session,
         Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
     );
     context.output.backing = backing;
@@ -265,6 +288,6 @@ fn deliver<A: App>(app: &mut A, context: &mut Context<'_>, kind: Kind, assembly:
         None => Some(assembly.data),
     };
     if let Some(data) = left {
-        context.output.buffers.give_back(data);
+        context.output.shared.buffers.give_back(data);
     }
 }

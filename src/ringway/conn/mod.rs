@@ -15,12 +15,15 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod blocks;
 mod buffers;
+mod commands;
 mod config;
+mod connect;
 mod connection;
 mod context;
-mod dialling;
 mod feed;
+mod handle;
 mod keys;
 mod lifecycle;
 mod listener;
@@ -28,7 +31,6 @@ mod opening;
 mod outbox;
 mod prepared;
 mod queue;
-mod reach;
 mod receive;
 mod table;
 #[cfg(test)]
@@ -37,12 +39,14 @@ mod timers;
 mod transmit;
 mod worker;
 
-pub use app::{App, Closed};
+pub use app::{App, Closed, Scope};
+pub use commands::Commands;
 pub use config::Config;
+pub use connect::{Failure, OpeningRequest};
 pub use context::{Context, SendError};
-pub use dialling::{Failed, Failure, OpeningRequest};
+pub use handle::Handle;
 pub use keys::Masking;
 pub use listener::Listener;
+pub use opening::{Opening, Verdict};
 pub use prepared::{Prepared, TooMuch};
-pub use reach::Reach;
 pub use worker::Worker;

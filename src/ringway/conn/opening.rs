@@ -1,11 +1,14 @@
-//! The opening handshake of a connection: collect the head, ask the application, answer.
+//! The opening handshake of a connection that was accepted: collect the head, ask the application, answer.
 
-use super::app::App;
-use super::connection::{Connection, Head, Heartbeat, Phase};
+use super::app::{App, Closed, Host};
+use super::commands::Commands;
+use super::connect::Failure;
+use super::connection::{Connection, Head, Heartbeat, Pauses, Phase};
 use super::feed::Shared;
-use crate::io::BufferId;
-use crate::proto::CloseCode;
-use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, Verdict};
+use super::worker::Core;
+use crate::io::{BufferId, ConnId, Fd, HOT_OCTETS, Io, sys};
+use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, StatusCode};
+use crate::time::Instant;
 
 /// What the head of a request leads to; the response lies in `Shared::response`.
 enum Answer {
@@ -13,7 +16,109 @@ enum Answer {
     /// What was asked for is no WebSocket.
     Page,
     Refuse,
+    /// The application has not decided yet.
+    Later,
     Incomplete(handshake::Resume),
+}
+
+/// A client that asks to open a WebSocket, as the application sees it in [`App::connect`].
+#[derive(Debug)]
+pub struct Opening<'a> {
+    id: ConnId,
+    fd: Fd,
+    now: Instant,
+    request: &'a Request<'a>,
+    commands: &'a mut Commands,
+}
+
+impl<'a> Opening<'a> {
+    /// Which connection this will be, for its whole life.
+    pub const fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The instant of this turn.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The address of the peer: `None` on a Unix socket, or when the peer has left. One system call.
+    pub fn peer(&self) -> Option<std::net::SocketAddr> {
+        sys::peer_address(self.fd)
+    }
+
+    /// The request: path, query, host, origin, headers, the subprotocols that the client offers.
+    pub const fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    /// What is to be done to other connections of this worker.
+    pub const fn commands(&mut self) -> &mut Commands {
+        self.commands
+    }
+}
+
+/// What the application answers to an opening handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    kind: VerdictKind,
+    subprotocol: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum VerdictKind {
+    Accept,
+    Refuse { status: StatusCode, body: String },
+    Later,
+}
+
+impl Verdict {
+    const fn new(kind: VerdictKind) -> Self {
+        Self {
+            kind,
+            subprotocol: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Opens the WebSocket.
+    pub const fn accept() -> Self {
+        Self::new(VerdictKind::Accept)
+    }
+
+    /// Answers with an HTTP status from 300 to 599 and a sentence, and ends the connection.
+    pub fn refuse(status: u16, sentence: &str) -> Self {
+        Self::new(VerdictKind::Refuse {
+            status: StatusCode(status),
+            body: sentence.to_owned(),
+        })
+    }
+
+    /// The application does not know yet: it decides with [`Commands::decide`], while the time of the opening handshake
+    /// runs. The request is kept meanwhile, and nothing more is read from the client.
+    pub const fn later() -> Self {
+        Self::new(VerdictKind::Later)
+    }
+
+    /// Chooses one of the subprotocols that the client offers. Any other makes the answer a 500, and an error in the log.
+    #[must_use]
+    pub fn subprotocol(mut self, name: &str) -> Self {
+        self.subprotocol = Some(name.to_owned());
+        self
+    }
+
+    /// Adds a header to the answer, such as `Set-Cookie`, or `Location` to a refusal.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Whether the connection is kept without an answer.
+    pub const fn is_later(&self) -> bool {
+        matches!(self.kind, VerdictKind::Later)
+    }
 }
 
 impl Shared {
@@ -21,7 +126,7 @@ impl Shared {
     /// `buf` belongs to it.
     pub(super) fn feed_opening<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         buf: &[u8],
         scratch: &mut [u8],
@@ -29,38 +134,45 @@ impl Shared {
         // Most heads come in one piece, and are read where they lie.
         let (answer, used) = match conn.head.take() {
             None => {
-                let (answer, head_bytes) = self.answer(app, buf, handshake::Resume::default());
-                if let Answer::Incomplete(resume) = answer {
-                    conn.head = Some(Box::new(Head {
-                        bytes: buf.to_vec(),
-                        resume,
-                        asked: None,
-                    }));
+                let resume = handshake::Resume::default();
+                let (answer, head_bytes) = self.answer(host, conn, buf, resume);
+                if let Some(head) = Head::of_unanswered(&answer, || buf.to_vec()) {
+                    conn.head = Some(head);
                 }
                 (answer, head_bytes)
             }
             Some(mut head) => {
                 let before = head.bytes.len();
                 head.bytes.extend_from_slice(buf);
-                let (answer, head_bytes) = self.answer(app, &head.bytes, head.resume);
-                if let Answer::Incomplete(resume) = answer {
-                    head.resume = resume;
+                if head.undecided {
+                    // What was under way when reading stopped.
                     conn.head = Some(head);
+                    return buf.len();
                 }
-                (answer, head_bytes - before.min(head_bytes))
+                let (answer, head_bytes) = self.answer(host, conn, &head.bytes, head.resume);
+                if let Some(unanswered) =
+                    Head::of_unanswered(&answer, || std::mem::take(&mut head.bytes))
+                {
+                    conn.head = Some(unanswered);
+                }
+                (answer, head_bytes.saturating_sub(before))
             }
         };
         match answer {
             Answer::Incomplete(_) => return buf.len(),
+            Answer::Later => {
+                conn.pauses.insert(Pauses::VERDICT);
+                return buf.len();
+            }
             Answer::Open => {
                 self.respond(conn, scratch);
-                self.open(app, conn, scratch);
+                self.open(host, conn, scratch);
             }
             Answer::Page => {
                 self.respond(conn, scratch);
-                self.linger(app, conn, CloseCode::AbnormalClosure);
+                self.linger(host, conn, Closed::ABNORMAL);
             }
-            Answer::Refuse => self.refuse(app, conn, scratch),
+            Answer::Refuse => self.refuse(host, conn, scratch),
         }
         used
     }
@@ -68,14 +180,17 @@ impl Shared {
     /// Makes the response to `bytes` and says what it is and how long the head was.
     fn answer<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
+        conn: &Connection,
         bytes: &[u8],
         resume: handshake::Resume,
     ) -> (Answer, usize) {
         self.response.clear();
         match handshake::parse_request_from(bytes, resume, &self.config.head_limits) {
             Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
-            Ok(Progress::Complete { head, head_bytes }) => (self.decide(app, &head), head_bytes),
+            Ok(Progress::Complete { head, head_bytes }) => {
+                (self.decide(host, conn, &head), head_bytes)
+            }
             Err(refusal) => {
                 tracing::debug!("opening handshake refused: {refusal}");
                 handshake::encode_refusal(&refusal, &mut self.response);
@@ -84,7 +199,12 @@ impl Shared {
         }
     }
 
-    fn decide<A: App>(&mut self, app: &mut A, request: &Request<'_>) -> Answer {
+    fn decide<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &Connection,
+        request: &Request<'_>,
+    ) -> Answer {
         if request.kind() == RequestKind::Plain {
             handshake::encode_status_page(request, &mut self.response);
             return Answer::Page;
@@ -100,16 +220,55 @@ impl Shared {
             handshake::encode_refusal(&refusal, &mut self.response);
             return Answer::Refuse;
         }
-        let verdict = app.connect(request);
-        match handshake::encode_verdict(request, &verdict, &mut self.response) {
-            Ok(()) if matches!(verdict, Verdict::Accept { .. }) => Answer::Open,
-            Ok(()) => Answer::Refuse,
+        let (app, session) = host.of(conn.id);
+        let mut opening = Opening {
+            id: conn.id,
+            fd: conn.fd,
+            now: self.now,
+            request,
+            commands: &mut self.commands,
+        };
+        let verdict = app.connect(&mut opening, session);
+        let answer = self.encode(request, &verdict);
+        if matches!(answer, Answer::Refuse) {
+            // The session begins anew with the slot's next connection.
+            drop(host.end(conn.id));
+        }
+        answer
+    }
+
+    /// Makes the response that says `verdict`.
+    fn encode(&mut self, request: &Request<'_>, verdict: &Verdict) -> Answer {
+        let pairs = verdict.headers.iter();
+        let headers: Vec<_> = pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let (answer, encoded) = match &verdict.kind {
+            VerdictKind::Later => return Answer::Later,
+            VerdictKind::Accept => (
+                Answer::Open,
+                handshake::Verdict::Accept {
+                    subprotocol: verdict.subprotocol.as_deref(),
+                    headers: &headers,
+                },
+            ),
+            VerdictKind::Refuse { status, body } => (
+                Answer::Refuse,
+                handshake::Verdict::Refuse {
+                    status: *status,
+                    reason: body,
+                    headers: &headers,
+                },
+            ),
+        };
+        match handshake::encode_verdict(request, &encoded, &mut self.response) {
+            Ok(()) => answer,
             Err(misuse) => {
                 tracing::error!("the application's verdict cannot be sent: {misuse}");
                 self.response.clear();
                 let reason = "the application gave an answer that HTTP cannot express";
                 handshake::encode_refusal(
-                    &Refusal::new(handshake::StatusCode(500), reason),
+                    &Refusal::new(StatusCode(500), reason),
                     &mut self.response,
                 );
                 Answer::Refuse
@@ -118,7 +277,12 @@ impl Shared {
     }
 
     /// The opening handshake is complete, in either role.
-    pub(super) fn open<A: App>(&mut self, app: &mut A, conn: &mut Connection, scratch: &mut [u8]) {
+    pub(super) fn open<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        scratch: &mut [u8],
+    ) {
         conn.phase = Phase::Open;
         conn.opened = true;
         conn.heartbeat = Heartbeat::Quiet;
@@ -126,29 +290,30 @@ impl Shared {
         self.counters.clients += 1;
         let deadline = self.next_check(conn);
         self.reschedule(conn, deadline);
+        let (app, session) = host.of(conn.id);
         let mut context = self.context(conn, scratch, BufferId::HOT);
-        app.open(&mut context);
+        app.open(&mut context, session);
         context.output.end_run();
     }
 
     /// Sends the response in place of opening, and ends.
-    fn refuse<A: App>(&mut self, app: &mut A, conn: &mut Connection, scratch: &mut [u8]) {
+    fn refuse<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, scratch: &mut [u8]) {
         self.respond(conn, scratch);
         self.counters.handshakes_failed += 1;
-        self.linger(app, conn, CloseCode::AbnormalClosure);
+        self.linger(host, conn, Closed::ABNORMAL);
     }
 
     /// Refuses before the head was complete.
     pub(super) fn refuse_with<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         refusal: &Refusal,
         scratch: &mut [u8],
     ) {
         self.response.clear();
         handshake::encode_refusal(refusal, &mut self.response);
-        self.refuse(app, conn, scratch);
+        self.refuse(host, conn, scratch);
     }
 
     fn respond(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
@@ -157,5 +322,81 @@ impl Shared {
             .output
             .copy(&response, &[], None);
         self.response = response;
+    }
+}
+
+impl Head {
+    /// What is kept of a request that has no answer yet.
+    fn of_unanswered(answer: &Answer, bytes: impl FnOnce() -> Vec<u8>) -> Option<Box<Self>> {
+        let (resume, undecided) = match answer {
+            Answer::Incomplete(resume) => (*resume, false),
+            Answer::Later => (handshake::Resume::default(), true),
+            Answer::Open | Answer::Page | Answer::Refuse => return None,
+        };
+        Some(Box::new(Self {
+            bytes: bytes(),
+            resume,
+            asked: None,
+            undecided,
+        }))
+    }
+}
+
+impl Shared {
+    /// Tells an application that has not given its verdict yet that none is needed any more.
+    pub(super) fn withdraw<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
+        if conn.head.take_if(|head| head.undecided).is_some() {
+            let (app, session) = host.end(conn.id);
+            app.failed(&mut self.scope(conn), session, failure);
+        }
+    }
+}
+
+impl<I: Io> Core<I> {
+    /// The verdict that was left for later is here.
+    pub(super) fn decide<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        verdict: &Verdict,
+    ) {
+        let undecided = conn.head.as_ref().is_some_and(|head| head.undecided);
+        if !undecided || conn.phase != Phase::Opening || verdict.is_later() {
+            return;
+        }
+        let Some(head) = conn.head.take() else { return };
+        let limits = &self.shared.config.head_limits;
+        let parsed =
+            handshake::parse_request_from(&head.bytes, handshake::Resume::default(), limits);
+        let Ok(Progress::Complete {
+            head: request,
+            head_bytes,
+        }) = parsed
+        else {
+            unreachable!("the head was complete when the application was asked")
+        };
+        self.shared.response.clear();
+        let answer = self.shared.encode(&request, verdict);
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        if !matches!(answer, Answer::Open) {
+            drop(host.end(conn.id));
+            return self.shared.refuse(host, conn, scratch);
+        }
+        self.shared.respond(conn, scratch);
+        self.shared.open(host, conn, scratch);
+        // RFC 6455 §4.1 has a client wait for the answer; what one has sent all the same is read now.
+        let rest = &head.bytes[head_bytes..];
+        for piece in rest.chunks(HOT_OCTETS) {
+            let (hot, _) = self.io.buffer_and_scratch(BufferId::HOT);
+            hot[..piece.len()].copy_from_slice(piece);
+            self.feed(host, conn, BufferId::HOT, piece.len());
+            self.flush_hot(host, conn);
+        }
+        self.resume(conn, Pauses::VERDICT);
     }
 }

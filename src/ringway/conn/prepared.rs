@@ -1,10 +1,12 @@
 //! Messages encoded once, to be sent any number of times to any number of peers without a copy.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::blocks::{Block, Blocks};
 use super::keys::Keys;
-use crate::io::{BufferId, Io};
+use crate::io::BufferId;
 use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{Kind, Role};
@@ -12,12 +14,15 @@ use crate::proto::{Kind, Role};
 /// Octets of all messages of one [`Prepared`], with their headers.
 const BLOCK_OCTETS_MAX: usize = 1 << 30;
 
-/// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece.
+/// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece. A clone
+/// is a reference to the same block.
 #[derive(Clone, Debug)]
-pub struct Prepared {
-    block: Arc<[u8]>,
-    buffer: BufferId,
-    frames: Arc<[Frame]>,
+pub struct Prepared(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    block: Block,
+    frames: Box<[Frame]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +47,8 @@ impl std::error::Error for TooMuch {}
 impl Prepared {
     /// Encodes `messages` as frames of `role`. A client's are masked here, with the same key whenever they are sent:
     /// right for payloads of one's own, never for those of strangers (RFC 6455 §10.3).
-    pub(super) fn new<I: Io>(
-        io: &mut I,
+    pub(super) fn new(
+        blocks: &mut Blocks,
         keys: &mut Keys,
         role: Role,
         messages: &[(Kind, &[u8])],
@@ -66,13 +71,10 @@ impl Prepared {
             push(&mut block, header, payload)
         };
         let frames = messages.iter().map(encode).collect();
-        let block: Arc<[u8]> = block.into();
-        let buffer = io.share(block.clone()).ok_or(TooMuch)?;
-        Ok(Self {
-            block,
-            buffer,
+        Ok(Self(Rc::new(Inner {
+            block: blocks.add(block.into()).ok_or(TooMuch)?,
             frames,
-        })
+        })))
     }
 
     /// Octets of message `index` on the wire.
@@ -84,16 +86,16 @@ impl Prepared {
     }
 
     pub(super) fn frame(&self, index: usize) -> (Header, Range<usize>) {
-        let Frame { header, start, end } = self.frames[index];
+        let Frame { header, start, end } = self.0.frames[index];
         (header, start..end)
     }
 
-    pub(super) const fn buffer(&self) -> BufferId {
-        self.buffer
+    pub(super) fn buffer(&self) -> BufferId {
+        self.0.block.buffer()
     }
 
-    pub(super) const fn block(&self) -> &Arc<[u8]> {
-        &self.block
+    pub(super) fn block(&self) -> &Arc<[u8]> {
+        self.0.block.bytes()
     }
 }
 

@@ -9,8 +9,8 @@
 //!             32 receives in a row that a buffer would have held
 //! ```
 
-use super::app::App;
-use super::connection::{Connection, Phase, Receive};
+use super::app::{App, Host};
+use super::connection::{Connection, Pauses, Phase, Receive};
 use super::worker::Core;
 use crate::io::pool::BUFFER_OCTETS;
 use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
@@ -54,7 +54,7 @@ impl<I: Io> Core<I> {
     /// A completion of the multishot receive.
     pub(super) fn handle_recv<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         done: &Completion,
     ) {
@@ -65,9 +65,9 @@ impl<I: Io> Core<I> {
         match (done.result, done.buffer) {
             (Ok(len), Some(buffer)) if len > 0 => {
                 Self::note_buffer(conn, len as usize);
-                self.feed(app, conn, buffer, len as usize);
+                self.feed(host, conn, buffer, len as usize);
             }
-            (Ok(_), _) => self.end_of_stream(app, conn),
+            (Ok(_), _) => self.end_of_stream(host, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
                 self.ran_dry = true;
@@ -77,7 +77,7 @@ impl<I: Io> Core<I> {
                 }
             }
             (Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)), _) => {}
-            (Err(_), _) => self.reset(app, conn),
+            (Err(_), _) => self.reset(host, conn),
         }
         self.settle_receive(conn);
     }
@@ -85,7 +85,7 @@ impl<I: Io> Core<I> {
     /// A completion of the multishot readiness.
     pub(super) fn handle_poll_in<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         done: &Completion,
     ) {
@@ -99,39 +99,39 @@ impl<I: Io> Core<I> {
                 if conn.phase == Phase::Connecting {
                     conn.readable = true;
                 } else if !conn.listed {
-                    self.read(app, conn);
+                    self.read(host, conn);
                 }
             }
             Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
-            Err(_) => self.reset(app, conn),
+            Err(_) => self.reset(host, conn),
         }
         self.settle_receive(conn);
     }
 
     /// Reads a ready connection until its socket is drained or its share of the turn is used up.
-    pub(super) fn read<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn read<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let mut share = TURN_OCTETS_MAX;
         while conn.phase != Phase::Ended && !conn.deaf {
-            if conn.paused {
+            if !conn.pauses.is_empty() {
                 conn.readable = true;
                 return;
             }
             let (target, asked, result) = self.receive_some(conn);
             let len = match result {
-                Ok(0) => return self.end_of_stream(app, conn),
+                Ok(0) => return self.end_of_stream(host, conn),
                 Ok(len) => len,
                 Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return self.reset(app, conn),
+                Err(_) => return self.reset(host, conn),
             };
             match target {
-                Target::Assembly => self.feed_assembly(app, conn, len),
+                Target::Assembly => self.feed_assembly(host, conn, len),
                 Target::Hot => {
                     self.note_bulk(conn, len);
-                    self.feed(app, conn, BufferId::HOT, len);
+                    self.feed(host, conn, BufferId::HOT, len);
                 }
             }
             // The hot buffer is used again at once, by this connection or the next.
-            self.flush_hot(app, conn);
+            self.flush_hot(host, conn);
             self.check_pause(conn);
             // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
             if len < asked && !conn.hung_up {
@@ -173,17 +173,23 @@ impl<I: Io> Core<I> {
         (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
     }
 
-    fn feed<A: App>(&mut self, app: &mut A, conn: &mut Connection, buffer: BufferId, len: usize) {
+    pub(super) fn feed<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        len: usize,
+    ) {
         self.note_heard(conn, len);
         let (buf, scratch) = self.io.buffer_and_scratch(buffer);
         self.shared
-            .feed(app, conn, &mut buf[..len], scratch, buffer);
+            .feed(host, conn, &mut buf[..len], scratch, buffer);
     }
 
-    fn feed_assembly<A: App>(&mut self, app: &mut A, conn: &mut Connection, len: usize) {
+    fn feed_assembly<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
         self.note_heard(conn, len);
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-        self.shared.feed_assembly(app, conn, len, scratch);
+        self.shared.feed_assembly(host, conn, len, scratch);
     }
 
     fn note_heard(&mut self, conn: &mut Connection, len: usize) {
@@ -197,10 +203,10 @@ impl<I: Io> Core<I> {
 
     /// Sends what a bulk receive led to, at once: segments of scratch and the hot buffer in the order they were made, then the
     /// queue.
-    fn flush_hot<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn flush_hot<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let waits = conn.armed.poll_out || conn.phase == Phase::Ended;
         if !waits && self.send_now(conn).is_err() {
-            self.reset(app, conn);
+            self.reset(host, conn);
         }
     }
 
@@ -237,7 +243,7 @@ impl<I: Io> Core<I> {
         self.check_pause(conn);
         if conn.phase == Phase::Ended {
             self.release_when_idle(conn);
-        } else if conn.armed.recv && conn.receive == Receive::Bulk
+        } else if conn.armed.recv && (conn.receive == Receive::Bulk || !conn.pauses.is_empty())
             || conn.armed.poll_in && conn.receive == Receive::Buffers
         {
             self.cancel_receive(conn);
@@ -252,7 +258,7 @@ impl<I: Io> Core<I> {
             return;
         }
         match conn.receive {
-            Receive::Buffers if conn.paused => {}
+            Receive::Buffers if !conn.pauses.is_empty() => {}
             Receive::Buffers => {
                 conn.armed.recv = true;
                 self.io.submit_recv(Token::new(Op::Recv, conn.id), conn.fd);
@@ -265,15 +271,27 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Reads on from a server, if reading from it was held.
-    pub(super) fn release(&mut self, conn: &mut Connection) {
-        if std::mem::take(&mut conn.paused) && conn.phase != Phase::Ended {
+    /// Stops reading: what is armed ends, and what it still brings is delivered.
+    pub(super) fn pause(&mut self, conn: &mut Connection, reason: Pauses) {
+        conn.pauses.insert(reason);
+        if conn.armed.recv {
+            self.cancel_receive(conn);
+        }
+    }
+
+    /// Reads on, unless there is another reason not to.
+    pub(super) fn resume(&mut self, conn: &mut Connection, reason: Pauses) {
+        if !conn.pauses.contains(reason) || conn.phase == Phase::Ended {
+            return;
+        }
+        conn.pauses.remove(reason);
+        if conn.pauses.is_empty() {
             self.resume_receive(conn);
         }
     }
 
     /// Reading goes on after a pause.
-    pub(super) fn resume_receive(&mut self, conn: &mut Connection) {
+    fn resume_receive(&mut self, conn: &mut Connection) {
         if std::mem::take(&mut conn.readable) {
             self.list_ready(conn);
         }

@@ -1,8 +1,8 @@
 //! Sending: one send per connection and turn from shared buffers, the rest from the connection's own queue.
 
-use super::app::App;
+use super::app::{App, Host};
 use super::buffers;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Pauses, Phase};
 use super::outbox::Outbox;
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
@@ -35,7 +35,7 @@ impl Batch {
 impl<I: Io> Core<I> {
     /// What a connection wants to send in this turn. The common case goes into the ring and is decided by the next
     /// `enter`; whatever needs an order (queue, FIN) is sent at once.
-    pub(super) fn flush<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn flush<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         if conn.phase == Phase::Ended || conn.armed.poll_out {
             return self.check_pause(conn);
         }
@@ -45,12 +45,13 @@ impl<I: Io> Core<I> {
         }
         match self.send_now(conn) {
             Ok(()) => self.check_pause(conn),
-            Err(Broken) => self.reset(app, conn),
+            Err(Broken) => self.reset(host, conn),
         }
     }
 
     /// Puts the segments of this turn into the ring. False when there are too many for one send.
     fn submit(&mut self, conn: &mut Connection) -> bool {
+        self.shared.blocks.register(&mut self.io);
         let mut pending = self.shared.outbox.pending(&conn.transmit.list);
         self.batch.collect(pending.by_ref());
         if pending.next().is_some() {
@@ -68,6 +69,7 @@ impl<I: Io> Core<I> {
     /// Sends the segments of this turn, then the queue, until the socket is full. With everything gone and nothing to
     /// follow, ends our direction.
     pub(super) fn send_now(&mut self, conn: &mut Connection) -> Result<(), Broken> {
+        self.shared.blocks.register(&mut self.io);
         self.queue_excess(conn);
         let mut batch = std::mem::take(&mut self.batch);
         batch.collect(self.shared.outbox.pending(&conn.transmit.list));
@@ -197,19 +199,19 @@ impl<I: Io> Core<I> {
     /// What became of a send of the last turn, when it was not silent. Called before its buffers go back.
     pub(super) fn handle_send<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         result: Result<u32, Errno>,
     ) {
         let mut batch = std::mem::take(&mut self.batch);
         batch.collect(self.shared.outbox.submitted(&conn.transmit.list));
-        self.settle_submitted(app, conn, &batch, result);
+        self.settle_submitted(host, conn, &batch, result);
         self.batch = batch;
     }
 
     fn settle_submitted<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         batch: &Batch,
         result: Result<u32, Errno>,
@@ -220,7 +222,7 @@ impl<I: Io> Core<I> {
             Err(_) => {
                 self.shared.counters.wire_octets_out -= batch.octets as u64;
                 self.shared.counters.drops += 1;
-                return self.reset(app, conn);
+                return self.reset(host, conn);
             }
         };
         if sent < batch.octets {
@@ -232,30 +234,34 @@ impl<I: Io> Core<I> {
     }
 
     /// The socket has room again.
-    pub(super) fn handle_poll_out<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn handle_poll_out<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         conn.armed.poll_out = false;
         match conn.phase {
             Phase::Ended => return self.release_when_idle(conn),
-            Phase::Connecting => return self.handle_connected(app, conn),
+            Phase::Connecting => return self.handle_connected(host, conn),
             _ => {}
         }
         // It is told below.
         conn.transmit.refused = false;
         if self.send_now(conn).is_err() {
-            return self.reset(app, conn);
+            return self.reset(host, conn);
         }
         if conn.transmit.queue.is_none() && conn.deaf {
-            return self.end(app, conn);
+            return self.end(host, conn);
         }
-        self.tell_writable(app, conn);
+        self.tell_writable(host, conn);
         self.check_pause(conn);
     }
 
     /// The queue is empty again.
-    pub(super) fn tell_writable<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn tell_writable<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         if conn.transmit.queue.is_none() && conn.phase == Phase::Open {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-            app.writable(&mut self.shared.context(conn, scratch, BufferId::HOT));
+            let (app, session) = host.of(conn.id);
+            app.writable(
+                &mut self.shared.context(conn, scratch, BufferId::HOT),
+                session,
+            );
         }
     }
 
@@ -269,15 +275,12 @@ impl<I: Io> Core<I> {
             conn.queued_octets(),
             self.shared.config.send_queue_octets_max,
         );
-        if !conn.paused && queued > max && matches!(conn.phase, Phase::Open | Phase::Closing) {
-            conn.paused = true;
+        let paused = conn.pauses.contains(Pauses::QUEUE);
+        if !paused && queued > max && matches!(conn.phase, Phase::Open | Phase::Closing) {
             self.shared.counters.pauses += 1;
-            if conn.armed.recv {
-                self.cancel_receive(conn);
-            }
-        } else if conn.paused && queued <= max / 2 && conn.phase != Phase::Ended {
-            conn.paused = false;
-            self.resume_receive(conn);
+            self.pause(conn, Pauses::QUEUE);
+        } else if paused && queued <= max / 2 {
+            self.resume(conn, Pauses::QUEUE);
         }
     }
 

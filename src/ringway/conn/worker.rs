@@ -10,15 +10,18 @@
 
 use std::time::Duration;
 
-use super::app::App;
+use super::app::{App, Host};
+use super::blocks::Blocks;
+use super::commands::Commands;
 use super::config::Config;
-use super::connection::{Connection, Phase};
+use super::connect::Failure;
+use super::connection::{Connection, Pauses, Phase};
 use super::feed::Shared;
+use super::handle::{Handle, Reachable};
 use super::keys::Keys;
 use super::listener::{Dead, Listener};
 use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
-use super::reach::Reach;
 use super::table::Table;
 use super::timers::Wheel;
 use super::transmit::Batch;
@@ -66,10 +69,9 @@ enum Stop {
 }
 
 /// A worker: its ring, its connections, its application.
-#[derive(Debug)]
-pub struct Worker<I, A> {
+pub struct Worker<I, A: App> {
     core: Core<I>,
-    app: A,
+    host: Host<A>,
     table: Table,
     wheel: Wheel,
     listener: Listener,
@@ -84,6 +86,15 @@ pub struct Worker<I, A> {
     watched: u32,
     /// When the last turn's system call returned.
     woken: Instant,
+}
+
+impl<I, A: App> std::fmt::Debug for Worker<I, A> {
+    /// Its size: the connections and their sessions are too many to show.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("connections", &self.table.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<I: Io, A: App> Worker<I, A> {
@@ -101,6 +112,8 @@ impl<I: Io, A: App> Worker<I, A> {
             response: Vec::new(),
             condemned: Vec::new(),
             keys,
+            blocks: Blocks::default(),
+            commands: Commands::default(),
             now,
             draining: false,
         };
@@ -117,7 +130,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 relieved: Vec::new(),
                 released,
             },
-            app,
+            host: Host::new(app),
             table: Table::default(),
             wheel: Wheel::new(now),
             listener,
@@ -142,8 +155,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// # Errors
     /// [`TooMuch`].
     pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
-        let Core { io, shared, .. } = &mut self.core;
-        Prepared::new(io, &mut shared.keys, role, messages)
+        self.core.shared.prepare(role, messages)
     }
 
     /// Tells in [`Self::take_watched`] when `fd` is readable. `bit` is below 32.
@@ -185,12 +197,23 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// The application.
     pub const fn app(&self) -> &A {
-        &self.app
+        &self.host.app
     }
 
     /// The application, between turns: what it wants of connections it does in [`App::turn`].
     pub const fn app_mut(&mut self) -> &mut A {
-        &mut self.app
+        &mut self.host.app
+    }
+
+    /// What is to be done to its connections in the next turn.
+    pub const fn commands(&mut self) -> &mut Commands {
+        &mut self.core.shared.commands
+    }
+
+    /// Blocks of prepared messages that are in use, or not yet given back.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> usize {
+        self.core.shared.blocks.len()
     }
 
     /// The ring, for tests that play the kernel.
@@ -224,8 +247,10 @@ impl<I: Io, A: App> Worker<I, A> {
         self.woken = self.core.io.now();
         self.core.shared.now = self.woken;
         self.core.shared.outbox.next_turn();
+        self.core.shared.commands.wake = false;
 
         self.handle_sends(&done);
+        self.core.shared.blocks.retire(&mut self.core.io);
         self.core
             .io
             .replenish(&mut self.core.held, std::mem::take(&mut self.core.ran_dry));
@@ -237,10 +262,11 @@ impl<I: Io, A: App> Worker<I, A> {
         self.read_on(left_over);
         self.tell_relieved();
         self.expire();
-        self.app.turn(&mut Reach {
+        self.host.app.turn(&mut Handle::new(&mut Reachable {
             core: &mut self.core,
             table: &mut self.table,
-        });
+        }));
+        self.core.run_commands(&mut self.host, &mut self.table);
         self.end_condemned();
         self.stop_if_asked();
         self.after_handlers();
@@ -256,6 +282,7 @@ impl<I: Io, A: App> Worker<I, A> {
             || !core.ready.is_empty()
             || !core.starved.is_empty()
             || !core.relieved.is_empty()
+            || core.shared.commands.is_pending()
             || core.held.len() > HELD_MAX
         {
             return Wait::No;
@@ -275,7 +302,7 @@ impl<I: Io, A: App> Worker<I, A> {
         {
             if let Some(conn) = self.table.get_mut(completion.token.id()) {
                 self.core
-                    .handle_send(&mut self.app, conn, completion.result);
+                    .handle_send(&mut self.host, conn, completion.result);
             }
         }
     }
@@ -304,15 +331,15 @@ impl<I: Io, A: App> Worker<I, A> {
             Op::Send | Op::Cancel => return Ok(()),
             Op::Recv | Op::PollIn | Op::PollOut => {}
         }
-        let (core, app) = (&mut self.core, &mut self.app);
+        let (core, host) = (&mut self.core, &mut self.host);
         let Some(conn) = self.table.get_mut(completion.token.id()) else {
             core.shared.counters.stale_completions += 1;
             return Ok(());
         };
         match completion.token.op() {
-            Op::Recv => core.handle_recv(app, conn, completion),
-            Op::PollIn => core.handle_poll_in(app, conn, completion),
-            _ => core.handle_poll_out(app, conn),
+            Op::Recv => core.handle_recv(host, conn, completion),
+            Op::PollIn => core.handle_poll_in(host, conn, completion),
+            _ => core.handle_poll_out(host, conn),
         }
         Ok(())
     }
@@ -369,7 +396,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
                 continue;
             }
-            self.core.read(&mut self.app, conn);
+            self.core.read(&mut self.host, conn);
             self.core.settle_receive(conn);
         }
         // Those that were listed in this turn have had their share of it.
@@ -385,7 +412,7 @@ impl<I: Io, A: App> Worker<I, A> {
         let mut ids = self.take(|core| &mut core.relieved);
         for id in ids.drain(..) {
             if let Some(conn) = self.table.get_mut(id) {
-                self.core.tell_writable(&mut self.app, conn);
+                self.core.tell_writable(&mut self.host, conn);
             }
         }
         self.spare = ids;
@@ -402,7 +429,7 @@ impl<I: Io, A: App> Worker<I, A> {
             if conn.deadline > now {
                 self.core.shared.rescheduled.push(id);
             } else {
-                self.core.handle_timeout(&mut self.app, conn);
+                self.core.handle_timeout(&mut self.host, conn);
             }
         }
         self.expired = expired;
@@ -412,7 +439,7 @@ impl<I: Io, A: App> Worker<I, A> {
         let mut ids = self.take(|core| &mut core.shared.condemned);
         for id in ids.drain(..) {
             if let Some(conn) = self.table.get_mut(id) {
-                self.core.reset(&mut self.app, conn);
+                self.core.reset(&mut self.host, conn);
             }
         }
         self.spare = ids;
@@ -433,19 +460,22 @@ impl<I: Io, A: App> Worker<I, A> {
                     self.core.close(conn, CloseCode::GoingAway, reason);
                     if conn.role == Role::Client {
                         // Its answer comes behind whatever a connection that is held has not read.
-                        self.core.release(conn);
+                        self.core.resume(conn, Pauses::APPLICATION);
                     }
                 }
                 Stop::Drain if conn.role == Role::Client => {
                     if matches!(conn.phase, Phase::Connecting | Phase::Opening) {
-                        self.core.reset(&mut self.app, conn);
+                        self.core.reset(&mut self.host, conn);
                     }
                 }
                 Stop::Drain if conn.phase == Phase::Opening => {
-                    self.core.refuse(&mut self.app, conn, &Refusal::STOPPING);
+                    self.core
+                        .shared
+                        .withdraw(&mut self.host, conn, Failure::Closed);
+                    self.core.refuse(&mut self.host, conn, &Refusal::STOPPING);
                 }
                 Stop::Drain => {}
-                Stop::Abort => self.core.end(&mut self.app, conn),
+                Stop::Abort => self.core.end(&mut self.host, conn),
             }
         }
     }
@@ -456,7 +486,7 @@ impl<I: Io, A: App> Worker<I, A> {
         while let Some(&id) = self.core.shared.dirty.get(at) {
             at += 1;
             if let Some(conn) = self.table.get_mut(id) {
-                self.core.flush(&mut self.app, conn);
+                self.core.flush(&mut self.host, conn);
             }
         }
         self.core.shared.dirty.clear();

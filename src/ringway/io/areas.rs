@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::pool::Mapping;
-use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, SHARED_MAX, Segment};
+use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, Segment};
 
 #[derive(Debug)]
 pub(super) struct Areas {
     scratch: Mapping,
     hot: Mapping,
+    /// By index; an empty one stands for none.
     blocks: Vec<Arc<[u8]>>,
 }
 
@@ -32,12 +33,16 @@ impl Areas {
         }
     }
 
-    pub(super) fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
-        let index = self.blocks.len();
-        (index < SHARED_MAX).then(|| {
-            self.blocks.push(octets);
-            BufferId::shared(index)
-        })
+    pub(super) fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+        let index = buffer.shared_index().expect("a block's own number");
+        if index >= self.blocks.len() {
+            self.blocks.resize_with(index + 1, || Arc::new([]));
+        }
+        self.blocks[index] = octets;
+    }
+
+    pub(super) fn unshare(&mut self, buffer: BufferId) {
+        self.share(buffer, Arc::new([]));
     }
 
     pub(super) fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {

@@ -280,8 +280,12 @@ impl Io for Epoll {
         self.areas.buffer(buffer)
     }
 
-    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
-        self.areas.share(octets)
+    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+        self.areas.share(buffer, octets);
+    }
+
+    fn unshare(&mut self, buffer: BufferId) {
+        self.areas.unshare(buffer);
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, _ran_dry: bool) {

@@ -55,9 +55,13 @@ impl BufferId {
     /// The first block of [`Io::share`]; receive buffers have the numbers below (a buffer ring has at most 32768).
     const FIRST_SHARED: u16 = 1 << 15;
 
-    /// The block that was shared as number `index`.
-    fn shared(index: usize) -> Self {
-        let index = u16::try_from(index).expect("SHARED_MAX is checked before");
+    /// The buffer of the block number `index`, below [`SHARED_MAX`], for [`Io::share`].
+    ///
+    /// # Panics
+    /// With a greater index.
+    pub fn shared(index: usize) -> Self {
+        assert!(index < SHARED_MAX, "a block has a number below the limit");
+        let index = u16::try_from(index).expect("checked above");
         Self(Self::FIRST_SHARED + index)
     }
 
@@ -239,9 +243,11 @@ pub trait Io {
     /// The octets of a buffer.
     fn buffer(&self, buffer: BufferId) -> &[u8];
 
-    /// Makes `octets` sendable as segments of the buffer that is returned, for as long as this value lives. `None` when
-    /// [`SHARED_MAX`] blocks are.
-    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId>;
+    /// Makes `octets` sendable as segments of `buffer` ([`BufferId::shared`]), until [`Io::unshare`].
+    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>);
+
+    /// Ends that. No send from the buffer may be undecided.
+    fn unshare(&mut self, buffer: BufferId);
 
     /// Gives receive buffers back, and leaves the list empty. `ran_dry`: a receive found the pool empty.
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool);

@@ -154,6 +154,17 @@ pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The address of a socket's peer: `None` for a Unix socket, and for a peer that has left.
+pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
+    // SAFETY: the descriptor is open for this call: its owner, the worker, closes it only between turns; `SockRef` borrows it and
+    // closes nothing.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd.0) };
+    socket2::SockRef::from(&borrowed)
+        .peer_addr()
+        .ok()?
+        .as_socket()
+}
+
 /// Fills `into` from the system's randomness (getrandom(2), since kernel 3.17).
 ///
 /// # Panics

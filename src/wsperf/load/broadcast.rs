@@ -18,8 +18,8 @@ use super::options::BROADCAST_OCTETS_MIN as STAMP_OCTETS;
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
-use crate::io::{ConnId, Io};
+use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
+use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 
@@ -188,7 +188,7 @@ impl Broadcast {
             .fetch_add(self.fanout.open.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    fn follow_schedule<I: Io>(&mut self, reach: &mut Reach<'_, I>, now: Instant) {
+    fn follow_schedule(&mut self, reach: &mut Handle<'_>, now: Instant) {
         let senders = self.own_senders();
         let Pace::Open(schedule) = &mut self.pace else {
             return;
@@ -211,7 +211,7 @@ impl Broadcast {
         self.scheduled = due;
     }
 
-    fn begin<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn begin(&mut self, reach: &mut Handle<'_>) {
         let Pace::Closed { in_flight } = self.pace else {
             return;
         };
@@ -244,21 +244,23 @@ impl Broadcast {
 }
 
 impl App for Broadcast {
-    fn failed(&mut self, failed: Failed) {
+    type Session = ();
+
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
         self.ramp.settle();
         if !self.finishing {
             ramp::count_failure(&mut self.meter, &failed);
         }
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.ramp.settle();
         self.meter.connections += 1;
         self.fanout.open.fetch_add(1, Ordering::Relaxed);
         self.ids[context.tag() as usize] = Some(context.id());
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let (at, now) = (context.tag() as usize, context.now());
         let stamp = Stamp::read(message.payload());
         let right = message.kind() == self.kind && message.len() == self.payload.len();
@@ -283,10 +285,10 @@ impl App for Broadcast {
         }
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.meter.connections -= 1;
         self.fanout.open.fetch_sub(1, Ordering::Relaxed);
-        self.ids[closed.tag as usize] = None;
+        self.ids[scope.tag() as usize] = None;
         if self.finishing {
             self.meter.left(&closed);
         } else {
@@ -294,7 +296,7 @@ impl App for Broadcast {
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         for (_, errno) in self.ramp.step(reach) {
             ramp::count_refusal(&mut self.meter, errno);
         }

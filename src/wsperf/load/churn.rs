@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::options;
 use super::peer::Peer;
 use super::thread::Figures;
-use crate::conn::Reach;
-use crate::io::Io;
+use crate::conn::Handle;
 use crate::proto::CloseCode;
 use crate::random::Random;
 use crate::time::Instant;
@@ -113,7 +112,7 @@ impl Churn {
     }
 
     /// What is due now.
-    pub(super) fn step<I: Io>(&mut self, peers: &mut [Peer], reach: &mut Reach<'_, I>) {
+    pub(super) fn step(&mut self, peers: &mut [Peer], reach: &mut Handle<'_>) {
         let now = reach.now();
         for _ in 0..EVENTS_PER_TURN {
             if !self.reconnects.strikes(now) {
@@ -150,7 +149,7 @@ impl Churn {
             .filter(|peer| peer.id.is_some() && !peer.leaving)
     }
 
-    fn pace_slow_readers<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>, now: Instant) {
+    fn pace_slow_readers(&mut self, peers: &[Peer], reach: &mut Handle<'_>, now: Instant) {
         let Some(every) = self.slow_every else { return };
         let ticks = now >= self.tick;
         if ticks {
@@ -162,20 +161,20 @@ impl Churn {
             }
             let Some(id) = peer.id else { continue };
             if *budget > 0.0 {
-                reach.release(id);
+                reach.resume(id);
             } else {
-                reach.hold(id);
+                reach.pause(id);
             }
         }
     }
 
     /// The window is over: slow readers read what they are still owed.
-    pub(super) fn stop<I: Io>(&mut self, peers: &[Peer], reach: &mut Reach<'_, I>) {
+    pub(super) fn stop(&mut self, peers: &[Peer], reach: &mut Handle<'_>) {
         let never = Instant::from_nanos(u64::MAX);
         (self.reconnects.next, self.resets.next, self.tick) = (never, never, never);
         if let Some(every) = self.slow_every.take() {
             let slow = peers.iter().step_by(every).filter_map(|peer| peer.id);
-            slow.for_each(|id| reach.release(id));
+            slow.for_each(|id| reach.resume(id));
         }
     }
 

@@ -10,8 +10,7 @@ use super::peer::Peer;
 use super::ramp::{self, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
-use crate::io::Io;
+use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 use hdrhistogram::Histogram;
@@ -120,7 +119,7 @@ impl Echo {
     }
 
     /// Sends what is due, once per connection and turn.
-    fn pump_touched<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn pump_touched(&mut self, reach: &mut Handle<'_>) {
         let mut touched = std::mem::take(&mut self.touched);
         for tag in touched.drain(..) {
             let peer = &mut self.peers[tag as usize];
@@ -216,22 +215,25 @@ impl Echo {
 }
 
 impl App for Echo {
-    fn connected(&mut self, tag: u32, now: Instant) {
+    type Session = ();
+
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (tag, now) = (scope.tag(), scope.now());
         self.ramp.note_connected(tag, now);
     }
 
-    fn failed(&mut self, failed: Failed) {
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
         self.ramp.settle();
         if self.finishing {
             return;
         }
         ramp::count_failure(&mut self.meter, &failed);
         if self.churn.is_some() && self.started {
-            self.ramp.add(failed.tag);
+            self.ramp.add(scope.tag());
         }
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.ramp.settle();
         self.meter.connections += 1;
         let (tag, now) = (context.tag(), context.now());
@@ -242,7 +244,7 @@ impl App for Echo {
     }
 
     #[inline]
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let (tag, now) = (context.tag(), context.now());
         let peer = &mut self.peers[tag as usize];
         if peer.sent == peer.received {
@@ -277,13 +279,13 @@ impl App for Echo {
         }
     }
 
-    fn writable(&mut self, context: &mut Context<'_>) {
+    fn writable(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.touch(context.tag());
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.meter.connections -= 1;
-        let ours = self.lose(closed.tag);
+        let ours = self.lose(scope.tag());
         if self.finishing {
             return self.meter.left(&closed);
         }
@@ -291,11 +293,11 @@ impl App for Echo {
             self.meter.lost(&closed);
         }
         if self.churn.is_some() && self.meter.window().is_some() {
-            self.ramp.add(closed.tag);
+            self.ramp.add(scope.tag());
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         for (tag, errno) in self.ramp.step(reach) {
             ramp::count_refusal(&mut self.meter, errno);
             if self.churn.is_some() && self.started {

@@ -10,8 +10,7 @@ use super::meter::{Due, Meter, Window, histogram};
 use super::options::CLOSING_MAX;
 use super::ramp::{self, Ramp};
 use super::thread::{Figures, Record, Script};
-use crate::conn::{App, Closed, Context, Failed, Prepared, Reach};
-use crate::io::Io;
+use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::proto::{CloseCode, Kind, Message};
 use crate::time::Instant;
 
@@ -135,19 +134,22 @@ fn nanos(time: Duration) -> u64 {
 }
 
 impl App for Handshake {
-    fn connected(&mut self, tag: u32, now: Instant) {
+    type Session = ();
+
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (tag, now) = (scope.tag(), scope.now());
         self.ramp.note_connected(tag, now);
     }
 
-    fn failed(&mut self, failed: Failed) {
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
         self.ramp.settle();
         if !self.finishing {
             ramp::count_failure(&mut self.meter, &failed);
-            self.fail(failed.tag, crate::time::now());
+            self.fail(scope.tag(), crate::time::now());
         }
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (tag, now) = (context.tag(), context.now());
         self.ramp.settle();
         self.meter.connections += 1;
@@ -159,19 +161,19 @@ impl App for Handshake {
         let _ = context.close(CloseCode::NormalClosure, "");
     }
 
-    fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
+    fn message(&mut self, _context: &mut Context<'_>, (): &mut (), _message: Message<'_>) {
         self.meter.fault(
             |errors| errors.content += 1,
             || "a message arrived that nobody asked for".to_owned(),
         );
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.meter.connections -= 1;
         if self.finishing {
             return;
         }
-        let (tag, now) = (closed.tag, crate::time::now());
+        let (tag, now) = (scope.tag(), crate::time::now());
         let opened = self.opened[tag as usize];
         if closed.clean {
             self.meter.message(now, 0);
@@ -192,7 +194,7 @@ impl App for Handshake {
         self.give_back(tag);
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         let now = reach.clock();
         self.meter.pass(now);
         if self.meter.is_running(now) {

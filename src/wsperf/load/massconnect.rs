@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{self, Ramp};
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failed, Failure, Prepared, Reach};
-use crate::io::{ConnId, Io};
+use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
+use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 
@@ -112,7 +112,7 @@ impl Massconnect {
     }
 
     /// Pings those whose turn it is: each once per interval, evenly spread over it.
-    fn ping_some<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn ping_some(&mut self, reach: &mut Handle<'_>) {
         let Some(interval) = self.plan.ping_interval else {
             return;
         };
@@ -142,22 +142,24 @@ impl Massconnect {
 }
 
 impl App for Massconnect {
-    fn failed(&mut self, failed: Failed) {
+    type Session = ();
+
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
         self.ramp.settle();
         if self.finishing {
             return;
         }
         ramp::count_failure(&mut self.meter, &failed);
-        if failed.failure == Failure::Timeout {
+        if failed == Failure::Timeout {
             // It has had all of its time: more would only make the run longer.
             self.given_up += 1;
         } else {
-            self.retry(failed.tag, crate::time::now());
+            self.retry(scope.tag(), crate::time::now());
         }
         self.note_reached(crate::time::now());
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (tag, now) = (context.tag(), context.now());
         self.ramp.settle();
         self.meter.connections += 1;
@@ -168,14 +170,14 @@ impl App for Massconnect {
         self.note_reached(now);
     }
 
-    fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
+    fn message(&mut self, _context: &mut Context<'_>, (): &mut (), _message: Message<'_>) {
         self.meter.fault(
             |errors| errors.content += 1,
             || "a message arrived that nobody asked for".to_owned(),
         );
     }
 
-    fn pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+    fn pong(&mut self, context: &mut Context<'_>, (): &mut (), payload: &[u8]) {
         let pinged = &mut self.pinged[context.tag() as usize];
         let Some(sent) = *pinged else { return };
         if payload != sent.nanos().to_be_bytes() {
@@ -189,9 +191,9 @@ impl App for Massconnect {
         self.pong_times.saturating_record(took.max(1));
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.meter.connections -= 1;
-        self.ids[closed.tag as usize] = None;
+        self.ids[scope.tag() as usize] = None;
         if self.finishing {
             self.meter.left(&closed);
         } else {
@@ -200,7 +202,7 @@ impl App for Massconnect {
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         let now = reach.clock();
         self.began.get_or_insert(now);
         self.meter.pass(now);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::meter::Meter;
 use super::options::LoadOptions;
-use crate::conn::{Failed, Failure, OpeningRequest, Reach};
-use crate::io::{Dial, Errno, Io};
+use crate::conn::{Failure, Handle, OpeningRequest};
+use crate::io::{Dial, Errno};
 use crate::time::Instant;
 
 /// The connects of one driver thread.
@@ -94,7 +94,7 @@ impl Ramp {
     }
 
     /// Begins what there is room for. Returns those which the system refused at once.
-    pub(super) fn step<I: Io>(&mut self, reach: &mut Reach<'_, I>) -> Vec<(u32, Errno)> {
+    pub(super) fn step(&mut self, reach: &mut Handle<'_>) -> Vec<(u32, Errno)> {
         let now = reach.now();
         while let Some((_, tag)) = self.later.pop_front_if(|(at, _)| *at <= now) {
             self.waiting.push_back(tag);
@@ -136,10 +136,10 @@ impl Ramp {
 }
 
 /// Counts a connection that did not open.
-pub(super) fn count_failure(meter: &mut Meter, failed: &Failed) {
-    match failed.failure {
-        Failure::Connect(errno) => count_refusal(meter, errno),
-        failure => meter.fault(|errors| errors.handshake += 1, || describe(&failure)),
+pub(super) fn count_failure(meter: &mut Meter, failed: &Failure) {
+    match failed {
+        Failure::Connect(errno) => count_refusal(meter, *errno),
+        failure => meter.fault(|errors| errors.handshake += 1, || describe(failure)),
     }
 }
 

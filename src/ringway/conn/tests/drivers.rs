@@ -11,10 +11,10 @@ use super::client::difference;
 use super::script::{self, Expected};
 use super::servers::Ledger;
 use crate::conn::{
-    App, Closed, Context, Failed, Failure, OpeningRequest, Prepared, Reach, SendError,
+    App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError,
 };
 use crate::io::sim::Random;
-use crate::io::{ConnId, Dial, Errno, Io};
+use crate::io::{ConnId, Dial, Errno};
 use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
 use crate::time::Instant;
 
@@ -58,7 +58,7 @@ pub(super) struct Driver {
     pub(super) id: Option<ConnId>,
     connected: bool,
     pub(super) outcome: Option<Outcome>,
-    pub(super) closed: Option<Closed>,
+    pub(super) closed: Option<Closed<'static>>,
     /// When the outcome was there.
     pub(super) told: Option<Instant>,
     in_flight: usize,
@@ -300,7 +300,7 @@ impl Drivers {
         (&mut self.drivers[tag as usize], &self.stock)
     }
 
-    fn dial<I: Io>(&mut self, reach: &mut Reach<'_, I>, tag: u32) {
+    fn dial(&mut self, reach: &mut Handle<'_>, tag: u32) {
         let dial = Dial::new(([127, 0, 0, 1], 9).into());
         let driver = &mut self.drivers[tag as usize];
         match reach.connect(&dial, &self.request, tag) {
@@ -314,7 +314,7 @@ impl Drivers {
     }
 
     /// What a driver does of its own accord.
-    fn act<I: Io>(&mut self, reach: &mut Reach<'_, I>, tag: u32, now: Instant) {
+    fn act(&mut self, reach: &mut Handle<'_>, tag: u32, now: Instant) {
         let (driver, stock) = self.of(tag);
         let Some(id) = driver.id.filter(|_| !driver.is_done()) else {
             return;
@@ -327,9 +327,9 @@ impl Drivers {
             reach.reset(id);
         }
         if driver.held_until.take_if(|at| is_due(at)).is_some() {
-            reach.release(id);
+            reach.resume(id);
         } else if driver.held_until.is_none() && driver.random.chance(driver.holds) {
-            reach.hold(id);
+            reach.pause(id);
             let pause = Duration::from_micros(driver.random.below(3_000) as u64);
             driver.held_until = Some(now + pause);
         }
@@ -346,23 +346,25 @@ impl Drivers {
 }
 
 impl App for Drivers {
-    fn connected(&mut self, tag: u32, _now: Instant) {
-        let (driver, _) = self.of(tag);
+    type Session = ();
+
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (driver, _) = self.of(scope.tag());
         assert!(driver.id.is_some() && driver.outcome.is_none());
         let again = std::mem::replace(&mut driver.connected, true);
         assert!(!again, "connected once");
     }
 
-    fn failed(&mut self, failed: Failed) {
-        let (driver, _) = self.of(failed.tag);
-        assert_eq!((driver.id, driver.outcome), (Some(failed.id), None));
-        let before = matches!(failed.failure, Failure::Connect(_));
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
+        let (driver, _) = self.of(scope.tag());
+        assert_eq!((driver.id, driver.outcome), (Some(scope.id()), None));
+        let before = matches!(failed, Failure::Connect(_));
         assert!(!before || !driver.connected);
-        driver.outcome = Some(Outcome::Failed(failed.failure));
+        driver.outcome = Some(Outcome::Failed(failed));
         self.failed += 1;
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (driver, stock) = self.of(context.tag());
         assert_eq!((driver.id, driver.outcome), (Some(context.id()), None));
         assert!(driver.connected, "connected before it is open");
@@ -371,7 +373,7 @@ impl App for Drivers {
         self.opened += 1;
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let (driver, stock) = self.of(context.tag());
         assert_eq!(driver.closed, None);
         if driver.hear(message.kind().opcode(), message.payload()) {
@@ -384,11 +386,11 @@ impl App for Drivers {
         }
     }
 
-    fn ping(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+    fn ping(&mut self, context: &mut Context<'_>, (): &mut (), payload: &[u8]) {
         self.of(context.tag()).0.hear(Opcode::Ping, payload);
     }
 
-    fn pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+    fn pong(&mut self, context: &mut Context<'_>, (): &mut (), payload: &[u8]) {
         let (driver, _) = self.of(context.tag());
         let pong = |(next, _): &(Expected, bool)| {
             next.opcode == Opcode::Pong as u8 && next.payload == payload
@@ -399,14 +401,14 @@ impl App for Drivers {
         }
     }
 
-    fn writable(&mut self, context: &mut Context<'_>) {
+    fn writable(&mut self, context: &mut Context<'_>, (): &mut ()) {
         assert_eq!(context.queued_octets(), 0);
         let (driver, stock) = self.of(context.tag());
         driver.waits = false;
         driver.fill(context, stock);
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         let now = reach.now();
         for tag in 0..u32::try_from(self.drivers.len()).expect("a few") {
             let (driver, _) = self.of(tag);
@@ -421,10 +423,14 @@ impl App for Drivers {
         }
     }
 
-    fn close(&mut self, closed: Closed) {
-        let (driver, _) = self.of(closed.tag);
-        assert_eq!(driver.id, Some(closed.id));
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
+        let (driver, _) = self.of(scope.tag());
+        assert_eq!(driver.id, Some(scope.id()));
         assert_eq!(driver.outcome, Some(Outcome::Opened));
+        let closed = Closed {
+            reason: "",
+            ..closed
+        };
         assert_eq!(driver.closed.replace(closed), None, "closed once");
         self.closed += 1;
         self.clean += u64::from(closed.clean);

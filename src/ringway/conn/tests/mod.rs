@@ -4,6 +4,7 @@
 mod client;
 mod clients;
 mod drivers;
+mod hub;
 mod prepared;
 mod regressions;
 mod script;

@@ -2,14 +2,16 @@
 
 use crate::conn::{App, Config, Context, Masking, OpeningRequest, TooMuch, Worker};
 use crate::io::sim::{Options, Sim};
-use crate::io::{Io as _, ReceiveMode, SHARED_MAX};
+use crate::io::{ReceiveMode, SHARED_MAX};
 use crate::proto::handshake::Misuse;
 use crate::proto::{Kind, Message, Role};
 
 struct Nothing;
 
 impl App for Nothing {
-    fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {}
+    type Session = ();
+
+    fn message(&mut self, _context: &mut Context<'_>, (): &mut (), _message: Message<'_>) {}
 }
 
 fn worker() -> Worker<Sim, Nothing> {
@@ -26,11 +28,10 @@ fn a_client_prepares_masked_frames_one_behind_the_other() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
     let prepared = worker.prepare(Role::Client, &messages).expect("little");
-    let octets = worker.io().buffer(prepared.buffer());
+    let octets = &prepared.block()[..];
     // The keys are the first ones of seed 0.
     let hello = b"\x81\x85\xAF\xCD\x1D\x7B\xE7\xA8\x71\x17\xC0";
     assert_eq!(octets, [&hello[..], b"\x82\x80\xF4\x65\xB9\xA1"].concat());
-    assert_eq!(octets, &prepared.block()[..]);
     assert_eq!((prepared.frame(0).1, prepared.frame(1).1), (0..11, 11..17));
     assert_eq!((prepared.wire_octets(0), prepared.wire_octets(1)), (11, 6));
 }
@@ -40,7 +41,7 @@ fn a_server_prepares_frames_as_they_are() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
     let prepared = worker.prepare(Role::Server, &messages).expect("little");
-    let octets = worker.io().buffer(prepared.buffer());
+    let octets = &prepared.block()[..];
     assert_eq!(octets, b"\x81\x05Hello\x82\0");
 }
 

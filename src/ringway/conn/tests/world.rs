@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::Client;
-use crate::conn::{App, Closed, Config, Context, Listener, Worker};
+use crate::conn::{App, Closed, Config, Context, Listener, Scope, Worker};
 use crate::io::Io as _;
 use crate::io::sim::{Options, Random, Sim};
 use crate::proto::{CloseCode, Message};
@@ -23,11 +23,13 @@ pub(super) struct Echo {
 pub(super) const CLOSE_ME: &[u8] = b"close me";
 
 impl App for Echo {
-    fn open(&mut self, _context: &mut Context<'_>) {
+    type Session = ();
+
+    fn open(&mut self, _context: &mut Context<'_>, (): &mut ()) {
         self.opened += 1;
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         if message.payload() == CLOSE_ME {
             context
                 .close(CloseCode::NormalClosure, "you asked for it")
@@ -38,7 +40,7 @@ impl App for Echo {
         let _ = context.reply(message);
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.closed += 1;
         self.clean += u64::from(closed.clean);
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, SHARED_MAX, pool};
+use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, pool};
 
 /// What a buffer holds while nobody may read it.
 pub(super) const POISON: u8 = 0xDB;
@@ -26,7 +26,7 @@ pub(super) struct Buffers {
     hot: Box<[u8]>,
     /// Octets of the last receive into `hot`.
     hot_len: usize,
-    shared: Vec<Arc<[u8]>>,
+    shared: Vec<Option<Arc<[u8]>>>,
 }
 
 impl Buffers {
@@ -76,7 +76,7 @@ impl Buffers {
             BufferId::HOT => &self.hot,
             BufferId(number) => {
                 if let Some(index) = buffer.shared_index() {
-                    return &self.shared[index];
+                    return self.shared[index].as_ref().expect("the block is shared");
                 }
                 self.assert_of_worker(buffer);
                 &self.octets[usize::from(number)]
@@ -85,12 +85,19 @@ impl Buffers {
     }
 
     /// Makes `octets` a block that can be sent from.
-    pub(super) fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
-        let index = self.shared.len();
-        (index < SHARED_MAX).then(|| {
-            self.shared.push(octets);
-            BufferId::shared(index)
-        })
+    pub(super) fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+        let index = buffer.shared_index().expect("a block's own number");
+        if index >= self.shared.len() {
+            self.shared.resize(index + 1, None);
+        }
+        let before = self.shared[index].replace(octets);
+        assert!(before.is_none(), "{buffer:?} is shared twice");
+    }
+
+    pub(super) fn unshare(&mut self, buffer: BufferId) {
+        let index = buffer.shared_index().expect("a block's own number");
+        let before = self.shared[index].take();
+        assert!(before.is_some(), "{buffer:?} is given back twice");
     }
 
     /// What the worker may change, and scratch space beside it.

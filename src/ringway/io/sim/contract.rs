@@ -140,21 +140,18 @@ impl Io for Sim {
         self.buffers.of_worker(buffer)
     }
 
-    fn share(&mut self, octets: Arc<[u8]>) -> Option<BufferId> {
-        self.buffers.share(octets)
+    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+        self.buffers.share(buffer, octets);
+    }
+
+    fn unshare(&mut self, buffer: BufferId) {
+        self.assert_decided(buffer);
+        self.buffers.unshare(buffer);
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
         for buffer in buffers.drain(..) {
-            for submission in &self.submissions {
-                if let Submission::Send { segments, .. } = submission {
-                    let sent = segments.iter().any(|segment| segment.buffer == buffer);
-                    assert!(
-                        !sent,
-                        "{buffer:?} is replenished before its send was decided"
-                    );
-                }
-            }
+            self.assert_decided(buffer);
             self.buffers.replenish(buffer);
         }
         if ran_dry {
@@ -248,6 +245,19 @@ impl Sim {
             self.sockets[at].arrive(&mut self.random, in_parts);
         }
         at
+    }
+
+    /// Nothing that is still to be sent lies in `buffer`.
+    fn assert_decided(&self, buffer: BufferId) {
+        for submission in &self.submissions {
+            if let Submission::Send { segments, .. } = submission {
+                let sent = segments.iter().any(|segment| segment.buffer == buffer);
+                assert!(
+                    !sent,
+                    "{buffer:?} is given back before its send was decided"
+                );
+            }
+        }
     }
 
     /// The octets of `segments`.

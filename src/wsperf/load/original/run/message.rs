@@ -7,7 +7,7 @@ use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
 use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why};
 use crate::conn::{
-    App, Closed, Config, Context, Failed, Masking, Prepared, Reach, SendError, Worker,
+    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
 };
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
@@ -217,16 +217,18 @@ impl<'a> Exchange<'a> {
 }
 
 impl App for Exchange<'_> {
-    fn failed(&mut self, failed: Failed) {
+    type Session = ();
+
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
         self.failure = Some(why(&failed));
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.deadline = Some(context.now() + self.test.timeout);
         self.send(context);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let now = time::now();
         if self.ending.is_some() {
             return;
@@ -247,13 +249,13 @@ impl App for Exchange<'_> {
         self.send(context);
     }
 
-    fn writable(&mut self, context: &mut Context<'_>) {
+    fn writable(&mut self, context: &mut Context<'_>, (): &mut ()) {
         if self.ending.is_none() {
             self.send(context);
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         if !std::mem::replace(&mut self.begun, true) {
             let Destination { dial, request } = self.destination;
             match reach.connect(dial, request, 0) {
@@ -270,7 +272,7 @@ impl App for Exchange<'_> {
         }
     }
 
-    fn close(&mut self, _closed: Closed) {
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), _closed: Closed<'_>) {
         self.end.get_or_insert_with(time::now);
         self.closed = true;
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::uri::Uri;
-use crate::conn::{App, Failed, Failure, OpeningRequest, Worker};
+use crate::conn::{App, Failure, OpeningRequest, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Dial, Error, Io};
@@ -100,8 +100,8 @@ pub(super) fn seed() -> u64 {
 }
 
 /// Why a connection did not open, as a clause.
-pub(super) fn why(failed: &Failed) -> String {
-    match failed.failure {
+pub(super) fn why(failed: &Failure) -> String {
+    match failed {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}"),
         Failure::Refused(status) => format!("the server answered with status {}", status.0),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
 use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed};
-use crate::conn::{App, Closed, Config, Context, Failed, Masking, Prepared, Reach, Worker};
+use crate::conn::{
+    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
+};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
 use crate::proto::{CloseCode, Kind, Limits, Message, Role};
@@ -157,7 +159,7 @@ impl<'a> Crowd<'a> {
         &mut self.outcome.connections[index(tag)]
     }
 
-    fn connect<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn connect(&mut self, reach: &mut Handle<'_>) {
         let now = time::now();
         let tag = u32::try_from(self.peers.len()).expect("there are at most 20,000");
         let begun = reach.connect(&self.destination.dial, &self.destination.request, tag);
@@ -213,7 +215,7 @@ impl<'a> Crowd<'a> {
     }
 
     /// Closes connections whose time is up.
-    fn expire<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn expire(&mut self, reach: &mut Handle<'_>) {
         while let Some(Reverse((at, tag))) = self.ends.peek().copied()
             && Instant::from_nanos(at) <= reach.now()
         {
@@ -226,7 +228,7 @@ impl<'a> Crowd<'a> {
     }
 
     /// Gives up connections whose answer is late.
-    fn look<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn look(&mut self, reach: &mut Handle<'_>) {
         let now = reach.now();
         if now < self.look_at {
             return;
@@ -245,16 +247,19 @@ impl<'a> Crowd<'a> {
 }
 
 impl App for Crowd<'_> {
-    fn connected(&mut self, tag: u32, now: Instant) {
+    type Session = ();
+
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (tag, now) = (scope.tag(), scope.now());
         let now = self.ns(now);
         self.record(tag).tcp_ns = Some(now);
     }
 
-    fn failed(&mut self, failed: Failed) {
-        self.fail(failed.tag);
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), _failed: Failure) {
+        self.fail(scope.tag());
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (tag, now) = (context.tag(), time::now());
         let open_ns = self.ns(now);
         let record = self.record(tag);
@@ -278,7 +283,7 @@ impl App for Crowd<'_> {
         self.go_on(context);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         let (tag, now) = (context.tag(), time::now());
         let Some(sent) = self.peers[index(tag)].due.take() else {
             return;
@@ -295,7 +300,7 @@ impl App for Crowd<'_> {
         self.go_on(context);
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         for _ in 0..CONNECTS_PER_TURN {
             if self.is_begun() || reach.now() < self.connect_at {
                 break;
@@ -306,11 +311,11 @@ impl App for Crowd<'_> {
         self.look(reach);
     }
 
-    fn close(&mut self, closed: Closed) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), _closed: Closed<'_>) {
         let now = self.ns(time::now());
-        self.peers[index(closed.tag)].due = None;
+        self.peers[index(scope.tag())].due = None;
         self.outcome.current -= 1;
-        let record = self.record(closed.tag);
+        let record = self.record(scope.tag());
         record.close_ns = Some(now);
         if record.status != Status::Failed {
             record.status = Status::Closed;

@@ -14,9 +14,8 @@ use super::super::uri::Uri;
 use super::super::{command, reply};
 use super::jobs::{Job, Jobs, Said};
 use super::master::Master;
-use crate::conn::{App, Closed, Context, Failed, Reach};
-use crate::io::{ConnId, Io};
-use crate::proto::handshake::{Request, StatusCode, Verdict};
+use crate::conn::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
+use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 
 /// Commands of one client that are not answered yet. Chosen, untested.
@@ -113,40 +112,39 @@ impl Control {
 }
 
 impl App for Control {
-    fn connect<'a>(&'a mut self, request: &'a Request<'_>) -> Verdict<'a> {
+    type Session = ();
+
+    fn connect(&mut self, opening: &mut Opening<'_>, (): &mut ()) -> Verdict {
+        let request = opening.request();
         if !self.origins.let_in(request.origin(), request.host()) {
-            return Verdict::Refuse {
-                status: StatusCode::FORBIDDEN,
-                reason: "pages of this origin may not drive tests; --allow-origin permits one",
-                headers: &[],
-            };
+            let sentence = "pages of this origin may not drive tests; --allow-origin permits one";
+            return Verdict::refuse(403, sentence);
         }
-        let mut offered = request.subprotocols();
-        Verdict::Accept {
-            subprotocol: offered.find(|name| *name == SUBPROTOCOL),
-            headers: &[],
+        match request.subprotocols().find(|name| *name == SUBPROTOCOL) {
+            Some(name) => Verdict::accept().subprotocol(name),
+            None => Verdict::accept(),
         }
     }
 
-    fn failed(&mut self, failed: Failed) {
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
         if let Some(master) = &mut self.master {
             master.lost(&why(&failed));
         }
     }
 
-    fn open(&mut self, context: &mut Context<'_>) {
+    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.clients.insert(context.id(), Client::default());
         let _ = context.send(Kind::Text, self.welcome.as_bytes());
     }
 
-    fn message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         if let Err(error) = self.obey(context.id(), &message) {
             // A client that does not read is in for `turn`'s treatment as soon as there is a result.
             let _ = context.send(Kind::Text, error.as_bytes());
         }
     }
 
-    fn turn<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    fn turn(&mut self, reach: &mut Handle<'_>) {
         if let Some(master) = &mut self.master {
             master.connect(reach);
         }
@@ -167,8 +165,8 @@ impl App for Control {
         }
     }
 
-    fn close(&mut self, closed: Closed) {
-        if let Some(client) = self.clients.remove(&closed.id) {
+    fn close(&mut self, scope: &mut Scope<'_>, (): (), _closed: Closed<'_>) {
+        if let Some(client) = self.clients.remove(&scope.id()) {
             client.gone.store(true, Ordering::Relaxed);
         }
         if let Some(master) = &mut self.master {

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use super::super::run::Destination;
-use crate::conn::Reach;
-use crate::io::Io;
+use crate::conn::Handle;
 use crate::time::{self, Instant};
 
 /// The connection to a master.
@@ -33,7 +32,7 @@ impl Master {
     }
 
     /// Begins the connection that is due.
-    pub(super) fn connect<I: Io>(&mut self, reach: &mut Reach<'_, I>) {
+    pub(super) fn connect(&mut self, reach: &mut Handle<'_>) {
         if self.due.is_none_or(|due| reach.now() < due) {
             return;
         }

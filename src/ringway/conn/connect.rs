@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::app::App;
+use super::app::{App, Host};
 use super::connection::{Asked, Connection, Head, Phase};
 use super::feed::Shared;
 use super::worker::Core;
-use crate::io::{BufferId, ConnId, Errno, Io, Op, Token};
+use crate::io::{BufferId, Errno, Io, Op, Token};
 use crate::proto::handshake::{self, ClientRequest, Fault, Progress, ResponseKind, StatusCode};
 
 /// What a client asks for in its opening handshake, the same for any number of connections.
@@ -50,17 +50,6 @@ impl OpeningRequest {
     }
 }
 
-/// A connection that did not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed {
-    /// The connection.
-    pub id: ConnId,
-    /// What it was begun with.
-    pub tag: u32,
-    /// Why.
-    pub failure: Failure,
-}
-
 /// Why a connection did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,7 +77,7 @@ impl Shared {
     /// Reads the head of the response, as far as it is there. Returns how much of `buf` belongs to it.
     pub(super) fn feed_response<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         buf: &[u8],
         scratch: &mut [u8],
@@ -111,6 +100,7 @@ impl Shared {
                 bytes,
                 asked,
                 resume,
+                ..
             } = &mut **head;
             read(bytes, asked.as_ref(), resume, &self.config.head_limits)
         };
@@ -118,10 +108,10 @@ impl Shared {
             Answer::Incomplete => return buf.len(),
             Answer::Open => {
                 conn.head = None;
-                self.open(app, conn, scratch);
+                self.open(host, conn, scratch);
             }
             Answer::Fail(failure) => {
-                self.report_failure(app, conn, failure);
+                self.report_failure(host, conn, failure);
                 self.condemned.push(conn.id);
             }
         }
@@ -131,18 +121,15 @@ impl Shared {
     /// Tells the application once that a connection does not open.
     pub(super) fn report_failure<A: App>(
         &mut self,
-        app: &mut A,
+        host: &mut Host<A>,
         conn: &mut Connection,
         failure: Failure,
     ) {
         self.counters.handshakes_failed += 1;
         conn.head = None;
         conn.phase = Phase::Lingering;
-        app.failed(Failed {
-            id: conn.id,
-            tag: conn.tag,
-            failure,
-        });
+        let (app, session) = host.end(conn.id);
+        app.failed(&mut self.scope(conn), session, failure);
     }
 }
 
@@ -172,7 +159,7 @@ fn read(
 
 impl<I: Io> Core<I> {
     /// The socket of a connect is writable: sends the request, or gives up.
-    pub(super) fn handle_connected<A: App>(&mut self, app: &mut A, conn: &mut Connection) {
+    pub(super) fn handle_connected<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         match self.io.connect_result(conn.fd) {
             Ok(()) => {}
             Err(Errno(libc::EINPROGRESS | libc::EALREADY)) => {
@@ -180,10 +167,11 @@ impl<I: Io> Core<I> {
                 let token = Token::new(Op::PollOut, conn.id);
                 return self.io.submit_poll_out(token, conn.fd);
             }
-            Err(errno) => return self.fail(app, conn, Failure::Connect(errno)),
+            Err(errno) => return self.fail(host, conn, Failure::Connect(errno)),
         }
         conn.phase = Phase::Opening;
-        app.connected(conn.tag, self.shared.now);
+        let (app, session) = host.of(conn.id);
+        app.connected(&mut self.shared.scope(conn), session);
         self.ask(conn);
         if std::mem::take(&mut conn.readable) {
             self.list_ready(conn);
@@ -208,9 +196,14 @@ impl<I: Io> Core<I> {
     }
 
     /// Gives up a connection that is not open.
-    pub(super) fn fail<A: App>(&mut self, app: &mut A, conn: &mut Connection, failure: Failure) {
-        self.shared.report_failure(app, conn, failure);
-        self.reset(app, conn);
+    pub(super) fn fail<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
+        self.shared.report_failure(host, conn, failure);
+        self.reset(host, conn);
     }
 }
 

@@ -1,0 +1,101 @@
+//! Memory that the ring sends from without a copy: registered when a message is prepared, given back after its last use.
+//!
+//! ```text
+//!  add ──▶ fresh ── register ──▶ the ring knows it ── last reference dropped ──▶ dropped ── retire ──▶ free
+//!          (before the sends of the turn)                                (once the kernel has decided those sends)
+//! ```
+//!
+//! A send that the kernel takes only in part is copied from its block before `retire`; a send queue holds a reference of its own.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::io::{BufferId, Io, SHARED_MAX};
+
+/// Numbers of blocks whose last reference is gone.
+type Dropped = Rc<RefCell<Vec<BufferId>>>;
+
+/// A block in use.
+#[derive(Debug)]
+pub(super) struct Block {
+    bytes: Arc<[u8]>,
+    buffer: BufferId,
+    dropped: Dropped,
+}
+
+impl Block {
+    pub(super) const fn buffer(&self) -> BufferId {
+        self.buffer
+    }
+
+    pub(super) const fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.dropped.borrow_mut().push(self.buffer);
+    }
+}
+
+/// The blocks of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// Numbers given out so far.
+    used: usize,
+    free: Vec<BufferId>,
+    /// Blocks that the ring does not know yet.
+    fresh: Vec<(BufferId, Arc<[u8]>)>,
+    dropped: Dropped,
+}
+
+impl Blocks {
+    /// Takes a block. `None` when [`SHARED_MAX`] are in use.
+    pub(super) fn add(&mut self, bytes: Arc<[u8]>) -> Option<Block> {
+        let buffer = match self.free.pop() {
+            Some(buffer) => buffer,
+            None if self.used < SHARED_MAX => {
+                self.used += 1;
+                BufferId::shared(self.used - 1)
+            }
+            None => return None,
+        };
+        self.fresh.push((buffer, bytes.clone()));
+        Some(Block {
+            bytes,
+            buffer,
+            dropped: self.dropped.clone(),
+        })
+    }
+
+    /// Tells the ring of new blocks, before anything is sent from them.
+    #[inline]
+    pub(super) fn register<I: Io>(&mut self, io: &mut I) {
+        if !self.fresh.is_empty() {
+            for (buffer, bytes) in self.fresh.drain(..) {
+                io.share(buffer, bytes);
+            }
+        }
+    }
+
+    /// Gives back what was dropped before now. Called when the sends of the last turn are decided, and before any of this
+    /// turn is made.
+    pub(super) fn retire<I: Io>(&mut self, io: &mut I) {
+        if self.dropped.borrow().is_empty() {
+            return;
+        }
+        self.register(io);
+        for buffer in self.dropped.borrow_mut().drain(..) {
+            io.unshare(buffer);
+            self.free.push(buffer);
+        }
+    }
+
+    /// Blocks in use, or not yet given back.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.used - self.free.len()
+    }
+}

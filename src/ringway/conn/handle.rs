@@ -1,0 +1,190 @@
+//! The worker as its application reaches it once per turn, in [`App::turn`](super::App::turn).
+
+use std::sync::Arc;
+
+use super::commands::Commands;
+use super::connect::{self, OpeningRequest};
+use super::connection::{Connection, Pauses, Phase};
+use super::context::Context;
+use super::prepared::{Prepared, TooMuch};
+use super::table::Table;
+use super::worker::Core;
+use crate::io::{BufferId, ConnId, Dial, Errno, Io, Op, ReceiveMode, Token};
+use crate::proto::{Kind, Role};
+use crate::time::Instant;
+
+/// The worker, its connections and its clock.
+#[expect(
+    missing_debug_implementations,
+    reason = "a borrowed worker: nothing to show"
+)]
+pub struct Handle<'a> {
+    worker: &'a mut dyn Reach,
+}
+
+impl<'a> Handle<'a> {
+    pub(super) const fn new(worker: &'a mut dyn Reach) -> Self {
+        Self { worker }
+    }
+
+    /// The instant of this turn.
+    pub fn now(&self) -> Instant {
+        self.worker.now()
+    }
+
+    /// The clock now: later than [`Self::now`] by what the turn itself took so far.
+    pub fn clock(&self) -> Instant {
+        self.worker.clock()
+    }
+
+    /// Begins a connection in the client's role. [`App::open`](super::App::open) or [`App::failed`](super::App::failed) tells
+    /// what became of it, with `tag`, after at most `handshake_timeout`.
+    ///
+    /// # Errors
+    /// No descriptor (`EMFILE`), no port (`EADDRNOTAVAIL`), no route, or the worker is stopping (`ESHUTDOWN`): nothing was
+    /// begun, and nothing will be told.
+    pub fn connect(
+        &mut self,
+        dial: &Dial,
+        request: &Arc<OpeningRequest>,
+        tag: u32,
+    ) -> Result<ConnId, Errno> {
+        self.worker.connect(dial, request, tag)
+    }
+
+    /// An open connection, to send on it or to close it. `None` when it is not open (any more).
+    pub fn context(&mut self, id: ConnId) -> Option<Context<'_>> {
+        self.worker.context(id)
+    }
+
+    /// Encodes messages once, to be sent any number of times on connections in `role`.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        self.worker.prepare(role, messages)
+    }
+
+    /// Ends a connection in any phase with RST at the end of this turn.
+    pub fn reset(&mut self, id: ConnId) {
+        self.worker.reset(id);
+    }
+
+    /// Stops reading from an open connection, as a slow reader does: what its peer sends fills the socket. What has arrived
+    /// is still delivered. Who closes a connection that is paused has to resume it as well, or the peer's answer is never
+    /// read.
+    pub fn pause(&mut self, id: ConnId) {
+        self.worker.pause(id);
+    }
+
+    /// Goes on reading after [`Self::pause`].
+    pub fn resume(&mut self, id: ConnId) {
+        self.worker.resume(id);
+    }
+
+    /// The list that other callbacks use. It is drained after [`App::turn`](super::App::turn).
+    pub fn commands(&mut self) -> &mut Commands {
+        self.worker.commands()
+    }
+}
+
+/// What a [`Handle`] needs, whatever the worker's ring and application are.
+pub(super) trait Reach {
+    fn now(&self) -> Instant;
+    fn clock(&self) -> Instant;
+    fn connect(
+        &mut self,
+        dial: &Dial,
+        request: &Arc<OpeningRequest>,
+        tag: u32,
+    ) -> Result<ConnId, Errno>;
+    fn context(&mut self, id: ConnId) -> Option<Context<'_>>;
+    fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch>;
+    fn reset(&mut self, id: ConnId);
+    fn pause(&mut self, id: ConnId);
+    fn resume(&mut self, id: ConnId);
+    fn commands(&mut self) -> &mut Commands;
+}
+
+/// The ring and the connections of a worker, apart from its application.
+#[derive(Debug)]
+pub(super) struct Reachable<'a, I> {
+    pub(super) core: &'a mut Core<I>,
+    pub(super) table: &'a mut Table,
+}
+
+impl<I: Io> Reach for Reachable<'_, I> {
+    fn now(&self) -> Instant {
+        self.core.shared.now
+    }
+
+    fn clock(&self) -> Instant {
+        self.core.io.now()
+    }
+
+    fn connect(
+        &mut self,
+        dial: &Dial,
+        request: &Arc<OpeningRequest>,
+        tag: u32,
+    ) -> Result<ConnId, Errno> {
+        let Core { io, shared, .. } = &mut *self.core;
+        if shared.draining {
+            return Err(Errno(libc::ESHUTDOWN));
+        }
+        let fd = io.connect(dial)?;
+        let receive = io.receive_mode().into();
+        let (limits, now) = (shared.config.message_limits, shared.now);
+        let new = |id| Connection::new(id, fd, Role::Client, receive, limits, now);
+        let id = self.table.insert(new);
+        let Some(conn) = self.table.get_mut(id) else {
+            unreachable!("it was inserted above")
+        };
+        conn.tag = tag;
+        conn.head = Some(connect::head(request, shared.keys.nonce()));
+        if io.receive_mode() == ReceiveMode::Readiness {
+            // Where readiness is one registration, reading comes first and waiting for room is added to it.
+            conn.armed.poll_in = true;
+            io.submit_poll_in(Token::new(Op::PollIn, id), fd);
+        }
+        conn.armed.poll_out = true;
+        io.submit_poll_out(Token::new(Op::PollOut, id), fd);
+        shared.reschedule(conn, Some(now + shared.config.handshake_timeout));
+        Ok(id)
+    }
+
+    fn context(&mut self, id: ConnId) -> Option<Context<'_>> {
+        let conn = self.table.get_mut(id)?;
+        if conn.phase != Phase::Open {
+            return None;
+        }
+        let (_, scratch) = self.core.io.buffer_and_scratch(BufferId::SCRATCH);
+        Some(self.core.shared.context(conn, scratch, BufferId::HOT))
+    }
+
+    fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        self.core.shared.prepare(role, messages)
+    }
+
+    fn reset(&mut self, id: ConnId) {
+        self.core.shared.condemned.push(id);
+    }
+
+    fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && conn.phase == Phase::Open
+        {
+            self.core.pause(conn, Pauses::APPLICATION);
+        }
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id) {
+            self.core.resume(conn, Pauses::APPLICATION);
+        }
+    }
+
+    fn commands(&mut self) -> &mut Commands {
+        &mut self.core.shared.commands
+    }
+}
