@@ -1,146 +1,19 @@
 //! What a worker's turn costs without the kernel: one connection, one receive of so many masked frames, their echo.
 //!
 //! The kernel is played by [`Replay`], which hands out the same receive again and again. Its copy of the frames into the
-//! buffer is measured with the turn: a few nanoseconds for each.
+//! buffer is measured with the turn: a few nanoseconds for each. `instructions.rs` counts what this one times.
 
-use std::io::IoSlice;
-use std::sync::Arc;
+#[expect(dead_code, reason = "`instructions.rs` needs more of it")]
+mod replay;
+
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use replay::{Replay, Then};
 use ringway::app::Echo;
 use ringway::conn::{Config, Listener, Worker};
-use ringway::io::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
-    SCRATCH_OCTETS, Segment, Token, Wait,
-};
-use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
-use ringway::proto::mask::{self, Key};
-use ringway::proto::{Kind, handshake};
-use ringway::time::Instant;
-
-/// A kernel that says the same thing in every turn.
-struct Replay {
-    octets: Vec<u8>,
-    buffer: Vec<u8>,
-    scratch: Vec<u8>,
-    accept: Option<Token>,
-    recv: Option<Token>,
-    sent: u64,
-}
-
-impl Replay {
-    fn new() -> Self {
-        let mut octets = Vec::new();
-        let request = handshake::ClientRequest::new("bench", "/", [7; 16]);
-        handshake::encode_request(&request, &mut octets).expect("a valid request");
-        Self {
-            octets,
-            buffer: vec![0; HOT_OCTETS],
-            scratch: vec![0; SCRATCH_OCTETS],
-            accept: None,
-            recv: None,
-            sent: 0,
-        }
-    }
-}
-
-fn completion(token: Token, result: u32, buffer: Option<BufferId>) -> Completion {
-    Completion {
-        token,
-        result: Ok(result),
-        buffer,
-        more: buffer.is_some(),
-    }
-}
-
-impl Io for Replay {
-    fn receive_mode(&self) -> ReceiveMode {
-        ReceiveMode::Buffers
-    }
-    fn submit_accept(&mut self, token: Token, _: Fd) {
-        // The first is the only one.
-        if self.recv.is_none() {
-            self.accept = Some(token);
-        }
-    }
-    fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
-        Err(Errno(libc::ENETUNREACH))
-    }
-    fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {
-        Ok(())
-    }
-    fn share(&mut self, _: BufferId, _: Arc<[u8]>) {
-        unreachable!("an echo prepares nothing")
-    }
-    fn unshare(&mut self, _: BufferId) {
-        unreachable!("an echo prepares nothing")
-    }
-    fn submit_recv(&mut self, token: Token, _: Fd) {
-        self.recv = Some(token);
-    }
-    fn submit_poll_in(&mut self, _: Token, _: Fd) {}
-    fn submit_poll_out(&mut self, _: Token, _: Fd) {}
-    fn submit_cancel(&mut self, _: Token, _: Fd) {}
-    fn submit_send(&mut self, _: Token, _: Fd, segments: &[Segment]) {
-        self.sent += segments
-            .iter()
-            .map(|segment| u64::from(segment.len))
-            .sum::<u64>();
-    }
-    fn turn(&mut self, _: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        if let Some(token) = self.accept.take() {
-            done.push(completion(token, 5, None));
-        } else if let Some(token) = self.recv {
-            self.buffer[..self.octets.len()].copy_from_slice(&self.octets);
-            let len = u32::try_from(self.octets.len()).expect("a receive is short");
-            done.push(completion(token, len, Some(BufferId(0))));
-        }
-        Ok(())
-    }
-    fn buffer_and_scratch(&mut self, _: BufferId) -> (&mut [u8], &mut [u8]) {
-        (&mut self.buffer, &mut self.scratch)
-    }
-    fn buffer(&self, _: BufferId) -> &[u8] {
-        &self.buffer
-    }
-    fn replenish(&mut self, buffers: &mut Vec<BufferId>, _: bool) {
-        buffers.clear();
-    }
-    fn recv(&mut self, _: Fd, _: &mut [u8]) -> Result<usize, Errno> {
-        Err(Errno(libc::EAGAIN))
-    }
-    fn recv_hot(&mut self, _: Fd, _: usize) -> Result<usize, Errno> {
-        Err(Errno(libc::EAGAIN))
-    }
-    fn send(&mut self, _: Fd, segments: &[Segment], _: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        Ok(segments.iter().map(|segment| segment.len as usize).sum())
-    }
-    fn shutdown(&mut self, _: Fd, _: std::net::Shutdown) {}
-    fn close(&mut self, _: Fd, _: bool) {}
-    fn now(&self) -> Instant {
-        Instant::ZERO
-    }
-    fn take_counts(&mut self) -> Counts {
-        Counts::default()
-    }
-}
-
-/// `count` masked text frames of `len` octets.
-fn frames(count: usize, len: usize) -> Vec<u8> {
-    let key = [0x37, 0xfa, 0x21, 0x3d];
-    let header = Header {
-        fin: true,
-        opcode: Kind::Text.opcode(),
-        payload_len: len as u64,
-        masking_key: Some(key),
-    };
-    let mut head = [0; HEADER_OCTETS_MAX];
-    let octets = encode(&header, &mut head);
-    let mut payload = vec![b'r'; len];
-    mask::apply(&mut payload, Key::new(key));
-    [&head[..octets], &payload].concat().repeat(count)
-}
+use ringway::io::{Fd, ReceiveMode};
+use ringway::proto::Opcode;
 
 fn turns(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("turn");
@@ -153,12 +26,10 @@ fn turns(criterion: &mut Criterion) {
         (1, 1024),
         (3, 1024),
     ] {
-        let mut worker = Worker::new(
-            Replay::new(),
-            Echo,
-            Config::default(),
-            Listener::new(Fd(3), None),
-        );
+        let frames = replay::frame(Opcode::Text, &vec![b'r'; len]).repeat(count);
+        let io = Replay::new(ReceiveMode::Buffers, vec![frames], Then::Repeat);
+        let listener = Listener::new(Fd(3), None);
+        let mut worker = Worker::new(io, Echo, Config::default(), listener);
         let mut turn = || {
             worker
                 .turn(Some(Duration::ZERO))
@@ -167,14 +38,16 @@ fn turns(criterion: &mut Criterion) {
         // Accept, then the opening handshake.
         turn();
         turn();
-        let io = worker.io_mut();
-        io.octets = frames(count, len);
-        io.sent = 0;
+        let before = worker.io().sent;
         worker
             .turn(Some(Duration::ZERO))
             .expect("a replay never fails");
         let answer = count * (len + if len < 126 { 2 } else { 4 });
-        assert_eq!(worker.io().sent, answer as u64, "every frame is answered");
+        assert_eq!(
+            worker.io().sent - before,
+            answer as u64,
+            "every frame is answered"
+        );
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new(format!("{count} x"), len), |bencher| {
             bencher.iter(|| worker.turn(Some(Duration::ZERO)));

@@ -1,0 +1,221 @@
+//! A kernel of a few lines for benchmarks: one connection at a time, which says the same things again and again.
+//!
+//! It costs what it costs to copy the octets of a receive into a buffer. Everything above is the worker's own.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ringway::io::{
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
+    SCRATCH_OCTETS, Segment, Token, Wait,
+};
+use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
+use ringway::proto::mask::{self, Key};
+use ringway::proto::{Opcode, handshake};
+use ringway::time::Instant;
+
+/// The descriptor of every connection.
+const CONNECTION: u32 = 5;
+
+/// What the peer does when it has said everything in its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Says the last entry again, in every turn.
+    Repeat,
+    /// Nothing. When the worker has closed, the next connection begins.
+    Reconnect,
+}
+
+/// A kernel with one peer.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    mode: ReceiveMode,
+    /// What arrives, an entry in each turn; an empty one is the end of the stream.
+    script: Vec<Vec<u8>>,
+    then: Then,
+    /// The entry that arrived last, and what of it the worker has not read, where it reads by itself.
+    current: usize,
+    unread: Range<usize>,
+    /// The entry that arrives next.
+    next: usize,
+    accept: Option<Token>,
+    receive: Option<Token>,
+    open: bool,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    /// Octets that the worker has sent.
+    pub(crate) sent: u64,
+    /// Connections that the worker has closed.
+    pub(crate) closed: u64,
+}
+
+impl Replay {
+    /// Peers that open a WebSocket and then follow `script`.
+    pub(crate) fn new(mode: ReceiveMode, script: Vec<Vec<u8>>, then: Then) -> Self {
+        let mut opening = Vec::new();
+        let request = handshake::ClientRequest::new("bench", "/", [7; 16]);
+        handshake::encode_request(&request, &mut opening).expect("a valid request");
+        Self {
+            mode,
+            script: [vec![opening], script].concat(),
+            then,
+            current: 0,
+            unread: 0..0,
+            next: 0,
+            accept: None,
+            receive: None,
+            open: false,
+            buffer: vec![0; HOT_OCTETS],
+            scratch: vec![0; SCRATCH_OCTETS],
+            sent: 0,
+            closed: 0,
+        }
+    }
+
+    /// Plays one receive without a worker: what the measurement of a turn holds and is not the worker's.
+    pub(crate) fn play(&mut self, done: &mut Vec<Completion>) {
+        done.clear();
+        self.deliver(done);
+        if self.mode == ReceiveMode::Readiness {
+            let read = self.recv_hot(Fd(0), HOT_OCTETS);
+            assert!(read.is_ok(), "a receive was delivered");
+        }
+    }
+
+    fn deliver(&mut self, done: &mut Vec<Completion>) {
+        let (Some(token), Some(octets)) = (self.receive, self.script.get(self.next)) else {
+            return;
+        };
+        let (len, readable) = (octets.len(), libc::POLLIN.cast_unsigned());
+        let (result, buffer) = match self.mode {
+            ReceiveMode::Buffers => {
+                self.buffer[..len].copy_from_slice(octets);
+                let len = u32::try_from(len).expect("a receive is short");
+                (len, (len > 0).then_some(BufferId(0)))
+            }
+            ReceiveMode::Readiness => (readable.into(), None),
+        };
+        done.push(Completion {
+            token,
+            result: Ok(result),
+            buffer,
+            more: len > 0,
+        });
+        (self.current, self.unread) = (self.next, 0..len);
+        if self.next + 1 < self.script.len() || self.then == Then::Reconnect {
+            self.next += 1;
+        }
+    }
+
+    /// The octets of this turn that the worker reads next.
+    fn read(&mut self, limit: usize) -> Result<Range<usize>, Errno> {
+        let Range { start, end } = self.unread;
+        if start == end && end > 0 {
+            return Err(Errno(libc::EAGAIN));
+        }
+        self.unread.start = end.min(start + limit);
+        Ok(start..self.unread.start)
+    }
+}
+
+impl Io for Replay {
+    fn receive_mode(&self) -> ReceiveMode {
+        self.mode
+    }
+    fn submit_accept(&mut self, token: Token, _: Fd) {
+        self.accept = Some(token);
+    }
+    fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
+        Err(Errno(libc::ENETUNREACH))
+    }
+    fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {
+        Ok(())
+    }
+    fn share(&mut self, _: BufferId, _: Arc<[u8]>) {
+        unreachable!("an echo prepares nothing")
+    }
+    fn unshare(&mut self, _: BufferId) {
+        unreachable!("an echo prepares nothing")
+    }
+    fn submit_recv(&mut self, token: Token, _: Fd) {
+        self.receive = Some(token);
+    }
+    fn submit_poll_in(&mut self, token: Token, _: Fd) {
+        self.receive = Some(token);
+    }
+    fn submit_poll_out(&mut self, _: Token, _: Fd) {}
+    fn submit_cancel(&mut self, _: Token, _: Fd) {}
+    fn submit_send(&mut self, _: Token, _: Fd, segments: &[Segment]) {
+        self.sent += octets_of(segments);
+    }
+    fn turn(&mut self, _: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
+        if self.open {
+            self.deliver(done);
+        } else if let Some(token) = self.accept.take() {
+            (self.open, self.next) = (true, 0);
+            done.push(Completion {
+                token,
+                result: Ok(CONNECTION),
+                buffer: None,
+                more: false,
+            });
+        }
+        Ok(())
+    }
+    fn buffer_and_scratch(&mut self, _: BufferId) -> (&mut [u8], &mut [u8]) {
+        (&mut self.buffer, &mut self.scratch)
+    }
+    fn buffer(&self, _: BufferId) -> &[u8] {
+        &self.buffer
+    }
+    fn replenish(&mut self, buffers: &mut Vec<BufferId>, _: bool) {
+        buffers.clear();
+    }
+    fn recv(&mut self, _: Fd, into: &mut [u8]) -> Result<usize, Errno> {
+        let octets = self.read(into.len())?;
+        into[..octets.len()].copy_from_slice(&self.script[self.current][octets.clone()]);
+        Ok(octets.len())
+    }
+    fn recv_hot(&mut self, _: Fd, limit: usize) -> Result<usize, Errno> {
+        let octets = self.read(limit)?;
+        self.buffer[..octets.len()].copy_from_slice(&self.script[self.current][octets.clone()]);
+        Ok(octets.len())
+    }
+    fn send(&mut self, _: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        let octets = octets_of(segments) + then.iter().map(|slice| slice.len() as u64).sum::<u64>();
+        self.sent += octets;
+        Ok(usize::try_from(octets).expect("they are in memory"))
+    }
+    fn shutdown(&mut self, _: Fd, _: std::net::Shutdown) {}
+    fn close(&mut self, _: Fd, _: bool) {
+        self.open = false;
+        self.closed += 1;
+    }
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+    fn take_counts(&mut self) -> Counts {
+        Counts::default()
+    }
+}
+
+fn octets_of(segments: &[Segment]) -> u64 {
+    segments.iter().map(|segment| u64::from(segment.len)).sum()
+}
+
+/// One masked frame.
+pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let header = Header {
+        fin: true,
+        opcode,
+        payload_len: payload.len() as u64,
+        masking_key: Some(key),
+    };
+    let mut head = [0; HEADER_OCTETS_MAX];
+    let octets = encode(&header, &mut head);
+    let mut payload = payload.to_vec();
+    mask::apply(&mut payload, Key::new(key));
+    [&head[..octets], &payload].concat()
+}
