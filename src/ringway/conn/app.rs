@@ -129,7 +129,7 @@ pub(super) struct Host<A: App> {
 }
 
 impl<A: App> Host<A> {
-    pub(super) const fn new(app: A) -> Self {
+    pub(super) fn new(app: A) -> Self {
         Self {
             app,
             sessions: Sessions::new(),
@@ -153,18 +153,26 @@ impl<A: App> Host<A> {
 #[derive(Debug)]
 struct Sessions<S> {
     chunks: Vec<Box<[S]>>,
+    /// Stands for all of them when they have no size: then there is nothing to look up.
+    only: S,
 }
 
 /// Sessions in one chunk.
 const CHUNK: usize = 64;
 
 impl<S: Default> Sessions<S> {
-    const fn new() -> Self {
-        Self { chunks: Vec::new() }
+    fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            only: S::default(),
+        }
     }
 
     #[inline]
     fn of(&mut self, id: ConnId) -> &mut S {
+        if size_of::<S>() == 0 {
+            return &mut self.only;
+        }
         let (chunk, at) = (id.slot as usize / CHUNK, id.slot as usize % CHUNK);
         if chunk >= self.chunks.len() {
             self.grow(chunk);
