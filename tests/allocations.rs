@@ -15,7 +15,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::client::{BINARY, Client, PING, PONG, TEXT, frame, noise};
-use ringway::app::Echo;
 use ringway::conn::{
     App, Closed, Config, Context, Failure, Handle, Listener, OpeningRequest, Prepared, Scope,
     Worker,
@@ -24,6 +23,7 @@ use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnId, Dial, Fd, Io, sys};
 use ringway::proto::{Kind, Message, Role};
+use ringway::services::Echo;
 
 thread_local! {
     /// Calls of the allocator on this thread that may hand out memory.

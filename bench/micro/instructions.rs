@@ -19,12 +19,15 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use replay::{Replay, Then, frame};
-use ringway::app::Echo;
 use ringway::conn::{Config, Listener, Worker};
 use ringway::io::{Fd, ReceiveMode};
 use ringway::proto::Opcode;
+use ringway::services::Echo;
 
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/micro/instructions.txt");
+const BASELINE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../bench/micro/instructions.txt"
+);
 
 /// How much worse a cell may get, in per cent: where the baseline was taken, and elsewhere.
 const WORSE_MAX_HERE: f64 = 1.0;

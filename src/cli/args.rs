@@ -104,6 +104,10 @@ pub(super) struct ConfigArgs {
     /// I/O of the workers: auto, uring or epoll [default: auto]
     #[arg(long, value_name = "TIER")]
     pub(super) io: Option<Text>,
+    /// Applications by path, as /echo=echo,/again=echo; other paths are
+    /// answered 404. Kinds: echo [default: an echo on every path]
+    #[arg(long, value_name = "PATH=KIND,...")]
+    pub(super) service: Option<Text>,
     /// One listener per worker (SO_REUSEPORT) instead of one that all share
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) reuseport: Option<Text>,
@@ -201,14 +205,6 @@ pub(super) struct ProcessArgs {
     /// Pin this worker to a CPU
     #[arg(long, value_name = "N", help_heading = "Worker processes (set by the supervisor)")]
     pub(super) cpuid: Option<Text>,
-    #[arg(long, hide = true)]
-    pub(super) worker_index: Option<Text>,
-    #[arg(long, hide = true)]
-    pub(super) stats_fd: Option<Text>,
-    #[arg(long, hide = true)]
-    pub(super) board_fd: Option<Text>,
-    #[arg(long, hide = true)]
-    pub(super) config_fd: Option<Text>,
 }
 
 /// The arguments of this process, without its name.

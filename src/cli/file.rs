@@ -4,6 +4,7 @@
 //! Never: judges a value.
 
 use super::args::ConfigArgs;
+use super::services;
 use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
 use ringway_command::Text;
 use ringway_command::values::{show_duration, show_size};
@@ -58,6 +59,8 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
             IoChoice::Epoll => "epoll".to_owned(),
             IoChoice::Uring => "uring".to_owned(),
         }),
+        service: (!options.applications.is_empty())
+            .then(|| Text(services::show(&options.applications))),
         reuseport: switch(options.reuseport),
         max_connections: text(options.max_connections.unwrap_or(0).to_string()),
         max_message: size(options.max_message),
@@ -160,11 +163,11 @@ mod tests {
             idle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
-            maxseg = 1400\nbusy-poll = '50us'";
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 33, "{shown}");
+        assert_eq!(shown.lines().count(), 34, "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options

@@ -2,20 +2,19 @@
 //!
 //! Owns: everything of start-up that asks the system (files, names, CPUs, logging). Never: judges a value.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ringway_command::Text;
 use ringway_command::file::overlay;
 use ringway_command::judge::BadOption;
 use ringway_command::output::{log_to_stderr, print, read};
 
 use super::args::{self, ConfigArgs, ServerArgs};
-use super::{file, resolve};
-use ringway::exit::Exit;
-use ringway::options::{Endpoint, ServerOptions, WebPort};
-use ringway::supervise::{self, Address, Fatal, RespawnPolicy, WorkerCommand};
-use ringway::worker;
+use super::{file, resolve, services};
+use ringway::exit::{Exit, Fatal};
+use ringway::options::{ServerOptions, WorkerSeat};
+use ringway::server::supervisor_options;
+use ringway::supervise::{self, WorkerCommand};
 
 /// What a process ends with: one of our codes, or what the worker says.
 pub(super) enum Outcome {
@@ -49,8 +48,11 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
         exit: Exit::Usage,
         sentence,
     };
-    let seat = resolve::seat(&process).map_err(|bad| usage(bad.to_string()))?;
-    let config = match config_path(&process)? {
+    let seat = match resolve::seat(&process).map_err(|bad| usage(bad.to_string()))? {
+        Some(seat) => Some(seat),
+        None => WorkerSeat::from_environment()?,
+    };
+    let config = match config_path(&process, seat.as_ref()) {
         Some(path) => overlay(&config, &read(&path)?),
         None => config,
     };
@@ -60,8 +62,8 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
     }
     log_to_stderr(options.debug);
     match seat {
-        Some(seat) => Ok(Outcome::Worker(worker::run(&options, &seat))),
-        None => supervise::run(supervisor_options(&options)?).map(Outcome::Exit),
+        Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
+        None => supervise(&options).map(Outcome::Exit),
     }
 }
 
@@ -71,69 +73,20 @@ fn resolve_options(config: &ConfigArgs) -> Result<ServerOptions, BadOption> {
 }
 
 /// The file to read: a worker reads the effective configuration that its supervisor left in memory.
-fn config_path(process: &args::ProcessArgs) -> Result<Option<std::path::PathBuf>, Fatal> {
-    match &process.config_fd {
-        Some(Text(fd)) if fd.parse::<u32>().is_ok() => {
-            Ok(Some(format!("/proc/self/fd/{fd}").into()))
-        }
-        Some(Text(fd)) => Err(Fatal {
-            exit: Exit::Usage,
-            sentence: format!("--config-fd {fd} is no descriptor: leave it to the supervisor"),
-        }),
-        None => Ok(process.config.clone()),
+fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option<PathBuf> {
+    match seat.and_then(|seat| seat.config_fd) {
+        Some(fd) => Some(format!("/proc/self/fd/{fd}").into()),
+        None => process.config.clone(),
     }
 }
 
-fn supervisor_options(options: &ServerOptions) -> Result<supervise::Options, Fatal> {
-    let address = resolve_address(&options.endpoint)?;
-    let host = match &address {
-        Address::Tcp(addresses) => addresses
-            .first()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip),
-        Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+fn supervise(options: &ServerOptions) -> Result<Exit, Fatal> {
+    let command = WorkerCommand {
+        name: std::env::args_os()
+            .next()
+            .unwrap_or_else(|| "ringway".into()),
+        arguments: args::original(),
+        config: file::show(options),
     };
-    let web = match options.web_port {
-        WebPort::Auto => Some(SocketAddr::new(host, 0)),
-        WebPort::Fixed(port) => Some(SocketAddr::new(host, port)),
-        WebPort::Off => None,
-    };
-    Ok(supervise::Options {
-        address,
-        backlog: options.backlog,
-        reuseport: options.reuseport,
-        socket: options.socket.clone(),
-        workers: options.workers,
-        affinity: options.affinity,
-        worker_connections: options.worker_connections_max(),
-        command: WorkerCommand {
-            name: std::env::args_os()
-                .next()
-                .unwrap_or_else(|| "ringway".into()),
-            arguments: args::original(),
-            config: file::show(options),
-        },
-        respawn: RespawnPolicy::default(),
-        drain_timeout: options.drain_timeout,
-        interval: options.interval,
-        format: options.format,
-        silence: options.silence,
-        web,
-        settings: file::pairs(options),
-    })
-}
-
-/// Looks the host up.
-fn resolve_address(endpoint: &Endpoint) -> Result<Address, Fatal> {
-    let (host, port) = match endpoint {
-        Endpoint::Unix { path } => return Ok(Address::Unix(path.clone())),
-        Endpoint::Tcp { host, port } => (host, *port),
-    };
-    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| Fatal {
-        exit: Exit::Environment,
-        sentence: format!("cannot find the address of '{host}': {error}; give an address, as ws://127.0.0.1:{port}"),
-    })?;
-    // IPv4 first: who types `localhost` also means clients that type 127.0.0.1.
-    let mut found: Vec<_> = found.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    Ok(Address::Tcp(found))
+    supervise::run(supervisor_options(options, command, file::pairs(options))?)
 }

@@ -13,6 +13,7 @@ mod args;
 mod file;
 mod launch;
 mod resolve;
+mod services;
 pub mod tune;
 
 use std::process::ExitCode;

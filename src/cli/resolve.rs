@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::args::{ConfigArgs, ProcessArgs};
+use super::services;
 use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WorkerSeat};
 use ringway_command::endpoint::{congestion, endpoint, web_port};
 use ringway_command::judge::{
@@ -41,12 +42,6 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         Ok(number.and_then(|number| i32::try_from(number).ok()))
     };
     let cpuid = whole("cpuid", &args.cpuid, 0..=65_535, "give the number of a CPU")?;
-    let index = whole(
-        "worker-index",
-        &args.worker_index,
-        0..=WORKERS_MAX - 1,
-        "leave it to the supervisor",
-    )?;
     let Some(fd) = descriptor("fd", &args.fd)? else {
         return match cpuid {
             Some(_) => Err(BadOption(
@@ -58,9 +53,10 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
     Ok(Some(WorkerSeat {
         fd,
         cpuid: cpuid.map(to_usize),
-        index: index.map_or(0, to_usize),
-        stats_fd: descriptor("stats-fd", &args.stats_fd)?,
-        board_fd: descriptor("board-fd", &args.board_fd)?,
+        index: 0,
+        stats_fd: None,
+        board_fd: None,
+        config_fd: None,
     }))
 }
 
@@ -102,6 +98,9 @@ fn listening(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         ("epoll", IoChoice::Epoll),
     ];
     set(&mut options.io, choice("io", &args.io, &tiers)?);
+    if let Some(Text(text)) = &args.service {
+        options.applications = services::parse(text)?;
+    }
     set(
         &mut options.reuseport,
         switch("reuseport", &args.reuseport)?,

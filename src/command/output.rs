@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use ringway::exit::Exit;
-use ringway::supervise::Fatal;
+use ringway::exit::Fatal;
 use serde::de::DeserializeOwned;
 
 use crate::file;

@@ -1,5 +1,5 @@
-//! The exit codes of every Ringway process: one enum, so that scripts, the supervisor and its workers mean the same
-//! by a number. Owns nothing else; sees no other module.
+//! How a Ringway process ends: its exit code, one enum so that scripts, the supervisor and its workers mean the same by a number;
+//! and for a failure, the sentence with it. Owns nothing else; sees no other module.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -63,6 +63,41 @@ impl From<Exit> for ExitCode {
         Self::from(exit.code())
     }
 }
+
+/// A failure that ends the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// The exit code it ends with.
+    pub exit: Exit,
+    /// One sentence for the user: what failed, why, and what helps.
+    pub sentence: String,
+}
+
+impl Fatal {
+    /// The system refused something.
+    pub fn environment(sentence: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Environment,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// An option asks for what cannot be.
+    pub fn usage(sentence: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Fatal {}
 
 #[cfg(test)]
 mod tests {

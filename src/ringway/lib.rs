@@ -20,10 +20,11 @@
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
 //!   [`App`](conn::App) interface.
-//! - [`app`]: applications that come with Ringway: [`Echo`](app::Echo).
+//! - [`services`]: applications that come with Ringway: [`Echo`](services::Echo), and several of them on one port.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`exit`]: what a server was told, how a process ends.
+//! - [`server`]: a server of one's own, on processes or threads; [`seat`]: what makes a process a worker.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
 //! Dependencies point one way; `tests/it/tidy.rs` holds the table of who may name whom.
@@ -31,14 +32,36 @@
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
-pub mod app;
+#[doc(hidden)]
 pub mod conn;
 pub mod exit;
+#[doc(hidden)]
 pub mod io;
 pub mod options;
-pub use ringway_proto as proto;
+#[doc(hidden)]
 pub mod random;
+#[doc(hidden)]
+pub mod seat;
+pub mod server;
+pub mod services;
 pub mod stats;
+#[doc(hidden)]
 pub mod supervise;
 pub mod time;
+#[doc(hidden)]
 pub mod worker;
+
+pub use ringway_proto as proto;
+
+pub use conn::{
+    App, Closed, Commands, Context, Failure, Handle, Masking, Opening, OpeningRequest, Prepared,
+    Scope, SendError, TooMuch, Verdict,
+};
+pub use exit::{Exit, Fatal};
+pub use io::{ConnId, Dial};
+pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
+pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
+pub use server::{Running, Server, ServerOfServices};
+pub use services::{Echo, Services};
+pub use stats::Counters;
+pub use worker::Place;

@@ -4,10 +4,11 @@
 //! anything, changes after start. `Option` means "no limit" or "off" where it is `None`; no number has a hidden meaning.
 #![forbid(unsafe_code)]
 
-use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::seat::WorkerSeat;
+use crate::services::Pattern;
 pub use crate::supervise::{Backlog, Format, SocketOptions, WebPort};
 
 /// Everything that `ringway server` can be told, resolved.
@@ -55,6 +56,10 @@ pub struct ServerOptions {
     pub drain_timeout: Duration,
     /// What the listener hands on to every accepted socket.
     pub socket: SocketOptions,
+    /// Applications that come with Ringway, by path; none means an echo on every path.
+    pub applications: Vec<(Pattern, Application)>,
+    /// Limits of each service, in the order in which the services are added.
+    pub services: Vec<Limits>,
 }
 
 impl ServerOptions {
@@ -85,6 +90,8 @@ impl ServerOptions {
             close_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
             socket: SocketOptions::default(),
+            applications: Vec::new(),
+            services: Vec::new(),
         }
     }
 
@@ -111,6 +118,49 @@ impl ServerOptions {
 /// No worker is silent for longer: the live page shows this rhythm.
 const RECORD_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
+/// Limits of the connections of a server, or of one of its services: what is not set here is as the server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest message accepted, bytes of payload (1009 above). Default 16 MiB.
+    pub message_bytes_max: Option<usize>,
+    /// Longest frame accepted, bytes of payload (1009 above). Default: as the message.
+    pub frame_bytes_max: Option<usize>,
+    /// Bytes queued for a peer above which reading from it pauses, and above which no message is accepted for it. Default
+    /// 1 MiB.
+    pub send_queue_bytes_max: Option<usize>,
+    /// A peer that is silent for so long is closed with 1001.
+    pub idle_timeout: Option<Duration>,
+    /// A peer that is silent for so long is pinged.
+    pub ping_interval: Option<Duration>,
+    /// Time a peer has to answer a Close, and then to close its side.
+    pub close_timeout: Option<Duration>,
+}
+
+impl Limits {
+    /// Lays these limits over those of a server.
+    pub fn apply_to(&self, options: &mut ServerOptions) {
+        if let Some(bytes) = self.message_bytes_max {
+            options.max_message = bytes;
+            options.max_frame = bytes;
+        }
+        if let Some(bytes) = self.frame_bytes_max {
+            options.max_frame = bytes.min(options.max_message);
+        }
+        options.send_queue = self.send_queue_bytes_max.unwrap_or(options.send_queue);
+        options.idle_timeout = self.idle_timeout.or(options.idle_timeout);
+        options.ping_interval = self.ping_interval.or(options.ping_interval);
+        options.close_timeout = self.close_timeout.unwrap_or(options.close_timeout);
+    }
+}
+
+/// An application that comes with Ringway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Application {
+    /// Every message goes back to its sender.
+    Echo,
+}
+
 /// A place to listen, as it was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -128,6 +178,91 @@ pub enum Endpoint {
     },
 }
 
+/// A place to listen that cannot be understood: one sentence with the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadEndpoint(String);
+
+impl std::fmt::Display for BadEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadEndpoint {}
+
+impl std::str::FromStr for Endpoint {
+    type Err = BadEndpoint;
+
+    /// Parses `ws://host:port` or `ws+unix:/path`.
+    fn from_str(uri: &str) -> Result<Self, BadEndpoint> {
+        let wrong = |why: &str| {
+            BadEndpoint(format!(
+                "{uri}: {why}; give something like ws://127.0.0.1:9000"
+            ))
+        };
+        if uri.starts_with("wss:") {
+            return Err(BadEndpoint(format!(
+                "{uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
+            )));
+        }
+        if let Some(path) = uri.strip_prefix("ws+unix:") {
+            // Both ws+unix:/path and ws+unix:///path are in use.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            // sockaddr_un.sun_path holds 108 octets with its end.
+            return match path.len() {
+                _ if !path.starts_with('/') => Err(wrong("the path must begin with a slash")),
+                108.. => Err(wrong(
+                    "the path is longer than the 107 octets a Unix socket can have",
+                )),
+                _ => Ok(Self::Unix {
+                    path: PathBuf::from(path),
+                }),
+            };
+        }
+        let rest = uri
+            .strip_prefix("ws://")
+            .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if !matches!(path, "" | "/") {
+            return Err(wrong(
+                "the server answers on every path, so it cannot be bound to one",
+            ));
+        }
+        if authority.contains('@') {
+            return Err(wrong("a user has no meaning here"));
+        }
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest
+                    .split_once(']')
+                    .ok_or_else(|| wrong("the bracket of the IPv6 address is open"))?;
+                host.parse::<std::net::Ipv6Addr>()
+                    .map_err(|_| wrong("what is in brackets is no IPv6 address"))?;
+                (host, rest.strip_prefix(':'))
+            }
+            None => match authority.split_once(':') {
+                Some((_, port)) if port.contains(':') => {
+                    return Err(wrong("an IPv6 address needs brackets, as ws://[::1]:9000"));
+                }
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        let port = port.ok_or_else(|| wrong("the port is missing"))?;
+        let port = port
+            .parse::<u16>()
+            .map_err(|_| wrong("the port is not a number from 0 to 65535"))?;
+        match host {
+            "" => Err(wrong("the host is missing (0.0.0.0 is every IPv4 address)")),
+            _ => Ok(Self::Tcp {
+                host: host.to_owned(),
+                port,
+            }),
+        }
+    }
+}
+
 /// Which I/O tier the workers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoChoice {
@@ -137,22 +272,6 @@ pub enum IoChoice {
     Epoll,
     /// io_uring, or refuse to start.
     Uring,
-}
-
-/// What makes a process a worker: the place it was given by whoever started it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerSeat {
-    /// The inherited listener.
-    pub fd: RawFd,
-    /// The CPU to pin to, if any.
-    pub cpuid: Option<usize>,
-    /// Index of the worker, from 0. A worker without a supervisor is 0.
-    pub index: usize,
-    /// Write end of the stats pipe, non-blocking. `None` without a supervisor: then the worker prints its own block
-    /// (`stats::block`).
-    pub stats_fd: Option<RawFd>,
-    /// The memfd in which all workers publish their open connections. `None` without a supervisor.
-    pub board_fd: Option<RawFd>,
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::app::Echo;
-use crate::conn::{Config, Listener, Worker};
-use crate::exit::Exit;
+use crate::conn::{App, Config, Listener, Worker};
+use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
@@ -21,21 +20,29 @@ use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
 
+/// Which worker of a server an application is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// From 0 on. A worker that replaces another one has its index.
+    pub index: usize,
+    /// How many workers the server has.
+    pub workers: usize,
+}
+
 /// The bit under which the worker watches its signals.
 const SIGNALS: u32 = 0;
 
 /// After the drain timeout, connections that are told to end get so many turns to do so.
 const ABORT_TURNS: usize = 100;
 
-/// Why a worker cannot start or go on: an exit code and a sentence with cause and remedy.
-struct Fatal {
-    exit: Exit,
-    sentence: String,
-}
-
-/// Runs a worker until it is told to stop.
-pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
-    match try_run(options, seat) {
+/// Runs a worker with the application that `make` makes, until it is told to stop.
+pub fn run<A: App>(
+    options: &ServerOptions,
+    seat: &WorkerSeat,
+    make: impl FnOnce(&Place) -> A,
+) -> ExitCode {
+    match try_run(options, seat, make) {
         Ok(exit) => exit.into(),
         Err(Fatal { exit, sentence }) => {
             eprintln!("ringway: worker {}: {sentence}", seat.index);
@@ -44,7 +51,11 @@ pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     }
 }
 
-fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
+fn try_run<A: App>(
+    options: &ServerOptions,
+    seat: &WorkerSeat,
+    make: impl FnOnce(&Place) -> A,
+) -> Result<Exit, Fatal> {
     // Spawned through a link, it would be called by the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
@@ -72,6 +83,10 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
         ),
         None => None,
     };
+    let app = make(&Place {
+        index: seat.index,
+        workers: options.workers,
+    });
     match open_ring(options.io)? {
         Ok(ring) => {
             sys::set_nonblocking(listener, false)
@@ -80,6 +95,7 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
             let reports = Reports::new(options, seat, "uring", &note)?;
             serve(
                 ring,
+                app,
                 options,
                 Listener::new(listener, board),
                 signals,
@@ -93,6 +109,7 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
             let reports = Reports::new(options, seat, "epoll", &why)?;
             serve(
                 epoll,
+                app,
                 options,
                 Listener::new(listener, board),
                 signals,
@@ -103,7 +120,7 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
 }
 
 /// The ring, or why epoll is used in its place.
-fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
+pub(crate) fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
     if choice == IoChoice::Epoll {
         return Ok(Err("--io=epoll".to_owned()));
     }
@@ -138,8 +155,15 @@ fn adopt(fd: i32) -> Result<File, Fatal> {
     })
 }
 
-fn config(options: &ServerOptions) -> Config {
+pub(crate) fn config(options: &ServerOptions) -> Config {
+    let of_service = |limits: &crate::options::Limits| {
+        let mut own = options.clone();
+        own.services.clear();
+        limits.apply_to(&mut own);
+        config(&own)
+    };
     Config {
+        services: options.services.iter().map(of_service).collect(),
         connections_max: options.worker_connections_max().unwrap_or(usize::MAX),
         message_limits: Limits {
             frame_octets_max: options.max_frame as u64,
@@ -155,15 +179,16 @@ fn config(options: &ServerOptions) -> Config {
 }
 
 /// The loop.
-fn serve<I: Io>(
+fn serve<I: Io, A: App>(
     io: I,
+    app: A,
     options: &ServerOptions,
     listener: Listener,
     signals: Fd,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
-    let mut worker = Worker::new(io, Echo, config(options), listener);
+    let mut worker = Worker::new(io, app, config(options), listener);
     worker.watch(signals, SIGNALS);
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
@@ -198,7 +223,7 @@ fn serve<I: Io>(
 }
 
 /// Ends what is left, so that every peer sees an end of the stream and every drop is counted.
-fn abort<I: Io>(worker: &mut Worker<I, Echo>) -> Result<(), Error> {
+pub(crate) fn abort<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Error> {
     worker.abort();
     for _ in 0..ABORT_TURNS {
         if worker.connections() == 0 {

@@ -15,7 +15,7 @@ use super::journal::{Change, Journal};
 use super::knob::Profile;
 use super::root::Root;
 use ringway::exit::Exit;
-use ringway::supervise::Fatal;
+use ringway::exit::Fatal;
 
 /// What `apply` or `undo` did, or would do.
 #[derive(Debug)]

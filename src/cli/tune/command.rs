@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use super::bench::{self, BenchOptions};
 use super::{Profile, Root, apply, check};
 use ringway::exit::Exit;
-use ringway::supervise::{self, Fatal};
+use ringway::exit::Fatal;
+use ringway::supervise;
 use ringway_command::{Text, judge, output};
 
 pub(crate) const EXAMPLE: &str = "\

@@ -30,9 +30,21 @@ pub struct Config {
     /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
     /// 1 MiB.
     pub send_queue_octets_max: usize,
+    /// Limits of services, in the order in which [`Services`](crate::services::Services) has them. Of each only
+    /// `message_limits`, `idle_timeout`, `ping_interval`, `close_timeout` and `send_queue_octets_max` are looked at. Default: none,
+    /// so what stands here holds for every connection.
+    pub services: Vec<Self>,
     /// Where masking keys and handshake nonces of connections in the client's role come from. Default: the system's
     /// randomness.
     pub masking: Masking,
+}
+
+impl Config {
+    /// The limits that hold for connections of a service.
+    #[inline]
+    pub(super) fn of(&self, service: u16) -> &Self {
+        self.services.get(usize::from(service)).unwrap_or(self)
+    }
 }
 
 impl Default for Config {
@@ -46,6 +58,7 @@ impl Default for Config {
             ping_interval: None,
             close_timeout: Duration::from_secs(1),
             send_queue_octets_max: 1 << 20,
+            services: Vec::new(),
             masking: Masking::System,
         }
     }

@@ -129,6 +129,9 @@ pub(super) struct Transmit {
     pub(super) refused: bool,
 }
 
+/// The limits of the worker hold.
+pub(super) const NO_SERVICE: u16 = u16::MAX;
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -138,6 +141,8 @@ pub(super) struct Connection {
     pub(super) role: Role,
     /// What the application began it with.
     pub(super) tag: u32,
+    /// Whose limits hold: an index into `Shared::services`, or [`NO_SERVICE`].
+    pub(super) service: u16,
     pub(super) phase: Phase,
     pub(super) receive: Receive,
     pub(super) armed: Armed,
@@ -209,6 +214,7 @@ impl Connection {
             fd,
             role,
             tag: 0,
+            service: NO_SERVICE,
             phase: match role {
                 Role::Client => Phase::Connecting,
                 Role::Server => Phase::Opening,

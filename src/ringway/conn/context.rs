@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::buffers::Buffers;
 use super::commands::Commands;
+use super::config::Config;
 use super::connection::{Phase, Transmit};
 use super::feed::Shared;
 use super::prepared::{Prepared, TooMuch};
@@ -48,6 +49,7 @@ pub(super) struct Output<'a> {
     pub(super) shared: &'a mut Shared,
     pub(super) scratch: &'a mut [u8],
     pub(super) id: ConnId,
+    pub(super) service: u16,
     pub(super) backing: Backing,
     pub(super) run: Run,
 }
@@ -317,9 +319,14 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// The limits that hold for this connection.
+    fn config(&self) -> &Config {
+        self.output.shared.config.of(self.output.service)
+    }
+
     /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
     fn check_queue(&mut self) -> Result<(), SendError> {
-        let full = self.queued_octets() > self.output.shared.config.send_queue_octets_max;
+        let full = self.queued_octets() > self.config().send_queue_octets_max;
         if full && !self.output.transmit.sender.is_closed() {
             self.output.shared.counters.drops += 1;
             self.output.transmit.refused = true;
@@ -372,9 +379,8 @@ impl Context<'_> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {
             *self.phase = Phase::Closing;
-            let shared = &mut *self.output.shared;
-            *self.deadline = shared.now + shared.config.close_timeout;
-            shared.rescheduled.push(self.output.id);
+            *self.deadline = self.now() + self.config().close_timeout;
+            self.output.shared.rescheduled.push(self.output.id);
         }
         Ok(())
     }

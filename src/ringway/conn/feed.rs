@@ -76,6 +76,7 @@ impl Shared {
                 shared: self,
                 scratch,
                 id: conn.id,
+                service: conn.service,
                 backing: Backing::Buffer(buffer),
                 run: Run::default(),
             },
@@ -123,6 +124,7 @@ impl Shared {
             receive,
             phase,
             id,
+            service,
             tag,
             deadline,
             ..
@@ -134,6 +136,7 @@ impl Shared {
                 shared: &mut *self,
                 scratch,
                 id: *id,
+                service: *service,
                 backing: Backing::Buffer(buffer),
                 run: Run::default(),
             },

@@ -20,14 +20,12 @@ impl Shared {
 
     /// When an open connection is to be looked at: when its silence reaches the next limit.
     pub(super) fn next_check(&self, conn: &Connection) -> Option<Instant> {
-        let idle = self.config.idle_timeout.map(|timeout| conn.heard + timeout);
-        let ping = self
-            .config
-            .ping_interval
-            .map(|interval| match conn.heartbeat {
-                Heartbeat::Quiet => conn.heard + interval,
-                Heartbeat::Pinged(at) => at + interval,
-            });
+        let config = self.config.of(conn.service);
+        let idle = config.idle_timeout.map(|timeout| conn.heard + timeout);
+        let ping = config.ping_interval.map(|interval| match conn.heartbeat {
+            Heartbeat::Quiet => conn.heard + interval,
+            Heartbeat::Pinged(at) => at + interval,
+        });
         [idle, ping].into_iter().flatten().min()
     }
 
@@ -45,7 +43,10 @@ impl Shared {
         conn.pauses = Pauses::default();
         self.discard_input(conn);
         self.dirty.push(conn.id);
-        self.reschedule(conn, Some(self.now + self.config.close_timeout));
+        self.reschedule(
+            conn,
+            Some(self.now + self.config.of(conn.service).close_timeout),
+        );
     }
 
     /// Tells the application, once, and counts.
@@ -181,15 +182,12 @@ impl<I: Io> Core<I> {
             conn.heard = now;
         }
         let silent = now.since(conn.heard);
-        if self
-            .shared
-            .config
-            .idle_timeout
-            .is_some_and(|timeout| silent >= timeout)
-        {
+        let config = self.shared.config.of(conn.service);
+        let (idle, ping_interval) = (config.idle_timeout, config.ping_interval);
+        if idle.is_some_and(|timeout| silent >= timeout) {
             return self.close(conn, CloseCode::GoingAway, "idle timeout");
         }
-        match (conn.heartbeat, self.shared.config.ping_interval) {
+        match (conn.heartbeat, ping_interval) {
             (Heartbeat::Pinged(at), _) if conn.heard > at => conn.heartbeat = Heartbeat::Quiet,
             (Heartbeat::Pinged(at), Some(interval)) if now.since(at) >= interval => {
                 return self.reset(host, conn);

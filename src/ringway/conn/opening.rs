@@ -3,10 +3,11 @@
 use super::app::{App, Closed, Host};
 use super::commands::Commands;
 use super::connect::Failure;
-use super::connection::{Connection, Head, Heartbeat, Pauses, Phase};
+use super::connection::{Connection, Head, Heartbeat, NO_SERVICE, Pauses, Phase};
 use super::feed::Shared;
 use super::worker::Core;
 use crate::io::{BufferId, ConnId, Fd, HOT_OCTETS, Io, sys};
+use crate::proto::Receiver;
 use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, StatusCode};
 use crate::time::Instant;
 
@@ -29,6 +30,15 @@ pub struct Opening<'a> {
     now: Instant,
     request: &'a Request<'a>,
     commands: &'a mut Commands,
+    route: Route,
+}
+
+/// What a router found out about the request.
+#[derive(Debug)]
+struct Route {
+    /// Whose limits hold: see [`Config::services`](super::Config::services).
+    service: u16,
+    places: Vec<(String, String)>,
 }
 
 impl<'a> Opening<'a> {
@@ -55,6 +65,20 @@ impl<'a> Opening<'a> {
     /// What is to be done to other connections of this worker.
     pub const fn commands(&mut self) -> &mut Commands {
         self.commands
+    }
+
+    /// What stands in place `name` of the path that the service was added under ([`Services`](crate::services::Services)), as it
+    /// was sent.
+    pub fn place(&self, name: &str) -> Option<&str> {
+        let mut places = self.route.places.iter();
+        let found = places.find(|(place, _)| place == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Notes which service the request goes to.
+    pub(crate) fn set_route(&mut self, service: usize, places: Vec<(String, String)>) {
+        let service = u16::try_from(service).unwrap_or(NO_SERVICE);
+        self.route = Route { service, places };
     }
 }
 
@@ -181,7 +205,7 @@ impl Shared {
     fn answer<A: App>(
         &mut self,
         host: &mut Host<A>,
-        conn: &Connection,
+        conn: &mut Connection,
         bytes: &[u8],
         resume: handshake::Resume,
     ) -> (Answer, usize) {
@@ -202,7 +226,7 @@ impl Shared {
     fn decide<A: App>(
         &mut self,
         host: &mut Host<A>,
-        conn: &Connection,
+        conn: &mut Connection,
         request: &Request<'_>,
     ) -> Answer {
         if request.kind() == RequestKind::Plain {
@@ -227,8 +251,13 @@ impl Shared {
             now: self.now,
             request,
             commands: &mut self.commands,
+            route: Route {
+                service: NO_SERVICE,
+                places: Vec::new(),
+            },
         };
         let verdict = app.connect(&mut opening, session);
+        conn.service = opening.route.service;
         let answer = self.encode(request, &verdict);
         if matches!(answer, Answer::Refuse) {
             // The session begins anew with the slot's next connection.
@@ -286,6 +315,10 @@ impl Shared {
         conn.phase = Phase::Open;
         conn.opened = true;
         conn.heartbeat = Heartbeat::Quiet;
+        if conn.service != NO_SERVICE {
+            let limits = self.config.of(conn.service).message_limits;
+            conn.receiver = Receiver::new(conn.role, limits);
+        }
         self.counters.handshakes += 1;
         self.counters.clients += 1;
         let deadline = self.next_check(conn);

@@ -113,7 +113,7 @@ impl<I: Io> Core<I> {
             batch.collect(std::iter::empty());
             if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
                 // The time that the peer has to close counts from the last octet that it is known to take.
-                let deadline = self.shared.now + self.shared.config.close_timeout;
+                let deadline = self.shared.now + self.shared.config.of(conn.service).close_timeout;
                 self.shared.reschedule(conn, Some(deadline));
             }
             if !whole {
@@ -273,7 +273,7 @@ impl<I: Io> Core<I> {
         }
         let (queued, max) = (
             conn.queued_octets(),
-            self.shared.config.send_queue_octets_max,
+            self.shared.config.of(conn.service).send_queue_octets_max,
         );
         let paused = conn.pauses.contains(Pauses::QUEUE);
         if !paused && queued > max && matches!(conn.phase, Phase::Open | Phase::Closing) {

@@ -32,6 +32,11 @@ impl Board {
         Ok(Self { file })
     }
 
+    /// Its memory, for workers in this process.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Its descriptor, for a worker to inherit.
     pub(super) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -42,6 +47,14 @@ impl Board {
         self.file
             .write_all_at(&VACANT.to_le_bytes(), worker as u64 * SLOT_LEN)
     }
+}
+
+/// A zeroed board for workers that are threads of this process.
+///
+/// # Errors
+/// The kernel gives no memory.
+pub fn board(workers: usize) -> io::Result<File> {
+    Board::new(workers).map(Board::into_file)
 }
 
 fn len(workers: usize) -> u64 {

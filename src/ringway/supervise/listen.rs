@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::error::{Fatal, warning};
+use super::error::warning;
 use super::options::{Address, Backlog, Options, SocketOptions};
 use super::sys;
+use crate::exit::Fatal;
 
 /// The listeners of a server.
 #[derive(Debug)]
-pub(super) struct Listeners {
+pub struct Listeners {
     /// One that all workers share, or one per worker.
     sockets: Vec<Socket>,
     bound: Bound,
@@ -48,7 +49,10 @@ impl std::fmt::Display for Bound {
 
 impl Listeners {
     /// Binds and listens as `options` say.
-    pub(super) fn bind(options: &Options) -> Result<Self, Fatal> {
+    ///
+    /// # Errors
+    /// [`Fatal`]: the address cannot be had.
+    pub fn bind(options: &Options) -> Result<Self, Fatal> {
         let backlog = clip_backlog(options.backlog, somaxconn());
         match &options.address {
             Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
@@ -61,13 +65,26 @@ impl Listeners {
         &self.bound
     }
 
+    /// Where it listens: `ws://address:port`, with the port that port 0 became, or `ws+unix:/path`.
+    pub fn url(&self) -> String {
+        self.bound.to_string()
+    }
+
+    /// The address it listens on; `None` for a Unix socket.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        match self.bound {
+            Bound::Tcp(address) => Some(address),
+            Bound::Unix(_) => None,
+        }
+    }
+
     /// The accept queue that the kernel grants.
     pub(super) fn backlog(&self) -> u32 {
         self.backlog
     }
 
     /// The listener of a worker.
-    pub(super) fn fd_for(&self, worker: usize) -> RawFd {
+    pub(crate) fn fd_for(&self, worker: usize) -> RawFd {
         self.sockets[worker % self.sockets.len()].as_raw_fd()
     }
 }

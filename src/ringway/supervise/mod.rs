@@ -29,8 +29,9 @@ mod sys;
 mod table;
 mod web;
 
-pub use board::{SLOT_LEN, VACANT};
-pub use error::{Fatal, error, note, warning};
+pub use board::{SLOT_LEN, VACANT, board};
+pub use error::{error, note, warning};
+pub use listen::Listeners;
 pub use options::{
     Address, Backlog, Format, Options, RespawnPolicy, SocketOptions, WebPort, WorkerCommand,
 };

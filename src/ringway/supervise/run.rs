@@ -23,7 +23,7 @@ use tracing::debug;
 
 use super::board::Board;
 use super::environment;
-use super::error::{Fatal, error, warning};
+use super::error::{error, warning};
 use super::fleet::{About, Fleet, State};
 use super::listen::Listeners;
 use super::options::{Format, Options};
@@ -33,7 +33,7 @@ use super::seat::{self, Attendant, Inheritance, News, Order};
 use super::sys;
 use super::web::{self, Shared, locked};
 use super::{json, table};
-use crate::exit::Exit;
+use crate::exit::{Exit, Fatal};
 use crate::time::{self, Instant};
 
 /// Statistics are printed a little after the workers' own ticks, so that each period holds all of its records.

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::options::WorkerCommand;
 use super::sys;
+use crate::seat::{SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
 
 /// What a worker is given.
@@ -89,14 +90,15 @@ fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io:
     } = inheritance;
     let mut process = std::process::Command::new("/proc/self/exe");
     process.arg0(&command.name).args(&command.arguments);
-    process.arg("--fd").arg(listener.to_string());
-    if let Some(cpu) = cpu {
-        process.arg("--cpuid").arg(cpu.to_string());
-    }
-    process.arg("--worker-index").arg(worker.to_string());
-    process.arg("--stats-fd").arg(stats.as_raw_fd().to_string());
-    process.arg("--board-fd").arg(board.to_string());
-    process.arg("--config-fd").arg(config.to_string());
+    let seat = WorkerSeat {
+        fd: listener,
+        cpuid: cpu,
+        index: worker,
+        stats_fd: Some(stats.as_raw_fd()),
+        board_fd: Some(board),
+        config_fd: Some(config),
+    };
+    process.env(SEAT_VARIABLE, seat.to_variable());
     // stdout carries the supervisor's lines and nothing else: what a worker prints goes to stderr.
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
     process

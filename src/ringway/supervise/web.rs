@@ -12,9 +12,10 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 
-use super::error::{Fatal, error};
+use super::error::error;
 use super::fleet::Fleet;
 use super::{json, listen, metrics};
+use crate::exit::Fatal;
 use crate::time;
 
 /// The figures, shared between the supervisor's loop and the pages. Both run on one thread; the lock is never held

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::launch::usage;
 use crate::exit::Exit;
+use crate::exit::Fatal;
 use crate::load::report::compare::{self, CompareOptions, Threshold};
-use crate::supervise::Fatal;
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, choice};
 use ringway_command::output::print;

@@ -13,12 +13,12 @@ use super::progress::Progress;
 use super::resolve::{self, Run};
 use super::show;
 use crate::exit::Exit;
+use crate::exit::Fatal;
 use crate::load::descriptors;
 use crate::load::options::{CLOSING_MAX, LoadOptions, Outputs, Scenario};
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
-use crate::supervise::Fatal;
 use ringway_command::file;
 use ringway_command::output::{log_to_stderr, print, read};
 

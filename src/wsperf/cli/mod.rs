@@ -20,7 +20,8 @@ pub use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};
 use args::{Kind, Task};
 
 use crate::exit::Exit;
-use crate::supervise::{self, Fatal};
+use crate::exit::Fatal;
+use crate::supervise;
 
 /// The table of exit codes at the end of `--help`.
 pub const HELP_CODES: &str = "\

@@ -10,13 +10,13 @@ use clap::Args;
 use super::args::Kind;
 use super::launch::{environment, make_room_for_handshakes, usage};
 use crate::exit::Exit;
+use crate::exit::Fatal;
 use crate::load::options::IoTier;
 use crate::load::original::aggregate::{self, Aggregate};
 use crate::load::original::serve::{self, Place, ServeOptions};
 use crate::load::original::uri::Uri;
 use crate::load::original::{run as tests, standalone};
 use crate::options::{Endpoint, WebPort};
-use crate::supervise::Fatal;
 use ringway_command::output::log_to_stderr;
 use ringway_command::{endpoint, values};
 

@@ -32,7 +32,7 @@ use run::Sample;
 use super::knob::subjects;
 use super::root::Root;
 use ringway::exit::Exit;
-use ringway::supervise::Fatal;
+use ringway::exit::Fatal;
 
 /// What is measured, and how long.
 #[derive(Clone, Debug)]

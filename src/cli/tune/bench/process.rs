@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::super::value::normal;
 use super::environment;
-use ringway::supervise::Fatal;
+use ringway::exit::Fatal;
 
 /// Why something did not come to its end.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::run::Sample;
 use super::verdict::{self, Effect, FIGURES, Verdict};
 use super::{BenchOptions, Chosen, driver, environment};
 use ringway::exit::Exit;
-use ringway::supervise::Fatal;
+use ringway::exit::Fatal;
 
 /// A measurement, judged.
 #[derive(Debug)]

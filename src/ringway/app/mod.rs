@@ -1,6 +1,0 @@
-//! Applications that come with Ringway.
-#![forbid(unsafe_code)]
-
-mod echo;
-
-pub use echo::Echo;

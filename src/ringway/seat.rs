@@ -1,0 +1,152 @@
+//! The place of a worker process, in one environment variable.
+//!
+//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,board=6` — so that the command line of a program that runs a server stays
+//! its own. `parent` is the pid of the supervisor: a process that merely inherited the variable, such as a program that a worker
+//! starts, is not its child and ignores it.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+
+use crate::exit::Fatal;
+
+/// The environment variable.
+pub const SEAT_VARIABLE: &str = "RINGWAY_SEAT";
+
+/// What makes a process a worker: the place it was given by whoever started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSeat {
+    /// The inherited listener.
+    pub fd: RawFd,
+    /// The CPU to pin to, if any.
+    pub cpuid: Option<usize>,
+    /// Index of the worker, from 0. A worker without a supervisor is 0.
+    pub index: usize,
+    /// Write end of the stats pipe, non-blocking. `None` without a supervisor: then the worker prints its own block
+    /// (`stats::block`).
+    pub stats_fd: Option<RawFd>,
+    /// The memfd in which all workers publish their open connections. `None` without a supervisor.
+    pub board_fd: Option<RawFd>,
+    /// The memfd with the effective configuration of the supervisor, when the program reads one.
+    pub config_fd: Option<RawFd>,
+}
+
+impl WorkerSeat {
+    /// The seat of this process; `None` when it is no worker.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the variable is there, but was not written by a supervisor.
+    pub fn from_environment() -> Result<Option<Self>, Fatal> {
+        let Some(text) = std::env::var_os(SEAT_VARIABLE) else {
+            return Ok(None);
+        };
+        let text = text.to_string_lossy();
+        let bad = || {
+            Fatal::usage(format!(
+                "the environment variable {SEAT_VARIABLE} is '{text}', which no supervisor wrote: remove it"
+            ))
+        };
+        let (parent, seat) = parse(&text).ok_or_else(bad)?;
+        Ok((parent == std::os::unix::process::parent_id()).then_some(seat))
+    }
+
+    /// The value of the variable, for a child of this process.
+    pub fn to_variable(&self) -> String {
+        let mut text = format!(
+            "parent={},index={},fd={}",
+            std::process::id(),
+            self.index,
+            self.fd
+        );
+        let more = [
+            ("cpu", self.cpuid.map(|cpu| cpu.to_string())),
+            ("stats", self.stats_fd.map(|fd| fd.to_string())),
+            ("board", self.board_fd.map(|fd| fd.to_string())),
+            ("config", self.config_fd.map(|fd| fd.to_string())),
+        ];
+        for (name, value) in more {
+            if let Some(value) = value {
+                text += &format!(",{name}={value}");
+            }
+        }
+        text
+    }
+}
+
+fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
+    let mut parent = None;
+    let mut seat = WorkerSeat {
+        fd: -1,
+        cpuid: None,
+        index: 0,
+        stats_fd: None,
+        board_fd: None,
+        config_fd: None,
+    };
+    let descriptor = |value: &str| value.parse::<RawFd>().ok().filter(|fd| *fd >= 0);
+    for pair in text.split(',') {
+        let (name, value) = pair.split_once('=')?;
+        match name {
+            "parent" => parent = Some(value.parse().ok()?),
+            "index" => seat.index = value.parse().ok()?,
+            "fd" => seat.fd = descriptor(value)?,
+            "cpu" => seat.cpuid = Some(value.parse().ok()?),
+            "stats" => seat.stats_fd = Some(descriptor(value)?),
+            "board" => seat.board_fd = Some(descriptor(value)?),
+            "config" => seat.config_fd = Some(descriptor(value)?),
+            _ => return None,
+        }
+    }
+    (seat.fd >= 0).then_some((parent?, seat))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_comes_back_from_its_variable() {
+        let seat = WorkerSeat {
+            fd: 3,
+            cpuid: Some(1),
+            index: 2,
+            stats_fd: Some(5),
+            board_fd: Some(6),
+            config_fd: Some(7),
+        };
+        assert_eq!(parse(&seat.to_variable()), Some((std::process::id(), seat)));
+        let least = WorkerSeat {
+            fd: 3,
+            cpuid: None,
+            index: 0,
+            stats_fd: None,
+            board_fd: None,
+            config_fd: None,
+        };
+        assert_eq!(
+            least.to_variable(),
+            format!("parent={},index=0,fd=3", std::process::id())
+        );
+        assert_eq!(
+            parse(&least.to_variable()),
+            Some((std::process::id(), least))
+        );
+    }
+
+    #[test]
+    fn what_no_supervisor_wrote_is_no_seat() {
+        for text in [
+            "",
+            "1",
+            "fd=3",
+            "parent=1",
+            "parent=1,fd=-1",
+            "parent=1,fd=x",
+            "parent=1,fd=3,more=1",
+            "parent=1,fd=3,",
+            "parent=-1,fd=3",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

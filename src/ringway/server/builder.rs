@@ -1,0 +1,240 @@
+//! What a server is told before it runs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address;
+use super::services::ServerOfServices;
+use super::threads::{self, Running};
+use crate::conn::App;
+use crate::exit::{Exit, Fatal};
+use crate::options::{
+    Backlog, IoChoice, Limits, ServerOptions, SocketOptions, WebPort, WorkerSeat,
+};
+use crate::supervise::{self, Listeners, RespawnPolicy, WorkerCommand};
+use crate::worker::{self, Place};
+
+/// A server: what it is told, and then one of the ways to run it. See [the module](super) for an example.
+///
+/// Every limit has a default: [`ServerOptions`] lists them all. A wrong value is reported by the method that runs the server,
+/// as one sentence with its remedy.
+#[derive(Clone, Debug)]
+pub struct Server {
+    options: Result<ServerOptions, Fatal>,
+}
+
+impl Server {
+    /// A server on `uri`: `ws://127.0.0.1:9000`, `ws://[::1]:0` (any free port), `ws+unix:/run/chat.sock`. It has a worker for
+    /// each CPU that this process may use.
+    pub fn new(uri: &str) -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let options = uri.parse().map(|endpoint| ServerOptions {
+            endpoint,
+            // Pages and statistics are for programs that ask for them.
+            web_port: WebPort::Off,
+            silence: true,
+            ..ServerOptions::new(cpus)
+        });
+        Self {
+            options: options
+                .map_err(|bad: crate::options::BadEndpoint| Fatal::usage(bad.to_string())),
+        }
+    }
+
+    /// A server with every option given.
+    pub const fn with_options(options: ServerOptions) -> Self {
+        Self {
+            options: Ok(options),
+        }
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut ServerOptions)) -> Self {
+        if let Ok(options) = &mut self.options {
+            set(options);
+        }
+        self
+    }
+
+    /// How many workers: processes or threads, at least one.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        self.set(|options| options.workers = workers)
+    }
+
+    /// Whether each worker is pinned to a CPU. Default: yes. Threads are never pinned.
+    #[must_use]
+    pub fn affinity(self, affinity: bool) -> Self {
+        self.set(|options| options.affinity = affinity)
+    }
+
+    /// Length of the accept queue. Default 8192, or as long as the kernel allows if that is less.
+    #[must_use]
+    pub fn backlog(self, backlog: Backlog) -> Self {
+        self.set(|options| options.backlog = backlog)
+    }
+
+    /// io_uring, epoll, or whichever works (the default).
+    #[must_use]
+    pub fn io(self, io: IoChoice) -> Self {
+        self.set(|options| options.io = io)
+    }
+
+    /// Open connections of the whole server. Default: no limit but descriptors.
+    #[must_use]
+    pub fn max_connections(self, connections: usize) -> Self {
+        self.set(|options| options.max_connections = Some(connections))
+    }
+
+    /// Limits of every connection.
+    #[must_use]
+    pub fn limits(self, limits: &Limits) -> Self {
+        self.set(|options| limits.apply_to(options))
+    }
+
+    /// Time that a client has for its opening handshake. Default 5 s.
+    #[must_use]
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        self.set(|options| options.handshake_timeout = timeout)
+    }
+
+    /// Time that connections have to end when the server stops. Default 10 s.
+    #[must_use]
+    pub fn drain_timeout(self, timeout: Duration) -> Self {
+        self.set(|options| options.drain_timeout = timeout)
+    }
+
+    /// Options of the listening socket, which every accepted socket inherits.
+    #[must_use]
+    pub fn socket(self, socket: SocketOptions) -> Self {
+        self.set(|options| options.socket = socket)
+    }
+
+    /// Adds a service under a path such as `/echo` or `/chat/{room}`; `make` is called once in each worker. A server with
+    /// services answers 404 on every other path.
+    #[must_use]
+    pub fn service<A>(
+        self,
+        path: &str,
+        make: impl Fn(&Place) -> A + Send + Sync + 'static,
+    ) -> ServerOfServices
+    where
+        A: App + 'static,
+        A::Session: 'static,
+    {
+        ServerOfServices::new(self).service(path, make)
+    }
+
+    /// Runs the server on worker processes, until it is told to stop by SIGINT or SIGTERM. `make` is called once in each
+    /// worker. To be called on the main thread, at the end of `main`: the exit code is this process's, be it supervisor or
+    /// worker.
+    pub fn run<A: App>(self, make: impl FnOnce(&Place) -> A) -> ExitCode {
+        match self.try_run(make) {
+            Ok(code) => code,
+            Err(fatal) => {
+                supervise::error(&fatal);
+                fatal.exit.into()
+            }
+        }
+    }
+
+    fn try_run<A: App>(self, make: impl FnOnce(&Place) -> A) -> Result<ExitCode, Fatal> {
+        let options = self.options?;
+        if let Some(seat) = WorkerSeat::from_environment()? {
+            return Ok(worker::run(&options, &seat, make));
+        }
+        supervise::run(supervisor_options(&options, command(), Vec::new())?).map(Into::into)
+    }
+
+    /// Runs the server on threads of this process, until SIGINT or SIGTERM. `make` is called once on each thread.
+    pub fn run_threads<A: App + 'static>(
+        self,
+        make: impl Fn(&Place) -> A + Send + Sync + 'static,
+    ) -> ExitCode {
+        let run = || -> Result<Exit, Fatal> {
+            let stopped = threads::Signals::watch()?;
+            let running = self.start(make)?;
+            stopped.wait();
+            running.shutdown().map_err(Fatal::environment)?;
+            Ok(Exit::Ok)
+        };
+        match run() {
+            Ok(exit) => exit.into(),
+            Err(fatal) => {
+                supervise::error(&fatal);
+                fatal.exit.into()
+            }
+        }
+    }
+
+    /// Starts the server on threads of this process and returns once it listens. For a server inside another program, and for
+    /// tests.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the URI is wrong, the address is taken, a thread cannot be started.
+    pub fn start<A: App + 'static>(
+        self,
+        make: impl Fn(&Place) -> A + Send + Sync + 'static,
+    ) -> Result<Running, Fatal> {
+        let options = Arc::new(self.options?);
+        let listeners = Listeners::bind(&supervisor_options(&options, command(), Vec::new())?)?;
+        threads::start(&options, listeners, Arc::new(make))
+    }
+
+    /// What it was told, or what is wrong with it.
+    pub(super) const fn options_mut(&mut self) -> &mut Result<ServerOptions, Fatal> {
+        &mut self.options
+    }
+}
+
+/// This program again, as it was called.
+fn command() -> WorkerCommand {
+    WorkerCommand {
+        name: std::env::args_os()
+            .next()
+            .unwrap_or_else(|| "ringway".into()),
+        arguments: std::env::args_os().skip(1).collect(),
+        config: String::new(),
+    }
+}
+
+/// What the supervisor of a server with these options is told. `settings` are pairs for its status page.
+///
+/// # Errors
+/// [`Fatal`]: the host's name is not found.
+pub fn supervisor_options(
+    options: &ServerOptions,
+    command: WorkerCommand,
+    settings: Vec<(String, serde_json::Value)>,
+) -> Result<supervise::Options, Fatal> {
+    let address = address::resolve(&options.endpoint)?;
+    let host = match &address {
+        supervise::Address::Tcp(addresses) => addresses
+            .first()
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip),
+        supervise::Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    let web = match options.web_port {
+        WebPort::Auto => Some(SocketAddr::new(host, 0)),
+        WebPort::Fixed(port) => Some(SocketAddr::new(host, port)),
+        WebPort::Off => None,
+    };
+    Ok(supervise::Options {
+        address,
+        backlog: options.backlog,
+        reuseport: options.reuseport,
+        socket: options.socket.clone(),
+        workers: options.workers,
+        affinity: options.affinity,
+        worker_connections: options.worker_connections_max(),
+        command,
+        respawn: RespawnPolicy::default(),
+        drain_timeout: options.drain_timeout,
+        interval: options.interval,
+        format: options.format,
+        silence: options.silence,
+        web,
+        settings,
+    })
+}

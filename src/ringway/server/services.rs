@@ -1,0 +1,112 @@
+//! A server of several services, each under a path of its own and with limits of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::builder::Server;
+use super::threads::Running;
+use crate::conn::App;
+use crate::exit::Fatal;
+use crate::options::Limits;
+use crate::services::{Pattern, Services};
+use crate::worker::Place;
+
+/// Adds one service to those of a worker.
+type Mount = dyn Fn(&Place, &mut Services) + Send + Sync;
+
+/// A server of services: see [`Server::service`].
+#[derive(Clone)]
+pub struct ServerOfServices {
+    server: Server,
+    mounts: Vec<Arc<Mount>>,
+}
+
+impl std::fmt::Debug for ServerOfServices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerOfServices")
+            .field("server", &self.server)
+            .field("services", &self.mounts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerOfServices {
+    pub(super) const fn new(server: Server) -> Self {
+        Self {
+            server,
+            mounts: Vec::new(),
+        }
+    }
+
+    /// Adds a service under `path`, with the server's limits.
+    #[must_use]
+    pub fn service<A>(self, path: &str, make: impl Fn(&Place) -> A + Send + Sync + 'static) -> Self
+    where
+        A: App + 'static,
+        A::Session: 'static,
+    {
+        self.service_with(path, Limits::default(), make)
+    }
+
+    /// Adds a service under `path`, with limits of its own.
+    #[must_use]
+    pub fn service_with<A>(
+        mut self,
+        path: &str,
+        limits: Limits,
+        make: impl Fn(&Place) -> A + Send + Sync + 'static,
+    ) -> Self
+    where
+        A: App + 'static,
+        A::Session: 'static,
+    {
+        let pattern = match Pattern::new(path) {
+            Ok(pattern) => pattern,
+            Err(bad) => {
+                let options = self.server.options_mut();
+                if options.is_ok() {
+                    *options = Err(Fatal::usage(bad.to_string()));
+                }
+                return self;
+            }
+        };
+        if let Ok(options) = self.server.options_mut() {
+            options.services.push(limits);
+        }
+        self.mounts.push(Arc::new(move |place, services| {
+            services.add(pattern.clone(), make(place));
+        }));
+        self
+    }
+
+    fn split(self) -> (Server, impl Fn(&Place) -> Services + Send + Sync + 'static) {
+        let mounts = self.mounts;
+        let make = move |place: &Place| {
+            let mut services = Services::new();
+            mounts.iter().for_each(|mount| mount(place, &mut services));
+            services
+        };
+        (self.server, make)
+    }
+
+    /// As [`Server::run`].
+    pub fn run(self) -> ExitCode {
+        let (server, make) = self.split();
+        server.run(make)
+    }
+
+    /// As [`Server::run_threads`].
+    pub fn run_threads(self) -> ExitCode {
+        let (server, make) = self.split();
+        server.run_threads(make)
+    }
+
+    /// As [`Server::start`].
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start(self) -> Result<Running, Fatal> {
+        let (server, make) = self.split();
+        server.start(make)
+    }
+}

@@ -1,0 +1,331 @@
+//! Workers as threads of this process: one ring, one core, one application each, and one listener that they share.
+//!
+//! ```text
+//!  Running ──┬─ pipe ──▶ thread 0   Worker ── App         a byte in the pipe: look at `Control`
+//!            └─ pipe ──▶ thread 1   Worker ── App
+//! ```
+
+use std::fs::File;
+use std::io::{PipeWriter, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::conn::{App, Listener, Worker};
+use crate::exit::Fatal;
+use crate::io::board::Board;
+use crate::io::{Error, Fd, Io, sys};
+use crate::options::ServerOptions;
+use crate::stats::Counters;
+use crate::supervise::{self, Listeners};
+use crate::time::{self, Instant};
+use crate::worker;
+
+/// The bit under which a worker watches its pipe.
+const ORDERS: u32 = 0;
+
+/// What a thread is asked for, and what it answers.
+#[derive(Debug, Default)]
+struct Control {
+    /// Close every WebSocket with 1001, and end.
+    stop: AtomicBool,
+    /// Counters as they were when they were asked for last; `None` while the thread has not answered.
+    counters: Mutex<Option<Counters>>,
+    answered: Condvar,
+}
+
+impl Control {
+    fn lock(&self) -> MutexGuard<'_, Option<Counters>> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Thread {
+    control: Arc<Control>,
+    orders: PipeWriter,
+    handle: Option<JoinHandle<Result<(), String>>>,
+}
+
+impl Thread {
+    /// Has the worker look at its orders. A full pipe holds a byte already.
+    fn poke(&self) {
+        let _ = (&self.orders).write(&[0]);
+    }
+}
+
+/// A server that runs on threads of this process. Dropping it stops it, as [`Running::shutdown`] does.
+#[derive(Debug)]
+pub struct Running {
+    listeners: Listeners,
+    threads: Vec<Thread>,
+}
+
+impl Running {
+    /// Where it listens: `ws://127.0.0.1:9000` with the port that port 0 became, or `ws+unix:/path`.
+    pub fn url(&self) -> String {
+        self.listeners.url()
+    }
+
+    /// The address that it listens on; `None` for a Unix socket.
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.listeners.address()
+    }
+
+    /// What all workers have counted so far. Waits for their current turns.
+    pub fn counters(&self) -> Counters {
+        for thread in &self.threads {
+            *thread.control.lock() = None;
+            thread.poke();
+        }
+        let mut total = Counters::default();
+        for thread in &self.threads {
+            let mut counters = thread.control.lock();
+            let over = || thread.handle.as_ref().is_none_or(JoinHandle::is_finished);
+            while counters.is_none() && !over() {
+                // A thread that ends answers before it does; the time-out is for one that panicked.
+                let waited = thread
+                    .control
+                    .answered
+                    .wait_timeout(counters, Duration::from_millis(100));
+                counters = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            total = total.plus(&counters.unwrap_or_default());
+        }
+        total
+    }
+
+    /// Stops accepting, closes every WebSocket with 1001, and waits until all have ended or the drain timeout is over.
+    ///
+    /// # Errors
+    /// What a worker failed with, as a sentence.
+    pub fn shutdown(mut self) -> Result<(), String> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), String> {
+        for thread in &self.threads {
+            thread.control.stop.store(true, Ordering::Release);
+            thread.poke();
+        }
+        let ended = self.threads.iter_mut().filter_map(|t| t.handle.take());
+        let results: Vec<_> = ended.map(JoinHandle::join).collect();
+        results
+            .into_iter()
+            .try_for_each(|result| result.unwrap_or_else(|_| Err("a worker panicked".to_owned())))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(sentence) = self.stop() {
+            tracing::error!("{sentence}");
+        }
+    }
+}
+
+/// Starts the threads. `make` is called on each of them.
+pub(super) fn start<A: App + 'static>(
+    options: &Arc<ServerOptions>,
+    listeners: Listeners,
+    make: Arc<dyn Fn(&worker::Place) -> A + Send + Sync>,
+) -> Result<Running, Fatal> {
+    // Chosen once for all of them: whether the listener blocks is a property of the socket that they share.
+    let ring = worker::open_ring(options.io)?;
+    let tier = match ring {
+        Ok(_) => Tier::Uring,
+        Err(_) => Tier::Epoll,
+    };
+    drop(ring);
+    let nonblocking = tier == Tier::Epoll;
+    for worker in 0..options.workers {
+        sys::set_nonblocking(Fd(listeners.fd_for(worker)), nonblocking)
+            .map_err(|error| Fatal::environment(format!("cannot set up the listener: {error}")))?;
+    }
+    let board = if options.reuseport {
+        None
+    } else {
+        Some(new_board(options.workers)?)
+    };
+    let mut running = Running {
+        listeners,
+        threads: Vec::new(),
+    };
+    for index in 0..options.workers {
+        let thread = Start {
+            options: options.clone(),
+            place: worker::Place {
+                index,
+                workers: options.workers,
+            },
+            listener: Fd(running.listeners.fd_for(index)),
+            board: board
+                .as_ref()
+                .map(File::try_clone)
+                .transpose()
+                .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
+            tier,
+        };
+        running.threads.push(thread.spawn(make.clone())?);
+    }
+    Ok(running)
+}
+
+/// The page on which the workers publish how many connections each holds.
+fn new_board(workers: usize) -> Result<File, Fatal> {
+    supervise::board(workers)
+        .map_err(|error| Fatal::environment(format!("cannot make the workers' board: {error}")))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Epoll,
+    Uring,
+}
+
+/// What a thread begins with.
+struct Start {
+    options: Arc<ServerOptions>,
+    place: worker::Place,
+    listener: Fd,
+    board: Option<File>,
+    tier: Tier,
+}
+
+impl Start {
+    fn spawn<A: App + 'static>(
+        self,
+        make: Arc<dyn Fn(&worker::Place) -> A + Send + Sync>,
+    ) -> Result<Thread, Fatal> {
+        let failed = |what: &str, error: &dyn std::error::Error| {
+            Fatal::environment(format!(
+                "cannot start worker {}: {what}: {error}",
+                self.place.index
+            ))
+        };
+        let (inbox, orders) = std::io::pipe().map_err(|error| failed("a pipe", &error))?;
+        for fd in [inbox.as_raw_fd(), orders.as_raw_fd()] {
+            sys::set_nonblocking(Fd(fd), true).map_err(|error| failed("a pipe", &error))?;
+        }
+        let control = Arc::new(Control::default());
+        let (theirs, index) = (control.clone(), self.place.index);
+        let body = move || {
+            let result = self.work(&*make, &inbox, &theirs);
+            let mut counters = theirs.lock();
+            counters.get_or_insert_default();
+            theirs.answered.notify_all();
+            result
+        };
+        let handle = std::thread::Builder::new()
+            .name(format!("ringway-w{index}"))
+            .spawn(body)
+            .map_err(|error| Fatal::environment(format!("cannot start a thread: {error}")))?;
+        Ok(Thread {
+            control,
+            orders,
+            handle: Some(handle),
+        })
+    }
+
+    fn work<A: App>(
+        self,
+        make: &dyn Fn(&worker::Place) -> A,
+        inbox: &std::io::PipeReader,
+        control: &Control,
+    ) -> Result<(), String> {
+        let app = make(&self.place);
+        let index = self.place.index;
+        let failed = |error: Error| format!("worker {index}: {error}");
+        match self.tier {
+            Tier::Uring => {
+                let io = crate::io::uring::Uring::new(&crate::io::uring::Options::default());
+                let io = io.map_err(|error| format!("worker {index}: {error}"))?;
+                self.serve(io, app, inbox, control).map_err(failed)
+            }
+            Tier::Epoll => {
+                let io = crate::io::epoll::Epoll::new().map_err(failed)?;
+                self.serve(io, app, inbox, control).map_err(failed)
+            }
+        }
+    }
+
+    /// The loop.
+    fn serve<I: Io, A: App>(
+        self,
+        io: I,
+        app: A,
+        mut inbox: &std::io::PipeReader,
+        control: &Control,
+    ) -> Result<(), Error> {
+        use std::io::Read as _;
+        let board = match &self.board {
+            Some(file) => Some(Board::map(file, self.place.workers, self.place.index)?),
+            None => None,
+        };
+        let listener = Listener::new(self.listener, board);
+        let mut worker = Worker::new(io, app, worker::config(&self.options), listener);
+        worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let patience = deadline.map(|deadline| deadline.since(time::now()));
+            worker.turn(patience)?;
+            if worker.take_watched() != 0 {
+                let _ = inbox.read(&mut [0; 64]);
+                let mut counters = control.lock();
+                if counters.is_none() {
+                    *counters = Some(*worker.counters());
+                    control.answered.notify_all();
+                }
+            }
+            if deadline.is_none() && control.stop.load(Ordering::Acquire) {
+                worker.drain();
+                deadline = Some(time::now() + self.options.drain_timeout);
+            }
+            if deadline.is_some_and(|at| worker.connections() == 0 || time::now() >= at) {
+                worker::abort(&mut worker)?;
+                *control.lock() = Some(*worker.counters());
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// SIGINT and SIGTERM, watched from before the first thread is started.
+pub(super) struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    pub(super) fn watch() -> Result<Self, Fatal> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let watch = || -> std::io::Result<Self> {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let guard = runtime.enter();
+            let interrupt = signal(SignalKind::interrupt())?;
+            let terminate = signal(SignalKind::terminate())?;
+            drop(guard);
+            Ok(Self {
+                runtime,
+                interrupt,
+                terminate,
+            })
+        };
+        watch().map_err(|error| Fatal::environment(format!("cannot watch signals: {error}")))
+    }
+
+    /// Waits for the first of them.
+    pub(super) fn wait(mut self) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,198 @@
+//! Several services on one port: the path of the request picks one, and every callback of the connection goes there.
+
+use std::any::Any;
+
+use super::path::Pattern;
+use crate::conn::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
+use crate::proto::Message;
+
+/// Applications by path. Among several patterns that match, the most exact one is meant; a path that none matches is answered
+/// 404.
+///
+/// It costs one indirect call per callback, and one allocation per connection whose session has a size.
+#[derive(Default)]
+pub struct Services {
+    /// The most exact first.
+    routes: Vec<(Pattern, usize)>,
+    services: Vec<Box<dyn Service>>,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    /// None yet: every path is answered 404.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an application under `pattern`.
+    pub fn add<A>(&mut self, pattern: Pattern, app: A)
+    where
+        A: App + 'static,
+        A::Session: 'static,
+    {
+        let index = self.services.len();
+        self.services.push(Box::new(Hosted(app)));
+        self.routes.push((pattern, index));
+        self.routes
+            .sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.exactness()));
+    }
+
+    fn of<'a>(
+        &'a mut self,
+        session: &'a mut Routed,
+    ) -> Option<(&'a mut dyn Service, &'a mut dyn Any)> {
+        let Routed(Some((index, session))) = session else {
+            return None;
+        };
+        Some((&mut *self.services[*index], &mut **session))
+    }
+}
+
+/// The service of a connection, and what that service keeps for it.
+#[derive(Debug, Default)]
+pub struct Routed(Option<(usize, Box<dyn Any>)>);
+
+impl App for Services {
+    type Session = Routed;
+
+    fn connect(&mut self, opening: &mut Opening<'_>, session: &mut Routed) -> Verdict {
+        let path = opening.request().path();
+        let mut routes = self.routes.iter();
+        let found = routes.find_map(|(pattern, index)| {
+            let places = pattern.matches(path)?;
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            Some((*index, places.into_iter().map(owned).collect()))
+        });
+        let Some((index, places)) = found else {
+            return Verdict::refuse(404, "there is no service at this path");
+        };
+        opening.set_route(index, places);
+        let service = &mut self.services[index];
+        let kept = session.0.insert((index, service.session()));
+        service.connect(opening, &mut *kept.1)
+    }
+
+    fn connected(&mut self, _scope: &mut Scope<'_>, _session: &mut Routed) {}
+
+    fn failed(&mut self, scope: &mut Scope<'_>, session: Routed, failure: Failure) {
+        if let Some((index, session)) = session.0 {
+            self.services[index].failed(scope, session, failure);
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_>, session: &mut Routed) {
+        if let Some((service, session)) = self.of(session) {
+            service.open(context, session);
+        }
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, session: &mut Routed, message: Message<'_>) {
+        if let Some((service, session)) = self.of(session) {
+            service.message(context, session, message);
+        }
+    }
+
+    fn ping(&mut self, context: &mut Context<'_>, session: &mut Routed, payload: &[u8]) {
+        if let Some((service, session)) = self.of(session) {
+            service.ping(context, session, payload);
+        }
+    }
+
+    fn pong(&mut self, context: &mut Context<'_>, session: &mut Routed, payload: &[u8]) {
+        if let Some((service, session)) = self.of(session) {
+            service.pong(context, session, payload);
+        }
+    }
+
+    fn writable(&mut self, context: &mut Context<'_>, session: &mut Routed) {
+        if let Some((service, session)) = self.of(session) {
+            service.writable(context, session);
+        }
+    }
+
+    fn close(&mut self, scope: &mut Scope<'_>, session: Routed, closed: Closed<'_>) {
+        if let Some((index, session)) = session.0 {
+            self.services[index].close(scope, session, closed);
+        }
+    }
+
+    fn turn(&mut self, worker: &mut Handle<'_>) {
+        for service in &mut self.services {
+            service.turn(worker);
+        }
+    }
+}
+
+/// An [`App`] whose session's type is known to itself alone.
+trait Service {
+    fn session(&self) -> Box<dyn Any>;
+    fn connect(&mut self, opening: &mut Opening<'_>, session: &mut dyn Any) -> Verdict;
+    fn failed(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, failure: Failure);
+    fn open(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
+    fn message(&mut self, context: &mut Context<'_>, session: &mut dyn Any, message: Message<'_>);
+    fn ping(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
+    fn pong(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
+    fn writable(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
+    fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>);
+    fn turn(&mut self, worker: &mut Handle<'_>);
+}
+
+struct Hosted<A>(A);
+
+const OWN: &str = "the router hands each service sessions that it made";
+
+impl<A: App> Service for Hosted<A>
+where
+    A::Session: 'static,
+{
+    fn session(&self) -> Box<dyn Any> {
+        Box::new(A::Session::default())
+    }
+
+    fn connect(&mut self, opening: &mut Opening<'_>, session: &mut dyn Any) -> Verdict {
+        self.0.connect(opening, session.downcast_mut().expect(OWN))
+    }
+
+    fn failed(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, failure: Failure) {
+        self.0
+            .failed(scope, *session.downcast().expect(OWN), failure);
+    }
+
+    fn open(&mut self, context: &mut Context<'_>, session: &mut dyn Any) {
+        self.0.open(context, session.downcast_mut().expect(OWN));
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, session: &mut dyn Any, message: Message<'_>) {
+        self.0
+            .message(context, session.downcast_mut().expect(OWN), message);
+    }
+
+    fn ping(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]) {
+        self.0
+            .ping(context, session.downcast_mut().expect(OWN), payload);
+    }
+
+    fn pong(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]) {
+        self.0
+            .pong(context, session.downcast_mut().expect(OWN), payload);
+    }
+
+    fn writable(&mut self, context: &mut Context<'_>, session: &mut dyn Any) {
+        self.0.writable(context, session.downcast_mut().expect(OWN));
+    }
+
+    fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>) {
+        self.0.close(scope, *session.downcast().expect(OWN), closed);
+    }
+
+    fn turn(&mut self, worker: &mut Handle<'_>) {
+        self.0.turn(worker);
+    }
+}
