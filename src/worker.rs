@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
-use crate::io::{Error, Fd, Io, sys};
+use crate::io::{Error, Fd, Io, memory, sys};
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
 use crate::proto::Limits;
 use crate::stats::block::{self, Period};
@@ -45,6 +45,7 @@ pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
 }
 
 fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
+    memory::fix_thresholds();
     // Spawned through a link, it would be called by the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
@@ -172,6 +173,9 @@ fn serve<I: Io>(
         let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
         worker.turn(Some(due.since(now))).map_err(failed)?;
+        if worker.take_trim() {
+            memory::trim();
+        }
         let now = time::now();
         reports
             .turns

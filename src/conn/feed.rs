@@ -240,9 +240,10 @@ fn assemble<A: App>(
     assembly: &mut Option<Assembly>,
     part: &Part<'_>,
 ) {
+    let buffers = &mut *context.output.buffers;
     assembly
-        .get_or_insert_with(|| Assembly::new(context.output.buffers))
-        .push(part.payload);
+        .get_or_insert_with(|| Assembly::new(buffers, part.frame_begins.unwrap_or(0)))
+        .push(part.payload, buffers);
     if part.message_ends {
         deliver(app, context, part.kind, assembly.take());
     }
@@ -260,9 +261,10 @@ fn deliver<A: App>(app: &mut A, context: &mut Context<'_>, kind: Kind, assembly:
         Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
     );
     context.output.backing = backing;
+    let data = assembly.into_data(context.output.buffers);
     let left = match &mut context.output.transmit.queue {
-        Some(queue) => queue.fill(assembly.data),
-        None => Some(assembly.data),
+        Some(queue) => queue.fill(data),
+        None => Some(data),
     };
     if let Some(data) = left {
         context.output.buffers.give_back(data);

@@ -33,6 +33,7 @@ mod receive;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod timers;
 mod transmit;
 mod worker;

@@ -20,6 +20,7 @@ use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
 use super::reach::Reach;
 use super::table::Table;
+use super::tidy::{LIST_LEN, Tidy};
 use super::timers::Wheel;
 use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
@@ -28,9 +29,6 @@ use crate::proto::handshake::Refusal;
 use crate::proto::{CloseCode, Kind, Role};
 use crate::stats::Counters;
 use crate::time::Instant;
-
-/// Room that the lists of a turn have from the start; they grow with the connections that are ready at once.
-const LIST_LEN: usize = 1024;
 
 /// With more buffers than this in use after a turn, they are given back before the worker waits.
 const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
@@ -68,15 +66,16 @@ enum Stop {
 /// A worker: its ring, its connections, its application.
 #[derive(Debug)]
 pub struct Worker<I, A> {
-    core: Core<I>,
+    pub(super) core: Core<I>,
     app: A,
-    table: Table,
+    pub(super) table: Table,
     wheel: Wheel,
     listener: Listener,
-    done: Vec<Completion>,
-    expired: Vec<ConnId>,
+    pub(super) done: Vec<Completion>,
+    pub(super) expired: Vec<ConnId>,
     /// An empty list whose memory the next one uses.
-    spare: Vec<ConnId>,
+    pub(super) spare: Vec<ConnId>,
+    pub(super) tidy: Tidy,
     /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
     /// the last turn, so that nothing may be added to them and no descriptor may be closed.
     stop: Option<Stop>,
@@ -124,6 +123,7 @@ impl<I: Io, A: App> Worker<I, A> {
             done: Vec::new(),
             expired: Vec::new(),
             spare: Vec::with_capacity(LIST_LEN),
+            tidy: Tidy::default(),
             stop: None,
             watched: 0,
             woken: now,
@@ -244,8 +244,10 @@ impl<I: Io, A: App> Worker<I, A> {
         self.end_condemned();
         self.stop_if_asked();
         self.after_handlers();
+        let busy = !done.is_empty();
         done.clear();
         self.done = done;
+        self.tidy(busy);
         Ok(())
     }
 
@@ -261,10 +263,13 @@ impl<I: Io, A: App> Worker<I, A> {
             return Wait::No;
         }
         let now = core.shared.now;
-        let due = [patience, self.wheel.next(now), self.listener.next(now)]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            patience,
+            self.wheel.next(now),
+            self.listener.next(now),
+            self.tidy.next(now),
+        ];
+        let due = due.into_iter().flatten().min();
         due.map_or(Wait::Forever, Wait::For)
     }
 
