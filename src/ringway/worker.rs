@@ -13,7 +13,7 @@ use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
-use crate::io::{Error, Fd, Io, sys};
+use crate::io::{Error, Fd, Io, memory, sys};
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
 use crate::proto::Limits;
 use crate::stats::block::{self, Period};
@@ -56,6 +56,7 @@ fn try_run<A: App>(
     seat: &WorkerSeat,
     make: impl FnOnce(&Place) -> A,
 ) -> Result<Exit, Fatal> {
+    memory::fix_thresholds();
     // Spawned through a link, it would be called by the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
@@ -197,6 +198,9 @@ fn serve<I: Io, A: App>(
         let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
         worker.turn(Some(due.since(now))).map_err(failed)?;
+        if worker.take_trim() {
+            memory::trim();
+        }
         let now = time::now();
         reports
             .turns

@@ -1,14 +1,24 @@
-//! What an idle open connection costs a worker: user memory by its proportional share (PSS), not by `size_of`.
+//! What an idle open connection costs a worker, and what a burst leaves behind: user memory by its proportional share
+//! (PSS), not by `size_of`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use crate::common::client::{BINARY, Client, TEXT, noise, reset};
+use crate::common::client::{BINARY, Client, PING, PONG, REQUEST, TEXT, dial, frame, noise, reset};
 use crate::common::process::{pss, raise_descriptor_limit};
-use crate::common::{Server, on_both_tiers};
+use crate::common::{Server, on_both_tiers, until};
 
-on_both_tiers!(an_idle_open_connection_costs_at_most_512_octets);
+on_both_tiers!(
+    an_idle_open_connection_costs_at_most_512_octets,
+    after_many_parts_of_messages_memory_goes_back,
+    after_large_messages_memory_goes_back,
+    after_large_messages_at_once_memory_goes_back,
+    after_slow_readers_memory_goes_back,
+    after_long_heads_memory_goes_back,
+    after_many_connections_memory_goes_back,
+    after_a_dry_receive_pool_memory_goes_back,
+);
 
 /// The bar of the design.
 const OCTETS_MAX: u64 = 512;
@@ -46,7 +56,7 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
     let served = server.counter_reaching("clients", 16);
     assert!(served.iter().all(|served| *served > 0), "{served:?}");
     first.into_iter().for_each(Client::close);
-    crate::common::until("they are gone", || server.counter("sockets") == [0, 0]);
+    until("they are gone", || server.counter("sockets") == [0, 0]);
     let workers = server.seats();
     let measure = || workers.iter().map(|pid| pss(*pid)).sum::<u64>();
 
@@ -74,6 +84,241 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
     for client in clients {
         reset(client.stream()); // spares the system twenty thousand sockets in TIME_WAIT
     }
+}
+
+/// What a worker may hold above its idle figure once a burst is over, as `docs/scale.md` states it.
+const LEFT_OCTETS_MAX: u64 = 8 << 20;
+
+/// A server of one worker, and one client that goes on with small messages while memory is looked at: memory has to go
+/// back though the worker is not quite quiet.
+struct Burst {
+    server: Server,
+    worker: u32,
+    other: Client,
+    idle: u64,
+}
+
+impl Burst {
+    fn start(io: &str) -> Self {
+        raise_descriptor_limit(5_000);
+        let server = Server::start(&[
+            "--workers=1",
+            "--port=auto",
+            "--interval=200ms",
+            "--handshake-timeout=60s",
+            io,
+        ]);
+        let mut other = Client::connect(&server.address());
+        other.echo(TEXT, b"one message");
+        let worker = server.seats()[0];
+        let mut burst = Self {
+            server,
+            worker,
+            other,
+            idle: 0,
+        };
+        burst.settle();
+        burst
+    }
+
+    /// What the worker holds now is its idle figure.
+    fn settle(&mut self) {
+        self.idle = pss(self.worker);
+    }
+
+    fn connect(&self, count: usize) -> Vec<Client> {
+        let address = self.server.address();
+        (0..count).map(|_| Client::connect(&address)).collect()
+    }
+
+    /// The burst has reached `least` octets more than the idle figure: else nothing is shown by their going back.
+    fn has_grown_by(&self, least: u64) {
+        until("the burst takes memory", || {
+            pss(self.worker) >= self.idle + least
+        });
+    }
+
+    fn goes_back(mut self, io: &str, left_octets_max: u64) {
+        let began = std::time::Instant::now();
+        let mut left = 0;
+        let patience = std::time::Duration::from_secs(60);
+        while began.elapsed() < patience {
+            self.other.echo(TEXT, b"life goes on");
+            left = pss(self.worker).saturating_sub(self.idle);
+            if left <= left_octets_max {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        println!("{io}: {left} octets left after {:?}", began.elapsed());
+        assert!(left <= left_octets_max, "{left} octets stay");
+    }
+}
+
+fn after_many_parts_of_messages_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut burst = Burst::start(io);
+    let mut clients = burst.connect(2_000);
+    burst.settle();
+    let payload = noise(1, 65_536);
+    let framed = frame(BINARY, &payload);
+    for client in &mut clients {
+        client.write(&framed[..60_000]);
+    }
+    burst.has_grown_by(100 << 20);
+    for client in &mut clients {
+        client.write(&framed[60_000..]);
+        client.expect(BINARY, &payload);
+    }
+    burst.goes_back(io, LEFT_OCTETS_MAX);
+}
+
+fn after_large_messages_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let burst = Burst::start(io);
+    let mut client = burst.connect(1).remove(0);
+    let payload = noise(2, 15 << 20);
+    let framed = frame(BINARY, &payload);
+    let mut writer = client.stream().try_clone().expect("a descriptor");
+    // Twelve at once: written while the answers are not read, as far as the server takes them.
+    let writing = std::thread::spawn(move || {
+        for _ in 0..12 {
+            writer.write_all(&framed).expect("the server reads");
+        }
+    });
+    burst.has_grown_by(15 << 20);
+    for _ in 0..12 {
+        client.expect(BINARY, &payload);
+    }
+    writing.join().expect("all is written");
+    burst.goes_back(io, LEFT_OCTETS_MAX);
+}
+
+fn after_large_messages_at_once_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let burst = Burst::start(io);
+    let mut clients = burst.connect(10);
+    let payload = noise(3, 16 << 20);
+    let framed = frame(BINARY, &payload);
+    let (most, rest) = framed.split_at(15 << 20);
+    for client in &mut clients {
+        client.write(most);
+    }
+    burst.has_grown_by(140 << 20);
+    for client in &mut clients {
+        client.write(rest);
+        client.expect(BINARY, &payload);
+    }
+    burst.goes_back(io, LEFT_OCTETS_MAX);
+}
+
+fn after_slow_readers_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let burst = Burst::start(io);
+    let clients = burst.connect(50);
+    let payload = noise(4, 100_000);
+    let framed = frame(BINARY, &payload);
+    // Each says so much that the server's queue for it is full whatever the sockets take, and reads nothing yet.
+    let writing: Vec<_> = clients
+        .iter()
+        .map(|client| {
+            let (mut writer, framed) = (client.stream().try_clone().expect("it"), framed.clone());
+            std::thread::spawn(move || {
+                for _ in 0..200 {
+                    writer.write_all(&framed).expect("the server reads at last");
+                }
+            })
+        })
+        .collect();
+    burst.has_grown_by(40 << 20);
+    for mut client in clients {
+        for _ in 0..200 {
+            client.expect(BINARY, &payload);
+        }
+    }
+    for thread in writing {
+        thread.join().expect("all is written");
+    }
+    burst.goes_back(io, LEFT_OCTETS_MAX);
+}
+
+fn after_long_heads_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let burst = Burst::start(io);
+    let address = burst.server.address();
+    let cookie = format!("Cookie: {}\r\n\r\n", "c".repeat(7000));
+    let head = format!("{}{cookie}", REQUEST.strip_suffix("\r\n").expect("its end"));
+    let (begins, ends) = head.split_at(head.len() - 2);
+    let streams: Vec<_> = (0..3_000)
+        .map(|_| {
+            let mut stream = dial(&address).expect("it listens");
+            stream.write_all(begins.as_bytes()).expect("it reads");
+            stream
+        })
+        .collect();
+    burst.has_grown_by(16 << 20);
+    let _open: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| {
+            stream.write_all(ends.as_bytes()).expect("it reads");
+            Client::opened(stream).expect("a WebSocket opens")
+        })
+        .collect();
+    burst.goes_back(io, LEFT_OCTETS_MAX);
+}
+
+/// Connections of which one in a hundred stays: what they leave behind is spread.
+fn after_many_connections_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut burst = Burst::start(io);
+    let limit = raise_descriptor_limit(5_000);
+    let count = usize::try_from(limit - DESCRIPTORS_ELSE).map_or(5_000, |most| most.min(45_000));
+    let mut clients = burst.connect(count);
+    // A control frame in two pieces costs memory while it is collected, and none when it is read.
+    let ping = frame(PING, &[7; 125]);
+    for client in &mut clients {
+        client.write(&ping[..50]);
+    }
+    burst.has_grown_by(count as u64 * 300);
+    for client in &mut clients {
+        client.write(&ping[50..]);
+        client.expect(PONG, &[7; 125]);
+    }
+    let mut stay = Vec::new();
+    for (nth, client) in clients.into_iter().enumerate() {
+        if nth % 100 == 0 {
+            stay.push(client);
+        } else {
+            client.reset();
+        }
+    }
+    let open = stay.len() as u64 + 1;
+    until("the others are gone", || {
+        burst.server.counter("sockets") == [open]
+    });
+    burst.idle += open * OCTETS_MAX;
+    burst.goes_back(io, LEFT_OCTETS_MAX / 2); // the table of so many is not much more than the bound
+}
+
+/// Small messages of many connections at once: the receive pool grows to its limit.
+fn after_a_dry_receive_pool_memory_goes_back(io: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut burst = Burst::start(io);
+    let mut clients = burst.connect(2_000);
+    burst.settle();
+    let payload = noise(5, 4_000);
+    let framed = frame(BINARY, &payload);
+    for _ in 0..5 {
+        crate::common::stop(burst.worker);
+        for client in &mut clients {
+            client.write(&framed);
+        }
+        crate::common::go_on(burst.worker);
+        for client in &mut clients {
+            client.expect(BINARY, &payload);
+        }
+    }
+    burst.goes_back(io, LEFT_OCTETS_MAX / 4); // the pool at its limit is 3 MiB more than at the start
 }
 
 /// One of eight addresses of this machine: the ports that lead to one of them run short above ten thousand connections, and

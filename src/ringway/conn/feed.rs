@@ -259,9 +259,10 @@ fn assemble<A: App>(
     assembly: &mut Option<Assembly>,
     part: &Part<'_>,
 ) {
+    let buffers = &mut context.output.shared.buffers;
     assembly
-        .get_or_insert_with(|| Assembly::new(&mut context.output.shared.buffers))
-        .push(part.payload);
+        .get_or_insert_with(|| Assembly::new(buffers, part.frame_begins.unwrap_or(0)))
+        .push(part.payload, buffers);
     if part.message_ends {
         deliver(app, session, context, part.kind, assembly.take());
     }
@@ -286,9 +287,10 @@ fn deliver<A: App>(
         Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
     );
     context.output.backing = backing;
+    let data = assembly.into_data(&mut context.output.shared.buffers);
     let left = match &mut context.output.transmit.queue {
-        Some(queue) => queue.fill(assembly.data),
-        None => Some(assembly.data),
+        Some(queue) => queue.fill(data),
+        None => Some(data),
     };
     if let Some(data) = left {
         context.output.shared.buffers.give_back(data);

@@ -77,7 +77,8 @@ impl Shared {
     fn discard_input(&mut self, conn: &mut Connection) {
         conn.head = None;
         if let Some(assembly) = conn.assembly.take() {
-            self.buffers.give_back(assembly.data);
+            let data = assembly.into_data(&mut self.buffers);
+            self.buffers.give_back(data);
         }
     }
 }

@@ -35,6 +35,7 @@ mod receive;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod timers;
 mod transmit;
 mod worker;

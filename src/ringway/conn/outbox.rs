@@ -110,6 +110,16 @@ impl Outbox {
         *list = List::default();
     }
 
+    /// Gives the room of segments back beyond `segments`, and returns how many octets that is.
+    pub(super) fn shrink(&mut self, segments: usize) -> usize {
+        let shrink = |nodes: &mut Vec<Node>| {
+            let before = nodes.capacity();
+            nodes.shrink_to(segments);
+            (before - nodes.capacity()) * size_of::<Node>()
+        };
+        shrink(&mut self.filling) + shrink(&mut self.sent)
+    }
+
     /// The turn is over: what was filled is now sent.
     pub(super) fn next_turn(&mut self) {
         std::mem::swap(&mut self.filling, &mut self.sent);

@@ -172,6 +172,11 @@ impl SendQueue {
         }
     }
 
+    /// Keeps no more room than for so many chunks.
+    pub(super) fn shrink_to(&mut self, chunks: usize) {
+        self.chunks.shrink_to(chunks);
+    }
+
     /// Gives all memory back.
     pub(super) fn drain(&mut self, buffers: &mut Buffers) {
         self.octets = 0;

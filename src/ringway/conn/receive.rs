@@ -158,7 +158,9 @@ impl<I: Io> Core<I> {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
                 conn.large |= remaining >= LARGE_OCTETS_MIN;
                 if assembly.filled >= DIRECT_FILLED_MIN {
-                    let tail = assembly.tail(remaining, DIRECT_STEP_OCTETS, DIRECT_OCTETS_MAX);
+                    let buffers = &mut self.shared.buffers;
+                    let tail =
+                        assembly.tail(remaining, DIRECT_STEP_OCTETS, DIRECT_OCTETS_MAX, buffers);
                     return (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail));
                 }
                 DIRECT_FILLED_MIN

@@ -3,8 +3,9 @@
 use super::connection::Connection;
 use crate::io::ConnId;
 
-/// Connections in one chunk. A chunk is the only allocation per connection, and it is never given back.
-const CHUNK: u32 = 64;
+/// Connections in one chunk, 5 KiB of memory: the only allocation per connection. As few as that because a chunk stays while
+/// one connection of it does, and those that outlive a burst are spread over all chunks.
+const CHUNK: u32 = 16;
 
 /// A slot that is free remembers the generation of its next life.
 #[derive(Debug)]
@@ -17,12 +18,26 @@ enum Slot {
     Taken(Connection),
 }
 
-/// Slots with a free list through them.
+/// Slots with a free list through them. One without slots has given its memory back.
+#[derive(Debug, Default)]
+struct Chunk {
+    slots: Box<[Slot]>,
+    free: Option<u32>,
+    taken: u32,
+}
+
+/// Slots by number. New connections go to the first chunk that has room, so that the last ones become empty.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    chunks: Vec<Box<[Slot]>>,
-    free: Option<u32>,
+    chunks: Vec<Chunk>,
+    /// Chunks with a free slot, or without memory, one bit each.
+    vacant: Vec<u64>,
     taken: usize,
+    /// Chunks with memory and no connection.
+    empty: usize,
+    /// Where a chunk that is made begins to count: no slot that gave its memory back has had a later life, so that a
+    /// completion that is late finds no connection by its old name.
+    generation: u32,
 }
 
 impl Table {
@@ -33,17 +48,25 @@ impl Table {
 
     /// Puts a new connection into a free slot.
     pub(super) fn insert(&mut self, connection: impl FnOnce(ConnId) -> Connection) -> ConnId {
-        let slot = match self.free {
-            Some(slot) => slot,
-            None => self.add_chunk(),
-        };
-        let entry = self.slot_mut(slot).expect("a slot on the free list exists");
+        let number = self.first_vacant();
+        let chunk = &mut self.chunks[number];
+        if chunk.slots.is_empty() {
+            *chunk = Chunk::new(number, self.generation);
+        } else if chunk.taken == 0 {
+            self.empty -= 1;
+        }
+        let slot = chunk.free.expect("a vacant chunk has a free slot");
+        let entry = &mut chunk.slots[(slot % CHUNK) as usize];
         let Slot::Free { generation, next } = *entry else {
             unreachable!("a slot on the free list is free")
         };
         let id = ConnId { slot, generation };
         *entry = Slot::Taken(connection(id));
-        self.free = next;
+        chunk.free = next;
+        chunk.taken += 1;
+        if next.is_none() {
+            self.vacant[number / 64] &= !(1 << (number % 64));
+        }
         self.taken += 1;
         id
     }
@@ -67,16 +90,21 @@ impl Table {
 
     /// Takes a connection out and raises the generation of its slot.
     pub(super) fn remove(&mut self, id: ConnId) {
-        let next = self.free;
-        let Some(entry) = self.slot_mut(id.slot) else {
+        let number = (id.slot / CHUNK) as usize;
+        let Some(chunk) = self.chunks.get_mut(number) else {
+            return;
+        };
+        let Some(entry) = chunk.slots.get_mut((id.slot % CHUNK) as usize) else {
             return;
         };
         if matches!(entry, Slot::Taken(connection) if connection.id == id) {
             *entry = Slot::Free {
                 generation: id.next_generation().generation,
-                next,
+                next: chunk.free.replace(id.slot),
             };
-            self.free = Some(id.slot);
+            chunk.taken -= 1;
+            self.empty += usize::from(chunk.taken == 0);
+            self.vacant[number / 64] |= 1 << (number % 64);
             self.taken -= 1;
         }
     }
@@ -89,26 +117,160 @@ impl Table {
         };
         self.chunks
             .iter()
-            .flat_map(|chunk| chunk.iter().filter_map(taken))
+            .flat_map(|chunk| chunk.slots.iter().filter_map(taken))
             .collect()
+    }
+
+    /// Octets of chunks without a connection, but for one.
+    pub(super) const fn surplus(&self) -> usize {
+        self.empty.saturating_sub(1) * Chunk::OCTETS
+    }
+
+    /// Gives the memory of at most so many octets of empty chunks back to the allocator, the last chunks first, and returns
+    /// how much it was.
+    pub(super) fn release(&mut self, octets_max: usize) -> usize {
+        let mut released = 0;
+        let mut generation = self.generation;
+        for chunk in self.chunks.iter_mut().rev() {
+            if self.empty <= 1 || released >= octets_max {
+                break;
+            }
+            if chunk.taken == 0 && !chunk.slots.is_empty() {
+                generation = generation.max(chunk.generation());
+                *chunk = Chunk::default();
+                self.empty -= 1;
+                released += Chunk::OCTETS;
+            }
+        }
+        self.generation = generation;
+        while self.chunks.pop_if(|chunk| chunk.slots.is_empty()).is_some() {
+            let number = self.chunks.len();
+            self.vacant[number / 64] &= !(1 << (number % 64));
+        }
+        self.vacant.truncate(self.chunks.len().div_ceil(64));
+        if released > 0 {
+            self.vacant.shrink_to(self.vacant.len() * 2);
+            self.chunks.shrink_to(self.chunks.len() * 2);
+        }
+        released
     }
 
     #[inline]
     fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
         self.chunks
             .get_mut((slot / CHUNK) as usize)?
+            .slots
             .get_mut((slot % CHUNK) as usize)
     }
 
-    fn add_chunk(&mut self) -> u32 {
-        let chunks = u32::try_from(self.chunks.len()).expect("descriptors run out before slots do");
-        let first = chunks * CHUNK;
+    /// The first chunk with a free slot; a new one when there is none.
+    fn first_vacant(&mut self) -> usize {
+        let found = self.vacant.iter().position(|word| *word != 0);
+        if let Some(word) = found {
+            return word * 64 + self.vacant[word].trailing_zeros() as usize;
+        }
+        let number = self.chunks.len();
+        self.chunks.push(Chunk::default());
+        if number.is_multiple_of(64) {
+            self.vacant.push(0);
+        }
+        self.vacant[number / 64] |= 1 << (number % 64);
+        number
+    }
+}
+
+impl Chunk {
+    const OCTETS: usize = CHUNK as usize * size_of::<Slot>();
+
+    fn new(number: usize, generation: u32) -> Self {
+        let number = u32::try_from(number).expect("descriptors run out before slots do");
+        let first = number * CHUNK;
         let last = first + CHUNK - 1;
         let slot = |slot| Slot::Free {
-            generation: 0,
+            generation,
             next: (slot < last).then_some(slot + 1),
         };
-        self.chunks.push((first..=last).map(slot).collect());
-        first
+        Self {
+            slots: (first..=last).map(slot).collect(),
+            free: Some(first),
+            taken: 0,
+        }
+    }
+
+    /// The latest life that a slot of an empty chunk would begin.
+    fn generation(&self) -> u32 {
+        let generation = |slot: &Slot| match slot {
+            Slot::Free { generation, .. } => *generation,
+            Slot::Taken(connection) => connection.id.generation,
+        };
+        self.slots.iter().map(generation).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Receive;
+    use super::*;
+    use crate::io::Fd;
+    use crate::proto::{Limits, Role};
+    use crate::time::Instant;
+
+    fn insert(table: &mut Table) -> ConnId {
+        let limits = Limits::default();
+        table.insert(|id| {
+            Connection::new(
+                id,
+                Fd(-1),
+                Role::Server,
+                Receive::Bulk,
+                limits,
+                Instant::ZERO,
+            )
+        })
+    }
+
+    #[test]
+    fn empty_chunks_give_their_memory_back_and_old_names_stay_old() {
+        let mut table = Table::default();
+        let ids: Vec<_> = (0..1000).map(|_| insert(&mut table)).collect();
+        assert_eq!(table.surplus(), 0);
+        for id in &ids {
+            table.remove(*id);
+        }
+        assert_eq!(table.surplus(), 62 * Chunk::OCTETS, "one of 63 stays");
+        assert_eq!(table.release(10 * Chunk::OCTETS), 10 * Chunk::OCTETS);
+        assert_eq!(table.release(usize::MAX), 52 * Chunk::OCTETS);
+        assert_eq!((table.surplus(), table.chunks.len()), (0, 1));
+        let again: Vec<_> = (0..1000).map(|_| insert(&mut table)).collect();
+        assert!(again.iter().all(|id| id.slot < 1000));
+        assert!(again.iter().all(|id| table.get_mut(*id).is_some()));
+        assert!(ids.iter().all(|id| table.get_mut(*id).is_none()));
+    }
+
+    #[test]
+    fn chunks_between_others_are_used_again_first() {
+        let mut table = Table::default();
+        let ids: Vec<_> = (0..160).map(|_| insert(&mut table)).collect();
+        for id in &ids[16..144] {
+            table.remove(*id);
+        }
+        table.release(usize::MAX);
+        assert_eq!((table.len(), table.surplus()), (32, 0));
+        assert!(table.in_slot_mut(100).is_none());
+        assert_eq!(table.ids().len(), 32);
+        let slots: Vec<_> = (0..128).map(|_| insert(&mut table).slot).collect();
+        assert!(slots.iter().all(|slot| (16..144).contains(slot)));
+        assert_eq!(insert(&mut table).slot, 160);
+    }
+
+    #[test]
+    fn one_connection_that_comes_and_goes_takes_no_memory_twice() {
+        let mut table = Table::default();
+        for _ in 0..100 {
+            let id = insert(&mut table);
+            assert_eq!(id.slot, 0);
+            table.remove(id);
+            assert_eq!(table.release(usize::MAX), 0);
+        }
     }
 }

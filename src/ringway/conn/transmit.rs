@@ -1,7 +1,6 @@
 //! Sending: one send per connection and turn from shared buffers, the rest from the connection's own queue.
 
 use super::app::{App, Host};
-use super::buffers;
 use super::connection::{Connection, Pauses, Phase};
 use super::outbox::Outbox;
 use super::worker::Core;
@@ -139,7 +138,7 @@ impl<I: Io> Core<I> {
         for segment in excess {
             let octets =
                 &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
-            buffers::grow(&mut data, len + octets.len());
+            shared.buffers.grow(&mut data, len, len + octets.len());
             data[len..len + octets.len()].copy_from_slice(octets);
             len += octets.len();
         }

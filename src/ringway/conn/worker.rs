@@ -23,6 +23,7 @@ use super::listener::{Dead, Listener};
 use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
 use super::table::Table;
+use super::tidy::{LIST_LEN, Tidy};
 use super::timers::Wheel;
 use super::transmit::Batch;
 use crate::io::pool::CHUNK_BUFFERS;
@@ -31,9 +32,6 @@ use crate::proto::handshake::Refusal;
 use crate::proto::{CloseCode, Kind, Role};
 use crate::stats::Counters;
 use crate::time::Instant;
-
-/// Room that the lists of a turn have from the start; they grow with the connections that are ready at once.
-const LIST_LEN: usize = 1024;
 
 /// With more buffers than this in use after a turn, they are given back before the worker waits.
 const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
@@ -70,15 +68,16 @@ enum Stop {
 
 /// A worker: its ring, its connections, its application.
 pub struct Worker<I, A: App> {
-    core: Core<I>,
+    pub(super) core: Core<I>,
     host: Host<A>,
-    table: Table,
+    pub(super) table: Table,
     wheel: Wheel,
     listener: Listener,
-    done: Vec<Completion>,
-    expired: Vec<ConnId>,
+    pub(super) done: Vec<Completion>,
+    pub(super) expired: Vec<ConnId>,
     /// An empty list whose memory the next one uses.
-    spare: Vec<ConnId>,
+    pub(super) spare: Vec<ConnId>,
+    pub(super) tidy: Tidy,
     /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
     /// the last turn, so that nothing may be added to them and no descriptor may be closed.
     stop: Option<Stop>,
@@ -137,6 +136,7 @@ impl<I: Io, A: App> Worker<I, A> {
             done: Vec::new(),
             expired: Vec::new(),
             spare: Vec::with_capacity(LIST_LEN),
+            tidy: Tidy::default(),
             stop: None,
             watched: 0,
             woken: now,
@@ -270,8 +270,10 @@ impl<I: Io, A: App> Worker<I, A> {
         self.end_condemned();
         self.stop_if_asked();
         self.after_handlers();
+        let busy = !done.is_empty();
         done.clear();
         self.done = done;
+        self.tidy(busy);
         Ok(())
     }
 
@@ -288,10 +290,13 @@ impl<I: Io, A: App> Worker<I, A> {
             return Wait::No;
         }
         let now = core.shared.now;
-        let due = [patience, self.wheel.next(now), self.listener.next(now)]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            patience,
+            self.wheel.next(now),
+            self.listener.next(now),
+            self.tidy.next(now),
+        ];
+        let due = due.into_iter().flatten().min();
         due.map_or(Wait::Forever, Wait::For)
     }
 

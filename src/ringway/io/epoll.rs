@@ -292,6 +292,13 @@ impl Io for Epoll {
         assert!(buffers.is_empty(), "epoll has no receive buffers");
     }
 
+    fn release_idle(&mut self, _held: &[BufferId]) {
+        // As long as the largest slot that ever waited.
+        while self.writers.pop_if(|writer| writer.is_none()).is_some() {}
+        self.writers.shrink_to(self.writers.len().max(EVENTS));
+        self.decided.shrink_to(EVENTS);
+    }
+
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
         sys::recv(fd, into)
     }

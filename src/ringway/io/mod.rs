@@ -20,6 +20,7 @@ mod areas;
 pub mod board;
 mod dial;
 pub mod epoll;
+pub mod memory;
 pub mod pool;
 pub mod sim;
 pub mod sys;
@@ -251,6 +252,10 @@ pub trait Io {
 
     /// Gives receive buffers back, and leaves the list empty. `ran_dry`: a receive found the pool empty.
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool);
+
+    /// Gives memory back that a burst left behind and that was not needed since the last call. `held` are the receive
+    /// buffers that the worker has not given back. Called between turns.
+    fn release_idle(&mut self, _held: &[BufferId]) {}
 
     /// Receives at once, or not at all (`EAGAIN`). Less than `into` holds means that the socket is drained.
     ///

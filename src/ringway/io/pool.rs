@@ -50,6 +50,12 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(start, range.len()) }
     }
 
+    /// Gives the memory back, but keeps the addresses: it reads as zero until it is written again.
+    fn discard(&mut self) {
+        let len = self.len;
+        super::memory::discard(self.slice_mut(0..len));
+    }
+
     /// The same, to be written.
     pub(super) fn slice_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
         assert!(
@@ -84,11 +90,15 @@ const STRIDE: usize = BUFFER_OCTETS + 64;
 /// Buffers in one step of growth: 1 MiB and a little, near the L2 cache of a core.
 pub const CHUNK_BUFFERS: u16 = 256;
 
-/// Buffers by number, in chunks that are added while the pool runs dry.
+/// Buffers by number, in chunks that are added while the pool runs dry, and taken out of use when it is quiet again.
 #[derive(Debug)]
 pub(super) struct Pool {
     chunks: Vec<Mapping>,
     chunks_max: usize,
+    /// The pool has shrunk to its first chunk: what comes back of the others is parked.
+    shrunk: bool,
+    /// Buffers that were taken out of use.
+    parked: Vec<u16>,
 }
 
 impl Pool {
@@ -96,20 +106,52 @@ impl Pool {
         let mut pool = Self {
             chunks: Vec::with_capacity(chunks_max),
             chunks_max,
+            shrunk: false,
+            parked: Vec::new(),
         };
-        pool.grow()?;
+        pool.add_chunk()?;
         Ok(pool)
     }
 
-    /// Adds a chunk and returns the numbers of its buffers; `None` at the limit.
-    pub(super) fn grow(&mut self) -> Result<Option<std::ops::Range<u16>>, Error> {
+    /// Takes what was parked into use again, or adds a chunk, and returns the numbers of these buffers: none at the limit.
+    pub(super) fn grow(&mut self) -> Result<Vec<u16>, Error> {
+        if std::mem::take(&mut self.shrunk) && !self.parked.is_empty() {
+            return Ok(std::mem::take(&mut self.parked));
+        }
         if self.chunks.len() == self.chunks_max {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let first = self.len();
+        self.add_chunk()?;
+        Ok((first..self.len()).collect())
+    }
+
+    fn add_chunk(&mut self) -> Result<(), Error> {
         self.chunks
             .push(Mapping::new(usize::from(CHUNK_BUFFERS) * STRIDE)?);
-        Ok(Some(first..self.len()))
+        Ok(())
+    }
+
+    /// From now on the first chunk is all that is in use. Those of the others that nobody holds give their memory back:
+    /// `is_held` tells of a buffer. What the kernel still has of them comes back one by one and is [parked](Self::park).
+    pub(super) fn shrink(&mut self, held: impl Iterator<Item = u16>) {
+        self.shrunk = self.chunks.len() > 1;
+        let mut in_use = vec![false; self.chunks.len()];
+        in_use[0] = true;
+        held.for_each(|number| in_use[usize::from(number / CHUNK_BUFFERS)] = true);
+        for (chunk, _) in self.chunks.iter_mut().zip(in_use).filter(|(_, held)| !held) {
+            chunk.discard();
+        }
+    }
+
+    /// Keeps a buffer that came back, if it is not in use any more.
+    #[inline]
+    pub(super) fn park(&mut self, number: u16) -> bool {
+        let parks = self.shrunk && number >= CHUNK_BUFFERS;
+        if parks {
+            self.parked.push(number);
+        }
+        parks
     }
 
     pub(super) fn len(&self) -> u16 {

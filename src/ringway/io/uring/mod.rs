@@ -36,6 +36,9 @@ const MESSAGES: usize = 512;
 /// Times that the kernel is asked to take what it left, a millisecond apart, before the worker gives up.
 const SUBMIT_ATTEMPTS: u32 = 1000;
 
+/// A turn that gives fewer receive buffers back than this would do with the first chunk of the pool alone.
+const USED_LITTLE: usize = CHUNK_BUFFERS as usize / 2;
+
 /// The group id of the one buffer ring.
 const GROUP: u16 = 0;
 
@@ -62,6 +65,10 @@ pub struct Uring {
     /// Which set-up flags the kernel took, and what the self-test found.
     note: String,
     counts: Counts,
+    /// The kernel completes receives in `enter` only (`IORING_SETUP_DEFER_TASKRUN`).
+    deferred: bool,
+    /// Most receive buffers that one turn gave back since the pool was last looked at.
+    used_max: usize,
 }
 
 impl std::fmt::Debug for Uring {
@@ -189,10 +196,8 @@ impl Uring {
     /// Gives the kernel a further chunk of buffers, up to the limit.
     fn grow(&mut self) {
         // Growth is a wish: without memory the pool stays as it is and receives wait for it.
-        if let Ok(Some(added)) = self.pool.grow() {
-            for number in added {
-                self.buf_ring.add(number, self.pool.address(number));
-            }
+        for number in self.pool.grow().unwrap_or_default() {
+            self.buf_ring.add(number, self.pool.address(number));
         }
     }
 }
@@ -309,13 +314,27 @@ impl Io for Uring {
     }
 
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool) {
+        self.used_max = self.used_max.max(buffers.len());
         for BufferId(number) in buffers.drain(..) {
-            self.buf_ring.add(number, self.pool.address(number));
+            if !self.pool.park(number) {
+                self.buf_ring.add(number, self.pool.address(number));
+            }
         }
         if ran_dry {
+            self.used_max = usize::MAX;
             self.grow();
         }
         self.buf_ring.publish();
+    }
+
+    fn release_idle(&mut self, held: &[BufferId]) {
+        // With deferred task work (6.1) the kernel fills buffers in `enter` only, and what it has filled was reaped there:
+        // whatever is not held is empty. Else a completion may have come since, and its buffer must not be touched.
+        let all_known =
+            self.deferred && self.early.is_empty() && !self.ring.submission().cq_overflow();
+        if all_known && std::mem::take(&mut self.used_max) < USED_LITTLE {
+            self.pool.shrink(held.iter().map(|buffer| buffer.0));
+        }
     }
 
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {

@@ -150,6 +150,8 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
         skip_success: true,
         note: tier.name().to_owned(),
         counts: Counts::default(),
+        deferred: tier != Tier::SingleIssuer,
+        used_max: 0,
     })
 }
 

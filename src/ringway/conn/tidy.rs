@@ -1,0 +1,154 @@
+//! Memory back to the system after a burst.
+//!
+//! ```text
+//!  a turn with completions ──▶ period of 1 s ──▶ what was not needed in all of it is surplus ──▶ given back in steps
+//!                               ▲      │                                                          of 20 ms each
+//!                               └──────┴── until a period has neither completions nor surplus: then no timer is left
+//! ```
+//!
+//! A page given back costs about a microsecond, and several when it is needed again. So nothing goes back that was needed
+//! within a second, and what goes back goes in steps that a turn can bear. A worker that is quiet from now on has given
+//! everything back after three seconds: up to one to the end of this period, one in which nothing is needed, one for
+//! the steps.
+
+use std::time::Duration;
+
+use super::app::App;
+use super::worker::Worker;
+use crate::io::Io;
+use crate::time::Instant;
+
+/// Memory that was not needed for so long is not needed.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Between two steps: 50 of them fit a period.
+const STEP: Duration = Duration::from_millis(20);
+const STEPS: usize = 50;
+
+/// A step gives at least so much back, if there is so much: two milliseconds of work at worst.
+const STEP_OCTETS_MIN: usize = 2 << 20;
+
+/// Room that a list keeps, however few entries it has had lately.
+pub(super) const LIST_LEN: usize = 1024;
+
+/// With so much freed in the allocator's heap, its free pages go back even before the period ends.
+const TRIM_OCTETS: usize = 2 << 20;
+
+/// With less than this freed in a period, they do not.
+const TRIM_OCTETS_MIN: usize = 128 << 10;
+
+/// What is to be given back, and when the worker looks again.
+#[derive(Debug, Default)]
+pub(super) struct Tidy {
+    /// `None`: nothing happened since everything was given back.
+    due: Option<Instant>,
+    period_ends: Instant,
+    /// Something completed in this period.
+    busy: bool,
+    /// How much each step gives back.
+    step_octets: usize,
+    /// Freed in the allocator's heap, and not yet given back by it.
+    freed_octets: usize,
+    /// Handshakes, of either outcome, that were counted when the heap was last trimmed: long heads come and go there.
+    handshakes: u64,
+    /// The allocator is to give its free pages back.
+    trim: bool,
+}
+
+impl Tidy {
+    /// How long until the worker has to look.
+    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
+        self.due.map(|due| due.since(now))
+    }
+}
+
+impl<I: Io, A: App> Worker<I, A> {
+    /// Whether the allocator's heap has free pages worth giving back ([`memory::trim`](crate::io::memory::trim)). That is a
+    /// matter of the whole process, so whoever runs the worker does it.
+    pub const fn take_trim(&mut self) -> bool {
+        std::mem::replace(&mut self.tidy.trim, false)
+    }
+
+    /// At the end of each turn; `busy`: something completed in it.
+    #[inline]
+    pub(super) fn tidy(&mut self, busy: bool) {
+        self.tidy.busy |= busy;
+        let now = self.core.shared.now;
+        match self.tidy.due {
+            None if busy => {
+                self.tidy.period_ends = now + PERIOD;
+                self.tidy.due = Some(self.tidy.period_ends);
+            }
+            Some(due) if now >= due => self.tidy_up(now),
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn tidy_up(&mut self, now: Instant) {
+        let mut busy = true;
+        if now >= self.tidy.period_ends {
+            busy = std::mem::take(&mut self.tidy.busy);
+            self.end_period();
+            self.tidy.period_ends = now + PERIOD;
+        }
+        let step = self.tidy.step_octets;
+        let more = self.core.shared.buffers.release(step);
+        self.tidy.freed_octets += self.table.release(step);
+        if self.tidy.freed_octets >= TRIM_OCTETS {
+            self.trim();
+        }
+        let untidy = self.core.shared.buffers.is_untidy() || self.table.surplus() > 0;
+        self.tidy.due = if more || self.table.surplus() > 0 {
+            Some((now + STEP).min(self.tidy.period_ends))
+        } else {
+            (busy || untidy).then_some(self.tidy.period_ends)
+        };
+    }
+
+    fn end_period(&mut self) {
+        let surplus = self.core.shared.buffers.end_period() + self.table.surplus();
+        self.tidy.step_octets = (surplus / STEPS).max(STEP_OCTETS_MIN);
+        self.core.io.release_idle(&self.core.held);
+        self.tidy.freed_octets += self.shrink_lists();
+        let counters = &self.core.shared.counters;
+        let handshakes = counters.handshakes + counters.handshakes_failed;
+        if self.tidy.freed_octets >= TRIM_OCTETS_MIN || handshakes != self.tidy.handshakes {
+            self.tidy.handshakes = handshakes;
+            self.trim();
+        }
+    }
+
+    const fn trim(&mut self) {
+        self.tidy.freed_octets = 0;
+        self.tidy.trim = true;
+    }
+
+    /// The lists of a turn are as long as the widest turn was. Returns how many octets were freed.
+    fn shrink_lists(&mut self) -> usize {
+        let core = &mut self.core;
+        let shared = &mut core.shared;
+        let ids = [
+            &mut core.starved,
+            &mut core.ready,
+            &mut core.relieved,
+            &mut core.released,
+            &mut shared.dirty,
+            &mut shared.rescheduled,
+            &mut shared.condemned,
+            &mut self.expired,
+            &mut self.spare,
+        ];
+        ids.into_iter().map(shrink).sum::<usize>()
+            + shrink(&mut core.held)
+            + shrink(&mut self.done)
+            + shared.outbox.shrink(LIST_LEN)
+    }
+}
+
+/// Gives the room of a list back that it has not needed just now.
+pub(super) fn shrink<T>(list: &mut Vec<T>) -> usize {
+    let before = list.capacity();
+    list.shrink_to(LIST_LEN);
+    (before - list.capacity()) * size_of::<T>()
+}
