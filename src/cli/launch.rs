@@ -99,7 +99,9 @@ pub(super) fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, F
 pub(super) fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("ringway: error: the result cannot be written to stdout: {error}");
+            super::tell_error(format_args!(
+                "the result cannot be written to stdout: {error}"
+            ));
             Exit::Environment
         }
         _ => Exit::Ok,

@@ -17,7 +17,9 @@ mod tune;
 mod values;
 mod wsperf;
 
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches, Parser as _};
@@ -43,6 +45,21 @@ pub fn wsperf() -> ExitCode {
     }
 }
 
+/// The program that speaks, where it is not `ringway`: set once, before anything is said.
+static PROGRAM: OnceLock<&str> = OnceLock::new();
+
+fn set_program(name: &'static str) {
+    // A process is one program.
+    let _ = PROGRAM.set(name);
+}
+
+/// Tells the user about an error on stderr. A stderr that is gone is no reason to stop.
+fn tell_error(sentence: impl std::fmt::Display) {
+    let program = PROGRAM.get().copied().unwrap_or("ringway");
+    let line = format!("{program}: error: {sentence}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 /// Reads the command line by a definition that was changed after it was derived.
 fn parse<P: FromArgMatches>(mut command: clap::Command) -> Result<P, clap::Error> {
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -66,10 +83,11 @@ fn usage(error: &clap::Error) -> Exit {
     }
 }
 
-/// The table of exit codes at the end of `--help`.
+/// The table of exit codes at the end of the server's `--help`.
 fn help_codes() -> String {
     let lines = Exit::ALL
         .iter()
+        .filter(|(exit, _)| *exit != Exit::Regression)
         .map(|(exit, meaning)| format!("  {}  {meaning}", exit.code()));
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
@@ -100,6 +118,10 @@ mod tests {
             .collect();
         assert!(wide.is_empty(), "{wide:?}");
         assert!(help.contains("  3  the system refused"));
+        assert!(
+            !help.contains("regression"),
+            "a server compares nothing: {help}"
+        );
     }
 
     #[test]

@@ -76,6 +76,18 @@ impl<I: Io> Reach<'_, I> {
         Some(self.core.shared.context(conn, scratch, BufferId::HOT))
     }
 
+    /// Sends what was handed over for a connection in this turn with a system call of its own, now, in place of together
+    /// with what the others send at the turn's end: as one does who has no other connection.
+    pub fn send_now(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let waits_for_room = conn.armed.poll_out;
+        if conn.phase == Phase::Open && !waits_for_room && self.core.send_now(conn).is_err() {
+            self.core.shared.condemned.push(id);
+        }
+    }
+
     /// Ends a connection in any phase with RST at the end of this turn.
     pub fn reset(&mut self, id: ConnId) {
         self.core.shared.condemned.push(id);

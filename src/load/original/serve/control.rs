@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
-use super::super::run::why;
 use super::super::uri::Uri;
 use super::super::{command, reply};
 use super::jobs::{Job, Jobs, Said};
@@ -18,6 +17,7 @@ use crate::conn::{App, Closed, Context, Failed, Reach};
 use crate::io::{ConnId, Io};
 use crate::proto::handshake::{Request, StatusCode, Verdict};
 use crate::proto::{Kind, Message};
+use crate::time::Instant;
 
 /// Commands of one client that are not answered yet. Chosen, untested.
 const OUTSTANDING_MAX: usize = 16;
@@ -128,9 +128,15 @@ impl App for Control {
         }
     }
 
+    fn connected(&mut self, _tag: u32, _now: Instant) {
+        if let Some(master) = &mut self.master {
+            master.connected();
+        }
+    }
+
     fn failed(&mut self, failed: Failed) {
         if let Some(master) = &mut self.master {
-            master.lost(&why(&failed));
+            master.failed(&failed);
         }
     }
 
