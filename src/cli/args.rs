@@ -29,7 +29,7 @@ pub(super) enum Command {
     #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
     Tune(Box<super::tune::TuneArgs>),
     /// Load a WebSocket server and measure it
-    #[command(max_term_width = 80, before_help = wsperf::EXAMPLE, after_help = wsperf::HELP_CODES)]
+    #[command(max_term_width = 80, before_help = wsperf::EXAMPLE, after_help = wsperf::ALL_CODES)]
     Wsperf(Box<wsperf::WsperfArgs>),
 }
 

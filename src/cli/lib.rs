@@ -66,10 +66,11 @@ fn usage(error: &clap::Error) -> Exit {
     }
 }
 
-/// The table of exit codes at the end of `--help`.
+/// The table of exit codes at the end of the server's `--help`.
 fn help_codes() -> String {
     let lines = Exit::ALL
         .iter()
+        .filter(|(exit, _)| *exit != Exit::Regression)
         .map(|(exit, meaning)| format!("  {}  {meaning}", exit.code()));
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
@@ -100,6 +101,10 @@ mod tests {
             .collect();
         assert!(wide.is_empty(), "{wide:?}");
         assert!(help.contains("  3  the system refused"));
+        assert!(
+            !help.contains("regression"),
+            "a server compares nothing: {help}"
+        );
     }
 
     #[test]

@@ -30,11 +30,13 @@ fn an_endpoint_is_host_and_port_or_a_path() {
     };
     assert_eq!(endpoint("ws://127.0.0.1:9000"), Ok(tcp("127.0.0.1", 9000)));
     assert_eq!(endpoint("ws://localhost:0/"), Ok(tcp("localhost", 0)));
+    assert_eq!(endpoint("WS://localhost:0/"), Ok(tcp("localhost", 0)));
     assert_eq!(endpoint("ws://[::1]:9000"), Ok(tcp("::1", 9000)));
     let unix = Endpoint::Unix {
         path: "/run/echo.sock".into(),
     };
     assert_eq!(endpoint("ws+unix:/run/echo.sock"), Ok(unix.clone()));
+    assert_eq!(endpoint("WS+Unix:/run/echo.sock"), Ok(unix.clone()));
     assert_eq!(endpoint("ws+unix:///run/echo.sock"), Ok(unix));
 }
 

@@ -13,9 +13,10 @@ pub fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
     let known = names::<A>();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+        // Two letters make a typing error in a long name, and another word of a short one.
         let near = known
             .iter()
-            .filter(|name| distance(name, key) <= 2)
+            .filter(|name| distance(name, key) <= 2.min(name.len() / 3))
             .min_by_key(|name| distance(name, key));
         let hint = near.map_or_else(
             || "see --help for the options, without their dashes".to_owned(),

@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ringway::exit::Exit;
 use ringway::exit::Fatal;
@@ -27,7 +28,9 @@ pub fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, Fatal> {
 pub fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("ringway: error: the result cannot be written to stdout: {error}");
+            tell_error(format_args!(
+                "the result cannot be written to stdout: {error}"
+            ));
             Exit::Environment
         }
         _ => Exit::Ok,
@@ -48,4 +51,20 @@ pub fn log_to_stderr(debug: bool) {
         .with_writer(io::stderr)
         .with_ansi(ansi)
         .try_init();
+}
+
+/// The program that speaks, where it is not `ringway`: set once, before anything is said.
+static PROGRAM: OnceLock<&str> = OnceLock::new();
+
+/// Says which program this process is, for its error messages.
+pub fn set_program(name: &'static str) {
+    // A process is one program.
+    let _ = PROGRAM.set(name);
+}
+
+/// Tells the user about an error on stderr. A stderr that is gone is no reason to stop.
+pub fn tell_error(sentence: impl std::fmt::Display) {
+    let program = PROGRAM.get().copied().unwrap_or("ringway");
+    let line = format!("{program}: error: {sentence}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -200,12 +200,12 @@ impl std::str::FromStr for Endpoint {
                 "{uri}: {why}; give something like ws://127.0.0.1:9000"
             ))
         };
-        if uri.starts_with("wss:") {
+        if strip_scheme(uri, "wss:").is_some() {
             return Err(BadEndpoint(format!(
                 "{uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
             )));
         }
-        if let Some(path) = uri.strip_prefix("ws+unix:") {
+        if let Some(path) = strip_scheme(uri, "ws+unix:") {
             // Both ws+unix:/path and ws+unix:///path are in use.
             let path = path.strip_prefix("//").unwrap_or(path);
             // sockaddr_un.sun_path holds 108 octets with its end.
@@ -219,8 +219,7 @@ impl std::str::FromStr for Endpoint {
                 }),
             };
         }
-        let rest = uri
-            .strip_prefix("ws://")
+        let rest = strip_scheme(uri, "ws://")
             .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -261,6 +260,12 @@ impl std::str::FromStr for Endpoint {
             }),
         }
     }
+}
+
+/// What follows a scheme, which is written in any case (RFC 3986 §3.1).
+fn strip_scheme<'a>(uri: &'a str, scheme: &str) -> Option<&'a str> {
+    let (begin, rest) = uri.split_at_checked(scheme.len())?;
+    begin.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 /// Which I/O tier the workers use.

@@ -19,7 +19,7 @@ fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
     LoadOptions {
         target: Target {
             uri: format!("ws://{address}/"),
-            address,
+            addresses: vec![address],
             host: address.to_string(),
             resource: "/".to_owned(),
             subprotocols: Vec::new(),
@@ -45,6 +45,7 @@ fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
         congestion: None,
         server_pid: None,
         server_stats: None,
+        unbatched: false,
         outputs: Outputs::default(),
     }
 }
@@ -295,7 +296,13 @@ fn a_broadcast_reaches_all_or_says_how_many() {
             connections: 8,
             threads: 2,
             rate,
-            ..options(testee.address, Scenario::Broadcast { senders })
+            ..options(
+                testee.address,
+                Scenario::Broadcast {
+                    senders,
+                    others_only: false,
+                },
+            )
         });
         assert_eq!(run.errors, 0, "{senders} {rate:?}: {:?}", run.notes);
         assert_eq!(run.figures["broadcast_reach"], 1.0);
@@ -311,7 +318,13 @@ fn a_broadcast_reaches_all_or_says_how_many() {
         connections: 8,
         rate: Some(500.0),
         timeout: Duration::from_secs(1),
-        ..options(testee.address, Scenario::Broadcast { senders: 1 })
+        ..options(
+            testee.address,
+            Scenario::Broadcast {
+                senders: 1,
+                others_only: false,
+            },
+        )
     });
     let reach = run.figures["broadcast_reach"];
     assert!((0.985..0.995).contains(&reach), "{reach}");

@@ -419,7 +419,7 @@ fn a_wrong_form_says_how_it_is_typed() {
     assert_eq!(output.code, 2);
     assert!(
         output.stderr.starts_with(
-            "ringway: error: there are 3 arguments instead of 6: wsperf URI THREADS CONNS LOW HIGH RESULT.json"
+            "wsperf: error: there are 3 arguments instead of 6: wsperf URI THREADS CONNS LOW HIGH RESULT.json"
         ),
         "{}",
         output.stderr

@@ -13,7 +13,7 @@ fn options(server: &Server) -> LoadOptions {
     let uri = server.address();
     let host = uri.trim_start_matches("ws://").to_owned();
     let target = Target {
-        address: host.parse().expect("an address"),
+        addresses: vec![host.parse().expect("an address")],
         uri,
         host,
         resource: "/".to_owned(),
@@ -124,7 +124,8 @@ fn a_wildcard_listener_on_ipv6_is_found_from_an_ipv4_address() {
         .1
         .to_owned();
     let mut options = options(&server);
-    options.target.address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
+    let port = port.parse().expect("a port");
+    options.target.addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
     let mut observer = Observer::new(&options);
     let (_, _) = (observer.begin(), observer.end());
     let mut outcome = Outcome::default();
@@ -194,7 +195,7 @@ fn an_address_that_is_no_page_is_noted_and_the_rest_is_measured() {
     let server = Server::start(&["--workers=1", "--port=auto"]);
     let mut options = options(&server);
     // The WebSocket port refuses what is no opening handshake.
-    options.server_stats = Some(options.target.address);
+    options.server_stats = Some(options.target.addresses[0]);
     let outcome = observe(Observer::new(&options), &server, Duration::from_millis(50));
     let note = outcome
         .notes

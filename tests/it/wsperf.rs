@@ -144,7 +144,7 @@ fn what_cannot_be_is_one_sentence_with_its_exit_code() {
             output.stderr
         );
         assert!(
-            output.stderr.starts_with("ringway: error: "),
+            output.stderr.starts_with("wsperf: error: "),
             "{}",
             output.stderr
         );

@@ -70,6 +70,12 @@ impl<'a> Handle<'a> {
         self.worker.reset(id);
     }
 
+    /// Sends what was handed over for a connection in this turn with a system call of its own, now, instead of together with what
+    /// the others send at the end of the turn: as a client does that has no other connection.
+    pub fn send_now(&mut self, id: ConnId) {
+        self.worker.send_now(id);
+    }
+
     /// Stops reading from an open connection, as a slow reader does: what its peer sends fills the socket. What has arrived
     /// is still delivered. Who closes a connection that is paused has to resume it as well, or the peer's answer is never
     /// read.
@@ -101,6 +107,7 @@ pub(super) trait Reach {
     fn context(&mut self, id: ConnId) -> Option<Context<'_>>;
     fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch>;
     fn reset(&mut self, id: ConnId);
+    fn send_now(&mut self, id: ConnId);
     fn pause(&mut self, id: ConnId);
     fn resume(&mut self, id: ConnId);
     fn commands(&mut self) -> &mut Commands;
@@ -168,6 +175,16 @@ impl<I: Io> Reach for Reachable<'_, I> {
 
     fn reset(&mut self, id: ConnId) {
         self.core.shared.condemned.push(id);
+    }
+
+    fn send_now(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let waits_for_room = conn.armed.poll_out;
+        if conn.phase == Phase::Open && !waits_for_room && self.core.send_now(conn).is_err() {
+            self.core.shared.condemned.push(id);
+        }
     }
 
     fn pause(&mut self, id: ConnId) {

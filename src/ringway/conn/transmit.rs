@@ -4,7 +4,7 @@ use super::app::{App, Host};
 use super::connection::{Connection, Pauses, Phase};
 use super::outbox::Outbox;
 use super::worker::Core;
-use crate::io::{BufferId, Errno, Io, Op, SEGMENTS_MAX, Segment, Token};
+use crate::io::{BufferId, Errno, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 use crate::proto::Role;
 
 /// The socket is of no use any more.
@@ -59,6 +59,8 @@ impl<I: Io> Core<I> {
         if self.batch.octets > 0 {
             let token = Token::new(Op::Send, conn.id);
             self.io.submit_send(token, conn.fd, &self.batch.segments);
+            // Where there is no ring, a send that is submitted is done at once.
+            self.lone_sends += u64::from(self.io.receive_mode() == ReceiveMode::Readiness);
             self.shared.counters.wire_octets_out += self.batch.octets as u64;
             Outbox::submit(&mut conn.transmit.list);
         }
@@ -101,6 +103,7 @@ impl<I: Io> Core<I> {
                     )
                 }
             };
+            self.lone_sends += 1;
             let sent = match result {
                 Ok(sent) => sent,
                 Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,

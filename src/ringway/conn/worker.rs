@@ -51,6 +51,8 @@ pub(super) struct Core<I> {
     pub(super) starved: Vec<ConnId>,
     /// Connections with more to read than their share of a turn.
     pub(super) ready: Vec<ConnId>,
+    /// System calls that sent and did nothing else.
+    pub(super) lone_sends: u64,
     /// Connections whose queue was full, and left without having to wait for room.
     pub(super) relieved: Vec<ConnId>,
     /// Connections that ended and have nothing armed.
@@ -126,6 +128,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 ran_dry: false,
                 starved,
                 ready,
+                lone_sends: 0,
                 relieved: Vec::new(),
                 released,
             },
@@ -178,6 +181,11 @@ impl<I: Io, A: App> Worker<I, A> {
         counters.cq_overflows += counts.cq_overflows;
         counters.sockets = self.table.len() as u64;
         counters
+    }
+
+    /// System calls so far that sent and did nothing else: what went into the ring is not among them.
+    pub const fn lone_sends(&self) -> u64 {
+        self.core.lone_sends
     }
 
     /// The instant at which the last turn woke up.

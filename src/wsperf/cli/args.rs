@@ -14,7 +14,7 @@ use ringway_command::Text;
 
 /// `wsperf …`: the same without `ringway`.
 #[derive(Debug, Parser)]
-#[command(name = "wsperf", version, about = ABOUT, max_term_width = 80, before_help = EXAMPLE, after_help = super::HELP_CODES)]
+#[command(name = "wsperf", version, about = ABOUT, max_term_width = 80, before_help = EXAMPLE, after_help = super::ALL_CODES)]
 pub struct StandaloneArgs {
     #[command(flatten)]
     /// The task and its options.
@@ -66,11 +66,11 @@ pub(super) enum Task {
     #[command(max_term_width = 80, before_help = super::compare::EXAMPLE, after_help = super::compare::CODES)]
     Compare(super::compare::CompareArgs),
     /// Serve the original's control protocol, and a page that drives it
-    #[command(max_term_width = 80, before_help = super::original::SERVE, after_help = super::HELP_CODES)]
+    #[command(max_term_width = 80, before_help = super::original::SERVE, after_help = super::original::SERVE_CODES)]
     Serve(Box<super::original::ServeArgs>),
     /// Report over result files of the standalone form, the original's or
     /// this program's
-    #[command(max_term_width = 80, before_help = super::original::AGGREGATE, after_help = super::HELP_CODES)]
+    #[command(max_term_width = 80, before_help = super::original::AGGREGATE, after_help = super::original::AGGREGATE_CODES)]
     Aggregate(super::original::AggregateArgs),
     /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as
     /// the original did
@@ -118,11 +118,11 @@ impl Kind {
         let sends = !matches!(self, Self::Handshake | Self::Massconnect);
         match option {
             "connections" | "connecting" => self != Self::Handshake,
-            "rate" | "in-flight" | "size" | "binary" => sends,
+            "rate" | "in-flight" | "size" | "binary" | "unbatched" => sends,
             "verify" => sends && self != Self::Broadcast,
             "low" | "high" | "count" => self == Self::Handshake,
             "batch" | "batch-delay" | "retry-delay" | "ping-interval" => self == Self::Massconnect,
-            "senders" => self == Self::Broadcast,
+            "senders" | "others-only" => self == Self::Broadcast,
             "idle" => self == Self::Mixed,
             "reconnects" | "resets" | "slow-readers" | "slow-rate" => {
                 matches!(self, Self::Stress | Self::Soak)
@@ -271,6 +271,11 @@ pub(super) struct LoadArgs {
     /// Connections that send: a number, or `all` [default: 1]
     #[arg(long, value_name = "N", help_heading = SCENARIO)]
     pub(super) senders: Option<Text>,
+    /// The server sends a message to all but its sender; needs --rate
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = SCENARIO)]
+    pub(super) others_only: Option<Text>,
     /// Share of connections that never send, from 0 to 1 [default: 0.9]
     #[arg(long, value_name = "SHARE", help_heading = SCENARIO)]
     pub(super) idle: Option<Text>,
@@ -304,6 +309,11 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           help_heading = MESSAGES)]
     pub(super) binary: Option<Text>,
+    /// A system call for each message, as from independent clients, in place
+    /// of one for all that is due [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          help_heading = MESSAGES)]
+    pub(super) unbatched: Option<Text>,
     /// What is compared of each answer: exact (every octet) or length
     /// [default: exact]
     #[arg(long, value_name = "HOW", help_heading = MESSAGES)]
@@ -342,7 +352,8 @@ pub(super) struct LoadArgs {
     /// [default: table]
     #[arg(long, value_name = "FORMAT", help_heading = RESULT)]
     pub(super) format: Option<Text>,
-    /// Write the result to a file, as --format=json
+    /// Write the result to a file, as --format=json; `-` is stdout, for one
+    /// of --json, --hdr and --html, and then nothing else is printed there
     #[arg(long, value_name = "FILE", help_heading = RESULT)]
     pub(super) json: Option<Text>,
     /// Write an interval log of HdrHistogram (V2)

@@ -2,10 +2,7 @@
 //!
 //! Owns: everything of it that asks the system: names, CPUs, descriptors, files. Never: judges a value, measures.
 
-use std::fs::OpenOptions;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::ops::ControlFlow;
-use std::path::Path;
 
 use super::args::{Kind, RunArgs};
 use super::interrupt::Interrupt;
@@ -15,7 +12,7 @@ use super::show;
 use crate::exit::Exit;
 use crate::exit::Fatal;
 use crate::load::descriptors;
-use crate::load::options::{CLOSING_MAX, LoadOptions, Outputs, Scenario};
+use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario};
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
@@ -47,9 +44,12 @@ pub(super) fn cpus() -> Vec<usize> {
 /// Everything that a run needs of the system.
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(false);
-    run.options.target.address = look_up(&run.host, run.port)?;
+    run.options.target.addresses = look_up(&run.host, run.port)?;
     make_room(&run.options)?;
-    check_files(&run.options.outputs)?;
+    let files = run.options.outputs.files();
+    files
+        .into_iter()
+        .try_for_each(|path| files::check(path).map_err(environment))?;
     Ok(run)
 }
 
@@ -61,7 +61,7 @@ fn measure(run: &Run) -> Result<Exit, Fatal> {
     let written = files::write(&run.options.outputs, &report.outcome, &report.intervals);
     // Printed even if a file could not be written: the run may have taken hours.
     let printed = match run.format {
-        _ if run.silence => Exit::Ok,
+        _ if run.silence || run.options.outputs.use_stdout() => Exit::Ok,
         Format::Json => print(&(json::render(&report.outcome) + "\n")),
         Format::Table => print(&table::render(&report.outcome)),
     };
@@ -86,11 +86,7 @@ pub(super) fn observed(
 ) -> Result<Report, Fatal> {
     let measured = run::run(options, &mut |live| {
         progress.show(live);
-        if interrupt.has_come() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        interrupt.flow()
     });
     progress.clear();
     measured.map_err(|error| {
@@ -102,12 +98,12 @@ pub(super) fn observed(
     })
 }
 
-/// The first address of a host.
-fn look_up(host: &str, port: u16) -> Result<SocketAddr, Fatal> {
-    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
+/// The addresses of a host, in the order in which the system names them.
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
+    let found = (host, port).to_socket_addrs().map(Vec::from_iter);
     let why = match found {
-        Ok(Some(address)) => return Ok(address),
-        Ok(None) => "it has none".to_owned(),
+        Ok(found) if !found.is_empty() => return Ok(found),
+        Ok(_) => "it has none".to_owned(),
         Err(error) => error.to_string(),
     };
     Err(environment(format!(
@@ -132,21 +128,6 @@ fn raise(total: usize, more: usize, threads: usize) -> Result<(), Fatal> {
     let threads = threads.max(1);
     let each = (total.div_ceil(threads) + more) as u64;
     descriptors::raise(each, threads as u64).map_err(environment)
-}
-
-/// A result that cannot be written is better known before the run than after it.
-fn check_files(outputs: &Outputs) -> Result<(), Fatal> {
-    let check = |path: &Path| {
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map(drop).map_err(|error| {
-            environment(format!(
-                "cannot write {}: {error}; name another file",
-                path.display()
-            ))
-        })
-    };
-    let files = [&outputs.json, &outputs.hdr, &outputs.html];
-    files.into_iter().flatten().try_for_each(|path| check(path))
 }
 
 pub(super) fn usage(sentence: impl ToString) -> Fatal {

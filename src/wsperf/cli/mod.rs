@@ -21,22 +21,34 @@ use args::{Kind, Task};
 
 use crate::exit::Exit;
 use crate::exit::Fatal;
-use crate::supervise;
+use ringway_command::output::{set_program, tell_error};
 
-/// The table of exit codes at the end of `--help`.
+/// The table of exit codes at the end of `--help` of what measures.
 pub const HELP_CODES: &str = "\
 Exit codes:
   0  measured, whatever the result
   1  unexpected failure (a bug)
   2  bad option, value or configuration file
   3  no connection, or the system refused: permission, files, no io_uring
-  5  Ctrl-C ended the run early; what was measured is printed
+  5  a signal (Ctrl-C, the end of a session) ended the run early; what was
+     measured is printed";
+
+/// The same for all tasks together.
+pub const ALL_CODES: &str = "\
+Exit codes:
+  0  done: measured, whatever the result
+  1  unexpected failure (a bug)
+  2  bad option, value or configuration file
+  3  no connection, or the system refused: permission, files, no io_uring
+  5  a signal (Ctrl-C, the end of a session) ended the run early; what was
+     measured is printed
   6  compare --fail-on-regression: B is worse";
 
 /// Does what was typed.
 pub fn run(args: WsperfArgs) -> Exit {
+    set_program("wsperf");
     try_run(args).unwrap_or_else(|fatal| {
-        supervise::error(&fatal);
+        tell_error(&fatal);
         fatal.exit
     })
 }

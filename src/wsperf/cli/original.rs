@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::args::Kind;
-use super::launch::{environment, make_room_for_handshakes, usage};
+use super::launch::{environment, interrupt, make_room_for_handshakes, usage};
 use crate::exit::Exit;
 use crate::exit::Fatal;
 use crate::load::options::IoTier;
@@ -16,6 +16,7 @@ use crate::load::original::aggregate::{self, Aggregate};
 use crate::load::original::serve::{self, Place, ServeOptions};
 use crate::load::original::uri::Uri;
 use crate::load::original::{run as tests, standalone};
+use crate::load::report::files;
 use crate::options::{Endpoint, WebPort};
 use ringway_command::output::log_to_stderr;
 use ringway_command::{endpoint, values};
@@ -28,6 +29,20 @@ Example:
 pub(super) const AGGREGATE: &str = "\
 Example:
   wsperf aggregate result_1.json result_2.json";
+
+pub(super) const SERVE_CODES: &str = "\
+Exit codes:
+  0  ended by a signal
+  1  unexpected failure (a bug)
+  2  bad option or value
+  3  the system refused, or the master cannot be reached";
+
+pub(super) const AGGREGATE_CODES: &str = "\
+Exit codes:
+  0  reported
+  1  unexpected failure (a bug)
+  2  bad option or value
+  3  a file cannot be read, or is no result";
 
 /// Options of `wsperf serve`.
 #[derive(Args, Debug)]
@@ -163,17 +178,22 @@ pub(super) fn standalone(words: &[String]) -> Result<Exit, Fatal> {
     }
     let form = standalone::parse(&words).map_err(usage)?;
     make_room_for_handshakes(form.high, form.threads)?;
-    let shown = form.result.display();
     // Before the run: who cannot write the file need not wait for it.
-    let mut file = std::fs::File::create(&form.result)
-        .map_err(|error| environment(format!("cannot write {shown}: {error}")))?;
-    let result = tests::handshakes(&form, IoTier::Auto).map_err(environment)?;
-    let text = serde_json::to_vec(&result).expect("plain numbers");
-    file.write_all(&text)
-        .map_err(|error| environment(format!("cannot write {shown}: {error}")))?;
-    let report = Aggregate::of(std::slice::from_ref(&result)).map_err(environment)?;
-    print(&report.to_string());
-    Ok(Exit::Ok)
+    files::check(&form.result).map_err(environment)?;
+    let interrupt = interrupt()?;
+    let result = tests::handshakes(&form, IoTier::Auto, &mut |_| interrupt.flow());
+    let result = result.map_err(environment)?;
+    let text = serde_json::to_string(&result).expect("plain numbers");
+    files::write_text(&form.result, &text).map_err(environment)?;
+    if !files::is_stdout(&form.result) {
+        let report = Aggregate::of(std::slice::from_ref(&result)).map_err(environment)?;
+        print(&report.to_string());
+    }
+    Ok(if interrupt.has_come() {
+        Exit::Interrupted
+    } else {
+        Exit::Ok
+    })
 }
 
 /// Prints to stdout; a reader that left is no failure.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::args::{Kind, LoadArgs, parts};
 use crate::load::options::{
-    BROADCAST_OCTETS_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify,
+    BROADCAST_OCTETS_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify, is_stdout,
 };
 use crate::load::original::uri::Uri;
 use crate::options::Format;
@@ -81,7 +81,14 @@ pub(super) fn run(kind: Kind, args: &LoadArgs, cpus: &[usize]) -> Resolved<Run> 
     options.outputs.json = file(&args.json);
     options.outputs.hdr = file(&args.hdr);
     options.outputs.html = file(&args.html);
-    if let Scenario::Broadcast { senders } = &mut options.scenario {
+    let to_stdout = options.outputs.files();
+    if to_stdout.into_iter().filter(|path| is_stdout(path)).count() > 1 {
+        return Err(BadOption(
+            "only one of --json, --hdr and --html can be -, which is stdout: give the others a file"
+                .to_owned(),
+        ));
+    }
+    if let Scenario::Broadcast { senders, .. } = &mut options.scenario {
         *senders = self::senders(args, options.connections)?;
     }
     let formats = [("table", Format::Table), ("json", Format::Json)];
@@ -120,7 +127,7 @@ fn target(args: &LoadArgs) -> Resolved<(Target, Uri)> {
         .unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into());
     let target = Target {
         uri: text.to_owned(),
-        address: SocketAddr::new(ip, uri.port),
+        addresses: vec![SocketAddr::new(ip, uri.port)],
         host: uri.authority(),
         resource: uri.resource.clone(),
         subprotocols: parts(&args.subprotocol).map(str::to_owned).collect(),
@@ -137,7 +144,10 @@ fn scenario(kind: Kind, args: &LoadArgs) -> Resolved<Scenario> {
         Kind::Handshake => handshake(args)?,
         Kind::Massconnect => massconnect(args)?,
         // The number of connections says how many there can be.
-        Kind::Broadcast => Scenario::Broadcast { senders: 1 },
+        Kind::Broadcast => Scenario::Broadcast {
+            senders: 1,
+            others_only: switch("others-only", &args.others_only)?.unwrap_or(false),
+        },
         Kind::Mixed => Scenario::Mixed {
             idle: share("idle", &args.idle)?.unwrap_or(0.9),
         },
@@ -356,6 +366,7 @@ fn messages(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolved<
         sizes: sizes(text)?,
         binary: switch("binary", &args.binary)?.unwrap_or(false),
     };
+    options.unbatched = switch("unbatched", &args.unbatched)?.unwrap_or(false);
     let least = options.payload.sizes.iter().map(|(size, _)| *size).min();
     if kind == Kind::Broadcast && least.is_some_and(|size| size < BROADCAST_OCTETS_MIN) {
         return Err(BadOption(format!(

@@ -24,7 +24,7 @@ fn nothing_typed_is_the_defaults() {
     let run = from(Kind::Echo, |_| {}).unwrap();
     let target = Target {
         uri: "ws://127.0.0.1:9000/".to_owned(),
-        address: "127.0.0.1:9000".parse().unwrap(),
+        addresses: vec!["127.0.0.1:9000".parse().unwrap()],
         host: "127.0.0.1:9000".to_owned(),
         resource: "/".to_owned(),
         subprotocols: Vec::new(),
@@ -83,10 +83,13 @@ fn a_name_waits_for_its_address_and_a_literal_does_not() {
         (target.host.as_str(), target.resource.as_str()),
         ("localhost:9001", "/chat?x=1")
     );
-    assert!(target.address.ip().is_unspecified());
+    assert!(target.addresses[0].ip().is_unspecified());
     let target = options(Kind::Echo, |args| args.uri = text("ws://[::1]")).target;
     assert_eq!(
-        (target.host.as_str(), target.address.to_string().as_str()),
+        (
+            target.host.as_str(),
+            target.addresses[0].to_string().as_str()
+        ),
         ("[::1]", "[::1]:80")
     );
 }
@@ -333,6 +336,7 @@ fn unusual(kind: Kind) -> LoadArgs {
         retry_delay: text("4ms"),
         ping_interval: text("5s"),
         senders: text("all"),
+        others_only: text("true"),
         idle: text("0.25"),
         reconnects: text("0.5"),
         resets: text("2"),
@@ -346,6 +350,7 @@ fn unusual(kind: Kind) -> LoadArgs {
             "20:0.7,1KiB:0.3"
         }),
         binary: text("true"),
+        unbatched: text("true"),
         verify: text("length"),
         connecting: text("8"),
         timeout: text("2s"),

@@ -52,6 +52,7 @@ fn effective(run: &Run) -> LoadArgs {
             .then(|| Text(options.in_flight.to_string())),
         size: text(sizes(&options.payload)),
         binary: text(options.payload.binary),
+        unbatched: text(options.unbatched),
         verify: text(match options.verify {
             Verify::Exact => "exact",
             Verify::Length => "length",
@@ -97,7 +98,13 @@ fn scenario(options: &LoadOptions, args: &mut LoadArgs) {
             args.retry_delay = text(show_duration(*retry_delay));
             args.ping_interval = text(show_duration(ping_interval.unwrap_or_default()));
         }
-        Scenario::Broadcast { senders } => args.senders = text(senders),
+        Scenario::Broadcast {
+            senders,
+            others_only,
+        } => {
+            args.senders = text(senders);
+            args.others_only = text(others_only);
+        }
         Scenario::Mixed { idle } => args.idle = text(idle),
         Scenario::Stress(churn) | Scenario::Soak(churn) => {
             let Churn {

@@ -62,7 +62,8 @@ struct PlanArgs {
     /// Errors that a run may have [default: 0]
     #[arg(long, value_name = "N", help_heading = SWEEP)]
     errors: Option<Text>,
-    /// Runs of each point [default: 1]
+    /// Runs of each point: it breaks when at least half of them do, and its
+    /// figures are their medians [default: 3]
     #[arg(long, value_name = "N", help_heading = SWEEP)]
     repeats: Option<Text>,
 }
@@ -90,6 +91,7 @@ pub(super) fn run(args: SweepArgs) -> Result<Exit, Fatal> {
         }
         Ok(report.outcome)
     });
+    let taken = outputs.use_stdout();
     let object = json::render(&sweep) + "\n";
     let files = [
         (outputs.json, object.clone()),
@@ -100,7 +102,7 @@ pub(super) fn run(args: SweepArgs) -> Result<Exit, Fatal> {
         .filter_map(|(path, text)| Some((path.as_ref()?, text)));
     let written = files.try_for_each(|(path, text)| files::write_text(path, text));
     let printed = match format {
-        _ if silence => Exit::Ok,
+        _ if silence || taken => Exit::Ok,
         Format::Json => print(&object),
         Format::Table => print(&sweep::table(&sweep)),
     };
@@ -189,7 +191,7 @@ fn plan(typed: &PlanArgs, over: Over) -> Resolved<Plan> {
             .unwrap_or(Plan::ERRORS_MAX),
         achieved_least: Plan::ACHIEVED_LEAST,
         tolerance: Plan::TOLERANCE,
-        repeats: u32::try_from(repeats.unwrap_or(1)).unwrap_or(1),
+        repeats: u32::try_from(repeats.unwrap_or(3)).unwrap_or(3),
     };
     plan.check().map_err(BadOption)?;
     Ok(plan)
@@ -207,7 +209,7 @@ fn options_at(base: &LoadOptions, point: Point) -> LoadOptions {
         )]
         Over::Connections => options.connections = point.value as usize,
     }
-    if let Scenario::Broadcast { senders } = &mut options.scenario {
+    if let Scenario::Broadcast { senders, .. } = &mut options.scenario {
         *senders = options.connections.min(*senders);
     }
     options
@@ -236,7 +238,7 @@ mod tests {
         assert_eq!((plan.over, plan.from, plan.to), (Over::Rate, 1000.0, 1e6));
         assert_eq!(
             (plan.growth, plan.repeats, plan.errors_max),
-            (Growth::Steps(10), 1, 0)
+            (Growth::Steps(10), 3, 0)
         );
         assert_eq!(plan.bound.to_string(), "p99 ≤ 1.00 ms");
         let point = Point {
@@ -268,7 +270,11 @@ mod tests {
         };
         let options = options_at(&run.options, point);
         assert_eq!((options.connections, options.rate), (40, None));
-        assert_eq!(options.scenario, Scenario::Broadcast { senders: 40 });
+        let scenario = Scenario::Broadcast {
+            senders: 40,
+            others_only: false,
+        };
+        assert_eq!(options.scenario, scenario);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
 use super::options::BROADCAST_OCTETS_MIN as STAMP_OCTETS;
-use super::ramp::{self, Ramp};
+use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
@@ -62,6 +62,10 @@ pub(super) struct Plan {
     pub(super) count: usize,
     /// Connections of all threads that send: those below this number.
     pub(super) senders: usize,
+    /// The server sends a message to all but its sender.
+    pub(super) others_only: bool,
+    /// Each message with a system call of its own.
+    pub(super) unbatched: bool,
     /// Octets of a message, and what it is.
     pub(super) size: usize,
     pub(super) kind: Kind,
@@ -78,6 +82,8 @@ pub(super) struct Broadcast {
     first: usize,
     /// Connections of all threads that send are those below this number.
     senders: usize,
+    others_only: bool,
+    unbatched: bool,
     ids: Vec<Option<ConnId>>,
     sent: Vec<u32>,
     /// The number that each connection expects next from each sender, by connection and sender; empty when there are too many.
@@ -88,6 +94,8 @@ pub(super) struct Broadcast {
     late: Histogram<u64>,
     scheduled: Vec<(u64, Instant)>,
     refused: u64,
+    /// Messages that came back to their senders.
+    own: u64,
     out_of_order: u64,
     finishing: bool,
 }
@@ -138,6 +146,8 @@ impl Broadcast {
             first,
             count,
             senders,
+            others_only,
+            unbatched,
             size,
             kind,
         } = plan;
@@ -151,6 +161,8 @@ impl Broadcast {
             fanout: fanout.clone(),
             first,
             senders,
+            others_only,
+            unbatched,
             ids: vec![None; count],
             sent: vec![0; count],
             expected: vec![0; if table <= EXPECTED_MAX { table } else { 0 }],
@@ -160,6 +172,7 @@ impl Broadcast {
             late: histogram(),
             scheduled: Vec::new(),
             refused: 0,
+            own: 0,
             out_of_order: 0,
             finishing: false,
         }
@@ -180,12 +193,15 @@ impl Broadcast {
         stamp.write(&mut self.payload);
         if context.send(self.kind, &self.payload).is_err() {
             self.refused += 1;
+            if matches!(self.pace, Pace::Open(_)) {
+                self.meter.miss(due);
+            }
             return;
         }
         self.sent[at] += 1;
-        self.fanout
-            .expected
-            .fetch_add(self.fanout.open.load(Ordering::Relaxed), Ordering::Relaxed);
+        let open = self.fanout.open.load(Ordering::Relaxed);
+        let expected = open.saturating_sub(self.others_only.into());
+        self.fanout.expected.fetch_add(expected, Ordering::Relaxed);
     }
 
     fn follow_schedule(&mut self, reach: &mut Handle<'_>, now: Instant) {
@@ -200,12 +216,22 @@ impl Broadcast {
         schedule.take(now, SCHEDULED_PER_TURN, &mut due);
         for (number, at) in due.drain(..) {
             let place = usize::try_from(number % senders as u64).unwrap_or(0);
-            if let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) {
-                if self.meter.is_measured(at) {
-                    let late = now.nanos().saturating_sub(at.nanos()).max(1);
-                    self.late.saturating_record(late);
-                }
-                self.send(&mut context, at);
+            let Some(id) = self.ids[place] else {
+                // The server ended the sender's connection, or never opened it.
+                self.meter.miss(at);
+                continue;
+            };
+            let Some(mut context) = reach.context(id) else {
+                self.meter.miss(at);
+                continue;
+            };
+            if self.meter.is_measured(at) {
+                let late = now.nanos().saturating_sub(at.nanos()).max(1);
+                self.late.saturating_record(late);
+            }
+            self.send(&mut context, at);
+            if self.unbatched {
+                reach.send_now(id);
             }
         }
         self.scheduled = due;
@@ -217,11 +243,15 @@ impl Broadcast {
         };
         for place in 0..self.own_senders() {
             for _ in 0..in_flight {
-                let Some(mut context) = self.ids[place].and_then(|id| reach.context(id)) else {
+                let Some(id) = self.ids[place] else { continue };
+                let Some(mut context) = reach.context(id) else {
                     continue;
                 };
                 let now = context.now();
                 self.send(&mut context, now);
+                if self.unbatched {
+                    reach.send_now(id);
+                }
             }
         }
     }
@@ -246,16 +276,24 @@ impl Broadcast {
 impl App for Broadcast {
     type Session = ();
 
-    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
-        self.ramp.settle();
-        if !self.finishing {
-            ramp::count_failure(&mut self.meter, &failed);
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (tag, now) = (scope.tag(), scope.now());
+        self.ramp.note_connected(tag, now);
+    }
+
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
+        if self.finishing {
+            return self.ramp.settle();
+        }
+        let now = crate::time::now();
+        match self.ramp.note_failed(&mut self.meter, scope, &failed, now) {
+            Fate::MovedOn | Fate::Failed => {}
         }
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
-        self.ramp.settle();
-        self.meter.connections += 1;
+        self.ramp.note_open(context.tag());
+        self.meter.note_open();
         self.fanout.open.fetch_add(1, Ordering::Relaxed);
         self.ids[context.tag() as usize] = Some(context.id());
     }
@@ -272,6 +310,15 @@ impl App for Broadcast {
             );
             return;
         };
+        let own = stamp.sender as usize == self.first + at;
+        self.own += u64::from(own);
+        if own && self.others_only {
+            self.meter.fault(
+                |errors| errors.content += 1,
+                || "a message came back to its sender, which --others-only rules out".to_owned(),
+            );
+            return;
+        }
         self.fanout.delivered.fetch_add(1, Ordering::Relaxed);
         self.note_order(at, &stamp);
         let due = match self.pace {
@@ -279,8 +326,8 @@ impl App for Broadcast {
             Pace::Open(_) => Due::Scheduled,
         };
         self.meter.complete(now, stamp.due, message.len(), due);
-        let own = stamp.sender as usize == self.first + at;
-        if own && matches!(self.pace, Pace::Closed { .. }) && self.meter.is_running(now) {
+        let goes_on = !self.finishing && self.meter.is_running(now);
+        if own && matches!(self.pace, Pace::Closed { .. }) && goes_on {
             self.send(context, now);
         }
     }
@@ -298,11 +345,11 @@ impl App for Broadcast {
 
     fn turn(&mut self, reach: &mut Handle<'_>) {
         for (_, errno) in self.ramp.step(reach) {
-            ramp::count_refusal(&mut self.meter, errno);
+            self.ramp.count_refusal(&mut self.meter, errno);
         }
         let now = reach.clock();
         self.meter.pass(now);
-        if !self.meter.has_begun(now) {
+        if self.finishing || !self.meter.has_begun(now) {
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
@@ -364,6 +411,7 @@ impl Script for Broadcast {
             self.sent.iter().map(|sent| u64::from(*sent)).sum(),
         );
         figures.add("broadcast_refused", self.refused);
+        figures.add("broadcast_own", self.own);
         figures.add("broadcast_out_of_order", self.out_of_order);
         figures
     }

@@ -1,13 +1,12 @@
 //! Every message comes back to its sender: the scenarios `echo`, `mixed`, `stress` and `soak`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::churn::Churn;
 use super::deck::Deck;
 use super::meter::{Due, Meter, Window, histogram};
 use super::peer::Peer;
-use super::ramp::{self, Ramp};
+use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
@@ -27,6 +26,15 @@ pub(super) enum Pace {
     Open(Schedule),
 }
 
+/// How the connections of one thread send.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Which of them send, by tag.
+    pub(super) active: Vec<bool>,
+    /// Each message with a system call of its own.
+    pub(super) unbatched: bool,
+}
+
 /// The connections of one thread.
 #[derive(Debug)]
 pub(super) struct Echo {
@@ -36,13 +44,14 @@ pub(super) struct Echo {
     pace: Pace,
     pub(super) peers: Vec<Peer>,
     /// Connections that take part in sending.
-    active: usize,
+    active: Vec<u32>,
+    unbatched: bool,
     churn: Option<Churn>,
     /// Messages that are due and not answered.
     outstanding: u64,
     /// The clock runs and the first messages were sent.
     started: bool,
-    /// Messages that were due on a connection that was not open.
+    /// Messages that were due on a connection that was not open because we had ended it.
     skipped: u64,
     /// Messages without an answer when we closed or reset their connection on purpose.
     abandoned: u64,
@@ -60,25 +69,18 @@ impl Echo {
         deck: Deck,
         mut ramp: Ramp,
         pace: Pace,
-        count: usize,
-        idle: f64,
+        plan: Plan,
         churn: Option<Churn>,
     ) -> Self {
-        let tags = u32::try_from(count).unwrap_or(u32::MAX);
-        (0..tags).for_each(|tag| ramp.add(tag));
+        let tags = 0..u32::try_from(plan.active.len()).unwrap_or(u32::MAX);
+        tags.clone().for_each(|tag| ramp.add(tag));
         let capacity = match pace {
             Pace::Closed { in_flight } => in_flight,
             Pace::Open(_) => 0,
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a count of connections"
-        )]
-        let active = (count as f64 * (1.0 - idle)).ceil() as usize;
-        let peer = |at| Peer {
-            due: VecDeque::with_capacity(capacity),
-            idle: at >= active,
+        let peer = |(at, active): (usize, &bool)| Peer {
+            due: VecDeque::with_capacity(if *active { capacity } else { 0 }),
+            idle: !active,
             slow: churn.as_ref().is_some_and(|churn| churn.is_slow(at)),
             ..Peer::default()
         };
@@ -87,15 +89,16 @@ impl Echo {
             deck,
             ramp,
             pace,
-            peers: (0..count).map(peer).collect(),
-            active: active.min(count),
+            peers: plan.active.iter().enumerate().map(peer).collect(),
+            active: tags.filter(|tag| plan.active[*tag as usize]).collect(),
+            unbatched: plan.unbatched,
             churn,
             outstanding: 0,
             started: false,
             skipped: 0,
             abandoned: 0,
             late: histogram(),
-            touched: Vec::with_capacity(count),
+            touched: Vec::with_capacity(plan.active.len()),
             scheduled: Vec::new(),
             finishing: false,
         }
@@ -124,32 +127,38 @@ impl Echo {
         for tag in touched.drain(..) {
             let peer = &mut self.peers[tag as usize];
             peer.touched = false;
-            if let Some(mut context) = peer.id.and_then(|id| reach.context(id)) {
-                self.pump(&mut context, tag);
+            let Some(id) = peer.id else { continue };
+            let most = if self.unbatched { 1 } else { usize::MAX };
+            while let Some(mut context) = reach.context(id)
+                && self.pump(&mut context, tag, most)
+            {
+                if self.unbatched {
+                    reach.send_now(id);
+                }
             }
         }
         self.touched = touched;
     }
 
-    /// Sends what is due, as far as the queue takes it; [`App::writable`] goes on.
-    fn pump(&mut self, context: &mut Context<'_>, tag: u32) {
+    /// Hands over what is due and lies one behind the other, at most so many messages. False: there is nothing more, or the
+    /// queue takes no more; then [`App::writable`] goes on.
+    fn pump(&mut self, context: &mut Context<'_>, tag: u32, most: usize) -> bool {
         let Some(prepared) = self.deck.prepared() else {
-            return;
+            return false;
         };
         let peer = &mut self.peers[tag as usize];
-        loop {
-            let under_way = peer.sent - peer.received;
-            let unsent = peer.due.len() - usize::try_from(under_way).unwrap_or(usize::MAX);
-            if unsent == 0 {
-                return;
-            }
-            let run = self.deck.run(tag, peer.sent, unsent);
-            let count = run.len() as u64;
-            if context.send_prepared_run(prepared, run).is_err() {
-                return;
-            }
-            peer.sent += count;
+        let under_way = peer.sent - peer.received;
+        let unsent = peer.due.len() - usize::try_from(under_way).unwrap_or(usize::MAX);
+        if unsent == 0 {
+            return false;
         }
+        let run = self.deck.run(tag, peer.sent, unsent.min(most));
+        let count = run.len() as u64;
+        if context.send_prepared_run(prepared, run).is_err() {
+            return false;
+        }
+        peer.sent += count;
+        true
     }
 
     /// What the schedule has become due for.
@@ -160,10 +169,18 @@ impl Echo {
         let mut due = std::mem::take(&mut self.scheduled);
         schedule.take(now, SCHEDULED_PER_TURN, &mut due);
         for (number, at) in due.drain(..) {
-            let tag = u32::try_from(number % self.active.max(1) as u64).unwrap_or(0);
+            let place = number % self.active.len().max(1) as u64;
+            let Some(&tag) = self.active.get(usize::try_from(place).unwrap_or(0)) else {
+                continue;
+            };
             let peer = &self.peers[tag as usize];
-            if peer.id.is_none() || peer.leaving {
+            if peer.leaving || (peer.id.is_none() && peer.ended_by_us) {
                 self.skipped += 1;
+                continue;
+            }
+            if peer.id.is_none() {
+                // The server's doing: what a client wanted to send then, nobody answered.
+                self.meter.miss(at);
                 continue;
             }
             if self.meter.is_measured(at) {
@@ -202,15 +219,26 @@ impl Echo {
     /// A connection is over: its messages will not be answered.
     fn lose(&mut self, tag: u32) -> bool {
         let peer = &mut self.peers[tag as usize];
-        let (lost, ours) = (peer.due.len() as u64, peer.leaving);
-        self.outstanding -= lost;
+        let ours = peer.leaving;
+        let due = std::mem::take(&mut peer.due);
+        self.outstanding -= due.len() as u64;
         peer.reset();
+        peer.ended_by_us = ours;
         if ours {
-            self.abandoned += lost;
+            self.abandoned += due.len() as u64;
         } else if !self.finishing {
-            self.meter.errors.missing += lost;
+            self.give_up(due.iter(), self.peers[tag as usize].slow);
         }
         ours
+    }
+
+    /// Messages that will not be answered. Those of a closed loop have no time that they were due at by themselves, and
+    /// those of slow readers are late on purpose.
+    fn give_up<'d>(&mut self, due: impl ExactSizeIterator<Item = &'d Instant>, slow: bool) {
+        match self.pace {
+            Pace::Open(_) if !slow => due.for_each(|due| self.meter.miss(*due)),
+            _ => self.meter.errors.missing += due.len() as u64,
+        }
     }
 }
 
@@ -223,22 +251,23 @@ impl App for Echo {
     }
 
     fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
-        self.ramp.settle();
         if self.finishing {
-            return;
+            return self.ramp.settle();
         }
-        ramp::count_failure(&mut self.meter, &failed);
-        if self.churn.is_some() && self.started {
+        let now = crate::time::now();
+        let fate = self.ramp.note_failed(&mut self.meter, scope, &failed, now);
+        if fate == Fate::Failed && self.churn.is_some() && self.started {
+            self.peers[scope.tag() as usize].ended_by_us = false;
             self.ramp.add(scope.tag());
         }
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
-        self.ramp.settle();
-        self.meter.connections += 1;
         let (tag, now) = (context.tag(), context.now());
+        self.ramp.note_open(tag);
+        self.meter.note_open();
         self.peers[tag as usize].id = Some(context.id());
-        if self.started && self.meter.is_running(now) {
+        if self.started && !self.finishing && self.meter.is_running(now) {
             self.fill(tag, now);
         }
     }
@@ -256,6 +285,7 @@ impl App for Echo {
         let index = self.deck.index(tag, peer.received);
         peer.received += 1;
         self.outstanding -= 1;
+        peer.losses = 0;
         let right = self.deck.is(index, &message);
         let peer = &self.peers[tag as usize];
         if !right {
@@ -274,7 +304,8 @@ impl App for Echo {
             self.meter.complete(now, due, message.len(), kind);
         }
         let leaving = self.peers[tag as usize].leaving;
-        if matches!(self.pace, Pace::Closed { .. }) && !leaving && self.meter.is_running(now) {
+        let goes_on = !leaving && !self.finishing && self.meter.is_running(now);
+        if matches!(self.pace, Pace::Closed { .. }) && goes_on {
             self.add(tag, now);
         }
     }
@@ -293,21 +324,27 @@ impl App for Echo {
             self.meter.lost(&closed);
         }
         if self.churn.is_some() && self.meter.window().is_some() {
-            self.ramp.add(scope.tag());
+            let peer = &mut self.peers[scope.tag() as usize];
+            if ours {
+                self.ramp.add(scope.tag());
+            } else {
+                peer.losses = peer.losses.saturating_add(1);
+                let (losses, now) = (peer.losses, crate::time::now());
+                self.ramp.add_again(scope.tag(), losses, now);
+            }
         }
     }
 
     fn turn(&mut self, reach: &mut Handle<'_>) {
         for (tag, errno) in self.ramp.step(reach) {
-            ramp::count_refusal(&mut self.meter, errno);
+            self.ramp.count_refusal(&mut self.meter, errno);
             if self.churn.is_some() && self.started {
-                self.ramp
-                    .add_later(tag, reach.now() + Duration::from_millis(100));
+                self.ramp.add(tag);
             }
         }
         let now = reach.clock();
         self.meter.pass(now);
-        if !self.meter.has_begun(now) {
+        if self.finishing || !self.meter.has_begun(now) {
             return;
         }
         if !std::mem::replace(&mut self.started, true) {
@@ -344,6 +381,7 @@ impl Script for Echo {
         }
         if let Some(churn) = &mut self.churn {
             churn.start(window.go);
+            self.ramp.pause_between_attempts();
         }
     }
 
@@ -373,7 +411,12 @@ impl Script for Echo {
         self.finishing = true;
         self.ramp.stop();
         if in_time {
-            self.meter.errors.missing += self.outstanding;
+            for at in 0..self.peers.len() {
+                let Peer { due, slow, .. } = &mut self.peers[at];
+                let (due, slow) = (std::mem::take(due), *slow);
+                self.give_up(due.iter(), slow);
+                self.peers[at].due = due;
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
 use super::options::CLOSING_MAX;
-use super::ramp::{self, Ramp};
+use super::ramp::{Fate, Ramp};
 use super::thread::{Figures, Record, Script};
 use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::proto::{CloseCode, Kind, Message};
@@ -54,7 +54,8 @@ impl Handshake {
         plan.high + CLOSING_MAX
     }
 
-    pub(super) fn new(meter: Meter, ramp: Ramp, plan: Plan) -> Self {
+    pub(super) fn new(meter: Meter, mut ramp: Ramp, plan: Plan) -> Self {
+        ramp.pause_between_attempts();
         let tags = Self::tags(&plan);
         let room = plan.count.unwrap_or(0).min(RECORDS_MAX);
         Self {
@@ -87,7 +88,7 @@ impl Handshake {
     }
 
     fn begin_more(&mut self) {
-        let mut in_progress = self.ramp.in_progress();
+        let mut in_progress = self.ramp.unsettled();
         if self.throttled {
             if in_progress > self.plan.low {
                 return;
@@ -142,21 +143,23 @@ impl App for Handshake {
     }
 
     fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
-        self.ramp.settle();
-        if !self.finishing {
-            ramp::count_failure(&mut self.meter, &failed);
-            self.fail(scope.tag(), crate::time::now());
+        if self.finishing {
+            return self.ramp.settle();
+        }
+        let now = crate::time::now();
+        if self.ramp.note_failed(&mut self.meter, scope, &failed, now) == Fate::Failed {
+            self.fail(scope.tag(), now);
         }
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (tag, now) = (context.tag(), context.now());
-        self.ramp.settle();
-        self.meter.connections += 1;
         self.opened[tag as usize] = now;
+        self.meter.note_open();
         self.meter.latency(now, self.ramp.began(tag), Due::Whenever);
         self.tcp
             .saturating_record(nanos(self.ramp.connect_time(tag)).max(1));
+        self.ramp.note_open(tag);
         // Open until now, so nothing forbids a Close.
         let _ = context.close(CloseCode::NormalClosure, "");
     }
@@ -197,11 +200,20 @@ impl App for Handshake {
     fn turn(&mut self, reach: &mut Handle<'_>) {
         let now = reach.clock();
         self.meter.pass(now);
+        if self.finishing {
+            return;
+        }
         if self.meter.is_running(now) {
             self.begin_more();
+        } else {
+            // The window is over: what waits while the server is away is not begun any more.
+            for tag in self.ramp.stop() {
+                self.begun -= 1;
+                self.give_back(tag);
+            }
         }
         for (tag, errno) in self.ramp.step(reach) {
-            ramp::count_refusal(&mut self.meter, errno);
+            self.ramp.count_refusal(&mut self.meter, errno);
             self.fail(tag, now);
         }
     }
@@ -221,10 +233,9 @@ impl Script for Handshake {
     fn set_go(&mut self, _window: Window) {}
 
     fn due(&self) -> Option<Instant> {
-        self.meter
-            .window()
-            .filter(|_| self.begun == 0)
-            .map(|window| window.go)
+        let window = self.meter.window().filter(|_| self.begun == 0);
+        let first = window.map(|window| window.go);
+        first.into_iter().chain(self.ramp.due()).min()
     }
 
     fn is_done(&self) -> bool {
@@ -232,7 +243,7 @@ impl Script for Handshake {
     }
 
     fn is_complete(&self) -> bool {
-        self.is_counted_out()
+        self.is_counted_out() || self.ramp.is_hopeless()
     }
 
     fn finish(&mut self, _in_time: bool) {

@@ -2,7 +2,7 @@
 
 use super::collected::Collected;
 use super::options::{LoadOptions, Scenario};
-use super::outcome::{Outcome, Thread};
+use super::outcome::{Outcome, Thread, WorkerShare};
 use super::thread::Figures;
 
 /// A thread that ran, or waited for its CPU, for more than this part of the window had no time left.
@@ -13,6 +13,10 @@ const ROBBED: f64 = 0.10;
 
 /// The driver was later than this at the 99th percentile: a reader has to know.
 const LATE_NS: u64 = 1_000_000;
+
+/// Connections, and messages, of a worker on average from which their spread says something: fewer are uneven by chance.
+const SPREAD_CONNECTIONS_MIN: u64 = 10;
+const SPREAD_MESSAGES_MIN: u64 = 500;
 
 /// Below this window the ticks and the reading of clocks themselves count.
 const SHORT_S: f64 = 0.5;
@@ -29,12 +33,17 @@ pub(super) fn judge(
         .iter()
         .filter(|thread| is_full(thread))
         .collect();
-    let server_is = outcome.server_saturated == Some(true);
+    // A worker without time is enough for the rate not to be the driver's.
+    let server_is = outcome.server_saturated == Some(true) || full_workers(outcome) > 0;
     let mut notes = Vec::new();
     notes.extend(note_driver(&full, outcome.driver.len(), server_is));
     // Where the server has no time left either, the rate is the server's.
     outcome.driver_saturated = !full.is_empty() && !server_is;
     notes.extend(note_shared_cpus(outcome));
+    notes.extend(note_full_workers(outcome));
+    notes.extend(note_spread(outcome, options));
+    notes.extend(note_missing(outcome, options));
+    notes.extend(note_full_server(outcome, options));
     if collected.interrupted {
         notes.push(
             if collected
@@ -63,6 +72,7 @@ pub(super) fn judge(
         ));
     }
     notes.extend(note_echo(outcome, options));
+    notes.extend(note_left_out_sender(outcome, options));
     let failure = collected
         .threads
         .iter()
@@ -74,7 +84,7 @@ pub(super) fn judge(
     outcome.notes.splice(0..0, notes);
 }
 
-fn is_full(thread: &Thread) -> bool {
+pub(super) fn is_full(thread: &Thread) -> bool {
     thread.utilisation + thread.waiting.unwrap_or(0.0) > SATURATED
 }
 
@@ -134,6 +144,120 @@ fn only_cpu(pid: i32) -> Option<u64> {
     list.trim().parse().ok()
 }
 
+fn workers(outcome: &Outcome) -> &[WorkerShare] {
+    outcome
+        .server
+        .as_ref()
+        .map_or(&[], |server| server.workers.as_slice())
+}
+
+fn full_workers(outcome: &Outcome) -> usize {
+    let workers = workers(outcome).iter();
+    workers.filter(|worker| worker.saturated).count()
+}
+
+/// Some workers have no time left, and others have: what was measured is the former.
+fn note_full_workers(outcome: &Outcome) -> Option<String> {
+    let (full, all) = (full_workers(outcome), workers(outcome));
+    let others = all.iter().filter(|worker| !worker.saturated);
+    let idlest = others.min_by(|one, two| one.utilisation.total_cmp(&two.utilisation))?;
+    (full > 0).then(|| {
+        format!(
+            "{full} of {} workers of the server had no time left while worker {} was {:.0} % busy: the rate is what {full} of \
+             them can do, and the server can do more",
+            all.len(),
+            idlest.index,
+            idlest.utilisation * 100.0
+        )
+    })
+}
+
+/// Connections, or those which are active, lie so unevenly that few workers do the work of all.
+fn note_spread(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
+    let all = workers(outcome);
+    let shown = |of: fn(&WorkerShare) -> u64| {
+        let most = all.iter().max_by_key(|worker| of(worker));
+        let least = all.iter().min_by_key(|worker| of(worker));
+        most.zip(least).map_or_else(String::new, |(most, least)| {
+            format!(
+                "worker {} has {} of them, worker {} has {}",
+                most.index,
+                of(most),
+                least.index,
+                of(least)
+            )
+        })
+    };
+    let clients = |worker: &WorkerShare| worker.clients;
+    // Opening and closing goes on: what is open at one instant says nothing.
+    let holds = !matches!(options.scenario, Scenario::Handshake { .. });
+    if holds && is_uneven(all, clients, SPREAD_CONNECTIONS_MIN) {
+        return Some(format!(
+            "the connections are badly spread over the server's workers ({}): the rate is that of the full ones, and the next \
+             run may find them spread otherwise",
+            shown(clients)
+        ));
+    }
+    let messages = |worker: &WorkerShare| worker.messages;
+    is_uneven(all, messages, SPREAD_MESSAGES_MIN).then(|| {
+        format!(
+            "the connections that are active are badly spread over the server's workers: of the messages {}",
+            shown(messages)
+        )
+    })
+}
+
+/// One has half as much again as its share, or half of it.
+fn is_uneven(workers: &[WorkerShare], of: impl Fn(&WorkerShare) -> u64, mean_min: u64) -> bool {
+    let (sum, count) = (workers.iter().map(&of).sum::<u64>(), workers.len() as u64);
+    let off = |worker: &WorkerShare| {
+        let share = of(worker).saturating_mul(count);
+        share * 2 > sum * 3 || share * 2 < sum
+    };
+    count > 1 && sum >= mean_min * count && workers.iter().any(off)
+}
+
+/// What was due and never came is in the percentiles of an open loop: a reader has to know as what.
+fn note_missing(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
+    let missing = outcome.errors_by_kind.missing;
+    let offered = options.rate.is_some() && missing > 0;
+    offered.then(|| {
+        format!(
+            "{missing} messages that were due were not sent, because their connection was lost, or never answered: those of the \
+             window are in the latency with the time up to --timeout ({:?}) behind it, which is less than what they took",
+            options.timeout
+        )
+    })
+}
+
+/// Connections that the server did not take, however long it was tried.
+fn note_full_server(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
+    let given_up = outcome.figures.get("given_up_full").copied().unwrap_or(0.0);
+    (given_up > 0.0).then(|| {
+        format!(
+            "the server is full: it took {} of {} connections and then none for as long as each of them would be tried, so \
+             {given_up} were given up early; look for its limit of open files or of connections",
+            outcome.connections, options.connections
+        )
+    })
+}
+
+/// A server that leaves out the sender of a message is no server that loses messages.
+fn note_left_out_sender(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
+    let figure = |name: &str| outcome.figures.get(name).copied().unwrap_or(0.0);
+    let is_asked = matches!(
+        options.scenario,
+        Scenario::Broadcast {
+            others_only: false,
+            ..
+        }
+    );
+    let left_out = figure("broadcast_own") == 0.0 && figure("broadcast_delivered") > 0.0;
+    (is_asked && left_out).then(|| {
+        "no message came back to its sender: if this server sends to all others only, say --others-only".to_owned()
+    })
+}
+
 /// A server that sends a message to nobody but its sender has other figures than a broadcast.
 fn note_echo(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let figure = |name: &str| outcome.figures.get(name).copied().unwrap_or(0.0);
@@ -168,6 +292,73 @@ mod tests {
         let note = note_driver(&[&busy, &robbed], 2, true).expect("a note");
         assert!(
             note.contains("both had no time left (2 of 2 driver threads, 58 % of it waiting"),
+            "{note}"
+        );
+    }
+
+    /// Workers as (connections, messages, utilisation).
+    fn served(workers: &[(u64, u64, f64)]) -> Outcome {
+        let share =
+            |(index, (clients, messages, utilisation)): (u64, &(u64, u64, f64))| WorkerShare {
+                index,
+                clients: *clients,
+                messages: *messages,
+                utilisation: *utilisation,
+                saturated: *utilisation > 0.95,
+            };
+        let server = crate::load::outcome::Server {
+            workers: (0..).zip(workers).map(share).collect(),
+            ..Default::default()
+        };
+        Outcome {
+            server: Some(server),
+            ..Outcome::default()
+        }
+    }
+
+    fn options(scenario: Scenario) -> LoadOptions {
+        let target = crate::load::options::Target {
+            uri: String::new(),
+            addresses: Vec::new(),
+            host: String::new(),
+            resource: String::new(),
+            subprotocols: Vec::new(),
+        };
+        LoadOptions::new(target, scenario)
+    }
+
+    #[test]
+    fn a_worker_that_does_the_work_of_all_takes_a_note() {
+        let spread = |workers: &[(u64, u64, f64)]| {
+            note_spread(&served(workers), &options(Scenario::Echo)).unwrap_or_default()
+        };
+        assert_eq!(spread(&[(52, 9000, 0.5), (48, 9000, 0.5)]), "");
+        assert_eq!(spread(&[(4, 0, 0.5), (0, 0, 0.0)]), "", "too few to say");
+        assert_eq!(spread(&[(100, 9000, 0.5)]), "", "there is no other");
+        let note = spread(&[(5, 1000, 0.1), (95, 90_000, 0.9)]);
+        assert!(
+            note.starts_with("the connections are badly spread")
+                && note.contains("worker 1 has 95 of them, worker 0 has 5"),
+            "{note}"
+        );
+        let note = spread(&[(50, 168_000, 0.9), (50, 0, 0.0)]);
+        assert!(
+            note.starts_with("the connections that are active are badly spread")
+                && note.contains("worker 0 has 168000 of them, worker 1 has 0"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn a_full_worker_beside_an_idle_one_is_not_a_full_server() {
+        let note = |workers| note_full_workers(&served(workers));
+        assert_eq!(note(&[(50, 9, 0.99), (50, 9, 0.97)]), None);
+        assert_eq!(note(&[(50, 9, 0.5), (50, 9, 0.1)]), None);
+        let note = note(&[(50, 9, 0.99), (50, 9, 0.03)]).expect("a note");
+        assert!(
+            note.starts_with(
+                "1 of 2 workers of the server had no time left while worker 1 was 3 % busy"
+            ),
             "{note}"
         );
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
-use super::ramp::{self, Ramp};
+use super::ramp::{Fate, Ramp};
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::io::ConnId;
@@ -15,6 +15,9 @@ use crate::time::Instant;
 
 /// Tries of one connection before it is given up.
 const TRIES_MAX: u8 = 20;
+
+/// The server is full when it took nothing for so long at least, however soon connects are tried again.
+const QUIET_MIN: Duration = Duration::from_secs(1);
 
 /// Pings sent in one turn.
 const PINGS_PER_TURN: usize = 1024;
@@ -26,6 +29,8 @@ pub(super) struct Plan {
     pub(super) batch_delay: Duration,
     pub(super) retry_delay: Duration,
     pub(super) ping_interval: Option<Duration>,
+    /// For each connect and opening handshake.
+    pub(super) timeout: Duration,
 }
 
 /// The connections of one thread.
@@ -45,6 +50,10 @@ pub(super) struct Massconnect {
     retries: u64,
     lost: u64,
     given_up: u64,
+    /// Of these, connections that were given up because the server took no more.
+    given_up_full: u64,
+    /// When a connection was opened last, or the first was begun.
+    progressed: Instant,
     /// Pings go round: who is next, and when.
     next_ping: (usize, Instant),
     pings: u64,
@@ -71,6 +80,8 @@ impl Massconnect {
             retries: 0,
             lost: 0,
             given_up: 0,
+            given_up_full: 0,
+            progressed: Instant::ZERO,
             next_ping: (0, Instant::ZERO),
             pings: 0,
             pongs: 0,
@@ -102,6 +113,19 @@ impl Massconnect {
         } else {
             self.given_up += 1;
         }
+    }
+
+    /// One did not open. Where none has for as long as every one of them would be tried, the server is full: to try the
+    /// others as well would take the same time for each batch, and say nothing more.
+    fn note_failed(&mut self, tag: u32, patience: Duration, now: Instant) {
+        if now.since(self.progressed) < patience {
+            return self.retry(tag, now);
+        }
+        let begun = self.ramp.stop().len() + 1;
+        let rest = self.ids.len() - std::mem::replace(&mut self.next, self.ids.len());
+        let more = (begun + rest) as u64;
+        self.given_up += more;
+        self.given_up_full += more;
     }
 
     fn note_reached(&mut self, now: Instant) {
@@ -144,25 +168,36 @@ impl Massconnect {
 impl App for Massconnect {
     type Session = ();
 
+    fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
+        let (tag, now) = (scope.tag(), scope.now());
+        self.ramp.note_connected(tag, now);
+    }
+
     fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
-        self.ramp.settle();
         if self.finishing {
+            return self.ramp.settle();
+        }
+        let now = crate::time::now();
+        if self.ramp.note_failed(&mut self.meter, scope, &failed, now) == Fate::MovedOn {
             return;
         }
-        ramp::count_failure(&mut self.meter, &failed);
-        if failed == Failure::Timeout {
+        if failed != Failure::Timeout {
+            let patience = self.plan.retry_delay * u32::from(TRIES_MAX);
+            self.note_failed(scope.tag(), patience.max(QUIET_MIN), now);
+        } else if now.since(self.progressed) < self.plan.timeout {
             // It has had all of its time: more would only make the run longer.
             self.given_up += 1;
         } else {
-            self.retry(scope.tag(), crate::time::now());
+            self.note_failed(scope.tag(), self.plan.timeout, now);
         }
-        self.note_reached(crate::time::now());
+        self.note_reached(now);
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (tag, now) = (context.tag(), context.now());
-        self.ramp.settle();
-        self.meter.connections += 1;
+        self.ramp.note_open(tag);
+        self.meter.note_open();
+        self.progressed = now;
         self.ids[tag as usize] = Some(context.id());
         let took = now.since(self.ramp.began(tag)).as_nanos();
         self.opening
@@ -204,11 +239,17 @@ impl App for Massconnect {
 
     fn turn(&mut self, reach: &mut Handle<'_>) {
         let now = reach.clock();
-        self.began.get_or_insert(now);
+        if self.began.is_none() {
+            self.began = Some(now);
+            self.progressed = now;
+        }
         self.meter.pass(now);
+        if self.finishing {
+            return;
+        }
         self.begin_batches(now);
         for (tag, errno) in self.ramp.step(reach) {
-            ramp::count_refusal(&mut self.meter, errno);
+            self.ramp.count_refusal(&mut self.meter, errno);
             self.retry(tag, now);
         }
         if self.meter.is_running(now) {
@@ -260,6 +301,7 @@ impl Script for Massconnect {
         figures.add("retries", self.retries);
         figures.add("lost", self.lost);
         figures.add("given_up", self.given_up);
+        figures.add("given_up_full", self.given_up_full);
         figures.add("pings", self.pings);
         figures.add("pongs", self.pongs);
         figures.times.insert("open", self.opening.clone());

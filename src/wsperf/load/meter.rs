@@ -8,6 +8,7 @@
 //! A message counts in the slice in which it is complete. Its latency counts when it was *due* inside the window (open loop:
 //! a stall at the end of the window is not cut off), or complete inside it (closed loop).
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -134,6 +135,37 @@ pub(super) struct Meter {
     pub(super) first_failure: Option<String>,
     /// Open connections now.
     pub(super) connections: u64,
+    /// Connections that were opened, from the beginning on.
+    pub(super) opened: u64,
+    missed: Missed,
+}
+
+/// Messages that were due in the window and never answered: so many by when they were due. A run of days has as many
+/// entries as one of minutes: they are as wide as it takes.
+#[derive(Debug, Default)]
+struct Missed(BTreeMap<u64, u64>);
+
+/// Entries of [`Missed`] in a window at most: 64 KiB of them.
+const MISSED_MAX: u64 = 4096;
+
+impl Missed {
+    fn width_ns(window: &Window) -> u64 {
+        let ns = u64::try_from(window.end.since(window.begin).as_nanos()).unwrap_or(u64::MAX);
+        ns.div_ceil(MISSED_MAX).max(1)
+    }
+
+    fn add(&mut self, due: Instant, window: &Window) {
+        let since = due.nanos().saturating_sub(window.begin.nanos());
+        *self.0.entry(since / Self::width_ns(window)).or_default() += 1;
+    }
+
+    /// Adds each with the time from when it was due (or the beginning of its entry, which is earlier) to `until`.
+    fn record(&mut self, latency: &mut Histogram<u64>, window: &Window, until: Instant) {
+        for (place, count) in std::mem::take(&mut self.0) {
+            let due = window.begin.nanos() + place * Self::width_ns(window);
+            latency.saturating_record_n(until.nanos().saturating_sub(due).max(1), count);
+        }
+    }
 }
 
 impl Meter {
@@ -157,7 +189,15 @@ impl Meter {
             errors: Errors::default(),
             first_failure: None,
             connections: 0,
+            opened: 0,
+            missed: Missed::default(),
         }
+    }
+
+    /// A connection is open.
+    pub(super) const fn note_open(&mut self) {
+        self.connections += 1;
+        self.opened += 1;
     }
 
     /// The clock starts.
@@ -232,6 +272,16 @@ impl Meter {
         }
     }
 
+    /// A message that was due at `due` by the schedule will never be answered, or was never sent.
+    pub(super) fn miss(&mut self, due: Instant) {
+        self.errors.missing += 1;
+        if let Some(window) = &self.window
+            && self.is_measured(due)
+        {
+            self.missed.add(due, window);
+        }
+    }
+
     /// Something went wrong; `what` names it once.
     pub(super) fn fault(&mut self, add: impl FnOnce(&mut Errors), what: impl FnOnce() -> String) {
         add(&mut self.errors);
@@ -292,8 +342,13 @@ impl Meter {
         let _ = self.notes.send(Note::Slice(Box::new(over)));
     }
 
-    /// Sends what is left.
-    pub(super) fn finish(&mut self, now: Instant) {
+    /// Sends what is left. What was due and never came counts as if it had been waited for until `patience` after the
+    /// window: no percentile of an open loop may look better because something was lost.
+    pub(super) fn finish(&mut self, now: Instant, patience: Duration) {
+        if let Some(window) = &self.window {
+            let until = now.min(window.end) + patience;
+            self.missed.record(&mut self.slice.latency, window, until);
+        }
         self.roll(now);
     }
 
@@ -383,7 +438,7 @@ mod tests {
         meter.complete(at(9000), at(2699), 1, Due::Scheduled);
         meter.complete(at(9001), at(2700), 1, Due::Scheduled);
         meter.complete(at(9002), at(2699), 1, Due::Whenever);
-        meter.finish(at(9500));
+        meter.finish(at(9500), Duration::ZERO);
         let slices: Vec<_> = told
             .try_iter()
             .filter_map(|note| match note {
@@ -392,5 +447,37 @@ mod tests {
             })
             .collect();
         assert_eq!(slices, [(-3, 0, 0), (0, 2, 1), (30, 3, 1)]);
+    }
+
+    #[test]
+    fn what_was_never_answered_counts_as_long_as_it_would_have_been_waited_for() {
+        let (notes, told) = std::sync::mpsc::channel();
+        let mut meter = Meter::new(0, notes);
+        meter.start(window());
+        meter.complete(at(1700), at(1699), 1, Due::Scheduled);
+        // In the warm-up, at the beginning of the window, and at its end.
+        for due in [1599, 1600, 2699] {
+            meter.miss(at(due));
+        }
+        meter.finish(at(2700), Duration::from_secs(10));
+        assert_eq!(meter.errors.missing, 3);
+        let mut latency = histogram();
+        for note in told.try_iter() {
+            if let Note::Slice(slice) = note
+                && slice.index >= 0
+            {
+                latency.add(slice.latency).expect("the same bounds");
+            }
+        }
+        assert_eq!(latency.len(), 3);
+        // 10 s after the end of the window, in milliseconds.
+        let near = |ns: u64, ms: u64| latency.equivalent(ns, ms * 1_000_000);
+        assert!(near(latency.max(), 11_100), "{}", latency.max());
+        let median = latency.value_at_quantile(0.5);
+        assert!(
+            (10_001_000_000..10_020_000_000).contains(&median),
+            "{median}"
+        );
+        assert!(near(latency.min(), 1), "{}", latency.min());
     }
 }

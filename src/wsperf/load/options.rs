@@ -1,7 +1,7 @@
 //! What a run is to do, decided: plain values in the units of the code.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Connections of a driver thread at most that are closing while others open: they take descriptors as well.
@@ -51,6 +51,9 @@ pub struct LoadOptions {
     pub server_pid: Option<i32>,
     /// Where a Ringway server serves `/stats.json` (host:port); none: looked for among the server's listeners.
     pub server_stats: Option<SocketAddr>,
+    /// Every message leaves with a system call of its own, as from independent clients; else a thread hands over what is
+    /// due on all its connections at once.
+    pub unbatched: bool,
     /// Files that are written beside the result.
     pub outputs: Outputs,
 }
@@ -81,6 +84,7 @@ impl LoadOptions {
             congestion: None,
             server_pid: None,
             server_stats: None,
+            unbatched: false,
             outputs: Outputs::default(),
         }
     }
@@ -91,8 +95,9 @@ impl LoadOptions {
 pub struct Target {
     /// As it was typed.
     pub uri: String,
-    /// What to connect to: the first address that the name stands for.
-    pub address: SocketAddr,
+    /// What to connect to: the addresses that the name stands for, tried in this order until one takes a connection. Not
+    /// none; those behind the first [`ADDRESSES_MAX`](super::route::ADDRESSES_MAX) are not tried.
+    pub addresses: Vec<SocketAddr>,
     /// For the Host header: host and, unless it is 80, port.
     pub host: String,
     /// Resource name: path and query.
@@ -132,6 +137,8 @@ pub enum Scenario {
     Broadcast {
         /// Connections that send: 1, or all of them.
         senders: usize,
+        /// The server sends a message to all but its sender.
+        others_only: bool,
     },
     /// Echo with sizes by distribution, where only some connections are active.
     Mixed {
@@ -195,4 +202,22 @@ pub struct Outputs {
     pub hdr: Option<PathBuf>,
     /// The HTML report.
     pub html: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Those which are asked for.
+    pub fn files(&self) -> Vec<&PathBuf> {
+        let files = [&self.json, &self.hdr, &self.html];
+        files.into_iter().flatten().collect()
+    }
+
+    /// Whether one of them is stdout, which is then theirs alone.
+    pub fn use_stdout(&self) -> bool {
+        self.files().iter().any(|path| is_stdout(path))
+    }
+}
+
+/// `-`, as it is written for stdout everywhere.
+pub fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
 }

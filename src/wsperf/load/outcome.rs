@@ -48,7 +48,10 @@ pub struct Outcome {
     pub latency_histogram: String,
     /// Scenario's own figures by name, for example `handshake_close_p99_us` or `broadcast_reach`; each is documented.
     pub figures: std::collections::BTreeMap<String, f64>,
-    /// User and system time of the driver's threads by message.
+    /// The machine that the driver ran on.
+    #[serde(default)]
+    pub machine: Machine,
+    /// User and system time of the driver's threads by message; 0 without messages.
     pub driver_cpu_us_per_message: f64,
     /// User time alone.
     pub driver_user_us_per_message: f64,
@@ -141,6 +144,22 @@ pub struct Latency {
     pub max: f64,
 }
 
+/// What a result was measured on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The kernel's name and release, for example `Linux 6.12.0`.
+    pub kernel: String,
+    /// `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// The model of its CPUs; absent where the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// CPUs that the driver's process may use.
+    pub cpus: u64,
+    /// Memory.
+    pub memory_octets: u64,
+}
+
 /// One driver thread in the measured window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thread {
@@ -160,8 +179,14 @@ pub struct Thread {
     pub user_s: f64,
     /// System time in seconds.
     pub system_s: f64,
-    /// System calls of its loop.
+    /// System calls of its loop that wait, and with io_uring submit everything.
     pub enters: u64,
+    /// System calls that only sent: with epoll one for each send, with io_uring those of `--unbatched`.
+    #[serde(default)]
+    pub sends: u64,
+    /// It had no time left.
+    #[serde(default)]
+    pub saturated: bool,
     /// How much later than intended messages were handed to the socket (open loop): the 99th percentile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_p99_us: Option<f64>,
@@ -182,6 +207,9 @@ pub struct Server {
     /// System calls of the server's loops by message, from its own statistics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enters_per_message: Option<f64>,
+    /// The server and its version, where it tells; absent without its own statistics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Where the server's own statistics came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
@@ -202,6 +230,9 @@ pub struct Process {
     pub cpu_s: f64,
     /// CPU time by wall time: 1 is one core.
     pub utilisation: f64,
+    /// It had no time left.
+    #[serde(default)]
+    pub saturated: bool,
     /// Time its threads were ready to run and another had the CPU, by wall time.
     pub waiting: f64,
     /// Voluntary and involuntary context switches in the window.
@@ -221,6 +252,9 @@ pub struct WorkerShare {
     pub messages: u64,
     /// CPU time by wall time.
     pub utilisation: f64,
+    /// It had no time left.
+    #[serde(default)]
+    pub saturated: bool,
 }
 
 /// One second of the measured window.

@@ -16,6 +16,10 @@ pub(super) struct Peer {
     pub(super) received: u64,
     /// We are closing or resetting it ourselves.
     pub(super) leaving: bool,
+    /// It is not open because we ended it ourselves.
+    pub(super) ended_by_us: bool,
+    /// Times that the server ended it since it last answered.
+    pub(super) losses: u32,
     /// It never sends.
     pub(super) idle: bool,
     /// It reads slowly, on purpose: its latency is not the server's.

@@ -1,28 +1,107 @@
 //! Opening connections: so many at once, the rest in the order in which they were asked for.
+//!
+//! Owns: which address a connect goes to, and the pauses between attempts at a server that is away.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::meter::Meter;
 use super::options::LoadOptions;
-use crate::conn::{Failure, Handle, OpeningRequest};
+use super::route::Route;
+use crate::conn::{Failure, Handle, OpeningRequest, Scope};
 use crate::io::{Dial, Errno};
+use crate::random::Random;
 use crate::time::Instant;
+
+/// So many attempts in a row that fail, without one that opens between them, are a server that is away. Fewer are what
+/// a server does that refuses some of many.
+const AWAY_FROM: u32 = 3;
+
+/// The pause after these; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause: a server that is back is used again within so long.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A server that took no connection at all while so many pauses went by is not there.
+const HOPELESS_FROM: u32 = 5;
+
+/// The place of an address is not chosen yet.
+const UNDECIDED: u8 = u8::MAX;
 
 /// The connects of one driver thread.
 #[derive(Debug)]
 pub(super) struct Ramp {
-    dials: Vec<Dial>,
+    /// By address of the server, then by local address.
+    dials: Vec<Vec<Dial>>,
+    route: Route,
     request: Arc<OpeningRequest>,
     waiting: VecDeque<u32>,
-    /// To be begun again, not before an instant; in the order of these.
-    later: VecDeque<(Instant, u32)>,
+    /// To be begun again, not before an instant.
+    later: BinaryHeap<Reverse<(Instant, u32)>>,
     in_progress: usize,
     in_progress_max: usize,
-    /// When each connection was begun and connected, by tag.
+    /// When each connection was begun and connected, and which address it went to, by tag.
     began: Vec<Instant>,
-    connected: Vec<Instant>,
+    connected: Vec<Option<Instant>>,
+    places: Vec<u8>,
+    pauses: Pauses,
+}
+
+/// Attempts at a server that is away: one at a time, after pauses that grow.
+#[derive(Debug)]
+struct Pauses {
+    /// A connection that fails is begun again, so attempts without a pause would never end.
+    are_on: bool,
+    random: Random,
+    /// Attempts that failed since one opened.
+    failures: u32,
+    /// Pauses since one opened.
+    count: u32,
+    /// Nothing is begun before.
+    until: Instant,
+    /// A connection was opened at some time.
+    has_opened: bool,
+}
+
+impl Pauses {
+    fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        // Those that were under way together fail together: they are one reason to pause.
+        if self.is_away() && now >= self.until {
+            self.until = now + pause(self.count, &mut self.random);
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    const fn open(&mut self) {
+        self.has_opened = true;
+        (self.failures, self.count) = (0, 0);
+        self.until = Instant::ZERO;
+    }
+
+    const fn is_away(&self) -> bool {
+        self.are_on && self.failures >= AWAY_FROM
+    }
+}
+
+/// The pause after `before` others: twice as long each time, and by chance down to half of that, so that connections that
+/// were lost together do not come back together.
+fn pause(before: u32, random: &mut Random) -> Duration {
+    let longest = PAUSE_MIN.saturating_mul(1 << before.min(16)).min(PAUSE_MAX);
+    let per_mille = u32::try_from(random.between(500, 1000)).unwrap_or(1000);
+    longest * per_mille / 1000
+}
+
+/// What became of a connection that did not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The server's next address is tried for it: nothing is to be done.
+    MovedOn,
+    /// It is given up, and counted.
+    Failed,
 }
 
 impl Ramp {
@@ -35,31 +114,47 @@ impl Ramp {
         count: usize,
         in_progress_max: usize,
     ) -> Self {
-        let dial = |from| Dial {
-            to: options.target.address,
-            from,
-            congestion: options.congestion.clone(),
+        let addresses = &options.target.addresses;
+        let to = |to: &std::net::SocketAddr| {
+            let dial = |from| Dial {
+                to: *to,
+                from,
+                congestion: options.congestion.clone(),
+            };
+            let from = options.sources.iter();
+            let mut dials: Vec<_> = from.map(|from| dial(Some(*from))).collect();
+            if dials.is_empty() {
+                dials.push(dial(None));
+            }
+            let places = dials.len();
+            dials.rotate_left(first % places);
+            dials
         };
-        let mut dials: Vec<_> = options
-            .sources
-            .iter()
-            .map(|from| dial(Some(*from)))
-            .collect();
-        if dials.is_empty() {
-            dials.push(dial(None));
-        }
-        let places = dials.len();
-        dials.rotate_left(first % places);
         Self {
-            dials,
+            dials: addresses.iter().map(to).collect(),
+            route: Route::new(addresses),
             request: request.clone(),
             waiting: VecDeque::new(),
-            later: VecDeque::new(),
+            later: BinaryHeap::new(),
             in_progress: 0,
             in_progress_max,
             began: vec![Instant::ZERO; count],
-            connected: vec![Instant::ZERO; count],
+            connected: vec![None; count],
+            places: vec![UNDECIDED; count],
+            pauses: Pauses {
+                are_on: false,
+                random: Random::new(options.seed ^ 0xA3A3 ^ first as u64),
+                failures: 0,
+                count: 0,
+                until: Instant::ZERO,
+                has_opened: false,
+            },
         }
+    }
+
+    /// From now on connections that fail are begun again, with pauses while the server is away.
+    pub(super) const fn pause_between_attempts(&mut self) {
+        self.pauses.are_on = true;
     }
 
     /// Asks for a connection.
@@ -67,20 +162,28 @@ impl Ramp {
         self.waiting.push_back(tag);
     }
 
-    /// Asks for a connection that is not to be begun before `at`. Calls come in the order of their instants.
+    /// Asks for a connection that is not to be begun before `at`.
     pub(super) fn add_later(&mut self, tag: u32, at: Instant) {
-        self.later.push_back((at, tag));
+        self.later.push(Reverse((at, tag)));
     }
 
-    /// Nothing more is begun.
-    pub(super) fn stop(&mut self) {
-        self.waiting.clear();
-        self.later.clear();
+    /// Asks for a connection in place of one that was lost, `losses` times in a row without an answer in between.
+    pub(super) fn add_again(&mut self, tag: u32, losses: u32, now: Instant) {
+        let pause = pause(losses.saturating_sub(1), &mut self.pauses.random);
+        self.add_later(tag, now + pause);
     }
 
-    /// Connects and opening handshakes in progress.
-    pub(super) const fn in_progress(&self) -> usize {
-        self.in_progress
+    /// Nothing more is begun. Returns what was not.
+    pub(super) fn stop(&mut self) -> Vec<u32> {
+        let later = std::mem::take(&mut self.later).into_iter();
+        let mut tags: Vec<u32> = later.map(|Reverse((_, tag))| tag).collect();
+        tags.extend(self.waiting.drain(..));
+        tags
+    }
+
+    /// Connects and opening handshakes in progress, and those that wait for their turn.
+    pub(super) fn unsettled(&self) -> usize {
+        self.in_progress + self.waiting.len()
     }
 
     /// Whether everything that was asked for is decided.
@@ -88,40 +191,139 @@ impl Ramp {
         self.in_progress == 0 && self.waiting.is_empty() && self.later.is_empty()
     }
 
+    /// No connection was ever opened, and it was tried for a while.
+    pub(super) const fn is_hopeless(&self) -> bool {
+        !self.pauses.has_opened && self.pauses.count >= HOPELESS_FROM
+    }
+
     /// When a connection is to be begun next by the clock.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.later.front().map(|(at, _)| *at)
+        let later = self.later.peek().map(|Reverse((at, _))| *at);
+        let waits = self.pauses.is_away() && self.in_progress == 0 && !self.waiting.is_empty();
+        later
+            .into_iter()
+            .chain(waits.then_some(self.pauses.until))
+            .min()
     }
 
     /// Begins what there is room for. Returns those which the system refused at once.
     pub(super) fn step(&mut self, reach: &mut Handle<'_>) -> Vec<(u32, Errno)> {
         let now = reach.now();
-        while let Some((_, tag)) = self.later.pop_front_if(|(at, _)| *at <= now) {
+        while let Some(Reverse((at, tag))) = self.later.peek().copied()
+            && at <= now
+        {
+            self.later.pop();
             self.waiting.push_back(tag);
         }
         let mut refused = Vec::new();
-        while self.in_progress < self.in_progress_max {
+        while self.may_begin(now) {
             let Some(tag) = self.waiting.pop_front() else {
                 break;
             };
             let at = tag as usize;
+            let place = match self.places[at] {
+                UNDECIDED => self.route.first(),
+                place => place.into(),
+            };
+            self.places[at] = u8::try_from(place).unwrap_or(0);
             self.began[at] = reach.clock();
-            match reach.connect(&self.dials[at % self.dials.len()], &self.request, tag) {
+            self.connected[at] = None;
+            let dials = &self.dials[place];
+            match reach.connect(&dials[at % dials.len()], &self.request, tag) {
                 Ok(_) => self.in_progress += 1,
-                Err(errno) => refused.push((tag, errno)),
+                Err(errno) if self.moves_on(tag, errno) => {}
+                Err(errno) => {
+                    self.pauses.fail(now);
+                    refused.push((tag, errno));
+                }
             }
         }
         refused
     }
 
-    /// [`App::connected`](crate::conn::App::connected) was called.
-    pub(super) fn note_connected(&mut self, tag: u32, now: Instant) {
-        self.connected[tag as usize] = now;
+    fn may_begin(&self, now: Instant) -> bool {
+        if self.pauses.is_away() {
+            return self.in_progress == 0 && now >= self.pauses.until;
+        }
+        self.in_progress < self.in_progress_max
     }
 
-    /// A connection was opened or has failed.
+    /// [`App::connected`](crate::conn::App::connected) was called.
+    pub(super) fn note_connected(&mut self, tag: u32, now: Instant) {
+        self.connected[tag as usize] = Some(now);
+        self.route.connected(self.places[tag as usize].into());
+    }
+
+    /// A connection was opened.
+    pub(super) fn note_open(&mut self, tag: u32) {
+        self.in_progress -= 1;
+        self.places[tag as usize] = UNDECIDED;
+        self.pauses.open();
+    }
+
+    /// A connection did not open: it is tried at the server's next address, or counted.
+    pub(super) fn note_failed(
+        &mut self,
+        meter: &mut Meter,
+        scope: &Scope<'_>,
+        failed: &Failure,
+        now: Instant,
+    ) -> Fate {
+        self.in_progress -= 1;
+        let tag = scope.tag();
+        let errno = match failed {
+            Failure::Connect(errno) => Some(*errno),
+            // Not even the connect was done in time.
+            Failure::Timeout if self.connected[tag as usize].is_none() => {
+                Some(Errno(libc::ETIMEDOUT))
+            }
+            _ => None,
+        };
+        if errno.is_some_and(|errno| self.moves_on(tag, errno)) {
+            return Fate::MovedOn;
+        }
+        self.places[tag as usize] = UNDECIDED;
+        self.pauses.fail(now);
+        match errno {
+            Some(errno) => self.count_refusal(meter, errno),
+            None => meter.fault(|errors| errors.handshake += 1, || describe(failed)),
+        }
+        Fate::Failed
+    }
+
+    /// A connection that was asked for is given up with all others: it is no failure.
     pub(super) const fn settle(&mut self) {
         self.in_progress -= 1;
+    }
+
+    /// Whether the server has another address for a connect that failed; then it is begun next.
+    fn moves_on(&mut self, tag: u32, errno: Errno) -> bool {
+        let place = &mut self.places[tag as usize];
+        let next = self.route.failed((*place).into(), &errno);
+        // What this machine is short of, it is short of for every address.
+        let is_ours = matches!(
+            errno,
+            Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOENT)
+        );
+        match next.filter(|_| !is_ours) {
+            Some(next) => {
+                *place = u8::try_from(next).unwrap_or(0);
+                self.waiting.push_front(tag);
+                true
+            }
+            None => {
+                *place = UNDECIDED;
+                false
+            }
+        }
+    }
+
+    /// Counts a connect that failed.
+    pub(super) fn count_refusal(&self, meter: &mut Meter, errno: Errno) {
+        meter.fault(
+            |errors| errors.connect += 1,
+            || format!("connect to {}{}", self.route.tried(), remedy(errno)),
+        );
     }
 
     /// When the connect of `tag` was begun.
@@ -131,24 +333,9 @@ impl Ramp {
 
     /// How long the TCP connect of `tag` took.
     pub(super) fn connect_time(&self, tag: u32) -> Duration {
-        self.connected[tag as usize].since(self.began[tag as usize])
+        let connected = self.connected[tag as usize].unwrap_or(Instant::ZERO);
+        connected.since(self.began[tag as usize])
     }
-}
-
-/// Counts a connection that did not open.
-pub(super) fn count_failure(meter: &mut Meter, failed: &Failure) {
-    match failed {
-        Failure::Connect(errno) => count_refusal(meter, *errno),
-        failure => meter.fault(|errors| errors.handshake += 1, || describe(failure)),
-    }
-}
-
-/// Counts a connect that failed.
-pub(super) fn count_refusal(meter: &mut Meter, errno: Errno) {
-    meter.fault(
-        |errors| errors.connect += 1,
-        || format!("connect: {}", explain(errno)),
-    );
 }
 
 fn describe(failure: &Failure) -> String {
@@ -156,14 +343,14 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused(status) => format!("opening handshake: the server answered {}", status.0),
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
-        Failure::Connect(errno) => format!("connect: {}", explain(*errno)),
+        Failure::Connect(errno) => format!("connect: {errno}{}", remedy(*errno)),
         _ => "opening handshake: the server closed the connection".to_owned(),
     }
 }
 
-/// An errno of connecting, with its remedy.
-fn explain(errno: Errno) -> String {
-    let remedy = match errno {
+/// What can be done about an errno of connecting.
+const fn remedy(errno: Errno) -> &'static str {
+    match errno {
         Errno(libc::ECONNREFUSED) => ": is a server listening there?",
         Errno(libc::EADDRNOTAVAIL) => {
             ": no port is left for this pair of addresses; give more local addresses with --source, or widen \
@@ -176,6 +363,52 @@ fn explain(errno: Errno) -> String {
             ": this kernel has no such --congestion; net.ipv4.tcp_available_congestion_control lists them"
         }
         _ => "",
-    };
-    format!("{errno}{remedy}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_two_seconds_and_are_never_the_same_for_long() {
+        let mut random = Random::new(1);
+        let mut last = Duration::ZERO;
+        for before in 0..40 {
+            let longest = Duration::from_millis(10 << before.min(8)).min(PAUSE_MAX);
+            let pause = pause(before, &mut random);
+            assert!(
+                pause <= longest && pause * 2 >= longest,
+                "{before}: {pause:?}"
+            );
+            assert_ne!(pause, last);
+            last = pause;
+        }
+    }
+
+    #[test]
+    fn a_few_failures_among_many_are_no_reason_to_pause() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut pauses = Pauses {
+            are_on: true,
+            random: Random::new(1),
+            failures: 0,
+            count: 0,
+            until: Instant::ZERO,
+            has_opened: false,
+        };
+        for _ in 0..10 {
+            pauses.fail(at(1));
+            pauses.fail(at(1));
+            pauses.open();
+        }
+        assert_eq!((pauses.is_away(), pauses.count), (false, 0));
+        (0..500).for_each(|_| pauses.fail(at(2)));
+        assert_eq!(
+            (pauses.is_away(), pauses.count),
+            (true, 1),
+            "one pause for those that failed together"
+        );
+        assert!(pauses.until > at(6) && pauses.until <= at(12));
+    }
 }

@@ -20,15 +20,17 @@ use super::echo::{self, Echo};
 use super::handshake::{self, Handshake};
 use super::massconnect::{self, Massconnect};
 use super::meter::{Meter, Note, SLICE, Slice};
-use super::options::{self, LoadOptions, Scenario};
+use super::options::{LoadOptions, Scenario};
 use super::outcome::Errors;
 use super::ramp::Ramp;
+use super::route::ADDRESSES_MAX;
 use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
 use super::truth::{Observer, Sample};
 use crate::conn::OpeningRequest;
 use crate::proto::Kind;
+use crate::random::Random;
 use crate::time::{self, Instant};
 
 /// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
@@ -117,12 +119,16 @@ pub fn run(
     observe: &mut dyn FnMut(&Live) -> ControlFlow<()>,
 ) -> Result<Report, Error> {
     check(options)?;
-    let options = Arc::new(effective(options));
+    let options = Arc::new(effective(options)?);
     let request = request(&options)?;
     let mut observer = Observer::new(&options);
     observer.before();
     let control = Arc::new(Control::default());
-    let fanout = Arc::new(Fanout::default());
+    let cast = Arc::new(Cast {
+        request,
+        fanout: Fanout::default().into(),
+        active: active(&options),
+    });
     let (notes, told) = channel();
     let mut threads = Vec::new();
     for index in 0..options.threads {
@@ -131,7 +137,7 @@ pub fn run(
             options: options.clone(),
             control: control.clone(),
         };
-        threads.push(spawn(seat, &request, &fanout, &notes)?);
+        threads.push(spawn(seat, &cast, &notes)?);
     }
     drop(notes);
     let mut conductor = Conductor {
@@ -147,9 +153,55 @@ pub fn run(
     conductor.open()?;
     let samples = conductor.conduct(&mut observer)?;
     let mut collected = conductor.join()?;
-    collected.fanout =
-        matches!(options.scenario, Scenario::Broadcast { .. }).then(|| fanout.totals());
+    if let Some(error) = nothing_opened(&options, &collected) {
+        return Err(error);
+    }
+    let is_broadcast = matches!(options.scenario, Scenario::Broadcast { .. });
+    collected.fanout = is_broadcast.then(|| cast.fanout.totals());
     Ok(summary::report(&options, collected, observer, &samples))
+}
+
+/// What all threads have in common.
+#[derive(Debug)]
+struct Cast {
+    request: Arc<OpeningRequest>,
+    fanout: Arc<Fanout>,
+    /// Which connections send, in the order of all of them.
+    active: Vec<bool>,
+}
+
+/// Which connections send: of those of `mixed` a part that the seed draws, from the first connection to the last.
+fn active(options: &LoadOptions) -> Vec<bool> {
+    let count = options.connections;
+    let Scenario::Mixed { idle } = options.scenario else {
+        return vec![true; count];
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count of connections"
+    )]
+    let senders = (count as f64 * (1.0 - idle)).ceil() as usize;
+    let mut active: Vec<bool> = (0..count).map(|at| at < senders).collect();
+    Random::new(options.seed ^ 0x1D1E).shuffle(&mut active);
+    active
+}
+
+/// A run in which no connection ever opened measured nothing, however it came to its end.
+fn nothing_opened(options: &LoadOptions, collected: &Collected) -> Option<Error> {
+    let opened: u64 = collected.threads.iter().map(|thread| thread.opened).sum();
+    if opened > 0 || collected.interrupted {
+        return None;
+    }
+    let mut threads = collected.threads.iter();
+    let why = threads.find_map(|thread| thread.first_failure.clone());
+    Some(no_connection(options, why))
+}
+
+fn no_connection(options: &LoadOptions, why: Option<String>) -> Error {
+    let why = why.unwrap_or_else(|| "no thread says why".to_owned());
+    let uri = &options.target.uri;
+    Error::environment(format!("no connection to {uri} could be opened: {why}"))
 }
 
 fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
@@ -159,13 +211,29 @@ fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
         .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
 }
 
-/// What is counted is measured from the first on.
-fn effective(options: &LoadOptions) -> LoadOptions {
+/// The options as they can be kept: what is counted is measured from the first on, and the server's addresses are of the
+/// family of the local ones.
+fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
     let mut options = options.clone();
+    let sources = options.sources.clone();
+    let is_reachable = |to: &std::net::SocketAddr| {
+        let mut sources = sources.iter();
+        sources.all(|source| source.is_ipv4() == to.is_ipv4())
+    };
+    let addresses = std::mem::take(&mut options.target.addresses);
+    options.target.addresses = addresses.iter().copied().filter(is_reachable).collect();
+    options.target.addresses.truncate(ADDRESSES_MAX);
+    if options.target.addresses.is_empty() {
+        let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        return Err(Error::usage(format!(
+            "--source and the server's address {} are not of the same family",
+            shown.join(", ")
+        )));
+    }
     if let Scenario::Handshake { count: Some(_), .. } = options.scenario {
         options.warmup = Duration::ZERO;
     }
-    options
+    Ok(options)
 }
 
 /// What contradicts itself.
@@ -201,15 +269,15 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
             "--source={source} is not an address of this machine: add it to an interface, or use 127.0.0.1 to 127.255.255.254"
         )));
     }
-    if let Some(family) = options
-        .sources
-        .iter()
-        .find(|source| source.is_ipv4() != options.target.address.is_ipv4())
+    if let Scenario::Broadcast {
+        others_only: true, ..
+    } = options.scenario
+        && (options.rate.is_none() || options.connections < 2)
     {
-        return Err(Error::usage(format!(
-            "--source={family} and the server's address {} are not of the same family",
-            options.target.address
-        )));
+        return Err(Error::usage(
+            "--others-only needs --rate and at least 2 --connections: without its own message a sender of a closed loop \
+             does not know when to send the next",
+        ));
     }
     Ok(())
 }
@@ -226,31 +294,21 @@ fn share(total: usize, index: usize, threads: usize) -> (usize, usize) {
 type Handle = JoinHandle<Result<thread::Result, String>>;
 
 /// Starts a driver thread with its part of the scenario.
-fn spawn(
-    seat: Seat,
-    request: &Arc<OpeningRequest>,
-    fanout: &Arc<Fanout>,
-    notes: &Sender<Note>,
-) -> Result<Handle, Error> {
-    let (request, fanout, notes) = (request.clone(), fanout.clone(), notes.clone());
+fn spawn(seat: Seat, cast: &Arc<Cast>, notes: &Sender<Note>) -> Result<Handle, Error> {
+    let (cast, notes) = (cast.clone(), notes.clone());
     std::thread::Builder::new()
         .name(format!("driver {}", seat.index))
-        .spawn(move || play(&seat, &request, &fanout, notes))
+        .spawn(move || play(&seat, &cast, notes))
         .map_err(|error| Error::environment(format!("cannot start a driver thread: {error}")))
 }
 
 /// The body of a driver thread.
-fn play(
-    seat: &Seat,
-    request: &Arc<OpeningRequest>,
-    fanout: &Arc<Fanout>,
-    notes: Sender<Note>,
-) -> Result<thread::Result, String> {
+fn play(seat: &Seat, cast: &Cast, notes: Sender<Note>) -> Result<thread::Result, String> {
     let options = &*seat.options;
     let (first, count) = share(options.connections, seat.index, options.threads);
     let of_thread = |total: usize| share(total, seat.index, options.threads).1.max(1);
     let meter = Meter::new(seat.index, notes);
-    let ramp = |count, at_once| Ramp::new(options, request, first, count, at_once);
+    let ramp = |count, at_once| Ramp::new(options, &cast.request, first, count, at_once);
     let opening = of_thread(options.connecting_max);
     match &options.scenario {
         Scenario::Handshake { low, high, count } => {
@@ -276,31 +334,28 @@ fn play(
                 batch_delay: *batch_delay,
                 retry_delay: *retry_delay,
                 ping_interval: *ping_interval,
+                timeout: options.timeout,
             };
             thread::run(
                 seat,
                 Massconnect::new(meter, ramp(count, opening), plan, count),
             )
         }
-        Scenario::Broadcast { senders } => {
+        Scenario::Broadcast {
+            senders,
+            others_only,
+        } => {
             let ramp = ramp(count, opening);
+            let senders = (*senders, *others_only);
             thread::run(
                 seat,
-                broadcast(seat, meter, ramp, fanout, (first, count), *senders),
+                broadcast(seat, meter, ramp, &cast.fanout, (first, count), senders),
             )
         }
-        Scenario::Echo => thread::run(
-            seat,
-            echo(seat, meter, ramp(count, opening), count, 0.0, None),
-        ),
-        Scenario::Mixed { idle } => thread::run(
-            seat,
-            echo(seat, meter, ramp(count, opening), count, *idle, None),
-        ),
-        Scenario::Stress(churn) | Scenario::Soak(churn) => thread::run(
-            seat,
-            echo(seat, meter, ramp(count, opening), count, 0.0, Some(churn)),
-        ),
+        Scenario::Echo | Scenario::Mixed { .. } | Scenario::Stress(_) | Scenario::Soak(_) => {
+            let ramp = ramp(count, opening);
+            thread::run(seat, echo(seat, meter, ramp, cast, (first, count)))
+        }
     }
 }
 
@@ -311,7 +366,7 @@ fn broadcast(
     ramp: Ramp,
     fanout: &Arc<Fanout>,
     (first, count): (usize, usize),
-    senders: usize,
+    (senders, others_only): (usize, bool),
 ) -> Broadcast {
     let options = &*seat.options;
     let own = senders.saturating_sub(first).min(count);
@@ -339,6 +394,8 @@ fn broadcast(
         first,
         count,
         senders,
+        others_only,
+        unbatched: options.unbatched,
         size,
         kind,
     };
@@ -350,11 +407,17 @@ fn echo(
     seat: &Seat,
     meter: Meter,
     ramp: Ramp,
-    count: usize,
-    idle: f64,
-    churn: Option<&options::Churn>,
+    cast: &Cast,
+    (first, count): (usize, usize),
 ) -> Echo {
     let options = &*seat.options;
+    let churn = match &options.scenario {
+        Scenario::Stress(churn) | Scenario::Soak(churn) => Some(churn),
+        _ => None,
+    };
+    let own = &cast.active[first..first + count];
+    let of = |active: &[bool]| active.iter().filter(|active| **active).count();
+    let (senders, all_senders) = (of(own), of(&cast.active));
     let seed = options
         .seed
         .wrapping_mul(1000)
@@ -362,16 +425,22 @@ fn echo(
     let deck = Deck::new(&options.payload, options.verify, seed);
     let part = count as f64 / options.connections as f64;
     let pace = match options.rate {
-        Some(rate) => {
+        Some(rate) if senders > 0 => {
             let phase = seat.index as f64 / options.threads as f64;
-            echo::Pace::Open(Schedule::new(rate * part, phase))
+            let share = senders as f64 / all_senders as f64;
+            echo::Pace::Open(Schedule::new(rate * share, phase))
         }
-        None => echo::Pace::Closed {
+        // In a thread whose connections are all idle nothing is ever due.
+        _ => echo::Pace::Closed {
             in_flight: options.in_flight,
         },
     };
     let churn = churn.map(|churn| Churn::new(churn, part, count, seed ^ 0xC4));
-    Echo::new(meter, deck, ramp, pace, count, idle, churn)
+    let plan = echo::Plan {
+        active: own.to_vec(),
+        unbatched: options.unbatched,
+    };
+    Echo::new(meter, deck, ramp, pace, plan, churn)
 }
 
 /// Who leads the threads through the run.
@@ -440,7 +509,6 @@ impl Conductor<'_> {
     fn conduct(&mut self, observer: &mut Observer) -> Result<Vec<(Instant, Sample)>, Error> {
         let opens_first = !matches!(self.options.scenario, Scenario::Handshake { .. });
         if opens_first && self.collected.connections == 0 && !self.collected.interrupted {
-            self.control.stop();
             return Err(self.fail());
         }
         let go = time::now() + LEAD;
@@ -462,6 +530,14 @@ impl Conductor<'_> {
                 next = (at < end).then(|| (at + interval).min(end));
                 continue;
             }
+            if self.collected.interrupted && next.is_some_and(|next| next > begin) {
+                // The window ends before its time.
+                samples.push((now, observer.end()));
+                next = None;
+            }
+            if next.is_none() || self.collected.interrupted {
+                self.control.let_close();
+            }
             let wait = next.map_or(LIVE, |next| next.since(now).min(LIVE));
             match self.told.recv_timeout(wait) {
                 Ok(Note::Slice(slice)) => self.take(*slice, end),
@@ -470,7 +546,7 @@ impl Conductor<'_> {
             }
         }
         if next.is_some_and(|next| next > begin) {
-            // The window ended before its time.
+            // What was asked for was done before the window was over.
             samples.push((time::now(), observer.end()));
         }
         Ok(samples)
@@ -521,7 +597,7 @@ impl Conductor<'_> {
 
     /// Why no connection is open, as the threads tell.
     fn fail(&mut self) -> Error {
-        self.control.stop();
+        self.control.abandon();
         let first = self
             .threads
             .drain(..)
@@ -530,11 +606,7 @@ impl Conductor<'_> {
                 Ok(Err(sentence)) => Some(sentence),
                 Err(_) => Some("a driver thread panicked: this is a bug".to_owned()),
             });
-        let why = first.unwrap_or_else(|| "no thread says why".to_owned());
-        Error::environment(format!(
-            "no connection to {} could be opened: {why}",
-            self.options.target.uri
-        ))
+        no_connection(self.options, first)
     }
 
     fn join(mut self) -> Result<Collected, Error> {

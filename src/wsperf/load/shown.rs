@@ -69,10 +69,12 @@ fn show_messages(options: &LoadOptions, shown: &mut Shown) {
         Some(rate) => ("rate", rate.to_string()),
         None => ("in-flight", options.in_flight.to_string()),
     };
+    let unbatched = options.unbatched.to_string();
     let binary = options.payload.binary.to_string();
     for (name, value) in [
         ("size", size),
         ("binary", binary),
+        ("unbatched", unbatched),
         ("verify", verify.to_owned()),
         pace,
     ] {
@@ -107,7 +109,13 @@ fn show_scenario(scenario: &Scenario, shown: &mut Shown) {
                 ping_interval.map_or_else(|| "0".to_owned(), time),
             );
         }
-        Scenario::Broadcast { senders } => add("senders", senders.to_string()),
+        Scenario::Broadcast {
+            senders,
+            others_only,
+        } => {
+            add("senders", senders.to_string());
+            add("others-only", others_only.to_string());
+        }
         Scenario::Mixed { idle } => add("idle", idle.to_string()),
         Scenario::Stress(churn) | Scenario::Soak(churn) => {
             add("reconnects", churn.reconnects_per_second.to_string());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::collected::{self, Collected, Row};
 use super::judge;
+use super::machine;
 use super::meter::histogram;
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
@@ -44,6 +45,7 @@ pub(super) fn report(
     let rows = std::mem::take(&mut collected.rows);
     let (intervals, histograms) = intervals(rows, duration, samples, begin);
     let messages: u64 = collected.messages.iter().sum();
+    count_undelivered(options, &mut collected);
     let mut errors = Errors::default();
     collected
         .threads
@@ -68,6 +70,7 @@ pub(super) fn report(
         latency_histogram: hdr::encode(&collected.latency),
         figures: BTreeMap::new(),
         intervals,
+        machine: machine::machine(),
         ..Outcome::default()
     };
     note_fanout(&mut outcome, &mut errors, &collected);
@@ -181,15 +184,19 @@ fn add_threads(outcome: &mut Outcome, collected: &Collected) {
         .collect();
     for (thread, messages) in driver.iter_mut().zip(&collected.messages) {
         thread.messages = *messages;
+        thread.saturated = judge::is_full(thread);
     }
     let [user, system] = [
         |thread: &Thread| thread.user_s,
         |thread: &Thread| thread.system_s,
     ]
     .map(|of| driver.iter().map(of).sum::<f64>());
-    let messages = outcome.messages.max(1) as f64;
-    outcome.driver_cpu_us_per_message = (user + system) * 1e6 / messages;
-    outcome.driver_user_us_per_message = user * 1e6 / messages;
+    // Without a message there is nothing that it could be divided by.
+    if outcome.messages > 0 {
+        let messages = outcome.messages as f64;
+        outcome.driver_cpu_us_per_message = (user + system) * 1e6 / messages;
+        outcome.driver_user_us_per_message = user * 1e6 / messages;
+    }
     outcome.driver = driver;
 }
 
@@ -216,7 +223,7 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
             .figures
             .insert("ramp_s".to_owned(), ramp.as_secs_f64());
     }
-    if let Scenario::Broadcast { senders } = options.scenario {
+    if let Scenario::Broadcast { senders, .. } = options.scenario {
         outcome.figures.insert("senders".to_owned(), senders as f64);
     }
 }
@@ -224,10 +231,27 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
 /// What an open loop wants to be completed: of a broadcast one delivery to every connection.
 fn offered(options: &LoadOptions) -> Option<f64> {
     let deliveries = match options.scenario {
-        Scenario::Broadcast { .. } => options.connections as f64,
+        Scenario::Broadcast { others_only, .. } => {
+            options.connections as f64 - f64::from(u8::from(others_only))
+        }
         _ => 1.0,
     };
     options.rate.map(|rate| rate * deliveries)
+}
+
+/// Deliveries of an open loop that never came: nobody can say of each when its message was due, but that it was waited for
+/// until the end, which is at least the time for the last answers.
+fn count_undelivered(options: &LoadOptions, collected: &mut Collected) {
+    if let Some((expected, delivered)) = collected.fanout
+        && options.rate.is_some()
+        && !collected.interrupted
+    {
+        let waited = u64::try_from(options.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let missing = expected.saturating_sub(delivered);
+        collected
+            .latency
+            .saturating_record_n(waited.max(1), missing);
+    }
 }
 
 /// A broadcast is complete when every connection has every message.

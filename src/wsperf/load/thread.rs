@@ -106,6 +106,8 @@ pub(super) struct Control {
     go_ns: AtomicU64,
     /// The run is to end now.
     stop: AtomicBool,
+    /// The figures of the server were read: its connections may be closed.
+    may_close: AtomicBool,
 }
 
 impl Control {
@@ -120,8 +122,24 @@ impl Control {
         }
     }
 
+    /// Ends the run; what was measured counts.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Ends the run, of which nothing is wanted any more.
+    pub(super) fn abandon(&self) {
+        self.stop();
+        self.let_close();
+    }
+
+    /// Lets the threads close their connections.
+    pub(super) fn let_close(&self) {
+        self.may_close.store(true, Ordering::Release);
+    }
+
+    fn may_close(&self) -> bool {
+        self.may_close.load(Ordering::Acquire)
     }
 
     fn is_stopped(&self) -> bool {
@@ -159,6 +177,8 @@ impl Seat {
 pub(super) struct Result {
     pub(super) thread: Thread,
     pub(super) errors: Errors,
+    /// Connections that were opened, from the beginning on.
+    pub(super) opened: u64,
     pub(super) first_failure: Option<String>,
     pub(super) figures: Figures,
     /// When the window ended for this thread: before its time if the run was stopped.
@@ -246,15 +266,16 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
             worker.app_mut().meter().start(window);
             worker.app_mut().set_go(window);
         }
-        let enters = worker.counters().turns;
+        let calls = (worker.counters().turns, worker.lone_sends());
         let stopped = seat.control.is_stopped() || worker.app().is_complete();
-        marks.pass(now, enters, stopped);
+        marks.pass(now, calls, stopped);
         if stopped || marks.is_over(now, worker.app().is_done(), &seat.options) {
             break now;
         }
     };
-    worker.app_mut().meter().finish(last);
     worker.app_mut().finish(!seat.control.is_stopped());
+    worker.app_mut().meter().finish(last, seat.options.timeout);
+    hold(&mut worker, seat)?;
     let connections = worker.app_mut().meter().connections;
     say_goodbye(&mut worker, seat)?;
     let script = worker.app_mut();
@@ -262,6 +283,7 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
     Ok(Result {
         thread: marks.thread(seat.cpu(), connections),
         errors: meter.errors,
+        opened: meter.opened,
         first_failure: meter.first_failure.take(),
         ended: marks.end.map(|end| end.at),
         figures: script.figures(),
@@ -300,6 +322,18 @@ fn patience(script: &impl Script) -> Duration {
     }
 }
 
+/// Keeps what is open until the server's figures were read: what each of its workers holds is not known any more once
+/// thousands of connections are closing.
+fn hold<I: Io, S: Script>(
+    worker: &mut Worker<I, S>,
+    seat: &Seat,
+) -> std::result::Result<(), Error> {
+    while !seat.control.may_close() && !worker.app().is_complete() && worker.connections() > 0 {
+        worker.turn(Some(REST))?;
+    }
+    Ok(())
+}
+
 /// Closes what is open with a closing handshake, and resets what does not answer in time.
 fn say_goodbye<I: Io, S: Script>(
     worker: &mut Worker<I, S>,
@@ -331,18 +365,19 @@ struct Mark {
     user_ns: u64,
     system_ns: u64,
     waited_ns: Option<u64>,
-    enters: u64,
+    /// Turns, and sends of their own.
+    calls: (u64, u64),
 }
 
 impl Mark {
-    fn now(at: Instant, enters: u64) -> Self {
+    fn now(at: Instant, calls: (u64, u64)) -> Self {
         let (user_ns, system_ns) = sys::thread_usage_ns();
         Self {
             at,
             user_ns,
             system_ns,
             waited_ns: waited_ns(),
-            enters,
+            calls,
         }
     }
 }
@@ -354,13 +389,13 @@ fn waited_ns() -> Option<u64> {
 }
 
 impl Marks {
-    fn pass(&mut self, now: Instant, enters: u64, stopped: bool) {
+    fn pass(&mut self, now: Instant, calls: (u64, u64), stopped: bool) {
         let Some(window) = self.window else { return };
         if self.begin.is_none() && now >= window.begin {
-            self.begin = Some(Mark::now(now, enters));
+            self.begin = Some(Mark::now(now, calls));
         }
         if self.begin.is_some() && self.end.is_none() && (now >= window.end || stopped) {
-            self.end = Some(Mark::now(now, enters));
+            self.end = Some(Mark::now(now, calls));
         }
     }
 
@@ -395,7 +430,9 @@ impl Marks {
                 .map(|(from, to)| seconds(to.saturating_sub(from)) / wall),
             user_s,
             system_s,
-            enters: end.enters - begin.enters,
+            enters: end.calls.0 - begin.calls.0,
+            sends: end.calls.1 - begin.calls.1,
+            saturated: false,
             late_p99_us: None,
         }
     }

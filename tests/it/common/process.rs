@@ -26,6 +26,28 @@ pub fn pss(pid: u32) -> u64 {
     kib(pid, "smaps_rollup", "Pss:")
 }
 
+/// TCP segments with data that a socket has received (`tcpi_data_segs_in`, Linux 4.6).
+pub fn data_segments_in(stream: &std::net::TcpStream) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    /// Where it stands in `struct tcp_info` (include/uapi/linux/tcp.h), which only ever grows.
+    const AT: usize = 152;
+    let mut info = [0_u8; 256];
+    let mut len = libc::socklen_t::try_from(info.len()).expect("256");
+    // SAFETY: `info` is valid for writes of `len` octets, and `len` of an integer; the call keeps no pointer.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    let octets = info[AT..AT + 4].try_into().expect("four");
+    u64::from(u32::from_ne_bytes(octets))
+}
+
 /// CPU time of a process so far, in ticks of 10 ms.
 pub fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");

@@ -25,6 +25,10 @@ pub enum Behaviour {
     Hang(u64),
     /// Sends each message to every open connection, but for every `n`-th delivery.
     Broadcast { loses_every: Option<u64> },
+    /// Sends each message to every open connection but its own.
+    Others,
+    /// Sends everything back at once, what came together in one piece, and counts the segments that it came in.
+    Count,
 }
 
 /// A running server. Its threads end with their connections.
@@ -42,9 +46,13 @@ struct Shared {
     messages: AtomicU64,
     deliveries: AtomicU64,
     first: OnceLock<Instant>,
-    peers: Mutex<Vec<Sender<Outgoing>>>,
+    /// The next connection's number.
+    peer: AtomicU64,
+    peers: Mutex<Vec<(u64, Sender<Outgoing>)>>,
     /// How long each message really was held.
     held: Mutex<Vec<Duration>>,
+    /// TCP segments with data that came, of connections that ended.
+    segments: AtomicU64,
 }
 
 impl Testee {
@@ -56,8 +64,10 @@ impl Testee {
             messages: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
             first: OnceLock::new(),
+            peer: AtomicU64::new(0),
             peers: Mutex::new(Vec::new()),
             held: Mutex::new(Vec::new()),
+            segments: AtomicU64::new(0),
         });
         let of_threads = shared.clone();
         std::thread::spawn(move || {
@@ -67,6 +77,12 @@ impl Testee {
             }
         });
         Self { address, shared }
+    }
+
+    /// TCP segments with data, and messages, of connections that ended.
+    pub fn segments(&self) -> (f64, f64) {
+        let figure = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        (figure(&self.shared.segments), figure(&self.shared.messages))
     }
 
     /// The time that a share of the messages was held at most.
@@ -92,13 +108,20 @@ fn serve(mut stream: TcpStream, shared: &Arc<Shared>) {
     let Ok(writing) = stream.try_clone() else {
         return;
     };
+    if matches!(shared.behaviour, Behaviour::Count) {
+        return count(stream, early, shared);
+    }
     let (outgoing, queue) = channel();
-    if matches!(shared.behaviour, Behaviour::Broadcast { .. }) {
+    let me = shared.peer.fetch_add(1, Ordering::Relaxed);
+    if matches!(
+        shared.behaviour,
+        Behaviour::Broadcast { .. } | Behaviour::Others
+    ) {
         shared
             .peers
             .lock()
             .expect("unpoisoned")
-            .push(outgoing.clone());
+            .push((me, outgoing.clone()));
     }
     let of_writer = shared.clone();
     std::thread::spawn(move || write(writing, &queue, &of_writer));
@@ -114,7 +137,7 @@ fn serve(mut stream: TcpStream, shared: &Arc<Shared>) {
             return;
         }
         number += 1;
-        if !answer(shared, &outgoing, first, payload, number) {
+        if !answer(shared, (me, &outgoing), first, payload, number) {
             let _ = frames.stream.shutdown(std::net::Shutdown::Both);
             return;
         }
@@ -124,7 +147,7 @@ fn serve(mut stream: TcpStream, shared: &Arc<Shared>) {
 /// False: the connection is to end.
 fn answer(
     shared: &Shared,
-    to: &Sender<Outgoing>,
+    (me, to): (u64, &Sender<Outgoing>),
     first: u8,
     mut payload: Vec<u8>,
     number: u64,
@@ -152,21 +175,58 @@ fn answer(
         }
         Behaviour::Corrupt(_) | Behaviour::Hang(_) | Behaviour::Violate(_) => {}
         Behaviour::Broadcast { loses_every } => {
-            broadcast(shared, &encode(first, &payload), loses_every);
+            broadcast(shared, &encode(first, &payload), loses_every, None);
             return true;
         }
+        Behaviour::Others => {
+            broadcast(shared, &encode(first, &payload), None, Some(me));
+            return true;
+        }
+        Behaviour::Count => unreachable!("it has a loop of its own"),
     }
     to.send((now, release, encode(first, &payload))).is_ok()
 }
 
-fn broadcast(shared: &Shared, frame: &[u8], loses_every: Option<u64>) {
+fn broadcast(shared: &Shared, frame: &[u8], loses_every: Option<u64>, but: Option<u64>) {
     let now = Instant::now();
     let mut peers = shared.peers.lock().expect("unpoisoned");
-    peers.retain(|peer| {
+    peers.retain(|(number, peer)| {
+        if but == Some(*number) {
+            return true;
+        }
         let nth = shared.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
         let lost = loses_every.is_some_and(|every| nth.is_multiple_of(every));
         lost || peer.send((now, now, frame.to_vec())).is_ok()
     });
+}
+
+/// Sends everything back; what came in one piece goes in one piece.
+fn count(stream: TcpStream, early: Vec<u8>, shared: &Shared) {
+    let mut frames = Frames {
+        stream,
+        octets: early,
+    };
+    let mut back = Vec::new();
+    let mut ends = false;
+    while !ends && let Ok((first, payload)) = frames.next() {
+        ends = first == 0x88;
+        let is_message = u64::from(!ends);
+        shared.messages.fetch_add(is_message, Ordering::Relaxed);
+        back.extend_from_slice(&encode(first, &payload));
+        if frames.octets.is_empty() || ends {
+            let segments = super::process::data_segments_in(&frames.stream);
+            if ends {
+                // The handshake's and the Close's are not of messages.
+                let of_messages = segments.saturating_sub(2);
+                shared.segments.fetch_add(of_messages, Ordering::Relaxed);
+            }
+            if frames.stream.write_all(&back).is_err() {
+                return;
+            }
+            back.clear();
+        }
+    }
+    let _ = frames.stream.shutdown(std::net::Shutdown::Both);
 }
 
 fn write(mut stream: TcpStream, queue: &Receiver<Outgoing>, shared: &Shared) {

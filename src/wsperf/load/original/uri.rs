@@ -13,8 +13,8 @@ pub struct Uri {
     pub resource: String,
 }
 
-/// The longest that is read. The same bound as a request line elsewhere in the field; chosen, untested.
-const OCTETS_MAX: usize = 2048;
+/// The longest that is read: twice the 8000 octets that RFC 9110 §4.1 wants everybody to support at least.
+const OCTETS_MAX: usize = 16_000;
 
 impl Uri {
     /// Reads `ws://host[:port][/path][?query]`.
@@ -23,14 +23,12 @@ impl Uri {
     /// What is wrong, as a clause.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > OCTETS_MAX {
-            return Err("it is longer than 2048 octets");
+            return Err("it is longer than 16000 octets");
         }
-        if text.starts_with("wss://") {
+        if strip_scheme(text, "wss://").is_some() {
             return Err("TLS is not there yet; use ws://");
         }
-        let rest = text
-            .strip_prefix("ws://")
-            .ok_or("it does not begin with ws://")?;
+        let rest = strip_scheme(text, "ws://").ok_or("it does not begin with ws://")?;
         if !rest.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("it has characters that must be percent-encoded");
         }
@@ -69,7 +67,17 @@ impl fmt::Display for Uri {
     }
 }
 
+/// What follows a scheme, which is written in any case (RFC 3986 §3.1).
+fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (begin, rest) = text.split_at_checked(scheme.len())?;
+    begin.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
 fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
+    // RFC 6455 §3 gives a WebSocket URI no userinfo; that of a URI that was copied from elsewhere would be ignored.
+    if authority.contains('@') {
+        return Err("it names a user (before the @), and a WebSocket URI has none; leave it out");
+    }
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or("a bracket is not closed")?;
         if host.parse::<std::net::Ipv6Addr>().is_err() {
@@ -86,6 +94,8 @@ fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
     };
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok((host, 80)),
+        // RFC 3986 §6.2.3: an empty port is the scheme's own.
+        Some("") => Ok((host, 80)),
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
             Ok(0) | Err(_) => Err("its port is not between 1 and 65535"),
             Ok(port) => Ok((host, port)),
@@ -115,6 +125,9 @@ mod tests {
             ("ws://[::1]:9000/a?b=c&d", uri("::1", 9000, "/a?b=c&d")),
             ("ws://a-b.example?x", uri("a-b.example", 80, "/?x")),
             ("ws://h:65535/%3B", uri("h", 65535, "/%3B")),
+            ("WS://h:1/A", uri("h", 1, "/A")),
+            ("wS://h:1/a@b", uri("h", 1, "/a@b")),
+            ("ws://h:/", uri("h", 80, "/")),
         ];
         for (text, expected) in cases {
             assert_eq!(Uri::parse(text), Ok(expected), "{text}");
@@ -129,9 +142,21 @@ mod tests {
             ("wss://h", "TLS is not there yet; use ws://"),
             ("ws://", "it has no usable host"),
             ("ws://:9000", "it has no usable host"),
-            ("ws://user@h", "it has no usable host"),
+            ("WSS://h", "TLS is not there yet; use ws://"),
+            ("\u{e9}\u{e9}\u{e9}", "it does not begin with ws://"),
+            (
+                "ws://user@h",
+                "it names a user (before the @), and a WebSocket URI has none; leave it out",
+            ),
+            (
+                "ws://user:pw@h:9000/",
+                "it names a user (before the @), and a WebSocket URI has none; leave it out",
+            ),
+            (
+                "ws://user:pw@[::1]/",
+                "it names a user (before the @), and a WebSocket URI has none; leave it out",
+            ),
             ("ws://h:0", "its port is not between 1 and 65535"),
-            ("ws://h:", "its port is not between 1 and 65535"),
             ("ws://h:+1", "its port is not between 1 and 65535"),
             ("ws://h:65536", "its port is not between 1 and 65535"),
             ("ws://[::1", "a bracket is not closed"),
@@ -150,8 +175,8 @@ mod tests {
         for (text, why) in cases {
             assert_eq!(Uri::parse(text), Err(why), "{text}");
         }
-        assert!(Uri::parse(&format!("ws://{}", "a".repeat(2043))).is_ok());
-        assert!(Uri::parse(&format!("ws://{}", "a".repeat(2044))).is_err());
+        assert!(Uri::parse(&format!("ws://{}", "a".repeat(15_995))).is_ok());
+        assert!(Uri::parse(&format!("ws://{}", "a".repeat(15_996))).is_err());
     }
 
     #[test]

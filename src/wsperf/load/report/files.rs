@@ -3,13 +3,14 @@
 //! Owns: writing each of them whole, or an error that names it.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::hdr::{self, IntervalHistogram};
 use super::{html, json};
 use crate::load::options::Outputs;
+pub use crate::load::options::is_stdout;
 use crate::load::outcome::Outcome;
 
 /// Writes what `outputs` names. An interval log without intervals has only its head.
@@ -22,12 +23,35 @@ pub fn write(
         write_text(path, &format!("{}\n", json::render(outcome)))?;
     }
     if let Some(path) = &outputs.hdr {
-        file(path, |out| hdr::write_log(out, outcome, intervals))?;
+        file(path, |mut out| hdr::write_log(&mut out, outcome, intervals))?;
     }
     if let Some(path) = &outputs.html {
         write_text(path, &html::render(outcome))?;
     }
     Ok(())
+}
+
+/// Finds out whether a file can be written, before a run whose result would be lost. What is there stays as it is, and
+/// what is not there is not there afterwards: an empty file would look like a result.
+pub fn check(path: &Path) -> Result<(), WriteError> {
+    if is_stdout(path) {
+        return Ok(());
+    }
+    let create = OpenOptions::new().write(true).create_new(true).open(path);
+    let checked = match create {
+        Ok(file) => {
+            drop(file);
+            fs::remove_file(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).open(path).map(drop)
+        }
+        Err(error) => Err(error),
+    };
+    checked.map_err(|error| WriteError {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Creates or replaces a file: a page or a line of a sweep or a comparison.
@@ -37,9 +61,18 @@ pub fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
 
 fn file(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), WriteError> {
     let write = || {
+        if is_stdout(path) {
+            // A reader that left is no failure.
+            let mut out = BufWriter::new(io::stdout().lock());
+            let written = fill(&mut out).and_then(|()| out.flush());
+            return match written {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                written => written,
+            };
+        }
         let mut out = BufWriter::new(File::create(path)?);
         fill(&mut out)?;
         out.flush()
@@ -59,7 +92,8 @@ pub struct WriteError {
 
 impl fmt::Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot write {}: {}", self.path.display(), self.error)
+        let (path, error) = (self.path.display(), &self.error);
+        write!(f, "cannot write {path}: {error}; name another file")
     }
 }
 
@@ -72,7 +106,7 @@ mod tests {
     #[test]
     fn each_file_that_is_asked_for_is_written() {
         let folder = std::env::temp_dir().join(format!("ringway-files-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
+        fs::create_dir_all(&folder).expect("a folder");
         let outputs = Outputs {
             json: Some(folder.join("result.json")),
             hdr: Some(folder.join("result.hlog")),
@@ -86,10 +120,24 @@ mod tests {
         write(&outputs, &outcome, &[]).expect("a writable folder");
         let back = json::read(&folder.join("result.json")).expect("a result");
         assert_eq!(back, outcome);
-        let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("written");
+        let text = |name: &str| fs::read_to_string(folder.join(name)).expect("written");
         assert!(text("result.hlog").starts_with("#[Histogram log format version 1.3]\n"));
         assert!(text("result.html").ends_with("</html>\n"));
-        std::fs::remove_dir_all(&folder).expect("ours");
+        fs::remove_dir_all(&folder).expect("ours");
+    }
+
+    #[test]
+    fn a_check_leaves_nothing_behind_and_spoils_nothing() {
+        let folder = std::env::temp_dir().join(format!("ringway-check-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let (fresh, old) = (folder.join("fresh.json"), folder.join("old.json"));
+        fs::write(&old, "a result").expect("a writable folder");
+        assert!(check(&fresh).is_ok() && check(&old).is_ok());
+        assert!(!fresh.exists());
+        assert_eq!(fs::read_to_string(&old).expect("kept"), "a result");
+        assert!(check(&folder.join("no/such/a.json")).is_err());
+        assert!(check(Path::new("-")).is_ok() && !Path::new("-").exists());
+        fs::remove_dir_all(&folder).expect("ours");
     }
 
     #[test]

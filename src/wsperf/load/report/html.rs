@@ -5,7 +5,10 @@
 use std::fmt::Write as _;
 
 use super::page::{Tile, escape, table, tiles};
-use super::table::{SATURATED, figure_text, kinds, noun, shape, singular};
+use super::table::{
+    SATURATED, calls, figure_name, figure_text, kinds, machine, noun, server_saturated, shape,
+    singular, versions,
+};
 use super::units::{date, grouped, octets, percent, rate, time};
 use super::{charts, page};
 use crate::load::outcome::{Outcome, Server};
@@ -31,9 +34,10 @@ pub fn render(outcome: &Outcome) -> String {
     }
     let own = outcome.figures.iter();
     let own: Vec<_> = own
-        .map(|(name, value)| vec![name.clone(), figure_text(name, *value)])
+        .map(|(name, value)| vec![figure_name(name).to_owned(), figure_text(name, *value)])
         .collect();
     body.push_str(&table("Of this scenario", &[], &own));
+    body.push_str(&measured_on(outcome));
     body.push_str(&options(outcome));
     let _ = writeln!(
         body,
@@ -54,6 +58,16 @@ pub(super) fn notes(notes: &[String]) -> String {
     }
     out.push_str("</ul>\n");
     out
+}
+
+/// The machine and the versions of a run.
+pub(super) fn measured_on(outcome: &Outcome) -> String {
+    let Some(machine) = machine(outcome) else {
+        return String::new();
+    };
+    let rows = [("machine", machine), ("versions", versions(outcome))];
+    let rows = rows.map(|(name, value)| vec![name.to_owned(), value]);
+    table("Measured on", &[], &rows)
 }
 
 /// The options of a run.
@@ -174,21 +188,19 @@ fn latency(outcome: &Outcome) -> String {
 fn cpu(outcome: &Outcome) -> String {
     let unknown = || "–".to_owned();
     let saturated = |yes| if yes { "saturated" } else { "no" }.to_owned();
-    let each = singular(&outcome.scenario);
-    let per = format!("per {each}");
-    let calls = format!("system calls per {each}");
-    let head = ["", &per, "user mode", &calls, "busy", "saturated"];
-    let enters: u64 = outcome.driver.iter().map(|thread| thread.enters).sum();
-    let enters = if outcome.messages == 0 {
-        unknown()
-    } else {
-        format!("{:.3}", enters as f64 / outcome.messages as f64)
+    let noun = singular(&outcome.scenario);
+    let (per, per_call) = (format!("per {noun}"), format!("system calls per {noun}"));
+    let head = ["", &per, "user mode", &per_call, "busy", "saturated"];
+    let enters = calls(outcome).map_or_else(unknown, |calls| format!("{calls:.3}"));
+    let each = |us: f64| match outcome.messages {
+        0 => unknown(),
+        _ => time(us),
     };
     let threads = outcome.driver.iter().map(|thread| thread.utilisation);
     let mut rows = vec![vec![
         "driver".to_owned(),
-        time(outcome.driver_cpu_us_per_message),
-        time(outcome.driver_user_us_per_message),
+        each(outcome.driver_cpu_us_per_message),
+        each(outcome.driver_user_us_per_message),
         enters,
         percent(threads.fold(0.0, |sum, one| sum + one)),
         saturated(outcome.driver_saturated),
@@ -203,7 +215,10 @@ fn cpu(outcome: &Outcome) -> String {
                 .enters_per_message
                 .map_or_else(unknown, |calls| format!("{calls:.3}")),
             percent(busy.fold(0.0, |sum, one| sum + one)),
-            outcome.server_saturated.map_or_else(unknown, saturated),
+            match (outcome.server_saturated, server_saturated(outcome)) {
+                (Some(false), partly) if !partly.is_empty() => partly.to_lowercase(),
+                (known, _) => known.map_or_else(unknown, saturated),
+            },
         ]);
     }
     table("CPU", &head, &rows)
@@ -258,6 +273,8 @@ fn threads(outcome: &Outcome) -> String {
             time(thread.user_s * 1e6),
             time(thread.system_s * 1e6),
             whole(thread.enters),
+            whole(thread.sends),
+            yes_no(thread.saturated),
             thread.late_p99_us.map_or_else(unknown, time),
         ]
     });
@@ -270,10 +287,16 @@ fn threads(outcome: &Outcome) -> String {
         "waited",
         "user",
         "system",
-        "system calls",
+        "turns",
+        "sends",
+        "saturated",
         "late p99",
     ];
     table("Driver threads", &head, &threads.collect::<Vec<_>>())
+}
+
+fn yes_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
 }
 
 /// The server's processes, and its workers where it tells about them.
@@ -285,6 +308,7 @@ fn server(server: &Server) -> String {
             whole(one.threads),
             time(one.cpu_s * 1e6),
             percent(one.utilisation),
+            yes_no(one.saturated),
             percent(one.waiting),
             whole(one.context_switches),
             octets(one.resident_octets as f64),
@@ -295,6 +319,7 @@ fn server(server: &Server) -> String {
         "threads",
         "cpu time",
         "busy",
+        "saturated",
         "waited",
         "context switches",
         "resident",
@@ -306,9 +331,10 @@ fn server(server: &Server) -> String {
             whole(worker.clients),
             whole(worker.messages),
             percent(worker.utilisation),
+            yes_no(worker.saturated),
         ]
     });
-    let head = ["worker", "connections", "messages", "busy"];
+    let head = ["worker", "connections", "messages", "busy", "saturated"];
     out.push_str(&table(
         "Server workers",
         &head,
@@ -333,9 +359,11 @@ mod tests {
             "<div class=bad><dt>Errors</dt><dd><b>28</b>",
             "<li>Driver and server share a CPU, so each of them costs the other time.</li>",
             "<tr><td>server<td>9.70 µs<td>–<td>0.050<td>97 %<td>saturated</tr>",
-            "<tr><td>handshake_close_p99_us<td>250 µs</tr>",
+            "<tr><td>handshake_close_p99<td>250 µs</tr>",
+            "<tr><td>machine<td>Some CPU @ 2.00GHz, 4 CPUs, 7.45 GiB, Linux 6.12.0</tr>",
+            "<tr><td>versions<td>wsperf 0.1.0; server: Ringway 0.1.0</tr>",
             "<tr><td>rate<td>100k</tr>",
-            "<tr><td>4711 ringway<td>1<td>9.70 s<td>97 %<td>1 %<td>1,200<td>8.58 MiB</tr>",
+            "<tr><td>4711 ringway<td>1<td>9.70 s<td>97 %<td>yes<td>1 %<td>1,200<td>8.58 MiB</tr>",
         ];
         for text in expected {
             assert!(page.contains(text), "{text}");

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::hdr;
 use crate::io::sim::Random;
 use crate::load::outcome::{
-    Errors, Interval, Latency, Outcome, Process, SCHEMA, Server, Thread, WorkerShare,
+    Errors, Interval, Latency, Machine, Outcome, Process, SCHEMA, Server, Thread, WorkerShare,
 };
 
 /// Every field is there and none is zero.
@@ -88,6 +88,13 @@ pub(super) fn run(seed: u64, seconds: u32, workers: u64) -> Outcome {
         latency_us: Latency::of(&histogram),
         latency_is: "From the moment a message was due to the arrival of its answer.".to_owned(),
         latency_histogram: hdr::encode(&histogram),
+        machine: Machine {
+            kernel: "Linux 6.12.0".to_owned(),
+            architecture: "x86_64".to_owned(),
+            cpu: Some("Some CPU @ 2.00GHz".to_owned()),
+            cpus: 4,
+            memory_octets: 8_000_000_000,
+        },
         driver_cpu_us_per_message: 12.1,
         driver_user_us_per_message: 2.3,
         driver: (0..2).map(|at| thread(at, messages)).collect(),
@@ -115,6 +122,8 @@ fn thread(at: u64, messages: u64) -> Thread {
         user_s: 1.2,
         system_s: 4.8,
         enters: 12_345,
+        sends: 67,
+        saturated: true,
         late_p99_us: Some(25.0),
     }
 }
@@ -127,6 +136,7 @@ fn server(workers: u64, messages: u64) -> Server {
             threads: 1,
             cpu_s: 9.7,
             utilisation: 0.97,
+            saturated: true,
             waiting: 0.01,
             context_switches: 1200,
             resident_octets: 9_000_000,
@@ -135,6 +145,7 @@ fn server(workers: u64, messages: u64) -> Server {
         memory_octets: 9_000_000,
         kernel_tcp_octets: Some(3_000_000),
         enters_per_message: Some(0.05),
+        version: Some("Ringway 0.1.0".to_owned()),
         statistics: Some("http://127.0.0.1:8080/stats.json".to_owned()),
         workers: (0..workers)
             .map(|index| WorkerShare {
@@ -142,6 +153,7 @@ fn server(workers: u64, messages: u64) -> Server {
                 clients: 100 / workers + index % 3,
                 messages: messages / workers + index * 31 % 997,
                 utilisation: 0.48,
+                saturated: true,
             })
             .collect(),
     }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::units::{count, grouped, octets, percent, rate, time};
-use crate::load::outcome::{Errors, Outcome, Server};
+use crate::load::outcome::{Errors, Machine, Outcome, Server};
 
 /// Columns of a terminal that nobody has widened.
 pub(super) const WIDTH: usize = 80;
@@ -46,7 +46,42 @@ pub fn render(outcome: &Outcome) -> String {
         }
         row(&mut out, "note", note);
     }
+    measured_on(&mut out, outcome);
     out
+}
+
+/// Machine, kernel and versions: without them a figure says nothing to anybody else.
+pub(super) fn machine(outcome: &Outcome) -> Option<String> {
+    let Machine {
+        kernel,
+        architecture,
+        cpu,
+        cpus,
+        memory_octets,
+    } = &outcome.machine;
+    if kernel.is_empty() {
+        return None;
+    }
+    let s = if *cpus == 1 { "" } else { "s" };
+    let cpu = cpu.as_deref().unwrap_or(architecture);
+    let memory = octets(*memory_octets as f64);
+    Some(format!("{cpu}, {cpus} CPU{s}, {memory}, {kernel}"))
+}
+
+/// The versions of both sides, as far as they are known.
+pub(super) fn versions(outcome: &Outcome) -> String {
+    let server = outcome.server.as_ref();
+    let server = server.and_then(|server| server.version.as_deref());
+    let server = server.unwrap_or("not told");
+    format!("wsperf {}; server: {server}", outcome.version)
+}
+
+fn measured_on(out: &mut String, outcome: &Outcome) {
+    if let Some(machine) = machine(outcome) {
+        out.push('\n');
+        row(out, "machine", &machine);
+        row(out, "versions", &versions(outcome));
+    }
 }
 
 /// What the messages of a scenario are.
@@ -218,29 +253,34 @@ fn errors(out: &mut String, outcome: &Outcome) {
 }
 
 fn cpu(out: &mut String, outcome: &Outcome) {
-    let line = |name: &str, texts: [&str; 4], saturated| {
+    let line = |name: &str, texts: [&str; 4], mark: &str| {
         let texts = texts.map(|text| format!("{text:>13}")).concat();
-        let mark = if saturated { "   SATURATED" } else { "" };
-        format!("{name:<MARGIN$}{texts}{mark}\n")
+        let line = format!("{name:<MARGIN$}{texts}   {mark}");
+        format!("{}\n", line.trim_end())
     };
     let noun = singular(&outcome.scenario);
     let head = [&*format!("per {noun}"), "user each", "busy", "calls each"];
-    out.push_str(&line("cpu", head, false));
+    out.push_str(&line("cpu", head, ""));
     // Summed from a positive zero: that of no thread would print its sign.
     let busy =
         |parts: &mut dyn Iterator<Item = f64>| percent(parts.fold(0.0, |sum, one| sum + one));
-    let enters: u64 = outcome.driver.iter().map(|thread| thread.enters).sum();
-    let calls = match outcome.messages {
+    let calls = calls(outcome).map_or_else(|| "-".to_owned(), |calls| format!("{calls:.3}"));
+    let each = |us: f64| match outcome.messages {
         0 => "-".to_owned(),
-        messages => format!("{:.3}", enters as f64 / messages as f64),
+        _ => time(us),
     };
     let texts = [
-        &*time(outcome.driver_cpu_us_per_message),
-        &time(outcome.driver_user_us_per_message),
+        &*each(outcome.driver_cpu_us_per_message),
+        &each(outcome.driver_user_us_per_message),
         &busy(&mut outcome.driver.iter().map(|thread| thread.utilisation)),
         &calls,
     ];
-    out.push_str(&line("  driver", texts, outcome.driver_saturated));
+    let mark = if outcome.driver_saturated {
+        "SATURATED"
+    } else {
+        ""
+    };
+    out.push_str(&line("  driver", texts, mark));
     let Some(server) = &outcome.server else {
         out.push_str("  server   unknown: it is not on this machine, or was not found\n");
         return;
@@ -254,11 +294,27 @@ fn cpu(out: &mut String, outcome: &Outcome) {
             .enters_per_message
             .map_or_else(unknown, |calls| format!("{calls:.3}")),
     ];
-    out.push_str(&line(
-        "  server",
-        texts,
-        outcome.server_saturated == Some(true),
-    ));
+    out.push_str(&line("  server", texts, &server_saturated(outcome)));
+}
+
+/// System calls of the driver by message.
+pub(super) fn calls(outcome: &Outcome) -> Option<f64> {
+    let threads = outcome.driver.iter();
+    let calls: u64 = threads.map(|thread| thread.enters + thread.sends).sum();
+    (outcome.messages > 0).then(|| calls as f64 / outcome.messages as f64)
+}
+
+/// Whether the server had time left: all of it, or so many of its workers had none.
+pub(super) fn server_saturated(outcome: &Outcome) -> String {
+    let workers = outcome.server.iter().flat_map(|server| &server.workers);
+    let (full, all) = workers.fold((0, 0), |(full, all), worker| {
+        (full + usize::from(worker.saturated), all + 1)
+    });
+    match (full, outcome.server_saturated) {
+        (_, Some(true)) => "SATURATED".to_owned(),
+        (0, _) => String::new(),
+        (full, _) => format!("{full} of {all} SATURATED"),
+    }
 }
 
 /// Connections from which memory by connection says something.
@@ -287,16 +343,25 @@ fn figures(out: &mut String, outcome: &Outcome) {
         row(
             out,
             name,
-            &format!("{figure} {}", figure_text(figure, *value)),
+            &format!("{} {}", figure_name(figure), figure_text(figure, *value)),
         );
         name = "";
     }
 }
 
-/// A scenario's figure in the unit that its name ends with.
+/// A figure's name without the unit that it ends with: what is printed behind it has the unit that fits.
+pub(super) fn figure_name(name: &str) -> &str {
+    let units = ["_us", "_s", "_octets"];
+    let bare = units.into_iter().find_map(|unit| name.strip_suffix(unit));
+    bare.unwrap_or(name)
+}
+
+/// A scenario's figure, whose name ends with the unit that it is in.
 pub(super) fn figure_text(name: &str, value: f64) -> String {
     if name.ends_with("_us") {
         time(value)
+    } else if name.ends_with("_s") {
+        time(value * 1e6)
     } else if name.ends_with("_octets") {
         octets(value)
     } else if value.trunc() == value {
@@ -306,8 +371,16 @@ pub(super) fn figure_text(name: &str, value: f64) -> String {
     }
 }
 
-/// One row of a balance: who, where, connections, messages, utilisation, what else.
-type Share = (String, Option<u64>, u64, u64, f64, String);
+/// One row of a balance.
+struct Share {
+    name: String,
+    cpu: Option<u64>,
+    connections: u64,
+    messages: u64,
+    utilisation: f64,
+    saturated: bool,
+    more: String,
+}
 
 fn balance(out: &mut String, outcome: &Outcome) {
     let threads = outcome.driver.iter().enumerate().map(|(at, thread)| {
@@ -318,30 +391,25 @@ fn balance(out: &mut String, outcome: &Outcome) {
             .late_p99_us
             .map(|us| format!("late p99 {}", time(us)));
         let more: Vec<_> = waiting.into_iter().chain(late).collect();
-        let name = format!("driver {at}");
-        let (connections, messages) = (thread.connections, thread.messages);
-        let more = more.join(", ");
-        (
-            name,
-            thread.cpu,
-            connections,
-            messages,
-            thread.utilisation,
-            more,
-        )
+        Share {
+            name: format!("driver {at}"),
+            cpu: thread.cpu,
+            connections: thread.connections,
+            messages: thread.messages,
+            utilisation: thread.utilisation,
+            saturated: thread.saturated,
+            more: more.join(", "),
+        }
     });
     let workers = outcome.server.iter().flat_map(|server| &server.workers);
-    let workers = workers.map(|worker| {
-        let name = format!("worker {}", worker.index);
-        let (clients, messages) = (worker.clients, worker.messages);
-        (
-            name,
-            None,
-            clients,
-            messages,
-            worker.utilisation,
-            String::new(),
-        )
+    let workers = workers.map(|worker| Share {
+        name: format!("worker {}", worker.index),
+        cpu: None,
+        connections: worker.clients,
+        messages: worker.messages,
+        utilisation: worker.utilisation,
+        saturated: worker.saturated,
+        more: String::new(),
     });
     let (threads, workers): (Vec<Share>, Vec<Share>) = (threads.collect(), workers.collect());
     if threads.is_empty() && workers.is_empty() {
@@ -354,7 +422,7 @@ fn balance(out: &mut String, outcome: &Outcome) {
             share_row(out, share);
         }
         if left_out > 0 {
-            let messages = shares.iter().map(|share| share.3);
+            let messages = shares.iter().map(|share| share.messages);
             let least = count(messages.clone().min().unwrap_or(0) as f64);
             let most = count(messages.max().unwrap_or(0) as f64);
             row(
@@ -367,10 +435,19 @@ fn balance(out: &mut String, outcome: &Outcome) {
 }
 
 fn share_row(out: &mut String, share: &Share) {
-    let (name, cpu, connections, messages, utilisation, more) = share;
+    let Share {
+        name,
+        connections,
+        messages,
+        utilisation,
+        more,
+        ..
+    } = share;
+    let cpu = share.cpu;
     let cpu = cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string());
+    let full = if share.saturated { "FULL" } else { "" };
     let line = format!(
-        "{name:<10} {cpu:>3} {:>11} {:>8} {:>6}   {more}",
+        "{name:<10} {cpu:>3} {:>11} {:>8} {:>6} {full:<4}  {more}",
         grouped(*connections as f64),
         count(*messages as f64),
         percent(*utilisation),
@@ -405,15 +482,18 @@ cpu          per message    user each         busy   calls each
   driver         12.1 µs      2.30 µs        120 %        0.025   SATURATED
   server         9.70 µs            -         97 %        0.050   SATURATED
 memory     server 8.58 MiB, before 3.81 MiB; TCP in the kernel 2.86 MiB
-figures    handshake_close_p99_us 250 µs
+figures    handshake_close_p99 250 µs
 
 balance    cpu connections messages   busy
-driver 0     2          50     492k   60 %   waited 2 %, late p99 25.0 µs
-driver 1     3          50     493k   60 %   waited 2 %, late p99 25.0 µs
-worker 0     -          50     492k   48 %
-worker 1     -          51     492k   48 %
+driver 0     2          50     492k   60 % FULL  waited 2 %, late p99 25.0 µs
+driver 1     3          50     493k   60 % FULL  waited 2 %, late p99 25.0 µs
+worker 0     -          50     492k   48 % FULL
+worker 1     -          51     492k   48 % FULL
 
 note       Driver and server share a CPU, so each of them costs the other time.
+
+machine    Some CPU @ 2.00GHz, 4 CPUs, 7.45 GiB, Linux 6.12.0
+versions   wsperf 0.1.0; server: Ringway 0.1.0
 ";
         assert_eq!(render(&samples::filled()), expected);
     }
@@ -427,7 +507,7 @@ messages   0 /s, 0 in all
 latency    nothing was measured
 errors     none
 cpu          per message    user each         busy   calls each
-  driver               0            0          0 %            -
+  driver               -            -          0 %            -
   server   unknown: it is not on this machine, or was not found
 ";
         assert_eq!(render(&Outcome::default()), expected);

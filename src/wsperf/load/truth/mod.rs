@@ -65,7 +65,7 @@ impl Observer {
     /// Finds the server that `options` names. Nothing found is no error: the notes of the result say why.
     pub fn new(options: &LoadOptions) -> Self {
         let mut notes = Vec::new();
-        let found = find::find(options.target.address, options.server_pid);
+        let found = find_any(&options.target.addresses, options.server_pid);
         let found = found.map_err(|why| notes.push(why)).ok();
         notes.extend(found.iter().flat_map(|found| found.notes.clone()));
         let page = find_page(found.as_ref(), options.server_stats);
@@ -153,6 +153,11 @@ impl Observer {
                 &mut server,
             );
             outcome.notes.extend(said.err());
+            if !server.workers.is_empty() {
+                // One full worker is not a full server.
+                let all = server.workers.iter().all(|worker| worker.saturated);
+                outcome.server_saturated = Some(all);
+            }
         }
         outcome.server = Some(server);
     }
@@ -226,6 +231,18 @@ impl Observer {
             page.handle_begin(*began, self.warmup);
         }
     }
+}
+
+/// Who serves the first of the addresses that somebody serves. The error is that of the first.
+fn find_any(addresses: &[SocketAddr], pid: Option<i32>) -> Result<Found, String> {
+    let mut why = Err("the server has no address".to_owned());
+    for address in addresses.iter().rev() {
+        let found = find::find(*address, pid);
+        if found.is_ok() || why.is_err() {
+            why = found;
+        }
+    }
+    why
 }
 
 /// The page with the server's own statistics: at the address given, or among its other listeners. Only a Ringway server

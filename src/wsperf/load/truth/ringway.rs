@@ -21,8 +21,9 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::window::SATURATED;
 use crate::load::options::Scenario;
-use crate::load::outcome::{Server, WorkerShare};
+use crate::load::outcome::{Process, Server, WorkerShare};
 use crate::time::{self, Instant};
 
 /// Where a Ringway server has them.
@@ -139,6 +140,7 @@ impl Page {
         server: &mut Server,
     ) -> Result<(), String> {
         let page = format!("http://{}{PATH}", self.address);
+        server.version = Some(format!("Ringway {}", self.version));
         let last = self
             .last
             .map_err(|why| format!("{page} did not answer at the end of the window: {why}"))?;
@@ -170,11 +172,18 @@ impl Page {
             clients: worker.clients,
             messages: whole(share.messages * wall.as_secs_f64()),
             utilisation: share.cpu_s,
+            saturated: is_saturated(worker, share, &server.processes),
         });
         server.workers = rows.collect();
         server.statistics = Some(format!("{page} (Ringway {})", self.version));
         Ok(())
     }
+}
+
+/// No time left: as the system saw its process, or by its own account where the process is not known.
+fn is_saturated(worker: &Worker, share: &Share, processes: &[Process]) -> bool {
+    let known = processes.iter().find(|row| Some(row.pid) == worker.pid);
+    known.map_or(share.cpu_s >= SATURATED, |row| row.saturated)
 }
 
 /// What one worker did, each by second.
@@ -348,12 +357,14 @@ mod tests {
             clients: 7,
             messages: 1000,
             utilisation: 0.5,
+            saturated: false,
         };
         assert_eq!(server.workers, [share]);
         assert_eq!(
             server.statistics,
             Some(format!("http://{address}/stats.json (Ringway 1.2.3)"))
         );
+        assert_eq!(server.version.as_deref(), Some("Ringway 1.2.3"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::sample::Reading;
 use crate::load::outcome;
 
 /// Ran, or was runnable and waited for its core, for so much of the window: the definition of bench/README.md.
-const SATURATED: f64 = 0.95;
+pub(super) const SATURATED: f64 = 0.95;
 
 /// A process that waited for a core for more of the window than this was disturbed: bench/README.md again.
 const DISTURBED: f64 = 0.05;
@@ -57,12 +57,14 @@ pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
             last.or(first).unwrap_or(&nothing),
         );
         let waited = waited(before, after);
+        let is_full = is_saturated(before, after, cpu + waited, wall);
         let row = outcome::Process {
             pid: process.pid,
             name: after.name.clone(),
             threads: after.threads.len() as u64,
             cpu_s: cpu.as_secs_f64(),
             utilisation: cpu.div_duration_f64(wall),
+            saturated: is_full,
             waiting: waited.div_duration_f64(wall),
             context_switches: after
                 .context_switches
@@ -73,7 +75,7 @@ pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
                 .copied()
                 .unwrap_or_default(),
         };
-        window.is_saturated |= is_saturated(before, after, cpu + waited, wall);
+        window.is_saturated |= is_full;
         window
             .notes
             .extend(note(&row, first.is_some(), last.is_some()));

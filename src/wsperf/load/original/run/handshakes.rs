@@ -15,14 +15,19 @@ const WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 ///
 /// # Errors
 /// Why there is no result, in a sentence.
-pub fn handshakes(form: &Standalone, tier: IoTier) -> Result<ResultFile, String> {
+pub fn handshakes(
+    form: &Standalone,
+    tier: IoTier,
+    observe: &mut dyn FnMut(&run::Live) -> ControlFlow<()>,
+) -> Result<ResultFile, String> {
     let uri = &form.uri;
-    let address = resolve(uri)?
-        .next()
-        .ok_or_else(|| format!("{} has no address", uri.host))?;
+    let addresses: Vec<_> = resolve(uri)?.collect();
+    if addresses.is_empty() {
+        return Err(format!("{} has no address", uri.host));
+    }
     let target = Target {
         uri: uri.to_string(),
-        address,
+        addresses,
         host: uri.authority(),
         resource: uri.resource.clone(),
         subprotocols: Vec::new(),
@@ -40,7 +45,7 @@ pub fn handshakes(form: &Standalone, tier: IoTier) -> Result<ResultFile, String>
         io: tier,
         ..LoadOptions::new(target, scenario)
     };
-    let report = run::run(&options, &mut |_| ControlFlow::Continue(()));
+    let report = run::run(&options, observe);
     Ok(file(&report.map_err(|error| error.sentence)?))
 }
 

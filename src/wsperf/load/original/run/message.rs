@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why};
+use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, on, seed};
 use crate::conn::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
 };
@@ -61,7 +61,7 @@ impl Task for MessageTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
-            handshake_timeout: HANDSHAKE_TIMEOUT.min(self.test.timeout),
+            handshake_timeout: handshake_timeout(self.test),
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()
@@ -91,6 +91,11 @@ impl Task for MessageTask<'_> {
     }
 }
 
+/// The test's own time, when that is less.
+fn handshake_timeout(test: &MessageTest) -> std::time::Duration {
+    HANDSHAKE_TIMEOUT.min(test.timeout)
+}
+
 /// Random octets, or random printable ASCII.
 fn payload(test: &MessageTest, mut random: Random) -> Vec<u8> {
     let mut payload = vec![0; test.size];
@@ -106,11 +111,12 @@ fn payload(test: &MessageTest, mut random: Random) -> Vec<u8> {
 /// The application of the one connection.
 struct Exchange<'a> {
     test: &'a MessageTest,
-    destination: &'a Destination,
+    way: Way,
     payload: Vec<u8>,
     prepared: Option<Prepared>,
     conn: Option<ConnId>,
-    /// The connect was begun.
+    /// The place of the address that is connected to, and whether that was begun.
+    place: usize,
     begun: bool,
     sent: u64,
     /// When the messages were handed over whose answers are due.
@@ -127,13 +133,14 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    const fn new(test: &'a MessageTest, destination: &'a Destination, payload: Vec<u8>) -> Self {
+    fn new(test: &'a MessageTest, destination: &Destination, payload: Vec<u8>) -> Self {
         Self {
             test,
-            destination,
+            way: Way::new(destination),
             payload,
             prepared: None,
             conn: None,
+            place: 0,
             begun: false,
             sent: 0,
             due: VecDeque::new(),
@@ -219,8 +226,16 @@ impl<'a> Exchange<'a> {
 impl App for Exchange<'_> {
     type Session = ();
 
+    fn connected(&mut self, _scope: &mut Scope<'_>, (): &mut ()) {
+        self.way.connected(self.place);
+    }
+
     fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
-        self.failure = Some(why(&failed));
+        let within = handshake_timeout(self.test);
+        match self.way.failed(self.place, &failed, within) {
+            Ok(next) => (self.place, self.begun) = (next, false),
+            Err(why) => self.failure = Some(why),
+        }
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
@@ -257,10 +272,9 @@ impl App for Exchange<'_> {
 
     fn turn(&mut self, reach: &mut Handle<'_>) {
         if !std::mem::replace(&mut self.begun, true) {
-            let Destination { dial, request } = self.destination;
-            match reach.connect(dial, request, 0) {
-                Ok(id) => self.conn = Some(id),
-                Err(errno) => self.failure = Some(format!("connect: {errno}")),
+            match self.way.connect(reach, self.place, 0) {
+                Ok((id, place)) => (self.conn, self.place) = (Some(id), place),
+                Err(why) => self.failure = Some(why),
             }
         }
         let late = self.deadline.is_some_and(|due| reach.now() >= due);

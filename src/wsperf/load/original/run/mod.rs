@@ -15,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::uri::Uri;
-use crate::conn::{App, Failure, OpeningRequest, Worker};
+use crate::conn::{App, Failure, Handle, OpeningRequest, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
-use crate::io::{Dial, Error, Io};
+use crate::io::{ConnId, Dial, Error, Io};
 use crate::load::options::IoTier;
+use crate::load::route::{ADDRESSES_MAX, Route};
 
 pub use handshakes::handshakes;
 pub use message::message;
@@ -29,12 +30,13 @@ pub use stress::stress;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// From a connect to an open WebSocket.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a test goes, resolved.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    pub(super) dial: Dial,
+    /// One for each address, in the order in which they are tried.
+    dials: Vec<Dial>,
     pub(super) request: Arc<OpeningRequest>,
 }
 
@@ -44,20 +46,86 @@ impl Destination {
     /// # Errors
     /// Why it cannot be reached, in a sentence.
     pub fn resolve(uri: &Uri, allow_remote: bool, subprotocols: &[String]) -> Result<Self, String> {
-        let to = resolve(uri)?
-            .find(|address| allow_remote || is_loopback(address))
-            .ok_or_else(|| {
-                format!(
-                    "{} is not this machine; start the control server with --allow-remote to test others",
-                    uri.host
-                )
-            })?;
+        let may_be_tested = |address: &SocketAddr| allow_remote || is_loopback(address);
+        let dials: Vec<_> = resolve(uri)?
+            .filter(may_be_tested)
+            .take(ADDRESSES_MAX)
+            .map(Dial::new)
+            .collect();
+        if dials.is_empty() {
+            return Err(format!(
+                "{} is not this machine; start the control server with --allow-remote to test others",
+                uri.host
+            ));
+        }
         let request = OpeningRequest::new(&uri.authority(), &uri.resource, subprotocols)
             .map_err(|misuse| format!("{uri} cannot be asked for: {misuse}"))?;
         Ok(Self {
-            dial: Dial::new(to),
+            dials,
             request: Arc::new(request),
         })
+    }
+}
+
+/// The addresses of a destination, as one test tries them in turn.
+#[derive(Debug)]
+pub(super) struct Way {
+    destination: Destination,
+    route: Route,
+}
+
+impl Way {
+    pub(super) fn new(destination: &Destination) -> Self {
+        let to: Vec<_> = destination.dials.iter().map(|dial| dial.to).collect();
+        Self {
+            destination: destination.clone(),
+            route: Route::new(&to),
+        }
+    }
+
+    /// The place of the address to begin at.
+    pub(super) fn first(&self) -> usize {
+        self.route.first()
+    }
+
+    /// The address at `place` took a connection.
+    pub(super) fn connected(&mut self, place: usize) {
+        self.route.connected(place);
+    }
+
+    /// Begins a connection to the address at `place`, or to those behind it that the system does not refuse at once.
+    /// The error names those which were tried.
+    pub(super) fn connect(
+        &mut self,
+        reach: &mut Handle<'_>,
+        mut place: usize,
+        tag: u32,
+    ) -> Result<(ConnId, usize), String> {
+        loop {
+            let Destination { dials, request } = &self.destination;
+            match reach.connect(&dials[place], request, tag) {
+                Ok(id) => return Ok((id, place)),
+                Err(errno) => match self.route.failed(place, &errno) {
+                    Some(next) => place = next,
+                    None => return Err(format!("connect to {}", self.route.tried())),
+                },
+            }
+        }
+    }
+
+    /// A connection to the address at `place` did not open: the place to try in its stead, or why there is none.
+    pub(super) fn failed(
+        &mut self,
+        place: usize,
+        failed: &Failure,
+        within: Duration,
+    ) -> Result<usize, String> {
+        let why = why(failed, within);
+        let Failure::Connect(errno) = failed else {
+            return Err(why);
+        };
+        let next = self.route.failed(place, &errno);
+        next.ok_or_else(|| format!("connect to {}", self.route.tried()))
     }
 }
 
@@ -99,14 +167,14 @@ pub(super) fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a connection did not open, as a clause.
-pub(super) fn why(failed: &Failure) -> String {
+/// Why a connection did not open for which there were `within`, as a clause.
+fn why(failed: &Failure, within: Duration) -> String {
     match failed {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}"),
         Failure::Refused(status) => format!("the server answered with status {}", status.0),
         Failure::Response(fault) => format!("the server's answer is wrong: {fault}"),
-        Failure::Timeout => "there was no opening handshake within 10 s".to_owned(),
+        Failure::Timeout => format!("there was no opening handshake within {within:?}"),
         other => format!("the connection did not open: {other:?}"),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed};
+use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, index, on, seed};
 use crate::conn::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
 };
@@ -89,7 +89,9 @@ impl Task for StressTask<'_> {
 /// The application of all connections; a connection's tag is its index.
 struct Crowd<'a> {
     test: &'a StressTest,
-    destination: &'a Destination,
+    way: Way,
+    /// Connections to be begun at the server's next address: which one, and the address.
+    moved_on: Vec<(u32, usize)>,
     random: Random,
     prepared: Option<Prepared>,
     began: Instant,
@@ -110,16 +112,19 @@ struct Crowd<'a> {
 struct Peer {
     /// None: its connect did not even begin.
     id: Option<ConnId>,
+    /// The place of the address that it is connected to.
+    place: usize,
     /// When the message was handed over whose answer is due.
     due: Option<Instant>,
 }
 
 impl<'a> Crowd<'a> {
-    fn new(test: &'a StressTest, destination: &'a Destination, random: Random) -> Self {
+    fn new(test: &'a StressTest, destination: &Destination, random: Random) -> Self {
         let began = time::now();
         Self {
             test,
-            destination,
+            way: Way::new(destination),
+            moved_on: Vec::new(),
             random,
             prepared: None,
             began,
@@ -162,9 +167,9 @@ impl<'a> Crowd<'a> {
     fn connect(&mut self, reach: &mut Handle<'_>) {
         let now = time::now();
         let tag = u32::try_from(self.peers.len()).expect("there are at most 20,000");
-        let begun = reach.connect(&self.destination.dial, &self.destination.request, tag);
         self.peers.push(Peer {
-            id: begun.ok(),
+            id: None,
+            place: self.way.first(),
             due: None,
         });
         self.outcome.connections.push(StressConnection {
@@ -172,8 +177,17 @@ impl<'a> Crowd<'a> {
             ..StressConnection::default()
         });
         self.connect_at = self.connect_at + self.test.handshake_delay;
-        if begun.is_err() {
-            self.fail(tag);
+        self.begin(reach, tag, self.way.first());
+    }
+
+    /// Begins to connect to the address at `place`.
+    fn begin(&mut self, reach: &mut Handle<'_>, tag: u32, place: usize) {
+        match self.way.connect(reach, place, tag) {
+            Ok((id, place)) => {
+                let peer = &mut self.peers[index(tag)];
+                (peer.id, peer.place) = (Some(id), place);
+            }
+            Err(_) => self.fail(tag),
         }
     }
 
@@ -235,7 +249,7 @@ impl<'a> Crowd<'a> {
         }
         self.look_at = now + Duration::from_secs(1);
         for at in 0..self.peers.len() {
-            let Peer { id, due } = &mut self.peers[at];
+            let Peer { id, due, .. } = &mut self.peers[at];
             let late = due.is_some_and(|due| now.since(due) > ANSWER_MAX);
             if late && let Some(id) = *id {
                 *due = None;
@@ -251,12 +265,17 @@ impl App for Crowd<'_> {
 
     fn connected(&mut self, scope: &mut Scope<'_>, (): &mut ()) {
         let (tag, now) = (scope.tag(), scope.now());
+        self.way.connected(self.peers[index(tag)].place);
         let now = self.ns(now);
         self.record(tag).tcp_ns = Some(now);
     }
 
-    fn failed(&mut self, scope: &mut Scope<'_>, (): (), _failed: Failure) {
-        self.fail(scope.tag());
+    fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
+        let place = self.peers[index(scope.tag())].place;
+        match self.way.failed(place, &failed, HANDSHAKE_TIMEOUT) {
+            Ok(next) if !self.stopped => self.moved_on.push((scope.tag(), next)),
+            _ => self.fail(scope.tag()),
+        }
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
@@ -306,6 +325,9 @@ impl App for Crowd<'_> {
                 break;
             }
             self.connect(reach);
+        }
+        for (tag, place) in std::mem::take(&mut self.moved_on) {
+            self.begin(reach, tag, place);
         }
         self.expire(reach);
         self.look(reach);

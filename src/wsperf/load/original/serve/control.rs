@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
-use super::super::run::why;
 use super::super::uri::Uri;
 use super::super::{command, reply};
 use super::jobs::{Job, Jobs, Said};
@@ -126,9 +125,15 @@ impl App for Control {
         }
     }
 
+    fn connected(&mut self, _scope: &mut Scope<'_>, (): &mut ()) {
+        if let Some(master) = &mut self.master {
+            master.connected();
+        }
+    }
+
     fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failed: Failure) {
         if let Some(master) = &mut self.master {
-            master.lost(&why(&failed));
+            master.failed(&failed);
         }
     }
 

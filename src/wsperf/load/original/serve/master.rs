@@ -5,14 +5,16 @@
 
 use std::time::Duration;
 
-use super::super::run::Destination;
-use crate::conn::Handle;
+use super::super::run::{Destination, HANDSHAKE_TIMEOUT, Way};
+use crate::conn::{Failure, Handle};
 use crate::time::{self, Instant};
 
 /// The connection to a master.
 #[derive(Debug)]
 pub(super) struct Master {
-    destination: Destination,
+    way: Way,
+    /// The place of the address that is connected to.
+    place: usize,
     /// Time before it is tried again; none: not at all.
     reconnect: Option<Duration>,
     /// When to connect; none: it is connected, or over.
@@ -22,9 +24,10 @@ pub(super) struct Master {
 
 impl Master {
     /// To be connected to at once.
-    pub(super) const fn new(destination: Destination, reconnect: Option<Duration>) -> Self {
+    pub(super) fn new(destination: &Destination, reconnect: Option<Duration>) -> Self {
         Self {
-            destination,
+            way: Way::new(destination),
+            place: 0,
             reconnect,
             due: Some(Instant::ZERO),
             over: false,
@@ -37,15 +40,29 @@ impl Master {
             return;
         }
         self.due = None;
-        let Destination { dial, request } = &self.destination;
-        if let Err(errno) = reach.connect(dial, request, 0) {
-            self.lost(&errno.to_string());
+        match self.way.connect(reach, self.place, 0) {
+            Ok((_, place)) => self.place = place,
+            Err(why) => self.lost(&why),
+        }
+    }
+
+    /// The address took the connection.
+    pub(super) fn connected(&mut self) {
+        self.way.connected(self.place);
+    }
+
+    /// The connection did not open: the next address is tried at once.
+    pub(super) fn failed(&mut self, failed: &Failure) {
+        match self.way.failed(self.place, failed, HANDSHAKE_TIMEOUT) {
+            Ok(next) => (self.place, self.due) = (next, Some(Instant::ZERO)),
+            Err(why) => self.lost(&why),
         }
     }
 
     /// There is no connection any more, or never was.
     pub(super) fn lost(&mut self, why: &str) {
         tracing::warn!("no master: {why}");
+        self.place = self.way.first();
         match self.reconnect {
             Some(pause) => self.due = Some(time::now() + pause),
             None => self.over = true,

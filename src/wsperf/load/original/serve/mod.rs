@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::command::COMMAND_OCTETS_MAX;
 use super::reply;
-use super::run::{Destination, Task, on};
+use super::run::{Destination, HANDSHAKE_TIMEOUT, Task, on};
 use super::uri::Uri;
 use crate::conn::{Config, Listener, Worker};
 use crate::io::{Error, Fd, Io, ReceiveMode, sys};
@@ -128,7 +128,7 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), Str
         }
         Place::Master { uri, reconnect } => {
             let destination = Destination::resolve(uri, true, &[SUBPROTOCOL.to_owned()])?;
-            control.master = Some(Master::new(destination, *reconnect));
+            control.master = Some(Master::new(&destination, *reconnect));
             format!("the master {uri}")
         }
     };
@@ -233,6 +233,8 @@ fn config() -> Config {
             frame_octets_max: octets_max,
             message_octets_max: octets_max,
         },
+        // What is said of a master that does not answer.
+        handshake_timeout: HANDSHAKE_TIMEOUT,
         send_queue_octets_max: RESULTS_OCTETS_MAX,
         ..Config::default()
     }

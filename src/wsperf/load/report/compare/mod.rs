@@ -74,7 +74,7 @@ pub enum Samples {
 /// Something that was not the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// `version`, `target`, or an option.
+    /// `(version)`, `(server)`, `(kernel)`, `(cpu)`, `(target)`, or an option.
     pub name: String,
     /// In A; several values where A's runs differ among themselves.
     pub a: String,
@@ -213,8 +213,20 @@ fn differences(a: &[Outcome], b: &[Outcome]) -> Vec<Difference> {
         .flat_map(|run| run.options.keys())
         .collect();
     for (side, run) in runs {
-        let own = [("(version)", &run.version), ("(target)", &run.target)];
-        let own = own.map(|(name, value)| (name.to_owned(), value.clone()));
+        let told = |text: Option<&str>| text.unwrap_or("(not told)").to_owned();
+        let server = run
+            .server
+            .as_ref()
+            .and_then(|server| server.version.as_deref());
+        let kernel = Some(run.machine.kernel.as_str()).filter(|kernel| !kernel.is_empty());
+        let own = [
+            ("(version)", run.version.clone()),
+            ("(server)", told(server)),
+            ("(kernel)", told(kernel)),
+            ("(cpu)", told(run.machine.cpu.as_deref())),
+            ("(target)", run.target.clone()),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
         let options = keys.iter().filter(|name| !BESIDE.contains(&name.as_str()));
         let options = options.map(|name| {
             let value = run.options.get(*name).map_or("(not set)", String::as_str);

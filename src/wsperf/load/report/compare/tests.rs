@@ -134,12 +134,14 @@ fn different_options_are_listed_and_different_scenarios_are_refused() {
     let mut b = runs(4, 2, 1.0);
     for run in &mut b {
         run.version = "0.2.0".to_owned();
+        run.machine.kernel = "Linux 6.13.0".to_owned();
         run.options.insert("payload".to_owned(), "1k".to_owned());
         run.options.insert("json".to_owned(), "b.json".to_owned());
     }
     b[0].options.remove("connections");
     let found = compare(&a, &b).expect("the same scenario");
     let expected = [
+        ("(kernel)", "Linux 6.12.0", "Linux 6.13.0"),
         ("(version)", "0.1.0", "0.2.0"),
         ("connections", "100", "(not set) | 100"),
         ("payload", "20", "1k"),

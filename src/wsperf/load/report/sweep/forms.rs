@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{End, Measure, Over, Step, Sweep};
+use super::{End, Measure, Over, Step, Sweep, noise};
 use crate::load::outcome::{Latency, Outcome};
 use crate::load::report::charts::{axis, share};
 use crate::load::report::html;
 use crate::load::report::page::{self, Tile, escape};
 use crate::load::report::plot::{Axis, Kind, Plot, Rule, Series};
 use crate::load::report::scale::Scale;
-use crate::load::report::table::{WIDTH, boxed, row, shape, wrap};
+use crate::load::report::table::{WIDTH, boxed, machine, row, shape, versions, wrap};
 use crate::load::report::units::{count, date, grouped, percent, rate, time};
 
 /// The table for people, at most 80 columns wide.
@@ -55,6 +55,15 @@ pub fn table(sweep: &Sweep) -> String {
         let at = at(sweep.plan.over, step.value);
         row(&mut out, "", &format!("{at}: {}", step.breaches.join("; ")));
     }
+    for (place, note) in noise::notes(sweep).iter().enumerate() {
+        row(&mut out, if place == 0 { "noise" } else { "" }, note);
+    }
+    if let Some(machine) = first(sweep).and_then(machine) {
+        row(&mut out, "machine", &machine);
+    }
+    if let Some(run) = first(sweep).filter(|run| machine(run).is_some()) {
+        row(&mut out, "versions", &versions(run));
+    }
     out
 }
 
@@ -99,7 +108,7 @@ fn asked(sweep: &Sweep) -> String {
 }
 
 /// `12,000 /s`, or `12,000 connections`.
-fn at(over: Over, value: f64) -> String {
+pub(super) fn at(over: Over, value: f64) -> String {
     match over {
         Over::Rate => format!("{} /s", rate(value)),
         Over::Connections => format!("{} connections", grouped(value)),
@@ -149,6 +158,7 @@ pub fn page(sweep: &Sweep) -> String {
         _ => "",
     };
     let _ = writeln!(body, "<p{class}>{}</p>", escape(&verdict));
+    body.push_str(&html::notes(&noise::notes(sweep)));
     body.push_str(&page::tiles(&tiles(sweep)));
     if !sweep.steps.is_empty() {
         body.push_str("<h2>Plots</h2>\n");
@@ -159,6 +169,7 @@ pub fn page(sweep: &Sweep) -> String {
     body.push_str("<h2>Figures</h2>\n");
     body.push_str(&steps(sweep));
     if let Some(first) = first {
+        body.push_str(&html::measured_on(first));
         body.push_str(&html::options(first));
         let _ = writeln!(
             body,
@@ -470,6 +481,10 @@ result     It holds up to 19,030 /s and breaks at 22,630 /s.
            22,630 /s: p99 1.07 ms
            32,000 /s: p99 1.30 ms
            64,000 /s: p99 2.10 ms
+noise      Each point was run once, so how much of this is noise is not known:
+           see --repeats.
+machine    Some CPU @ 2.00GHz, 4 CPUs, 7.45 GiB, Linux 6.12.0
+versions   wsperf 0.1.0; server: Ringway 0.1.0
 ";
         assert_eq!(table(&swept(1e9)), expected);
     }

@@ -10,6 +10,7 @@
 
 mod bound;
 mod forms;
+mod noise;
 mod walk;
 
 use serde::Serialize;
@@ -122,6 +123,12 @@ pub struct Step {
     pub messages_per_second: f64,
     /// Each figure is the median of the runs'.
     pub latency_us: Latency,
+    /// The least and the greatest of what the bound is about, over the runs: how far they differ by themselves.
+    pub bounded_us_min: f64,
+    /// The greatest.
+    pub bounded_us_max: f64,
+    /// Runs that broke.
+    pub runs_broken: u64,
     /// Errors of all runs.
     pub errors: u64,
     /// CPU time of the driver's threads by wall time, summed.

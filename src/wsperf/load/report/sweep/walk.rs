@@ -131,6 +131,9 @@ fn judged(plan: &Plan, value: f64, runs: Vec<Outcome>) -> Step {
     let breaches: Vec<_> = runs.iter().map(|run| breaches(plan, run)).collect();
     let half = |times: usize| times * 2 >= runs.len().max(1);
     let broken = breaches.iter().filter(|found| !found.is_empty()).count();
+    let bounded = runs
+        .iter()
+        .map(|run| plan.bound.measure.of(&run.latency_us));
     let saturated = runs.iter().filter(|run| run.driver_saturated).count();
     let known: Option<Vec<bool>> = runs.iter().map(|run| run.server_saturated).collect();
     let busy = |run: &Outcome| {
@@ -149,6 +152,9 @@ fn judged(plan: &Plan, value: f64, runs: Vec<Outcome>) -> Step {
         server_saturated: known.map(|known| half(known.iter().filter(|yes| **yes).count())),
         messages_per_second: median(runs.iter().map(|run| run.messages_per_second).collect()),
         latency_us: latency(&runs),
+        bounded_us_min: bounded.clone().reduce(f64::min).unwrap_or(0.0),
+        bounded_us_max: bounded.fold(0.0, f64::max),
+        runs_broken: broken as u64,
         errors: runs.iter().map(|run| run.errors).sum(),
         driver_utilisation: median(drivers.collect()),
         server_utilisation: servers.map(median),

@@ -1,0 +1,100 @@
+//! The addresses of one server, tried in turn until one of them takes a connection.
+//!
+//! Owns: which address is next, and the sentence that names those which were tried. Never: looks a name up, connects.
+
+use std::fmt::{Display, Write as _};
+use std::net::SocketAddr;
+
+/// Addresses of one name that are tried at most: each costs up to the time for a connect.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// What is known of the addresses, by their place in the list.
+#[derive(Debug)]
+pub(super) struct Route {
+    addresses: Vec<SocketAddr>,
+    /// Why each could not be connected to, when that was tried.
+    failures: Vec<Option<String>>,
+    /// The one that took a connection: it is the server's from then on.
+    taken: Option<usize>,
+}
+
+impl Route {
+    /// `addresses`: in the order in which they are tried; not none.
+    pub(super) fn new(addresses: &[SocketAddr]) -> Self {
+        let addresses: Vec<_> = addresses.iter().copied().take(ADDRESSES_MAX).collect();
+        Self {
+            failures: vec![None; addresses.len()],
+            addresses,
+            taken: None,
+        }
+    }
+
+    /// The place to begin at: the one that took a connection, or the first that is not known to refuse.
+    pub(super) fn first(&self) -> usize {
+        let untried = || self.failures.iter().position(Option::is_none);
+        self.taken.or_else(untried).unwrap_or(0)
+    }
+
+    /// The address at `place` took a connection.
+    pub(super) fn connected(&mut self, place: usize) {
+        self.taken.get_or_insert(place);
+    }
+
+    /// The address at `place` could not be connected to. Returns the place to try in its stead, if there is one.
+    pub(super) fn failed(&mut self, place: usize, why: &dyn Display) -> Option<usize> {
+        self.failures[place] = Some(why.to_string());
+        match self.taken {
+            Some(taken) => (taken != place).then_some(taken),
+            None => (place + 1 < self.addresses.len()).then_some(place + 1),
+        }
+    }
+
+    /// Which addresses were tried, and what each of them said: `[::1]:9000: refused; 127.0.0.1:9000: refused`.
+    pub(super) fn tried(&self) -> String {
+        let mut said = String::new();
+        let failures = self.addresses.iter().zip(&self.failures);
+        for (address, why) in failures.filter_map(|(at, why)| Some((at, why.as_ref()?))) {
+            let between = if said.is_empty() { "" } else { "; " };
+            let _ = write!(said, "{between}{address}: {why}");
+        }
+        said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route() -> Route {
+        let addresses = ["[::1]:9000", "127.0.0.1:9000"];
+        Route::new(&addresses.map(|address| address.parse().expect("an address")))
+    }
+
+    #[test]
+    fn each_address_is_tried_and_the_sentence_names_all() {
+        let mut route = route();
+        assert_eq!(route.first(), 0);
+        assert_eq!(route.failed(0, &"refused"), Some(1));
+        assert_eq!(route.first(), 1);
+        assert_eq!(route.failed(1, &"no route"), None);
+        assert_eq!(
+            route.tried(),
+            "[::1]:9000: refused; 127.0.0.1:9000: no route"
+        );
+        assert_eq!(route.first(), 0, "and from the beginning the next time");
+    }
+
+    #[test]
+    fn the_address_that_took_a_connection_is_the_server() {
+        let mut route = route();
+        assert_eq!(route.failed(0, &"refused"), Some(1));
+        route.connected(1);
+        assert_eq!(
+            route.failed(0, &"refused"),
+            Some(1),
+            "one that was under way"
+        );
+        assert_eq!(route.failed(1, &"refused"), None);
+        assert_eq!(route.first(), 1);
+    }
+}
