@@ -12,6 +12,7 @@ mod client_role;
 mod environment;
 mod faults;
 mod fuzz_corpora;
+mod http;
 mod load;
 mod memory;
 mod original;
