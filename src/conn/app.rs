@@ -2,10 +2,11 @@
 
 use super::context::Context;
 use super::dialling::Failed;
+use super::page;
 use super::reach::Reach;
 use crate::io::Io;
 use crate::proto::handshake::{Request, Verdict};
-use crate::proto::{CloseCode, Message, Violation};
+use crate::proto::{CloseCode, Message, Violation, http};
 use crate::time::Instant;
 
 /// One value per worker. It runs on the worker's thread: a callback that waits stops every connection of the worker.
@@ -16,6 +17,13 @@ pub trait App {
             subprotocol: None,
             headers: &[],
         }
+    }
+
+    /// A client asks for something that is no WebSocket: a page, a health check, anything in HTTP/1. The connection is
+    /// closed after the answer. By default GET and HEAD get a page that says what this port is, and other methods are
+    /// told that they are not served.
+    fn request<'a>(&'a mut self, request: &'a http::Request<'_>) -> http::Answer<'a> {
+        page::answer(request)
     }
 
     /// A connection that [`Reach::connect`] began has reached its server; the request leaves with this turn. `tag` is

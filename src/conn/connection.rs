@@ -23,6 +23,7 @@ use super::buffers::Assembly;
 use super::dialling::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
+use super::refusal::Reading;
 use super::timers::Links;
 use crate::io::{ConnId, Fd, ReceiveMode};
 use crate::proto::{Limits, Receiver, Role, Sender, handshake};
@@ -155,6 +156,8 @@ pub(super) struct Head {
     pub(super) resume: handshake::Resume,
     /// What we asked for, in the client's role.
     pub(super) asked: Option<Asked>,
+    /// The server said no, and its reason is still coming.
+    pub(super) refused: Option<Reading>,
 }
 
 /// A request of ours.

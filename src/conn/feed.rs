@@ -2,6 +2,7 @@
 
 use super::app::App;
 use super::buffers::{Assembly, Buffers, HEADROOM};
+use super::clock::Clock;
 use super::config::Config;
 use super::connection::{Connection, Phase, Receive};
 use super::context::{Backing, Context, Output, Run};
@@ -33,8 +34,19 @@ pub(super) struct Shared {
     pub(super) condemned: Vec<ConnId>,
     pub(super) keys: Keys,
     pub(super) now: Instant,
+    pub(super) clock: Clock,
+    pub(super) told: Told,
     /// The worker is stopping: no further WebSocket is opened, and no connection begun.
     pub(super) draining: bool,
+}
+
+/// What was logged, because once is enough.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// A client began TLS.
+    pub(super) tls: bool,
+    /// A client began HTTP/2.
+    pub(super) http_2: bool,
 }
 
 /// How a conversation ended, found while events were read.

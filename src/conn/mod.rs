@@ -16,6 +16,7 @@
 
 mod app;
 mod buffers;
+mod clock;
 mod config;
 mod connection;
 mod context;
@@ -26,10 +27,12 @@ mod lifecycle;
 mod listener;
 mod opening;
 mod outbox;
+mod page;
 mod prepared;
 mod queue;
 mod reach;
 mod receive;
+mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,4 +47,5 @@ pub use dialling::{Failed, Failure, OpeningRequest};
 pub use listener::Listener;
 pub use prepared::{Prepared, TooMuch};
 pub use reach::Reach;
+pub use refusal::Refused;
 pub use worker::Worker;

@@ -1,16 +1,17 @@
-//! The opening handshake of a connection: collect the head, ask the application, answer.
+//! The opening of a connection: collect the head, ask the application, answer.
 
 use super::app::App;
 use super::connection::{Connection, Head, Heartbeat, Phase};
 use super::feed::Shared;
 use crate::io::BufferId;
 use crate::proto::CloseCode;
-use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, Verdict};
+use crate::proto::handshake::{self, Asked, Date, Progress, Refusal, Request, Verdict};
+use crate::proto::http;
 
 /// What the head of a request leads to; the response lies in `Shared::response`.
 enum Answer {
     Open,
-    /// What was asked for is no WebSocket.
+    /// What was asked for is no WebSocket, and was answered.
     Page,
     Refuse,
     Incomplete(handshake::Resume),
@@ -34,14 +35,20 @@ impl Shared {
                     conn.head = Some(Box::new(Head {
                         bytes: buf.to_vec(),
                         resume,
-                        asked: None,
+                        ..Head::default()
                     }));
                 }
                 (answer, head_bytes)
             }
             Some(mut head) => {
                 let before = head.bytes.len();
-                head.bytes.extend_from_slice(buf);
+                // What is beyond the limit is never looked at: it is no reason to hold more.
+                let room = self
+                    .config
+                    .head_limits
+                    .head_bytes_max
+                    .saturating_sub(before);
+                head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
                 let (answer, head_bytes) = self.answer(app, &head.bytes, head.resume);
                 if let Answer::Incomplete(resume) = answer {
                     head.resume = resume;
@@ -75,20 +82,53 @@ impl Shared {
         self.response.clear();
         match handshake::parse_request_from(bytes, resume, &self.config.head_limits) {
             Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
-            Ok(Progress::Complete { head, head_bytes }) => (self.decide(app, &head), head_bytes),
+            Ok(Progress::Complete { head, head_bytes }) => {
+                let date = self.date();
+                let answer = match head {
+                    Asked::WebSocket(request) => self.decide(app, &request, &date),
+                    Asked::Http(request) => self.serve(app, &request, &date),
+                };
+                (answer, head_bytes)
+            }
             Err(refusal) => {
-                tracing::debug!("opening handshake refused: {refusal}");
-                handshake::encode_refusal(&refusal, &mut self.response);
+                self.log_refusal(&refusal);
+                let date = self.date();
+                handshake::encode_refusal(&refusal, &date, &mut self.response);
                 (Answer::Refuse, bytes.len())
             }
         }
     }
 
-    fn decide<A: App>(&mut self, app: &mut A, request: &Request<'_>) -> Answer {
-        if request.kind() == RequestKind::Plain {
-            handshake::encode_status_page(request, &mut self.response);
-            return Answer::Page;
+    /// Another protocol on this port is a mistake of whoever set the client or its proxy up, and the client may not be
+    /// able to show the answer: the first time is worth a warning, and a port scanner is not worth more.
+    fn log_refusal(&mut self, refusal: &Refusal) {
+        let told = match *refusal {
+            Refusal::TLS => &mut self.told.tls,
+            Refusal::HTTP_2 => &mut self.told.http_2,
+            _ => return tracing::debug!("request refused: {refusal}"),
+        };
+        if std::mem::replace(told, true) {
+            tracing::debug!("request refused: {refusal}");
+        } else {
+            tracing::warn!("{} (further ones are not logged)", refusal.reason());
         }
+    }
+
+    /// The date for an answer of this turn.
+    fn date(&mut self) -> Date {
+        self.clock.date(self.now)
+    }
+
+    /// Has the application answer a request that opens no WebSocket.
+    fn serve<A: App>(&mut self, app: &mut A, request: &http::Request<'_>, date: &Date) -> Answer {
+        let answer = app.request(request);
+        if let Err(misuse) = http::encode_answer(request, &answer, date, &mut self.response) {
+            return self.fail_for_application(&misuse, date);
+        }
+        Answer::Page
+    }
+
+    fn decide<A: App>(&mut self, app: &mut A, request: &Request<'_>, date: &Date) -> Answer {
         let room = self.counters.clients < self.config.connections_max as u64;
         let refusal = match (self.draining, room) {
             (true, _) => Some(Refusal::STOPPING),
@@ -97,24 +137,28 @@ impl Shared {
         };
         if let Some(refusal) = refusal {
             self.counters.refused += 1;
-            handshake::encode_refusal(&refusal, &mut self.response);
+            handshake::encode_refusal(&refusal, date, &mut self.response);
             return Answer::Refuse;
         }
         let verdict = app.connect(request);
-        match handshake::encode_verdict(request, &verdict, &mut self.response) {
+        match handshake::encode_verdict(request, &verdict, date, &mut self.response) {
             Ok(()) if matches!(verdict, Verdict::Accept { .. }) => Answer::Open,
             Ok(()) => Answer::Refuse,
-            Err(misuse) => {
-                tracing::error!("the application's verdict cannot be sent: {misuse}");
-                self.response.clear();
-                let reason = "the application gave an answer that HTTP cannot express";
-                handshake::encode_refusal(
-                    &Refusal::new(handshake::StatusCode(500), reason),
-                    &mut self.response,
-                );
-                Answer::Refuse
-            }
+            Err(misuse) => self.fail_for_application(&misuse, date),
         }
+    }
+
+    /// The application's answer cannot be sent.
+    #[cold]
+    fn fail_for_application(&mut self, misuse: &dyn std::error::Error, date: &Date) -> Answer {
+        tracing::error!("the application's answer cannot be sent: {misuse}");
+        self.response.clear();
+        let refusal = Refusal::new(
+            handshake::StatusCode::INTERNAL_SERVER_ERROR,
+            "the application gave an answer that HTTP cannot express",
+        );
+        handshake::encode_refusal(&refusal, date, &mut self.response);
+        Answer::Refuse
     }
 
     /// The opening handshake is complete, in either role.
@@ -147,7 +191,8 @@ impl Shared {
         scratch: &mut [u8],
     ) {
         self.response.clear();
-        handshake::encode_refusal(refusal, &mut self.response);
+        let date = self.date();
+        handshake::encode_refusal(refusal, &date, &mut self.response);
         self.refuse(app, conn, scratch);
     }
 

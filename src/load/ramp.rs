@@ -137,9 +137,9 @@ impl Ramp {
 
 /// Counts a connection that did not open.
 pub(super) fn count_failure(meter: &mut Meter, failed: &Failed) {
-    match failed.failure {
-        Failure::Connect(errno) => count_refusal(meter, errno),
-        failure => meter.fault(|errors| errors.handshake += 1, || describe(&failure)),
+    match &failed.failure {
+        Failure::Connect(errno) => count_refusal(meter, *errno),
+        failure => meter.fault(|errors| errors.handshake += 1, || describe(failure)),
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) fn count_refusal(meter: &mut Meter, errno: Errno) {
 
 fn describe(failure: &Failure) -> String {
     match failure {
-        Failure::Refused(status) => format!("opening handshake: the server answered {}", status.0),
+        Failure::Refused(refused) => format!("opening handshake: the server answered {refused}"),
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
         Failure::Connect(errno) => format!("connect: {}", explain(*errno)),

@@ -101,10 +101,10 @@ pub(super) fn seed() -> u64 {
 
 /// Why a connection did not open, as a clause.
 pub(super) fn why(failed: &Failed) -> String {
-    match failed.failure {
+    match &failed.failure {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}"),
-        Failure::Refused(status) => format!("the server answered with status {}", status.0),
+        Failure::Refused(refused) => format!("the server answered {refused}"),
         Failure::Response(fault) => format!("the server's answer is wrong: {fault}"),
         Failure::Timeout => "there was no opening handshake within 10 s".to_owned(),
     }
