@@ -16,7 +16,7 @@ use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Fd, Io, sys};
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
-use crate::proto::Limits;
+use crate::proto::{Limits, http};
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
@@ -145,6 +145,10 @@ fn config(options: &ServerOptions) -> Config {
             frame_octets_max: options.max_frame as u64,
             message_octets_max: options.max_message as u64,
         },
+        head_limits: http::Limits {
+            head_bytes_max: options.max_head,
+            headers_max: options.max_headers,
+        },
         handshake_timeout: options.handshake_timeout,
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
@@ -163,7 +167,10 @@ fn serve<I: Io>(
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
-    let mut worker = Worker::new(io, Echo, config(options), listener);
+    let echo = Echo {
+        subprotocols: options.subprotocols.clone(),
+    };
+    let mut worker = Worker::new(io, echo, config(options), listener);
     worker.watch(signals, SIGNALS);
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());

@@ -152,7 +152,7 @@ fn turns(criterion: &mut Criterion) {
     ] {
         let mut worker = Worker::new(
             Replay::new(),
-            Echo,
+            Echo::default(),
             Config::default(),
             Listener::new(Fd(3), None),
         );

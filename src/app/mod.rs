@@ -3,4 +3,4 @@
 
 mod echo;
 
-pub use echo::Echo;
+pub use echo::{Echo, Subprotocols};

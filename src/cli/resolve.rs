@@ -31,6 +31,13 @@ const SIZE_MAX: u64 = 1 << 40;
 /// No timer runs longer: a day is further than any peer's patience.
 const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// The head of the smallest opening handshake has about 150 octets and five fields. A larger limit than these would let
+/// each connection hold a megabyte before it is one.
+pub(super) const HEAD_MIN: u64 = 256;
+pub(super) const HEAD_MAX: u64 = 1 << 20;
+pub(super) const HEADERS_MIN: u64 = 5;
+pub(super) const HEADERS_MAX: u64 = 10_000;
+
 /// Makes the options of a server out of what was typed; `cpus` is the default number of workers.
 pub(super) fn server(args: &ConfigArgs, cpus: usize) -> Resolved<ServerOptions> {
     let mut options = ServerOptions::new(cpus);
@@ -118,6 +125,11 @@ fn listening(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.reuseport,
         switch("reuseport", &args.reuseport)?,
     );
+    if let Some(Text(list)) = &args.subprotocol {
+        let parsed = list.parse();
+        options.subprotocols =
+            parsed.map_err(|why: String| BadOption(format!("--subprotocol {list}: {why}")))?;
+    }
     if options.reuseport && matches!(options.endpoint, Endpoint::Unix { .. }) {
         return Err(BadOption(
             "--reuseport is for TCP: a Unix socket has one listener; leave --reuseport off"
@@ -153,6 +165,17 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.send_queue,
         octets("send-queue", &args.send_queue, 1024..=SIZE_MAX)?.map(to_usize),
     );
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an opening handshake has 5, a browser's about 20",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     set(
         &mut options.handshake_timeout,
         time(
@@ -234,12 +257,18 @@ pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
             "--wsuri {uri}: {why}; give something like ws://127.0.0.1:9000"
         ))
     };
-    if uri.starts_with("wss:") {
+    // RFC 3986 §3.1: "schemes are case-insensitive"
+    let (scheme, rest) = uri
+        .split_once(':')
+        .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    if is("wss") {
         return Err(BadOption(format!(
             "--wsuri {uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
         )));
     }
-    if let Some(path) = uri.strip_prefix("ws+unix:") {
+    if is("ws+unix") {
+        let path = rest;
         // Both ws+unix:/path and ws+unix:///path are in use.
         let path = path.strip_prefix("//").unwrap_or(path);
         // sockaddr_un.sun_path holds 108 octets with its end.
@@ -253,8 +282,9 @@ pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
             }),
         };
     }
-    let rest = uri
-        .strip_prefix("ws://")
+    let rest = rest
+        .strip_prefix("//")
+        .filter(|_| is("ws"))
         .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -264,7 +294,7 @@ pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
         ));
     }
     if authority.contains('@') {
-        return Err(wrong("a user has no meaning here"));
+        return Err(wrong("a user has no meaning here, and a password neither"));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("app", &["conn", "proto"]),
     ("supervise", &["exit", "stats", "time"]),
     ("tune", &["exit", "random", "supervise"]),
-    ("options", &["supervise"]),
+    ("options", &["app", "supervise"]),
     (
         "worker",
         &[

@@ -11,7 +11,8 @@ use super::args::{Kind, LoadArgs, parts};
 use crate::cli::args::Text;
 use crate::cli::file;
 use crate::cli::resolve::{
-    BadOption, Resolved, bad, choice, congestion, octets, set, switch, time_within, to_usize, whole,
+    BadOption, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, Resolved, bad, choice, congestion,
+    octets, set, switch, time_within, to_usize, whole,
 };
 use crate::cli::values;
 use crate::load::options::{
@@ -252,6 +253,17 @@ fn connections(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolv
             Duration::from_millis(1)..=TIME_MAX,
         )?,
     );
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an answer that opens has 3 at least",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     set(
         &mut options.seed,
         whole("seed", &args.seed, 0..=u64::MAX, "any number will do")?,

@@ -9,7 +9,7 @@ use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, w
 use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, SendError, Worker};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
-use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
 
@@ -59,6 +59,7 @@ impl Task for MessageTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
+            head_limits: http::Limits::RESPONSE,
             handshake_timeout: HANDSHAKE_TIMEOUT.min(self.test.timeout),
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking_seed: random.bits(),

@@ -11,7 +11,7 @@ use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, 
 use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, Worker};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
-use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
 
@@ -58,6 +58,7 @@ impl Task for StressTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
+            head_limits: http::Limits::RESPONSE,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             masking_seed: random.bits(),
             ..Config::default()
