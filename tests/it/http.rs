@@ -220,7 +220,10 @@ fn every_final_answer_has_a_date(io: &str) {
             (began..=now() + 1).contains(&(seconds(date) + 1)) || seconds(date) >= began,
             "{answer}"
         );
-        assert!(seconds(date) + 1 >= began && seconds(date) <= now(), "{answer}");
+        assert!(
+            seconds(date) + 1 >= began && seconds(date) <= now(),
+            "{answer}"
+        );
         assert_eq!(answer.matches("\r\nDate: ").count(), 1, "{answer}");
     };
     for request in [
@@ -269,7 +272,9 @@ fn cookies_of_16_kib_and_100_fields_open(io: &str) {
         "X-Name: J\u{fc}rgen".to_owned(),
     ] {
         let mut stream = dial(&address).expect("the server listens");
-        stream.write_all(with(&lines).as_bytes()).expect("connected");
+        stream
+            .write_all(with(&lines).as_bytes())
+            .expect("connected");
         Client::opened(stream)
             .expect("accepted")
             .echo(TEXT, b"after a large head");
@@ -396,7 +401,10 @@ fn another_protocol_is_told_so_and_logged_once(io: &str) {
         assert!(answer.contains("TLS"), "{answer}");
     }
     for _ in 0..3 {
-        let answer = exchange(&address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        let answer = exchange(
+            &address,
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        );
         assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
         assert!(answer.contains("HTTP/2"), "{answer}");
     }
@@ -413,7 +421,10 @@ fn a_request_with_a_body_gets_its_answer(io: &str) {
         exchange(&address, request.as_bytes())[9..12].to_owned()
     };
     assert_eq!(get("Content-Length: 3", "abc"), "200");
-    assert_eq!(get("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"), "200");
+    assert_eq!(
+        get("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"),
+        "200"
+    );
     assert_eq!(get("Expect: 100-continue\r\nContent-Length: 3", ""), "200");
     // RFC 9112 §6.3: where a body ends must not have two readings.
     for lines in [

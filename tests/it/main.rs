@@ -13,6 +13,7 @@ mod environment;
 mod faults;
 mod fuzz_corpora;
 mod http;
+mod http_client;
 mod load;
 mod memory;
 mod original;
