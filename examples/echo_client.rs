@@ -2,56 +2,111 @@
 //!
 //! `cargo run --example echo_client -- ws://127.0.0.1:9000 "Hello, Ringway!"`
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use ringway::proto::frame::{HEADER_OCTETS_MAX, Header};
-use ringway::proto::handshake::{self, ClientRequest, Progress, ResponseKind};
+use ringway::proto::handshake::{self, ClientRequest, Progress, ResponseKind, Resume};
 use ringway::proto::mask::{self, Key};
 use ringway::proto::{
-    CONTROL_FRAME_OCTETS_MAX, CloseCode, Event, Input, Limits, Opcode, Role, WebSocket,
+    CONTROL_FRAME_OCTETS_MAX, CloseCode, Event, Input, Limits, Opcode, Role, Violation, WebSocket,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let url = arguments
-        .next()
-        .unwrap_or_else(|| "ws://127.0.0.1:9000".to_owned());
-    let text = arguments
-        .next()
-        .unwrap_or_else(|| "Hello, Ringway!".to_owned());
-    let authority = url
-        .strip_prefix("ws://")
-        .ok_or("the URL begins with ws://")?;
-    let (host, target) = match authority.find('/') {
-        Some(slash) => authority.split_at(slash),
-        None => (authority, "/"),
-    };
+    let mut argument = |default: &str| arguments.next().unwrap_or_else(|| default.to_owned());
+    let (url, text) = (argument("ws://127.0.0.1:9000"), argument("Hello, Ringway!"));
+    match run(&url, &text, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo_client: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
-    let mut stream = TcpStream::connect(host)?;
+/// Sends `text` to the server at `url`, and tells on `out` what comes back.
+pub fn run(url: &str, text: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let place = parse(url).map_err(|why| format!("{url}: {why}"))?;
+    let Place { name, port, .. } = place;
+    let mut stream = TcpStream::connect((name, port))
+        .map_err(|error| format!("cannot connect to {name} port {port}: {error}"))?;
     stream.set_nodelay(true)?;
-    open(&mut stream, host, target)?;
-    println!("connected to {url}");
+    open(&mut stream, place.host, &place.target)?;
+    writeln!(out, "connected to {url}")?;
 
-    let mut websocket = WebSocket::new(Role::Client, Limits::default());
+    let mut client = Client {
+        stream,
+        websocket: WebSocket::new(Role::Client, Limits::default()),
+        message: Vec::new(),
+        received: VecDeque::new(),
+    };
     let sent = Instant::now();
-    send(&mut stream, &mut websocket, text.as_bytes())?;
-    println!("sent     {text:?}");
-    let echo = receive(&mut stream, &mut websocket)?;
-    println!("received {echo:?} after {:.0?}", sent.elapsed());
+    client.send(text)?;
+    writeln!(out, "sent     {text:?}")?;
+    let echo = client.receive()?;
+    writeln!(out, "received {echo:?} after {:.0?}", sent.elapsed())?;
 
-    let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
-    let len = websocket.sender.close(
-        Some(CloseCode::NormalClosure),
-        "bye",
-        Some(nonce()?),
-        &mut frame,
-    )?;
-    stream.write_all(&frame[..len])?;
-    println!("closed with {}", receive(&mut stream, &mut websocket)?);
-    Ok(())
+    client.close(CloseCode::NormalClosure, "bye")?;
+    let answer = client.receive()?;
+    Ok(writeln!(out, "closed with {answer}")?)
+}
+
+/// What a URL says (RFC 6455 §3).
+struct Place<'a> {
+    /// For the Host header: as it was typed.
+    host: &'a str,
+    /// A name or an address, without brackets.
+    name: &'a str,
+    /// 80 unless it was given.
+    port: u16,
+    /// Path and query.
+    target: String,
+}
+
+fn parse(url: &str) -> Result<Place<'_>, &'static str> {
+    let (scheme, rest) = url.split_once("://").ok_or("a URL begins with ws://")?;
+    // RFC 3986 §3.1: "schemes are case-insensitive"
+    if scheme.eq_ignore_ascii_case("wss") {
+        return Err("this client speaks no TLS; use ws://");
+    }
+    if !scheme.eq_ignore_ascii_case("ws") {
+        return Err("a URL begins with ws://");
+    }
+    let (host, resource) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if host.contains('@') {
+        return Err("a WebSocket URL has no user and no password");
+    }
+    if resource.contains('#') {
+        return Err("a WebSocket URL has no fragment (#)");
+    }
+    let (name, port) = match host.strip_prefix('[') {
+        Some(literal) => literal
+            .split_once(']')
+            .ok_or("the bracket of the IPv6 address is open")?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => 80,
+        Some("") => 80,
+        digits => digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or("the port is not a number from 0 to 65535")?,
+    };
+    if name.is_empty() {
+        return Err("the host is missing");
+    }
+    let slash = if resource.starts_with('/') { "" } else { "/" };
+    Ok(Place {
+        host,
+        name,
+        port,
+        target: format!("{slash}{resource}"),
+    })
 }
 
 /// The opening handshake (RFC 6455 §4.1).
@@ -60,72 +115,124 @@ fn open(stream: &mut TcpStream, host: &str, target: &str) -> Result<(), Box<dyn 
     let mut request = Vec::new();
     handshake::encode_request(&ClientRequest::new(host, target, key), &mut request)?;
     stream.write_all(&request)?;
-    let mut bytes = Vec::new();
+    let limits = handshake::Limits::default();
+    let (mut bytes, mut hint) = (Vec::new(), Resume::default());
     loop {
         // Octet by octet, so that no frame is read with the head.
         let mut octet = [0];
-        stream.read_exact(&mut octet)?;
+        if stream.read(&mut octet)? == 0 {
+            return Err("the server ended the connection in place of an answer".into());
+        }
         bytes.push(octet[0]);
-        let progress = handshake::parse_response(&bytes, &key, &[], &handshake::Limits::default())?;
-        let Progress::Complete { head, .. } = progress else {
-            continue;
-        };
-        return match head.kind() {
-            ResponseKind::Accepted { .. } => Ok(()),
-            ResponseKind::Refused { status, .. } => {
-                Err(format!("the server answered {}", status.0).into())
+        match handshake::parse_response_from(&mut bytes, hint, &key, &[], &limits)? {
+            Progress::Incomplete { resume } => hint = resume,
+            Progress::Complete { head, .. } => {
+                return match head.kind() {
+                    ResponseKind::Accepted { .. } => Ok(()),
+                    ResponseKind::Refused { status, .. } => Err(format!(
+                        "the server answered {} {}",
+                        status.0,
+                        status.reason_phrase()
+                    )
+                    .into()),
+                };
             }
-        };
+        }
     }
 }
 
-fn send(
-    stream: &mut TcpStream,
-    websocket: &mut WebSocket,
-    text: &[u8],
-) -> Result<(), Box<dyn Error>> {
-    let key = nonce()?;
-    let header = Header {
-        fin: true,
-        opcode: Opcode::Text,
-        payload_len: text.len() as u64,
-        masking_key: Some(key),
-    };
-    let mut frame = [0; HEADER_OCTETS_MAX];
-    let len = websocket.sender.header(&header, &mut frame)?;
-    let mut octets = [&frame[..len], text].concat();
-    mask::apply(&mut octets[len..], Key::new(key));
-    Ok(stream.write_all(&octets)?)
+/// An open WebSocket.
+struct Client {
+    stream: TcpStream,
+    websocket: WebSocket,
+    /// The message whose last part is not there yet.
+    message: Vec<u8>,
+    /// What came and was not asked for yet: messages, or the code of a Close.
+    received: VecDeque<String>,
 }
 
-/// Waits for a message, or for the answer to our Close.
-fn receive(stream: &mut TcpStream, websocket: &mut WebSocket) -> Result<String, Box<dyn Error>> {
-    let mut message = Vec::new();
-    loop {
-        let mut buf = [0; 4096];
-        let len = stream.read(&mut buf)?;
-        if len == 0 {
-            return Err("the server ended the connection".into());
+impl Client {
+    fn send(&mut self, text: &str) -> Result<(), Box<dyn Error>> {
+        let key = nonce()?;
+        let header = Header {
+            fin: true,
+            opcode: Opcode::Text,
+            payload_len: text.len() as u64,
+            masking_key: Some(key),
+        };
+        let mut frame = [0; HEADER_OCTETS_MAX];
+        let len = self.websocket.sender.header(&header, &mut frame)?;
+        let mut octets = [&frame[..len], text.as_bytes()].concat();
+        mask::apply(&mut octets[len..], Key::new(key));
+        Ok(self.stream.write_all(&octets)?)
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Box<dyn Error>> {
+        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let sender = &mut self.websocket.sender;
+        let len = sender.close(Some(code), reason, Some(nonce()?), &mut frame)?;
+        Ok(self.stream.write_all(&frame[..len])?)
+    }
+
+    /// Waits for a message, or for the answer to our Close.
+    fn receive(&mut self) -> Result<String, Box<dyn Error>> {
+        loop {
+            if let Some(received) = self.received.pop_front() {
+                return Ok(received);
+            }
+            let mut buf = [0; 4096];
+            let len = self.stream.read(&mut buf)?;
+            if len == 0 {
+                return Err("the server ended the connection without a Close".into());
+            }
+            if let Err(violation) = self.handle(&mut buf[..len])? {
+                // RFC 6455 §7.1.7: *fail the connection*.
+                self.close(violation.close_code(), "")?;
+                return Err(format!("the server broke the protocol: {violation}").into());
+            }
         }
-        let mut input = Input::new(&mut buf[..len]);
-        while let Some(event) = websocket.receiver.poll_event(&mut input)? {
+    }
+
+    /// Handles everything that is in `octets`.
+    fn handle(&mut self, octets: &mut [u8]) -> Result<Result<(), Violation>, Box<dyn Error>> {
+        let mut input = Input::new(octets);
+        loop {
+            let event = match self.websocket.receiver.poll_event(&mut input) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(Ok(())),
+                Err(violation) => return Ok(Err(violation)),
+            };
             match event {
-                Event::Message(whole) => {
-                    return Ok(String::from_utf8_lossy(whole.payload()).into_owned());
-                }
+                Event::Message(whole) => self.message.extend_from_slice(whole.payload()),
                 Event::Part(part) => {
-                    message.extend_from_slice(part.payload);
-                    if part.message_ends {
-                        return Ok(String::from_utf8(message)?);
+                    self.message.extend_from_slice(part.payload);
+                    if !part.message_ends {
+                        continue;
                     }
                 }
                 Event::Close(close) => {
-                    return Ok(close
-                        .code
-                        .map_or_else(|| "no code".to_owned(), |code| code.to_string()));
+                    let code = close.code.map(|code| code.to_string());
+                    self.received
+                        .push_back(code.unwrap_or_else(|| "no code".to_owned()));
+                    continue;
                 }
-                Event::Ping(_) | Event::Pong(_) => {}
+                Event::Ping(payload) => {
+                    // RFC 6455 §5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response".
+                    // After our own Close nothing may follow it.
+                    if !self.websocket.sender.is_closed() {
+                        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+                        let sender = &mut self.websocket.sender;
+                        let key = Some(nonce()?);
+                        let len = sender.control(Opcode::Pong, payload, key, &mut frame)?;
+                        self.stream.write_all(&frame[..len])?;
+                    }
+                    continue;
+                }
+                Event::Pong(_) => continue,
             }
+            let message = std::mem::take(&mut self.message);
+            self.received
+                .push_back(String::from_utf8_lossy(&message).into_owned());
         }
     }
 }

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     small.idle_timeout = Some(Duration::from_secs(60));
     Server::new(uri)
         .workers(2)
-        .service_with("/echo", large, |_worker| Echo)
+        .service_with("/echo", large, |_worker| Echo::default())
         .service_with("/count/{unit}", small, |_worker| Counter)
         .run()
 }

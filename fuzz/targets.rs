@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
-use ringway::proto::handshake::{self, Progress, Request, RequestKind, Resume, Verdict};
+use ringway::proto::handshake::{self, Asked, Date, Progress, Resume, Verdict};
+use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
 };
@@ -94,7 +95,8 @@ pub fn utf8(data: &[u8]) {
     }
 }
 
-/// The head of a request, as a server reads it. What is understood can be answered, and a client understands the answer.
+/// The head of a request, as a server reads it. What is understood can be answered, and a client understands the answer;
+/// another reader of heads sees the same in it.
 pub fn request(data: &[u8]) {
     let limits = handshake::Limits::default();
     let whole = handshake::parse_request(data, &limits);
@@ -105,38 +107,47 @@ pub fn request(data: &[u8]) {
     match whole {
         Ok(Progress::Complete { head, head_bytes }) => {
             assert!(head_bytes <= data.len().min(limits.head_bytes_max));
-            answer_request(&head, &mut answer);
+            answer_request(&head, &data[..head_bytes], &mut answer);
         }
         Ok(Progress::Incomplete { .. }) => return,
-        Err(refusal) => handshake::encode_refusal(&refusal, &mut answer),
+        Err(refusal) => handshake::encode_refusal(&refusal, &Date::from_unix_s(0), &mut answer),
     }
-    let answered = handshake::parse_response(&answer, b"the sample nonce", &[], &limits);
+    let answered =
+        handshake::parse_response(&mut answer.clone(), b"the sample nonce", &[], &limits)
+            .map(|progress| matches!(progress, Progress::Complete { .. }));
     assert!(
-        matches!(
-            answered,
-            Ok(Progress::Complete { .. }) | Err(handshake::Fault::AcceptWrong)
-        ),
+        matches!(answered, Ok(true) | Err(handshake::Fault::AcceptWrong)),
         "{answered:?} to {:?}",
         String::from_utf8_lossy(&answer)
     );
 }
 
-fn answer_request(request: &Request<'_>, answer: &mut Vec<u8>) {
+fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
+    let date = Date::from_unix_s(0);
+    let request = match asked {
+        Asked::WebSocket(request) => request.http(),
+        Asked::Http(request) => request,
+    };
     assert!(request.path().starts_with('/') || !request.target().starts_with('/'));
     for (name, _) in request.headers() {
         assert!(request.header(name).is_some());
     }
-    request.extensions().for_each(|extension| {
-        extension.params().for_each(drop);
-    });
-    match request.kind() {
-        RequestKind::OpeningHandshake { key } => {
+    is_what_httparse_reads(request, head);
+    match asked {
+        Asked::WebSocket(request) => {
+            request.extensions().for_each(|extension| {
+                extension.params().for_each(drop);
+            });
+            let key = request.key();
             assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
             let verdict = Verdict::Accept {
                 subprotocol: None,
                 headers: &[],
             };
-            assert_eq!(handshake::encode_verdict(request, &verdict, answer), Ok(()));
+            assert_eq!(
+                handshake::encode_verdict(request, &verdict, &date, answer),
+                Ok(())
+            );
             // One that was offered may be chosen.
             let verdict = Verdict::Accept {
                 subprotocol: request.subprotocols().last(),
@@ -144,28 +155,67 @@ fn answer_request(request: &Request<'_>, answer: &mut Vec<u8>) {
             };
             let mut other = vec![];
             assert_eq!(
-                handshake::encode_verdict(request, &verdict, &mut other),
+                handshake::encode_verdict(request, &verdict, &date, &mut other),
                 Ok(())
             );
         }
-        RequestKind::Plain => handshake::encode_status_page(request, answer),
+        Asked::Http(request) => {
+            let page = Answer {
+                status: StatusCode::OK,
+                content_type: "text/plain",
+                headers: &[],
+                body: b"a page",
+            };
+            assert_eq!(http::encode_answer(request, &page, &date, answer), Ok(()));
+        }
     }
+}
+
+fn is_what_httparse_reads(request: &http::Request<'_>, head: &[u8]) {
+    let mut array = [httparse::EMPTY_HEADER; 128];
+    let mut theirs = httparse::Request::new(&mut array);
+    let minor = request.version().minor;
+    match theirs.parse(head) {
+        Ok(status) => assert_eq!(status, httparse::Status::Complete(head.len())),
+        // It knows 1.0 and 1.1 only.
+        Err(httparse::Error::Version) if minor > 1 => return,
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(theirs.method, Some(request.method()));
+    assert_eq!(theirs.path, Some(request.target()));
+    assert_eq!(theirs.version, Some(minor));
+    let fields = theirs.headers.iter().map(|h| (h.name, h.value));
+    assert!(request.headers().eq(fields));
 }
 
 /// The head of a response, as the client reads it that sent RFC 6455 §1.3's key and offered two subprotocols.
 pub fn response(data: &[u8]) {
     let limits = handshake::Limits::default();
     let (key, offered) = (b"the sample nonce", ["chat", "superchat"]);
-    let whole = handshake::parse_response(data, key, &offered, &limits);
-    same_in_pieces(data, &whole, |bytes, resume| {
-        handshake::parse_response_from(bytes, resume, key, &offered, &limits)
-    });
-    if let Ok(Progress::Complete { head, head_bytes }) = whole {
-        assert!(head_bytes <= data.len().min(limits.head_bytes_max));
-        for (name, _) in head.headers() {
-            assert!(head.header(name).is_some());
+    // A response may be changed where it lies: each way to cut it gets its own copy, and what is read of it is compared
+    // as text.
+    let shown = |progress: Progress<handshake::Response<'_>>| match progress {
+        Progress::Incomplete { resume } => Progress::Incomplete { resume },
+        Progress::Complete { head, head_bytes } => {
+            assert!(head_bytes <= data.len().min(limits.head_bytes_max));
+            for (name, value) in head.headers() {
+                assert!(head.header(name).is_some());
+                assert!(!value.contains(&b'\r') && !value.contains(&b'\n'));
+            }
+            let mut content = vec![];
+            let body = head.http().body();
+            body.beginning(&data[head_bytes..], 64, &mut content);
+            assert!(content.len() <= 64);
+            let headers: Vec<_> = head.headers().collect();
+            let head = format!("{:?} {body:?} {headers:?}", head.kind());
+            Progress::Complete { head, head_bytes }
         }
-    }
+    };
+    let whole = handshake::parse_response(&mut data.to_vec(), key, &offered, &limits).map(shown);
+    same_in_pieces(data, &whole, |bytes, resume| {
+        handshake::parse_response_from(&mut bytes.to_vec(), resume, key, &offered, &limits)
+            .map(shown)
+    });
 }
 
 /// A command of the control protocol. What is understood keeps its limits and is understood again as it is shown; what is

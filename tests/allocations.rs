@@ -92,7 +92,12 @@ impl Running {
         let run = move || {
             let (io, nonblocking) = ring();
             sys::set_nonblocking(fd, nonblocking).expect("a socket");
-            let mut worker = Worker::new(io, Echo, Config::default(), Listener::new(fd, None));
+            let mut worker = Worker::new(
+                io,
+                Echo::default(),
+                Config::default(),
+                Listener::new(fd, None),
+            );
             while !told.stop.load(Ordering::Relaxed) {
                 worker
                     .turn(Some(Duration::from_millis(5)))

@@ -112,6 +112,13 @@ pub(super) struct ConfigArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) reuseport: Option<Text>,
 
+    /// Subprotocols to choose from, as a,b: the first one that the client
+    /// offers is chosen, and none if none of them is offered. `any`: its first
+    /// one, whatever it is; `none`: never one, and then browsers that offer
+    /// some fail the connection [default: any]
+    #[arg(long, value_name = "LIST")]
+    pub(super) subprotocol: Option<Text>,
+
     /// Open connections of the whole server, divided evenly among the workers
     /// and rounded up; 0 = no limit [default: 0]
     #[arg(long, value_name = "N", help_heading = "Limits")]
@@ -126,6 +133,13 @@ pub(super) struct ConfigArgs {
     /// [default: 1MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub(super) send_queue: Option<Text>,
+    /// Longest head of a request, cookies and all (431 above, 414 when it is
+    /// the target); held only while a head is incomplete [default: 32KiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub(super) max_head: Option<Text>,
+    /// Header fields of a request (431 above) [default: 128]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub(super) max_headers: Option<Text>,
     /// Time for the opening handshake [default: 5s]
     #[arg(long, value_name = "TIME", help_heading = "Limits")]
     pub(super) handshake_timeout: Option<Text>,

@@ -62,10 +62,13 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
         service: (!options.applications.is_empty())
             .then(|| Text(services::show(&options.applications))),
         reuseport: switch(options.reuseport),
+        subprotocol: text(options.subprotocols.to_string()),
         max_connections: text(options.max_connections.unwrap_or(0).to_string()),
         max_message: size(options.max_message),
         max_frame: size(options.max_frame),
         send_queue: size(options.send_queue),
+        max_head: size(options.max_head),
+        max_headers: text(options.max_headers.to_string()),
         handshake_timeout: time(options.handshake_timeout),
         idle_timeout: time(options.idle_timeout.unwrap_or_default()),
         ping_interval: time(options.ping_interval.unwrap_or_default()),
@@ -159,7 +162,7 @@ mod tests {
         let text = "
             wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
             silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
-            max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nhandshake-timeout = 1
+            max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nmax-head = 9000\nmax-headers = 99\nsubprotocol = 'b,a'\nhandshake-timeout = 1
             idle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
@@ -167,7 +170,7 @@ mod tests {
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 34, "{shown}");
+        assert_eq!(shown.lines().count(), 37, "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::args::{ConfigArgs, ProcessArgs};
 use super::services;
 use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WorkerSeat};
-use ringway_command::endpoint::{congestion, endpoint, web_port};
+use ringway_command::endpoint::{
+    HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion, endpoint, web_port,
+};
 use ringway_command::judge::{
     BadOption, Resolved, bad, choice, octets, set, switch, time, to_usize, whole,
 };
@@ -105,6 +107,11 @@ fn listening(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.reuseport,
         switch("reuseport", &args.reuseport)?,
     );
+    if let Some(Text(list)) = &args.subprotocol {
+        let parsed = list.parse();
+        options.subprotocols =
+            parsed.map_err(|why: String| BadOption(format!("--subprotocol {list}: {why}")))?;
+    }
     if options.reuseport && matches!(options.endpoint, Endpoint::Unix { .. }) {
         return Err(BadOption(
             "--reuseport is for TCP: a Unix socket has one listener; leave --reuseport off"
@@ -140,6 +147,17 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.send_queue,
         octets("send-queue", &args.send_queue, 1024..=SIZE_MAX)?.map(to_usize),
     );
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an opening handshake has 5, a browser's about 20",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     set(
         &mut options.handshake_timeout,
         time(

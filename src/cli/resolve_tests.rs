@@ -242,3 +242,56 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         .is_err()
     );
 }
+
+#[test]
+fn heads_and_subprotocols_have_limits_and_names() {
+    let options = from(|args| {
+        args.max_head = text("64KiB");
+        args.max_headers = text("200");
+        args.subprotocol = text("a,b");
+    })
+    .unwrap();
+    assert_eq!((options.max_head, options.max_headers), (64 << 10, 200));
+    assert_eq!(options.subprotocols.to_string(), "a,b");
+    for (change, why) in [
+        (
+            (|args| args.max_head = text("100")) as fn(&mut ConfigArgs),
+            "--max-head 100 is not a size from 256 to 1MiB",
+        ),
+        (
+            |args| args.max_head = text("2MiB"),
+            "--max-head 2MiB is not a size from 256 to 1MiB",
+        ),
+        (
+            |args| args.max_headers = text("4"),
+            "--max-headers 4 is not a number from 5 to 10000",
+        ),
+        (
+            |args| args.subprotocol = text("a b"),
+            "--subprotocol a b: 'a b' cannot be a subprotocol",
+        ),
+    ] {
+        let sentence = from(change).unwrap_err();
+        assert!(sentence.starts_with(why), "{sentence}");
+    }
+}
+
+#[test]
+fn schemes_ignore_case() {
+    // RFC 3986 §3.1
+    let local = Endpoint::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 9000,
+    };
+    assert_eq!(endpoint("WS://127.0.0.1:9000"), Ok(local));
+    let unix = Endpoint::Unix {
+        path: "/Run/echo".into(),
+    };
+    assert_eq!(endpoint("Ws+Unix:/Run/echo"), Ok(unix));
+    let tls = endpoint("WSS://a:1").unwrap_err().to_string();
+    assert!(tls.contains("TLS is not there yet"), "{tls}");
+    for uri in ["ws:127.0.0.1:9000", "127.0.0.1:9000", "", "ws", "wsx://a:1"] {
+        let sentence = endpoint(uri).unwrap_err().to_string();
+        assert!(sentence.contains("does not begin with ws://"), "{sentence}");
+    }
+}

@@ -43,17 +43,23 @@ pub(super) fn show(applications: &[(Pattern, Application)]) -> String {
 /// Runs a worker process with the applications that it was told. A single echo on every path costs no routing.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     if options.applications.is_empty() {
-        return worker::run(options, seat, |_| Echo);
+        return worker::run(options, seat, |_| echo(options));
     }
     worker::run(options, seat, |_| {
         let mut services = Services::new();
         for (pattern, application) in &options.applications {
             match application {
-                Application::Echo => services.add(pattern.clone(), Echo),
+                Application::Echo => services.add(pattern.clone(), echo(options)),
             }
         }
         services
     })
+}
+
+fn echo(options: &ServerOptions) -> Echo {
+    Echo {
+        subprotocols: options.subprotocols.clone(),
+    }
 }
 
 #[cfg(test)]

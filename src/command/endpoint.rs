@@ -7,6 +7,16 @@ use ringway::options::{Endpoint, WebPort};
 use crate::Text;
 use crate::judge::{BadOption, Resolved};
 
+/// Limits of heads that a user may set. The head of the smallest opening handshake has about 150 bytes and five fields. A
+/// larger limit than these would let each connection hold a megabyte before it is one.
+pub const HEAD_MIN: u64 = 256;
+/// See [`HEAD_MIN`].
+pub const HEAD_MAX: u64 = 1 << 20;
+/// See [`HEAD_MIN`].
+pub const HEADERS_MIN: u64 = 5;
+/// See [`HEAD_MIN`].
+pub const HEADERS_MAX: u64 = 10_000;
+
 /// Parses `ws://host:port` or `ws+unix:/path`.
 ///
 /// # Errors

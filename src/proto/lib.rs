@@ -18,6 +18,7 @@ mod close;
 mod event;
 pub mod frame;
 pub mod handshake;
+pub mod http;
 pub mod mask;
 mod receiver;
 mod sender;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
+pub use crate::services::Subprotocols;
 pub use crate::supervise::{Backlog, Format, SocketOptions, WebPort};
 
 /// Everything that `ringway server` can be told, resolved.
@@ -44,6 +45,12 @@ pub struct ServerOptions {
     pub max_frame: usize,
     /// Octets queued for a peer above which reading from it pauses.
     pub send_queue: usize,
+    /// Longest head of a request, octets.
+    pub max_head: usize,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Which of the subprotocols that a client offers is chosen.
+    pub subprotocols: Subprotocols,
     /// Time a peer has for its opening handshake.
     pub handshake_timeout: Duration,
     /// A connection without any traffic for this long is closed.
@@ -84,6 +91,9 @@ impl ServerOptions {
             max_message: 16 << 20,
             max_frame: 16 << 20,
             send_queue: 1 << 20,
+            max_head: 32 << 10,
+            max_headers: 128,
+            subprotocols: Subprotocols::Any,
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
             ping_interval: None,
@@ -229,7 +239,7 @@ impl std::str::FromStr for Endpoint {
             ));
         }
         if authority.contains('@') {
-            return Err(wrong("a user has no meaning here"));
+            return Err(wrong("a user has no meaning here, and a password neither"));
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {

@@ -47,3 +47,11 @@ pub fn now() -> Instant {
     let elapsed = ZERO.get_or_init(std::time::Instant::now).elapsed();
     Instant(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
 }
+
+/// The time of the day: since the beginning of 1970 in UTC, without leap seconds; zero if the clock is set before that.
+/// It may jump; what has to last a certain time goes by [`now`].
+pub fn unix_now() -> Duration {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+}

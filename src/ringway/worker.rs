@@ -15,7 +15,7 @@ use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Fd, Io, memory, sys};
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
-use crate::proto::Limits;
+use crate::proto::{Limits, http};
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
@@ -169,6 +169,10 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         message_limits: Limits {
             frame_octets_max: options.max_frame as u64,
             message_octets_max: options.max_message as u64,
+        },
+        head_limits: http::Limits {
+            head_bytes_max: options.max_head,
+            headers_max: options.max_headers,
         },
         handshake_timeout: options.handshake_timeout,
         idle_timeout: options.idle_timeout,

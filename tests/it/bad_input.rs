@@ -10,7 +10,7 @@ use crate::common::{Server, on_both_tiers};
 on_both_tiers!(
     every_bad_request_gets_its_status_and_the_end_of_the_stream,
     refusals_say_what_would_be_right,
-    a_head_of_8_kib_and_64_headers_opens_and_one_more_is_431,
+    a_head_of_32_kib_and_128_headers_opens_and_one_more_is_431,
     a_head_that_comes_too_slowly_gets_408,
     a_client_that_says_nothing_gets_408,
     a_head_in_single_octets_opens,
@@ -62,7 +62,7 @@ fn foreign_requests() -> Vec<(String, &'static str)> {
         // The preface of HTTP/2 (RFC 9113 §3.4).
         (
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0".to_owned(),
-            "405 ",
+            "505 ",
         ),
         ("\r\n\r\nhello\r\n\r\n".to_owned(), "400 "),
         ("SSH-2.0-OpenSSH_9.9\r\n".to_owned(), "400 "),
@@ -70,7 +70,7 @@ fn foreign_requests() -> Vec<(String, &'static str)> {
         (format!("GET / {page}Na me: b\r\n\r\n"), "400 "),
         (format!("GET / {page} folded\r\n\r\n"), "400 "),
         (format!("GET / {page}X: \x01\r\n\r\n"), "400 "),
-        (format!("GET /{} {page}\r\n", long(9000)), "414 "),
+        (format!("GET /{} {page}\r\n", long(33_000)), "414 "),
         (format!("{} / {page}\r\n", long(300)), "501 "),
     ]
 }
@@ -125,7 +125,7 @@ fn refusals_say_what_would_be_right(io: &str) {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
-fn a_head_of_8_kib_and_64_headers_opens_and_one_more_is_431(io: &str) {
+fn a_head_of_32_kib_and_128_headers_opens_and_one_more_is_431(io: &str) {
     let server = Server::start(&["--workers=1", "--port=0", io]);
     let address = server.address();
     let opens = |request: &str| {
@@ -136,17 +136,17 @@ fn a_head_of_8_kib_and_64_headers_opens_and_one_more_is_431(io: &str) {
             .echo(TEXT, b"open");
     };
     // "X: " and CR LF are 5 octets.
-    let filler = "a".repeat(8192 - REQUEST.len() - 5);
+    let filler = "a".repeat(32_768 - REQUEST.len() - 5);
     let largest = with("", &format!("X: {filler}"));
-    assert_eq!(largest.len(), 8192);
+    assert_eq!(largest.len(), 32_768);
     opens(&largest);
     let answer = exchange(&address, with("", &format!("X: {filler}a")).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 
     // REQUEST has five headers.
     let headers = |count: usize| with("", &vec!["X: y"; count - 5].join("\r\n"));
-    opens(&headers(64));
-    let answer = exchange(&address, headers(65).as_bytes());
+    opens(&headers(128));
+    let answer = exchange(&address, headers(129).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 
     // What never ends is not waited for.

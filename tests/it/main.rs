@@ -13,6 +13,8 @@ mod driver;
 mod environment;
 mod faults;
 mod fuzz_corpora;
+mod http;
+mod http_client;
 mod load;
 mod memory;
 mod original;

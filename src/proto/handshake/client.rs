@@ -1,12 +1,11 @@
 //! The client's side: the request, and the checks of the response to it.
 
-use std::mem::MaybeUninit;
-
 use super::accept::Key;
-use super::head::{Broken, Kind, Limits, Progress, Resume, Scan, scan};
-use super::headers::{Headers, is_field_value, is_host, is_token, list_contains};
-use super::refusal::StatusCode;
-use super::{Misuse, check_extra_headers, push, push_headers};
+use super::http::{
+    self, Headers, Limits, Once, Progress, Resume, StatusCode, Version, is_field_value, is_host,
+    is_token,
+};
+use super::{Misuse, check_extra_headers};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +39,11 @@ impl<'a> ClientRequest<'a> {
 
     fn check(&self) -> Result<(), Misuse> {
         if !is_host(self.host.as_bytes()) {
-            return Err(Misuse::Host);
+            return Err(http::Misuse::Host.into());
         }
         let good = |b: u8| b.is_ascii_graphic() && b != b'#';
         if !(self.target.starts_with('/') && self.target.bytes().all(good)) {
-            return Err(Misuse::Target);
+            return Err(http::Misuse::Target.into());
         }
         if self
             .origin
@@ -58,7 +57,7 @@ impl<'a> ClientRequest<'a> {
                 return Err(Misuse::Subprotocol);
             }
         }
-        check_extra_headers(self.headers)
+        Ok(check_extra_headers(self.headers)?)
     }
 }
 
@@ -66,7 +65,7 @@ impl<'a> ClientRequest<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'b> {
     kind: ResponseKind<'b>,
-    headers: Headers<'b>,
+    http: http::Response<'b>,
 }
 
 /// What a response says.
@@ -92,16 +91,19 @@ impl<'b> Response<'b> {
         self.kind
     }
 
+    /// The response as HTTP has it.
+    pub fn http(&self) -> &http::Response<'b> {
+        &self.http
+    }
+
     /// The value of the first header called `name` in any case.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
-        self.headers()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.http.header(name)
     }
 
     /// All headers in order.
     pub fn headers(&self) -> Headers<'b> {
-        self.headers
+        self.http.headers()
     }
 }
 
@@ -119,18 +121,14 @@ pub enum Fault {
     ConnectionWithoutUpgrade,
     /// An extension that was not offered.
     ExtensionNotOffered,
-    /// More than `head_bytes_max` bytes without an end of the head.
-    HeadTooLarge,
-    /// An HTTP version that is not 1.1.
+    /// Not the head of an HTTP response, or one that is larger than it may be.
+    Head(http::Fault),
+    /// The WebSocket is accepted in an HTTP version in which it cannot be: below 1.1, or from 2.0 on.
     HttpVersion,
-    /// Not the head of an HTTP response; a sentence says where it breaks.
-    Malformed(&'static str),
     /// A subprotocol that was not offered.
     SubprotocolNotOffered,
     /// `Sec-WebSocket-Protocol` is there more than once (§11.3.4).
     SubprotocolRepeated,
-    /// More than `headers_max` headers.
-    TooManyHeaders,
     /// `Upgrade` is missing or not `websocket`.
     UpgradeNotWebSocket,
 }
@@ -145,14 +143,12 @@ impl std::fmt::Display for Fault {
                 "the Connection header of the response does not say Upgrade"
             }
             Self::ExtensionNotOffered => "the response has an extension that was not offered",
-            Self::HeadTooLarge => "the head of the response is too large",
-            Self::HttpVersion => "the response is not HTTP/1.1",
-            Self::Malformed(what) => what,
+            Self::Head(fault) => return fault.fmt(f),
+            Self::HttpVersion => "the response that accepts the WebSocket is not HTTP/1.1",
             Self::SubprotocolNotOffered => "the response has a subprotocol that was not offered",
             Self::SubprotocolRepeated => {
                 "the response has more than one Sec-WebSocket-Protocol header"
             }
-            Self::TooManyHeaders => "the response has too many headers",
             Self::UpgradeNotWebSocket => "the Upgrade header of the response is not websocket",
         })
     }
@@ -160,50 +156,30 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-impl From<Broken> for Fault {
-    #[cold]
-    fn from(broken: Broken) -> Self {
-        Self::Malformed(match broken {
-            Broken::HeadTooLarge | Broken::TargetTooLong => return Self::HeadTooLarge,
-            Broken::BareCr => {
-                "a carriage return in the response head is not followed by a line feed"
-            }
-            Broken::BareLf => {
-                "a line of the response head ends in a line feed without a carriage return"
-            }
-            Broken::Control => "a header value of the response has a control character",
-            Broken::HeaderName => {
-                "a header line of the response has no valid name before its colon"
-            }
-            Broken::ObsFold => "a header line of the response begins with white space",
-            Broken::HttpVersion
-            | Broken::MethodTooLong
-            | Broken::NotHttp
-            | Broken::StatusLine
-            | Broken::Target
-            | Broken::Tls => "this is not an HTTP response: is the server's port one for TLS?",
-        })
+impl From<http::Fault> for Fault {
+    fn from(fault: http::Fault) -> Self {
+        Self::Head(fault)
     }
 }
 
 /// Appends the request.
 pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<(), Misuse> {
     request.check()?;
-    push(
+    http::push(
         &["GET ", request.target, " HTTP/1.1\r\nHost: ", request.host],
         out,
     );
-    push(
+    http::push(
         &["\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "],
         out,
     );
     out.extend_from_slice(Key::from_nonce(&request.key).as_bytes());
-    push(&["\r\nSec-WebSocket-Version: 13\r\n"], out);
+    http::push(&["\r\nSec-WebSocket-Version: 13\r\n"], out);
     if let Some(origin) = request.origin {
-        push(&["Origin: ", origin, "\r\n"], out);
+        http::push(&["Origin: ", origin, "\r\n"], out);
     }
     for (n, subprotocol) in request.subprotocols.iter().enumerate() {
-        push(
+        http::push(
             &[
                 if n == 0 {
                     "Sec-WebSocket-Protocol: "
@@ -216,16 +192,16 @@ pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<
         );
     }
     if !request.subprotocols.is_empty() {
-        push(&["\r\n"], out);
+        http::push(&["\r\n"], out);
     }
-    push_headers(request.headers, out);
-    push(&["\r\n"], out);
+    http::push_headers(request.headers, out);
+    http::push(&["\r\n"], out);
     Ok(())
 }
 
 /// Parses the head of a response from the first byte: [`parse_response_from`] without a hint.
 pub fn parse_response<'b>(
-    bytes: &'b [u8],
+    bytes: &'b mut [u8],
     key: &[u8; 16],
     offered: &[&str],
     limits: &Limits,
@@ -234,116 +210,85 @@ pub fn parse_response<'b>(
 }
 
 /// Parses the head of the response in `bytes`, all that was received so far, to a request with `key` that offered the
-/// subprotocols `offered`. `resume` is the hint of the last [`Progress::Incomplete`] for the same bytes.
+/// subprotocols `offered`: [`http::parse_response_from`] and the checks of RFC 6455 §4.1. `resume` is the hint of the last
+/// [`Progress::Incomplete`] for the same bytes.
 pub fn parse_response_from<'b>(
-    bytes: &'b [u8],
+    bytes: &'b mut [u8],
     resume: Resume,
     key: &[u8; 16],
     offered: &[&str],
     limits: &Limits,
 ) -> Result<Progress<Response<'b>>, Fault> {
-    match scan(Kind::Response, bytes, resume, limits)? {
-        Scan::Incomplete(resume) => Ok(Progress::Incomplete { resume }),
-        Scan::Complete(head_bytes) => {
-            let head = bytes.get(..head_bytes).unwrap_or(bytes);
-            let status = parse_status_line(head)?;
-            let fields = Fields::collect(head, limits)?;
-            let kind = match status {
-                // RFC 6455 §4.1: "If the status code received from the server is not 101, the client handles the
-                // response per HTTP [RFC2616] procedures."
-                StatusCode::SWITCHING_PROTOCOLS => ResponseKind::Accepted {
-                    subprotocol: fields.check_accepted(key, offered)?,
-                },
-                _ => ResponseKind::Refused {
-                    status,
-                    location: fields.location,
-                },
-            };
-            let headers = Headers::of_head(head);
-            Ok(Progress::Complete {
-                head: Response { kind, headers },
-                head_bytes,
-            })
-        }
-    }
+    let (http, head_bytes) = match http::parse_response_from(bytes, resume, limits)? {
+        Progress::Incomplete { resume } => return Ok(Progress::Incomplete { resume }),
+        Progress::Complete { head, head_bytes } => (head, head_bytes),
+    };
+    let kind = match http.status() {
+        // RFC 6455 §4.1: "If the status code received from the server is not 101, the client handles the response per
+        // HTTP [RFC2616] procedures."
+        StatusCode::SWITCHING_PROTOCOLS => ResponseKind::Accepted {
+            subprotocol: check_accepted(&http, key, offered)?,
+        },
+        status => ResponseKind::Refused {
+            status,
+            location: http.header("Location"),
+        },
+    };
+    let head = Response { kind, http };
+    Ok(Progress::Complete { head, head_bytes })
 }
 
-/// The status, of a line that the scan found to be `HTTP/d.d ddd` with or without a reason phrase.
-fn parse_status_line(head: &[u8]) -> Result<StatusCode, Fault> {
-    let rest = head.strip_prefix(b"HTTP/1.1 ").ok_or(Fault::HttpVersion)?;
-    let digits = rest.get(..3).and_then(|digits| str::from_utf8(digits).ok());
-    let status = digits
-        .and_then(|digits| digits.parse().ok())
-        .filter(|status| (100..=599).contains(status));
-    status.map(StatusCode).ok_or(Fault::Malformed(
-        "the status of the response is not from 100 to 599",
-    ))
+/// The checks of a 101 in the order of RFC 6455 §4.1; the subprotocol it chose.
+fn check_accepted<'b>(
+    http: &http::Response<'b>,
+    key: &[u8; 16],
+    offered: &[&str],
+) -> Result<Option<&'b str>, Fault> {
+    // RFC 9110 §15.2: "Since HTTP/1.0 did not define any 1xx status codes, a server MUST NOT send a 1xx response to an
+    // HTTP/1.0 client", nor does a server of HTTP/1.0 know of any.
+    let version = http.version();
+    if version.major != 1 || version < Version::HTTP_1_1 {
+        return Err(Fault::HttpVersion);
+    }
+    Fields::collect(http).check(key, offered)
 }
 
 /// What the handshake needs of the header fields.
 #[derive(Debug, Default)]
 struct Fields<'b> {
-    upgrade: Option<&'b [u8]>,
-    upgrade_count: usize,
+    upgrade: Once<'b>,
     connection_upgrade: bool,
-    accept: Option<&'b [u8]>,
-    accept_count: usize,
-    subprotocol: Option<&'b [u8]>,
-    subprotocol_count: usize,
+    accept: Once<'b>,
+    subprotocol: Once<'b>,
     extensions: bool,
-    location: Option<&'b [u8]>,
 }
 
 impl<'b> Fields<'b> {
-    fn collect(head: &'b [u8], limits: &Limits) -> Result<Self, Fault> {
-        let mut array = [const { MaybeUninit::uninit() }; Limits::HEADERS_CEILING];
-        let (array, _) = array.split_at_mut(limits.headers_max.min(Limits::HEADERS_CEILING));
-        let mut parsed = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        match parser.parse_response_with_uninit_headers(&mut parsed, head, array) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyHeaders),
-            Ok(httparse::Status::Partial) | Err(_) => {
-                return Err(Fault::Malformed("the response head is malformed"));
+    fn collect(http: &http::Response<'b>) -> Self {
+        let mut fields = Self {
+            connection_upgrade: http.has_upgraded(),
+            ..Self::default()
+        };
+        for (name, value) in http.headers() {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                7 if is("Upgrade") => fields.upgrade.add(value),
+                20 if is("Sec-WebSocket-Accept") => fields.accept.add(value),
+                22 if is("Sec-WebSocket-Protocol") => fields.subprotocol.add(value),
+                24 if is("Sec-WebSocket-Extensions") => fields.extensions = true,
+                _ => {}
             }
         }
-        let mut fields = Self::default();
-        for header in parsed.headers.iter() {
-            fields.add(header.name, header.value);
-        }
-        Ok(fields)
+        fields
     }
 
-    fn add(&mut self, name: &str, value: &'b [u8]) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        if is("Upgrade") {
-            self.upgrade = Some(value);
-            self.upgrade_count += 1;
-        } else if is("Connection") {
-            self.connection_upgrade |= list_contains(value, b"upgrade");
-        } else if is("Sec-WebSocket-Accept") {
-            self.accept = Some(value);
-            self.accept_count += 1;
-        } else if is("Sec-WebSocket-Protocol") {
-            self.subprotocol = Some(value);
-            self.subprotocol_count += 1;
-        } else if is("Sec-WebSocket-Extensions") {
-            self.extensions = true;
-        } else if is("Location") {
-            self.location = Some(value);
-        }
-    }
-
-    /// The checks of a 101 in the order of RFC 6455 §4.1; the subprotocol it chose.
-    fn check_accepted(&self, key: &[u8; 16], offered: &[&str]) -> Result<Option<&'b str>, Fault> {
+    fn check(&self, key: &[u8; 16], offered: &[&str]) -> Result<Option<&'b str>, Fault> {
         // RFC 6455 §4.1: "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains a
         // value that is not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the
         // WebSocket Connection_."
-        let websocket = self
-            .upgrade
-            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"));
-        if !websocket || self.upgrade_count != 1 {
-            return Err(Fault::UpgradeNotWebSocket);
+        match self.upgrade {
+            Once::One(value) if value.eq_ignore_ascii_case(b"websocket") => {}
+            _ => return Err(Fault::UpgradeNotWebSocket),
         }
         // RFC 6455 §4.1: "If the response lacks a |Connection| header field or the |Connection| header field doesn't
         // contain a token that is an ASCII case-insensitive match for the value "Upgrade""
@@ -352,27 +297,27 @@ impl<'b> Fields<'b> {
         }
         // RFC 6455 §4.1: "If the response lacks a |Sec-WebSocket-Accept| header field or the |Sec-WebSocket-Accept|
         // contains a value other than the base64-encoded SHA-1 of the concatenation"
-        let accept = self.accept.ok_or(Fault::AcceptMissing)?;
-        // RFC 6455 §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in an HTTP response."
-        if self.accept_count != 1 {
-            return Err(Fault::AcceptRepeated);
-        }
-        if accept != Key::from_nonce(key).accept() {
-            return Err(Fault::AcceptWrong);
+        match self.accept {
+            Once::Absent => return Err(Fault::AcceptMissing),
+            // RFC 6455 §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in an HTTP response."
+            Once::Many => return Err(Fault::AcceptRepeated),
+            Once::One(accept) if accept != Key::from_nonce(key).accept() => {
+                return Err(Fault::AcceptWrong);
+            }
+            Once::One(_) => {}
         }
         // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Extensions| header field and this header field
         // indicates the use of an extension that was not present in the client's handshake"; ours offers none.
         if self.extensions {
             return Err(Fault::ExtensionNotOffered);
         }
-        let Some(chosen) = self.subprotocol else {
-            return Ok(None);
+        let chosen = match self.subprotocol {
+            Once::Absent => return Ok(None),
+            // RFC 6455 §11.3.4: "the |Sec-WebSocket-Protocol| header field MUST NOT appear more than once in an HTTP
+            // response"
+            Once::Many => return Err(Fault::SubprotocolRepeated),
+            Once::One(chosen) => chosen,
         };
-        // RFC 6455 §11.3.4: "the |Sec-WebSocket-Protocol| header field MUST NOT appear more than once in an HTTP
-        // response"
-        if self.subprotocol_count != 1 {
-            return Err(Fault::SubprotocolRepeated);
-        }
         // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Protocol| header field and this header field
         // indicates the use of a subprotocol that was not present in the client's handshake"
         let chosen = str::from_utf8(chosen)

@@ -1,35 +1,28 @@
-//! The server's side: the request head, its checks in order, and the three answers (101, a page, a refusal).
-
-use std::mem::MaybeUninit;
+//! The server's side: whether a request opens a WebSocket, its checks in order, and the two answers (101, a refusal).
 
 use super::accept::Key;
-use super::head::{Kind, Limits, Progress, Resume, Scan, scan};
-use super::headers::{Extension, Headers, extensions, is_host, is_token, list, list_contains};
-use super::refusal::{self, Refusal, StatusCode, push_status_line};
-use super::{Misuse, check_extra_headers, push, push_decimal, push_headers};
-
-/// A request whose head passed every check. It borrows from the received bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'b> {
-    kind: RequestKind,
-    method: &'b str,
-    target: &'b str,
-    resource: &'b str,
-    host: &'b str,
-    origin: Option<&'b str>,
-    headers: Headers<'b>,
-}
+use super::extensions::{Extension, extensions};
+use super::http::{
+    self, Body, Date, Headers, Limits, Once, Progress, Refusal, Resume, StatusCode, Version,
+    is_token, list, list_contains,
+};
+use super::{Misuse, check_extra_headers};
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestKind {
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'b> {
     /// A WebSocket; all of RFC 6455 §4.2.1 holds.
-    OpeningHandshake {
-        /// The client's `Sec-WebSocket-Key`.
-        key: Key,
-    },
-    /// A page: GET without an Upgrade header, or HEAD.
-    Plain,
+    WebSocket(Request<'b>),
+    /// Something else: a page, say. Any method, and any version of HTTP/1.
+    Http(http::Request<'b>),
+}
+
+/// An opening handshake that passed every check. It borrows from the received bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'b> {
+    http: http::Request<'b>,
+    key: Key,
+    origin: Option<&'b str>,
 }
 
 /// What the application answers to an opening handshake.
@@ -48,76 +41,80 @@ pub enum Verdict<'a> {
         status: StatusCode,
         /// A sentence for the body.
         reason: &'a str,
-        /// Further headers of the response, such as `Location` or `Retry-After`.
+        /// Further headers of the response, such as `Location` or `Retry-After`; a 405 needs `Allow`.
         headers: &'a [(&'a str, &'a str)],
     },
 }
 
-/// Parses the head of a request from the first byte: [`parse_request_from`] without a hint.
-pub fn parse_request<'b>(
-    bytes: &'b [u8],
-    limits: &Limits,
-) -> Result<Progress<Request<'b>>, Refusal> {
+/// Parses a request from the first byte: [`parse_request_from`] without a hint.
+pub fn parse_request<'b>(bytes: &'b [u8], limits: &Limits) -> Result<Progress<Asked<'b>>, Refusal> {
     parse_request_from(bytes, Resume::default(), limits)
 }
 
-/// Parses the head of a request in `bytes`, all that was received so far. `resume` is the hint of the last
-/// [`Progress::Incomplete`] for the same bytes, so that each byte is scanned once; fields are looked at only when the
-/// head is complete.
+/// [`http::parse_request_from`], and [`classify`] when the head is complete.
 pub fn parse_request_from<'b>(
     bytes: &'b [u8],
     resume: Resume,
     limits: &Limits,
-) -> Result<Progress<Request<'b>>, Refusal> {
-    match scan(Kind::Request, bytes, resume, limits)? {
-        Scan::Incomplete(resume) => Ok(Progress::Incomplete { resume }),
-        Scan::Complete(head_bytes) => {
-            let head = parse_head(bytes.get(..head_bytes).unwrap_or(bytes), limits)?;
-            Ok(Progress::Complete { head, head_bytes })
-        }
+) -> Result<Progress<Asked<'b>>, Refusal> {
+    Ok(match http::parse_request_from(bytes, resume, limits)? {
+        Progress::Incomplete { resume } => Progress::Incomplete { resume },
+        Progress::Complete { head, head_bytes } => Progress::Complete {
+            head: classify(head)?,
+            head_bytes,
+        },
+    })
+}
+
+/// Whether `request` opens a WebSocket; the error is the answer to one that wants to and may not.
+pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
+    // RFC 6455 §4.1: "The method of the request MUST be GET"
+    if request.method() != "GET" {
+        return Ok(Asked::Http(request));
     }
+    let fields = Fields::collect(request.headers());
+    if !fields.want_a_websocket(request.version()) {
+        return Ok(Asked::Http(request));
+    }
+    fields.check(&request)?;
+    check_subprotocols(request.headers())?;
+    check_extensions(request.headers())?;
+    Ok(Asked::WebSocket(Request {
+        http: request,
+        key: fields.key()?,
+        origin: fields.origin()?,
+    }))
 }
 
 impl<'b> Request<'b> {
-    /// What it asks for.
-    pub fn kind(&self) -> RequestKind {
-        self.kind
+    /// The request as HTTP has it.
+    pub fn http(&self) -> &http::Request<'b> {
+        &self.http
     }
 
-    /// `Sec-WebSocket-Key`; `None` for [`RequestKind::Plain`].
-    pub fn key(&self) -> Option<Key> {
-        match self.kind {
-            RequestKind::OpeningHandshake { key } => Some(key),
-            RequestKind::Plain => None,
-        }
-    }
-
-    /// `GET` or `HEAD`.
-    pub fn method(&self) -> &'b str {
-        self.method
+    /// `Sec-WebSocket-Key`.
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// The request target as sent: path and query, or an absolute URI.
     pub fn target(&self) -> &'b str {
-        self.target
+        self.http.target()
     }
 
     /// The path, with its percent-encoding; at least `/`.
     pub fn path(&self) -> &'b str {
-        match self.resource.split('?').next() {
-            None | Some("") => "/",
-            Some(path) => path,
-        }
+        self.http.path()
     }
 
     /// What follows the `?`, with its percent-encoding.
     pub fn query(&self) -> Option<&'b str> {
-        self.resource.split_once('?').map(|(_, query)| query)
+        self.http.query()
     }
 
     /// `Host`, or the authority of an absolute target: a name or an address, and a port when it was sent.
     pub fn host(&self) -> &'b str {
-        self.host
+        self.http.host()
     }
 
     /// `Origin` as sent. A browser always sends it; whom to let in is the application's choice (RFC 6455 §10.2).
@@ -127,17 +124,18 @@ impl<'b> Request<'b> {
 
     /// The value of the first header called `name` in any case.
     pub fn header(&self, name: &str) -> Option<&'b [u8]> {
-        self.all(name).next()
+        self.http.header(name)
     }
 
     /// All headers in order: names as sent, values without white space around them.
     pub fn headers(&self) -> Headers<'b> {
-        self.headers
+        self.http.headers()
     }
 
     /// The subprotocols the client offers, the one it likes best first; each is a token and comes once.
-    pub fn subprotocols(&self) -> impl Iterator<Item = &'b str> {
-        self.all("Sec-WebSocket-Protocol")
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'b str> + use<'b> {
+        self.headers()
+            .all("Sec-WebSocket-Protocol")
             .flat_map(list)
             .filter_map(|token| str::from_utf8(token).ok())
     }
@@ -145,23 +143,20 @@ impl<'b> Request<'b> {
     /// The extensions the client offers, the one it likes best first.
     // RFC 6455 §9.1: "Note that like other HTTP header fields, this header field MAY be split or combined across
     // multiple lines."
-    pub fn extensions(&self) -> impl Iterator<Item = Extension<'b>> {
-        self.all("Sec-WebSocket-Extensions")
+    pub fn extensions(&self) -> impl Iterator<Item = Extension<'b>> + use<'b> {
+        self.headers()
+            .all("Sec-WebSocket-Extensions")
             .flat_map(extensions)
             .filter_map(Result::ok)
     }
-
-    fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n> {
-        self.headers
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-    }
 }
 
-/// Appends the response that says `verdict`. After a refusal the caller closes as after [`super::encode_refusal`].
+/// Appends the response that says `verdict`; `date` is not in a 101. After a refusal the caller closes as after
+/// [`encode_refusal`].
 pub fn encode_verdict(
     request: &Request<'_>,
     verdict: &Verdict<'_>,
+    date: &Date,
     out: &mut Vec<u8>,
 ) -> Result<(), Misuse> {
     match *verdict {
@@ -169,7 +164,6 @@ pub fn encode_verdict(
             subprotocol,
             headers,
         } => {
-            let key = request.key().ok_or(Misuse::NotAHandshake)?;
             // RFC 6455 §4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by
             // selecting one of the values from the |Sec-WebSocket-Protocol| field"
             if subprotocol
@@ -178,14 +172,14 @@ pub fn encode_verdict(
                 return Err(Misuse::SubprotocolNotOffered);
             }
             check_extra_headers(headers)?;
-            out.extend_from_slice(SWITCHING_PROTOCOLS.as_bytes());
-            out.extend_from_slice(&key.accept());
-            out.extend_from_slice(b"\r\n");
+            http::push(&[SWITCHING_PROTOCOLS, http::SERVER, UPGRADED], out);
+            out.extend_from_slice(&request.key.accept());
+            http::push(&["\r\n"], out);
             if let Some(subprotocol) = subprotocol {
-                push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
+                http::push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
             }
-            push_headers(headers, out);
-            out.extend_from_slice(b"\r\n");
+            http::push_headers(headers, out);
+            http::push(&["\r\n"], out);
         }
         Verdict::Refuse {
             status,
@@ -193,145 +187,49 @@ pub fn encode_verdict(
             headers,
         } => {
             if !(300..=599).contains(&status.0) {
-                return Err(Misuse::Status);
+                return Err(http::Misuse::Status.into());
             }
             check_extra_headers(headers)?;
-            refusal::encode(status, reason, headers, out);
+            http::check_allow(status, headers)?;
+            encode(status, reason, headers, date, out);
         }
     }
     Ok(())
 }
 
-/// Appends the page for a request that asks for no WebSocket. A HEAD gets it without the body.
+/// Appends the whole HTTP answer that says `refusal`: [`http::encode_refusal`], and in a 426 what to upgrade to.
 #[cold]
-pub fn encode_status_page(request: &Request<'_>, out: &mut Vec<u8>) {
-    push_status_line(StatusCode(200), out);
-    push(
-        &["Connection: close\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: "],
-        out,
-    );
-    push_decimal(PAGE.len(), out);
-    push(&["\r\n\r\n"], out);
-    if request.method != "HEAD" {
-        push(&[PAGE], out);
-    }
+pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
+    encode(refusal.status(), refusal.reason(), &[], date, out);
 }
 
-/// The checks of a complete head, in order.
-fn parse_head<'b>(head: &'b [u8], limits: &Limits) -> Result<Request<'b>, Refusal> {
-    let (method, target) = parse_request_line(head)?;
-    let (authority, resource) = split_target(target)?;
-    let fields = Fields::collect(head, limits)?;
-    let host = fields.host(authority)?;
-    let headers = Headers::of_head(head);
-    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field", and a WebSocket cannot open with HEAD.
-    let kind = if method == "HEAD" || fields.is_plain()? {
-        RequestKind::Plain
-    } else {
-        fields.check_opening_handshake()?;
-        check_subprotocols(headers)?;
-        check_extensions(headers)?;
-        RequestKind::OpeningHandshake { key: fields.key()? }
+fn encode(
+    status: StatusCode,
+    reason: &str,
+    headers: &[(&str, &str)],
+    date: &Date,
+    out: &mut Vec<u8>,
+) {
+    let connection = match status {
+        // RFC 9110 §15.5.22: "The server MUST send an Upgrade header field in a 426 response to indicate the required
+        // protocol(s)"
+        // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
+        // capable of understanding"
+        StatusCode::UPGRADE_REQUIRED => {
+            "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+        }
+        _ => "close",
     };
-    Ok(Request {
-        kind,
-        method,
-        target,
-        resource,
-        host,
-        origin: fields.origin()?,
-        headers,
-    })
-}
-
-/// The method and the target.
-fn parse_request_line(head: &[u8]) -> Result<(&str, &str), Refusal> {
-    let mut lines = head.trim_ascii_start().split(|&b| b == b'\r');
-    let line = lines
-        .next()
-        .and_then(|line| str::from_utf8(line).ok())
-        .ok_or(MALFORMED)?;
-    let mut parts = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(MALFORMED);
-    };
-    // RFC 6455 §4.1: "The method of the request MUST be GET, and the HTTP version MUST be at least 1.1."
-    if !matches!(method, "GET" | "HEAD") {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a WebSocket opens with GET, and nothing else is served here",
-        ));
-    }
-    if version != "HTTP/1.1" {
-        return Err(Refusal::new(
-            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            "the opening handshake needs HTTP/1.1; a proxy in between may use another version by default",
-        ));
-    }
-    Ok((method, target))
-}
-
-/// The authority of an absolute target, and the path with the query.
-fn split_target(target: &str) -> Result<(Option<&str>, &str), Refusal> {
-    // RFC 6455 §3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT be used on
-    // these URIs."
-    if target.contains('#') {
-        return Err(bad("the request target has a fragment"));
-    }
-    if target.starts_with('/') {
-        return Ok((None, target));
-    }
-    // RFC 6455 §4.2.1: "(or an absolute HTTP/HTTPS URI containing the /resource name/)"
-    let after_scheme = target.split_once("://").and_then(|(scheme, rest)| {
-        let known = ["http", "https", "ws", "wss"]
-            .iter()
-            .any(|s| s.eq_ignore_ascii_case(scheme));
-        known.then_some(rest)
-    });
-    let Some(rest) = after_scheme else {
-        return Err(bad(
-            "the request target is neither a path nor an absolute URI",
-        ));
-    };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, resource) = rest.split_at(end);
-    if !is_host(authority.as_bytes()) {
-        return Err(bad("the absolute request target has no valid host"));
-    }
-    Ok((Some(authority), resource))
-}
-
-/// A header that may come once.
-#[derive(Clone, Copy, Debug, Default)]
-enum Once<'b> {
-    #[default]
-    Absent,
-    One(&'b [u8]),
-    Many,
-}
-
-impl<'b> Once<'b> {
-    fn add(&mut self, value: &'b [u8]) {
-        *self = if let Self::Absent = self {
-            Self::One(value)
-        } else {
-            Self::Many
-        };
-    }
+    http::encode_with(status, connection, headers, reason, date, out);
 }
 
 /// What the handshake needs of the header fields.
 #[derive(Debug, Default)]
 struct Fields<'b> {
-    host: Once<'b>,
     origin: Once<'b>,
     key: Once<'b>,
     version: Once<'b>,
     upgrade: Upgrade,
-    connection_upgrade: bool,
-    body: bool,
 }
 
 /// The Upgrade header.
@@ -344,104 +242,78 @@ enum Upgrade {
 }
 
 impl<'b> Fields<'b> {
-    fn collect(head: &'b [u8], limits: &Limits) -> Result<Self, Refusal> {
-        let mut array = [const { MaybeUninit::uninit() }; Limits::HEADERS_CEILING];
-        let (array, _) = array.split_at_mut(limits.headers_max.min(Limits::HEADERS_CEILING));
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(head, array) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Err(httparse::Error::TooManyHeaders) => {
-                return Err(Refusal::new(
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                    "the request has too many headers",
-                ));
-            }
-            // The scan let nothing through that ends here; a second judge may still disagree.
-            Ok(httparse::Status::Partial) | Err(_) => return Err(MALFORMED),
-        }
+    fn collect(headers: Headers<'b>) -> Self {
         let mut fields = Self::default();
-        for header in parsed.headers.iter() {
-            fields.add(header.name, header.value);
-        }
-        Ok(fields)
-    }
-
-    fn add(&mut self, name: &str, value: &'b [u8]) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is("Host") => self.host.add(value),
-            6 if is("Origin") => self.origin.add(value),
-            7 if is("Upgrade") && list_contains(value, b"websocket") => {
-                self.upgrade = Upgrade::WebSocket
+        for (name, value) in headers {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                6 if is("Origin") => fields.origin.add(value),
+                7 if is("Upgrade") && list_contains(value, b"websocket") => {
+                    fields.upgrade = Upgrade::WebSocket;
+                }
+                7 if is("Upgrade") && fields.upgrade == Upgrade::Absent => {
+                    fields.upgrade = Upgrade::Other;
+                }
+                17 if is("Sec-WebSocket-Key") => fields.key.add(value),
+                21 if is("Sec-WebSocket-Version") => fields.version.add(value),
+                _ => {}
             }
-            7 if is("Upgrade") && self.upgrade == Upgrade::Absent => self.upgrade = Upgrade::Other,
-            10 if is("Connection") => self.connection_upgrade |= list_contains(value, b"upgrade"),
-            14 if is("Content-Length") => {
-                self.body |= value.is_empty() || value.iter().any(|&b| b != b'0')
-            }
-            17 if is("Transfer-Encoding") => self.body = true,
-            17 if is("Sec-WebSocket-Key") => self.key.add(value),
-            21 if is("Sec-WebSocket-Version") => self.version.add(value),
-            _ => {}
         }
+        fields
     }
 
-    /// The host the request is for, from its one valid Host header or the absolute target.
-    fn host(&self, authority: Option<&'b str>) -> Result<&'b str, Refusal> {
-        // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message
-        // that lacks a Host header field and to any request message that contains more than one Host header field
-        // line or a Host header field with an invalid field value."
-        let value = match self.host {
-            Once::Absent => return Err(bad("the Host header is missing")),
-            Once::Many => return Err(bad("there is more than one Host header")),
-            Once::One(value) => value,
-        };
-        let host = str::from_utf8(value)
-            .ok()
-            .filter(|host| is_host(host.as_bytes()));
-        let host = host.ok_or(bad(
-            "the Host header is not a name or an address with an optional port",
-        ))?;
-        // RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of request-target, the
-        // origin server MUST ignore the received Host header field (if any) and instead use the host information of
-        // the request-target."
-        Ok(authority.unwrap_or(host))
-    }
-
-    /// Whether a GET asks for a page.
-    fn is_plain(&self) -> Result<bool, Refusal> {
-        match (self.upgrade, self.key) {
-            (Upgrade::Absent, Once::Absent) => Ok(true),
-            (Upgrade::Absent, _) => Err(Refusal::new(
-                StatusCode::UPGRADE_REQUIRED,
-                "there is a Sec-WebSocket-Key but no Upgrade header: does a proxy in between drop it?",
-            )),
-            _ => Ok(false),
-        }
+    /// Whether a GET is meant to open a WebSocket: it says so, or it has a key and what said so was lost on its way.
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the current
+    // protocol on that connection", and "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request".
+    fn want_a_websocket(&self, version: Version) -> bool {
+        let upgrade = version >= Version::HTTP_1_1 && self.upgrade == Upgrade::WebSocket;
+        upgrade || !matches!(self.key, Once::Absent)
     }
 
     /// RFC 6455 §4.2.1, apart from the key and the lists.
-    fn check_opening_handshake(&self) -> Result<(), Refusal> {
-        if self.body {
+    fn check(&self, request: &http::Request<'_>) -> Result<(), Refusal> {
+        // RFC 6455 §4.1: "the HTTP version MUST be at least 1.1." A 505 is what its clients have always been told.
+        if request.version() < Version::HTTP_1_1 {
+            return Err(Refusal::new(
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "the opening handshake needs HTTP/1.1; a proxy in between may use another version by default",
+            ));
+        }
+        if request.host().is_empty() {
+            return Err(bad("the Host header is empty"));
+        }
+        if request.body() != Body::None {
             return Err(bad(
                 "an opening handshake has no body, and this request announces one",
             ));
         }
         // RFC 6455 §4.2.1: "An |Upgrade| header field containing the value "websocket", treated as an ASCII
         // case-insensitive value."
-        if self.upgrade != Upgrade::WebSocket {
-            return Err(Refusal::new(
-                StatusCode::UPGRADE_REQUIRED,
-                "the Upgrade header does not name websocket, the only protocol served here",
-            ));
+        let no_upgrade = |reason| Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, reason));
+        match self.upgrade {
+            Upgrade::WebSocket => {}
+            Upgrade::Absent => {
+                return no_upgrade(
+                    "there is a Sec-WebSocket-Key but no Upgrade header: does a proxy in between drop it?",
+                );
+            }
+            Upgrade::Other => {
+                return no_upgrade(
+                    "there is a Sec-WebSocket-Key but the Upgrade header does not name websocket",
+                );
+            }
         }
         // RFC 6455 §4.2.1: "A |Connection| header field that includes the token "Upgrade", treated as an ASCII
         // case-insensitive value."
-        if !self.connection_upgrade {
+        if !request.asks_to_upgrade() {
             return Err(bad(
                 "the Connection header does not say Upgrade: does a proxy in between change it?",
             ));
         }
+        self.check_version()
+    }
+
+    fn check_version(&self) -> Result<(), Refusal> {
         // RFC 6455 §4.2.1: "A |Sec-WebSocket-Version| header field, with a value of 13."
         // RFC 6455 §4.4: "If the server doesn't support the requested version, it MUST respond with a
         // |Sec-WebSocket-Version| header field (or multiple |Sec-WebSocket-Version| header fields) containing all
@@ -557,22 +429,9 @@ const fn bad(reason: &'static str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, reason)
 }
 
-const MALFORMED: Refusal = bad("the request head is malformed");
-
 /// Keeps the search for duplicates (each against all before it) short; chosen, untested. Real clients offer one or two.
 const SUBPROTOCOLS_MAX: usize = 32;
 
-/// All of the response up to the value that differs.
-const SWITCHING_PROTOCOLS: &str = concat!(
-    "HTTP/1.1 101 Switching Protocols\r\nServer: ringway/",
-    env!("CARGO_PKG_VERSION"),
-    "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-);
-
-const PAGE: &str = concat!(
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<title>Ringway ",
-    env!("CARGO_PKG_VERSION"),
-    "</title>\n<h1>Ringway ",
-    env!("CARGO_PKG_VERSION"),
-    "</h1>\n<p>This is a WebSocket endpoint, not a web server: connect with a WebSocket client.</p>\n</html>\n"
-);
+/// All of the response up to the value that differs, with the `Server` line between.
+const SWITCHING_PROTOCOLS: &str = "HTTP/1.1 101 Switching Protocols\r\n";
+const UPGRADED: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";

@@ -15,8 +15,9 @@ use super::connect::Failure;
 use super::context::Context;
 use super::handle::Handle;
 use super::opening::{Opening, Verdict};
+use super::page;
 use crate::io::ConnId;
-use crate::proto::{CloseCode, Message, Violation};
+use crate::proto::{CloseCode, Message, Violation, http};
 use crate::time::Instant;
 
 /// One value per worker. It runs on the worker's thread: a callback that waits stops every connection of the worker.
@@ -29,6 +30,13 @@ pub trait App {
     /// that the application begins itself.
     fn connect(&mut self, _opening: &mut Opening<'_>, _session: &mut Self::Session) -> Verdict {
         Verdict::accept()
+    }
+
+    /// A client asks for something that is no WebSocket: a page, a health check, anything in HTTP/1. The connection is closed
+    /// after the answer. By default GET and HEAD get a page that says what this port is, and other methods are told that they
+    /// are not served.
+    fn request<'a>(&'a mut self, request: &'a http::Request<'_>) -> http::Answer<'a> {
+        page::answer(request)
     }
 
     /// A connection that [`Handle::connect`] began has reached its server; the request leaves with this turn.

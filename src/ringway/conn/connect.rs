@@ -1,13 +1,18 @@
 //! The client's way to an open WebSocket: TCP connect, request, response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::app::{App, Host};
 use super::connection::{Asked, Connection, Head, Phase};
 use super::feed::Shared;
+use super::refusal::{Reading, Refused};
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, Token};
-use crate::proto::handshake::{self, ClientRequest, Fault, Progress, ResponseKind, StatusCode};
+use crate::proto::handshake::{self, ClientRequest, Fault, Progress, ResponseKind};
+
+/// How long the beginning of a refusal's content is waited for once its head is there. Chosen, untested.
+const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a client asks for in its opening handshake, the same for any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +56,15 @@ impl OpeningRequest {
 }
 
 /// Why a connection did not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
     /// The server, or we, ended it before the handshake was complete.
     Closed,
     /// The TCP connect failed.
     Connect(Errno),
-    /// The server answered with another status than 101.
-    Refused(StatusCode),
+    /// The server answered in HTTP with another status than 101.
+    Refused(Box<Refused>),
     /// The server's answer is against RFC 6455.
     Response(Fault),
     /// `handshake_timeout` was over.
@@ -69,7 +74,8 @@ pub enum Failure {
 /// What the head of a response leads to.
 enum Answer {
     Open,
-    Fail(Failure),
+    Refused(Reading),
+    Fail(Fault),
     Incomplete,
 }
 
@@ -79,12 +85,16 @@ impl Shared {
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
-        buf: &[u8],
+        buf: &mut [u8],
         scratch: &mut [u8],
     ) -> usize {
         let Some(head) = &mut conn.head else {
             unreachable!("a client's connection has a head until it is open")
         };
+        if head.refused.is_some() {
+            self.feed_refusal(host, conn, buf);
+            return buf.len();
+        }
         let before = head.bytes.len();
         // Most heads come in one piece, and are read where they lie.
         let (answer, head_bytes) = if before == 0 {
@@ -95,7 +105,13 @@ impl Shared {
             }
             (answer, head_bytes)
         } else {
-            head.bytes.extend_from_slice(buf);
+            // What is beyond the limit is never looked at: it is no reason to hold more.
+            let room = self
+                .config
+                .head_limits
+                .head_bytes_max
+                .saturating_sub(before);
+            head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
             let Head {
                 bytes,
                 asked,
@@ -104,21 +120,42 @@ impl Shared {
             } = &mut **head;
             read(bytes, asked.as_ref(), resume, &self.config.head_limits)
         };
+        let used = head_bytes.saturating_sub(before);
         match answer {
             Answer::Incomplete => return buf.len(),
             Answer::Open => {
                 conn.head = None;
                 self.open(host, conn, scratch);
             }
-            Answer::Fail(failure) => {
-                self.report_failure(host, conn, failure);
-                self.condemned.push(conn.id);
+            Answer::Refused(reading) => {
+                head.bytes = Vec::new();
+                head.refused = Some(reading);
+                let deadline = conn.deadline.min(self.now + REFUSAL_BODY_TIMEOUT);
+                self.reschedule(conn, Some(deadline));
+                self.feed_refusal(host, conn, buf.get(used..).unwrap_or_default());
+                return buf.len();
             }
+            Answer::Fail(fault) => self.give_up(host, conn, Failure::Response(fault)),
         }
-        head_bytes.saturating_sub(before)
+        used
     }
 
-    /// Tells the application once that a connection does not open.
+    /// Reads the beginning of what the server says with its refusal, and gives up when it is there.
+    fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, octets: &[u8]) {
+        let reading = conn.head.as_mut().and_then(|head| head.refused.as_mut());
+        if reading.is_some_and(|reading| reading.push(octets)) {
+            // `report_failure` says what was read.
+            self.give_up(host, conn, Failure::Closed);
+        }
+    }
+
+    fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, failure: Failure) {
+        self.report_failure(host, conn, failure);
+        self.condemned.push(conn.id);
+    }
+
+    /// Tells the application once that a connection does not open. A refusal whose head was read is the reason, whatever
+    /// ended the rest of it.
     pub(super) fn report_failure<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -126,7 +163,11 @@ impl Shared {
         failure: Failure,
     ) {
         self.counters.handshakes_failed += 1;
-        conn.head = None;
+        let refused = conn.head.take().and_then(|head| head.refused);
+        let failure = match refused {
+            Some(reading) => Failure::Refused(Box::new(reading.finish())),
+            None => failure,
+        };
         conn.phase = Phase::Lingering;
         let (app, session) = host.end(conn.id);
         app.failed(&mut self.scope(conn), session, failure);
@@ -134,7 +175,7 @@ impl Shared {
 }
 
 fn read(
-    bytes: &[u8],
+    bytes: &mut [u8],
     asked: Option<&Asked>,
     resume: &mut handshake::Resume,
     limits: &handshake::Limits,
@@ -142,6 +183,7 @@ fn read(
     let Some(Asked { request, key }) = asked else {
         unreachable!("a client knows what it asked for")
     };
+    let len = bytes.len();
     match handshake::parse_response_from(bytes, *resume, key, &request.offered(), limits) {
         Ok(Progress::Incomplete { resume: next }) => {
             *resume = next;
@@ -149,11 +191,11 @@ fn read(
         }
         Ok(Progress::Complete { head, head_bytes }) => match head.kind() {
             ResponseKind::Accepted { .. } => (Answer::Open, head_bytes),
-            ResponseKind::Refused { status, .. } => {
-                (Answer::Fail(Failure::Refused(status)), bytes.len())
+            ResponseKind::Refused { .. } => {
+                (Answer::Refused(Reading::new(head.http())), head_bytes)
             }
         },
-        Err(fault) => (Answer::Fail(Failure::Response(fault)), bytes.len()),
+        Err(fault) => (Answer::Fail(fault), len),
     }
 }
 

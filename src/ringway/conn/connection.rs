@@ -23,6 +23,7 @@ use super::buffers::Assembly;
 use super::connect::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
+use super::refusal::Reading;
 use super::timers::Links;
 use crate::io::{ConnId, Fd, ReceiveMode};
 use crate::proto::{Limits, Receiver, Role, Sender, handshake};
@@ -191,6 +192,8 @@ pub(super) struct Head {
     pub(super) asked: Option<Asked>,
     /// The head is complete, and the application has not given its verdict yet.
     pub(super) undecided: bool,
+    /// The server said no, and its reason is still coming.
+    pub(super) refused: Option<Reading>,
 }
 
 /// A request of ours.

@@ -3,6 +3,7 @@
 use super::app::{App, Closed, Host};
 use super::blocks::Blocks;
 use super::buffers::{Assembly, Buffers, HEADROOM};
+use super::clock::Clock;
 use super::commands::Commands;
 use super::config::Config;
 use super::connection::{Connection, Phase, Receive};
@@ -40,8 +41,19 @@ pub(super) struct Shared {
     /// What callbacks asked for since the list was drained.
     pub(super) commands: Commands,
     pub(super) now: Instant,
+    pub(super) clock: Clock,
+    pub(super) told: Told,
     /// The worker is stopping: no further WebSocket is opened, and no connection begun.
     pub(super) draining: bool,
+}
+
+/// What was logged, because once is enough.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// A client began TLS.
+    pub(super) tls: bool,
+    /// A client began HTTP/2.
+    pub(super) http_2: bool,
 }
 
 /// How a conversation ended, found while events were read.

@@ -17,6 +17,7 @@
 mod app;
 mod blocks;
 mod buffers;
+mod clock;
 mod commands;
 mod config;
 mod connect;
@@ -29,9 +30,11 @@ mod lifecycle;
 mod listener;
 mod opening;
 mod outbox;
+mod page;
 mod prepared;
 mod queue;
 mod receive;
+mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -50,4 +53,5 @@ pub use keys::Masking;
 pub use listener::Listener;
 pub use opening::{Opening, Verdict};
 pub use prepared::{Prepared, TooMuch};
+pub use refusal::Refused;
 pub use worker::Worker;

@@ -8,7 +8,8 @@ use super::feed::Shared;
 use super::worker::Core;
 use crate::io::{BufferId, ConnId, Fd, HOT_OCTETS, Io, sys};
 use crate::proto::Receiver;
-use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, StatusCode};
+use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
+use crate::proto::http::{self, StatusCode};
 use crate::time::Instant;
 
 /// What the head of a request leads to; the response lies in `Shared::response`.
@@ -167,7 +168,10 @@ impl Shared {
             }
             Some(mut head) => {
                 let before = head.bytes.len();
-                head.bytes.extend_from_slice(buf);
+                // What is beyond the limit is never looked at: it is no reason to hold more.
+                let room = self.config.head_limits.head_bytes_max;
+                let room = room.saturating_sub(before);
+                head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
                 if head.undecided {
                     // What was under way when reading stopped.
                     conn.head = Some(head);
@@ -213,14 +217,56 @@ impl Shared {
         match handshake::parse_request_from(bytes, resume, &self.config.head_limits) {
             Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
             Ok(Progress::Complete { head, head_bytes }) => {
-                (self.decide(host, conn, &head), head_bytes)
+                let date = self.date();
+                let answer = match head {
+                    handshake::Asked::WebSocket(request) => {
+                        self.decide(host, conn, &request, &date)
+                    }
+                    handshake::Asked::Http(request) => self.serve(host, &request, &date),
+                };
+                (answer, head_bytes)
             }
             Err(refusal) => {
-                tracing::debug!("opening handshake refused: {refusal}");
-                handshake::encode_refusal(&refusal, &mut self.response);
+                self.log_refusal(&refusal);
+                let date = self.date();
+                handshake::encode_refusal(&refusal, &date, &mut self.response);
                 (Answer::Refuse, bytes.len())
             }
         }
+    }
+
+    /// Another protocol on this port is a mistake of whoever set the client or its proxy up, and the client may not be
+    /// able to show the answer: the first time is worth a warning, and a port scanner is not worth more.
+    fn log_refusal(&mut self, refusal: &Refusal) {
+        let told = match *refusal {
+            Refusal::TLS => &mut self.told.tls,
+            Refusal::HTTP_2 => &mut self.told.http_2,
+            _ => return tracing::debug!("request refused: {refusal}"),
+        };
+        if std::mem::replace(told, true) {
+            tracing::debug!("request refused: {refusal}");
+        } else {
+            tracing::warn!("{} (further ones are not logged)", refusal.reason());
+        }
+    }
+
+    /// The date for an answer of this turn.
+    fn date(&mut self) -> Date {
+        self.clock.date(self.now)
+    }
+
+    /// Has the application answer a request that opens no WebSocket.
+    fn serve<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        request: &http::Request<'_>,
+        date: &Date,
+    ) -> Answer {
+        let answer = host.app.request(request);
+        if let Err(misuse) = http::encode_answer(request, &answer, date, &mut self.response) {
+            return self.fail_for_application(&misuse, date);
+        }
+        Answer::Page
     }
 
     fn decide<A: App>(
@@ -228,11 +274,8 @@ impl Shared {
         host: &mut Host<A>,
         conn: &mut Connection,
         request: &Request<'_>,
+        date: &Date,
     ) -> Answer {
-        if request.kind() == RequestKind::Plain {
-            handshake::encode_status_page(request, &mut self.response);
-            return Answer::Page;
-        }
         let room = self.counters.clients < self.config.connections_max as u64;
         let refusal = match (self.draining, room) {
             (true, _) => Some(Refusal::STOPPING),
@@ -241,7 +284,7 @@ impl Shared {
         };
         if let Some(refusal) = refusal {
             self.counters.refused += 1;
-            handshake::encode_refusal(&refusal, &mut self.response);
+            handshake::encode_refusal(&refusal, date, &mut self.response);
             return Answer::Refuse;
         }
         let (app, session) = host.of(conn.id);
@@ -258,7 +301,7 @@ impl Shared {
         };
         let verdict = app.connect(&mut opening, session);
         conn.service = opening.route.service;
-        let answer = self.encode(request, &verdict);
+        let answer = self.encode(request, &verdict, date);
         if matches!(answer, Answer::Refuse) {
             // The session begins anew with the slot's next connection.
             drop(host.end(conn.id));
@@ -267,7 +310,7 @@ impl Shared {
     }
 
     /// Makes the response that says `verdict`.
-    fn encode(&mut self, request: &Request<'_>, verdict: &Verdict) -> Answer {
+    fn encode(&mut self, request: &Request<'_>, verdict: &Verdict, date: &Date) -> Answer {
         let pairs = verdict.headers.iter();
         let headers: Vec<_> = pairs
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -290,19 +333,23 @@ impl Shared {
                 },
             ),
         };
-        match handshake::encode_verdict(request, &encoded, &mut self.response) {
+        match handshake::encode_verdict(request, &encoded, date, &mut self.response) {
             Ok(()) => answer,
-            Err(misuse) => {
-                tracing::error!("the application's verdict cannot be sent: {misuse}");
-                self.response.clear();
-                let reason = "the application gave an answer that HTTP cannot express";
-                handshake::encode_refusal(
-                    &Refusal::new(StatusCode(500), reason),
-                    &mut self.response,
-                );
-                Answer::Refuse
-            }
+            Err(misuse) => self.fail_for_application(&misuse, date),
         }
+    }
+
+    /// The application's answer cannot be sent.
+    #[cold]
+    fn fail_for_application(&mut self, misuse: &dyn std::error::Error, date: &Date) -> Answer {
+        tracing::error!("the application's answer cannot be sent: {misuse}");
+        self.response.clear();
+        let refusal = Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the application gave an answer that HTTP cannot express",
+        );
+        handshake::encode_refusal(&refusal, date, &mut self.response);
+        Answer::Refuse
     }
 
     /// The opening handshake is complete, in either role.
@@ -345,7 +392,8 @@ impl Shared {
         scratch: &mut [u8],
     ) {
         self.response.clear();
-        handshake::encode_refusal(refusal, &mut self.response);
+        let date = self.date();
+        handshake::encode_refusal(refusal, &date, &mut self.response);
         self.refuse(host, conn, scratch);
     }
 
@@ -369,8 +417,8 @@ impl Head {
         Some(Box::new(Self {
             bytes: bytes(),
             resume,
-            asked: None,
             undecided,
+            ..Self::default()
         }))
     }
 }
@@ -407,14 +455,15 @@ impl<I: Io> Core<I> {
         let parsed =
             handshake::parse_request_from(&head.bytes, handshake::Resume::default(), limits);
         let Ok(Progress::Complete {
-            head: request,
+            head: handshake::Asked::WebSocket(request),
             head_bytes,
         }) = parsed
         else {
             unreachable!("the head was complete when the application was asked")
         };
         self.shared.response.clear();
-        let answer = self.shared.encode(&request, verdict);
+        let date = self.shared.date();
+        let answer = self.shared.encode(&request, verdict, &date);
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         if !matches!(answer, Answer::Open) {
             drop(host.end(conn.id));

@@ -116,6 +116,8 @@ impl<I: Io, A: App> Worker<I, A> {
             blocks: Blocks::default(),
             commands: Commands::default(),
             now,
+            clock: super::clock::Clock::new(),
+            told: super::feed::Told::default(),
             draining: false,
         };
         let [starved, ready, released] = [(); 3].map(|()| Vec::with_capacity(LIST_LEN));

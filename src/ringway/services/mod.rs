@@ -8,6 +8,6 @@ mod echo;
 mod path;
 mod router;
 
-pub use echo::Echo;
+pub use echo::{Echo, Subprotocols};
 pub use path::{BadPattern, Pattern};
 pub use router::Services;

@@ -335,6 +335,13 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "LIST", help_heading = CONNECTIONS)]
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "list")]
     pub(super) subprotocol: Vec<Text>,
+    /// Longest head of a response, interim ones (1xx) before it included
+    /// [default: 64KiB]
+    #[arg(long, value_name = "SIZE", help_heading = CONNECTIONS)]
+    pub(super) max_head: Option<Text>,
+    /// Header fields of a response [default: 256]
+    #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
+    pub(super) max_headers: Option<Text>,
     /// Congestion control: TCP_CONGESTION, e.g. bbr [default: the system's]
     #[arg(long, value_name = "NAME", help_heading = CONNECTIONS)]
     pub(super) congestion: Option<Text>,

@@ -14,7 +14,7 @@ use crate::load::options::{
 use crate::load::original::uri::Uri;
 use crate::options::Format;
 use ringway_command::Text;
-use ringway_command::endpoint::congestion;
+use ringway_command::endpoint::{HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion};
 use ringway_command::file;
 use ringway_command::judge::{
     BadOption, Resolved, bad, choice, octets, set, switch, time_within, to_usize, whole,
@@ -263,6 +263,17 @@ fn connections(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolv
             Duration::from_millis(1)..=TIME_MAX,
         )?,
     );
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an answer that opens has 3 at least",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     set(
         &mut options.seed,
         whole("seed", &args.seed, 0..=u64::MAX, "any number will do")?,

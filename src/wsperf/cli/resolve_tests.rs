@@ -356,6 +356,8 @@ fn unusual(kind: Kind) -> LoadArgs {
         timeout: text("2s"),
         source: vec![Text("127.0.0.2-127.0.0.3".into()), Text("127.0.0.5".into())],
         subprotocol: vec![Text("a,b".into())],
+        max_head: text("9000"),
+        max_headers: text("99"),
         congestion: text("cubic"),
         server_pid: text("4711"),
         server_stats: text("127.0.0.1:8080"),

@@ -61,6 +61,8 @@ fn effective(run: &Run) -> LoadArgs {
         timeout: text(show_duration(options.timeout)),
         source: list(show_list(&options.sources)),
         subprotocol: list(target.subprotocols.join(",")),
+        max_head: text(show_size(options.max_head as u64)),
+        max_headers: text(options.max_headers),
         congestion: options.congestion.as_ref().and_then(text),
         server_pid: options.server_pid.and_then(text),
         server_stats: options.server_stats.and_then(text),

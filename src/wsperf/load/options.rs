@@ -45,6 +45,10 @@ pub struct LoadOptions {
     pub connecting_max: usize,
     /// For each connect, opening and closing handshake, and for the last answers after the window.
     pub timeout: Duration,
+    /// Longest head of a response, octets, interim answers included.
+    pub max_head: usize,
+    /// Header fields of a response.
+    pub max_headers: usize,
     /// TCP_CONGESTION of the driver's sockets; none: the system's.
     pub congestion: Option<String>,
     /// The process whose CPU time is the server's, with its children; none: found by its listening socket.
@@ -81,6 +85,8 @@ impl LoadOptions {
             io: IoTier::Auto,
             connecting_max: 256,
             timeout: Duration::from_secs(10),
+            max_head: 64 << 10,
+            max_headers: 256,
             congestion: None,
             server_pid: None,
             server_stats: None,

@@ -340,7 +340,7 @@ impl Ramp {
 
 fn describe(failure: &Failure) -> String {
     match failure {
-        Failure::Refused(status) => format!("opening handshake: the server answered {}", status.0),
+        Failure::Refused(refused) => format!("opening handshake: the server answered {refused}"),
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}{}", remedy(*errno)),

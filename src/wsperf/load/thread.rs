@@ -14,7 +14,7 @@ use crate::conn::{App, Config, Masking, Prepared, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Io, sys};
-use crate::proto::{Kind, Limits, Role};
+use crate::proto::{Kind, Limits, Role, http};
 use crate::time::{self, Instant};
 
 /// Octets queued for a server above which nothing is added: they are references to prepared messages, not copies.
@@ -228,6 +228,10 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         message_limits: Limits {
             frame_octets_max: limit,
             message_octets_max: limit,
+        },
+        head_limits: http::Limits {
+            head_bytes_max: options.max_head,
+            headers_max: options.max_headers,
         },
         handshake_timeout: options.timeout,
         close_timeout: options.timeout,

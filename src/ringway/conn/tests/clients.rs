@@ -191,7 +191,7 @@ impl Net {
 
     /// What a plan says about its end, where it says anything.
     fn check_one(&self, driver: &Driver, server: &Server) {
-        let outcome = driver.outcome.expect("every dial has an outcome");
+        let outcome = driver.outcome.clone().expect("every dial has an outcome");
         let stopping = self.worker.app().stock.stopping;
         if self.breaks || stopping || driver.was_reset {
             return;
@@ -206,12 +206,20 @@ impl Net {
                 assert!(matches!(outcome, Outcome::Failed(Failure::Response(_))));
                 return;
             }
-            Answer::Status(status) => Failure::Refused(status),
+            Answer::Status(status) => {
+                let Outcome::Failed(Failure::Refused(refused)) = &outcome else {
+                    panic!("{outcome:?}: {}", server.describe())
+                };
+                assert_eq!(refused.status, status);
+                assert_eq!(refused.body, b"not today\n");
+                return;
+            }
             Answer::WrongAccept => Failure::Response(Fault::AcceptWrong),
             Answer::Opens => return self.check_end(driver, server, outcome),
         };
+        let timed_out = failure == Failure::Timeout;
         assert_eq!(outcome, Outcome::Failed(failure), "{}", server.describe());
-        if failure == Failure::Timeout {
+        if timed_out {
             let told = driver.told.expect("a turn follows");
             let took = told.since(driver.dial_at);
             // A timer is up to 100 ms late, and a dial waits for its turn.
@@ -401,7 +409,7 @@ fn a_server_that_leaves_at_once_is_not_waited_for() {
         let mut net = Net::new(options, Config::default());
         net.add().1.ending = Ending::HalfClose(0);
         net.run();
-        let outcome = net.worker.app().drivers[0].outcome;
+        let outcome = net.worker.app().drivers[0].outcome.clone();
         assert_eq!(outcome, Some(Outcome::Failed(Failure::Closed)));
     });
 }

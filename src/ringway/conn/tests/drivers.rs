@@ -28,7 +28,7 @@ const PREPARED_OCTETS: [usize; 24] = [
 const SMALL: usize = 16;
 
 /// What became of a dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Nothing was begun.
     NotBegun(Errno),
@@ -357,7 +357,7 @@ impl App for Drivers {
 
     fn failed(&mut self, scope: &mut Scope<'_>, (): (), failed: Failure) {
         let (driver, _) = self.of(scope.tag());
-        assert_eq!((driver.id, driver.outcome), (Some(scope.id()), None));
+        assert_eq!((driver.id, &driver.outcome), (Some(scope.id()), &None));
         let before = matches!(failed, Failure::Connect(_));
         assert!(!before || !driver.connected);
         driver.outcome = Some(Outcome::Failed(failed));
@@ -366,7 +366,7 @@ impl App for Drivers {
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         let (driver, stock) = self.of(context.tag());
-        assert_eq!((driver.id, driver.outcome), (Some(context.id()), None));
+        assert_eq!((driver.id, &driver.outcome), (Some(context.id()), &None));
         assert!(driver.connected, "connected before it is open");
         driver.outcome = Some(Outcome::Opened);
         driver.fill(context, stock);

@@ -4,6 +4,7 @@ use crate::conn::{App, Config, Context, Masking, OpeningRequest, TooMuch, Worker
 use crate::io::sim::{Options, Sim};
 use crate::io::{ReceiveMode, SHARED_MAX};
 use crate::proto::handshake::Misuse;
+use crate::proto::http;
 use crate::proto::{Kind, Message, Role};
 
 struct Nothing;
@@ -82,11 +83,19 @@ fn a_request_that_http_cannot_express_is_a_misuse() {
     };
     assert_eq!(request("ringway:80", "/echo?x=1", &["wamp.2.json"]), None);
     for host in ["", "two hosts", "line\r\nend", "user@host"] {
-        assert_eq!(request(host, "/", &[]), Some(Misuse::Host), "{host:?}");
+        assert_eq!(
+            request(host, "/", &[]),
+            Some(Misuse::Http(http::Misuse::Host)),
+            "{host:?}"
+        );
     }
     for resource in ["", "echo", "/a b", "/#fragment", "/line\r\nend"] {
         let misuse = request("ringway", resource, &[]);
-        assert_eq!(misuse, Some(Misuse::Target), "{resource:?}");
+        assert_eq!(
+            misuse,
+            Some(Misuse::Http(http::Misuse::Target)),
+            "{resource:?}"
+        );
     }
     for subprotocols in [&["a", "a"][..], &["no token"], &[""]] {
         let misuse = request("ringway", "/", subprotocols);

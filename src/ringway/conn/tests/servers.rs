@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::client::{Pace, difference};
 use super::script::{self, Expected, Script};
 use crate::io::sim::{PeerEnd, PeerId, Random, Sim};
-use crate::proto::handshake::{self, Progress, Refusal, Resume, StatusCode, Verdict};
+use crate::proto::handshake::{self, Asked, Date, Progress, Refusal, Resume, StatusCode, Verdict};
 use crate::proto::{CloseCode, Event, Input, Kind, Limits, Opcode, Receiver, Role};
 use crate::time::Instant;
 
@@ -264,6 +264,9 @@ impl Server {
                 return Vec::new();
             }
             Progress::Complete { head, head_bytes } => {
+                let Asked::WebSocket(head) = head else {
+                    panic!("the client asks for a WebSocket")
+                };
                 answer(&head, self.answer, &mut self.script.octets);
                 head_bytes
             }
@@ -463,13 +466,14 @@ fn answer(request: &handshake::Request<'_>, answer: Answer, out: &mut Vec<u8>) {
         subprotocol: None,
         headers: &[],
     };
+    let date = Date::from_unix_s(0);
     match answer {
         Answer::Garbage => out.extend_from_slice(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"),
         Answer::Status(status) => {
-            handshake::encode_refusal(&Refusal::new(status, "not today"), out);
+            handshake::encode_refusal(&Refusal::new(status, "not today"), &date, out);
         }
         Answer::Opens | Answer::WrongAccept => {
-            handshake::encode_verdict(request, &verdict, out).expect("a good verdict");
+            handshake::encode_verdict(request, &verdict, &date, out).expect("a good verdict");
         }
         Answer::Silent | Answer::Never | Answer::RefusesConnect => {}
     }

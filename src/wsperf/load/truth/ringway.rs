@@ -24,6 +24,7 @@ use serde::{Deserialize, Deserializer};
 use super::window::SATURATED;
 use crate::load::options::Scenario;
 use crate::load::outcome::{Process, Server, WorkerShare};
+use crate::proto::http::{self, Progress, StatusCode};
 use crate::time::{self, Instant};
 
 /// Where a Ringway server has them.
@@ -271,20 +272,18 @@ fn get(address: SocketAddr) -> io::Result<Vec<u8>> {
 
 /// The statistics in a response, if that is what it holds.
 fn parse(response: &[u8], address: SocketAddr) -> Result<Answer, String> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut head = httparse::Response::new(&mut headers);
     let foreign =
         |why: &dyn std::fmt::Display| format!("{address} is no page of a Ringway server: {why}");
-    let body = match head.parse(response).map_err(|error| foreign(&error))? {
-        httparse::Status::Complete(len) => response.get(len..).unwrap_or_default(),
-        httparse::Status::Partial => return Err(foreign(&"the answer ends in its head")),
+    let mut response = response.to_vec();
+    let progress = http::parse_response(&mut response, &http::Limits::default());
+    let (status, head_bytes) = match progress.map_err(|fault| foreign(&fault))? {
+        Progress::Complete { head, head_bytes } => (head.status(), head_bytes),
+        Progress::Incomplete { .. } => return Err(foreign(&"the answer ends in its head")),
     };
-    if head.code != Some(200) {
-        return Err(foreign(&format_args!(
-            "it answers {}",
-            head.code.unwrap_or(0)
-        )));
+    if status != StatusCode::OK {
+        return Err(foreign(&format_args!("it answers {}", status.0)));
     }
+    let body = response.get(head_bytes..).unwrap_or_default();
     let answer: Answer = serde_json::from_slice(body).map_err(|error| foreign(&error))?;
     if answer.event != "stats" || answer.server.event != "listening" {
         return Err(foreign(&"its objects have other names"));

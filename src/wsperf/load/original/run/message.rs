@@ -11,7 +11,7 @@ use crate::conn::{
 };
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
-use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
 
@@ -61,6 +61,7 @@ impl Task for MessageTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
+            head_limits: http::Limits::RESPONSE,
             handshake_timeout: handshake_timeout(self.test),
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking: Masking::Seeded(random.bits()),

@@ -172,7 +172,7 @@ fn why(failed: &Failure, within: Duration) -> String {
     match failed {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
         Failure::Connect(errno) => format!("connect: {errno}"),
-        Failure::Refused(status) => format!("the server answered with status {}", status.0),
+        Failure::Refused(refused) => format!("the server answered {refused}"),
         Failure::Response(fault) => format!("the server's answer is wrong: {fault}"),
         Failure::Timeout => format!("there was no opening handshake within {within:?}"),
         other => format!("the connection did not open: {other:?}"),

@@ -13,7 +13,7 @@ use crate::conn::{
 };
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
-use crate::proto::{CloseCode, Kind, Limits, Message, Role};
+use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
 
@@ -60,6 +60,7 @@ impl Task for StressTask<'_> {
                 frame_octets_max: octets_max,
                 message_octets_max: octets_max,
             },
+            head_limits: http::Limits::RESPONSE,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()

@@ -1,7 +1,8 @@
-//! How a server says no: a status, a sentence that helps, and the HTTP response made of them.
+//! How a server says no: a status, a sentence that helps, and the HTTP answer made of them.
 
-use super::head::Broken;
-use super::{push, push_decimal, push_headers};
+use super::answer::encode_with;
+use super::date::Date;
+use super::scan::Broken;
 
 /// An HTTP status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,22 +11,26 @@ pub struct StatusCode(pub u16);
 impl StatusCode {
     /// 101, the status of an accepted opening handshake.
     pub const SWITCHING_PROTOCOLS: Self = Self(101);
+    /// 200
+    pub const OK: Self = Self(200);
     /// 400
     pub const BAD_REQUEST: Self = Self(400);
     /// 403
     pub const FORBIDDEN: Self = Self(403);
     /// 404
     pub const NOT_FOUND: Self = Self(404);
-    /// 405; its response has `Allow`.
+    /// 405; its answer has `Allow`.
     pub const METHOD_NOT_ALLOWED: Self = Self(405);
     /// 408
     pub const REQUEST_TIMEOUT: Self = Self(408);
     /// 414
     pub const URI_TOO_LONG: Self = Self(414);
-    /// 426; its response has `Upgrade` and `Sec-WebSocket-Version`.
+    /// 426; its answer has `Upgrade`.
     pub const UPGRADE_REQUIRED: Self = Self(426);
     /// 431
     pub const REQUEST_HEADER_FIELDS_TOO_LARGE: Self = Self(431);
+    /// 500
+    pub const INTERNAL_SERVER_ERROR: Self = Self(500);
     /// 501
     pub const NOT_IMPLEMENTED: Self = Self(501);
     /// 503
@@ -38,9 +43,14 @@ impl StatusCode {
         match self.0 {
             101 => "Switching Protocols",
             200 => "OK",
+            201 => "Created",
+            202 => "Accepted",
+            204 => "No Content",
+            206 => "Partial Content",
             301 => "Moved Permanently",
             302 => "Found",
             303 => "See Other",
+            304 => "Not Modified",
             307 => "Temporary Redirect",
             308 => "Permanent Redirect",
             400 => "Bad Request",
@@ -48,9 +58,16 @@ impl StatusCode {
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            406 => "Not Acceptable",
+            407 => "Proxy Authentication Required",
             408 => "Request Timeout",
             410 => "Gone",
+            411 => "Length Required",
+            413 => "Content Too Large",
             414 => "URI Too Long",
+            415 => "Unsupported Media Type",
+            416 => "Range Not Satisfiable",
+            417 => "Expectation Failed",
             421 => "Misdirected Request",
             426 => "Upgrade Required",
             429 => "Too Many Requests",
@@ -66,7 +83,7 @@ impl StatusCode {
     }
 }
 
-/// Why a server does not open the WebSocket: the client broke the rules, or there is no room or time for it.
+/// Why a server does not serve a request: the client broke the rules, or there is no room or time for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: StatusCode,
@@ -89,18 +106,32 @@ impl Refusal {
         StatusCode::SERVICE_UNAVAILABLE,
         "the server is stopping; try again later",
     );
+    /// The client began TLS. It cannot read the answer, but whoever looks at the wire can.
+    pub const TLS: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        "this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://",
+    );
+    /// The client began HTTP/2 without asking first (RFC 9113 §3.4).
+    pub const HTTP_2: Self = Self::new(
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        "this port speaks HTTP/1.1 and the client began HTTP/2: have the client or its proxy use HTTP/1.1",
+    );
 
     /// A refusal with a reason for humans: one lower-case sentence without a full stop.
     pub const fn new(status: StatusCode, reason: &'static str) -> Self {
         Self { status, reason }
     }
 
-    /// The status of the response.
+    pub(super) const fn bad(reason: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    /// The status of the answer.
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The sentence in the response's body.
+    /// The sentence in the answer's body.
     pub const fn reason(&self) -> &'static str {
         self.reason
     }
@@ -117,7 +148,8 @@ impl std::error::Error for Refusal {}
 impl From<Broken> for Refusal {
     #[cold]
     fn from(broken: Broken) -> Self {
-        let bad = |reason| Self::new(StatusCode::BAD_REQUEST, reason);
+        let bad = Self::bad;
+        let large = |reason| Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason);
         match broken {
             Broken::BareCr => {
                 bad("a carriage return in the request head is not followed by a line feed")
@@ -127,10 +159,8 @@ impl From<Broken> for Refusal {
             }
             Broken::Control => bad("a header value has a control character"),
             // RFC 6585 §5: "It can be used both when the set of request header fields in total is too large"
-            Broken::HeadTooLarge => Self::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the request head is too large",
-            ),
+            Broken::HeadTooLarge => large("the request head is too large"),
+            Broken::TooManyHeaders => large("the request has too many headers"),
             Broken::HeaderName => bad("a header line has no valid name before its colon"),
             Broken::HttpVersion => bad("the request line does not end in an HTTP version"),
             // RFC 9112 §3: "A server that receives a method longer than any that it implements SHOULD respond with a
@@ -147,55 +177,14 @@ impl From<Broken> for Refusal {
             Broken::TargetTooLong => {
                 Self::new(StatusCode::URI_TOO_LONG, "the request target is too long")
             }
-            Broken::Tls => bad(
-                "this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://",
-            ),
+            Broken::Tls => Self::TLS,
         }
     }
 }
 
-/// Appends the whole HTTP response that says `refusal`. The caller sends it and closes the connection, best by
-/// shutting down its sending side and reading a while longer: a reset would take the response with it.
+/// Appends the whole HTTP answer that says `refusal`. The caller sends it and closes the connection, best by shutting
+/// down its sending side and reading a while longer: a reset would take the answer with it.
 #[cold]
-pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
-    encode(refusal.status, refusal.reason, &[], out);
+pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
+    encode_with(refusal.status, "close", &[], refusal.reason, date, out);
 }
-
-/// The same for any status, reason and (checked) further headers.
-pub(super) fn encode(
-    status: StatusCode,
-    reason: &str,
-    headers: &[(&str, &str)],
-    out: &mut Vec<u8>,
-) {
-    push_status_line(status, out);
-    match status {
-        // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response"
-        StatusCode::METHOD_NOT_ALLOWED => push(&["Allow: GET, HEAD\r\nConnection: close\r\n"], out),
-        // RFC 9110 §15.5.22: "The server MUST send an Upgrade header field in a 426 response to indicate the required
-        // protocol(s)"
-        // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
-        // capable of understanding"
-        StatusCode::UPGRADE_REQUIRED => push(
-            &["Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: Upgrade, close\r\n"],
-            out,
-        ),
-        _ => push(&["Connection: close\r\n"], out),
-    }
-    push_headers(headers, out);
-    push(
-        &["Content-Type: text/plain; charset=utf-8\r\nContent-Length: "],
-        out,
-    );
-    push_decimal(reason.len() + 1, out);
-    push(&["\r\n\r\n", reason, "\n"], out);
-}
-
-/// Appends the status line and the `Server` line.
-pub(super) fn push_status_line(status: StatusCode, out: &mut Vec<u8>) {
-    push(&["HTTP/1.1 "], out);
-    push_decimal(usize::from(status.0), out);
-    push(&[" ", status.reason_phrase(), "\r\n", SERVER], out);
-}
-
-const SERVER: &str = concat!("Server: ringway/", env!("CARGO_PKG_VERSION"), "\r\n");

@@ -7,38 +7,48 @@
 //! ```text
 //! request ──> Start ──> Method ──> Target ──> Version ──┐
 //!             (skips empty lines)                       v
-//! response ─> Status ─────────────────────────────────> LineLf ──> LineStart ──> EndLf ──> end of the head
-//!                └──> Value (the reason phrase) ──────> ^            │   (an empty line)
-//!                                                       │            v
-//!                                                       └─ Value <── Name
+//! response ─> Status ────────────────────────────────> StartLineLf ──> FirstLine ──┐ (an empty line)
+//!                └──> Reason ─────────────────────────> ^                 │        ├──> EndLf ──> end of the head
+//!                                                                         v        │
+//!                                          Value <────────────────────── Name      │
+//!                                            │ ^ (obs-fold, in a response) ^       │
+//!                                            v └──────────────┐            │       │
+//!                                          LineLf ─────────> LineStart ────┴───────┘
 //! ```
 //!
 //! The automaton sees bytes strictly in order, so how a head was cut into chunks cannot change the outcome.
 
-use super::headers::{FIELD, TCHAR, VCHAR, run};
+use super::fields::{FIELD, TCHAR, VCHAR, is_tchar, run};
 
-/// What a head may cost a connection until its opening handshake is over.
+/// What heads may cost a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a head, its last empty line included; default 8192. A connection buffers at most this much
-    /// (`connections in handshake × head_bytes_max`), and one handshake costs at most this many bytes of parsing.
+    /// Bytes of a head, its last empty line included; default 32 KiB. An answer with its interim ones before it counts
+    /// as one head. A connection buffers at most this much (`connections in handshake × head_bytes_max`), and one head
+    /// costs at most this many bytes of parsing. It is also the limit of a request's target, which every recipient
+    /// should take up to 8,000 bytes (RFC 9110 §4.1).
     pub head_bytes_max: usize,
-    /// Header fields of a head; default 64. More than [`Limits::HEADERS_CEILING`] counts as that. The array for it
-    /// (32 bytes a field, 4 KiB at the ceiling) lives on the stack during one parse and costs a connection nothing.
+    /// Header fields of one head; default 128. A field costs no memory of its own.
     pub headers_max: usize,
 }
 
 impl Limits {
-    /// The most that `headers_max` can be.
-    pub const HEADERS_CEILING: usize = 128;
+    /// For a client: 64 KiB and 256 fields. Servers set cookies of 4 KiB by the dozen, and one of them that is asked is
+    /// fewer than the clients that a server has.
+    pub const RESPONSE: Self = Self {
+        head_bytes_max: 64 << 10,
+        headers_max: 256,
+    };
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        // Browsers send cookies of 8 KiB and more where several products share a domain: nginx allows 4 × 8 KiB, Node
+        // 16 KiB, Go 1 MiB. About 30 fields are what a browser behind two proxies sends; Apache allows 100.
         Self {
-            head_bytes_max: 8192,
-            headers_max: 64,
-        } // about what nginx and Apache allow, and half
+            head_bytes_max: 32 << 10,
+            headers_max: 128,
+        }
     }
 }
 
@@ -55,16 +65,49 @@ pub enum Progress<T> {
     Complete {
         /// What it says.
         head: T,
-        /// Its length. The bytes after it are the first bytes of frames.
+        /// Its length, with everything before it that was passed over. The bytes after it belong to what follows.
         head_bytes: usize,
     },
+}
+
+impl<T> Progress<T> {
+    /// The same progress with another head.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Progress<U> {
+        match self {
+            Self::Incomplete { resume } => Progress::Incomplete { resume },
+            Self::Complete { head, head_bytes } => Progress::Complete {
+                head: change(head),
+                head_bytes,
+            },
+        }
+    }
 }
 
 /// How far a head was scanned: a hint that belongs to one growing buffer and keeps each byte from being read twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
+    /// Where the head begins, behind interim answers that are complete.
+    begin: usize,
     offset: usize,
     state: State,
+    /// Header fields of this head so far.
+    fields: usize,
+    /// A line of this head continues the one before it.
+    folded: bool,
+    /// Interim answers before `begin`.
+    pub(super) interim: usize,
+}
+
+impl Resume {
+    /// For the head that follows one that ended at `begin` and was passed over.
+    pub(super) fn behind(begin: usize, interim: usize) -> Self {
+        Self {
+            begin,
+            offset: begin,
+            interim,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,8 +123,15 @@ enum State {
     Version(usize),
     /// This many bytes of [`STATUS`].
     Status(usize),
-    /// After the CR of a line.
+    /// The reason phrase.
+    Reason,
+    /// After the CR of the start line.
+    StartLineLf,
+    /// Behind the start line.
+    FirstLine,
+    /// After the CR of a header line.
     LineLf,
+    /// Behind a header line.
     LineStart,
     Name,
     Value,
@@ -100,8 +150,17 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     Incomplete(Resume),
-    /// The head has this many bytes.
-    Complete(usize),
+    Complete(Found),
+}
+
+/// Where a complete head lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    /// [`unfold`] has work to do.
+    pub(super) folded: bool,
+    pub(super) interim: usize,
 }
 
 /// Why a head cannot become HTTP/1.1, whatever follows.
@@ -120,6 +179,7 @@ pub(super) enum Broken {
     Target,
     TargetTooLong,
     Tls,
+    TooManyHeaders,
 }
 
 /// Scans `bytes`, all there is so far, from where `resume` says.
@@ -130,41 +190,79 @@ pub(super) fn scan(
     limits: &Limits,
 ) -> Result<Scan, Broken> {
     let view = bytes.get(..limits.head_bytes_max).unwrap_or(bytes);
-    let Resume {
-        offset: mut at,
-        mut state,
-    } = if resume.offset <= view.len() {
+    let mut at = if resume.offset <= view.len() {
         resume
     } else {
         Resume::default()
     };
-    if kind == Kind::Response && state == State::Start {
-        state = State::Status(0);
+    if kind == Kind::Response && at.state == State::Start {
+        at.state = State::Status(0);
     }
-    while let Some(rest) = view.get(at..) {
-        at += run_of(state, rest);
-        let Some(&byte) = view.get(at) else { break };
-        at += 1;
-        if let (State::EndLf, b'\n') = (state, byte) {
-            return Ok(Scan::Complete(at));
-        }
-        state = match state {
-            State::LineLf | State::LineStart | State::Name | State::Value | State::EndLf => {
-                after_field_byte(state, byte)?
-            }
-            _ => after_start_line_byte(state, byte)?,
+    while let Some(rest) = view.get(at.offset..) {
+        at.offset += run_of(at.state, rest);
+        let Some(&byte) = view.get(at.offset) else {
+            break;
         };
-        if let State::Method(METHOD_BYTES_MAX) = state {
-            return Err(Broken::MethodTooLong);
+        at.offset += 1;
+        if let (State::EndLf, b'\n') = (at.state, byte) {
+            return Ok(Scan::Complete(Found {
+                begin: at.begin,
+                end: at.offset,
+                folded: at.folded,
+                interim: at.interim,
+            }));
         }
+        step(&mut at, kind, byte, limits)?;
     }
-    match state {
-        _ if bytes.len() < limits.head_bytes_max => {
-            Ok(Scan::Incomplete(Resume { offset: at, state }))
-        }
+    match at.state {
+        _ if bytes.len() < limits.head_bytes_max => Ok(Scan::Incomplete(at)),
         State::Target => Err(Broken::TargetTooLong),
         _ => Err(Broken::HeadTooLarge),
     }
+}
+
+/// One byte further.
+fn step(at: &mut Resume, kind: Kind, byte: u8, limits: &Limits) -> Result<(), Broken> {
+    let next = match at.state {
+        State::FirstLine
+        | State::LineLf
+        | State::LineStart
+        | State::Name
+        | State::Value
+        | State::EndLf => after_field_byte(at.state, byte, kind)?,
+        _ => after_start_line_byte(at.state, byte)?,
+    };
+    match (at.state, next) {
+        (_, State::Method(METHOD_BYTES_MAX)) => return Err(Broken::MethodTooLong),
+        (State::LineStart, State::Value) => at.folded = true,
+        (State::FirstLine | State::LineStart, State::Name) => {
+            at.fields += 1;
+            if at.fields > limits.headers_max {
+                return Err(Broken::TooManyHeaders);
+            }
+        }
+        _ => {}
+    }
+    at.state = next;
+    Ok(())
+}
+
+/// Replaces each obs-fold of a complete head by spaces.
+// RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message that is not within a "message/http"
+// container MUST replace each received obs-fold with one or more SP octets prior to interpreting the field value."
+#[cold]
+pub(super) fn unfold(head: &mut [u8]) {
+    let mut rest = head;
+    while let Some(at) = rest.windows(3).position(is_fold) {
+        let (_, fold) = rest.split_at_mut(at);
+        let (line_end, after) = fold.split_at_mut(2);
+        line_end.fill(b' ');
+        rest = after;
+    }
+}
+
+fn is_fold(three: &[u8]) -> bool {
+    matches!(three, [b'\r', b'\n', b' ' | b'\t'])
 }
 
 /// The bytes that leave `state` as it is; those of a long field are most of a head.
@@ -172,43 +270,52 @@ fn run_of(state: State, bytes: &[u8]) -> usize {
     match state {
         State::Target => run(bytes, VCHAR),
         State::Name => run(bytes, TCHAR),
-        State::Value => run(bytes, FIELD),
+        State::Reason | State::Value => run(bytes, FIELD),
         _ => 0,
     }
 }
 
 fn after_start_line_byte(state: State, byte: u8) -> Result<State, Broken> {
-    let is_tchar = run(&[byte], TCHAR) == 1;
     match (state, byte) {
         // RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one
         // empty line (CRLF) received prior to the request-line"
         (State::Start, b'\r') => Ok(State::StartLf),
         (State::StartLf, b'\n') => Ok(State::Start),
         (State::Start, TLS_HANDSHAKE) => Err(Broken::Tls),
-        (State::Start, _) if is_tchar => Ok(State::Method(1)),
+        (State::Start, _) if is_tchar(byte) => Ok(State::Method(1)),
         (State::Method(_), b' ') => Ok(State::Target),
-        (State::Method(n), _) if is_tchar => Ok(State::Method(n + 1)),
+        (State::Method(n), _) if is_tchar(byte) => Ok(State::Method(n + 1)),
         (State::Target, b' ') => Ok(State::Version(0)),
         (State::Target, _) => Err(Broken::Target),
-        (State::Version(n), b'\r') if n == VERSION.len() => Ok(State::LineLf),
+        (State::Version(n), b'\r') if n == VERSION.len() => Ok(State::StartLineLf),
         (State::Version(n), _) if matches(VERSION, n, byte) => Ok(State::Version(n + 1)),
         (State::Version(_), _) => Err(Broken::HttpVersion),
-        (State::Status(n), b'\r') if n == STATUS.len() => Ok(State::LineLf),
-        (State::Status(n), b' ') if n == STATUS.len() => Ok(State::Value), // the reason phrase
+        (State::Status(n), b'\r') if n == STATUS.len() => Ok(State::StartLineLf),
+        (State::Status(n), b' ') if n == STATUS.len() => Ok(State::Reason),
         (State::Status(n), _) if matches(STATUS, n, byte) => Ok(State::Status(n + 1)),
+        (State::Status(_), b'\n') => Err(Broken::BareLf),
         (State::Status(_), _) => Err(Broken::StatusLine),
+        (State::Reason, b'\r') => Ok(State::StartLineLf),
+        (State::Reason, b'\n') => Err(Broken::BareLf),
+        (State::Reason, _) => Err(Broken::Control),
+        (State::StartLineLf, b'\n') => Ok(State::FirstLine),
+        (State::StartLineLf, _) => Err(Broken::BareCr),
         _ => Err(Broken::NotHttp),
     }
 }
 
-fn after_field_byte(state: State, byte: u8) -> Result<State, Broken> {
+fn after_field_byte(state: State, byte: u8, kind: Kind) -> Result<State, Broken> {
     match (state, byte) {
         (State::LineLf, b'\n') => Ok(State::LineStart),
-        (State::LineStart, b'\r') => Ok(State::EndLf),
+        (State::FirstLine | State::LineStart, b'\r') => Ok(State::EndLf),
         // RFC 9112 §5.2: "A server that receives an obs-fold in a request message that is not within a "message/http"
-        // container MUST either reject the message by sending a 400 (Bad Request) […] or replace"
-        (State::LineStart, b' ' | b'\t') => Err(Broken::ObsFold),
-        (State::LineStart, _) if run(&[byte], TCHAR) == 1 => Ok(State::Name),
+        // container MUST either reject the message by sending a 400 (Bad Request) […] or replace". A client must read
+        // it: see `unfold`.
+        (State::LineStart, b' ' | b'\t') if kind == Kind::Response => Ok(State::Value),
+        // RFC 9112 §2.2: "A recipient that receives whitespace between the start-line and the first header field MUST
+        // either reject the message as invalid or consume each whitespace-preceded line without further processing"
+        (State::FirstLine | State::LineStart, b' ' | b'\t') => Err(Broken::ObsFold),
+        (State::FirstLine | State::LineStart, _) if is_tchar(byte) => Ok(State::Name),
         // RFC 9112 §5.1: "A server MUST reject, with a response status code of 400 (Bad Request), any received
         // request message that contains whitespace between a header field name and colon."
         (State::Name, b':') => Ok(State::Value),
@@ -244,6 +351,16 @@ const METHOD_BYTES_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A head of this many bytes.
+    fn complete(end: usize) -> Result<Scan, Broken> {
+        Ok(Scan::Complete(Found {
+            begin: 0,
+            end,
+            folded: false,
+            interim: 0,
+        }))
+    }
 
     fn scanned(kind: Kind, bytes: &[u8]) -> Result<Scan, Broken> {
         scan(kind, bytes, Resume::default(), &Limits::default())
@@ -373,7 +490,7 @@ mod tests {
         ] {
             let mut bytes = head.to_vec();
             bytes.extend_from_slice(b"\x81\x80\x01\x02\x03\x04");
-            assert_eq!(scanned(kind, &bytes), Ok(Scan::Complete(head.len())));
+            assert_eq!(scanned(kind, &bytes), complete(head.len()));
             let mut resume = Resume::default();
             for end in 0..head.len() {
                 let Ok(Scan::Incomplete(next)) =
@@ -383,7 +500,7 @@ mod tests {
                 };
                 resume = next;
                 let rest = scan(kind, &bytes, resume, &Limits::default());
-                assert_eq!(rest, Ok(Scan::Complete(head.len())));
+                assert_eq!(rest, complete(head.len()));
             }
         }
     }
@@ -396,7 +513,7 @@ mod tests {
             ..Limits::default()
         };
         let scan = |bytes, max| scan(Kind::Request, bytes, Resume::default(), &limits(max));
-        assert_eq!(scan(head, head.len()), Ok(Scan::Complete(head.len())));
+        assert_eq!(scan(head, head.len()), complete(head.len()));
         assert_eq!(scan(head, head.len() - 1), Err(Broken::HeadTooLarge));
         assert_eq!(scan(&head[..20], 20), Err(Broken::HeadTooLarge));
         assert_eq!(
