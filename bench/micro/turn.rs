@@ -12,7 +12,7 @@ use ringway::app::Echo;
 use ringway::conn::{Config, Listener, Worker};
 use ringway::io::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
-    SCRATCH_OCTETS, Segment, Token, Wait,
+    SCRATCH_OCTETS, Segment, Token, Wait, Wake,
 };
 use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
@@ -25,6 +25,7 @@ struct Replay {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     accept: Option<Token>,
+    accepted: bool,
     recv: Option<Token>,
     sent: u64,
 }
@@ -39,6 +40,7 @@ impl Replay {
             buffer: vec![0; HOT_OCTETS],
             scratch: vec![0; SCRATCH_OCTETS],
             accept: None,
+            accepted: false,
             recv: None,
             sent: 0,
         }
@@ -58,11 +60,23 @@ impl Io for Replay {
     fn receive_mode(&self) -> ReceiveMode {
         ReceiveMode::Buffers
     }
-    fn submit_accept(&mut self, token: Token, _: Fd) {
+    fn submit_listen(&mut self, token: Token, _: Fd, _: Wake) {
         // The first is the only one.
         if self.recv.is_none() {
             self.accept = Some(token);
         }
+    }
+    fn accept(&mut self, _: Fd) -> Result<Fd, Errno> {
+        match self.accepted {
+            true => Err(Errno(libc::EAGAIN)),
+            false => {
+                self.accepted = true;
+                Ok(Fd(4))
+            }
+        }
+    }
+    fn has_waiting(&mut self, _: Fd) -> bool {
+        false
     }
     fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
         Err(Errno(libc::ENETUNREACH))

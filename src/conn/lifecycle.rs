@@ -53,6 +53,9 @@ impl Shared {
     ) {
         if std::mem::take(&mut conn.opened) {
             self.counters.clients -= 1;
+            if conn.role == Role::Server {
+                self.leave();
+            }
             self.counters.closed_unclean += u64::from(!conn.clean);
             app.close(Closed {
                 id: conn.id,

@@ -89,11 +89,12 @@ impl Shared {
             handshake::encode_status_page(request, &mut self.response);
             return Answer::Page;
         }
-        let room = self.counters.clients < self.config.connections_max as u64;
-        let refusal = match (self.draining, room) {
-            (true, _) => Some(Refusal::STOPPING),
-            (false, false) => Some(Refusal::OVERLOADED),
-            (false, true) => None,
+        let refusal = if self.draining {
+            Some(Refusal::STOPPING)
+        } else if self.admit() {
+            None
+        } else {
+            Some(Refusal::OVERLOADED)
         };
         if let Some(refusal) = refusal {
             self.counters.refused += 1;
@@ -101,8 +102,12 @@ impl Shared {
             return Answer::Refuse;
         }
         let verdict = app.connect(request);
-        match handshake::encode_verdict(request, &verdict, &mut self.response) {
-            Ok(()) if matches!(verdict, Verdict::Accept { .. }) => Answer::Open,
+        let encoded = handshake::encode_verdict(request, &verdict, &mut self.response);
+        if encoded.is_ok() && matches!(verdict, Verdict::Accept { .. }) {
+            return Answer::Open;
+        }
+        self.leave();
+        match encoded {
             Ok(()) => Answer::Refuse,
             Err(misuse) => {
                 tracing::error!("the application's verdict cannot be sent: {misuse}");
@@ -114,6 +119,22 @@ impl Shared {
                 );
                 Answer::Refuse
             }
+        }
+    }
+
+    /// Takes a place among the clients of the server, if one is free.
+    fn admit(&self) -> bool {
+        match (&self.board, self.config.connections_max) {
+            (_, usize::MAX) => true,
+            (Some(board), max) => board.admit(max as u64),
+            (None, max) => self.counters.clients < max as u64,
+        }
+    }
+
+    /// Gives it back.
+    pub(super) fn leave(&self) {
+        if let (Some(board), 0..usize::MAX) = (&self.board, self.config.connections_max) {
+            board.leave();
         }
     }
 
