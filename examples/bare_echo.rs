@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 
 use ringway::io::uring::{Options, Uring};
-use ringway::io::{BufferId, ConnId, Fd, Io, Op, SEGMENTS_MAX, Segment, Token, Wait};
+use ringway::io::{BufferId, ConnId, Fd, Io, Op, SEGMENTS_MAX, Segment, Token, Wait, Wake};
 
 /// Segments of one connection in this turn.
 #[derive(Default)]
@@ -47,6 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
     socket.listen(4096)?;
+    socket.set_nonblocking(true)?;
     let listener = TcpListener::from(socket);
     println!("listening {}", listener.local_addr()?);
 
@@ -60,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         starved: Vec::new(),
     };
     bare.io
-        .submit_accept(Token::fixed(Op::Accept, 0), bare.listener);
+        .submit_listen(Token::fixed(Op::Accept, 0), bare.listener, Wake::One);
     let mut done = Vec::new();
     loop {
         bare.turn(&mut done)?;
@@ -103,13 +104,16 @@ impl Bare {
     fn handle(&mut self, completion: &ringway::io::Completion) {
         let slot = completion.token.id().slot;
         match (completion.token.op(), completion.result) {
-            (Op::Accept, Ok(fd)) => {
-                let len = self.connections.len().max(fd as usize + 1);
-                self.connections.resize_with(len, || None);
-                self.connections[fd as usize] = Some(Connection::default());
-                self.receive(fd);
+            (Op::Accept, Ok(_)) => {
+                while let Ok(Fd(fd)) = self.io.accept(self.listener) {
+                    let fd = fd.cast_unsigned();
+                    let len = self.connections.len().max(fd as usize + 1);
+                    self.connections.resize_with(len, || None);
+                    self.connections[fd as usize] = Some(Connection::default());
+                    self.receive(fd);
+                }
                 self.io
-                    .submit_accept(Token::fixed(Op::Accept, 0), self.listener);
+                    .submit_listen(Token::fixed(Op::Accept, 0), self.listener, Wake::One);
             }
             (Op::Recv, Ok(len @ 1..)) => {
                 let Some(buffer) = completion.buffer else {

@@ -82,16 +82,16 @@ struct Running {
 }
 
 impl Running {
-    /// `ring` is called on the worker's thread, and says whether the listener has to be non-blocking.
-    fn start<I: Io + 'static>(ring: fn() -> (I, bool)) -> Self {
+    /// `ring` is called on the worker's thread.
+    fn start<I: Io + 'static>(ring: fn() -> I) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
         let address = format!("ws://{}", listener.local_addr().expect("bound"));
         let fd = Fd(listener.into_raw_fd());
         let progress = Arc::new(Progress::default());
         let told = Arc::clone(&progress);
         let run = move || {
-            let (io, nonblocking) = ring();
-            sys::set_nonblocking(fd, nonblocking).expect("a socket");
+            let io = ring();
+            sys::set_nonblocking(fd, true).expect("a socket");
             let mut worker = Worker::new(
                 io,
                 Echo::default(),
@@ -231,25 +231,20 @@ fn assert_none(allocated: &[(&str, u64)]) {
 
 #[test]
 fn echoing_allocates_nothing_on_io_uring() {
-    let ring = || {
-        (
-            Uring::new(&Options::default()).expect("io_uring serves here"),
-            false,
-        )
-    };
+    let ring = || Uring::new(&Options::default()).expect("io_uring serves here");
     assert_none(&allocations_of_each_load(&Running::start(ring)));
 }
 
 #[test]
 fn echoing_allocates_nothing_on_epoll() {
-    let ring = || (Epoll::new().expect("epoll serves everywhere"), true);
+    let ring = || Epoll::new().expect("epoll serves everywhere");
     assert_none(&allocations_of_each_load(&Running::start(ring)));
 }
 
 /// The counter counts: an opening handshake allocates, if only once and for the place in the table.
 #[test]
 fn the_first_connection_of_a_worker_is_seen_by_the_counter() {
-    let running = Running::start(|| (Epoll::new().expect("epoll serves everywhere"), true));
+    let running = Running::start(|| Epoll::new().expect("epoll serves everywhere"));
     let before = running.allocations();
     let client = Client::connect(&running.address);
     assert!(running.allocations() > before);
@@ -336,7 +331,7 @@ impl App for ClosedLoop {
 
 /// Runs each load on a worker in the client's role, on this thread, and asserts that it comes to allocate nothing.
 fn assert_client_allocates_nothing(io: impl Io) {
-    let server = Running::start(|| (Epoll::new().expect("epoll serves everywhere"), true));
+    let server = Running::start(|| Epoll::new().expect("epoll serves everywhere"));
     let to = server.address.trim_start_matches("ws://").parse();
     let app = ClosedLoop {
         dial: Dial::new(to.expect("an address")),

@@ -120,7 +120,7 @@ const TURNS_OF_A_LIFE: u32 = 4;
 /// The run that callgrind counts.
 fn run(cell: &Cell, alone: bool) {
     let listener = Listener::new(Fd(3), None);
-    let mut worker = Worker::new(cell.replay(), Echo, Config::default(), listener);
+    let mut worker = Worker::new(cell.replay(), Echo::default(), Config::default(), listener);
     let turn = |worker: &mut Worker<Replay, Echo>| {
         worker
             .turn(Some(Duration::ZERO))

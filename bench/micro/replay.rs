@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ringway::io::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
-    SCRATCH_OCTETS, Segment, Token, Wait,
+    SCRATCH_OCTETS, Segment, Token, Wait, Wake,
 };
 use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
@@ -16,7 +16,7 @@ use ringway::proto::{Opcode, handshake};
 use ringway::time::Instant;
 
 /// The descriptor of every connection.
-const CONNECTION: u32 = 5;
+const CONNECTION: Fd = Fd(5);
 
 /// What the peer does when it has said everything in its script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(crate) struct Replay {
     /// The entry that arrives next.
     next: usize,
     accept: Option<Token>,
+    /// A peer waits to be accepted.
+    waits: bool,
     receive: Option<Token>,
     open: bool,
     buffer: Vec<u8>,
@@ -64,6 +66,7 @@ impl Replay {
             unread: 0..0,
             next: 0,
             accept: None,
+            waits: false,
             receive: None,
             open: false,
             buffer: vec![0; HOT_OCTETS],
@@ -123,8 +126,18 @@ impl Io for Replay {
     fn receive_mode(&self) -> ReceiveMode {
         self.mode
     }
-    fn submit_accept(&mut self, token: Token, _: Fd) {
+    fn submit_listen(&mut self, token: Token, _: Fd, _: Wake) {
         self.accept = Some(token);
+    }
+    fn accept(&mut self, _: Fd) -> Result<Fd, Errno> {
+        if !std::mem::take(&mut self.waits) {
+            return Err(Errno(libc::EAGAIN));
+        }
+        (self.open, self.next) = (true, 0);
+        Ok(CONNECTION)
+    }
+    fn has_waiting(&mut self, _: Fd) -> bool {
+        self.waits
     }
     fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
         Err(Errno(libc::ENETUNREACH))
@@ -153,10 +166,10 @@ impl Io for Replay {
         if self.open {
             self.deliver(done);
         } else if let Some(token) = self.accept.take() {
-            (self.open, self.next) = (true, 0);
+            self.waits = true;
             done.push(Completion {
                 token,
-                result: Ok(CONNECTION),
+                result: Ok(1),
                 buffer: None,
                 more: false,
             });

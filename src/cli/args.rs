@@ -119,8 +119,8 @@ pub(super) struct ConfigArgs {
     #[arg(long, value_name = "LIST")]
     pub(super) subprotocol: Option<Text>,
 
-    /// Open connections of the whole server, divided evenly among the workers
-    /// and rounded up; 0 = no limit [default: 0]
+    /// Open WebSockets of the whole server: one more is answered 503.
+    /// 0 = no limit [default: 0]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub(super) max_connections: Option<Text>,
     /// Longest message accepted [default: 16MiB]

@@ -37,7 +37,7 @@ pub struct ServerOptions {
     pub io: IoChoice,
     /// One listener per worker with SO_REUSEPORT instead of one shared listener.
     pub reuseport: bool,
-    /// Open connections of the whole server; see [`ServerOptions::worker_connections_max`].
+    /// Open WebSockets of the whole server: exact, because the workers count them together.
     pub max_connections: Option<usize>,
     /// Longest message accepted, octets of payload.
     pub max_message: usize,
@@ -105,9 +105,8 @@ impl ServerOptions {
         }
     }
 
-    /// The share of `max_connections` that one worker may hold: an equal part, rounded up. The accept balance keeps
-    /// the workers within a few connections of each other, so the server as a whole stays within
-    /// `max_connections + workers - 1`.
+    /// The share of `max_connections` that one worker will hold about, as the accept balance deals them out: an equal part,
+    /// rounded up. A worker may hold more, up to all of them.
     pub fn worker_connections_max(&self) -> Option<usize> {
         self.max_connections
             .map(|total| total.div_ceil(self.workers.max(1)))

@@ -76,8 +76,8 @@ fn try_run<A: App>(
         tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
     let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
-    // A listener of its own is nothing to share: the kernel has dealt its connections out already.
-    let board = match seat.board_fd.filter(|_| !options.reuseport) {
+    sys::set_nonblocking(listener, true).map_err(|error| environment("listener", &error))?;
+    let board = match seat.board_fd {
         Some(fd) => Some(
             Board::map(&adopt(fd)?, options.workers, seat.index)
                 .map_err(|error| environment("board", &error))?,
@@ -88,34 +88,21 @@ fn try_run<A: App>(
         index: seat.index,
         workers: options.workers,
     });
+    let listener = match options.reuseport {
+        // The kernel has dealt its connections out already.
+        true => Listener::unshared(listener, board),
+        false => Listener::new(listener, board),
+    };
     match open_ring(options.io)? {
         Ok(ring) => {
-            sys::set_nonblocking(listener, false)
-                .map_err(|error| environment("listener", &error))?;
             let note = ring.note().to_owned();
             let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(
-                ring,
-                app,
-                options,
-                Listener::new(listener, board),
-                signals,
-                reports,
-            )
+            serve(ring, app, options, listener, signals, reports)
         }
         Err(why) => {
-            sys::set_nonblocking(listener, true)
-                .map_err(|error| environment("listener", &error))?;
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(
-                epoll,
-                app,
-                options,
-                Listener::new(listener, board),
-                signals,
-                reports,
-            )
+            serve(epoll, app, options, listener, signals, reports)
         }
     }
 }
@@ -165,7 +152,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
     };
     Config {
         services: options.services.iter().map(of_service).collect(),
-        connections_max: options.worker_connections_max().unwrap_or(usize::MAX),
+        connections_max: options.max_connections.unwrap_or(usize::MAX),
         message_limits: Limits {
             frame_octets_max: options.max_frame as u64,
             message_octets_max: options.max_message as u64,

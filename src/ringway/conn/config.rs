@@ -10,7 +10,8 @@ use crate::proto::{Limits, handshake};
 /// during the opening handshake.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Connections that complete their opening handshake; one more is answered 503. Default: no limit but descriptors.
+    /// Open WebSockets of this worker, and of all workers on its [board](crate::io::board) together; one more is answered
+    /// 503. Default: no limit but descriptors.
     pub connections_max: usize,
     /// Frames and messages (1009 above).
     pub message_limits: Limits,

@@ -11,6 +11,7 @@ use super::context::{Backing, Context, Output, Run};
 use super::keys::Keys;
 use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
+use crate::io::board::Board;
 use crate::io::{BufferId, ConnId};
 use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Role, Violation};
 use crate::stats::Counters;
@@ -24,6 +25,8 @@ const BULK_FRAME_OCTETS: u64 = 8 << 10;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
+    /// Where the clients of all workers are counted, when there are several.
+    pub(super) board: Option<Board>,
     pub(super) counters: Counters,
     pub(super) outbox: Outbox,
     pub(super) buffers: Buffers,

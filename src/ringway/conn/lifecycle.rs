@@ -58,6 +58,9 @@ impl Shared {
     ) {
         if std::mem::take(&mut conn.opened) {
             self.counters.clients -= 1;
+            if conn.role == Role::Server {
+                self.leave();
+            }
             self.counters.closed_unclean += u64::from(!closed.clean);
             let (app, session) = host.end(conn.id);
             app.close(&mut self.scope(conn), session, closed);

@@ -276,11 +276,12 @@ impl Shared {
         request: &Request<'_>,
         date: &Date,
     ) -> Answer {
-        let room = self.counters.clients < self.config.connections_max as u64;
-        let refusal = match (self.draining, room) {
-            (true, _) => Some(Refusal::STOPPING),
-            (false, false) => Some(Refusal::OVERLOADED),
-            (false, true) => None,
+        let refusal = if self.draining {
+            Some(Refusal::STOPPING)
+        } else if self.admit() {
+            None
+        } else {
+            Some(Refusal::OVERLOADED)
         };
         if let Some(refusal) = refusal {
             self.counters.refused += 1;
@@ -303,10 +304,27 @@ impl Shared {
         conn.service = opening.route.service;
         let answer = self.encode(request, &verdict, date);
         if matches!(answer, Answer::Refuse) {
+            self.leave();
             // The session begins anew with the slot's next connection.
             drop(host.end(conn.id));
         }
         answer
+    }
+
+    /// Takes a place among the clients of the server, if one is free.
+    fn admit(&self) -> bool {
+        match (&self.board, self.config.connections_max) {
+            (_, usize::MAX) => true,
+            (Some(board), max) => board.admit(max as u64),
+            (None, max) => self.counters.clients < max as u64,
+        }
+    }
+
+    /// Gives it back.
+    pub(super) fn leave(&self) {
+        if let (Some(board), 0..usize::MAX) = (&self.board, self.config.connections_max) {
+            board.leave();
+        }
     }
 
     /// Makes the response that says `verdict`.
@@ -432,6 +450,7 @@ impl Shared {
         failure: Failure,
     ) {
         if conn.head.take_if(|head| head.undecided).is_some() {
+            self.leave();
             let (app, session) = host.end(conn.id);
             app.failed(&mut self.scope(conn), session, failure);
         }
@@ -466,6 +485,7 @@ impl<I: Io> Core<I> {
         let answer = self.shared.encode(&request, verdict, &date);
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         if !matches!(answer, Answer::Open) {
+            self.shared.leave();
             drop(host.end(conn.id));
             return self.shared.refuse(host, conn, scratch);
         }

@@ -19,7 +19,7 @@ use super::connection::{Connection, Pauses, Phase};
 use super::feed::Shared;
 use super::handle::{Handle, Reachable};
 use super::keys::Keys;
-use super::listener::{Dead, Listener};
+use super::listener::{Accepted, Dead, Listener};
 use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
 use super::table::Table;
@@ -105,6 +105,7 @@ impl<I: Io, A: App> Worker<I, A> {
         let keys = Keys::new(config.masking);
         let shared = Shared {
             config,
+            board: listener.board(),
             counters: Counters::default(),
             outbox: Outbox::new(),
             buffers: super::buffers::Buffers::default(),
@@ -234,7 +235,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// Stops accepting and, with the next turn, closes every WebSocket with 1001. The worker is done when no connection
     /// is left.
     pub fn drain(&mut self) {
-        self.listener.disarm(&mut self.core.io);
+        self.listener.stop(&mut self.core.io);
         self.core.shared.draining = true;
         self.stop.get_or_insert(Stop::Drain);
     }
@@ -270,6 +271,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.handle(completion)?;
         }
         self.read_on(left_over);
+        self.accept()?;
         self.tell_relieved();
         self.expire();
         self.host.app.turn(&mut Handle::new(&mut Reachable {
@@ -338,7 +340,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.held.push(buffer);
         }
         match completion.token.op() {
-            Op::Accept => return self.handle_accept(completion),
+            Op::Accept => return self.handle_listener(completion),
             Op::Watch => {
                 self.watched |= 1 << completion.token.id().slot;
                 return Ok(());
@@ -359,23 +361,45 @@ impl<I: Io, A: App> Worker<I, A> {
         Ok(())
     }
 
-    fn handle_accept(&mut self, completion: &Completion) -> Result<(), Error> {
-        let shared = &mut self.core.shared;
-        let fd =
-            match self
+    fn handle_listener(&mut self, completion: &Completion) -> Result<(), Error> {
+        let Core { io, shared, .. } = &mut self.core;
+        self.listener
+            .handle_ready(io, completion.token, completion.result, shared.now)
+            .map_err(|Dead(errno)| Error {
+                operation: "listen",
+                source: std::io::Error::from_raw_os_error(errno.0),
+            })
+    }
+
+    /// Takes this worker's share of the connections that wait.
+    fn accept(&mut self) -> Result<(), Error> {
+        let Core { io, shared, .. } = &mut self.core;
+        let allowance = self.listener.allowance(io, self.table.len(), shared.now);
+        for _ in 0..allowance {
+            let result = self.core.io.accept(self.listener.fd());
+            let shared = &mut self.core.shared;
+            shared.counters.sockets = self.table.len() as u64;
+            let accepted = self
                 .listener
-                .handle_accept(completion.result, shared.now, &mut shared.counters)
-            {
-                Ok(Some(fd)) => fd,
-                Ok(None) => return Ok(()),
+                .handle_accept(result, shared.now, &mut shared.counters);
+            match accepted {
+                Ok(Accepted::Connection(fd)) => self.begin(fd),
+                Ok(Accepted::Gone) => {}
+                Ok(Accepted::Enough) => break,
                 Err(Dead(errno)) => {
-                    let source = std::io::Error::from_raw_os_error(errno.0);
                     return Err(Error {
                         operation: "accept",
-                        source,
+                        source: std::io::Error::from_raw_os_error(errno.0),
                     });
                 }
-            };
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection was accepted.
+    fn begin(&mut self, fd: Fd) {
+        let shared = &mut self.core.shared;
         shared.counters.accepted += 1;
         let receive = self.core.io.receive_mode().into();
         let (limits, now) = (shared.config.message_limits, shared.now);
@@ -388,7 +412,6 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.arm_receive(conn);
         }
         self.listener.publish(self.table.len());
-        Ok(())
     }
 
     /// Takes a list whose handlers may fill it again, and leaves an empty one with memory of its own.

@@ -1,11 +1,15 @@
-//! The board: one page-sized memfd that all workers of a server map, where each publishes how many connections it holds.
+//! The board: memory that all workers of a server map, where each says how many connections it holds and that it runs.
 //!
 //! ```text
-//!   offset 0        64        128
-//!          │ w0: u32 │ w1: u32 │ …      one cache line per worker; u32::MAX = the seat is vacant
+//!   offset 0              64        128
+//!          │ seat 0       │ seat 1  │ …      one cache line per worker
+//!          │ connections: u32  u32::MAX = the seat is vacant
+//!          │ clients: u32      open WebSockets, counted only where their number is limited
+//!          │ beat: u32         raised with every turn
+//!          │ resting: u32      1 = takes no connections: it drains, or has no descriptors
 //! ```
 //!
-//! The supervisor makes it and marks the seat of a dead worker vacant; a worker writes its own seat only.
+//! The supervisor makes it, all zeroes, and marks the seat of a dead worker vacant; a worker writes its own seat only.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -20,8 +24,31 @@ pub const SEAT_OCTETS: usize = 64;
 /// What a seat holds while nobody sits there.
 const VACANT: u32 = u32::MAX;
 
+/// Two workers that reach for the last place at once both find it taken and both step back; they try again so often.
+const ADMIT_ATTEMPTS: usize = 100;
+
+/// One number of a seat.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Connections = 0,
+    Clients = 4,
+    Beat = 8,
+    Resting = 12,
+}
+
+/// What a worker sees of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Connections in any phase.
+    pub connections: u32,
+    /// Another number means that the worker has run in between.
+    pub beat: u32,
+    /// It takes no connections.
+    pub resting: bool,
+}
+
 /// A worker's view of the board.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Board {
     start: NonNull<u8>,
     seats: usize,
@@ -63,31 +90,241 @@ impl Board {
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| Error::last(operation))?;
         let board = Self { start, seats, own };
-        board.publish(0);
+        // What a predecessor that died has left; the seat stays vacant until all of it is gone.
+        board
+            .number(own, Field::Clients)
+            .store(0, Ordering::Relaxed);
+        board.set_resting(false);
+        board.beat();
+        board
+            .number(own, Field::Connections)
+            .store(0, Ordering::Release);
         Ok(board)
     }
 
     /// Tells the others how many connections this worker holds.
     pub fn publish(&self, connections: u32) {
-        self.seat(self.own).store(connections, Ordering::Relaxed);
+        self.number(self.own, Field::Connections)
+            .store(connections, Ordering::Relaxed);
     }
 
-    /// The least that any other worker holds; `None` when there is no other.
-    pub fn least_of_others(&self) -> Option<u32> {
-        let held = |seat: usize| self.seat(seat).load(Ordering::Relaxed);
+    /// Tells the others that this worker runs.
+    pub fn beat(&self) {
+        let beat = self.number(self.own, Field::Beat);
+        // Nobody else writes it, so that this needs no locked instruction.
+        beat.store(
+            beat.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Tells the others whether this worker takes no connections.
+    pub fn set_resting(&self, resting: bool) {
+        self.number(self.own, Field::Resting)
+            .store(resting.into(), Ordering::Relaxed);
+    }
+
+    /// The other workers by seat; `None` where nobody sits.
+    pub fn others(&self) -> impl Iterator<Item = (usize, Option<Seat>)> {
         (0..self.seats)
             .filter(|seat| *seat != self.own)
-            .map(held)
-            .filter(|held| *held != VACANT)
-            .min()
+            .map(|seat| {
+                let read = |field| self.number(seat, field).load(Ordering::Relaxed);
+                let connections = read(Field::Connections);
+                let taken = (connections != VACANT).then(|| Seat {
+                    connections,
+                    beat: read(Field::Beat),
+                    resting: read(Field::Resting) != 0,
+                });
+                (seat, taken)
+            })
     }
 
-    fn seat(&self, seat: usize) -> &AtomicU32 {
+    /// How many seats there are, vacant ones and one's own among them.
+    pub const fn seats(&self) -> usize {
+        self.seats
+    }
+
+    /// Counts one more client of this worker, if all workers together hold fewer than `max`. Never are there more, and
+    /// false means that there were so many.
+    pub fn admit(&self, max: u64) -> bool {
+        for attempt in 0..ADMIT_ATTEMPTS {
+            // Raise first, then look: of two workers that do so at once at least one sees the other (sequential consistency).
+            self.number(self.own, Field::Clients)
+                .fetch_add(1, Ordering::SeqCst);
+            if self.clients() <= max {
+                return true;
+            }
+            self.leave();
+            if self.clients() >= max {
+                return false;
+            }
+            // Another worker has stepped back as well: whoever sits in front tries again first.
+            for _ in 0..attempt * (self.own + 1) {
+                std::hint::spin_loop();
+            }
+        }
+        false
+    }
+
+    /// Counts one client less.
+    pub fn leave(&self) {
+        self.number(self.own, Field::Clients)
+            .fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Clients of all workers that are alive.
+    fn clients(&self) -> u64 {
+        (0..self.seats)
+            .filter(|seat| {
+                self.number(*seat, Field::Connections)
+                    .load(Ordering::SeqCst)
+                    != VACANT
+            })
+            .map(|seat| u64::from(self.number(seat, Field::Clients).load(Ordering::SeqCst)))
+            .sum()
+    }
+
+    fn number(&self, seat: usize, field: Field) -> &AtomicU32 {
         assert!(seat < self.seats, "a seat of the board");
-        // SAFETY: `seat` is below `seats`, so the offset lies in the mapping.
-        let pointer = unsafe { self.start.as_ptr().add(seat * SEAT_OCTETS) };
-        // SAFETY: aligned (a page plus multiples of 64), mapped as long as `self` lives (it is never unmapped: a worker
-        // keeps its board until it exits), and all processes touch it atomically only.
+        // SAFETY: `seat` is below `seats` and a field lies within its seat, so the offset lies in the mapping.
+        let pointer = unsafe { self.start.as_ptr().add(seat * SEAT_OCTETS + field as usize) };
+        // SAFETY: aligned (a page plus multiples of 4), mapped as long as the process lives (it is never unmapped, so that
+        // clones of a board may share it), and all processes touch it atomically only.
         unsafe { AtomicU32::from_ptr(pointer.cast()) }
+    }
+}
+
+/// A board of their own for the workers of a test.
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// The file of a board with `seats` seats.
+    pub(crate) fn file(seats: usize) -> File {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ringway-board-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .expect("a temporary file");
+        std::fs::remove_file(&path).expect("it is there");
+        file.write_all(&vec![0; seats * SEAT_OCTETS])
+            .expect("room for a board");
+        file
+    }
+
+    /// The boards of `seats` workers.
+    pub(crate) fn boards(seats: usize) -> Vec<Board> {
+        let file = file(seats);
+        let map = |own| Board::map(&file, seats, own).expect("a board");
+        (0..seats).map(map).collect()
+    }
+
+    #[test]
+    fn each_worker_sees_the_others_and_not_itself() {
+        let boards = boards(3);
+        boards[0].publish(7);
+        boards[2].set_resting(true);
+        let seen: Vec<_> = boards[1].others().collect();
+        assert_eq!(
+            (seen[0].0, seen[0].1.map(|seat| seat.connections)),
+            (0, Some(7))
+        );
+        assert_eq!(
+            (seen[1].0, seen[1].1.map(|seat| seat.resting)),
+            (2, Some(true))
+        );
+        assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn a_beat_is_seen() {
+        let boards = boards(2);
+        let beat = || {
+            boards[0]
+                .others()
+                .next()
+                .and_then(|(_, seat)| seat)
+                .map(|seat| seat.beat)
+        };
+        let before = beat();
+        boards[1].beat();
+        assert_ne!(beat(), before);
+    }
+
+    #[test]
+    fn clients_are_admitted_up_to_the_limit_of_all_workers_together() {
+        let boards = boards(2);
+        assert!(boards[0].admit(3) && boards[0].admit(3) && boards[1].admit(3));
+        assert!(!boards[0].admit(3) && !boards[1].admit(3));
+        boards[0].leave();
+        assert!(boards[1].admit(3));
+        assert!(!boards[1].admit(3));
+    }
+
+    #[test]
+    fn the_clients_of_a_dead_worker_do_not_count() {
+        use std::os::unix::fs::FileExt as _;
+        let file = file(2);
+        let (living, dead) = (Board::map(&file, 2, 0), Board::map(&file, 2, 1));
+        let (living, dead) = (living.expect("a board"), dead.expect("a board"));
+        assert!(dead.admit(1) && !living.admit(1));
+        file.write_all_at(&VACANT.to_le_bytes(), SEAT_OCTETS as u64)
+            .expect("as the supervisor does");
+        assert_eq!(living.others().next(), Some((1, None)));
+        assert!(living.admit(1));
+        let successor = Board::map(&file, 2, 1).expect("a board");
+        assert!(!successor.admit(1));
+    }
+
+    /// Four threads reach for places and leave them: never are there more than the limit, and with fewer than that in all
+    /// nobody is turned away.
+    #[test]
+    fn the_limit_is_exact_however_many_reach_for_the_last_place() {
+        const MAX: u64 = 3;
+        let file = file(4);
+        let inside = AtomicU32::new(0);
+        let turned_away = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for own in 0..4 {
+                let (file, inside, turned_away) = (&file, &inside, &turned_away);
+                scope.spawn(move || {
+                    let board = Board::map(file, 4, own).expect("a board");
+                    for _ in 0..20_000 {
+                        if board.admit(MAX) {
+                            let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
+                            assert!(u64::from(now) <= MAX, "{now} are inside");
+                            inside.fetch_sub(1, Ordering::SeqCst);
+                            board.leave();
+                        } else {
+                            turned_away.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        // All four at once may find three inside; three workers alone never do.
+        std::thread::scope(|scope| {
+            for own in 0..3 {
+                let file = &file;
+                scope.spawn(move || {
+                    let board = Board::map(file, 4, own).expect("a board");
+                    for _ in 0..20_000 {
+                        assert!(board.admit(MAX), "three never meet a fourth");
+                        board.leave();
+                    }
+                });
+            }
+        });
     }
 }

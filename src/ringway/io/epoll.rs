@@ -2,8 +2,8 @@
 //! without io_uring, and the honest baseline of every claim about it.
 //!
 //! Edge-triggered: a connection is registered once and then left alone, but for the rare wait for room to write.
-//! Listeners are registered `EPOLLEXCLUSIVE` and taken out after each accept, so that they go to the end of the queue
-//! of waiters: else the kernel wakes the same worker again and again.
+//! Listeners are registered for one event and taken out with it, so that they go to the end of the queue of waiters: else
+//! the kernel wakes the same worker again and again.
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::areas::{Areas, slice_of};
 use super::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token,
-    Wait, dial, sys,
+    Wait, Wake, dial, sys,
 };
 use crate::time::{self, Instant};
 
@@ -22,7 +22,8 @@ const EVENTS: usize = 1024;
 
 const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET).cast_unsigned();
 const WRITE: u32 = libc::EPOLLOUT.cast_unsigned();
-const LISTEN: u32 = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned();
+const LISTEN: u32 = libc::EPOLLIN.cast_unsigned();
+const LISTEN_EXCLUSIVE: u32 = (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned();
 
 /// One epoll instance.
 pub struct Epoll {
@@ -31,8 +32,8 @@ pub struct Epoll {
     areas: Areas,
     /// Completions of what was decided without the kernel's help; delivered by the next turn.
     decided: Vec<Completion>,
-    /// The descriptor of each listener, by slot, and how many connections are wanted of it. Registered while some are.
-    listeners: Vec<Option<(Fd, usize)>>,
+    /// The descriptor of each listener that is registered, by slot.
+    listeners: Vec<Option<Fd>>,
     /// The descriptor of each connection that waits for room to write, by slot: clients wait so for their connects, all of
     /// them at once.
     writers: Vec<Option<(Token, Fd)>>,
@@ -99,7 +100,7 @@ impl Epoll {
     fn deliver(&mut self, event: libc::epoll_event, done: &mut Vec<Completion>) {
         let token = Token::from_bits(event.u64);
         if token.op() == Op::Accept {
-            return self.deliver_accept(token, done);
+            return self.deliver_listener(token, done);
         }
         let events = event.events;
         if events & WRITE != 0 || events & (libc::EPOLLERR | libc::EPOLLHUP).cast_unsigned() != 0 {
@@ -133,38 +134,25 @@ impl Epoll {
         writer.take_if(|(writer, _)| writer.id() == token.id())
     }
 
-    fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
-        while let Some((listener, _)) = self.wanted(token) {
-            match sys::accept(listener) {
-                // No more, or another worker was faster.
-                Err(Errno(libc::EAGAIN | libc::EINTR)) => return,
-                result => {
-                    self.want_less(token);
-                    done.push(Completion {
-                        token,
-                        result,
-                        buffer: None,
-                        more: false,
-                    });
-                }
-            }
+    fn deliver_listener(&mut self, token: Token, done: &mut Vec<Completion>) {
+        if self.forget_listener(token) {
+            done.push(Completion {
+                token,
+                result: Ok(LISTEN),
+                buffer: None,
+                more: false,
+            });
         }
     }
 
-    fn wanted(&self, token: Token) -> Option<(Fd, usize)> {
-        *self.listeners.get(token.id().slot as usize)?
-    }
-
-    /// One connection less is wanted; with the last, the listener is taken out.
-    fn want_less(&mut self, token: Token) {
-        let Some((listener, wanted)) = self.wanted(token) else {
-            return;
+    /// Takes a listener out; whether it was registered.
+    fn forget_listener(&mut self, token: Token) -> bool {
+        let slot = token.id().slot as usize;
+        let Some(listener) = self.listeners.get_mut(slot).and_then(Option::take) else {
+            return false;
         };
-        let left = (wanted > 1).then_some((listener, wanted - 1));
-        self.listeners[token.id().slot as usize] = left;
-        if left.is_none() {
-            self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
-        }
+        self.control(libc::EPOLL_CTL_DEL, listener, 0, token);
+        true
     }
 }
 
@@ -173,18 +161,25 @@ impl Io for Epoll {
         ReceiveMode::Readiness
     }
 
-    fn submit_accept(&mut self, token: Token, listener: Fd) {
+    fn submit_listen(&mut self, token: Token, listener: Fd, wake: Wake) {
         let slot = token.id().slot as usize;
         if self.listeners.len() <= slot {
             self.listeners.resize(slot + 1, None);
         }
-        match &mut self.listeners[slot] {
-            Some((_, wanted)) => *wanted += 1,
-            none => {
-                *none = Some((listener, 1));
-                self.control(libc::EPOLL_CTL_ADD, listener, LISTEN, token);
-            }
-        }
+        self.listeners[slot] = Some(listener);
+        let events = match wake {
+            Wake::One => LISTEN_EXCLUSIVE,
+            Wake::All => LISTEN,
+        };
+        self.control(libc::EPOLL_CTL_ADD, listener, events, token);
+    }
+
+    fn accept(&mut self, listener: Fd) -> Result<Fd, Errno> {
+        sys::accept(listener)
+    }
+
+    fn has_waiting(&mut self, listener: Fd) -> bool {
+        sys::is_readable(listener)
     }
 
     fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {
@@ -219,13 +214,8 @@ impl Io for Epoll {
 
     fn submit_cancel(&mut self, target: Token, fd: Fd) {
         match target.op() {
-            Op::Accept => {
-                while self.wanted(target).is_some() {
-                    self.want_less(target);
-                    self.decide(target, Err(Errno(libc::ECANCELED)), false);
-                }
-                return;
-            }
+            Op::Accept if !self.forget_listener(target) => return,
+            Op::Accept => {}
             Op::PollOut => drop(self.take_writer(target)),
             _ => self.control(libc::EPOLL_CTL_DEL, fd, 0, target),
         }

@@ -138,6 +138,15 @@ pub enum ReceiveMode {
     Readiness,
 }
 
+/// Whom the kernel wakes for a new connection, of those that wait for one on the same listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// One of those that said so, in turn: the next connection wakes the next.
+    One,
+    /// Everyone who said so, besides.
+    All,
+}
+
 /// How long a turn may wait for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -194,10 +203,17 @@ pub trait Io {
     /// How this implementation receives.
     fn receive_mode(&self) -> ReceiveMode;
 
-    /// Accepts one connection; the result is its descriptor. One shot: multishot accept on a shared listener gives
-    /// every connection to one worker. The same token may be submitted several times, for as many connections;
-    /// cancelling it ends all of them.
-    fn submit_accept(&mut self, token: Token, listener: Fd);
+    /// Tells once that connections wait, at once when some do already. Other workers may be faster: see [`Self::accept`].
+    fn submit_listen(&mut self, token: Token, listener: Fd, wake: Wake);
+
+    /// Accepts one connection of a listener that is `O_NONBLOCK`.
+    ///
+    /// # Errors
+    /// The errno of accept4(2); `EAGAIN` when none waits.
+    fn accept(&mut self, listener: Fd) -> Result<Fd, Errno>;
+
+    /// Whether connections wait.
+    fn has_waiting(&mut self, listener: Fd) -> bool;
 
     /// Begins to connect. The socket is not to be received from or sent to before [`Io::submit_poll_out`] has completed and
     /// [`Io::connect_result`] is `Ok`.

@@ -89,7 +89,7 @@ pub(super) fn send_segments<'a>(
 }
 
 /// accept4(2): the new descriptor, close-on-exec.
-pub fn accept(listener: Fd) -> Result<u32, Errno> {
+pub(super) fn accept(listener: Fd) -> Result<Fd, Errno> {
     // SAFETY: no address is asked for, so no pointer is passed.
     let fd = unsafe {
         libc::accept4(
@@ -99,7 +99,19 @@ pub fn accept(listener: Fd) -> Result<u32, Errno> {
             libc::SOCK_CLOEXEC,
         )
     };
-    u32::try_from(fd).map_err(|_| errno())
+    if fd < 0 { Err(errno()) } else { Ok(Fd(fd)) }
+}
+
+/// Whether poll(2) says at once that `fd` is readable.
+pub(super) fn is_readable(fd: Fd) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.0,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: `poll` is one entry, valid for reads and writes during the call.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLIN != 0
 }
 
 /// shutdown(2). Its errors (already gone) change nothing for the caller.

@@ -11,7 +11,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
-    /// Accept on a listener; the slot is the listener's index.
+    /// Readiness of a listener to accept; the slot says which.
     Accept = 1,
     /// Multishot receive of a connection.
     Recv = 2,

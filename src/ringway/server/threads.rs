@@ -132,23 +132,17 @@ pub(super) fn start<A: App + 'static>(
     listeners: Listeners,
     make: Arc<dyn Fn(&worker::Place) -> A + Send + Sync>,
 ) -> Result<Running, Fatal> {
-    // Chosen once for all of them: whether the listener blocks is a property of the socket that they share.
     let ring = worker::open_ring(options.io)?;
     let tier = match ring {
         Ok(_) => Tier::Uring,
         Err(_) => Tier::Epoll,
     };
     drop(ring);
-    let nonblocking = tier == Tier::Epoll;
     for worker in 0..options.workers {
-        sys::set_nonblocking(Fd(listeners.fd_for(worker)), nonblocking)
+        sys::set_nonblocking(Fd(listeners.fd_for(worker)), true)
             .map_err(|error| Fatal::environment(format!("cannot set up the listener: {error}")))?;
     }
-    let board = if options.reuseport {
-        None
-    } else {
-        Some(new_board(options.workers)?)
-    };
+    let board = new_board(options.workers)?;
     let mut running = Running {
         listeners,
         threads: Vec::new(),
@@ -162,9 +156,7 @@ pub(super) fn start<A: App + 'static>(
             },
             listener: Fd(running.listeners.fd_for(index)),
             board: board
-                .as_ref()
-                .map(File::try_clone)
-                .transpose()
+                .try_clone()
                 .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
             tier,
         };
@@ -190,7 +182,7 @@ struct Start {
     options: Arc<ServerOptions>,
     place: worker::Place,
     listener: Fd,
-    board: Option<File>,
+    board: File,
     tier: Tier,
 }
 
@@ -260,11 +252,11 @@ impl Start {
         control: &Control,
     ) -> Result<(), Error> {
         use std::io::Read as _;
-        let board = match &self.board {
-            Some(file) => Some(Board::map(file, self.place.workers, self.place.index)?),
-            None => None,
+        let board = Board::map(&self.board, self.place.workers, self.place.index)?;
+        let listener = match self.options.reuseport {
+            true => Listener::unshared(self.listener, Some(board)),
+            false => Listener::new(self.listener, Some(board)),
         };
-        let listener = Listener::new(self.listener, board);
         let mut worker = Worker::new(io, app, worker::config(&self.options), listener);
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;

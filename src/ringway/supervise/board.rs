@@ -1,7 +1,8 @@
-//! The board: a shared page on which each worker publishes how many connections it holds, for the accept balance.
+//! The board: shared memory where each worker says how many connections it holds, for the accept balance and the limit of
+//! connections.
 //!
-//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: one
-//! little-endian u32 per worker, 64 octets apart. Never: maps it.
+//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: 64 octets
+//! each, of which the first four are the mark. Never: maps it.
 
 use std::fs::File;
 use std::io;

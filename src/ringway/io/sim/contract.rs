@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::areas::slice_of;
 use super::super::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
-    Segment, Token, Wait,
+    Segment, Token, Wait, Wake,
 };
 use super::operation::{Kind, Operation, Submission};
 use super::socket::{Link, Socket};
@@ -20,8 +20,31 @@ impl Io for Sim {
         self.options.receive_mode
     }
 
-    fn submit_accept(&mut self, token: Token, listener: Fd) {
-        self.arm(token, listener, Kind::Accept);
+    fn submit_listen(&mut self, token: Token, listener: Fd, _wake: Wake) {
+        self.arm(token, listener, Kind::Listen);
+    }
+
+    fn accept(&mut self, listener: Fd) -> Result<Fd, Errno> {
+        assert_eq!(self.file(listener), File::Listener, "an accept");
+        let Some(&peer) = self.backlog.front() else {
+            return Err(Errno(libc::EAGAIN));
+        };
+        if self.random.chance(self.options.faults.accept_emfile) {
+            return Err(Errno(libc::EMFILE));
+        }
+        self.backlog.pop_front();
+        if self.random.chance(self.options.faults.accept_aborted) {
+            self.sockets[peer].close(true, &mut self.random);
+            return Err(Errno(libc::ECONNABORTED));
+        }
+        let fd = self.open(File::Socket(peer));
+        self.sockets[peer].fd = Some(fd);
+        Ok(fd)
+    }
+
+    fn has_waiting(&mut self, listener: Fd) -> bool {
+        assert_eq!(self.file(listener), File::Listener, "a look");
+        !self.backlog.is_empty()
     }
 
     fn connect(&mut self, _dial: &Dial) -> Result<Fd, Errno> {

@@ -193,7 +193,7 @@ impl Sim {
     fn arm(&mut self, token: Token, fd: Fd, kind: Kind) {
         let file = self.file(fd);
         let fits = match token.op() {
-            Op::Accept => kind == Kind::Accept && file == File::Listener,
+            Op::Accept => kind == Kind::Listen && file == File::Listener,
             Op::Recv => kind == Kind::Recv && matches!(file, File::Socket(_)),
             Op::PollIn => kind == Kind::PollIn && matches!(file, File::Socket(_)),
             Op::PollOut => kind == Kind::PollOut && matches!(file, File::Socket(_)),
@@ -205,8 +205,7 @@ impl Sim {
             "{kind:?} on {file:?} with a token of {:?}",
             token.op()
         );
-        let again = token.op() != Op::Accept && self.is_armed(token);
-        assert!(!again, "{token:?} is armed twice");
+        assert!(!self.is_armed(token), "{token:?} is armed twice");
         if let File::Socket(at) = file {
             self.sockets[at].owner = Some(token.id());
         }

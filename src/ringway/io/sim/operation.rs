@@ -6,7 +6,7 @@ use super::super::{BufferId, Completion, Errno, Fd, Segment, Token};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    Accept,
+    Listen,
     PollIn,
     PollOut,
     Recv,

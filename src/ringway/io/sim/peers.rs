@@ -57,6 +57,11 @@ impl Sim {
         }
     }
 
+    /// Whether the worker has not closed `fd`.
+    pub fn is_open(&self, fd: Fd) -> bool {
+        self.files.contains_key(&fd.0)
+    }
+
     /// The descriptor that the worker has for `peer`, between accept and close.
     pub fn fd(&self, peer: PeerId) -> Option<Fd> {
         self.sockets[peer.0].fd

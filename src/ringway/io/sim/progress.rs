@@ -109,7 +109,7 @@ impl Sim {
             return operation.end(Err(Errno(libc::ECANCELED)));
         }
         match operation.kind {
-            Kind::Accept => self.accept(operation),
+            Kind::Listen => self.tell_listener(operation),
             Kind::Recv => self.recv_rounds(operation),
             Kind::PollIn => self.poll_in(operation),
             Kind::PollOut => self.poll_out(operation),
@@ -119,21 +119,11 @@ impl Sim {
         }
     }
 
-    fn accept(&mut self, operation: &mut Operation) {
-        let Some(&peer) = self.backlog.front() else {
-            return;
-        };
-        if self.random.chance(self.options.faults.accept_emfile) {
-            return operation.end(Err(Errno(libc::EMFILE)));
+    fn tell_listener(&mut self, operation: &mut Operation) {
+        let spurious = self.random.chance(self.options.faults.spurious);
+        if spurious || !self.backlog.is_empty() {
+            operation.end(Ok(bits(libc::POLLIN)));
         }
-        self.backlog.pop_front();
-        if self.random.chance(self.options.faults.accept_aborted) {
-            self.sockets[peer].close(true, &mut self.random);
-            return operation.end(Err(Errno(libc::ECONNABORTED)));
-        }
-        let fd = self.open(File::Socket(peer));
-        self.sockets[peer].fd = Some(fd);
-        operation.end(Ok(fd.0.cast_unsigned()));
     }
 
     fn recv_rounds(&mut self, operation: &mut Operation) {

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::super::{BufferId, Errno, Io, ReceiveMode, Segment, Wait};
+use super::super::{BufferId, Errno, Io, ReceiveMode, Segment, Wait, Wake};
 use super::*;
 
 const LISTENER: Token = Token::fixed(Op::Accept, 0);
@@ -27,13 +27,14 @@ fn turn(sim: &mut Sim, wait: Wait) -> Vec<Completion> {
 fn connected(options: Options) -> (Sim, PeerId, Fd) {
     let mut sim = Sim::new(options);
     let listener = sim.listen();
-    sim.submit_accept(LISTENER, listener);
+    sim.submit_listen(LISTENER, listener, Wake::One);
+    assert_eq!(sim.accept(listener), Err(Errno(libc::EAGAIN)));
     let peer = sim.connect();
     let done = turn(&mut sim, Wait::Forever);
     let [
         Completion {
             token: LISTENER,
-            result: Ok(fd),
+            result: Ok(_),
             more: false,
             ..
         },
@@ -41,8 +42,11 @@ fn connected(options: Options) -> (Sim, PeerId, Fd) {
     else {
         panic!("{done:?}");
     };
+    assert!(sim.has_waiting(listener));
+    let fd = sim.accept(listener).expect("it waits");
+    assert!(!sim.has_waiting(listener));
     assert_eq!(sim.fd(peer), Some(Fd(4)));
-    (sim, peer, Fd(fd.cast_signed()))
+    (sim, peer, fd)
 }
 
 fn buffers() -> (Sim, PeerId, Fd) {
@@ -334,7 +338,7 @@ fn read_all(seed: u64) -> Vec<String> {
     for turns in 0.. {
         assert!(turns < 100_000, "seed {seed} ends");
         if fd.is_none() && !accepting {
-            sim.submit_accept(LISTENER, listener);
+            sim.submit_listen(LISTENER, listener, Wake::One);
             accepting = true;
         }
         let done = turn(&mut sim, Wait::Forever);
@@ -342,9 +346,9 @@ fn read_all(seed: u64) -> Vec<String> {
         for completion in &done {
             seen.push(format!("{completion:?}"));
             match (completion.token, completion.result) {
-                (LISTENER, result) => {
+                (LISTENER, _) => {
                     accepting = false;
-                    fd = result.ok().map(|fd| Fd(fd.cast_signed()));
+                    fd = sim.accept(listener).ok();
                     if let Some(fd) = fd {
                         arm(&mut sim, fd);
                     }

@@ -20,7 +20,7 @@ use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
-    Segment, Token, Wait, dial, sys,
+    Segment, Token, Wait, Wake, dial, sys,
 };
 use crate::time::{self, Instant};
 use buf_ring::BufRing;
@@ -218,15 +218,22 @@ impl Io for Uring {
         ReceiveMode::Buffers
     }
 
-    fn submit_accept(&mut self, token: Token, listener: Fd) {
-        let entry = opcode::Accept::new(
-            types::Fd(listener.0),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-        )
-        .flags(libc::SOCK_CLOEXEC)
-        .build();
+    fn submit_listen(&mut self, token: Token, listener: Fd, wake: Wake) {
+        let events = libc::POLLIN.cast_unsigned().into();
+        let events = match wake {
+            Wake::One => events | libc::EPOLLEXCLUSIVE.cast_unsigned(),
+            Wake::All => events,
+        };
+        let entry = opcode::PollAdd::new(types::Fd(listener.0), events).build();
         self.push(&entry.user_data(token.to_bits()));
+    }
+
+    fn accept(&mut self, listener: Fd) -> Result<Fd, Errno> {
+        sys::accept(listener)
+    }
+
+    fn has_waiting(&mut self, listener: Fd) -> bool {
+        sys::is_readable(listener)
     }
 
     fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {

@@ -27,7 +27,7 @@ use super::reply;
 use super::run::{Destination, HANDSHAKE_TIMEOUT, Task, on};
 use super::uri::Uri;
 use crate::conn::{Config, Listener, Worker};
-use crate::io::{Error, Fd, Io, ReceiveMode, sys};
+use crate::io::{Error, Fd, Io, sys};
 use crate::load::options::IoTier;
 use crate::proto::Limits;
 use control::{Control, Origins, SUBPROTOCOL};
@@ -196,9 +196,7 @@ impl Task for ControlTask {
         let mut worker = match self.listener {
             None => Worker::client(io, self.control, config()),
             Some(listener) => {
-                // Readiness wants a descriptor that does not wait, the ring one that does.
-                let waits = io.receive_mode() == ReceiveMode::Buffers;
-                let set = listener.set_nonblocking(!waits);
+                let set = listener.set_nonblocking(true);
                 set.map_err(|source| Error {
                     operation: "listener",
                     source,
