@@ -383,19 +383,20 @@ fn a_worker_inherits_only_what_it_needs() {
             .filter(|socket| own.contains(socket))
             .count();
         assert_eq!(shared, 1);
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it runs");
-        for option in [
-            "--fd",
-            "--worker-index",
-            "--stats-fd",
-            "--board-fd",
-            "--config-fd",
-        ] {
-            assert!(
-                command.split('\0').any(|word| word == option),
-                "{option} is not in {command}"
-            );
-        }
+        // Its place travels in one variable, and its command line is the supervisor's.
+        let of = |pid: u32, what: &str| {
+            std::fs::read_to_string(format!("/proc/{pid}/{what}")).expect("it runs")
+        };
+        let environment = of(pid, "environ");
+        let mut variables = environment.split('\0');
+        let seat = variables.find_map(|variable| variable.strip_prefix("RINGWAY_SEAT="));
+        let seat = seat.expect("the variable is there");
+        let names = seat.split(',').filter_map(|pair| pair.split('=').next());
+        assert!(
+            names.eq(["parent", "index", "fd", "cpu", "stats", "board", "config"]),
+            "{seat}"
+        );
+        assert_eq!(of(pid, "cmdline"), of(server.pid(), "cmdline"));
     }
 }
 
