@@ -24,7 +24,8 @@
 //! - [`load`]: the load driver, clients on the same worker: scenarios, pacing, latency, what the server costs, reports.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
-//! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends.
+//! - [`options`], [`cli`], [`exit`]: what was typed, what it means, how a process ends. [`signals`]: what each one means.
+//! - [`lines`]: what a server says on stdout and stderr, without waiting for whoever reads it.
 //! - [`tune`]: the kernel's knobs as data (`tuning/`), a check of this machine, changes with a way back, measurements.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
@@ -38,10 +39,12 @@ pub mod cli;
 pub mod conn;
 pub mod exit;
 pub mod io;
+pub mod lines;
 pub mod load;
 pub mod options;
 pub mod proto;
 pub mod random;
+pub mod signals;
 pub mod stats;
 pub mod supervise;
 pub mod time;

@@ -1,10 +1,12 @@
 //! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
-//! One process = one thread = one ring = one pinned core. It stops on SIGTERM or SIGINT (closing every WebSocket with
-//! 1001 first), on a second signal at once, and when its supervisor is gone.
+//! One process = one thread = one ring = one pinned core. It stops on SIGTERM and its like (closing every WebSocket with
+//! 1001 first), on a second signal at once, when its listener is shut down, and when its supervisor is gone. The last one
+//! to know that the supervisor is gone shuts the listener down for all: nobody else would.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,8 +17,10 @@ use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Fd, Io, sys};
+use crate::lines;
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
 use crate::proto::Limits;
+use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
@@ -38,13 +42,17 @@ pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     match try_run(options, seat) {
         Ok(exit) => exit.into(),
         Err(Fatal { exit, sentence }) => {
-            eprintln!("ringway: worker {}: {sentence}", seat.index);
+            lines::say(format_args!("ringway: worker {}: {sentence}\n", seat.index));
             exit.into()
         }
     }
 }
 
 fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
+    // Before anything can be said: the thread that says it must not have signals of its own.
+    let supervisor = parent_id();
+    sys::ignore_signals(signals::meaningless().chain(signals::OF_THE_TERMINAL));
+    let told = sys::signal_fd(&signals::STOP).map_err(|error| environment("signalfd", &error))?;
     // Spawned through a link, it would be called by the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
@@ -63,7 +71,6 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
     {
         tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
-    let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
     // A listener of its own is nothing to share: the kernel has dealt its connections out already.
     let board = match seat.board_fd.filter(|_| !options.reuseport) {
         Some(fd) => Some(
@@ -72,30 +79,33 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<Exit, Fatal> {
         ),
         None => None,
     };
+    let door = Door {
+        listener,
+        supervisor: seat.stats_fd.map(|_| supervisor),
+        signals: told,
+    };
     match open_ring(options.io)? {
         Ok(ring) => {
             sys::set_nonblocking(listener, false)
                 .map_err(|error| environment("listener", &error))?;
             let note = ring.note().to_owned();
             let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(
-                ring,
-                options,
-                Listener::new(listener, board),
-                signals,
-                reports,
-            )
+            serve(ring, options, Listener::new(listener, board), door, reports)
         }
         Err(why) => {
-            sys::set_nonblocking(listener, true)
-                .map_err(|error| environment("listener", &error))?;
-            let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
+            let mut epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
+            // Where all workers use epoll, the listener they share need not block.
+            let shared = match options.io {
+                IoChoice::Epoll => sys::set_nonblocking(listener, true),
+                IoChoice::Auto | IoChoice::Uring => epoll.share_with_rings(listener),
+            };
+            shared.map_err(|error| environment("listener", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
             serve(
                 epoll,
                 options,
                 Listener::new(listener, board),
-                signals,
+                door,
                 reports,
             )
         }
@@ -154,20 +164,37 @@ fn config(options: &ServerOptions) -> Config {
     }
 }
 
+/// What ends the serving, and what is closed with it.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    listener: Fd,
+    /// The supervisor at the start, if there is one.
+    supervisor: Option<u32>,
+    signals: Fd,
+}
+
+impl Door {
+    /// Whether nobody will replace this worker or shut the listener.
+    fn is_orphan(self) -> bool {
+        self.supervisor.is_some_and(|pid| pid != parent_id())
+    }
+}
+
 /// The loop.
 fn serve<I: Io>(
     io: I,
     options: &ServerOptions,
     listener: Listener,
-    signals: Fd,
+    door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
     let mut worker = Worker::new(io, Echo, config(options), listener);
-    worker.watch(signals, SIGNALS);
+    worker.watch(door.signals, SIGNALS);
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
     let mut deadline: Option<Instant> = None;
+    let mut listener = Some(door.listener);
     loop {
         let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
@@ -179,13 +206,21 @@ fn serve<I: Io>(
         if now >= reports.due {
             reports.send(worker.counters());
         }
-        let told = worker.take_watched() != 0 && sys::read_signal(signals).is_some();
+        let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
         if told && deadline.is_some() {
             return Ok(Exit::Interrupted);
         }
-        if deadline.is_none() && (told || reports.abandoned) {
+        if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
+            if reports.abandoned || door.is_orphan() {
+                // For the other workers too, and even for one that is stopped: the port is free from now on.
+                sys::shutdown(door.listener, std::net::Shutdown::Both);
+            }
             worker.drain();
             deadline = Some(now + options.drain_timeout);
+        }
+        if let Some(fd) = listener.take_if(|_| worker.is_listener_released()) {
+            // So that the kernel takes no connection for workers that only finish what they have.
+            sys::close(fd, false);
         }
         if let Some(deadline) = deadline
             && (worker.connections() == 0 || now >= deadline)
@@ -289,7 +324,7 @@ impl Reports {
                         before,
                         after: counters,
                     };
-                    print(&block::render(&period));
+                    lines::print(block::render(&period));
                 }
                 (*number, *before, *began) = (*number + 1, *counters, now);
                 self.turns.reset();
@@ -297,10 +332,4 @@ impl Reports {
             Destination::Nowhere => self.turns.reset(),
         }
     }
-}
-
-/// Prints to stdout; a reader that left is no reason to stop serving.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

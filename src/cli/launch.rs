@@ -3,7 +3,7 @@
 //! Owns: everything of start-up that asks the system (files, names, CPUs, logging). Never: judges a value.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::args::{self, ConfigArgs, ServerArgs};
 use super::{file, resolve};
 use crate::exit::Exit;
-use crate::options::{Endpoint, ServerOptions, WebPort};
-use crate::supervise::{self, Address, Fatal, RespawnPolicy, WorkerCommand};
+use crate::lines;
+use crate::options::{Endpoint, ServerOptions, WebHost, WebPort};
+use crate::supervise::{self, Address, Fatal, Origin, RespawnPolicy, WorkerCommand};
 use crate::worker;
 
 /// What a process ends with: one of our codes, or what the worker says.
@@ -33,13 +34,12 @@ impl From<Outcome> for ExitCode {
 
 /// `ringway server`.
 pub(super) fn server(args: ServerArgs) -> Outcome {
-    match try_server(args) {
-        Ok(outcome) => outcome,
-        Err(fatal) => {
-            supervise::error(&fatal);
-            Outcome::Exit(fatal.exit)
-        }
-    }
+    let outcome = try_server(args).unwrap_or_else(|fatal| {
+        supervise::error(&fatal);
+        Outcome::Exit(fatal.exit)
+    });
+    lines::flush();
+    outcome
 }
 
 fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
@@ -57,10 +57,11 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
     if process.print_config {
         return Ok(Outcome::Exit(print(&file::show(&options))));
     }
+    lines::detach();
     log_to_stderr(options.debug);
     match seat {
         Some(seat) => Ok(Outcome::Worker(worker::run(&options, &seat))),
-        None => supervise::run(supervisor_options(&options)?).map(Outcome::Exit),
+        None => supervise::run(supervisor_options(&options, &config)?).map(Outcome::Exit),
     }
 }
 
@@ -116,27 +117,30 @@ pub(super) fn log_to_stderr(debug: bool) {
     // Fails only when a logger is set already, which then serves as well.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| lines::Log)
         .with_ansi(ansi)
         .try_init();
 }
 
-fn supervisor_options(options: &ServerOptions) -> Result<supervise::Options, Fatal> {
+/// `config` is what was typed and written, for who chose what.
+fn supervisor_options(
+    options: &ServerOptions,
+    config: &ConfigArgs,
+) -> Result<supervise::Options, Fatal> {
     let address = resolve_address(&options.endpoint)?;
-    let host = match &address {
-        Address::Tcp(addresses) => addresses
-            .first()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip),
-        Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    let web = match options.web_port {
-        WebPort::Auto => Some(SocketAddr::new(host, 0)),
-        WebPort::Fixed(port) => Some(SocketAddr::new(host, port)),
+    let web = match &options.web_port {
+        WebPort::Auto(host) => Some(web_address(host, 0, &address)?),
+        WebPort::Fixed(host, port) => Some(web_address(host, *port, &address)?),
         WebPort::Off => None,
+    };
+    let origin = |text: &Option<args::Text>| match text {
+        Some(_) => Origin::User,
+        None => Origin::Default,
     };
     Ok(supervise::Options {
         address,
         backlog: options.backlog,
+        backlog_origin: origin(&config.backlog),
         reuseport: options.reuseport,
         socket: options.socket.clone(),
         workers: options.workers,
@@ -155,8 +159,22 @@ fn supervisor_options(options: &ServerOptions) -> Result<supervise::Options, Fat
         format: options.format,
         silence: options.silence,
         web,
+        web_origin: origin(&config.port),
         settings: file::pairs(options),
     })
+}
+
+/// Where the pages are, beside WebSockets on `address`.
+fn web_address(host: &WebHost, port: u16, address: &Address) -> Result<SocketAddr, Fatal> {
+    match (host, address) {
+        (WebHost::Named(host), _) => look_up(host, port).map(|found| found[0]),
+        (WebHost::Loopback, Address::Tcp(addresses))
+            if addresses.first().is_some_and(SocketAddr::is_ipv6) =>
+        {
+            Ok((Ipv6Addr::LOCALHOST, port).into())
+        }
+        (WebHost::Loopback, _) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+    }
 }
 
 /// Looks the host up.
@@ -165,12 +183,23 @@ fn resolve_address(endpoint: &Endpoint) -> Result<Address, Fatal> {
         Endpoint::Unix { path } => return Ok(Address::Unix(path.clone())),
         Endpoint::Tcp { host, port } => (host, *port),
     };
-    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| Fatal {
+    look_up(host, port).map(Address::Tcp)
+}
+
+/// All addresses of a host, at least one.
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
+    let refuse = |why: String| Fatal {
         exit: Exit::Environment,
-        sentence: format!("cannot find the address of '{host}': {error}; give an address, as ws://127.0.0.1:{port}"),
-    })?;
+        sentence: format!(
+            "cannot find the address of '{host}': {why}; give an address, as 127.0.0.1 or [::1]"
+        ),
+    };
+    let found = (host, port).to_socket_addrs();
     // IPv4 first: who types `localhost` also means clients that type 127.0.0.1.
-    let mut found: Vec<_> = found.collect();
+    let mut found: Vec<_> = found.map_err(|error| refuse(error.to_string()))?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    Ok(Address::Tcp(found))
+    match found.is_empty() {
+        true => Err(refuse("it has none".to_owned())),
+        false => Ok(found),
+    }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::args::{ConfigArgs, ProcessArgs, Text};
 use super::values;
-use crate::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort, WorkerSeat};
+use crate::options::{
+    Backlog, Endpoint, Format, IoChoice, ServerOptions, WebHost, WebPort, WorkerSeat,
+};
 
 /// A value that cannot be used: one sentence with the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,13 +299,39 @@ pub(super) fn endpoint(uri: &str) -> Resolved<Endpoint> {
 }
 
 pub(super) fn web_port(text: &str) -> Resolved<WebPort> {
-    match (text, text.parse::<u16>()) {
-        ("auto", _) => Ok(WebPort::Auto),
-        (_, Ok(0)) => Ok(WebPort::Off),
-        (_, Ok(port)) => Ok(WebPort::Fixed(port)),
-        _ => Err(BadOption(format!(
-            "--port {text} is no port: give a number from 1 to 65535, auto for any free one, or 0 for no web pages"
-        ))),
+    let wrong = |why: &str| {
+        BadOption(format!(
+            "--port {text} {why}: give a number from 1 to 65535, auto for any free one, or 0 for no web pages; with an \
+             address in front, as 0.0.0.0:8080 or [::]:8080, others than this machine can see them"
+        ))
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        None => (WebHost::Loopback, text),
+        Some((host, port)) => (WebHost::Named(web_host(host).map_err(wrong)?), port),
+    };
+    match (port, port.parse::<u16>()) {
+        ("auto", _) => Ok(WebPort::Auto(host)),
+        (_, Ok(0)) if host == WebHost::Loopback => Ok(WebPort::Off),
+        (_, Ok(0)) => Err(wrong("has an address, but no port")),
+        // A sign is no part of a port.
+        (digits, Ok(port)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            Ok(WebPort::Fixed(host, port))
+        }
+        _ => Err(wrong("is no port")),
+    }
+}
+
+/// The name or address in front of a port, an IPv6 address without its brackets; or what is wrong with it.
+fn web_host(host: &str) -> Result<String, &'static str> {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => Ok(host.to_owned()),
+        Some(_) => Err("has brackets without an IPv6 address"),
+        None if host.is_empty() => Err("has no address before the colon"),
+        None if host.contains(':') => Err("has an IPv6 address without brackets"),
+        None => Ok(host.to_owned()),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Listener {
     burst: usize,
     completed: usize,
     stopped: bool,
+    /// Somebody shut the listener down: serving ends.
+    shut: bool,
     /// Not to be armed before.
     not_before: Instant,
     /// To be armed whatever the others hold.
@@ -64,6 +66,7 @@ impl Listener {
             burst: 1,
             completed: 0,
             stopped: false,
+            shut: false,
             not_before: Instant::ZERO,
             overdue: Instant::ZERO,
             forced: None,
@@ -114,6 +117,16 @@ impl Listener {
             io.submit_cancel(Self::token(), self.fd);
         }
         self.stopped = true;
+    }
+
+    /// Whether it was shut down by somebody else.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.shut
+    }
+
+    /// Whether nothing is armed on it, nor ever will be: its descriptor may be closed.
+    pub(super) const fn is_released(&self) -> bool {
+        self.stopped && self.armed == 0
     }
 
     const fn token() -> Token {
@@ -187,6 +200,12 @@ impl Listener {
                 counters.accept_backoffs += 1;
                 self.not_before = now + TICK;
                 self.burst = 1;
+                Ok(None)
+            }
+            // Not a listener any more: whoever started the workers has shut it down, because serving ends.
+            Err(Errno(libc::EINVAL)) => {
+                self.stopped = true;
+                self.shut = true;
                 Ok(None)
             }
             Err(errno) => Err(Dead(errno)),

@@ -206,6 +206,16 @@ impl<I: Io, A: App> Worker<I, A> {
         self.stop.get_or_insert(Stop::Drain);
     }
 
+    /// Whether the listener was shut down under this worker: then there is nothing left but to drain.
+    pub const fn is_listener_shut(&self) -> bool {
+        self.listener.is_shut()
+    }
+
+    /// Whether this worker is done with its listener, so that its descriptor may be closed.
+    pub const fn is_listener_released(&self) -> bool {
+        self.listener.is_released()
+    }
+
     /// Ends every connection with the next turn.
     pub fn abort(&mut self) {
         self.stop = Some(Stop::Abort);

@@ -37,6 +37,8 @@ pub struct Epoll {
     /// them at once.
     writers: Vec<Option<(Token, Fd)>>,
     counts: Counts,
+    /// The listener is blocking: it is asked before each accept whether there is one.
+    listener_blocks: bool,
 }
 
 impl std::fmt::Debug for Epoll {
@@ -67,7 +69,19 @@ impl Epoll {
             listeners: Vec::new(),
             writers: Vec::new(),
             counts: Counts::default(),
+            listener_blocks: false,
         })
+    }
+
+    /// Accepts on a listener that stays blocking. Whether it blocks is a property of the open file that all workers share,
+    /// and a ring needs it blocking: with O_NONBLOCK its armed accepts end at once with EAGAIN.
+    ///
+    /// # Errors
+    /// The listener takes no option.
+    pub fn share_with_rings(&mut self, listener: Fd) -> std::io::Result<()> {
+        sys::bound_accept(listener)?;
+        self.listener_blocks = true;
+        Ok(())
     }
 
     /// epoll_ctl(2). A failure is the operation's completion.
@@ -135,6 +149,9 @@ impl Epoll {
 
     fn deliver_accept(&mut self, token: Token, done: &mut Vec<Completion>) {
         while let Some((listener, _)) = self.wanted(token) {
+            if self.listener_blocks && !sys::is_readable(listener) {
+                return;
+            }
             match sys::accept(listener) {
                 // No more, or another worker was faster.
                 Err(Errno(libc::EAGAIN | libc::EINTR)) => return,

@@ -102,6 +102,41 @@ pub fn accept(listener: Fd) -> Result<u32, Errno> {
     u32::try_from(fd).map_err(|_| errno())
 }
 
+/// Whether there is something to read or to accept at this moment (poll(2)).
+pub fn is_readable(fd: Fd) -> bool {
+    let mut waited = libc::pollfd {
+        fd: fd.0,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: `waited` is one live pollfd of this frame; the call keeps no pointer.
+    unsafe { libc::poll(&raw mut waited, 1, 0) > 0 }
+}
+
+/// Has an accept(2) on a blocking listener wait for a tick of the kernel's clock at most (socket(7), `SO_RCVTIMEO`):
+/// another worker may have taken the connection that was there a moment ago. Accepts of a ring do not see this timeout;
+/// accepted sockets inherit it, and none of them is ever read from in a way that waits.
+pub(super) fn bound_accept(listener: Fd) -> std::io::Result<()> {
+    let tick = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 1,
+    };
+    // SAFETY: `tick` is read during the call only, and its size is passed with it.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.0,
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const tick).cast(),
+            socklen::<libc::timeval>(),
+        )
+    };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// shutdown(2). Its errors (already gone) change nothing for the caller.
 pub fn shutdown(fd: Fd, how: Shutdown) {
     let how = match how {
@@ -213,13 +248,24 @@ pub fn exact_timers() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
-/// Blocks SIGINT and SIGTERM for this thread and returns a descriptor that becomes readable when one is pending.
-pub fn signal_fd() -> std::io::Result<Fd> {
+/// Has the kernel throw `signals` away when they come.
+pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
+    for signal in signals {
+        // SAFETY: SIG_IGN runs no code of this process; a number that is no signal is an error, not undefined.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Blocks `signals` for this thread, and for those that it makes from now on, and returns a descriptor that becomes
+/// readable when one is pending. That one was ignored when this process was started is forgotten.
+pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
     // SAFETY: sigset_t is plain data; sigemptyset initialises it before use.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `set` is valid for writes.
     unsafe { libc::sigemptyset(&raw mut set) };
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in signals.iter().copied() {
+        // SAFETY: SIG_DFL runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
         // SAFETY: `set` was initialised above and the number is a valid signal.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }

@@ -1,7 +1,8 @@
-//! The listening sockets: bound once, before anything else, and kept open until the supervisor ends.
+//! The listening sockets: bound once, before anything else, and kept open until serving ends.
 //!
-//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket (removed on drop).
-//! Never: accepts. Every failure is a sentence with its remedy.
+//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket. When they are dropped,
+//! nobody listens any more, whatever process still holds a descriptor of them: connects are refused, and whoever was
+//! queued is reset. Never: accepts. Every failure is a sentence with its remedy.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::error::{Fatal, warning};
-use super::options::{Address, Backlog, Options, SocketOptions};
+use super::options::{Address, Backlog, Options, Origin, SocketOptions};
 use super::sys;
 
 /// The listeners of a server.
@@ -49,7 +50,7 @@ impl std::fmt::Display for Bound {
 impl Listeners {
     /// Binds and listens as `options` say.
     pub(super) fn bind(options: &Options) -> Result<Self, Fatal> {
-        let backlog = clip_backlog(options.backlog, somaxconn());
+        let backlog = clip_backlog(options.backlog, options.backlog_origin, somaxconn());
         match &options.address {
             Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
             Address::Unix(path) => bind_unix(path, &options.socket, backlog),
@@ -73,12 +74,19 @@ impl Listeners {
 }
 
 impl Drop for Listeners {
+    /// The workers hold the same sockets, and one of them may be stopped: closing ours alone would leave the kernel
+    /// accepting. shutdown(2) takes the socket itself out of service.
     fn drop(&mut self) {
         if let Bound::Unix(path) = &self.bound {
             // Only our own file: someone may have replaced it.
             if self.file.is_some() && identity(path) == self.file {
                 let _ = fs::remove_file(path);
             }
+        }
+        for socket in &self.sockets {
+            let _ = socket.shutdown(std::net::Shutdown::Read);
+            // TCP has reset what was queued. A Unix socket still hands it out, and waits for nobody after a shutdown.
+            while matches!(self.bound, Bound::Unix(_)) && socket.accept().is_ok() {}
         }
     }
 }
@@ -92,16 +100,19 @@ fn somaxconn() -> Option<u32> {
         .ok()
 }
 
-/// The queue that is granted; warns when it is shorter than the one asked for.
-fn clip_backlog(asked: Backlog, limit: Option<u32>) -> u32 {
+/// The queue that is granted; warns when it is shorter than the one that the user asked for.
+fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
     match (asked, limit) {
         // 4096: the kernel's default since 5.4, where /proc is not mounted.
         (Backlog::Somaxconn, limit) => limit.unwrap_or(4096),
         (Backlog::Depth(depth), Some(limit)) if depth > limit => {
-            warning(format!(
-                "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
-                 run: sysctl -w net.core.somaxconn={depth}"
-            ));
+            // The default is clipped on most systems; `ringway tune check` tells whoever wants to know.
+            if origin == Origin::User {
+                warning(format!(
+                    "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
+                     run: sysctl -w net.core.somaxconn={depth}"
+                ));
+            }
             limit
         }
         (Backlog::Depth(depth), _) => depth,

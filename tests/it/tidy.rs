@@ -10,18 +10,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("random", &[]),
     ("exit", &[]),
+    ("lines", &[]),
+    ("signals", &[]),
     ("proto", &["time"]),
     ("io", &["random", "time"]),
     ("stats", &["time"]),
     ("conn", &["io", "proto", "random", "stats", "time"]),
     ("app", &["conn", "proto"]),
-    ("supervise", &["exit", "stats", "time"]),
+    (
+        "supervise",
+        &["exit", "lines", "random", "signals", "stats", "time"],
+    ),
     ("tune", &["exit", "random", "supervise"]),
     ("options", &["supervise"]),
     (
         "worker",
         &[
-            "app", "conn", "exit", "io", "options", "proto", "stats", "time",
+            "app", "conn", "exit", "io", "lines", "options", "proto", "signals", "stats", "time",
         ],
     ),
     ("load", &["conn", "io", "proto", "random", "time"]),
@@ -29,6 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "exit",
+            "lines",
             "load",
             "options",
             "supervise",
