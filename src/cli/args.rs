@@ -75,8 +75,9 @@ pub(super) struct ConfigArgs {
     #[arg(long, value_name = "URI")]
     pub(super) wsuri: Option<Text>,
     /// Web pages of the supervisor: status, /stats.json, /metrics. A port,
-    /// `auto` for any free one, 0 = off [default: 8080]
-    #[arg(long, value_name = "PORT")]
+    /// `auto` for any free one, 0 = off. On loopback only, unless an address is
+    /// in front, as 0.0.0.0:8080 [default: 8080, or off if that is taken]
+    #[arg(long, value_name = "[HOST:]PORT")]
     pub(super) port: Option<Text>,
     /// Worker processes [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]

@@ -5,7 +5,7 @@
 
 use super::args::ConfigArgs;
 use super::services;
-use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebPort};
+use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WebHost, WebPort};
 use ringway_command::Text;
 use ringway_command::values::{show_duration, show_size};
 
@@ -36,11 +36,7 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
     let socket = &options.socket;
     ConfigArgs {
         wsuri: text(wsuri(&options.endpoint)),
-        port: text(match options.web_port {
-            WebPort::Auto => "auto".to_owned(),
-            WebPort::Fixed(port) => port.to_string(),
-            WebPort::Off => "0".to_owned(),
-        }),
+        port: text(web_port(&options.web_port)),
         workers: text(options.workers.to_string()),
         noaffinity: switch(!options.affinity),
         backlog: text(match options.backlog {
@@ -87,6 +83,19 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
         fastopen: socket.fastopen.and_then(number),
         maxseg: socket.maxseg.and_then(number),
         busy_poll: socket.busy_poll.and_then(time),
+    }
+}
+
+fn web_port(port: &WebPort) -> String {
+    let (host, port) = match port {
+        WebPort::Auto(host) => (host, "auto".to_owned()),
+        WebPort::Fixed(host, port) => (host, port.to_string()),
+        WebPort::Off => return "0".to_owned(),
+    };
+    match host {
+        WebHost::Loopback => port,
+        WebHost::Named(host) if host.contains(':') => format!("[{host}]:{port}"),
+        WebHost::Named(host) => format!("{host}:{port}"),
     }
 }
 

@@ -12,9 +12,11 @@ use ringway_command::output::{log_to_stderr, print, read};
 use super::args::{self, ConfigArgs, ServerArgs};
 use super::{file, resolve, services};
 use ringway::exit::{Exit, Fatal};
+use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
-use ringway::server::supervisor_options;
-use ringway::supervise::{self, WorkerCommand};
+use ringway::server::{Origins, supervisor_options};
+use ringway::supervise::{self, Origin, WorkerCommand};
+use ringway_command::Text;
 
 /// What a process ends with: one of our codes, or what the worker says.
 pub(super) enum Outcome {
@@ -33,13 +35,12 @@ impl From<Outcome> for ExitCode {
 
 /// `ringway server`.
 pub(super) fn server(args: ServerArgs) -> Outcome {
-    match try_server(args) {
-        Ok(outcome) => outcome,
-        Err(fatal) => {
-            supervise::error(&fatal);
-            Outcome::Exit(fatal.exit)
-        }
-    }
+    let outcome = try_server(args).unwrap_or_else(|fatal| {
+        supervise::error(&fatal);
+        Outcome::Exit(fatal.exit)
+    });
+    lines::flush();
+    outcome
 }
 
 fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
@@ -60,10 +61,11 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
     if process.print_config {
         return Ok(Outcome::Exit(print(&file::show(&options))));
     }
+    lines::detach();
     log_to_stderr(options.debug);
     match seat {
         Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
-        None => supervise(&options).map(Outcome::Exit),
+        None => supervise(&options, &config).map(Outcome::Exit),
     }
 }
 
@@ -80,7 +82,8 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
     }
 }
 
-fn supervise(options: &ServerOptions) -> Result<Exit, Fatal> {
+/// `config` is what was typed and written, for who chose what.
+fn supervise(options: &ServerOptions, config: &ConfigArgs) -> Result<Exit, Fatal> {
     let command = WorkerCommand {
         name: std::env::args_os()
             .next()
@@ -88,5 +91,18 @@ fn supervise(options: &ServerOptions) -> Result<Exit, Fatal> {
         arguments: args::original(),
         config: file::show(options),
     };
-    supervise::run(supervisor_options(options, command, file::pairs(options))?)
+    let origin = |text: &Option<Text>| match text {
+        Some(_) => Origin::User,
+        None => Origin::Default,
+    };
+    let origins = Origins {
+        backlog: origin(&config.backlog),
+        web: origin(&config.port),
+    };
+    supervise::run(supervisor_options(
+        options,
+        origins,
+        command,
+        file::pairs(options),
+    )?)
 }

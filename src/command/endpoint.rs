@@ -2,7 +2,7 @@
 //!
 //! Owns: the text of `--wsuri`, `--port` and `--congestion`. Never: opens a socket or looks up a name.
 
-use ringway::options::{Endpoint, WebPort};
+use ringway::options::{Endpoint, WebHost, WebPort};
 
 use crate::Text;
 use crate::judge::{BadOption, Resolved};
@@ -26,18 +26,44 @@ pub fn endpoint(uri: &str) -> Resolved<Endpoint> {
         .map_err(|bad| BadOption(format!("--wsuri {bad}")))
 }
 
-/// Parses a port of the web pages: a number, `auto`, or 0 for none.
+/// Parses a port of the web pages: a number, `auto`, or 0 for none, perhaps behind an address.
 ///
 /// # Errors
 /// It is none of these.
 pub fn web_port(text: &str) -> Resolved<WebPort> {
-    match (text, text.parse::<u16>()) {
-        ("auto", _) => Ok(WebPort::Auto),
-        (_, Ok(0)) => Ok(WebPort::Off),
-        (_, Ok(port)) => Ok(WebPort::Fixed(port)),
-        _ => Err(BadOption(format!(
-            "--port {text} is no port: give a number from 1 to 65535, auto for any free one, or 0 for no web pages"
-        ))),
+    let wrong = |why: &str| {
+        BadOption(format!(
+            "--port {text} {why}: give a number from 1 to 65535, auto for any free one, or 0 for no web pages; with an \
+             address in front, as 0.0.0.0:8080 or [::]:8080, others than this machine can see them"
+        ))
+    };
+    let (host, port) = match text.rsplit_once(':') {
+        None => (WebHost::Loopback, text),
+        Some((host, port)) => (WebHost::Named(web_host(host).map_err(wrong)?), port),
+    };
+    match (port, port.parse::<u16>()) {
+        ("auto", _) => Ok(WebPort::Auto(host)),
+        (_, Ok(0)) if host == WebHost::Loopback => Ok(WebPort::Off),
+        (_, Ok(0)) => Err(wrong("has an address, but no port")),
+        // A sign is no part of a port.
+        (digits, Ok(port)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            Ok(WebPort::Fixed(host, port))
+        }
+        _ => Err(wrong("is no port")),
+    }
+}
+
+/// The name or address in front of a port, an IPv6 address without its brackets; or what is wrong with it.
+fn web_host(host: &str) -> Result<String, &'static str> {
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => Ok(host.to_owned()),
+        Some(_) => Err("has brackets without an IPv6 address"),
+        None if host.is_empty() => Err("has no address before the colon"),
+        None if host.contains(':') => Err("has an IPv6 address without brackets"),
+        None => Ok(host.to_owned()),
     }
 }
 

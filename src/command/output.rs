@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use ringway::exit::Exit;
 use ringway::exit::Fatal;
+use ringway::lines;
 use serde::de::DeserializeOwned;
 
 use crate::file;
@@ -48,7 +49,7 @@ pub fn log_to_stderr(debug: bool) {
     // Fails only when a logger is set already, which then serves as well.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| lines::Log)
         .with_ansi(ansi)
         .try_init();
 }

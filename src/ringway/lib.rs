@@ -23,7 +23,8 @@
 //! - [`services`]: applications that come with Ringway: [`Echo`](services::Echo), and several of them on one port.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
-//! - [`options`], [`exit`]: what a server was told, how a process ends.
+//! - [`options`], [`exit`]: what a server was told, how a process ends. [`signals`]: what each one means.
+//! - [`lines`]: what a server says on stdout and stderr, without waiting for whoever reads it.
 //! - [`server`]: a server of one's own, on processes or threads; [`seat`]: what makes a process a worker.
 //! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
@@ -37,6 +38,8 @@ pub mod conn;
 pub mod exit;
 #[doc(hidden)]
 pub mod io;
+#[doc(hidden)]
+pub mod lines;
 pub mod options;
 #[doc(hidden)]
 pub mod random;
@@ -44,6 +47,8 @@ pub mod random;
 pub mod seat;
 pub mod server;
 pub mod services;
+#[doc(hidden)]
+pub mod signals;
 pub mod stats;
 #[doc(hidden)]
 pub mod supervise;

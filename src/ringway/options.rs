@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
-pub use crate::supervise::{Backlog, Format, SocketOptions, WebPort};
+pub use crate::supervise::{Backlog, Format, SocketOptions, WebHost, WebPort};
 
 /// Everything that `ringway server` can be told, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl ServerOptions {
                 host: "127.0.0.1".to_owned(),
                 port: 9000,
             },
-            web_port: WebPort::Fixed(8080),
+            web_port: WebPort::Fixed(WebHost::Loopback, 8080),
             workers,
             affinity: true,
             backlog: Backlog::Depth(8192),

@@ -1,10 +1,12 @@
 //! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
-//! One process = one thread = one ring = one pinned core. It stops on SIGTERM or SIGINT (closing every WebSocket with
-//! 1001 first), on a second signal at once, and when its supervisor is gone.
+//! One process = one thread = one ring = one pinned core. It stops on SIGTERM and its like (closing every WebSocket with
+//! 1001 first), on a second signal at once, when its listener is shut down, and when its supervisor is gone. The last one
+//! to know that the supervisor is gone shuts the listener down for all: nobody else would.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,8 +16,10 @@ use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Fd, Io, memory, sys};
+use crate::lines;
 use crate::options::{IoChoice, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
+use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
@@ -45,7 +49,7 @@ pub fn run<A: App>(
     match try_run(options, seat, make) {
         Ok(exit) => exit.into(),
         Err(Fatal { exit, sentence }) => {
-            eprintln!("ringway: worker {}: {sentence}", seat.index);
+            lines::say(format_args!("ringway: worker {}: {sentence}\n", seat.index));
             exit.into()
         }
     }
@@ -56,6 +60,10 @@ fn try_run<A: App>(
     seat: &WorkerSeat,
     make: impl FnOnce(&Place) -> A,
 ) -> Result<Exit, Fatal> {
+    // Before anything can be said: the thread that says it must not have signals of its own.
+    let supervisor = parent_id();
+    sys::ignore_signals(signals::meaningless().chain(signals::OF_THE_TERMINAL));
+    let told = sys::signal_fd(&signals::STOP).map_err(|error| environment("signalfd", &error))?;
     memory::fix_thresholds();
     // Spawned through a link, it would be called by the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
@@ -75,7 +83,6 @@ fn try_run<A: App>(
     {
         tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
-    let signals = sys::signal_fd().map_err(|error| environment("signalfd", &error))?;
     sys::set_nonblocking(listener, true).map_err(|error| environment("listener", &error))?;
     let board = match seat.board_fd {
         Some(fd) => Some(
@@ -88,6 +95,11 @@ fn try_run<A: App>(
         index: seat.index,
         workers: options.workers,
     });
+    let door = Door {
+        listener,
+        supervisor: seat.stats_fd.map(|_| supervisor),
+        signals: told,
+    };
     let listener = match options.reuseport {
         // The kernel has dealt its connections out already.
         true => Listener::unshared(listener, board),
@@ -97,12 +109,12 @@ fn try_run<A: App>(
         Ok(ring) => {
             let note = ring.note().to_owned();
             let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(ring, app, options, listener, signals, reports)
+            serve(ring, app, options, listener, door, reports)
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(epoll, app, options, listener, signals, reports)
+            serve(epoll, app, options, listener, door, reports)
         }
     }
 }
@@ -170,18 +182,34 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
     }
 }
 
+/// What ends the serving, and what is closed with it.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    listener: Fd,
+    /// The supervisor at the start, if there is one.
+    supervisor: Option<u32>,
+    signals: Fd,
+}
+
+impl Door {
+    /// Whether nobody will replace this worker or shut the listener.
+    fn is_orphan(self) -> bool {
+        self.supervisor.is_some_and(|pid| pid != parent_id())
+    }
+}
+
 /// The loop.
 fn serve<I: Io, A: App>(
     io: I,
     app: A,
     options: &ServerOptions,
     listener: Listener,
-    signals: Fd,
+    door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
     let mut worker = Worker::new(io, app, config(options), listener);
-    worker.watch(signals, SIGNALS);
+    worker.watch(door.signals, SIGNALS);
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
     let mut deadline: Option<Instant> = None;
@@ -199,11 +227,15 @@ fn serve<I: Io, A: App>(
         if now >= reports.due {
             reports.send(worker.counters());
         }
-        let told = worker.take_watched() != 0 && sys::read_signal(signals).is_some();
+        let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
         if told && deadline.is_some() {
             return Ok(Exit::Interrupted);
         }
-        if deadline.is_none() && (told || reports.abandoned) {
+        if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
+            if reports.abandoned || door.is_orphan() {
+                // For the other workers too, and even for one that is stopped: the port is free from now on.
+                sys::shutdown(door.listener, std::net::Shutdown::Both);
+            }
             worker.drain();
             deadline = Some(now + options.drain_timeout);
         }
@@ -309,7 +341,7 @@ impl Reports {
                         before,
                         after: counters,
                     };
-                    print(&block::render(&period));
+                    lines::print(block::render(&period));
                 }
                 (*number, *before, *began) = (*number + 1, *counters, now);
                 self.turns.reset();
@@ -317,10 +349,4 @@ impl Reports {
             Destination::Nowhere => self.turns.reset(),
         }
     }
-}
-
-/// Prints to stdout; a reader that left is no reason to stop serving.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }

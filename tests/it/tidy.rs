@@ -31,17 +31,26 @@ const MEMBERS: &[Member] = &[
             ("time", &[]),
             ("random", &[]),
             ("exit", &[]),
+            ("lines", &[]),
+            ("signals", &[]),
             ("proto", &[]),
             ("io", &["random", "time"]),
             ("stats", &["time"]),
             ("conn", &["io", "proto", "random", "stats", "time"]),
             ("services", &["conn", "proto"]),
             ("seat", &["exit"]),
-            ("supervise", &["exit", "seat", "stats", "time"]),
+            (
+                "supervise",
+                &[
+                    "exit", "lines", "random", "seat", "signals", "stats", "time",
+                ],
+            ),
             ("options", &["seat", "services", "supervise"]),
             (
                 "worker",
-                &["conn", "exit", "io", "options", "proto", "stats", "time"],
+                &[
+                    "conn", "exit", "io", "lines", "options", "proto", "signals", "stats", "time",
+                ],
             ),
             (
                 "server",

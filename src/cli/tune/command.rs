@@ -305,7 +305,7 @@ fn undo(args: UndoArgs) -> Result<Exit, Fatal> {
 fn bench(args: BenchArgs) -> Result<Exit, Fatal> {
     let show = args.show.resolve().map_err(usage)?;
     let options = bench_options(args)?;
-    let results = bench::bench(&options, supervise::note)?;
+    let results = bench::bench(&options, |line| supervise::note(line))?;
     Ok(show.print(results.exit(), || results.table(), || results.json()))
 }
 

@@ -78,6 +78,8 @@ pub struct Listener {
     /// The claim was answered: connections wait.
     called: bool,
     stopped: bool,
+    /// Somebody shut the listener down: serving ends.
+    shut: bool,
     /// Without descriptors, nothing is accepted before.
     not_before: Instant,
     /// The next tick.
@@ -130,6 +132,7 @@ impl Listener {
             watch: Armed::No,
             called: false,
             stopped: false,
+            shut: false,
             not_before: Instant::ZERO,
             tick: Instant::ZERO,
             look: Instant::ZERO,
@@ -205,6 +208,11 @@ impl Listener {
             }
         }
         self.close_when_idle(io);
+    }
+
+    /// Whether it was shut down by somebody else.
+    pub(super) const fn is_shut(&self) -> bool {
+        self.shut
     }
 
     fn close_when_idle(&self, io: &mut impl Io) {
@@ -390,6 +398,12 @@ impl Listener {
                 if !std::mem::replace(&mut self.told, true) {
                     tell(errno, counters.sockets);
                 }
+                Ok(Accepted::Enough)
+            }
+            // Not a listener any more: whoever started the workers has shut it down, because serving ends.
+            Err(Errno(libc::EINVAL)) => {
+                self.shut = true;
+                self.called = false;
                 Ok(Accepted::Enough)
             }
             Err(errno) => Err(Dead(errno)),

@@ -240,6 +240,11 @@ impl<I: Io, A: App> Worker<I, A> {
         self.stop.get_or_insert(Stop::Drain);
     }
 
+    /// Whether the listener was shut down under this worker: then there is nothing left but to drain.
+    pub const fn is_listener_shut(&self) -> bool {
+        self.listener.is_shut()
+    }
+
     /// Ends every connection with the next turn.
     pub fn abort(&mut self) {
         self.stop = Some(Stop::Abort);

@@ -254,13 +254,24 @@ pub fn exact_timers() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
-/// Blocks SIGINT and SIGTERM for this thread and returns a descriptor that becomes readable when one is pending.
-pub fn signal_fd() -> std::io::Result<Fd> {
+/// Has the kernel throw `signals` away when they come.
+pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
+    for signal in signals {
+        // SAFETY: SIG_IGN runs no code of this process; a number that is no signal is an error, not undefined.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Blocks `signals` for this thread, and for those that it makes from now on, and returns a descriptor that becomes
+/// readable when one is pending. That one was ignored when this process was started is forgotten.
+pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
     // SAFETY: sigset_t is plain data; sigemptyset initialises it before use.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `set` is valid for writes.
     unsafe { libc::sigemptyset(&raw mut set) };
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+    for signal in signals.iter().copied() {
+        // SAFETY: SIG_DFL runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
         // SAFETY: `set` was initialised above and the number is a valid signal.
         unsafe { libc::sigaddset(&raw mut set, signal) };
     }

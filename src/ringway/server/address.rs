@@ -1,23 +1,44 @@
-//! From a place to listen, as it was typed, to addresses.
+//! From places to listen, as they were typed, to addresses.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
 use crate::exit::Fatal;
-use crate::options::Endpoint;
+use crate::options::{Endpoint, WebHost};
 use crate::supervise::Address;
 
-/// Looks the host up. IPv4 comes first: who types `localhost` also means clients that type 127.0.0.1.
+/// Looks the host of a server up.
 pub(super) fn resolve(endpoint: &Endpoint) -> Result<Address, Fatal> {
-    let (host, port) = match endpoint {
-        Endpoint::Unix { path } => return Ok(Address::Unix(path.clone())),
-        Endpoint::Tcp { host, port } => (host, *port),
-    };
-    let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {
+    match endpoint {
+        Endpoint::Unix { path } => Ok(Address::Unix(path.clone())),
+        Endpoint::Tcp { host, port } => look_up(host, *port).map(Address::Tcp),
+    }
+}
+
+/// Where the pages are, beside WebSockets on `address`.
+pub(super) fn of_pages(host: &WebHost, port: u16, address: &Address) -> Result<SocketAddr, Fatal> {
+    match (host, address) {
+        (WebHost::Named(host), _) => look_up(host, port).map(|found| found[0]),
+        (WebHost::Loopback, Address::Tcp(addresses))
+            if addresses.first().is_some_and(SocketAddr::is_ipv6) =>
+        {
+            Ok((Ipv6Addr::LOCALHOST, port).into())
+        }
+        (WebHost::Loopback, _) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+    }
+}
+
+/// All addresses of a host, at least one. IPv4 comes first: who types `localhost` also means clients that type 127.0.0.1.
+fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
+    let refuse = |why: String| {
         Fatal::environment(format!(
-            "cannot find the address of '{host}': {error}; give an address, as ws://127.0.0.1:{port}"
+            "cannot find the address of '{host}': {why}; give an address, as 127.0.0.1 or [::1]"
         ))
-    })?;
-    let mut found: Vec<_> = found.collect();
+    };
+    let found = (host, port).to_socket_addrs();
+    let mut found: Vec<_> = found.map_err(|error| refuse(error.to_string()))?.collect();
     found.sort_by_key(SocketAddr::is_ipv6);
-    Ok(Address::Tcp(found))
+    match found.is_empty() {
+        true => Err(refuse("it has none".to_owned())),
+        false => Ok(found),
+    }
 }

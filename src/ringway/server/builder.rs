@@ -1,6 +1,5 @@
 //! What a server is told before it runs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use crate::exit::{Exit, Fatal};
 use crate::options::{
     Backlog, IoChoice, Limits, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
-use crate::supervise::{self, Listeners, RespawnPolicy, WorkerCommand};
+use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
 use crate::worker::{self, Place};
 
 /// A server: what it is told, and then one of the ways to run it. See [the module](super) for an example.
@@ -144,7 +143,13 @@ impl Server {
         if let Some(seat) = WorkerSeat::from_environment()? {
             return Ok(worker::run(&options, &seat, make));
         }
-        supervise::run(supervisor_options(&options, command(), Vec::new())?).map(Into::into)
+        supervise::run(supervisor_options(
+            &options,
+            Origins::default(),
+            command(),
+            Vec::new(),
+        )?)
+        .map(Into::into)
     }
 
     /// Runs the server on threads of this process, until SIGINT or SIGTERM. `make` is called once on each thread.
@@ -178,7 +183,12 @@ impl Server {
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
     ) -> Result<Running, Fatal> {
         let options = Arc::new(self.options?);
-        let listeners = Listeners::bind(&supervisor_options(&options, command(), Vec::new())?)?;
+        let listeners = Listeners::bind(&supervisor_options(
+            &options,
+            Origins::default(),
+            command(),
+            Vec::new(),
+        )?)?;
         threads::start(&options, listeners, Arc::new(make))
     }
 
@@ -199,30 +209,44 @@ fn command() -> WorkerCommand {
     }
 }
 
+/// Who chose what: a default that cannot be had in full is no reason for a warning.
+#[derive(Clone, Copy, Debug)]
+pub struct Origins {
+    /// Of the length of the accept queue.
+    pub backlog: Origin,
+    /// Of the port of the pages.
+    pub web: Origin,
+}
+
+impl Default for Origins {
+    fn default() -> Self {
+        Self {
+            backlog: Origin::Default,
+            web: Origin::Default,
+        }
+    }
+}
+
 /// What the supervisor of a server with these options is told. `settings` are pairs for its status page.
 ///
 /// # Errors
 /// [`Fatal`]: the host's name is not found.
 pub fn supervisor_options(
     options: &ServerOptions,
+    origins: Origins,
     command: WorkerCommand,
     settings: Vec<(String, serde_json::Value)>,
 ) -> Result<supervise::Options, Fatal> {
     let address = address::resolve(&options.endpoint)?;
-    let host = match &address {
-        supervise::Address::Tcp(addresses) => addresses
-            .first()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), SocketAddr::ip),
-        supervise::Address::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    let web = match options.web_port {
-        WebPort::Auto => Some(SocketAddr::new(host, 0)),
-        WebPort::Fixed(port) => Some(SocketAddr::new(host, port)),
+    let web = match &options.web_port {
+        WebPort::Auto(host) => Some(address::of_pages(host, 0, &address)?),
+        WebPort::Fixed(host, port) => Some(address::of_pages(host, *port, &address)?),
         WebPort::Off => None,
     };
     Ok(supervise::Options {
         address,
         backlog: options.backlog,
+        backlog_origin: origins.backlog,
         reuseport: options.reuseport,
         socket: options.socket.clone(),
         workers: options.workers,
@@ -235,6 +259,7 @@ pub fn supervisor_options(
         format: options.format,
         silence: options.silence,
         web,
+        web_origin: origins.web,
         settings,
     })
 }

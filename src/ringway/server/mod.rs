@@ -35,6 +35,6 @@ mod services;
 mod threads;
 
 pub use crate::seat::SEAT_VARIABLE;
-pub use builder::{Server, supervisor_options};
+pub use builder::{Origins, Server, supervisor_options};
 pub use services::ServerOfServices;
 pub use threads::Running;

@@ -59,19 +59,22 @@ impl Thread {
 /// A server that runs on threads of this process. Dropping it stops it, as [`Running::shutdown`] does.
 #[derive(Debug)]
 pub struct Running {
-    listeners: Listeners,
+    url: String,
+    address: Option<std::net::SocketAddr>,
+    /// Until the server stops.
+    listeners: Option<Listeners>,
     threads: Vec<Thread>,
 }
 
 impl Running {
     /// Where it listens: `ws://127.0.0.1:9000` with the port that port 0 became, or `ws+unix:/path`.
-    pub fn url(&self) -> String {
-        self.listeners.url()
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The address that it listens on; `None` for a Unix socket.
-    pub fn address(&self) -> Option<std::net::SocketAddr> {
-        self.listeners.address()
+    pub const fn address(&self) -> Option<std::net::SocketAddr> {
+        self.address
     }
 
     /// What all workers have counted so far. Waits for their current turns.
@@ -106,6 +109,8 @@ impl Running {
     }
 
     fn stop(&mut self) -> Result<(), String> {
+        // The listener goes first: a connect is refused at once.
+        drop(self.listeners.take());
         for thread in &self.threads {
             thread.control.stop.store(true, Ordering::Release);
             thread.poke();
@@ -138,23 +143,27 @@ pub(super) fn start<A: App + 'static>(
         Err(_) => Tier::Epoll,
     };
     drop(ring);
-    for worker in 0..options.workers {
-        sys::set_nonblocking(Fd(listeners.fd_for(worker)), true)
-            .map_err(|error| Fatal::environment(format!("cannot set up the listener: {error}")))?;
-    }
     let board = new_board(options.workers)?;
     let mut running = Running {
-        listeners,
+        url: listeners.url(),
+        address: listeners.address(),
+        listeners: Some(listeners),
         threads: Vec::new(),
     };
     for index in 0..options.workers {
+        let listener = running
+            .listeners
+            .as_ref()
+            .expect("it listens until it stops")
+            .duplicate_for(index)
+            .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?;
         let thread = Start {
             options: options.clone(),
             place: worker::Place {
                 index,
                 workers: options.workers,
             },
-            listener: Fd(running.listeners.fd_for(index)),
+            listener: Fd(listener),
             board: board
                 .try_clone()
                 .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,

@@ -1,22 +1,51 @@
-//! What the machine grants: descriptors and CPUs.
+//! What the machine grants: descriptors, CPUs and processes.
 //!
-//! Owns: raising RLIMIT_NOFILE, and which CPU each worker is pinned to. What cannot be had is said once.
+//! Owns: raising RLIMIT_NOFILE, what must be left of it, and which CPU each worker is pinned to. What cannot be had is said
+//! once.
+
+use std::fs;
+use std::io;
 
 use super::error::warning;
-use super::sys;
+use super::options::Options;
+use super::{reserve, sys};
+use crate::exit::Fatal;
 
-/// Descriptors of a worker that are no connections: streams, listener, ring, pipe, board, doorbells, some to spare.
-const DESCRIPTORS_RESERVED: u64 = 64;
+/// Descriptors of a worker that are no connections: three streams, listener, stats pipe, configuration, signals, and its
+/// ring or epoll. A test counts them (`tests/it/supervision.rs`).
+const WORKER_DESCRIPTORS: u64 = 8;
 
 /// Below this a server that can hold far more is clipped for no good reason; chosen, untested.
 const DESCRIPTORS_COMFORTABLE: u64 = 65_536;
 
-/// Raises the limit of open descriptors to its hard limit; workers inherit it. `connections` is what one worker must
-/// be able to hold, if that is known.
-pub(super) fn raise_descriptor_limit(connections: Option<usize>) {
+/// Descriptors of the pages' event loop: listener, epoll and a copy of it, eventfd, and tokio's three for signals.
+const WEB_DESCRIPTORS: u64 = 7;
+
+/// Connections of the pages at once: some browsers and collectors. Each costs a descriptor and about 10 KiB.
+const WEB_CONNECTIONS_MAX: u64 = 64;
+
+/// Without room for so many there are no pages worth the name.
+const WEB_CONNECTIONS_MIN: u64 = 4;
+
+/// What the limit of open descriptors leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptors {
+    /// Connections that the pages may hold, so that a start of a worker always has its descriptors.
+    pub(super) web_connections: usize,
+}
+
+/// Raises the limit of open descriptors to its hard limit; workers inherit it. Says what it is too low for; refuses to
+/// start when the supervisor itself could not hold what it must.
+pub(super) fn raise_descriptor_limit(options: &Options) -> Result<Descriptors, Fatal> {
+    let web_most = Descriptors {
+        web_connections: usize::try_from(WEB_CONNECTIONS_MAX).unwrap_or(usize::MAX),
+    };
     let (soft, hard) = match sys::nofile_limit() {
         Ok(limits) => limits,
-        Err(error) => return warning(format!("cannot read the limit of open files: {error}")),
+        Err(error) => {
+            warning(format!("cannot read the limit of open files: {error}"));
+            return Ok(web_most);
+        }
     };
     let granted = match sys::set_nofile_limit(hard, hard) {
         Ok(()) => hard,
@@ -27,24 +56,75 @@ pub(super) fn raise_descriptor_limit(connections: Option<usize>) {
             soft
         }
     };
-    if let Some(sentence) = shortage(granted, connections) {
+    let descriptors = divide(granted, needed(options, open_descriptors()), options)?;
+    if let Some(sentence) = shortage(granted, options.worker_connections) {
         warning(sentence);
     }
+    Ok(descriptors)
+}
+
+/// Descriptors that are open now.
+fn open_descriptors() -> u64 {
+    // The walk itself has one open. Without /proc: three streams and the signals.
+    fs::read_dir("/proc/self/fd").map_or(4, |entries| (entries.count() as u64).saturating_sub(1))
+}
+
+/// What the supervisor needs beside connections of the pages: what is open already, listeners, board, configuration and
+/// the pattern of the reserve, the reserve, and a pipe per worker.
+fn needed(options: &Options, open: u64) -> u64 {
+    let workers = options.workers as u64;
+    let listeners = if options.reuseport { workers } else { 1 };
+    let web = options.web.map_or(0, |_| WEB_DESCRIPTORS);
+    open + listeners + 3 + reserve::DESCRIPTORS as u64 + workers + web
+}
+
+fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, Fatal> {
+    let web_least = options.web.map_or(0, |_| WEB_CONNECTIONS_MIN);
+    let least = needed + web_least;
+    if granted < least {
+        let workers = options.workers;
+        return Err(Fatal::environment(format!(
+            "only {granted} open files are allowed, and a supervisor of {workers} workers needs {least}; raise the limit \
+             with: ulimit -Hn {}, or LimitNOFILE={} in a systemd unit",
+            DESCRIPTORS_COMFORTABLE, DESCRIPTORS_COMFORTABLE
+        )));
+    }
+    let left = (granted - needed).min(WEB_CONNECTIONS_MAX);
+    Ok(Descriptors {
+        web_connections: usize::try_from(left).unwrap_or(usize::MAX),
+    })
 }
 
 /// What to say about a limit that is too low for what was asked, or low without need.
 fn shortage(granted: u64, connections: Option<usize>) -> Option<String> {
     let wanted = match connections {
-        Some(connections) => (connections as u64).saturating_add(DESCRIPTORS_RESERVED),
+        Some(connections) => (connections as u64).saturating_add(WORKER_DESCRIPTORS),
         None => DESCRIPTORS_COMFORTABLE,
     };
-    let holds = granted.saturating_sub(DESCRIPTORS_RESERVED);
+    let holds = granted.saturating_sub(WORKER_DESCRIPTORS);
     (granted < wanted).then(|| {
         format!(
             "each worker can hold {holds} connections, not more: the hard limit of open files is {granted}; raise it \
              with: ulimit -Hn {wanted}, or LimitNOFILE={wanted} in a systemd unit"
         )
     })
+}
+
+/// Why a process could not be made, and what helps.
+pub(super) fn explain_spawn(error: &io::Error) -> String {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EMFILE) => "no descriptor is left; raise the limit of open files (ulimit -n)",
+        Some(libc::ENFILE) => {
+            "the whole system has no descriptor left; see sysctl fs.file-nr and fs.file-max"
+        }
+        Some(libc::EAGAIN) => {
+            "no process is left; see ulimit -u, and pids.max of the control group"
+        }
+        Some(libc::ENOMEM) => "no memory is left",
+        Some(libc::ENOENT) => "is /proc mounted? the program is executed as /proc/self/exe",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {remedy}")
 }
 
 /// The CPU of each worker; `None` when workers are not pinned.
@@ -84,7 +164,9 @@ fn round_robin(workers: usize, cpus: &[usize]) -> Vec<Option<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::tests::options;
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn workers_are_pinned_modulo_the_allowed_cpus() {
@@ -98,13 +180,37 @@ mod tests {
     #[test]
     fn a_limit_is_mentioned_only_when_it_is_short() {
         assert_eq!(shortage(1 << 20, None), None);
-        assert_eq!(shortage(1064, Some(1000)), None);
+        assert_eq!(shortage(1008, Some(1000)), None);
         let sentence = shortage(1024, Some(5000)).expect("too low");
         assert!(
-            sentence.starts_with("each worker can hold 960 connections"),
+            sentence.starts_with("each worker can hold 1016 connections"),
             "{sentence}"
         );
-        assert!(sentence.contains("ulimit -Hn 5064"), "{sentence}");
+        assert!(sentence.contains("ulimit -Hn 5008"), "{sentence}");
         assert!(shortage(20_000, None).is_some());
+    }
+
+    #[test]
+    fn the_pages_get_what_the_workers_do_not_need() {
+        let mut options = options();
+        options.workers = 2;
+        assert_eq!(needed(&options, 4), 4 + 1 + 3 + 7 + 2);
+        options.web = Some(([127, 0, 0, 1], 0).into());
+        options.reuseport = true;
+        assert_eq!(needed(&options, 4), 4 + 2 + 3 + 7 + 2 + 7);
+        let web = |granted| divide(granted, 25, &options).map(|left| left.web_connections);
+        assert_eq!(web(1 << 20), Ok(64));
+        assert_eq!(web(29), Ok(4));
+        let fatal = web(28).expect_err("too few");
+        assert_eq!(fatal.exit, Exit::Environment);
+        assert!(fatal.sentence.contains("ulimit -Hn"), "{}", fatal.sentence);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_made_is_explained() {
+        let explain = |errno| explain_spawn(&io::Error::from_raw_os_error(errno));
+        assert!(explain(libc::EAGAIN).ends_with("pids.max of the control group"));
+        assert!(explain(libc::EMFILE).contains("ulimit -n"));
+        assert_eq!(explain(libc::EIO), "Input/output error (os error 5)");
     }
 }

@@ -4,6 +4,7 @@
 //! intervals that the workers measured, not from the timer that asked.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -17,6 +18,18 @@ const HISTORY_LEN: usize = 300;
 
 /// Three records that did not come: a worker that is stuck or stopped.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
+
+/// The figures, shared between the supervisor's loop and the pages. The lock is held for the time of one answer at most.
+pub(super) type Shared = Arc<Mutex<Fleet>>;
+
+pub(super) fn shared(fleet: Fleet) -> Shared {
+    Arc::new(Mutex::new(fleet))
+}
+
+/// The figures. A panic while they were locked leaves them usable: they are numbers.
+pub(super) fn locked(fleet: &Shared) -> MutexGuard<'_, Fleet> {
+    fleet.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Everything that is known about the running server.
 #[derive(Debug)]
@@ -56,7 +69,10 @@ pub(super) struct Seat {
     pub(super) state: State,
     pub(super) pid: Option<u32>,
     pub(super) cpu: Option<usize>,
+    /// Workers that were started in place of another.
     pub(super) restarts: u64,
+    /// Workers that were started at all.
+    births: u64,
     pub(super) tier: String,
     pub(super) tier_note: String,
     /// What the present worker said last and when; none before the first time.
@@ -93,7 +109,7 @@ pub(super) enum State {
     Ready,
     /// Alive, but it has not reported for [`SILENT_AFTER`].
     Silent,
-    /// Dead; the next one waits for its back-off.
+    /// There is none; the next one waits for its back-off.
     Waiting,
     /// Gone for good.
     Gone,
@@ -196,10 +212,6 @@ impl Fleet {
         self.history.iter()
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        self.seats.iter().all(|seat| seat.state == State::Ready)
-    }
-
     /// Totals of all seats.
     pub(super) fn total(&self) -> Counters {
         self.seats
@@ -240,6 +252,7 @@ impl Seat {
             pid: None,
             cpu,
             restarts: 0,
+            births: 0,
             tier: String::new(),
             tier_note: String::new(),
             last_record: None,
@@ -256,6 +269,8 @@ impl Seat {
     pub(super) fn handle_birth(&mut self, pid: u32) {
         self.state = State::Starting;
         self.pid = Some(pid);
+        self.restarts = self.births;
+        self.births += 1;
     }
 
     /// The worker reported, and that was read at `now`.
@@ -286,9 +301,6 @@ impl Seat {
         self.live = Gathering::new();
         self.state = next;
         self.pid = None;
-        if next == State::Waiting {
-            self.restarts += 1;
-        }
     }
 
     fn is_overdue(&self, now: Instant) -> bool {

@@ -1,12 +1,13 @@
-//! The listening sockets: bound once, before anything else, and kept open until the supervisor ends.
+//! The listening sockets: bound once, before anything else, and kept open until serving ends.
 //!
-//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket (removed on drop).
-//! Never: accepts. Every failure is a sentence with its remedy.
+//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket. When they are dropped,
+//! nobody listens any more, whatever process still holds a descriptor of them: connects are refused, and whoever was
+//! queued is reset. Never: accepts. Every failure is a sentence with its remedy.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::error::warning;
-use super::options::{Address, Backlog, Options, SocketOptions};
+use super::options::{Address, Backlog, Options, Origin, SocketOptions};
 use super::sys;
 use crate::exit::Fatal;
 
@@ -53,7 +54,7 @@ impl Listeners {
     /// # Errors
     /// [`Fatal`]: the address cannot be had.
     pub fn bind(options: &Options) -> Result<Self, Fatal> {
-        let backlog = clip_backlog(options.backlog, somaxconn());
+        let backlog = clip_backlog(options.backlog, options.backlog_origin, somaxconn());
         match &options.address {
             Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
             Address::Unix(path) => bind_unix(path, &options.socket, backlog),
@@ -83,19 +84,36 @@ impl Listeners {
         self.backlog
     }
 
+    /// The listener of a worker in this process, in a descriptor of its own that the worker closes.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn duplicate_for(&self, worker: usize) -> io::Result<RawFd> {
+        let socket = self.sockets[worker % self.sockets.len()].try_clone()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into_raw_fd())
+    }
+
     /// The listener of a worker.
-    pub(crate) fn fd_for(&self, worker: usize) -> RawFd {
+    pub(super) fn fd_for(&self, worker: usize) -> RawFd {
         self.sockets[worker % self.sockets.len()].as_raw_fd()
     }
 }
 
 impl Drop for Listeners {
+    /// The workers hold the same sockets, and one of them may be stopped: closing ours alone would leave the kernel
+    /// accepting. shutdown(2) takes the socket itself out of service.
     fn drop(&mut self) {
         if let Bound::Unix(path) = &self.bound {
             // Only our own file: someone may have replaced it.
             if self.file.is_some() && identity(path) == self.file {
                 let _ = fs::remove_file(path);
             }
+        }
+        for socket in &self.sockets {
+            let _ = socket.shutdown(std::net::Shutdown::Read);
+            // TCP has reset what was queued. A Unix socket still hands it out, and waits for nobody after a shutdown.
+            while matches!(self.bound, Bound::Unix(_)) && socket.accept().is_ok() {}
         }
     }
 }
@@ -109,16 +127,19 @@ fn somaxconn() -> Option<u32> {
         .ok()
 }
 
-/// The queue that is granted; warns when it is shorter than the one asked for.
-fn clip_backlog(asked: Backlog, limit: Option<u32>) -> u32 {
+/// The queue that is granted; warns when it is shorter than the one that the user asked for.
+fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
     match (asked, limit) {
         // 4096: the kernel's default since 5.4, where /proc is not mounted.
         (Backlog::Somaxconn, limit) => limit.unwrap_or(4096),
         (Backlog::Depth(depth), Some(limit)) if depth > limit => {
-            warning(format!(
-                "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
-                 run: sysctl -w net.core.somaxconn={depth}"
-            ));
+            // The default is clipped on most systems; `ringway tune check` tells whoever wants to know.
+            if origin == Origin::User {
+                warning(format!(
+                    "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
+                     run: sysctl -w net.core.somaxconn={depth}"
+                ));
+            }
             limit
         }
         (Backlog::Depth(depth), _) => depth,

@@ -1,38 +1,16 @@
 //! Binding: what works, what is inherited, and what each refusal says.
 
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use super::*;
 use crate::exit::Exit;
-use crate::supervise::options::{Format, RespawnPolicy, WorkerCommand};
+use crate::supervise::options::Origin;
+use crate::supervise::options::tests::options as any_port;
 
 fn options(address: Address) -> Options {
-    Options {
-        address,
-        backlog: Backlog::Depth(16),
-        reuseport: false,
-        socket: SocketOptions::default(),
-        workers: 2,
-        affinity: true,
-        worker_connections: None,
-        command: WorkerCommand {
-            name: "worker".into(),
-            arguments: Vec::new(),
-            config: String::new(),
-        },
-        respawn: RespawnPolicy::Never,
-        drain_timeout: Duration::ZERO,
-        interval: Duration::from_secs(5),
-        format: Format::Table,
-        silence: false,
-        web: None,
-        settings: Vec::new(),
-    }
-}
-
-fn any_port() -> Options {
-    options(Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], 0))]))
+    let options = any_port();
+    Options { address, ..options }
 }
 
 fn tcp_address(listeners: &Listeners) -> SocketAddr {
@@ -122,10 +100,41 @@ fn an_unknown_congestion_control_lists_the_known_ones() {
 
 #[test]
 fn a_backlog_is_clipped_to_what_the_kernel_grants() {
-    assert_eq!(clip_backlog(Backlog::Depth(8192), Some(4096)), 4096);
-    assert_eq!(clip_backlog(Backlog::Depth(100), Some(4096)), 100);
-    assert_eq!(clip_backlog(Backlog::Somaxconn, Some(5)), 5);
-    assert_eq!(clip_backlog(Backlog::Depth(100), None), 100);
+    let clip = |asked, limit| clip_backlog(asked, Origin::Default, limit);
+    assert_eq!(clip(Backlog::Depth(8192), Some(4096)), 4096);
+    assert_eq!(clip(Backlog::Depth(100), Some(4096)), 100);
+    assert_eq!(clip(Backlog::Somaxconn, Some(5)), 5);
+    assert_eq!(clip(Backlog::Depth(100), None), 100);
+}
+
+#[test]
+fn closed_listeners_refuse_connects_at_once_although_another_process_holds_them() {
+    let listeners = Listeners::bind(&any_port()).expect("port 0 is free");
+    let address = tcp_address(&listeners);
+    let _held_by_a_worker = listeners.sockets[0].try_clone().expect("a descriptor");
+    let mut queued = TcpStream::connect(address).expect("it listens");
+    drop(listeners);
+    let refused = TcpStream::connect(address).expect_err("it listens no more");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let ended = io::Read::read(&mut queued, &mut [0; 1]);
+    let reset = ended.expect_err("a connection that nobody accepted is reset");
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+    let again = options(Address::Tcp(vec![address]));
+    assert!(Listeners::bind(&again).is_ok(), "the port is free at once");
+}
+
+#[test]
+fn a_closed_unix_listener_leaves_nobody_hanging() {
+    let directory = Directory::new("closed");
+    let path = directory.0.join("echo.sock");
+    let listeners = Listeners::bind(&options(Address::Unix(path.clone()))).expect("free");
+    let _held_by_a_worker = listeners.sockets[0].try_clone().expect("a descriptor");
+    let mut queued = UnixStream::connect(&path).expect("it listens");
+    drop(listeners);
+    assert!(!path.exists());
+    assert!(UnixStream::connect(&path).is_err());
+    let ended = io::Read::read(&mut queued, &mut [0; 1]);
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
 }
 
 struct Directory(PathBuf);

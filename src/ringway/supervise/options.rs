@@ -16,6 +16,8 @@ pub struct Options {
     pub address: Address,
     /// Length of the accept queue.
     pub backlog: Backlog,
+    /// Who chose that: only the user is told when the kernel grants less.
+    pub backlog_origin: Origin,
     /// One listener per worker with SO_REUSEPORT.
     pub reuseport: bool,
     /// What the listener hands on to accepted sockets.
@@ -40,8 +42,19 @@ pub struct Options {
     pub silence: bool,
     /// Where the web pages are, and on which address; `None` = no pages.
     pub web: Option<SocketAddr>,
+    /// Who chose that: without the user's word the server runs without pages when the port is taken.
+    pub web_origin: Origin,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, Value)>,
+}
+
+/// Who chose a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: it is the default.
+    Default,
+    /// Whoever wrote the command line or the configuration file.
+    User,
 }
 
 /// Where to listen.
@@ -72,14 +85,23 @@ pub enum Format {
 }
 
 /// The supervisor's web pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebPort {
     /// On a free port; the start-up line names it.
-    Auto,
+    Auto(WebHost),
     /// On this port.
-    Fixed(u16),
+    Fixed(WebHost, u16),
     /// None.
     Off,
+}
+
+/// Who may see the pages. They tell a stranger what runs here and how busy it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebHost {
+    /// This machine only: the loopback address of the family on which the WebSockets are served.
+    Loopback,
+    /// Whoever reaches this name or address (IPv6 without its brackets).
+    Named(String),
 }
 
 /// Options of the listener that accepted sockets inherit (tcp(7), socket(7)). `None` leaves the kernel's default.
@@ -175,6 +197,38 @@ impl Default for RespawnPolicy {
             stable_after: Duration::from_secs(10),
             deaths_max: 5,
             window: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Two workers on any port of 127.0.0.1, without pages.
+    pub(in crate::supervise) fn options() -> Options {
+        Options {
+            address: Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+            backlog: Backlog::Depth(16),
+            backlog_origin: Origin::Default,
+            reuseport: false,
+            socket: SocketOptions::default(),
+            workers: 2,
+            affinity: true,
+            worker_connections: None,
+            command: WorkerCommand {
+                name: "worker".into(),
+                arguments: Vec::new(),
+                config: String::new(),
+            },
+            respawn: RespawnPolicy::Never,
+            drain_timeout: Duration::ZERO,
+            interval: Duration::from_secs(5),
+            format: Format::Table,
+            silence: false,
+            web: None,
+            web_origin: Origin::Default,
+            settings: Vec::new(),
         }
     }
 }

@@ -1,395 +1,360 @@
-//! The supervisor's loop: one queue of events, one arm each.
+//! The hands of the supervisor: one loop that waits, tells [`Supervisor`] what happened, and does what it says.
 //!
-//! Owns: the order of start-up, the phases, and what each event means. Never: blocks (stdout has its own thread), holds
-//! the lock on the figures longer than an arm.
+//! Owns: the order of start-up, the processes, the descriptors. Never: decides (that is `supervisor`), blocks: what is said
+//! goes through `lines`, pipes and signals are non-blocking, and the pages have a thread of their own.
 //!
-//! ```text
-//!  Starting ── all workers ready ──► Running ── signal, or giving up ──► Stopping ── all workers gone ──► exit
-//!                                                                          ├ second signal ── SIGKILL ──►
-//!                                                                          └ drain time + grace ── SIGKILL ──►
-//! ```
+//! One pass:
+//! 1. Wait for a signal, a pipe, or the next instant at which something is due.
+//! 2. Read the pipes first, so that after a long pause of this process (stopped, suspended) no worker is judged by its
+//!    old records; then signals, then children, then what is due.
+//! 3. Do what the supervisor says until it has nothing more to say.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
-use std::process::ExitStatus;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::time::{MissedTickBehavior, interval_at, sleep};
 use tracing::debug;
 
 use super::board::Board;
 use super::environment;
-use super::error::{error, warning};
-use super::fleet::{About, Fleet, State};
+use super::error::{error, note, warning};
+use super::fleet::{About, Fleet, Shared, State, locked, shared};
 use super::listen::Listeners;
-use super::options::{Format, Options};
-use super::output::Output;
-use super::policy::{Deaths, GiveUp, Verdict};
-use super::seat::{self, Attendant, Inheritance, News, Order};
-use super::sys;
-use super::web::{self, Shared, locked};
+use super::options::{Format, Options, Origin};
+use super::reserve::Reserve;
+use super::seat::{Inheritance, Process};
+use super::supervisor::{Action, Rules, Severity, Supervisor};
+use super::sys::{self, Waited};
+use super::web;
 use super::{json, table};
 use crate::exit::{Exit, Fatal};
+use crate::lines;
+use crate::stats::{Record, RecordError};
 use crate::time::{self, Instant};
 
 /// Statistics are printed a little after the workers' own ticks, so that each period holds all of its records.
 const PERIOD_LAG: Duration = Duration::from_millis(250);
 
-/// What a worker has beyond its drain time before it is killed.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-/// A worker that has not reported for this long after its start is worth a word.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
-
 /// The rhythm of the plot.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Everything that can happen.
-#[derive(Debug)]
-enum Event {
-    /// A worker reported or died. Its death is its last news, and only then a new one is started.
-    Seat { worker: usize, news: News },
-    /// A back-off is over.
-    Respawn { worker: usize },
-    /// SIGINT or SIGTERM.
-    Signal,
-    /// Time for the statistics.
-    Period,
-    /// Time for a point of the plot.
-    Sample,
-    /// The workers should all be ready by now.
-    StartOverdue,
-    /// The workers should all be gone by now.
-    DrainOver,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Starting,
-    Running,
-    Stopping(Exit),
-}
-
-struct Supervisor {
+struct Hands {
     options: Options,
-    listeners: Listeners,
+    /// Until serving ends.
+    listeners: Option<Listeners>,
     board: Board,
     config: File,
+    reserve: Reserve,
+    signals: File,
     fleet: Shared,
-    seats: Vec<SeatControl>,
-    events: UnboundedSender<Event>,
-    output: Output,
-    phase: Phase,
+    seats: Vec<Seat>,
+    supervisor: Supervisor,
+    samples: Tick,
+    periods: Tick,
 }
 
-/// The part of a seat that is about processes; the figures are the fleet's.
+/// The part of a seat that is about processes; the figures are the fleet's, the decisions the supervisor's.
 #[derive(Debug)]
-struct SeatControl {
+struct Seat {
     cpu: Option<usize>,
-    attendant: Option<Attendant>,
-    born: Instant,
-    deaths: Deaths,
+    process: Option<Process>,
+    /// What was said about its records that cannot be read, so that it is said once.
+    bad_record: Option<RecordError>,
 }
 
-/// Runs a server until it is told to stop, or cannot go on. Call it on the main thread: workers die with the thread
-/// that started them.
-pub fn run(options: Options) -> Result<Exit, Fatal> {
-    let listeners = Listeners::bind(&options)?;
-    debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
-    let web = options.web.map(web::bind).transpose()?;
-    environment::raise_descriptor_limit(options.worker_connections);
-    let cpus = environment::assign_cpus(options.workers, options.affinity);
-    let board =
-        Board::new(options.workers).map_err(failed("the shared board of the workers (memfd)"))?;
-    let config = config_file(&options.command.config)
-        .map_err(failed("the workers' configuration (memfd)"))?;
-    let output = Output::new(options.silence).map_err(failed("a thread for stdout"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed("the supervisor's event loop"))?;
-    let about = about(&options, &listeners, web.as_ref());
-    let fleet = Arc::new(Mutex::new(Fleet::new(about, &cpus)));
-    runtime.block_on(async move {
-        if let Some(listener) = web {
-            web::serve(listener, Arc::clone(&fleet)).map_err(failed("the web pages"))?;
+/// Something that is due again and again. What was missed is left out.
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    period: Duration,
+    due: Instant,
+}
+
+impl Tick {
+    fn new(now: Instant, period: Duration, lag: Duration) -> Self {
+        let due = now + period + lag;
+        Self { period, due }
+    }
+
+    /// Whether it is due at `now`; then it is due again at the next multiple of its period.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if now < self.due {
+            return false;
         }
-        let (events, mut queue) = unbounded_channel();
-        watch_signals(&events).map_err(failed("signal handlers"))?;
-        let control = |cpu| SeatControl {
-            cpu,
-            attendant: None,
-            born: Instant::ZERO,
-            deaths: Deaths::default(),
+        let period = u64::try_from(self.period.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        let late = u64::try_from(now.since(self.due).as_nanos()).unwrap_or(u64::MAX);
+        self.due = now + Duration::from_nanos(period - late % period);
+        true
+    }
+}
+
+/// Runs a server until it is told to stop, or cannot go on. Call it on the main thread, before any other thread is made:
+/// workers die with the thread that started them, and a thread with signals of its own would die by the first one.
+pub fn run(options: Options) -> Result<Exit, Fatal> {
+    let signals = sys::take_signals().map_err(failed("a descriptor for signals"))?;
+    let mut hands = Hands::new(options, signals)?;
+    hands.act();
+    while !hands.supervisor.is_over() {
+        hands.pass();
+    }
+    Ok(hands.supervisor.exit())
+}
+
+impl Hands {
+    fn new(options: Options, signals: File) -> Result<Self, Fatal> {
+        let descriptors = environment::raise_descriptor_limit(&options)?;
+        let listeners = Listeners::bind(&options)?;
+        debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
+        let pages = bind_pages(&options)?;
+        let cpus = environment::assign_cpus(options.workers, options.affinity);
+        let board = Board::new(options.workers)
+            .map_err(failed("the shared board of the workers (memfd)"))?;
+        let config = config_file(&options.command.config)
+            .map_err(failed("the workers' configuration (memfd)"))?;
+        let pattern = config.try_clone().map_err(failed("a spare descriptor"))?;
+        let reserve = Reserve::new(pattern);
+        let about = about(&options, &listeners, pages.as_ref());
+        let fleet = shared(Fleet::new(about, &cpus));
+        if let Some(listener) = pages {
+            web::serve(listener, fleet.clone(), descriptors.web_connections)
+                .map_err(failed("the web pages"))?;
+        }
+        let now = time::now();
+        let rules = Rules {
+            workers: options.workers,
+            respawn: options.respawn,
+            drain_timeout: options.drain_timeout,
         };
-        let seats = cpus.into_iter().map(control).collect();
-        let phase = Phase::Starting;
-        let mut supervisor = Supervisor {
+        let seat = |cpu| Seat {
+            cpu,
+            process: None,
+            bad_record: None,
+        };
+        let lag = PERIOD_LAG.min(options.interval / 4);
+        Ok(Self {
+            samples: Tick::new(now, SAMPLE_INTERVAL, lag),
+            periods: Tick::new(now, options.interval, lag),
+            supervisor: Supervisor::new(rules, now),
+            seats: cpus.into_iter().map(seat).collect(),
             options,
-            listeners,
+            listeners: Some(listeners),
             board,
             config,
+            reserve,
+            signals,
             fleet,
-            seats,
-            events,
-            output,
-            phase,
-        };
-        supervisor.start();
-        while !supervisor.is_over() {
-            // The supervisor holds a sender itself: the queue never closes.
-            let Some(event) = queue.recv().await else {
-                break;
-            };
-            supervisor.handle_event(event);
-        }
-        supervisor.output.close();
-        Ok(match supervisor.phase {
-            Phase::Stopping(exit) => exit,
-            Phase::Starting | Phase::Running => Exit::Failure,
         })
-    })
-}
-
-impl Supervisor {
-    fn start(&mut self) {
-        for worker in 0..self.seats.len() {
-            self.start_worker(worker);
-        }
-        self.later(START_TIME_MAX, || Event::StartOverdue);
-        let lag = PERIOD_LAG.min(self.options.interval / 4);
-        self.every(SAMPLE_INTERVAL, lag, || Event::Sample);
-        self.every(self.options.interval, lag, || Event::Period);
     }
 
-    fn handle_event(&mut self, event: Event) {
-        match event {
-            Event::Seat {
-                worker,
-                news: News::Record(record),
-            } => {
-                locked(&self.fleet).seats[worker].handle_record(time::now(), *record);
-                self.announce_when_ready();
+    fn pass(&mut self) {
+        let talkative = self.wait();
+        let now = time::now();
+        for seat in talkative {
+            self.read(now, seat);
+        }
+        let mut bereaved = now >= self.samples.due; // a signal is never lost; this is for a kernel that errs
+        for signal in sys::read_signals(&self.signals) {
+            match signal {
+                libc::SIGCHLD => bereaved = true,
+                signal => self.supervisor.handle_signal(now, signal),
             }
-            Event::Seat {
-                worker,
-                news: News::BadRecord(fault),
-            } => warning(format!("worker {worker}: {fault}")),
-            Event::Seat {
-                worker,
-                news: News::Exited(status),
-            } => self.handle_death(worker, status),
-            Event::Respawn { worker } => self.start_worker(worker),
-            Event::Signal => self.handle_signal(),
-            Event::Period => self.print_period(),
-            Event::Sample => self.sample(),
-            Event::StartOverdue => self.complain_about_start(),
-            Event::DrainOver => self.kill_the_rest(),
+        }
+        if bereaved {
+            // SIGCHLD tells that some child is gone, not which, and not how many: each is looked at.
+            for seat in 0..self.seats.len() {
+                self.reap(now, seat);
+            }
+        }
+        self.supervisor.handle_timeout(now);
+        self.act();
+        if self.samples.is_due(now) {
+            self.sample(now);
+        }
+        if self.periods.is_due(now) {
+            self.print_period(now);
         }
     }
 
-    /// Starts a worker on its seat, unless the server is stopping.
-    fn start_worker(&mut self, worker: usize) {
-        if matches!(self.phase, Phase::Stopping(_)) {
-            return;
+    /// Waits for the next event or instant; returns the seats whose worker has something to report.
+    fn wait(&self) -> Vec<usize> {
+        let pipe =
+            |(seat, control): (usize, &Seat)| Some((seat, control.process.as_ref()?.waited()?));
+        let pipes = self.seats.iter().enumerate().filter_map(pipe);
+        let (seats, pipes): (Vec<_>, Vec<_>) = pipes.unzip();
+        let mut all = pipes;
+        all.push(Waited::readable(&self.signals));
+        let due = self.samples.due.min(self.periods.due);
+        let due = self.supervisor.next_due().map_or(due, |at| at.min(due));
+        sys::poll(&mut all, Some(due.since(time::now())));
+        let ready = std::iter::zip(seats, all).filter(|(_, pipe)| pipe.is_ready());
+        ready.map(|(seat, _)| seat).collect()
+    }
+
+    /// Does what the supervisor says.
+    fn act(&mut self) {
+        while let Some(action) = self.supervisor.poll_action() {
+            match action {
+                Action::Start { seat } => self.start(seat),
+                Action::Order { seat, order } => {
+                    if let Some(process) = &mut self.seats[seat].process {
+                        process.obey(order);
+                    }
+                }
+                Action::Vacate { seat, next } => self.vacate(seat, next),
+                Action::Announce => self.announce(),
+                Action::CloseListeners => drop(self.listeners.take()),
+                Action::Say(Severity::Error, sentence) => error(sentence),
+                Action::Say(Severity::Warning, sentence) => warning(sentence),
+                Action::Say(Severity::Note, sentence) => note(sentence),
+            }
         }
-        let seat = &mut self.seats[worker];
+    }
+
+    fn start(&mut self, seat: usize) {
+        let now = time::now();
+        let Some(listeners) = &self.listeners else {
+            return self
+                .supervisor
+                .handle_start_failed(now, seat, "the listener is closed");
+        };
         let inheritance = Inheritance {
-            worker,
-            cpu: seat.cpu,
-            listener: self.listeners.fd_for(worker),
+            worker: seat,
+            cpu: self.seats[seat].cpu,
+            listener: listeners.fd_for(seat),
             board: self.board.fd(),
             config: self.config.as_raw_fd(),
         };
-        let events = self.events.clone();
-        let tell = move |news| drop(events.send(Event::Seat { worker, news }));
-        seat.born = time::now();
-        match seat::start(&self.options.command, inheritance, tell) {
-            Ok(attendant) => {
-                debug!(worker, pid = attendant.pid, cpu = ?seat.cpu, listener = inheritance.listener, "worker started");
-                locked(&self.fleet).seats[worker].handle_birth(attendant.pid);
-                seat.attendant = Some(attendant);
+        let command = &self.options.command;
+        match self.reserve.lend(|| Process::start(command, inheritance)) {
+            Ok(process) => {
+                debug!(
+                    worker = seat,
+                    pid = process.pid,
+                    ?inheritance,
+                    "worker started"
+                );
+                locked(&self.fleet).seats[seat].handle_birth(process.pid);
+                self.supervisor.handle_started(now, seat, process.pid);
+                self.seats[seat].process = Some(process);
             }
             Err(failure) => {
-                warning(format!("cannot start worker {worker}: {failure}"));
-                self.handle_death(worker, None);
+                let why = environment::explain_spawn(&failure);
+                self.supervisor.handle_start_failed(now, seat, &why);
             }
         }
     }
 
-    fn handle_death(&mut self, worker: usize, status: Option<ExitStatus>) {
-        if let Err(failure) = self.board.mark_vacant(worker) {
-            warning(format!(
-                "cannot mark the seat of worker {worker} as vacant: {failure}"
-            ));
-        }
-        let seat = &mut self.seats[worker];
-        let pid = seat.attendant.take().map(|attendant| attendant.pid);
-        debug!(worker, pid, ?status, lived = ?time::now().since(seat.born), "worker is gone");
-        if matches!(self.phase, Phase::Stopping(_)) {
-            return locked(&self.fleet).seats[worker].handle_death(State::Gone);
-        }
-        let who = pid.map_or_else(
-            || format!("worker {worker}"),
-            |pid| format!("worker {worker} (pid {pid})"),
-        );
-        let how = status.map_or_else(|| "is gone".to_owned(), |status| format!("ended: {status}"));
-        match seat
-            .deaths
-            .handle_death(self.options.respawn, seat.born, time::now(), status)
-        {
-            Verdict::RespawnAfter(delay) => {
-                warning(format!(
-                    "{who} {how}; a new one starts in {} ms",
-                    delay.as_millis()
-                ));
-                locked(&self.fleet).seats[worker].handle_death(State::Waiting);
-                self.later(delay, move || Event::Respawn { worker });
-            }
-            Verdict::GiveUp(reason) => {
-                let (exit, why) = explain(reason);
-                error(format!("{who} {how}; {why}"));
-                locked(&self.fleet).seats[worker].handle_death(State::Gone);
-                self.stop(exit);
-            }
-        }
-    }
-
-    fn handle_signal(&mut self) {
-        match self.phase {
-            Phase::Starting | Phase::Running => self.stop(Exit::Ok),
-            Phase::Stopping(exit) => {
-                let exit = if exit == Exit::Ok {
-                    Exit::Interrupted
-                } else {
-                    exit
-                };
-                self.phase = Phase::Stopping(exit);
-                self.order_all(Order::Kill);
-            }
-        }
-    }
-
-    /// Lets the workers drain; the loop ends when the last one is gone.
-    fn stop(&mut self, exit: Exit) {
-        debug!(?exit, drain_timeout = ?self.options.drain_timeout, "stopping");
-        self.phase = Phase::Stopping(exit);
-        self.order_all(Order::Terminate);
-        self.later(self.options.drain_timeout + DRAIN_GRACE, || {
-            Event::DrainOver
-        });
-    }
-
-    fn kill_the_rest(&mut self) {
-        let left: Vec<_> = self
-            .seats
-            .iter()
-            .filter_map(|seat| seat.attendant.as_ref())
-            .collect();
-        if !left.is_empty() {
-            let pids = left
-                .iter()
-                .map(|attendant| attendant.pid.to_string())
-                .collect::<Vec<_>>()
-                .join(", ");
-            warning(format!(
-                "the drain time is over, killing workers that are left: pid {pids}"
-            ));
-        }
-        self.order_all(Order::Kill);
-    }
-
-    fn order_all(&self, order: Order) {
-        self.seats
-            .iter()
-            .filter_map(|seat| seat.attendant.as_ref())
-            .for_each(|attendant| attendant.order(order));
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Stopping(_))
-            && self.seats.iter().all(|seat| seat.attendant.is_none())
-    }
-
-    fn announce_when_ready(&mut self) {
-        if self.phase != Phase::Starting || !locked(&self.fleet).is_ready() {
+    /// Reads what the worker on a seat reported.
+    fn read(&mut self, now: Instant, seat: usize) {
+        let Some(process) = &mut self.seats[seat].process else {
             return;
+        };
+        let mut items = Vec::new();
+        process.read(|item| items.push(item));
+        self.handle_items(now, seat, items);
+    }
+
+    fn handle_items(&mut self, now: Instant, seat: usize, items: Vec<Result<Record, RecordError>>) {
+        for item in items {
+            match item {
+                Ok(record) => {
+                    self.seats[seat].bad_record = None;
+                    locked(&self.fleet).seats[seat].handle_record(now, record);
+                    self.supervisor.handle_ready(seat);
+                }
+                Err(fault) if self.seats[seat].bad_record.is_none() => {
+                    warning(format!(
+                        "worker {seat}: {fault}; it serves on, its figures are lost"
+                    ));
+                    self.seats[seat].bad_record = Some(fault);
+                }
+                Err(_) => {}
+            }
         }
-        self.phase = Phase::Running;
+    }
+
+    /// Whether the worker on a seat is gone.
+    fn reap(&mut self, now: Instant, seat: usize) {
+        let Some(process) = &mut self.seats[seat].process else {
+            return;
+        };
+        let Some(status) = process.try_reap() else {
+            return;
+        };
+        debug!(worker = seat, pid = process.pid, ?status, "worker is gone");
+        let mut items = Vec::new();
+        process.read_rest(|item| items.push(item));
+        self.handle_items(now, seat, items);
+        self.seats[seat].process = None;
+        self.seats[seat].bad_record = None;
+        self.supervisor.handle_exit(now, seat, status);
+    }
+
+    fn vacate(&mut self, seat: usize, next: State) {
+        if let Err(failure) = self.board.mark_vacant(seat) {
+            warning(format!(
+                "cannot mark the seat of worker {seat} as vacant: {failure}"
+            ));
+        }
+        locked(&self.fleet).seats[seat].handle_death(next);
+    }
+
+    fn announce(&self) {
         let fleet = locked(&self.fleet);
-        self.output.print(match self.options.format {
+        let line = match self.options.format {
             Format::Json => format!("{}\n", json::listening(&fleet)),
             Format::Table => ready_line(&fleet),
-        });
+        };
+        self.print(line);
+        note(started_line(&fleet));
     }
 
-    fn print_period(&self) {
-        let now = time::now();
+    fn print_period(&self, now: Instant) {
         let mut fleet = locked(&self.fleet);
         fleet.close_period(now);
-        if self.phase != Phase::Running || !self.output.is_open() {
+        if !self.supervisor.is_running() || self.options.silence || !lines::stdout_is_open() {
             return;
         }
-        self.output.print(match self.options.format {
+        self.print(match self.options.format {
             Format::Json => format!("{}\n", json::stats(&fleet, now)),
             Format::Table => table::render(&fleet, now),
         });
     }
 
-    fn sample(&self) {
-        for worker in locked(&self.fleet).sample(time::now()) {
-            if !matches!(self.phase, Phase::Stopping(_)) {
+    fn print(&self, block: String) {
+        if !self.options.silence {
+            lines::print(block);
+        }
+    }
+
+    fn sample(&mut self, now: Instant) {
+        if !self.reserve.is_full() {
+            self.reserve.refill();
+        }
+        for worker in locked(&self.fleet).sample(now) {
+            if !self.supervisor.is_stopping() {
                 warning(format!(
                     "worker {worker} has not reported for some seconds: it is stuck or stopped"
                 ));
             }
         }
     }
+}
 
-    fn complain_about_start(&self) {
-        if self.phase != Phase::Starting {
-            return;
+/// The pages' listener. A port that the user chose must be had; the default one is no reason to refuse to serve.
+fn bind_pages(options: &Options) -> Result<Option<std::net::TcpListener>, Fatal> {
+    let Some(address) = options.web else {
+        return Ok(None);
+    };
+    match (web::bind(address), options.web_origin) {
+        (Ok(listener), _) => Ok(Some(listener)),
+        (Err(fatal), Origin::User) => Err(fatal),
+        (Err(fatal), Origin::Default) => {
+            warning(format!("no web pages: {fatal}"));
+            Ok(None)
         }
-        let fleet = locked(&self.fleet);
-        let late = fleet
-            .seats
-            .iter()
-            .enumerate()
-            .filter(|(_, seat)| seat.state != State::Ready);
-        let late = late
-            .map(|(worker, _)| worker.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let seconds = START_TIME_MAX.as_secs();
-        warning(format!(
-            "not ready after {seconds} s: worker {late}; --debug shows what they do"
-        ));
-    }
-
-    fn later(&self, delay: Duration, event: impl FnOnce() -> Event + Send + 'static) {
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            sleep(delay).await;
-            let _ = events.send(event());
-        });
-    }
-
-    fn every(&self, period: Duration, lag: Duration, event: impl Fn() -> Event + Send + 'static) {
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let mut ticks = interval_at(tokio::time::Instant::now() + lag + period, period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            loop {
-                ticks.tick().await;
-                if events.send(event()).is_err() {
-                    return;
-                }
-            }
-        });
     }
 }
 
@@ -398,27 +363,35 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Fatal {
     move |error| Fatal::environment(format!("cannot make {what}: {error}"))
 }
 
-fn explain(reason: GiveUp) -> (Exit, String) {
-    match reason {
-        GiveUp::Refused(exit) => (
-            exit,
-            "it refused to start, so no new one would do better (its reason is above); stopping"
-                .to_owned(),
-        ),
-        GiveUp::TooManyDeaths { deaths, within } => (
-            Exit::WorkersDied,
-            format!(
-                "that is death {deaths} of this seat within {} s; giving up: look for what kills it in the messages \
-                 above, or run with --debug",
-                within.as_secs()
-            ),
-        ),
-    }
-}
-
 /// The line that scripts wait for.
 fn ready_line(fleet: &Fleet) -> String {
     let about = &fleet.about;
+    let web = about
+        .web
+        .as_ref()
+        .map_or_else(|| "web off".to_owned(), |web| format!("web {web}"));
+    format!(
+        "ringway: listening on {} (backlog {}), {}, {web}, pid {}\n",
+        about.address,
+        about.backlog,
+        team(fleet),
+        about.pid
+    )
+}
+
+/// The same for the log, where the pages and the backlog are of no interest.
+fn started_line(fleet: &Fleet) -> String {
+    let about = &fleet.about;
+    format!(
+        "started on {}, {}, pid {}, version {}",
+        about.address,
+        team(fleet),
+        about.pid,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn team(fleet: &Fleet) -> String {
     let (tier, note) = fleet.tiers();
     let note = if tier == "uring" || note.is_empty() {
         String::new()
@@ -427,14 +400,7 @@ fn ready_line(fleet: &Fleet) -> String {
     };
     let workers = fleet.seats.len();
     let plural = if workers == 1 { "" } else { "s" };
-    let web = about
-        .web
-        .as_ref()
-        .map_or_else(|| "web off".to_owned(), |web| format!("web {web}"));
-    format!(
-        "ringway: listening on {} (backlog {}), {workers} worker{plural}, io={tier}{note}, {web}, pid {}\n",
-        about.address, about.backlog, about.pid
-    )
+    format!("{workers} worker{plural}, io={tier}{note}")
 }
 
 fn about(options: &Options, listeners: &Listeners, web: Option<&std::net::TcpListener>) -> About {
@@ -458,20 +424,6 @@ fn config_file(text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Signals become events. Installed before the first worker is started, so that none is orphaned by an early Ctrl-C.
-fn watch_signals(events: &UnboundedSender<Event>) -> io::Result<()> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut stream = signal(kind)?;
-        let events = events.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                let _ = events.send(Event::Signal);
-            }
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fleet::tests::{fleet, record};
@@ -490,6 +442,11 @@ mod tests {
             "ringway: listening on ws://127.0.0.1:9000 (backlog 4096), 2 workers, io=uring, \
              web http://127.0.0.1:8080/, pid 77\n"
         );
+        assert!(
+            started_line(&fleet).starts_with(
+                "started on ws://127.0.0.1:9000, 2 workers, io=uring, pid 77, version "
+            )
+        );
     }
 
     #[test]
@@ -505,5 +462,16 @@ mod tests {
             line.contains("1 worker, io=epoll (io_uring_setup: EPERM), web off, pid 77"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_tick_that_was_missed_is_left_out_and_the_rhythm_stays() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut tick = Tick::new(at(0), Duration::from_secs(1), Duration::from_millis(250));
+        assert!(!tick.is_due(at(1249)));
+        assert!(tick.is_due(at(1250)));
+        assert!(tick.is_due(at(7300)), "after a pause");
+        assert!(!tick.is_due(at(8249)));
+        assert!(tick.is_due(at(8250)));
     }
 }

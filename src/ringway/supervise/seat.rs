@@ -1,23 +1,23 @@
-//! One worker process: how it is started, and the task that attends it until it is reaped.
+//! One worker process: how it is started, what it reports, how it is signalled and reaped.
 //!
-//! Owns: the child and the read end of its stats pipe. Only this task reaps the child, and only this task signals it,
-//! so a signal can never reach a stranger with the same pid. Never: decides anything; it reports events.
+//! Owns: the child and the read end of its stats pipe. Only the owner of a [`Process`] reaps the child and signals it, so a
+//! signal can never reach a stranger with the same pid. Never: decides anything, waits for anything.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{ExitStatus, Stdio};
-
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
-use tokio::process::Child;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::options::WorkerCommand;
-use super::sys;
+use super::supervisor::Order;
+use super::sys::{self, Waited};
 use crate::seat::{SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
+
+/// Octets that are read from one pipe at a time: as many as a pipe holds by default, so that no worker's records wait for
+/// those of another.
+const READ_LEN: usize = 64 << 10;
 
 /// What a worker is given.
 #[derive(Clone, Copy, Debug)]
@@ -29,57 +29,101 @@ pub(super) struct Inheritance {
     pub(super) config: RawFd,
 }
 
-/// What the task of a seat tells.
+/// A running worker.
 #[derive(Debug)]
-pub(super) enum News {
-    Record(Box<Record>),
-    BadRecord(RecordError),
-    /// The process is gone and reaped; its last records came before. The status is unknown if waiting failed.
-    Exited(Option<ExitStatus>),
-}
-
-/// What the task of a seat is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// SIGKILL.
-    Kill,
-    /// SIGTERM.
-    Terminate,
-}
-
-/// The handle of a running worker.
-#[derive(Debug)]
-pub(super) struct Attendant {
+pub(super) struct Process {
     pub(super) pid: u32,
-    orders: UnboundedSender<Order>,
+    child: Child,
+    /// Until its end.
+    stats: Option<File>,
+    decoder: Decoder,
 }
 
-impl Attendant {
-    /// Signals the worker; one that is gone already does not mind.
-    pub(super) fn order(&self, order: Order) {
-        let _ = self.orders.send(order);
+impl Process {
+    /// Starts a worker. Must be called on the thread that lives as long as the supervisor: the parent-death signal is bound
+    /// to it. Every descriptor that is needed is opened before the process is made, so that a failure leaves none behind.
+    pub(super) fn start(command: &WorkerCommand, inheritance: Inheritance) -> io::Result<Self> {
+        let (read, write) = sys::pipe()?;
+        let child = spawn(command, inheritance, &write)?;
+        // The write end is dropped here, so that the worker's death is the end of the stream.
+        Ok(Self {
+            pid: child.id(),
+            child,
+            stats: Some(read),
+            decoder: Decoder::new(),
+        })
+    }
+
+    /// What to wait for.
+    pub(super) fn waited(&self) -> Option<Waited> {
+        self.stats.as_ref().map(Waited::readable)
+    }
+
+    /// Reads once what the worker reported.
+    pub(super) fn read(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
+        let mut octets = [0; READ_LEN];
+        self.read_into(&mut octets, &mut tell);
+    }
+
+    /// Reads all that is left in the pipe of a worker that is gone. No more than it holds, should somebody else have its
+    /// write end.
+    pub(super) fn read_rest(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
+        let mut octets = [0; READ_LEN];
+        for _ in 0..16 {
+            if !self.read_into(&mut octets, &mut tell) {
+                break;
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn read_into(
+        &mut self,
+        octets: &mut [u8],
+        tell: &mut impl FnMut(Result<Record, RecordError>),
+    ) -> bool {
+        let Some(stats) = &mut self.stats else {
+            return false;
+        };
+        match stats.read(octets) {
+            Ok(len) if len > 0 => self.decoder.handle_input(&octets[..len]),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return false;
+            }
+            // The end, or a pipe that is broken: there will be no more records, which is not the worker's death.
+            Ok(_) | Err(_) => {
+                self.stats = None;
+                return false;
+            }
+        }
+        while let Some(item) = self.decoder.poll_record() {
+            tell(item);
+        }
+        true
+    }
+
+    /// Whether the worker is gone, and how it ended if that can be known. It is reaped with that.
+    pub(super) fn try_reap(&mut self) -> Option<Option<ExitStatus>> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(Some(status)),
+            // ECHILD: somebody else reaped it, so it is gone.
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Signals the worker, which is not reaped yet. A process that is gone does not mind.
+    pub(super) fn obey(&mut self, order: Order) {
+        let _ = match order {
+            Order::Kill => self.child.kill(),
+            // One that was stopped goes on, or it could not end in order (systemd does the same).
+            Order::Terminate => sys::terminate(self.pid).and_then(|()| sys::go_on(self.pid)),
+        };
     }
 }
 
-/// Starts a worker and the task that attends it. `tell` hands its news on.
-pub(super) fn start(
-    command: &WorkerCommand,
-    inheritance: Inheritance,
-    tell: impl Fn(News) + Send + 'static,
-) -> io::Result<Attendant> {
-    let (read, write) = sys::pipe()?;
-    let child = spawn(command, inheritance, &write)?;
-    drop(write); // so that the worker's death is the end of the stream
-    let stream = pipe::Receiver::from_owned_fd(OwnedFd::from(read))?;
-    let pid = child
-        .id()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let (orders, inbox) = unbounded_channel();
-    tokio::spawn(attend(child, stream, inbox, tell));
-    Ok(Attendant { pid, orders })
-}
-
-/// Must be called on the thread that lives as long as the supervisor: the parent-death signal is bound to it.
 fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io::Result<Child> {
     let Inheritance {
         worker,
@@ -88,7 +132,7 @@ fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io:
         board,
         config,
     } = inheritance;
-    let mut process = std::process::Command::new("/proc/self/exe");
+    let mut process = Command::new("/proc/self/exe");
     process.arg0(&command.name).args(&command.arguments);
     let seat = WorkerSeat {
         fd: listener,
@@ -111,46 +155,5 @@ fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io:
         &mut process,
         vec![listener, stats.as_raw_fd(), board, config],
     );
-    tokio::process::Command::from(process).spawn()
-}
-
-async fn attend(
-    mut child: Child,
-    mut stream: pipe::Receiver,
-    mut orders: UnboundedReceiver<Order>,
-    tell: impl Fn(News),
-) {
-    let mut decoder = Decoder::new();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        tokio::select! {
-            read = stream.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => break,
-                Ok(len) => decoder.handle_input(&buffer[..len]),
-            },
-            Some(order) = orders.recv() => obey(&mut child, order),
-        }
-        while let Some(item) = decoder.poll_record() {
-            tell(match item {
-                Ok(record) => News::Record(Box::new(record)),
-                Err(error) => News::BadRecord(error),
-            });
-        }
-    }
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status,
-            Some(order) = orders.recv() => obey(&mut child, order),
-        }
-    };
-    tell(News::Exited(status.ok()));
-}
-
-fn obey(child: &mut Child, order: Order) {
-    // `id` is `None` once the child was reaped: the pid may belong to someone else then.
-    let Some(pid) = child.id() else { return };
-    let _ = match order {
-        Order::Kill => child.start_kill(),
-        Order::Terminate => sys::terminate(pid),
-    };
+    process.spawn()
 }

@@ -9,6 +9,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
+
+use crate::signals;
 
 /// Sets an integer option of a socket.
 pub(super) fn set_option(
@@ -86,15 +89,112 @@ pub(super) fn pipe() -> io::Result<(File, File)> {
     Ok((read, write))
 }
 
+/// Takes every signal that ends a process or tells of a child, from now on and in every thread that is made later: they
+/// are read from the descriptor that this returns. Dispositions that were inherited (a shell starts its background jobs
+/// with SIGINT ignored) are forgotten, since a signal that is ignored is never read.
+pub(super) fn take_signals() -> io::Result<File> {
+    for signal in signals::OF_THE_TERMINAL {
+        // SAFETY: SIG_IGN runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // SAFETY: a sigset_t is integers, for which all-zero is a valid value.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a live sigset_t of this frame.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    let taken = signals::STOP.into_iter().chain(signals::meaningless());
+    for signal in taken.chain([libc::SIGCHLD]) {
+        // SAFETY: SIG_DFL runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: `set` was initialised above; a number that is no signal is an error, not undefined.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: `set` is only read, and the old mask is not asked for. std empties the mask of every child it spawns.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => {}
+        errno => return Err(io::Error::from_raw_os_error(errno)),
+    }
+    // SAFETY: -1 asks for a new descriptor; `set` is read during the call only.
+    let fd = check(unsafe {
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    })?;
+    // SAFETY: `fd` was just returned by the kernel, is open, and nobody else knows its number.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// The signals that [`take_signals`] has for us, at most 32 of them at a time.
+pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
+    use std::io::Read as _;
+    const LEN: usize = size_of::<libc::signalfd_siginfo>();
+    let mut octets = [0_u8; 32 * LEN];
+    let len = from.read(&mut octets).unwrap_or(0);
+    // signalfd_siginfo begins with ssi_signo, a u32.
+    let number = |info: &[u8]| info.first_chunk().copied().map(i32::from_ne_bytes);
+    octets[..len].chunks_exact(LEN).filter_map(number).collect()
+}
+
+/// Something to wait for with [`poll`].
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Waited(libc::pollfd);
+
+impl Waited {
+    /// Until there is something to read, or an end.
+    pub(super) fn readable(fd: &impl AsRawFd) -> Self {
+        Self(libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+    }
+
+    pub(super) const fn is_ready(&self) -> bool {
+        self.0.revents != 0
+    }
+}
+
+/// Waits until one of `all` is ready, at most `patience`. When the kernel cannot wait (no memory), all of them count as
+/// ready: they are non-blocking, so looking costs a moment and is never wrong.
+pub(super) fn poll(all: &mut [Waited], patience: Option<Duration>) {
+    let timeout = patience.map(|patience| libc::timespec {
+        tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
+    let count = all.len() as libc::nfds_t;
+    // SAFETY: `all` is a live, exclusively borrowed slice of `count` pollfd (Waited is transparent); `timeout` is null or
+    // points to a timespec of this frame; a null mask leaves the mask as it is. No pointer is kept after the call.
+    let result = unsafe { libc::ppoll(all.as_mut_ptr().cast(), count, timeout, std::ptr::null()) };
+    if result < 0 {
+        let interrupted = io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+        if !interrupted {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for waited in all {
+            waited.0.revents = libc::POLLIN;
+        }
+    }
+}
+
+/// Lets a child that was stopped go on: SIGCONT. The caller must not have reaped it yet.
+pub(super) fn go_on(pid: u32) -> io::Result<()> {
+    signal_child(pid, libc::SIGCONT)
+}
+
 /// Asks a child to end: SIGTERM. The caller must not have reaped it yet, so that `pid` is still that child.
 pub(super) fn terminate(pid: u32) -> io::Result<()> {
+    signal_child(pid, libc::SIGTERM)
+}
+
+fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
     let pid =
         libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     if pid <= 1 {
         return Err(io::ErrorKind::InvalidInput.into()); // 0 and 1 are not children but groups and init
     }
     // SAFETY: kill touches no memory of this process.
-    check(unsafe { libc::kill(pid, libc::SIGTERM) })?;
+    check(unsafe { libc::kill(pid, signal) })?;
     Ok(())
 }
 
@@ -110,6 +210,11 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
         if u32::try_from(actual) != Ok(parent) {
             // The supervisor died between fork and prctl: the signal will never come.
             return Err(io::ErrorKind::NotFound.into());
+        }
+        // Until the worker has decided about its signals itself, those without a meaning do not end it.
+        for signal in signals::meaningless().chain(signals::OF_THE_TERMINAL) {
+            // SAFETY: SIG_IGN runs no code; signal(2) is async-signal-safe.
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
         // What the supervisor itself inherited, say from a shell, is not for workers. Older kernels (before 5.11) do
         // without: then only such foreign descriptors leak.
@@ -158,6 +263,18 @@ mod tests {
         let (soft, hard) = nofile_limit().expect("getrlimit");
         assert!(soft <= hard);
         set_nofile_limit(soft, hard).expect("setrlimit");
+    }
+
+    #[test]
+    fn waiting_ends_with_its_time_or_with_what_is_waited_for() {
+        use std::io::Write as _;
+        let (read, mut write) = pipe().expect("a pipe");
+        let mut all = [Waited::readable(&read)];
+        poll(&mut all, Some(Duration::from_millis(1)));
+        assert!(!all[0].is_ready());
+        write.write_all(b"x").expect("room");
+        poll(&mut all, None);
+        assert!(all[0].is_ready());
     }
 
     #[test]

@@ -1,30 +1,60 @@
 //! The web pages of the supervisor: the status page, `/stats.json`, `/history.json` and `/metrics`; 404 for all else.
 //!
-//! Owns: the HTTP side and the page. Never: touches the data path; it reads the fleet's figures under a short lock.
+//! Owns: the HTTP side, a thread and an event loop for it. Never: touches the data path or the supervisor's loop; it reads
+//! the fleet's figures under a short lock. Nothing that a visitor does holds more than a connection, and that not for long:
+//!
+//! | limit | value | who exceeds it |
+//! |---|---|---|
+//! | connections | `Descriptors::web_connections` | waits in the accept queue |
+//! | head of a request, idle time between two | [`HEAD_TIME_MAX`] | is disconnected |
+//! | octets of a head | [`HEAD_OCTETS_MAX`] | gets 431 |
+//! | life of a connection | [`LIFE_MAX`] | is disconnected after the answer that is on its way |
+//! | after that | [`LAST_ANSWER_TIME_MAX`] | is disconnected |
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
-use super::error::error;
-use super::fleet::Fleet;
+use super::error::warning;
+use super::fleet::{Shared, locked};
 use super::{json, listen, metrics};
 use crate::exit::Fatal;
 use crate::time;
 
-/// The figures, shared between the supervisor's loop and the pages. Both run on one thread; the lock is never held
-/// across an await.
-pub(super) type Shared = Arc<Mutex<Fleet>>;
-
 /// Nothing is loaded from elsewhere; the echo box may connect to any WebSocket server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Time for a request's head, and for an idle connection. The page asks every second; a collector that asks less often
+/// connects anew. Chosen, untested.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Octets of a request's head, browsers' cookies for other servers on the same host included; hyper's least is 8 KiB.
+const HEAD_OCTETS_MAX: usize = 16 << 10;
+
+/// A connection is closed after this, so that none is held for ever. Chosen, untested.
+const LIFE_MAX: Duration = Duration::from_secs(30);
+
+/// What a visitor has then to take the answer that is on its way.
+const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Pauses after a failed accept (no descriptor, no memory): the first, doubled up to the last.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Binds the pages' port, before any worker is started.
 pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, Fatal> {
@@ -40,10 +70,27 @@ pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, Fatal> 
     })
 }
 
-/// Serves the pages until the runtime ends.
-pub(super) fn serve(listener: std::net::TcpListener, fleet: Shared) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let router = Router::new()
+/// Serves the pages, at most `connections_max` visitors at a time, until the process ends.
+pub(super) fn serve(
+    listener: std::net::TcpListener,
+    fleet: Shared,
+    connections_max: usize,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let listener = {
+        let _context = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    let thread = std::thread::Builder::new().name("web".to_owned());
+    thread.spawn(move || runtime.block_on(accept(listener, router(fleet), connections_max)))?;
+    Ok(())
+}
+
+fn router(fleet: Shared) -> Router {
+    Router::new()
         .route("/", get(page))
         .route("/stats.json", get(stats))
         .route("/history.json", get(history))
@@ -54,13 +101,56 @@ pub(super) fn serve(listener: std::net::TcpListener, fleet: Shared) -> io::Resul
                 "404: see /, /stats.json, /history.json or /metrics\n",
             )
         })
-        .with_state(fleet);
-    tokio::spawn(async move {
-        if let Err(failure) = axum::serve(listener, router).await {
-            error(format!("the web pages have ended: {failure}"));
+        .with_state(fleet)
+}
+
+/// Accepts for ever.
+async fn accept(listener: TcpListener, router: Router, connections_max: usize) {
+    let room = Arc::new(Semaphore::new(connections_max));
+    let mut pause = ACCEPT_PAUSE_MIN;
+    let mut trouble = None;
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return; // nobody closes it
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                (pause, trouble) = (ACCEPT_PAUSE_MIN, None);
+                let router = router.clone();
+                tokio::spawn(async move {
+                    converse(stream, router).await;
+                    drop(permit);
+                });
+            }
+            // The visitor left before it was accepted.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if trouble != Some(error.kind()) {
+                    warning(format!(
+                        "the web pages cannot accept, and try again: {error}"
+                    ));
+                    trouble = Some(error.kind());
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
         }
-    });
-    Ok(())
+    }
+}
+
+/// Serves one visitor until one of the limits is reached.
+async fn converse(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_OCTETS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    // How it ends is the visitor's affair.
+    if timeout(LIFE_MAX, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_ANSWER_TIME_MAX, connection).await;
+    }
 }
 
 async fn page() -> Response {
@@ -89,11 +179,6 @@ async fn prometheus(State(fleet): State<Shared>) -> Response {
 fn uncached(body: impl IntoResponse) -> Response {
     let no_store: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
     (no_store, body).into_response()
-}
-
-/// The figures. A panic while they were locked leaves them usable: they are numbers.
-pub(super) fn locked(fleet: &Shared) -> std::sync::MutexGuard<'_, Fleet> {
-    fleet.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One self-contained document: style and script are put in their places once.

@@ -17,7 +17,7 @@ use crate::load::original::serve::{self, Place, ServeOptions};
 use crate::load::original::uri::Uri;
 use crate::load::original::{run as tests, standalone};
 use crate::load::report::files;
-use crate::options::{Endpoint, WebPort};
+use crate::options::{Endpoint, WebHost, WebPort};
 use ringway_command::output::log_to_stderr;
 use ringway_command::{endpoint, values};
 
@@ -138,8 +138,13 @@ fn place(args: &ServeArgs) -> Result<Place, Fatal> {
     };
     let page_port = match endpoint::web_port(&args.port).map_err(|bad| usage(bad.to_string()))? {
         WebPort::Off => None,
-        WebPort::Auto => Some(0),
-        WebPort::Fixed(port) => Some(port),
+        WebPort::Auto(WebHost::Loopback) => Some(0),
+        WebPort::Fixed(WebHost::Loopback, port) => Some(port),
+        WebPort::Auto(_) | WebPort::Fixed(..) => {
+            return Err(usage(
+                "--port: the page is on the address of --wsuri; give a port alone",
+            ));
+        }
     };
     Ok(Place::Here {
         host,

@@ -93,7 +93,8 @@ pub enum Place {
 /// The system refuses, or there is no master, in a sentence.
 pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), String> {
     // Before any thread is there, so that all of them leave the signals to this one.
-    let signals = sys::signal_fd().map_err(|error| format!("signalfd: {error}"))?;
+    let signals = sys::signal_fd(&[libc::SIGINT, libc::SIGTERM])
+        .map_err(|error| format!("signalfd: {error}"))?;
     let threads = options.threads.max(1);
     let (said_to, said) = mpsc::channel();
     let pair = UnixStream::pair().and_then(|(wake, woken)| {

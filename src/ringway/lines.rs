@@ -1,0 +1,354 @@
+//! What a server says on stdout and stderr, without ever waiting for whoever reads it.
+//!
+//! A pager that is paused, a terminal after Ctrl-S, a log collector that hangs: a write then blocks for as long as it
+//! pleases the reader. A process that serves may not, so its lines go through a queue to a thread of their own.
+//!
+//! Owns: one queue and, from the first line on, one thread per stream. Never: blocks its caller, grows beyond
+//! [`OCTETS_MAX`]. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
+//! room again. A reader that left (EPIPE) is quiet: nothing more is written.
+//!
+//! ```text
+//!  push ──► queue (256 KiB) ──► thread ──► write(2)      waits here, and only here
+//!    └ full: dropped += 1           └ after each write: "N lines were dropped"
+//! ```
+//!
+//! Programs that do not serve (`wsperf`, `ringway tune`) do not call [`detach`]: their lines wait for their reader.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::fmt::Arguments;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Octets that may wait for a slow reader, per stream: some thousand lines of a debug log. One block is taken whatever
+/// its length when nothing else waits.
+const OCTETS_MAX: usize = 256 << 10;
+
+/// Time that the last lines have when the process ends.
+pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// A descriptor that somebody has made non-blocking, and that is full, is tried again after this.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// One of the standard streams.
+#[derive(Debug)]
+pub struct Stream {
+    state: Mutex<State>,
+    changed: Condvar,
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<String>,
+    octets: usize,
+    /// Since the last time that a count was told.
+    dropped: u64,
+    writer: Writer,
+}
+
+/// What the thread of a stream does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// There is none yet.
+    None,
+    /// Waits for lines.
+    Idle,
+    /// Is in write(2), perhaps for long.
+    Busy,
+    /// The reader left: everything is thrown away.
+    Gone,
+}
+
+static STDOUT: Stream = Stream::new(Target::Stdout);
+static STDERR: Stream = Stream::new(Target::Stderr);
+static DETACHED: AtomicBool = AtomicBool::new(false);
+
+/// From now on no line on stderr waits for its reader, not even that of a panic.
+pub fn detach() {
+    DETACHED.store(true, Ordering::Relaxed);
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = std::backtrace::Backtrace::capture();
+        let trace = match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => format!("{trace}\n"),
+            _ => String::new(),
+        };
+        say(format_args!("ringway: {panic}\n{trace}"));
+        flush();
+    }));
+}
+
+/// Prints whole lines on stderr. One write, so that lines of several processes do not mix.
+pub fn say(lines: Arguments<'_>) {
+    let lines = lines.to_string();
+    if DETACHED.load(Ordering::Relaxed) {
+        STDERR.push(lines);
+    } else {
+        // A stderr that is gone is no reason to stop.
+        let _ = io::stderr().write_all(lines.as_bytes());
+    }
+}
+
+/// Prints a block of whole lines on stdout, without waiting.
+pub fn print(block: String) {
+    STDOUT.push(block);
+}
+
+/// Whether anybody gets to see what is printed on stdout: if not, it need not be made.
+pub fn stdout_is_open() -> bool {
+    STDOUT.state().writer != Writer::Gone
+}
+
+/// Waits, [`FLUSH_TIME_MAX`] at most, until everything is written.
+pub fn flush() {
+    let deadline = Instant::now() + FLUSH_TIME_MAX;
+    STDOUT.flush(deadline);
+    STDERR.flush(deadline);
+}
+
+/// What a logger writes to: each event is one write.
+#[derive(Clone, Copy, Debug)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        say(format_args!("{}", String::from_utf8_lossy(octets)));
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream {
+    const fn new(target: Target) -> Self {
+        Self {
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                octets: 0,
+                dropped: 0,
+                writer: Writer::None,
+            }),
+            changed: Condvar::new(),
+            target,
+        }
+    }
+
+    /// A panic while it was locked leaves it usable: there is no half-done change.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&'static self, lines: String) {
+        let mut state = self.state();
+        if state.writer == Writer::Gone {
+            return;
+        }
+        if !state.waiting.is_empty() && state.octets + lines.len() > OCTETS_MAX {
+            state.dropped += 1;
+            return;
+        }
+        state.octets += lines.len();
+        state.waiting.push_back(lines);
+        if state.writer == Writer::None {
+            // Without memory or a process to spare the lines wait, and the next one tries again.
+            let thread = std::thread::Builder::new()
+                .name("lines".to_owned())
+                .stack_size(128 << 10);
+            if thread.spawn(|| self.write_all()).is_ok() {
+                state.writer = Writer::Idle;
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn flush(&self, deadline: Instant) {
+        let mut state = self.state();
+        while !state.is_written() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            (state, _) = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The thread.
+    fn write_all(&'static self) {
+        loop {
+            let lines = self.next();
+            let outcome = match self.target {
+                Target::Stdout => write(&mut io::stdout(), lines.as_bytes()),
+                Target::Stderr => write(&mut io::stderr(), lines.as_bytes()),
+            };
+            let mut state = self.state();
+            state.writer = Writer::Idle;
+            let dropped = match outcome {
+                Ok(()) => std::mem::take(&mut state.dropped),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    state.leave();
+                    0
+                }
+                // A full disk, say: the next line may fit again.
+                Err(_) => {
+                    state.dropped += 1;
+                    0
+                }
+            };
+            if dropped > 0 && self.target == Target::Stderr {
+                let told = self.target.told(dropped);
+                state.octets += told.len();
+                state.waiting.push_front(told);
+            }
+            let gone = state.writer == Writer::Gone;
+            drop(state);
+            self.changed.notify_all();
+            if dropped > 0 && self.target == Target::Stdout {
+                // Not on stdout: what reads the figures there does not expect it.
+                STDERR.push(self.target.told(dropped));
+            }
+            if gone {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next lines.
+    fn next(&self) -> String {
+        let mut state = self.state();
+        loop {
+            if let Some(lines) = state.waiting.pop_front() {
+                state.octets = state.octets.saturating_sub(lines.len());
+                state.writer = Writer::Busy;
+                return lines;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl State {
+    fn is_written(&self) -> bool {
+        self.writer == Writer::Gone
+            || self.waiting.is_empty() && matches!(self.writer, Writer::None | Writer::Idle)
+    }
+
+    /// The reader left.
+    fn leave(&mut self) {
+        self.writer = Writer::Gone;
+        self.waiting = VecDeque::new();
+        self.octets = 0;
+    }
+}
+
+impl Target {
+    /// How a count of dropped lines is told.
+    fn told(self, dropped: u64) -> String {
+        let what = match self {
+            Self::Stdout => "blocks of statistics",
+            Self::Stderr => "lines of this log",
+        };
+        format!(
+            "ringway: warning: {dropped} {what} were dropped: nobody read them for a while, and what runs does not \
+             wait\n"
+        )
+    }
+}
+
+/// Writes everything. A descriptor that is non-blocking, because another process that shares it made it so, is waited for.
+fn write(stream: &mut impl Write, mut octets: &[u8]) -> io::Result<()> {
+    while !octets.is_empty() {
+        match stream.write(octets) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(len) => octets = &octets[len..],
+            Err(error) => wait_or_fail(error)?,
+        }
+    }
+    loop {
+        match stream.flush() {
+            Ok(()) => return Ok(()),
+            Err(error) => wait_or_fail(error)?,
+        }
+    }
+}
+
+fn wait_or_fail(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        ErrorKind::Interrupted => Ok(()),
+        ErrorKind::WouldBlock => {
+            std::thread::sleep(RETRY_INTERVAL);
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes three octets at a time, and every other time none.
+    struct Reluctant(Vec<u8>, bool);
+
+    impl Write for Reluctant {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let len = octets.len().min(3);
+            self.0.extend_from_slice(&octets[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stream_that_somebody_made_non_blocking_still_gets_every_octet() {
+        let mut stream = Reluctant(Vec::new(), false);
+        write(&mut stream, b"ringway: a line\n").expect("in the end");
+        assert_eq!(stream.0, b"ringway: a line\n");
+    }
+
+    #[test]
+    fn lines_beyond_the_limit_are_dropped_and_counted_and_one_long_block_is_not() {
+        static STREAM: Stream = Stream::new(Target::Stdout);
+        STREAM.state().writer = Writer::Busy; // in a write that does not end
+        STREAM.push("x".repeat(OCTETS_MAX + 1));
+        assert_eq!(STREAM.state().waiting.len(), 1);
+        (0..7).for_each(|_| STREAM.push("one more\n".to_owned()));
+        let state = STREAM.state();
+        assert_eq!((state.waiting.len(), state.dropped), (1, 7));
+    }
+
+    #[test]
+    fn a_flush_ends_although_the_reader_does_not_read() {
+        static STREAM: Stream = Stream::new(Target::Stderr);
+        STREAM.state().writer = Writer::Busy;
+        STREAM.push("never read\n".to_owned());
+        STREAM.flush(Instant::now() + Duration::from_millis(20));
+        assert!(!STREAM.state().is_written());
+        STREAM.state().leave();
+        STREAM.flush(Instant::now() + Duration::from_secs(3600));
+        assert!(STREAM.state().is_written());
+    }
+}

@@ -1,0 +1,563 @@
+//! What the supervisor decides: events in, actions out, the instant as an argument.
+//!
+//! Owns: the phases of the server, the life of each seat, every time limit. Never: sees a process, a descriptor or a clock
+//! (that is `run`), so that a seeded world can drive it (`supervisor_tests`).
+//!
+//! To drive a [`Supervisor`]:
+//! 1. `handle_*` with what happened.
+//! 2. `poll_action()` until `None`; do each action. What a [`Action::Start`] came to is told at once: step 1.
+//! 3. Wait for the next event, or until `next_due()`; then `handle_timeout(now)`; go to 2, unless `is_over()`.
+//!
+//! ```text
+//!  Starting ── every seat serves ──► Running ── stop signal, or giving up ──► Stopping ── every seat is empty ──► over
+//!                                                                               ├ second signal ───── SIGKILL ──►
+//!                                                                               └ drain time + grace ─ SIGKILL ──►
+//!
+//!  a seat:   Vacant ── due: Start ──► Starting ── first record ──► Serving
+//!              ▲   ◄── no process ───────┤ ended, or START_TIME_MAX: SIGKILL │ ended: a death
+//!              └───────── back-off ──────┴───────────────────────────────────┘
+//! ```
+
+use std::collections::VecDeque;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::fleet::State;
+use super::options::RespawnPolicy;
+use super::policy::Deaths;
+use crate::exit::Exit;
+use crate::signals;
+use crate::time::Instant;
+
+/// What a worker has beyond its drain time before it is killed.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// What a killed process has to be gone. One that hangs in the kernel (a dead network file system) never is; nobody waits
+/// for it longer.
+const KILL_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A server whose workers are not all ready after this is worth a word.
+const START_TIME_LONG: Duration = Duration::from_secs(10);
+
+/// A worker that has not reported for this long after its start hangs: it is killed, and another one started.
+const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Times in a row that the system may refuse a process to a seat that never had one. With the delays of the back-off that
+/// is about 1.5 s: a shortage that lasts longer when the server starts is told instead of waited for.
+const FIRST_STARTS_MAX: u32 = 5;
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a worker on the seat, and say at once what came of it.
+    Start { seat: usize },
+    /// Signal the worker on the seat.
+    Order { seat: usize, order: Order },
+    /// The seat has no process any more.
+    Vacate { seat: usize, next: State },
+    /// Every seat serves for the first time.
+    Announce,
+    /// Refuse connects from now on, everywhere.
+    CloseListeners,
+    /// Tell the user.
+    Say(Severity, String),
+}
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// How bad something is that is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severity {
+    Error,
+    Note,
+    Warning,
+}
+
+/// What does not change.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) workers: usize,
+    pub(super) respawn: RespawnPolicy,
+    pub(super) drain_timeout: Duration,
+}
+
+/// The decisions of a server's life.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    rules: Rules,
+    phase: Phase,
+    seats: Vec<Seat>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not every seat has served yet.
+    Starting {
+        /// When to say that this takes long.
+        long: Option<Instant>,
+    },
+    Running,
+    Stopping(Stop),
+}
+
+/// How the server ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stop {
+    exit: Exit,
+    /// What was asked for, for the last line of the log.
+    why: String,
+    began: Instant,
+    kill: Kill,
+}
+
+/// The two last resorts of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kill {
+    /// Kill what is left then.
+    Due(Instant),
+    /// Killed; leave behind what is left then.
+    Done(Instant),
+}
+
+#[derive(Debug)]
+struct Seat {
+    life: Life,
+    deaths: Deaths,
+    /// Whether a worker of this seat ever served: until then a refusal is the user's to mend.
+    has_served: bool,
+    /// Starts that failed since a worker served, and what was said about the last kind of them.
+    failed_starts: u32,
+    trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// No process; one is to be started then.
+    Vacant { due: Instant },
+    /// An [`Action::Start`] was polled, and its outcome not told yet.
+    Launching,
+    /// A process that has not reported yet.
+    Starting { pid: u32, born: Instant, hung: bool },
+    /// A process that has.
+    Serving { pid: u32, born: Instant },
+    /// No process, and there will be none.
+    Gone,
+}
+
+impl Life {
+    const fn pid(self) -> Option<u32> {
+        match self {
+            Self::Starting { pid, .. } | Self::Serving { pid, .. } => Some(pid),
+            Self::Vacant { .. } | Self::Launching | Self::Gone => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// A server that starts at `now`.
+    pub(super) fn new(rules: Rules, now: Instant) -> Self {
+        let seat = |_| Seat {
+            life: Life::Vacant { due: now },
+            deaths: Deaths::default(),
+            has_served: false,
+            failed_starts: 0,
+            trouble: None,
+        };
+        let mut supervisor = Self {
+            rules,
+            phase: Phase::Starting {
+                long: Some(now + START_TIME_LONG),
+            },
+            seats: (0..rules.workers).map(seat).collect(),
+            actions: VecDeque::new(),
+        };
+        supervisor.handle_timeout(now);
+        supervisor
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` has something to do; `None` while only events can change anything.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let of_phase = match &self.phase {
+            Phase::Starting { long } => *long,
+            Phase::Running => None,
+            Phase::Stopping(stop) => match stop.kill {
+                Kill::Due(at) | Kill::Done(at) => return Some(at),
+            },
+        };
+        let of_seat = |seat: &Seat| match seat.life {
+            Life::Vacant { due } => Some(due),
+            Life::Starting {
+                born, hung: false, ..
+            } => Some(born + START_TIME_MAX),
+            _ => None,
+        };
+        self.seats.iter().filter_map(of_seat).chain(of_phase).min()
+    }
+
+    /// Whether every process is gone, and none will come.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(_))
+            && self.seats.iter().all(|seat| seat.life == Life::Gone)
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Running)
+    }
+
+    pub(super) const fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(_))
+    }
+
+    /// The code to exit with.
+    pub(super) const fn exit(&self) -> Exit {
+        match &self.phase {
+            Phase::Stopping(stop) => stop.exit,
+            Phase::Starting { .. } | Phase::Running => Exit::Failure,
+        }
+    }
+
+    /// A worker was started on the seat.
+    pub(super) fn handle_started(&mut self, now: Instant, seat: usize, pid: u32) {
+        debug_assert_eq!(self.seats[seat].life, Life::Launching);
+        self.seats[seat].life = Life::Starting {
+            pid,
+            born: now,
+            hung: false,
+        };
+    }
+
+    /// No worker could be started on the seat, for want of something that may come back.
+    pub(super) fn handle_start_failed(&mut self, now: Instant, seat: usize, why: &str) {
+        debug_assert_eq!(self.seats[seat].life, Life::Launching);
+        self.fail_start(now, seat, format!("cannot be started: {why}"));
+    }
+
+    /// The worker on the seat reported for the first time: it accepts.
+    pub(super) fn handle_ready(&mut self, seat: usize) {
+        let post = &mut self.seats[seat];
+        let Life::Starting { pid, born, .. } = post.life else {
+            return;
+        };
+        post.life = Life::Serving { pid, born };
+        post.has_served = true;
+        post.trouble = None;
+        let failed = std::mem::take(&mut post.failed_starts);
+        if failed > 0 {
+            self.say(
+                Severity::Note,
+                format!("worker {seat} (pid {pid}) serves, after {failed} failed starts"),
+            );
+        }
+        let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
+        if matches!(self.phase, Phase::Starting { .. }) && self.seats.iter().all(serves) {
+            self.phase = Phase::Running;
+            self.actions.push_back(Action::Announce);
+        }
+    }
+
+    /// The process on the seat is gone and reaped. The status is unknown if waiting for it failed.
+    pub(super) fn handle_exit(&mut self, now: Instant, seat: usize, status: Option<ExitStatus>) {
+        let life = self.seats[seat].life;
+        let how = status.map_or_else(|| "is gone".to_owned(), |status| format!("ended: {status}"));
+        match (&self.phase, life) {
+            (Phase::Stopping(_), _) => self.leave(now, seat),
+            (_, Life::Serving { pid, born }) => self.handle_death(now, seat, pid, born, &how),
+            (_, Life::Starting { hung: true, .. }) => {
+                let seconds = START_TIME_MAX.as_secs();
+                self.fail_start(now, seat, format!("did not serve within {seconds} s"));
+            }
+            // A replacement: the others serve, and whatever it lacks may come back.
+            (_, Life::Starting { .. }) if self.seats[seat].has_served => {
+                self.fail_start(now, seat, format!("{how} before it served"));
+            }
+            (_, Life::Starting { pid, born, .. }) => match refusal(status) {
+                Some(exit) => {
+                    let why = "it refused to start, so no new one would do better (its reason is above); stopping";
+                    self.give_up(
+                        now,
+                        seat,
+                        exit,
+                        format!("worker {seat} (pid {pid}) {how}; {why}"),
+                    );
+                }
+                None => self.handle_death(now, seat, pid, born, &how),
+            },
+            (_, Life::Vacant { .. } | Life::Launching | Life::Gone) => {
+                debug_assert!(false, "nobody sat on seat {seat}");
+            }
+        }
+    }
+
+    /// A signal came to the supervisor itself.
+    pub(super) fn handle_signal(&mut self, now: Instant, signal: i32) {
+        let name = signals::name(signal);
+        if signal == libc::SIGHUP {
+            let sentence = "SIGHUP is ignored: there is no reload yet; SIGTERM stops the server";
+            return self.say(Severity::Note, sentence.to_owned());
+        }
+        if !signals::is_stop(signal) {
+            return self.say(
+                Severity::Note,
+                format!("{name} is ignored: it has no meaning here; SIGTERM stops the server"),
+            );
+        }
+        match &mut self.phase {
+            Phase::Starting { .. } | Phase::Running => self.stop(now, Exit::Ok, name),
+            Phase::Stopping(stop) => {
+                if stop.exit == Exit::Ok {
+                    stop.exit = Exit::Interrupted;
+                }
+                self.kill(now);
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Stopping(Stop { kill, .. }) => return self.press_on(now, kill),
+            Phase::Starting { long: Some(long) } if long <= now => {
+                self.phase = Phase::Starting { long: None };
+                self.complain_about_start();
+            }
+            Phase::Starting { .. } | Phase::Running => {}
+        }
+        for seat in 0..self.seats.len() {
+            match &mut self.seats[seat].life {
+                life @ Life::Vacant { .. } if life_is_due(*life, now) => {
+                    *life = Life::Launching;
+                    self.actions.push_back(Action::Start { seat });
+                }
+                Life::Starting { born, hung, .. } if !*hung && *born + START_TIME_MAX <= now => {
+                    *hung = true;
+                    let order = Order::Kill;
+                    self.actions.push_back(Action::Order { seat, order });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A worker that served, or that was the first of its seat, is dead.
+    fn handle_death(&mut self, now: Instant, seat: usize, pid: u32, born: Instant, how: &str) {
+        let policy = self.rules.respawn;
+        self.seats[seat].deaths.count(policy, born, now);
+        let deaths = self.seats[seat].deaths.recent(policy, now);
+        let who = format!("worker {seat} (pid {pid})");
+        let too_many = self.seats[seat].deaths.are_too_many(policy, now);
+        // One seat alone is no reason to end what the others hold, once there was something to hold.
+        let last = policy == RespawnPolicy::Never
+            || matches!(self.phase, Phase::Starting { .. })
+            || (self.seats.iter_mut()).all(|seat| seat.deaths.are_too_many(policy, now));
+        let window = match policy {
+            RespawnPolicy::Never => now.since(born),
+            RespawnPolicy::Limited { window, .. } => window,
+        };
+        let count = format!("death {deaths} of this seat within {} s", window.as_secs());
+        if too_many && last {
+            let why = format!(
+                "{who} {how}; that is {count}; giving up: look for what kills it in the messages above, or run with \
+                 --debug"
+            );
+            return self.give_up(now, seat, Exit::WorkersDied, why);
+        }
+        let delay = self.seats[seat].deaths.next_delay(policy);
+        let beside = if too_many {
+            format!(" (that is {count}; the other workers serve on)")
+        } else {
+            String::new()
+        };
+        self.say(
+            Severity::Warning,
+            format!(
+                "{who} {how}; a new one starts in {} ms{beside}",
+                delay.as_millis()
+            ),
+        );
+        self.vacate(seat, now + delay);
+    }
+
+    /// A start came to nothing. It is tried again, without end once a worker of the seat has served: what is lacking
+    /// comes back, and the other workers serve meanwhile.
+    fn fail_start(&mut self, now: Instant, seat: usize, why: String) {
+        if self.is_stopping() {
+            return self.leave(now, seat);
+        }
+        let policy = self.rules.respawn;
+        let post = &mut self.seats[seat];
+        post.failed_starts += 1;
+        if !post.has_served && post.failed_starts >= FIRST_STARTS_MAX {
+            let tries = post.failed_starts;
+            let sentence = format!("worker {seat} {why}; tried {tries} times; stopping");
+            return self.give_up(now, seat, Exit::Environment, sentence);
+        }
+        let due = now + post.deaths.next_delay(policy);
+        if post.trouble.as_ref() != Some(&why) {
+            // Said once per kind, not per try.
+            let sentence = format!("worker {seat} {why}; it is tried again until it serves");
+            post.trouble = Some(why);
+            self.say(Severity::Warning, sentence);
+        }
+        self.vacate(seat, due);
+    }
+
+    fn vacate(&mut self, seat: usize, due: Instant) {
+        self.seats[seat].life = Life::Vacant { due };
+        let next = State::Waiting;
+        self.actions.push_back(Action::Vacate { seat, next });
+    }
+
+    fn give_up(&mut self, now: Instant, seat: usize, exit: Exit, why: String) {
+        self.say(Severity::Error, why.clone());
+        self.seats[seat].life = Life::Gone;
+        let next = State::Gone;
+        self.actions.push_back(Action::Vacate { seat, next });
+        self.stop(now, exit, why);
+    }
+
+    /// Lets the workers drain. Connects are refused from this moment on.
+    fn stop(&mut self, now: Instant, exit: Exit, why: String) {
+        let kill = Kill::Due(now + self.rules.drain_timeout + DRAIN_GRACE);
+        let began = now;
+        self.phase = Phase::Stopping(Stop {
+            exit,
+            why,
+            began,
+            kill,
+        });
+        self.actions
+            .retain(|action| !matches!(action, Action::Start { .. }));
+        self.actions.push_back(Action::CloseListeners);
+        for seat in 0..self.seats.len() {
+            match self.seats[seat].life {
+                Life::Starting { .. } | Life::Serving { .. } => {
+                    let order = Order::Terminate;
+                    self.actions.push_back(Action::Order { seat, order });
+                }
+                Life::Vacant { .. } | Life::Launching => self.leave(now, seat),
+                Life::Gone => {}
+            }
+        }
+    }
+
+    /// The seat is empty for good.
+    fn leave(&mut self, now: Instant, seat: usize) {
+        self.seats[seat].life = Life::Gone;
+        let next = State::Gone;
+        self.actions.push_back(Action::Vacate { seat, next });
+        if !self.is_over() {
+            return;
+        }
+        if let Phase::Stopping(stop) = &self.phase {
+            let took = now.since(stop.began).as_secs_f64();
+            let sentence = match stop.exit {
+                Exit::Ok => format!("stopped by {} after a drain of {took:.3} s", stop.why),
+                Exit::Interrupted => format!("stopped hard by a second signal after {took:.3} s"),
+                // The error that led here was told.
+                _ => return,
+            };
+            self.say(Severity::Note, sentence);
+        }
+    }
+
+    /// The drain, or even the time of the killed, may be over.
+    fn press_on(&mut self, now: Instant, kill: Kill) {
+        match kill {
+            Kill::Due(at) if at <= now => {
+                let left = self.pids_left();
+                if !left.is_empty() {
+                    self.say(
+                        Severity::Warning,
+                        format!(
+                            "the drain time is over, killing workers that are left: pid {left}"
+                        ),
+                    );
+                }
+                self.kill(now);
+            }
+            Kill::Done(at) if at <= now => {
+                let left = self.pids_left();
+                self.say(
+                    Severity::Error,
+                    format!(
+                        "left behind, because they do not end although they were killed: pid {left}"
+                    ),
+                );
+                for seat in 0..self.seats.len() {
+                    if self.seats[seat].life.pid().is_some() {
+                        self.leave(now, seat);
+                    }
+                }
+            }
+            Kill::Due(_) | Kill::Done(_) => {}
+        }
+    }
+
+    fn kill(&mut self, now: Instant) {
+        if let Phase::Stopping(stop) = &mut self.phase
+            && matches!(stop.kill, Kill::Due(_))
+        {
+            stop.kill = Kill::Done(now + KILL_TIME_MAX);
+        }
+        for seat in 0..self.seats.len() {
+            if self.seats[seat].life.pid().is_some() {
+                let order = Order::Kill;
+                self.actions.push_back(Action::Order { seat, order });
+            }
+        }
+    }
+
+    fn pids_left(&self) -> String {
+        let pids = self.seats.iter().filter_map(|seat| seat.life.pid());
+        pids.map(|pid| pid.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    fn complain_about_start(&mut self) {
+        let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
+        let late = (0..self.seats.len()).filter(|seat| !serves(&self.seats[*seat]));
+        let late = late
+            .map(|seat| seat.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let seconds = START_TIME_LONG.as_secs();
+        self.say(
+            Severity::Warning,
+            format!("not ready after {seconds} s: worker {late}; --debug shows what they do"),
+        );
+    }
+
+    fn say(&mut self, severity: Severity, sentence: String) {
+        self.actions.push_back(Action::Say(severity, sentence));
+    }
+}
+
+fn life_is_due(life: Life, now: Instant) -> bool {
+    matches!(life, Life::Vacant { due } if due <= now)
+}
+
+/// The code of a worker that says itself that it is of no use here.
+fn refusal(status: Option<ExitStatus>) -> Option<Exit> {
+    let exit = status
+        .and_then(|status| status.code())
+        .and_then(Exit::from_code);
+    exit.filter(|exit| matches!(exit, Exit::Usage | Exit::Environment))
+}
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -1,0 +1,396 @@
+//! A seeded world around the [`Supervisor`]: processes that die, hang, refuse, are stopped or do not even die of SIGKILL;
+//! descriptors and processes that run out and come back; a loop that is late, because its machine was suspended or its
+//! process stopped; signals of every kind at any time. No process is made, and minutes pass in microseconds.
+//!
+//! What must hold, whatever the seed:
+//! 1. A worker that serves is left alone until the server stops.
+//! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
+//! 3. An empty seat is tried again within its back-off, and not more often.
+//! 4. A stop signal closes the listeners at once, and ends the server within its time; a second one sooner.
+//! 5. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
+//!
+//! `RINGWAY_SIM_COUNT=100 cargo test supervisor` runs a hundred times as many seeds; a failure prints the one that repeats it.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::random::Random;
+
+/// How long the machine may keep the supervisor's loop from running.
+const LATE_MS_MAX: u64 = 8_000;
+
+/// What goes wrong in one run, per mille, drawn by its seed.
+#[derive(Debug)]
+struct Faults {
+    start_fails: u16,
+    /// Of those that start: ends before it serves, with one of our codes or another.
+    refuses: u16,
+    hangs: u16,
+    /// Of those that serve: dies soon.
+    frail: u16,
+    /// Acts on SIGKILL only.
+    stopped: u16,
+    /// Acts on nothing.
+    immortal: u16,
+    late: u16,
+    /// Whether seat 0 is spared from all that, once it serves.
+    spare_first: bool,
+    /// Whether the first start of each seat goes well.
+    good_start: bool,
+}
+
+impl Faults {
+    fn draw(random: &mut Random) -> Self {
+        let mut rarely = |choices: &[u16]| random.pick(choices);
+        Self {
+            start_fails: rarely(&[0, 0, 100, 500, 950]),
+            refuses: rarely(&[0, 0, 100, 900]),
+            hangs: rarely(&[0, 0, 100, 500]),
+            frail: rarely(&[0, 100, 500, 1000]),
+            stopped: rarely(&[0, 0, 300]),
+            immortal: rarely(&[0, 0, 0, 200]),
+            late: rarely(&[0, 50, 500]),
+            spare_first: rarely(&[0, 1]) == 1,
+            good_start: rarely(&[0, 1, 1, 1]) == 1,
+        }
+    }
+}
+
+/// One process, and what it will do.
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    serves_at: Option<Instant>,
+    serves: bool,
+    ends_at: Option<(Instant, Option<ExitStatus>)>,
+    obeys_term: bool,
+    obeys_kill: bool,
+}
+
+#[derive(Debug)]
+struct World {
+    random: Random,
+    faults: Faults,
+    now: Instant,
+    supervisor: Supervisor,
+    processes: BTreeMap<usize, Process>,
+    /// Seats without a process, and since when.
+    empty: BTreeMap<usize, Instant>,
+    tried: Vec<Option<Instant>>,
+    has_served: Vec<bool>,
+    deaths: Vec<Vec<Instant>>,
+    announced: bool,
+    listeners_open: bool,
+    signals: Vec<(Instant, i32)>,
+    stops: Vec<Instant>,
+    pids: u32,
+    /// How late the loop has been in all since a deadline could have been missed.
+    lateness: Duration,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let faults = Faults::draw(&mut random);
+        let workers = random.pick(&[1, 2, 3, 8]);
+        let mut signals: Vec<_> = (0..random.below(6))
+            .map(|_| {
+                let signal = random.pick(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGALRM, 64]);
+                (at(random.below(300_000) as u64), signal)
+            })
+            .collect();
+        let stop = random.between(0, 300_000) as u64;
+        let kind = random.pick(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT]);
+        signals.push((at(stop), kind));
+        if random.chance(300) {
+            signals.push((at(stop + random.below(12_000) as u64), libc::SIGTERM));
+        }
+        signals.sort();
+        let rules = rules(workers);
+        Self {
+            random,
+            faults,
+            now: at(0),
+            supervisor: Supervisor::new(rules, at(0)),
+            processes: BTreeMap::new(),
+            empty: (0..workers).map(|seat| (seat, at(0))).collect(),
+            tried: vec![None; workers],
+            has_served: vec![false; workers],
+            deaths: vec![Vec::new(); workers],
+            announced: false,
+            listeners_open: true,
+            signals,
+            stops: Vec::new(),
+            pids: 1000,
+            lateness: Duration::ZERO,
+        }
+    }
+
+    fn run(&mut self) {
+        self.act();
+        for turn in 0.. {
+            assert!(turn < 100_000, "the loop does not end: {self:?}");
+            self.check();
+            if self.supervisor.is_over() {
+                break;
+            }
+            self.advance();
+            self.report();
+            self.deliver_signals();
+            self.bury();
+            self.supervisor.handle_timeout(self.now);
+            self.act();
+        }
+        let can_die = |process: &&Process| process.obeys_kill;
+        assert_eq!(
+            self.processes.values().filter(can_die).count(),
+            0,
+            "left behind"
+        );
+        assert!(!self.listeners_open);
+        self.check_exit();
+    }
+
+    /// Time passes until something happens, and sometimes longer.
+    fn advance(&mut self) {
+        let of_process = |process: &Process| {
+            let ends = process.ends_at.map(|(at, _)| at);
+            [process.serves_at, ends].into_iter().flatten().min()
+        };
+        let world = self.processes.values().filter_map(of_process);
+        let signal = self.signals.first().map(|(at, _)| *at);
+        let next = world.chain(signal).chain(self.supervisor.next_due()).min();
+        let mut next = next.expect("a signal or a deadline is left").max(self.now);
+        if self.random.chance(self.faults.late) {
+            let late = Duration::from_millis(self.random.below(LATE_MS_MAX as usize) as u64);
+            next = next + late;
+        }
+        self.lateness = next.since(self.now).min(Duration::from_millis(LATE_MS_MAX));
+        self.now = next;
+    }
+
+    /// The pipes: who serves for the first time.
+    fn report(&mut self) {
+        for (seat, process) in &mut self.processes {
+            if process.serves_at.is_some_and(|at| at <= self.now) {
+                process.serves_at = None;
+                process.serves = true;
+                self.has_served[*seat] = true;
+                self.supervisor.handle_ready(*seat);
+            }
+        }
+    }
+
+    fn deliver_signals(&mut self) {
+        while self.signals.first().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, signal) = self.signals.remove(0);
+            self.supervisor.handle_signal(self.now, signal);
+            if signals::is_stop(signal) && self.stops.len() < 2 {
+                self.stops.push(self.now);
+            }
+        }
+    }
+
+    /// The children: who is gone.
+    fn bury(&mut self) {
+        let gone = |process: &Process, now| process.ends_at.filter(|(at, _)| *at <= now);
+        for seat in 0..self.tried.len() {
+            let Some(process) = self.processes.get(&seat) else {
+                continue;
+            };
+            let Some((_, status)) = gone(process, self.now) else {
+                continue;
+            };
+            if process.serves || !self.has_served[seat] {
+                self.deaths[seat].push(self.now);
+            }
+            self.processes.remove(&seat);
+            self.empty.insert(seat, self.now);
+            self.supervisor.handle_exit(self.now, seat, status);
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.supervisor.poll_action() {
+            match action {
+                Action::Start { seat } => self.start(seat),
+                Action::Order { seat, order } => self.order(seat, order),
+                Action::Announce => {
+                    assert!(!std::mem::replace(&mut self.announced, true), "twice");
+                    assert!(self.has_served.iter().all(|served| *served));
+                }
+                Action::CloseListeners => {
+                    assert!(std::mem::replace(&mut self.listeners_open, false), "twice");
+                }
+                Action::Vacate { seat, .. } => {
+                    let immortal = |process: &Process| !process.obeys_kill;
+                    let left = self.processes.get(&seat);
+                    assert!(
+                        left.is_none_or(immortal),
+                        "a process is forgotten on seat {seat}"
+                    );
+                }
+                Action::Say(..) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, seat: usize) {
+        assert!(!self.supervisor.is_stopping(), "no start while stopping");
+        assert!(
+            !self.processes.contains_key(&seat),
+            "two processes on seat {seat}"
+        );
+        if let Some(before) = self.tried[seat].replace(self.now) {
+            let gap = self.now.since(before);
+            assert!(gap >= Duration::from_millis(100), "again after {gap:?}");
+        }
+        let spared = (self.faults.good_start && !self.has_served[seat])
+            || (self.faults.spare_first && seat == 0);
+        let random = &mut self.random;
+        let mut unlucky = |per_mille| !spared && random.chance(per_mille);
+        if unlucky(self.faults.start_fails) {
+            let why = ["EMFILE", "EAGAIN", "ENOMEM"][usize::from(unlucky(500))];
+            return self.supervisor.handle_start_failed(self.now, seat, why);
+        }
+        let (refuses, hangs) = (unlucky(self.faults.refuses), unlucky(self.faults.hangs));
+        let (frail, stopped) = (unlucky(self.faults.frail), unlucky(self.faults.stopped));
+        let immortal = unlucky(self.faults.immortal);
+        let mut after = |ms: usize| Duration::from_millis(random.magnitude(ms) as u64);
+        let serves_at = self.now + after(2_000);
+        let status = [exited(2), exited(3), exited(1), killed(), None];
+        let ends_at = match (refuses, frail) {
+            (true, _) => Some((self.now + after(100), random.pick(&status))),
+            (_, true) if !hangs => Some((serves_at + after(40_000), killed())),
+            _ => None,
+        };
+        let process = Process {
+            pid: self.pids,
+            serves_at: (!refuses && !hangs).then_some(serves_at),
+            serves: false,
+            ends_at,
+            obeys_term: !stopped && !immortal,
+            obeys_kill: !immortal,
+        };
+        self.pids += 1;
+        self.empty.remove(&seat);
+        self.supervisor.handle_started(self.now, seat, process.pid);
+        self.processes.insert(seat, process);
+    }
+
+    fn order(&mut self, seat: usize, order: Order) {
+        let stopping = self.supervisor.is_stopping();
+        let random = &mut self.random;
+        let Some(process) = self.processes.get_mut(&seat) else {
+            panic!("an order to nobody on seat {seat}");
+        };
+        assert!(
+            stopping || !process.serves,
+            "a worker that serves is left alone"
+        );
+        let (obeys, within) = match order {
+            Order::Kill => (process.obeys_kill, 50),
+            Order::Terminate => (process.obeys_term, 9_000),
+        };
+        if obeys {
+            let at = self.now + Duration::from_millis(random.magnitude(within) as u64);
+            let status = if order == Order::Kill {
+                killed()
+            } else {
+                exited(0)
+            };
+            let sooner = process.ends_at.is_none_or(|(ends, _)| at < ends);
+            if sooner {
+                process.ends_at = Some((at, status));
+            }
+        }
+    }
+
+    /// What holds after every turn.
+    fn check(&self) {
+        if self.supervisor.is_stopping() {
+            assert!(!self.listeners_open, "the listener goes first");
+        }
+        let patience = Duration::from_secs(5) + self.lateness;
+        for (seat, since) in &self.empty {
+            let tried = self.tried[*seat].map_or(*since, |tried| tried.max(*since));
+            let waits = self.now.since(tried);
+            let filled = self.supervisor.is_stopping() || waits <= patience;
+            assert!(filled, "seat {seat} waits since {waits:?}");
+        }
+        let Some(first) = self.stops.first() else {
+            return;
+        };
+        // Drain, grace, and the time of the killed; the loop may come late to each of them.
+        let late = Duration::from_millis(3 * LATE_MS_MAX);
+        let most = Duration::from_secs(10 + 1 + 5) + late;
+        let over = self.supervisor.is_over();
+        assert!(over || self.now.since(*first) <= most, "{self:?}");
+        if let Some(second) = self.stops.get(1) {
+            let most = Duration::from_secs(5) + late;
+            assert!(over || self.now.since(*second) <= most, "{self:?}");
+        }
+    }
+
+    /// Whether the server ended as it may.
+    fn check_exit(&self) {
+        let signalled = !self.stops.is_empty();
+        match self.supervisor.exit() {
+            Exit::Ok => assert_eq!(self.stops.len(), 1, "one signal"),
+            Exit::Interrupted => assert_eq!(self.stops.len(), 2, "two signals"),
+            Exit::Usage | Exit::Environment => {
+                assert!(!self.announced, "a refusal ends only what never ran");
+            }
+            Exit::WorkersDied => {
+                let much = |deaths: &Vec<Instant>| deaths.len() >= 5;
+                let all = self.deaths.iter().all(much);
+                let some = self.deaths.iter().any(much);
+                assert!(all || (some && !self.announced), "{:?}", self.deaths);
+                assert!(
+                    !(self.faults.spare_first && self.announced),
+                    "seat 0 served on"
+                );
+            }
+            exit => panic!("{exit:?} after a signal: {signalled}"),
+        }
+    }
+}
+
+/// Says how to repeat a run that panics.
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("RINGWAY_SIM_SEED={} repeats it", self.0);
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_healthy_workers_live_on_seats_are_filled_and_signals_are_obeyed() {
+    let variable = |name| {
+        let value = std::env::var(name).ok();
+        value.map(|value| value.parse::<u64>().expect("a number"))
+    };
+    let seeds = match variable("RINGWAY_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..2000 * variable("RINGWAY_SIM_COUNT").unwrap_or(1),
+    };
+    let (mut announced, mut gave_up) = (0, 0);
+    let total = seeds.end - seeds.start;
+    for seed in seeds {
+        let _replay = Replay(seed);
+        let mut world = World::new(seed);
+        world.run();
+        announced += u64::from(world.announced);
+        gave_up += u64::from(world.supervisor.exit() == Exit::WorkersDied);
+    }
+    println!("{total} worlds: {announced} announced, {gave_up} gave up");
+    if total >= 2000 {
+        assert!(
+            announced > total / 4 && gave_up > 0,
+            "the worlds are too tame or too wild"
+        );
+    }
+}
