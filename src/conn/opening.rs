@@ -42,13 +42,7 @@ impl Shared {
             }
             Some(mut head) => {
                 let before = head.bytes.len();
-                // What is beyond the limit is never looked at: it is no reason to hold more.
-                let room = self
-                    .config
-                    .head_limits
-                    .head_bytes_max
-                    .saturating_sub(before);
-                head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
+                head.push(buf, self.config.head_limits.head_bytes_max);
                 let (answer, head_bytes) = self.answer(app, &head.bytes, head.resume);
                 if let Answer::Incomplete(resume) = answer {
                     head.resume = resume;
@@ -94,6 +88,9 @@ impl Shared {
                 self.log_refusal(&refusal);
                 let date = self.date();
                 handshake::encode_refusal(&refusal, &date, &mut self.response);
+                if bytes.trim_ascii_start().starts_with(b"HEAD ") {
+                    drop_content(&mut self.response);
+                }
                 (Answer::Refuse, bytes.len())
             }
         }
@@ -202,5 +199,13 @@ impl Shared {
             .output
             .copy(&response, &[], None);
         self.response = response;
+    }
+}
+
+/// RFC 9110 §9.3.2: "the server MUST NOT send content in the response" to HEAD, and a refusal is one.
+#[cold]
+fn drop_content(response: &mut Vec<u8>) {
+    if let Some(at) = response.windows(4).position(|four| four == b"\r\n\r\n") {
+        response.truncate(at + 4);
     }
 }

@@ -76,6 +76,10 @@ fn a_health_check_in_http_1_0_gets_the_page(io: &str) {
     ] {
         expect_page(&server.address(), request);
     }
+    // RFC 9110 §9.3.2: no content for HEAD, whatever the answer is.
+    let answer = exchange(&server.address(), b"HEAD / HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     // RFC 9112 §3.2 asks for a Host from 1.1 on.
     for request in ["GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.2\r\n\r\n"] {
         let answer = exchange(&server.address(), request.as_bytes());

@@ -27,6 +27,8 @@ fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
         scenario,
         connections: 10,
         threads: 1,
+        max_head: 64 << 10,
+        max_headers: 256,
         cpus: Vec::new(),
         duration: Duration::from_secs(1),
         warmup: Duration::from_millis(100),

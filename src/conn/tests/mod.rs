@@ -6,6 +6,7 @@ mod clients;
 mod drivers;
 mod prepared;
 mod regressions;
+mod requests;
 mod script;
 mod servers;
 mod wire;
