@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 /// Sends `text` to the server at `url`, and tells on `out` what comes back.
-pub fn run(url: &str, text: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(url: &str, text: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let place = parse(url).map_err(|why| format!("{url}: {why}"))?;
     let Place { name, port, .. } = place;
     let mut stream = TcpStream::connect((name, port))

@@ -147,17 +147,7 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.send_queue,
         octets("send-queue", &args.send_queue, 1024..=SIZE_MAX)?.map(to_usize),
     );
-    set(
-        &mut options.max_head,
-        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
-    );
-    let headers = whole(
-        "max-headers",
-        &args.max_headers,
-        HEADERS_MIN..=HEADERS_MAX,
-        "an opening handshake has 5, a browser's about 20",
-    )?;
-    set(&mut options.max_headers, headers.map(to_usize));
+    heads(args, options)?;
     set(
         &mut options.handshake_timeout,
         time(
@@ -180,6 +170,21 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         &mut options.drain_timeout,
         time("drain-timeout", &args.drain_timeout, Duration::ZERO)?,
     );
+    Ok(())
+}
+
+fn heads(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an opening handshake has 5, a browser's about 20",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     Ok(())
 }
 

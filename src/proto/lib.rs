@@ -1,6 +1,7 @@
 //! RFC 6455 as a state machine: bytes in, events and bytes out. Both roles, one machine.
 //!
-//! Owns: the opening handshake, framing, masking, fragmentation, UTF-8, the closing handshake, and every limit on them.
+//! Owns: HTTP heads ([`http`]), the opening handshake on top of them ([`handshake`]), framing, masking, fragmentation,
+//! UTF-8, the closing handshake, and every limit on them.
 //! Never: reads a clock, touches a socket, logs, draws a random number, or allocates per frame.
 //!
 //! To drive a [`WebSocket`] once the opening handshake is done:

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.
-//! - [`proto`]: RFC 6455 without I/O: opening handshake, framing, masking, UTF-8, closing handshake; both roles.
+//! - [`proto`]: RFC 6455 without I/O: HTTP heads, opening handshake, framing, masking, UTF-8, closing handshake; both roles.
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
 //!   [`App`](conn::App) interface.

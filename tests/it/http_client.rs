@@ -35,7 +35,11 @@ fn serve(answer: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut octet).is_ok_and(|n| n > 0) {
                 head.push(octet[0]);
             }
-            answer(&mut stream, &String::from_utf8_lossy(&head));
+            let head = String::from_utf8_lossy(&head);
+            // The driver also asks each listener of this process whether it is a statistics page.
+            if head.contains("Sec-WebSocket-Key: ") {
+                answer(&mut stream, &head);
+            }
         }
     });
     address

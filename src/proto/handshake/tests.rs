@@ -726,6 +726,21 @@ fn an_application_may_add_headers_and_refuse_with_any_error_status() {
 }
 
 #[test]
+fn a_405_of_the_application_says_what_is_allowed() {
+    let not_allowed = |headers| Verdict::Refuse {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        reason: "no",
+        headers,
+    };
+    // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response"
+    assert_eq!(
+        verdict_text(RFC_REQUEST, &not_allowed(&[])),
+        Err(Misuse::Http(http::Misuse::AllowMissing))
+    );
+    assert!(verdict_text(RFC_REQUEST, &not_allowed(&[("allow", "POST")])).is_ok());
+}
+
+#[test]
 fn a_verdict_that_breaks_the_response_is_a_misuse() {
     let accept = |subprotocol, headers| {
         verdict_text(
@@ -795,17 +810,6 @@ fn a_verdict_that_breaks_the_response_is_a_misuse() {
             "{status}"
         );
     }
-    let not_allowed = |headers| Verdict::Refuse {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        reason: "no",
-        headers,
-    };
-    // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response"
-    assert_eq!(
-        verdict_text(RFC_REQUEST, &not_allowed(&[])),
-        Err(Misuse::Http(http::Misuse::AllowMissing))
-    );
-    assert!(verdict_text(RFC_REQUEST, &not_allowed(&[("allow", "POST")])).is_ok());
 }
 
 // --- The client ------------------------------------------------------------------------------------------------

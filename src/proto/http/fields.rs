@@ -31,10 +31,15 @@ pub fn is_host(bytes: &[u8]) -> bool {
     };
     let port_is_good = match port.split_first() {
         None => true,
-        Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        Some((b':', digits)) => digits.is_empty() || is_port(digits),
         Some(_) => false,
     };
     host_is_good && port_is_good
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    let number = str::from_utf8(digits).map(str::parse::<u16>);
+    digits.iter().all(u8::is_ascii_digit) && matches!(number, Ok(Ok(_)))
 }
 
 /// The elements of a comma list: trimmed, and without the empty ones.
@@ -206,7 +211,9 @@ mod tests {
             &b""[..],
             b":80",
             b"a:b",
-            b"a:123456",
+            b"a:65536",
+            b"a:+80",
+            b"a:80:80",
             b"[::1",
             b"[]:80",
             b"[::1]80",

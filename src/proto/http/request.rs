@@ -254,9 +254,9 @@ impl<'b> Fields<'b> {
             Once::One(value) => str::from_utf8(value)
                 .ok()
                 .filter(|host| is_host(host.as_bytes()))
-                .ok_or(bad(
-                    "the Host header is not a name or an address with an optional port",
-                ))?,
+                .ok_or_else(|| {
+                    bad("the Host header is not a name or an address with an optional port")
+                })?,
         };
         // RFC 9112 §3.2.2: "When an origin server receives a request with an absolute-form of request-target, the
         // origin server MUST ignore the received Host header field (if any) and instead use the host information of

@@ -105,13 +105,7 @@ impl Shared {
             }
             (answer, head_bytes)
         } else {
-            // What is beyond the limit is never looked at: it is no reason to hold more.
-            let room = self
-                .config
-                .head_limits
-                .head_bytes_max
-                .saturating_sub(before);
-            head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
+            head.push(buf, self.config.head_limits.head_bytes_max);
             let Head {
                 bytes,
                 asked,

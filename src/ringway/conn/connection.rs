@@ -196,6 +196,22 @@ pub(super) struct Head {
     pub(super) refused: Option<Reading>,
 }
 
+impl Head {
+    /// Takes what can belong to a head of at most `max` octets; what is beyond is never looked at. Grows by doubling, and
+    /// never above `max`.
+    pub(super) fn push(&mut self, octets: &[u8], max: usize) {
+        let len = self.bytes.len();
+        let room = max.saturating_sub(len);
+        let octets = octets.get(..room).unwrap_or(octets);
+        if len + octets.len() > self.bytes.capacity() {
+            let doubled = (2 * self.bytes.capacity()).min(max);
+            self.bytes
+                .reserve_exact(doubled.saturating_sub(len).max(octets.len()));
+        }
+        self.bytes.extend_from_slice(octets);
+    }
+}
+
 /// A request of ours.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -262,3 +278,25 @@ impl Connection {
 
 // An idle connection costs its slot and nothing else: the bar is 512 octets of user memory in all.
 const _: () = assert!(size_of::<Connection>() <= 320);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_holds_no_more_than_its_limit_and_grows_by_doubling() {
+        let mut head = Head::default();
+        let mut capacities = Vec::new();
+        for _ in 0..1200 {
+            head.push(&[b'x'; 30], 32_768);
+            if capacities.last() != Some(&head.bytes.capacity()) {
+                capacities.push(head.bytes.capacity());
+            }
+        }
+        assert_eq!((head.bytes.len(), head.bytes.capacity()), (32_768, 32_768));
+        assert!(capacities.len() < 15, "{capacities:?}");
+        let mut head = Head::default();
+        head.push(&[b'x'; 100_000], 1000);
+        assert_eq!((head.bytes.len(), head.bytes.capacity()), (1000, 1000));
+    }
+}

@@ -168,10 +168,7 @@ impl Shared {
             }
             Some(mut head) => {
                 let before = head.bytes.len();
-                // What is beyond the limit is never looked at: it is no reason to hold more.
-                let room = self.config.head_limits.head_bytes_max;
-                let room = room.saturating_sub(before);
-                head.bytes.extend_from_slice(buf.get(..room).unwrap_or(buf));
+                head.push(buf, self.config.head_limits.head_bytes_max);
                 if head.undecided {
                     // What was under way when reading stopped.
                     conn.head = Some(head);
@@ -230,6 +227,9 @@ impl Shared {
                 self.log_refusal(&refusal);
                 let date = self.date();
                 handshake::encode_refusal(&refusal, &date, &mut self.response);
+                if bytes.trim_ascii_start().starts_with(b"HEAD ") {
+                    drop_content(&mut self.response);
+                }
                 (Answer::Refuse, bytes.len())
             }
         }
@@ -500,5 +500,13 @@ impl<I: Io> Core<I> {
             self.flush_hot(host, conn);
         }
         self.resume(conn, Pauses::VERDICT);
+    }
+}
+
+/// RFC 9110 §9.3.2: "the server MUST NOT send content in the response" to HEAD, and a refusal is one.
+#[cold]
+fn drop_content(response: &mut Vec<u8>) {
+    if let Some(at) = response.windows(4).position(|four| four == b"\r\n\r\n") {
+        response.truncate(at + 4);
     }
 }

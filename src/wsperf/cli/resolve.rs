@@ -263,17 +263,7 @@ fn connections(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolv
             Duration::from_millis(1)..=TIME_MAX,
         )?,
     );
-    set(
-        &mut options.max_head,
-        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
-    );
-    let headers = whole(
-        "max-headers",
-        &args.max_headers,
-        HEADERS_MIN..=HEADERS_MAX,
-        "an answer that opens has 3 at least",
-    )?;
-    set(&mut options.max_headers, headers.map(to_usize));
+    heads(args, options)?;
     set(
         &mut options.seed,
         whole("seed", &args.seed, 0..=u64::MAX, "any number will do")?,
@@ -286,6 +276,21 @@ fn connections(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolv
     set(&mut options.io, choice("io", &args.io, &tiers)?);
     options.congestion = args.congestion.as_ref().map(congestion).transpose()?;
     options.sources = sources(&args.source)?;
+    Ok(())
+}
+
+fn heads(args: &LoadArgs, options: &mut LoadOptions) -> Resolved<()> {
+    set(
+        &mut options.max_head,
+        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+    );
+    let headers = whole(
+        "max-headers",
+        &args.max_headers,
+        HEADERS_MIN..=HEADERS_MAX,
+        "an answer that opens has 3 at least",
+    )?;
+    set(&mut options.max_headers, headers.map(to_usize));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod drivers;
 mod hub;
 mod prepared;
 mod regressions;
+mod requests;
 mod script;
 mod servers;
 mod wire;
