@@ -16,7 +16,7 @@ const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 fn mask_apply(c: &mut Criterion) {
     const COUNT: usize = 16;
     let mut group = c.benchmark_group("mask");
-    for len in [3, 16, 20, 64, 125, 1024, 16 * 1024] {
+    for len in [3, 16, 20, 64, 125, 256, 1024, 16 * 1024, 64 * 1024] {
         let mut buf = vec![b'a'; (len + 8) * COUNT];
         group.throughput(Throughput::Bytes((len * COUNT) as u64));
         // A payload begins 6, 8 or 14 octets into a frame that begins anywhere: unaligned is the rule.

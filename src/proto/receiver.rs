@@ -161,7 +161,12 @@ impl Receiver {
     ) -> Result<Option<Event<'i>>, Violation> {
         match self.small(input) {
             Some(small) => self.small_message(small, input),
-            None if input.remaining() == 0 => Ok(None),
+            None if input.remaining() == 0 => {
+                if self.control.is_some() {
+                    self.free_control();
+                }
+                Ok(None)
+            }
             None => self.any_event(input),
         }
     }
@@ -245,6 +250,12 @@ impl Receiver {
         Ok(Some(Event::Message(Message::new(
             small.kind, input.buf, room_at, payload,
         ))))
+    }
+
+    /// A control frame that came in pieces was read: an idle connection keeps no memory for the next one.
+    #[cold]
+    fn free_control(&mut self) {
+        self.control.take_if(|control| control.len == 0);
     }
 
     #[inline(never)]

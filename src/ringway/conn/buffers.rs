@@ -25,6 +25,9 @@ const KEPT_OCTETS_MAX: usize = 2 << 20;
 /// large messages the copies of growing. Nothing is allocated so, but a peer that goes no further holds it.
 const LENT_OCTETS_MAX: usize = 16 << 20;
 
+/// About what of a piece is no whole page of its own.
+const PAGE_OCTETS: usize = 4 << 10;
+
 /// Idle queues kept; each is a few hundred octets.
 const IDLE_QUEUES_MAX: usize = 64;
 
@@ -56,6 +59,8 @@ pub(super) struct Buffers {
     classes: [Class; CLASSES],
     idle_octets: usize,
     lent_octets: usize,
+    /// Freed in the allocator's heap and still resident there.
+    freed_octets: usize,
     #[expect(
         clippy::vec_box,
         reason = "connections hold them boxed: moving the box moves no queue"
@@ -69,6 +74,7 @@ impl Default for Buffers {
             classes: std::array::from_fn(|_| Class::default()),
             idle_octets: 0,
             lent_octets: 0,
+            freed_octets: 0,
             queues: Vec::new(),
         }
     }
@@ -122,6 +128,9 @@ impl Buffers {
                 self.give_back(std::mem::replace(data, larger));
             }
             None => {
+                if data.len() < memory::MAPPED_OCTETS_MIN {
+                    self.freed_octets += data.len(); // where it was
+                }
                 // Exactly: in powers of two already, and the allocator moves large blocks without a copy.
                 data.reserve_exact(len - data.len());
                 data.resize(len, 0);
@@ -137,9 +146,16 @@ impl Buffers {
     pub(super) fn give_back_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.drain(self);
         if self.queues.len() < IDLE_QUEUES_MAX {
-            queue.shrink_to(IDLE_QUEUE_CHUNKS);
+            self.freed_octets += queue.shrink_to(IDLE_QUEUE_CHUNKS);
             self.queues.push(queue);
+        } else {
+            self.freed_octets += queue.shrink_to(0);
         }
+    }
+
+    /// What was freed since the last call and is still resident in the allocator's heap, in octets.
+    pub(super) const fn take_freed(&mut self) -> usize {
+        std::mem::replace(&mut self.freed_octets, 0)
     }
 
     /// More lies idle than may for ever.
@@ -172,7 +188,7 @@ impl Buffers {
                 let len = class.idle[0].len();
                 let excess = self.idle_octets - KEPT_OCTETS_MAX;
                 let count = left.min(excess).div_ceil(len).min(class.surplus);
-                class.idle.drain(..count).for_each(free);
+                self.freed_octets += class.idle.drain(..count).map(free).sum::<usize>();
                 class.surplus -= count;
                 class.low -= count.min(class.low);
                 self.idle_octets -= count * len;
@@ -183,11 +199,14 @@ impl Buffers {
     }
 }
 
-/// Frees a piece so that its pages go back, whatever lies beside it.
-fn free(mut data: Vec<u8>) {
-    if data.len() < memory::MAPPED_OCTETS_MIN {
-        memory::discard(&mut data);
+/// Frees a piece so that its pages go back, whatever lies beside it. Returns how much of it does not: its first and last
+/// page are shared with its neighbours.
+fn free(mut data: Vec<u8>) -> usize {
+    if data.len() >= memory::MAPPED_OCTETS_MIN {
+        return 0;
     }
+    memory::discard(&mut data);
+    PAGE_OCTETS
 }
 
 /// How long a piece of at least `octets` is: a power of two and the headroom, because the length of many a message is a power

@@ -172,9 +172,11 @@ impl SendQueue {
         }
     }
 
-    /// Keeps no more room than for so many chunks.
-    pub(super) fn shrink_to(&mut self, chunks: usize) {
+    /// Keeps no more room than for so many chunks, and returns how many octets were freed.
+    pub(super) fn shrink_to(&mut self, chunks: usize) -> usize {
+        let before = self.chunks.capacity();
         self.chunks.shrink_to(chunks);
+        (before - self.chunks.capacity()) * size_of::<Chunk>()
     }
 
     /// Gives all memory back.

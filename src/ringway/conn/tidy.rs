@@ -95,6 +95,7 @@ impl<I: Io, A: App> Worker<I, A> {
         let step = self.tidy.step_octets;
         let more = self.core.shared.buffers.release(step);
         self.tidy.freed_octets += self.table.release(step);
+        self.tidy.freed_octets += self.core.shared.buffers.take_freed();
         if self.tidy.freed_octets >= TRIM_OCTETS {
             self.trim();
         }

@@ -15,6 +15,8 @@ struct Mirror {
 }
 
 impl App for Mirror {
+    type Session = ();
+
     fn request<'a>(&'a mut self, request: &'a Request<'_>) -> Answer<'a> {
         let (method, path, host) = (request.method(), request.path(), request.host());
         let agent = request.header("User-Agent").unwrap_or_default();
@@ -32,7 +34,7 @@ impl App for Mirror {
         }
     }
 
-    fn message(&mut self, _context: &mut Context<'_>, _message: Message<'_>) {
+    fn message(&mut self, _context: &mut Context<'_>, (): &mut (), _message: Message<'_>) {
         unreachable!("no WebSocket is opened here")
     }
 }
