@@ -135,6 +135,7 @@ fn config(options: &ServerOptions) -> Config {
             message_octets_max: options.max_message as u64,
         },
         handshake_timeout: options.handshake_timeout,
+        write_timeout: options.write_timeout,
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,

@@ -75,6 +75,10 @@ impl Io for Replay {
             }
         }
     }
+    fn unsent(&mut self, _: Fd) -> usize {
+        0
+    }
+    fn refill_hot(&mut self, _: &[u8]) {}
     fn has_waiting(&mut self, _: Fd) -> bool {
         false
     }

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use super::buffers::Assembly;
+use super::buffers::{Assembly, Spill};
 use super::dialling::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
@@ -86,6 +86,9 @@ pub(super) enum Heartbeat {
     Quiet,
     /// A Ping is out since this instant.
     Pinged(Instant),
+    /// The conversation is over. At the last look so many octets were left for the peer, and since that instant it has taken
+    /// none of them.
+    Leaving { left_octets: u32, since: Instant },
 }
 
 /// What a connection sends: apart from the rest, so that a handler can fill it while an event borrows the receiver.
@@ -136,6 +139,8 @@ pub(super) struct Connection {
     pub(super) large: bool,
     pub(super) receiver: Receiver,
     pub(super) transmit: Transmit,
+    /// What arrived beyond the connection's share of a turn.
+    pub(super) spill: Option<Box<Spill>>,
     /// A message that did not arrive in one piece.
     pub(super) assembly: Option<Assembly>,
     /// An opening handshake that did not arrive in one piece.
@@ -202,6 +207,7 @@ impl Connection {
                 queue: None,
                 refused: false,
             },
+            spill: None,
             assembly: None,
             head: None,
             links: Links::default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::app::App;
 use super::connection::{Asked, Connection, Head, Phase};
 use super::feed::Shared;
+use super::outbox::Carries;
 use super::worker::Core;
 use crate::io::{BufferId, ConnId, Errno, Io, Op, Token};
 use crate::proto::handshake::{self, ClientRequest, Fault, Progress, ResponseKind, StatusCode};
@@ -203,7 +204,7 @@ impl<I: Io> Core<I> {
         }
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         let mut context = self.shared.context(conn, scratch, BufferId::HOT);
-        context.output.copy(&bytes, &[], None);
+        context.output.copy(Carries::Control, &bytes, &[], None);
         self.shared.response = bytes;
     }
 

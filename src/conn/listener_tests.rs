@@ -90,13 +90,21 @@ fn a_second_burst_after_a_pause_leaves_the_share_of_a_worker_that_is_not_on_its_
     let mut acceptor = Acceptor::new(boards.remove(0));
     other.publish(50);
     acceptor.connect(50);
-    run_beside(&mut acceptor, std::slice::from_ref(&other), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&other),
+        Duration::from_secs(1),
+    );
     assert_eq!(acceptor.held, 50);
     // All of them leave, and a second later as many come.
     acceptor.held = 0;
     acceptor.listener.publish(0);
     other.publish(0);
-    run_beside(&mut acceptor, std::slice::from_ref(&other), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&other),
+        Duration::from_secs(1),
+    );
     acceptor.connect(100);
     acceptor.run(Duration::from_millis(200));
     assert_eq!(acceptor.held, 1, "the slack above nothing");
@@ -111,7 +119,11 @@ fn a_worker_that_does_not_run_is_left_out_of_account_after_half_a_second() {
     let mut boards = boards(2);
     let stopped = boards.pop().expect("two");
     let mut acceptor = Acceptor::new(boards.remove(0));
-    run_beside(&mut acceptor, std::slice::from_ref(&stopped), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&stopped),
+        Duration::from_secs(1),
+    );
     acceptor.connect(1000);
     acceptor.run(Duration::from_millis(200));
     assert_eq!(acceptor.held, 1);
@@ -133,17 +145,37 @@ fn a_connection_that_nobody_takes_is_taken_after_some_ticks_however_many_this_wo
     let mut acceptor = Acceptor::new(boards.remove(0));
     acceptor.held = 40;
     acceptor.listener.publish(40);
-    run_beside(&mut acceptor, std::slice::from_ref(&busy), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&busy),
+        Duration::from_secs(1),
+    );
     acceptor.connect(1);
-    run_beside(&mut acceptor, std::slice::from_ref(&busy), Duration::from_millis(150));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&busy),
+        Duration::from_millis(150),
+    );
     assert_eq!(acceptor.held, 40, "it is the other's");
-    run_beside(&mut acceptor, std::slice::from_ref(&busy), Duration::from_millis(250));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&busy),
+        Duration::from_millis(250),
+    );
     assert_eq!(acceptor.held, 41);
     // A storm that the other does not take either is served as well: twice as many with each tick.
     acceptor.connect(500);
-    run_beside(&mut acceptor, std::slice::from_ref(&busy), Duration::from_millis(400));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&busy),
+        Duration::from_millis(400),
+    );
     assert!(acceptor.held < 100, "{}", acceptor.held);
-    run_beside(&mut acceptor, std::slice::from_ref(&busy), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&busy),
+        Duration::from_secs(1),
+    );
     assert_eq!(acceptor.held, 541);
 }
 
@@ -153,11 +185,20 @@ fn a_connection_whose_wake_up_went_to_a_stopped_worker_is_taken_at_the_next_tick
     let mut boards = boards(2);
     let stopped = boards.pop().expect("two");
     let mut acceptor = Acceptor::new(boards.remove(0));
-    run_beside(&mut acceptor, std::slice::from_ref(&stopped), Duration::from_secs(1));
+    run_beside(
+        &mut acceptor,
+        std::slice::from_ref(&stopped),
+        Duration::from_secs(1),
+    );
     let now = acceptor.sim.now();
     assert_eq!(acceptor.listener.claim, Armed::Yes);
-    assert!(acceptor.listener.next(now) <= Some(TICK), "it does not rely on being woken");
-    let next = acceptor.listener.allowance(&mut acceptor.sim, 0, now + TICK);
+    assert!(
+        acceptor.listener.next(now) <= Some(TICK),
+        "it does not rely on being woken"
+    );
+    let next = acceptor
+        .listener
+        .allowance(&mut acceptor.sim, 0, now + TICK);
     assert_eq!(next, 1);
 }
 
@@ -179,7 +220,13 @@ fn a_worker_without_descriptors_says_so_and_accepts_again_when_there_are_some() 
     let mut boards = boards(2);
     let other = boards.pop().expect("two");
     let mut acceptor = Acceptor::new(boards.remove(0));
-    let resting = || other.others().next().and_then(|(_, seat)| seat).map(|seat| seat.resting);
+    let resting = || {
+        other
+            .others()
+            .next()
+            .and_then(|(_, seat)| seat)
+            .map(|seat| seat.resting)
+    };
     acceptor.sim.faults_mut().accept_emfile = 1000;
     acceptor.connect(1);
     acceptor.run(Duration::from_millis(50));

@@ -3,6 +3,7 @@
 use super::app::App;
 use super::connection::{Connection, Head, Heartbeat, Phase};
 use super::feed::Shared;
+use super::outbox::Carries;
 use crate::io::BufferId;
 use crate::proto::CloseCode;
 use crate::proto::handshake::{self, Progress, Refusal, Request, RequestKind, Verdict};
@@ -174,9 +175,12 @@ impl Shared {
 
     fn respond(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let response = std::mem::take(&mut self.response);
-        self.context(conn, scratch, BufferId::HOT)
-            .output
-            .copy(&response, &[], None);
+        self.context(conn, scratch, BufferId::HOT).output.copy(
+            Carries::Control,
+            &response,
+            &[],
+            None,
+        );
         self.response = response;
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::app::App;
 use super::config::Config;
 use super::connection::{Connection, Phase};
-use super::feed::Shared;
+use super::feed::{Share, Shared};
 use super::keys::Keys;
 use super::listener::{Accepted, Dead, Listener};
 use super::outbox::Outbox;
@@ -102,6 +102,7 @@ impl<I: Io, A: App> Worker<I, A> {
             response: Vec::new(),
             condemned: Vec::new(),
             keys,
+            share: Share::default(),
             now,
             draining: false,
         };
@@ -225,6 +226,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.woken = self.core.io.now();
         self.core.shared.now = self.woken;
         self.core.shared.outbox.next_turn();
+        self.core.shared.share = Share::default();
 
         self.handle_sends(&done);
         self.core
@@ -337,9 +339,9 @@ impl<I: Io, A: App> Worker<I, A> {
             let result = self.core.io.accept(self.listener.fd());
             let shared = &mut self.core.shared;
             shared.counters.sockets = self.table.len() as u64;
-            let accepted =
-                self.listener
-                    .handle_accept(result, shared.now, &mut shared.counters);
+            let accepted = self
+                .listener
+                .handle_accept(result, shared.now, &mut shared.counters);
             match accepted {
                 Ok(Accepted::Connection(fd)) => self.begin(fd),
                 Ok(Accepted::Gone) => {}
@@ -388,7 +390,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 continue;
             };
             conn.listed = false;
-            if conn.armed.recv {
+            if conn.armed.recv && conn.spill.is_none() {
                 // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
                 continue;
             }

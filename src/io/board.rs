@@ -236,15 +236,27 @@ pub(crate) mod tests {
         boards[0].publish(7);
         boards[2].set_resting(true);
         let seen: Vec<_> = boards[1].others().collect();
-        assert_eq!((seen[0].0, seen[0].1.map(|seat| seat.connections)), (0, Some(7)));
-        assert_eq!((seen[1].0, seen[1].1.map(|seat| seat.resting)), (2, Some(true)));
+        assert_eq!(
+            (seen[0].0, seen[0].1.map(|seat| seat.connections)),
+            (0, Some(7))
+        );
+        assert_eq!(
+            (seen[1].0, seen[1].1.map(|seat| seat.resting)),
+            (2, Some(true))
+        );
         assert_eq!(seen.len(), 2);
     }
 
     #[test]
     fn a_beat_is_seen() {
         let boards = boards(2);
-        let beat = || boards[0].others().next().and_then(|(_, seat)| seat).map(|seat| seat.beat);
+        let beat = || {
+            boards[0]
+                .others()
+                .next()
+                .and_then(|(_, seat)| seat)
+                .map(|seat| seat.beat)
+        };
         let before = beat();
         boards[1].beat();
         assert_ne!(beat(), before);

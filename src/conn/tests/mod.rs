@@ -4,6 +4,7 @@
 mod client;
 mod clients;
 mod drivers;
+mod lives;
 mod prepared;
 mod regressions;
 mod script;
@@ -264,6 +265,7 @@ fn an_idle_peer_is_closed_with_1001() {
         let options = Options::draw(seed);
         let config = Config {
             idle_timeout: Some(Duration::from_secs(3)),
+            close_timeout: Duration::from_secs(1),
             ..Config::default()
         };
         let mut world = World::new(options, config);

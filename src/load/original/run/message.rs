@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why};
+use super::{
+    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, on, seed, why,
+};
 use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, SendError, Worker};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
@@ -60,6 +62,8 @@ impl Task for MessageTask<'_> {
                 message_octets_max: octets_max,
             },
             handshake_timeout: HANDSHAKE_TIMEOUT.min(self.test.timeout),
+            close_timeout: CLOSE_TIMEOUT,
+            write_timeout: None,
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking_seed: random.bits(),
             ..Config::default()

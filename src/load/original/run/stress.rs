@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed};
+use super::{
+    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, abandon, index, on, seed,
+};
 use crate::conn::{App, Closed, Config, Context, Failed, Prepared, Reach, Worker};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
@@ -59,6 +61,8 @@ impl Task for StressTask<'_> {
                 message_octets_max: octets_max,
             },
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            close_timeout: CLOSE_TIMEOUT,
+            write_timeout: None,
             masking_seed: random.bits(),
             ..Config::default()
         };
