@@ -200,6 +200,12 @@ impl Io for Replay {
         self.sent += octets;
         Ok(usize::try_from(octets).expect("they are in memory"))
     }
+    fn refill_hot(&mut self, _: &[u8]) {
+        unreachable!("nothing arrives beyond a connection's share of a turn")
+    }
+    fn unsent(&mut self, _: Fd) -> usize {
+        0
+    }
     fn shutdown(&mut self, _: Fd, _: std::net::Shutdown) {}
     fn close(&mut self, _: Fd, _: bool) {
         self.open = false;

@@ -66,6 +66,7 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
         max_head: size(options.max_head),
         max_headers: text(options.max_headers.to_string()),
         handshake_timeout: time(options.handshake_timeout),
+        write_timeout: time(options.write_timeout.unwrap_or_default()),
         idle_timeout: time(options.idle_timeout.unwrap_or_default()),
         ping_interval: time(options.ping_interval.unwrap_or_default()),
         close_timeout: time(options.close_timeout),
@@ -74,10 +75,10 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
         congestion: socket.congestion.clone().and_then(text),
         rcvbuf: socket.rcvbuf.and_then(buffer),
         sndbuf: socket.sndbuf.and_then(buffer),
-        keepalive: socket.keepalive.and_then(time),
+        keepalive: time(socket.keepalive.unwrap_or_default()),
         keepalive_interval: socket.keepalive_interval.and_then(time),
         keepalive_count: socket.keepalive_count.and_then(number),
-        user_timeout: socket.user_timeout.and_then(time),
+        user_timeout: time(socket.user_timeout.unwrap_or_default()),
         defer_accept: socket.defer_accept.and_then(time),
         notsent_lowat: socket.notsent_lowat.and_then(buffer),
         fastopen: socket.fastopen.and_then(number),
@@ -172,22 +173,27 @@ mod tests {
             wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
             silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
             max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nmax-head = 9000\nmax-headers = 99\nsubprotocol = 'b,a'\nhandshake-timeout = 1
-            idle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
+            write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 37, "{shown}");
+        assert_eq!(shown.lines().count(), 38, "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options
         );
         let defaults = ServerOptions::new(2);
-        assert_eq!(
-            resolve::server(&parse_server(&show(&defaults)).unwrap(), 1).unwrap(),
-            defaults
-        );
+        let off = "keepalive = 0\nuser-timeout = 0\nwrite-timeout = 0";
+        let off = resolve::server(&parse_server(off).unwrap(), 2).unwrap();
+        assert_eq!((off.socket.keepalive, off.write_timeout), (None, None));
+        for options in [defaults, off] {
+            assert_eq!(
+                resolve::server(&parse_server(&show(&options)).unwrap(), 1).unwrap(),
+                options
+            );
+        }
     }
 }

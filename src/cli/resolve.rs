@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::args::{ConfigArgs, ProcessArgs};
 use super::services;
-use ringway::options::{Backlog, Endpoint, Format, IoChoice, ServerOptions, WorkerSeat};
+use ringway::options::{
+    Backlog, Endpoint, Format, IoChoice, KEEPALIVE_COUNT, KEEPALIVE_INTERVAL, ServerOptions,
+    WorkerSeat,
+};
 use ringway_command::endpoint::{
     HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion, endpoint, web_port,
 };
@@ -28,6 +31,7 @@ pub(super) fn server(args: &ConfigArgs, cpus: usize) -> Resolved<ServerOptions> 
     listening(args, &mut options)?;
     limits(args, &mut options)?;
     sockets(args, &mut options)?;
+    vanished_peers(args, &mut options)?;
     Ok(options)
 }
 
@@ -156,6 +160,9 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
             Duration::from_millis(1),
         )?,
     );
+    if let Some(timeout) = time("write-timeout", &args.write_timeout, Duration::ZERO)? {
+        options.write_timeout = on(Some(timeout));
+    }
     options.idle_timeout = on(time("idle-timeout", &args.idle_timeout, Duration::ZERO)?);
     options.ping_interval = on(time("ping-interval", &args.ping_interval, Duration::ZERO)?);
     set(
@@ -197,25 +204,6 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     socket.congestion = args.congestion.as_ref().map(congestion).transpose()?;
     socket.rcvbuf = octets("rcvbuf", &args.rcvbuf, buffer.clone())?.map(to_u32);
     socket.sndbuf = octets("sndbuf", &args.sndbuf, buffer.clone())?.map(to_u32);
-    socket.keepalive =
-        time("keepalive", &args.keepalive, Duration::ZERO)?.filter(|time| !time.is_zero());
-    if socket.keepalive.is_some_and(|time| time < second) {
-        return Err(bad(
-            "keepalive",
-            &args.keepalive,
-            "at least 1s, or 0 for off",
-            "raise it",
-        ));
-    }
-    socket.keepalive_interval = time("keepalive-interval", &args.keepalive_interval, second)?;
-    socket.keepalive_count = whole(
-        "keepalive-count",
-        &args.keepalive_count,
-        1..=127,
-        "the kernel takes 1 to 127",
-    )?
-    .map(to_u32);
-    socket.user_timeout = time("user-timeout", &args.user_timeout, Duration::from_millis(1))?;
     socket.defer_accept = time("defer-accept", &args.defer_accept, second)?;
     socket.notsent_lowat = octets("notsent-lowat", &args.notsent_lowat, buffer)?.map(to_u32);
     socket.fastopen = whole(
@@ -227,13 +215,51 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     .map(to_u32);
     socket.maxseg = octets("maxseg", &args.maxseg, 88..=32_767)?.map(to_u32);
     socket.busy_poll = time("busy-poll", &args.busy_poll, Duration::from_micros(1))?;
-    let probes = socket.keepalive_interval.is_some() || socket.keepalive_count.is_some();
-    if probes && socket.keepalive.is_none() {
+    Ok(())
+}
+
+/// What finds out peers that are gone without a word.
+fn vanished_peers(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
+    let second = Duration::from_secs(1);
+    let socket = &mut options.socket;
+    let idle = time("keepalive", &args.keepalive, Duration::ZERO)?;
+    if idle.is_some_and(|time| !time.is_zero() && time < second) {
+        return Err(bad(
+            "keepalive",
+            &args.keepalive,
+            "at least 1s, or 0 for off",
+            "raise it",
+        ));
+    }
+    let interval = time("keepalive-interval", &args.keepalive_interval, second)?;
+    let count = whole(
+        "keepalive-count",
+        &args.keepalive_count,
+        1..=127,
+        "the kernel takes 1 to 127",
+    )?;
+    let user_timeout = time("user-timeout", &args.user_timeout, Duration::ZERO)?;
+    let idle = idle.or(socket.keepalive).filter(|time| !time.is_zero());
+    if idle.is_none() && (interval.is_some() || count.is_some()) {
         return Err(BadOption(
             "--keepalive-interval and --keepalive-count need --keepalive: give the time after which probing starts"
                 .to_owned(),
         ));
     }
+    let interval = interval.unwrap_or(KEEPALIVE_INTERVAL);
+    let count = count.map_or(KEEPALIVE_COUNT, |count| {
+        u32::try_from(count).unwrap_or(u32::MAX)
+    });
+    socket.keepalive = idle;
+    socket.keepalive_interval = idle.map(|_| interval);
+    socket.keepalive_count = idle.map(|_| count);
+    socket.user_timeout = match (user_timeout, idle, options.write_timeout) {
+        (Some(typed), ..) => Some(typed).filter(|time| !time.is_zero()),
+        // A shorter one would count instead of the number of probes (tcp(7)), and end peers that do not read before the
+        // write timeout does.
+        (None, Some(idle), Some(write)) => Some((idle + interval * count).max(write)),
+        _ => None,
+    };
     Ok(())
 }
 

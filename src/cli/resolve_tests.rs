@@ -194,7 +194,12 @@ fn reuseport_and_a_unix_socket_exclude_each_other() {
 
 #[test]
 fn keepalive_details_need_keepalive() {
-    assert!(from(|args| args.keepalive_count = text("3")).is_err());
+    let off = |args: &mut ConfigArgs| {
+        args.keepalive = text("0");
+        args.keepalive_count = text("3");
+    };
+    assert!(from(off).is_err());
+    assert!(from(|args| args.keepalive_count = text("3")).is_ok());
     let options = from(|args| {
         args.keepalive = text("60s");
         args.keepalive_count = text("3");
@@ -202,6 +207,43 @@ fn keepalive_details_need_keepalive() {
     .unwrap();
     assert_eq!(options.socket.keepalive, Some(Duration::from_secs(60)));
     assert!(from(|args| args.keepalive = text("10ms")).is_err());
+}
+
+#[test]
+fn the_kernel_finds_out_vanished_peers_unless_it_is_told_not_to() {
+    let socket = from(|_| {}).unwrap().socket;
+    assert_eq!(socket.keepalive, Some(Duration::from_secs(120)));
+    assert_eq!(socket.keepalive_interval, Some(Duration::from_secs(15)));
+    assert_eq!(socket.keepalive_count, Some(4));
+    assert_eq!(socket.user_timeout, Some(Duration::from_secs(180)));
+    let user_timeout = |change: fn(&mut ConfigArgs)| from(change).unwrap().socket.user_timeout;
+    assert_eq!(
+        user_timeout(|args| args.keepalive = text("10m")),
+        Some(Duration::from_secs(660))
+    );
+    assert_eq!(
+        user_timeout(|args| args.write_timeout = text("1h")),
+        Some(Duration::from_secs(3600))
+    );
+    assert_eq!(user_timeout(|args| args.write_timeout = text("0")), None);
+    assert_eq!(user_timeout(|args| args.keepalive = text("0")), None);
+    assert_eq!(user_timeout(|args| args.user_timeout = text("0")), None);
+    assert_eq!(
+        user_timeout(|args| args.user_timeout = text("7s")),
+        Some(Duration::from_secs(7))
+    );
+}
+
+#[test]
+fn a_write_timeout_is_a_minute_another_time_or_none() {
+    let write_timeout = |change: fn(&mut ConfigArgs)| from(change).unwrap().write_timeout;
+    assert_eq!(write_timeout(|_| {}), Some(Duration::from_secs(60)));
+    assert_eq!(
+        write_timeout(|args| args.write_timeout = text("250ms")),
+        Some(Duration::from_millis(250))
+    );
+    assert_eq!(write_timeout(|args| args.write_timeout = text("0")), None);
+    assert!(from(|args| args.write_timeout = text("soon")).is_err());
 }
 
 #[test]

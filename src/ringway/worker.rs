@@ -174,6 +174,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
             headers_max: options.max_headers,
         },
         handshake_timeout: options.handshake_timeout,
+        write_timeout: options.write_timeout,
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,

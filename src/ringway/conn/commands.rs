@@ -148,12 +148,14 @@ impl<I: Io> Core<I> {
             Command::Send { .. } | Command::SendPrepared { .. } if !is_open => {
                 self.drop_command(&command);
             }
-            // A refusal for a full queue is counted where it is made.
+            // Nobody hears of a refusal any more, so a full queue is a drop.
             Command::Send { kind, bytes: range } => {
-                let _ = self.callback(conn).send(kind, &bytes[range]);
+                let sent = self.callback(conn).send(kind, &bytes[range]);
+                self.shared.counters.drops += u64::from(sent.is_err());
             }
             Command::SendPrepared { prepared, run } => {
-                let _ = self.callback(conn).send_prepared_run(&prepared, run);
+                let sent = self.callback(conn).send_prepared_run(&prepared, run);
+                self.shared.counters.drops += u64::from(sent.is_err());
             }
             Command::Close { code, reason } if is_open => self.close(conn, code, &reason),
             Command::Close { .. } => {}

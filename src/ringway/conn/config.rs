@@ -25,8 +25,12 @@ pub struct Config {
     /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped; time in which
     /// reading from it is paused does not count. Default: never.
     pub ping_interval: Option<Duration>,
-    /// From our Close to the peer's, and from our end of the stream to the peer's. Default 1 s.
+    /// From our Close to the peer's, and from our end of the stream to the peer's; it begins anew whenever the peer is seen to
+    /// take some of what is left for it. Default 10 s.
     pub close_timeout: Duration,
+    /// A peer for which something is queued, and which takes none of it for so long, is dropped. A peer that reads as slowly
+    /// as it likes stays. Default 1 min.
+    pub write_timeout: Option<Duration>,
     /// Reading from a client stops while more than this is queued for it, and goes on at half of it. Reading from a server
     /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
     /// 1 MiB.
@@ -57,7 +61,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
             ping_interval: None,
-            close_timeout: Duration::from_secs(1),
+            close_timeout: Duration::from_secs(10),
+            write_timeout: Some(Duration::from_secs(60)),
             send_queue_octets_max: 1 << 20,
             services: Vec::new(),
             masking: Masking::System,

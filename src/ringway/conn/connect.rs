@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::app::{App, Host};
 use super::connection::{Asked, Connection, Head, Phase};
 use super::feed::Shared;
+use super::outbox::Carries;
 use super::refusal::{Reading, Refused};
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, Token};
@@ -227,7 +228,7 @@ impl<I: Io> Core<I> {
         }
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         let mut context = self.shared.context(conn, scratch, BufferId::HOT);
-        context.output.copy(&bytes, &[], None);
+        context.output.copy(Carries::Control, &bytes, &[], None);
         self.shared.response = bytes;
     }
 

@@ -24,6 +24,7 @@ use super::connect::OpeningRequest;
 use super::outbox::List;
 use super::queue::SendQueue;
 use super::refusal::Reading;
+use super::spill::Spill;
 use super::timers::Links;
 use crate::io::{ConnId, Fd, ReceiveMode};
 use crate::proto::{Limits, Receiver, Role, Sender, handshake};
@@ -116,6 +117,9 @@ pub(super) enum Heartbeat {
     Quiet,
     /// A Ping is out since this instant.
     Pinged(Instant),
+    /// The conversation is over. At the last look so many octets were left for the peer, and since that instant it has taken
+    /// none of them.
+    Leaving { left_octets: u32, since: Instant },
 }
 
 /// What a connection sends: apart from the rest, so that a handler can fill it while an event borrows the receiver.
@@ -171,6 +175,8 @@ pub(super) struct Connection {
     pub(super) large: bool,
     pub(super) receiver: Receiver,
     pub(super) transmit: Transmit,
+    /// What arrived beyond the connection's share of a turn.
+    pub(super) spill: Option<Box<Spill>>,
     /// A message that did not arrive in one piece.
     pub(super) assembly: Option<Assembly>,
     /// An opening handshake that did not arrive in one piece.
@@ -258,6 +264,7 @@ impl Connection {
                 queue: None,
                 refused: false,
             },
+            spill: None,
             assembly: None,
             head: None,
             links: Links::default(),

@@ -7,6 +7,7 @@ use super::commands::Commands;
 use super::config::Config;
 use super::connection::{Phase, Transmit};
 use super::feed::Shared;
+use super::outbox::Carries;
 use super::prepared::{Prepared, TooMuch};
 use super::queue::SendQueue;
 use crate::io::{BufferId, ConnId, Segment};
@@ -59,35 +60,39 @@ impl Output<'_> {
     pub(super) fn end_run(&mut self) {
         let Run { start, end } = std::mem::take(&mut self.run);
         if let (Backing::Buffer(buffer), true) = (self.backing, end > start) {
-            self.push_segment(buffer, start, end - start);
+            self.push_segment(buffer, start, end - start, Carries::Messages);
         }
     }
 
-    fn push_segment(&mut self, buffer: BufferId, start: usize, len: usize) {
+    fn push_segment(&mut self, buffer: BufferId, start: usize, len: usize, carries: Carries) {
         let [start, len] =
             [start, len].map(|n| u32::try_from(n).expect("buffers are smaller than 4 GiB"));
-        if self
-            .shared
-            .outbox
-            .push(&mut self.transmit.list, Segment { buffer, start, len })
-        {
-            self.shared.dirty.push(self.id);
+        let segment = Segment { buffer, start, len };
+        let Shared { outbox, dirty, .. } = &mut *self.shared;
+        if outbox.push(&mut self.transmit.list, segment, carries) {
+            dirty.push(self.id);
         }
     }
 
     /// Copies to scratch, or to the queue when that must come first or scratch is full. The payload is masked where it
     /// went to.
-    pub(super) fn copy(&mut self, head: &[u8], payload: &[u8], masking_key: Option<[u8; 4]>) {
+    pub(super) fn copy(
+        &mut self,
+        carries: Carries,
+        head: &[u8],
+        payload: &[u8],
+        masking_key: Option<[u8; 4]>,
+    ) {
         self.end_run();
         let len = head.len() + payload.len();
         let at = self.shared.outbox.scratch;
         let copy = if self.transmit.queue.is_some() || len > self.scratch.len() - at {
-            let (queue, buffers) = self.queue();
+            let (queue, buffers) = self.queue(carries);
             queue.push(head, buffers);
             queue.push(payload, buffers)
         } else {
             self.shared.outbox.scratch += len;
-            self.push_segment(BufferId::SCRATCH, at, len);
+            self.push_segment(BufferId::SCRATCH, at, len, carries);
             let (front, rest) = self.scratch[at..at + len].split_at_mut(head.len());
             front.copy_from_slice(head);
             rest.copy_from_slice(payload);
@@ -103,9 +108,10 @@ impl Output<'_> {
         self.end_run();
         let waits = self.transmit.queue.is_some();
         if !waits && range.len() <= SHARED_SEGMENT_OCTETS_MAX {
-            return self.push_segment(prepared.buffer(), range.start, range.len());
+            let (start, len) = (range.start, range.len());
+            return self.push_segment(prepared.buffer(), start, len, Carries::Messages);
         }
-        let (queue, buffers) = self.queue();
+        let (queue, buffers) = self.queue(Carries::Messages);
         if range.len() <= QUEUED_COPY_OCTETS_MAX {
             queue.push(&prepared.block()[range], buffers);
         } else {
@@ -114,7 +120,7 @@ impl Output<'_> {
     }
 
     /// The queue, which from now on takes everything that this connection sends.
-    fn queue(&mut self) -> (&mut SendQueue, &mut Buffers) {
+    fn queue(&mut self, carries: Carries) -> (&mut SendQueue, &mut Buffers) {
         let Shared { buffers, dirty, .. } = &mut *self.shared;
         if self.transmit.queue.is_none() {
             dirty.push(self.id);
@@ -123,6 +129,7 @@ impl Output<'_> {
             .transmit
             .queue
             .get_or_insert_with(|| buffers.take_queue());
+        queue.carries = queue.carries.and(carries);
         (queue, buffers)
     }
 
@@ -137,7 +144,7 @@ impl Output<'_> {
             // The header came in another buffer, so there is no room before the payload.
             let mut bytes = [0; HEADER_OCTETS_MAX];
             frame::encode(header, &mut bytes);
-            return self.copy(&bytes[..octets], &buf[payload], None);
+            return self.copy(Carries::Messages, &bytes[..octets], &buf[payload], None);
         }
         let start = payload.start - octets;
         frame::encode(header, &mut buf[start..]);
@@ -172,7 +179,7 @@ pub struct Context<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The peer does not keep up: its queue is full. Counted as a drop; wait for [`App::writable`](super::App::writable).
+    /// The peer does not keep up: its queue is full. Wait for [`App::writable`](super::App::writable).
     QueueFull,
     /// Against RFC 6455, for example after a close.
     Misuse(Misuse),
@@ -251,7 +258,9 @@ impl Context<'_> {
         } else if self.output.transmit.queue.is_some() {
             let mut bytes = [0; HEADER_OCTETS_MAX];
             let octets = frame::encode(&header, &mut bytes);
-            self.output.copy(&bytes[..octets], message.payload(), None);
+            let head = &bytes[..octets];
+            self.output
+                .copy(Carries::Messages, head, message.payload(), None);
         } else {
             self.output.reply_in_place(&header, message);
         }
@@ -264,7 +273,10 @@ impl Context<'_> {
         let (buf, _, payload) = message.into_parts();
         let start = payload.start - octets; // HEADROOM is as long as the longest header
         frame::encode(header, &mut buf[start..]);
-        self.output.queue().0.reserve(start, payload.end);
+        self.output
+            .queue(Carries::Messages)
+            .0
+            .reserve(start, payload.end);
     }
 
     /// Sends a message. Its payload is copied once, into memory that leaves with everything else of this turn.
@@ -282,7 +294,9 @@ impl Context<'_> {
         };
         let mut bytes = [0; HEADER_OCTETS_MAX];
         let octets = self.output.transmit.sender.header(&header, &mut bytes)?;
-        self.output.copy(&bytes[..octets], payload, masking_key);
+        let head = &bytes[..octets];
+        self.output
+            .copy(Carries::Messages, head, payload, masking_key);
         Ok(())
     }
 
@@ -328,7 +342,6 @@ impl Context<'_> {
     fn check_queue(&mut self) -> Result<(), SendError> {
         let full = self.queued_octets() > self.config().send_queue_octets_max;
         if full && !self.output.transmit.sender.is_closed() {
-            self.output.shared.counters.drops += 1;
             self.output.transmit.refused = true;
             return Err(SendError::QueueFull);
         }
@@ -366,7 +379,8 @@ impl Context<'_> {
         let key = self.masking_key();
         let sender = &mut self.output.transmit.sender;
         let octets = sender.control(opcode, payload, key, &mut bytes)?;
-        self.output.copy(&bytes[..octets], &[], None);
+        self.output
+            .copy(Carries::Control, &bytes[..octets], &[], None);
         Ok(())
     }
 
@@ -394,7 +408,8 @@ impl Context<'_> {
         let key = self.masking_key();
         let sender = &mut self.output.transmit.sender;
         let octets = sender.close(code, reason, key, &mut bytes)?;
-        self.output.copy(&bytes[..octets], &[], None);
+        self.output
+            .copy(Carries::Control, &bytes[..octets], &[], None);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Octets of one connection through the protocol to the application: no I/O, whatever comes out waits in the outbox.
 
+use std::time::Duration;
+
 use super::app::{App, Closed, Host};
 use super::blocks::Blocks;
 use super::buffers::{Assembly, Buffers, HEADROOM};
@@ -13,13 +15,58 @@ use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
 use crate::io::board::Board;
 use crate::io::{BufferId, ConnId};
-use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Role, Violation};
+use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Receiver, Role, Violation};
 use crate::stats::Counters;
 use crate::time::Instant;
 
 /// A frame that announces more than this is received in bulk. Twice a receive buffer; DESIGN measured 1.5 times the cost
 /// for 16 KiB messages through such buffers.
 const BULK_FRAME_OCTETS: u64 = 8 << 10;
+
+/// Frames handled in one go: then the clock is looked at.
+const STRETCH_FRAMES: u32 = 512;
+
+/// Frames of one connection handled in one turn: as many of the cheapest ones take a few hundred microseconds.
+const TURN_FRAMES_MAX: u32 = 8 * STRETCH_FRAMES;
+
+/// Time that one connection may take of a turn, give or take one stretch. What an application does with a message is within
+/// it.
+const TURN_TIME_MAX: Duration = Duration::from_millis(2);
+
+/// How much of a turn the connection that was fed last has used. All that one turn receives of a connection comes in one
+/// row, so that this is one value and not one for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    of: Option<ConnId>,
+    frames: u32,
+    /// When its first stretch ended.
+    began: Option<Instant>,
+}
+
+impl Share {
+    /// `conn` is fed: how many frames it may handle now.
+    const fn stretch(&mut self, id: ConnId) -> u32 {
+        if !matches!(self.of, Some(of) if of.slot == id.slot) {
+            *self = Self {
+                of: Some(id),
+                frames: 0,
+                began: None,
+            };
+        }
+        let left = TURN_FRAMES_MAX - self.frames;
+        if left < STRETCH_FRAMES {
+            left
+        } else {
+            STRETCH_FRAMES
+        }
+    }
+
+    /// Whether the connection whose stretch has ended may go on at once.
+    pub(super) fn goes_on(&mut self, now: Instant) -> bool {
+        let began = *self.began.get_or_insert(now);
+        self.frames < TURN_FRAMES_MAX && now.since(began) < TURN_TIME_MAX
+    }
+}
 
 /// What the connections of a worker share, apart from the ring.
 #[derive(Debug)]
@@ -43,6 +90,7 @@ pub(super) struct Shared {
     pub(super) blocks: Blocks,
     /// What callbacks asked for since the list was drained.
     pub(super) commands: Commands,
+    pub(super) share: Share,
     pub(super) now: Instant,
     pub(super) clock: Clock,
     pub(super) told: Told,
@@ -101,24 +149,27 @@ impl Shared {
         }
     }
 
-    /// What arrived in `buffer`.
+    /// What arrived in `buffer`, from `from` on. Returns how far it was read: to the end, or as far as a stretch reaches.
     pub(super) fn feed<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
         buf: &mut [u8],
+        from: usize,
         scratch: &mut [u8],
         buffer: BufferId,
-    ) {
+    ) -> usize {
         let from = match conn.phase {
             Phase::Opening if conn.role == Role::Client => {
                 self.feed_response(host, conn, buf, scratch)
             }
             Phase::Opening => self.feed_opening(host, conn, buf, scratch),
-            _ => 0,
+            _ => from,
         };
         if from < buf.len() && matches!(conn.phase, Phase::Open | Phase::Closing) {
-            self.feed_frames(host, conn, buf, from, scratch, buffer);
+            self.feed_frames(host, conn, buf, from, scratch, buffer)
+        } else {
+            buf.len()
         }
     }
 
@@ -130,7 +181,9 @@ impl Shared {
         from: usize,
         scratch: &mut [u8],
         buffer: BufferId,
-    ) {
+    ) -> usize {
+        let frames = self.share.stretch(conn.id);
+        let mut left = frames;
         let mut input = Input::starting_at(buf, from);
         let Connection {
             receiver,
@@ -159,39 +212,26 @@ impl Shared {
             deadline,
             tag: *tag,
         };
-        let ending = loop {
-            match receiver.poll_event(&mut input) {
-                Ok(Some(Event::Message(message))) => {
-                    app.message(&mut context, session, message);
-                    input.set_answers_end(context.output.answers_end());
-                }
-                Ok(Some(Event::Part(part))) => {
-                    if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS)
-                        && !part.frame_ends
-                    {
-                        *receive = Receive::Bulk;
-                    }
-                    assemble(app, session, &mut context, assembly, &part);
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    // Refused only after our Close, when a Pong is neither due nor allowed.
-                    let _ = context.pong(payload);
-                    app.ping(&mut context, session, payload);
-                }
-                Ok(Some(Event::Pong(payload))) => app.pong(&mut context, session, payload),
-                Ok(Some(Event::Close(close))) => {
-                    break Some(Ending::PeerClosed {
-                        code: close.code,
-                        reason: close.reason.to_owned(),
-                    });
-                }
-                Ok(None) => break None,
-                Err(violation) => break Some(Ending::Violation(violation)),
-            }
-        };
+        let ending = read_frames(
+            app,
+            session,
+            receiver,
+            &mut input,
+            &mut context,
+            assembly,
+            receive,
+            &mut left,
+        );
         context.output.end_run();
-        if let Some(ending) = ending {
-            self.conclude(host, conn, ending, scratch);
+        let read = input.position();
+        self.share.frames += frames - left;
+        match ending {
+            Some(ending) => {
+                let end = buf.len();
+                self.conclude(host, conn, ending, scratch);
+                end
+            }
+            None => read,
         }
     }
 
@@ -264,6 +304,51 @@ impl Shared {
         };
         self.linger(host, conn, closed);
     }
+}
+
+/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were handled.
+#[inline(always)]
+fn read_frames<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    receiver: &mut Receiver,
+    input: &mut Input<'_>,
+    context: &mut Context<'_>,
+    assembly: &mut Option<Assembly>,
+    receive: &mut Receive,
+    left: &mut u32,
+) -> Option<Ending> {
+    while *left > 0 {
+        *left -= 1;
+        match receiver.poll_event(input) {
+            Ok(Some(Event::Message(message))) => {
+                app.message(context, session, message);
+                input.set_answers_end(context.output.answers_end());
+            }
+            Ok(Some(Event::Part(part))) => {
+                if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS) && !part.frame_ends
+                {
+                    *receive = Receive::Bulk;
+                }
+                assemble(app, session, context, assembly, &part);
+            }
+            Ok(Some(Event::Ping(payload))) => {
+                // Refused only after our Close, when a Pong is neither due nor allowed.
+                let _ = context.pong(payload);
+                app.ping(context, session, payload);
+            }
+            Ok(Some(Event::Pong(payload))) => app.pong(context, session, payload),
+            Ok(Some(Event::Close(close))) => {
+                return Some(Ending::PeerClosed {
+                    code: close.code,
+                    reason: close.reason.to_owned(),
+                });
+            }
+            Ok(None) => return None,
+            Err(violation) => return Some(Ending::Violation(violation)),
+        }
+    }
+    None
 }
 
 /// Adds a piece to the message in assembly, and delivers the message with its last one.

@@ -1,5 +1,7 @@
 //! How a connection ends, and what time does to it.
 
+use std::time::Duration;
+
 use super::app::{App, Closed, Host, Scope};
 use super::connect::Failure;
 use super::connection::{Connection, Heartbeat, Pauses, Phase};
@@ -9,6 +11,9 @@ use crate::io::{BufferId, Io, Op, Token};
 use crate::proto::handshake::Refusal;
 use crate::proto::{CloseCode, Role};
 use crate::time::Instant;
+
+/// Looks at a peer that takes nothing within its write timeout, which is kept by that much: it ends up to a quarter later.
+const WRITE_LOOKS: u32 = 4;
 
 impl Shared {
     /// Has the wheel look at the connection at `deadline`.
@@ -25,8 +30,34 @@ impl Shared {
         let ping = config.ping_interval.map(|interval| match conn.heartbeat {
             Heartbeat::Quiet => conn.heard + interval,
             Heartbeat::Pinged(at) => at + interval,
+            Heartbeat::Leaving { .. } => Instant::from_nanos(u64::MAX),
         });
-        [idle, ping].into_iter().flatten().min()
+        let write = conn.transmit.queue.as_ref().and(self.next_look(conn));
+        [idle, ping, write].into_iter().flatten().min()
+    }
+
+    /// When to look again whether a peer takes what is queued for it.
+    fn next_look(&self, conn: &Connection) -> Option<Instant> {
+        self.config
+            .of(conn.service)
+            .write_timeout
+            .map(|timeout| self.now + timeout / WRITE_LOOKS)
+    }
+
+    /// The socket is full: has the wheel look at the connection in time for the write timeout.
+    pub(super) fn watch_queue(&mut self, conn: &mut Connection) {
+        let now = self.now;
+        if let Some(queue) = &mut conn.transmit.queue {
+            queue.stuck_since.get_or_insert(now);
+        }
+        let look = match conn.phase {
+            // An earlier deadline leads to the next one, but for one that is over: nothing was to follow it.
+            Phase::Open => self
+                .next_look(conn)
+                .filter(|look| conn.deadline > *look || conn.deadline <= now),
+            _ => None,
+        };
+        self.reschedule(conn, look);
     }
 
     /// The conversation is over: what is queued still leaves, then FIN; what the peer still says is discarded.
@@ -82,6 +113,9 @@ impl Shared {
         if let Some(assembly) = conn.assembly.take() {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);
+        }
+        if let Some(spill) = conn.spill.take() {
+            self.buffers.give_back(spill.into_memory());
         }
     }
 }
@@ -158,13 +192,36 @@ impl<I: Io> Core<I> {
                 self.refuse(host, conn, &Refusal::TIMEOUT);
             }
             Phase::Open => self.handle_silence(host, conn),
-            // The peer did not answer our Close, or does not end its side: there is nothing to wait for.
-            Phase::Closing | Phase::Lingering => {
-                conn.reset = conn.queued_octets() > 0 || conn.phase == Phase::Closing;
-                self.end(host, conn);
-            }
+            Phase::Closing | Phase::Lingering => self.handle_leaving(host, conn),
             Phase::Ended => {}
         }
+    }
+
+    /// The peer did not answer our Close, or does not end its side, for the close timeout. While it takes what is left for
+    /// it, or may still do so because the server waits anyway, that is delivered.
+    fn handle_leaving<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        let (now, config) = (self.shared.now, self.shared.config.of(conn.service));
+        let left = conn.queued_octets() + self.io.unsent(conn.fd);
+        let left_octets = u32::try_from(left).unwrap_or(u32::MAX);
+        let since = match conn.heartbeat {
+            Heartbeat::Leaving {
+                left_octets: before,
+                since,
+            } if left_octets >= before => since,
+            _ => now,
+        };
+        let patience = match self.shared.draining {
+            // The end of the drain is the end of it.
+            true => config.write_timeout.unwrap_or(Duration::MAX),
+            false => config.close_timeout,
+        };
+        if left > 0 && (now.since(since) < patience.max(config.close_timeout)) {
+            let deadline = now + config.close_timeout;
+            conn.heartbeat = Heartbeat::Leaving { left_octets, since };
+            return self.shared.reschedule(conn, Some(deadline));
+        }
+        conn.reset = conn.queued_octets() > 0 || conn.phase == Phase::Closing;
+        self.end(host, conn);
     }
 
     /// Refuses an opening handshake that is not complete.
@@ -180,9 +237,13 @@ impl<I: Io> Core<I> {
 
     fn handle_silence<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let now = self.shared.now;
+        if self.is_stuck(conn) {
+            tracing::debug!(slot = conn.id.slot, "the peer takes nothing: write timeout");
+            return self.reset(host, conn);
+        }
         if !conn.pauses.is_empty() {
             // The silence of a peer that is not read from proves nothing: its Pong may lie unread. Whether it still takes
-            // octets is for TCP to say (`--user-timeout`); what it holds here is bounded by its send queue.
+            // octets is for the write timeout to say.
             conn.heard = now;
         }
         let silent = now.since(conn.heard);
@@ -207,6 +268,26 @@ impl<I: Io> Core<I> {
         }
         let deadline = self.shared.next_check(conn);
         self.shared.reschedule(conn, deadline);
+    }
+
+    /// Whether the peer has taken nothing of what is queued for it for the write timeout. Octets that leave the kernel's
+    /// buffer count as well: a socket has room again only when a third of it is free.
+    fn is_stuck(&mut self, conn: &mut Connection) -> bool {
+        let now = self.shared.now;
+        let (Some(timeout), Some(queue)) = (
+            self.shared.config.of(conn.service).write_timeout,
+            &mut conn.transmit.queue,
+        ) else {
+            return false;
+        };
+        let unsent = self.io.unsent(conn.fd);
+        let before = queue.unsent_octets.replace(unsent);
+        if before.is_some_and(|before| unsent < before) {
+            queue.stuck_since = Some(now);
+        }
+        queue
+            .stuck_since
+            .is_some_and(|since| now.since(since) >= timeout)
     }
 
     /// Begins the closing handshake.

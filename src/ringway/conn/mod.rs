@@ -35,6 +35,7 @@ mod prepared;
 mod queue;
 mod receive;
 mod refusal;
+mod spill;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use super::commands::Commands;
 use super::connect::Failure;
 use super::connection::{Connection, Head, Heartbeat, NO_SERVICE, Pauses, Phase};
 use super::feed::Shared;
+use super::outbox::Carries;
 use super::worker::Core;
 use crate::io::{BufferId, ConnId, Fd, HOT_OCTETS, Io, sys};
 use crate::proto::Receiver;
@@ -417,9 +418,12 @@ impl Shared {
 
     fn respond(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let response = std::mem::take(&mut self.response);
-        self.context(conn, scratch, BufferId::HOT)
-            .output
-            .copy(&response, &[], None);
+        self.context(conn, scratch, BufferId::HOT).output.copy(
+            Carries::Control,
+            &response,
+            &[],
+            None,
+        );
         self.response = response;
     }
 }

@@ -6,6 +6,26 @@
 
 use crate::io::Segment;
 
+/// What octets that leave are. Messages that are lost are counted, the rest is not missed when its peer is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// HTTP, or control frames.
+    #[default]
+    Control,
+    /// Messages, whatever lies between them.
+    Messages,
+}
+
+impl Carries {
+    /// What both together are.
+    pub(super) const fn and(self, other: Self) -> Self {
+        match self {
+            Self::Control => other,
+            Self::Messages => Self::Messages,
+        }
+    }
+}
+
 /// A connection's list in the outbox; it counts only in the turn that it was made in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct List {
@@ -14,6 +34,7 @@ pub(super) struct List {
     last: u32,
     /// Handed to the kernel.
     submitted: bool,
+    pub(super) carries: Carries,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +63,7 @@ impl Outbox {
     }
 
     /// Appends to a connection's list. True when the list was empty.
-    pub(super) fn push(&mut self, list: &mut List, segment: Segment) -> bool {
+    pub(super) fn push(&mut self, list: &mut List, segment: Segment, carries: Carries) -> bool {
         let index = u32::try_from(self.filling.len()).expect("a turn has fewer than 2^32 segments");
         let fresh = list.turn != self.turn;
         if fresh {
@@ -51,8 +72,10 @@ impl Outbox {
                 first: index,
                 last: index,
                 submitted: false,
+                carries,
             };
         } else {
+            list.carries = list.carries.and(carries);
             let last = &mut self.filling[list.last as usize];
             let end = last.segment.start + last.segment.len;
             if last.segment.buffer == segment.buffer && end == segment.start {

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::buffers::Buffers;
+use super::outbox::Carries;
+use crate::time::Instant;
 
 /// Chunks handed to one send.
 const SLICES_MAX: usize = 16;
@@ -48,6 +50,11 @@ impl Chunk {
 pub(super) struct SendQueue {
     chunks: VecDeque<Chunk>,
     octets: usize,
+    pub(super) carries: Carries,
+    /// Since when the peer has taken nothing, as far as is known.
+    pub(super) stuck_since: Option<Instant>,
+    /// What the kernel held besides at the last look, since when the queue has not moved.
+    pub(super) unsent_octets: Option<usize>,
 }
 
 impl SendQueue {
@@ -181,9 +188,12 @@ impl SendQueue {
 
     /// Gives all memory back.
     pub(super) fn drain(&mut self, buffers: &mut Buffers) {
-        self.octets = 0;
         self.chunks
             .drain(..)
             .for_each(|chunk| chunk.give_back(buffers));
+        *self = Self {
+            chunks: std::mem::take(&mut self.chunks),
+            ..Self::default()
+        };
     }
 }

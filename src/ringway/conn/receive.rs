@@ -9,8 +9,11 @@
 //!             32 receives in a row that a buffer would have held
 //! ```
 
+use std::time::Duration;
+
 use super::app::{App, Host};
 use super::connection::{Connection, Pauses, Phase, Receive};
+use super::spill::Spill;
 use super::worker::Core;
 use crate::io::pool::BUFFER_OCTETS;
 use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
@@ -44,10 +47,18 @@ const DIRECT_OCTETS_MAX: usize = 512 << 10;
 /// Octets read from one connection before the others get their turn.
 const TURN_OCTETS_MAX: usize = 1 << 20;
 
+/// Time that one connection reads in bulk before the others get their turn, when it takes several receives.
+const TURN_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Octets of a spill that are handled in one go.
+const SPILL_OCTETS: usize = 64 << 10;
+
 /// Where a receive went.
 enum Target {
     Hot,
     Assembly,
+    /// It was received in an earlier turn.
+    Spill,
 }
 
 impl<I: Io> Core<I> {
@@ -67,6 +78,8 @@ impl<I: Io> Core<I> {
                 Self::note_buffer(conn, len as usize);
                 self.feed(host, conn, buffer, len as usize);
             }
+            // What came before the end is handled first; the end is met again behind it.
+            (Ok(_), _) if conn.spill.is_some() => conn.hung_up = true,
             (Ok(_), _) => self.end_of_stream(host, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
                 self.shared.counters.enobufs += 1;
@@ -111,9 +124,14 @@ impl<I: Io> Core<I> {
     /// Reads a ready connection until its socket is drained or its share of the turn is used up.
     pub(super) fn read<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let mut share = TURN_OCTETS_MAX;
+        let mut began = None;
         while conn.phase != Phase::Ended && !conn.deaf {
             if !conn.pauses.is_empty() {
                 conn.readable = true;
+                return;
+            }
+            if conn.armed.recv && conn.spill.is_none() {
+                // The receive that is being cancelled may bring more, and what the socket holds comes behind that.
                 return;
             }
             let (target, asked, result) = self.receive_some(conn);
@@ -129,16 +147,23 @@ impl<I: Io> Core<I> {
                     self.note_bulk(conn, len);
                     self.feed(host, conn, BufferId::HOT, len);
                 }
+                Target::Spill => self.feed_spill(host, conn, len),
             }
             // The hot buffer is used again at once, by this connection or the next.
             self.flush_hot(host, conn);
             self.check_pause(conn);
+            if conn.listed {
+                // Its share of frames is used up.
+                return;
+            }
             // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
             if len < asked && !conn.hung_up {
                 break;
             }
             share = share.saturating_sub(len);
-            if share == 0 {
+            let now = self.io.now();
+            let time = now.since(*began.get_or_insert(now));
+            if share == 0 || time >= TURN_TIME_MAX {
                 return self.list_ready(conn);
             }
         }
@@ -154,6 +179,12 @@ impl<I: Io> Core<I> {
 
     /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
+        if let Some(spill) = &conn.spill {
+            let rest = spill.rest();
+            let len = rest.len().min(SPILL_OCTETS);
+            self.io.refill_hot(&rest[..len]);
+            return (Target::Spill, len, Ok(len));
+        }
         let limit = match (conn.receiver.payload_remaining(), &mut conn.assembly) {
             (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
                 conn.large |= remaining >= LARGE_OCTETS_MIN;
@@ -183,9 +214,63 @@ impl<I: Io> Core<I> {
         len: usize,
     ) {
         self.note_heard(conn, len);
-        let (buf, scratch) = self.io.buffer_and_scratch(buffer);
-        self.shared
-            .feed(host, conn, &mut buf[..len], scratch, buffer);
+        if conn.spill.is_some() {
+            return self.spill(conn, buffer, 0..len);
+        }
+        let read = self.feed_stretches(host, conn, buffer, len);
+        if read < len {
+            self.spill(conn, buffer, read..len);
+        }
+    }
+
+    /// Handles what a buffer holds, as far as the connection's share of the turn reaches; returns how far that is.
+    fn feed_stretches<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        len: usize,
+    ) -> usize {
+        let mut read = 0;
+        loop {
+            let (buf, scratch) = self.io.buffer_and_scratch(buffer);
+            read = self
+                .shared
+                .feed(host, conn, &mut buf[..len], read, scratch, buffer);
+            if read == len || !self.shared.share.goes_on(self.io.now()) {
+                return read;
+            }
+        }
+    }
+
+    /// Keeps what is beyond the connection's share of the turn for the next one. From then on it is read in bulk: only what
+    /// it can handle.
+    #[cold]
+    fn spill(&mut self, conn: &mut Connection, buffer: BufferId, range: std::ops::Range<usize>) {
+        let buffers = &mut self.shared.buffers;
+        let spill = conn.spill.get_or_insert_with(|| Spill::new(buffers));
+        spill.push(&self.io.buffer(buffer)[range], buffers);
+        (conn.receive, conn.misfit) = (Receive::Bulk, 0);
+        self.list_ready(conn);
+    }
+
+    /// The first `len` octets of the spill lie in the hot buffer.
+    #[cold]
+    fn feed_spill<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
+        let read = self.feed_stretches(host, conn, BufferId::HOT, len);
+        // A connection that is over has none any more.
+        let Some(mut spill) = conn.spill.take() else {
+            return;
+        };
+        spill.advance(read);
+        if spill.rest().is_empty() {
+            self.shared.buffers.give_back(spill.into_memory());
+        } else {
+            conn.spill = Some(spill);
+        }
+        if read < len {
+            self.list_ready(conn);
+        }
     }
 
     fn feed_assembly<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {

@@ -2,7 +2,7 @@
 
 use super::app::{App, Host};
 use super::connection::{Connection, Pauses, Phase};
-use super::outbox::Outbox;
+use super::outbox::{Carries, Outbox};
 use super::worker::Core;
 use crate::io::{BufferId, Errno, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 use crate::proto::Role;
@@ -113,6 +113,9 @@ impl<I: Io> Core<I> {
             let whole = sent == batch.octets + queued;
             self.settle(conn, batch, sent);
             batch.collect(std::iter::empty());
+            if let (1.., Some(queue)) = (sent, &mut conn.transmit.queue) {
+                (queue.stuck_since, queue.unsent_octets) = (None, None);
+            }
             if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
                 // The time that the peer has to close counts from the last octet that it is known to take.
                 let deadline = self.shared.now + self.shared.config.of(conn.service).close_timeout;
@@ -150,6 +153,7 @@ impl<I: Io> Core<I> {
             .queue
             .get_or_insert_with(|| shared.buffers.take_queue());
         queue.push_front(data, len);
+        queue.carries = queue.carries.and(conn.transmit.list.carries);
         shared
             .outbox
             .truncate(&mut conn.transmit.list, SEGMENTS_MAX);
@@ -157,9 +161,10 @@ impl<I: Io> Core<I> {
 
     /// The socket took `sent` octets of batch and queue: keeps what is left of the batch in the queue.
     fn settle(&mut self, conn: &mut Connection, batch: &Batch, sent: usize) {
+        let carries = conn.transmit.list.carries;
         Outbox::clear(&mut conn.transmit.list);
         if sent < batch.octets {
-            return self.keep(conn, batch, sent);
+            return self.keep(conn, batch, sent, carries);
         }
         let Some(queue) = &mut conn.transmit.queue else {
             return;
@@ -173,7 +178,7 @@ impl<I: Io> Core<I> {
     }
 
     /// Copies what follows the first `sent` octets of a batch to the front of the queue.
-    fn keep(&mut self, conn: &mut Connection, batch: &Batch, sent: usize) {
+    fn keep(&mut self, conn: &mut Connection, batch: &Batch, sent: usize, carries: Carries) {
         let len = batch.octets - sent;
         let mut data = self.shared.buffers.take(len);
         let (mut skip, mut filled) = (sent, 0);
@@ -185,10 +190,12 @@ impl<I: Io> Core<I> {
             data[filled..filled + octets.len()].copy_from_slice(octets);
             filled += octets.len();
         }
-        conn.transmit
+        let queue = conn
+            .transmit
             .queue
-            .get_or_insert_with(|| self.shared.buffers.take_queue())
-            .push_front(data, len);
+            .get_or_insert_with(|| self.shared.buffers.take_queue());
+        queue.push_front(data, len);
+        queue.carries = queue.carries.and(carries);
     }
 
     fn wait_for_room(&mut self, conn: &mut Connection) {
@@ -196,6 +203,7 @@ impl<I: Io> Core<I> {
         conn.armed.poll_out = true;
         self.io
             .submit_poll_out(Token::new(Op::PollOut, conn.id), conn.fd);
+        self.shared.watch_queue(conn);
     }
 
     /// What became of a send of the last turn, when it was not silent. Called before its buffers go back.
@@ -223,13 +231,14 @@ impl<I: Io> Core<I> {
             Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
             Err(_) => {
                 self.shared.counters.wire_octets_out -= batch.octets as u64;
-                self.shared.counters.drops += 1;
+                let lost = conn.transmit.list.carries == Carries::Messages;
+                self.shared.counters.drops += u64::from(lost);
                 return self.reset(host, conn);
             }
         };
         if sent < batch.octets {
             self.shared.counters.wire_octets_out -= (batch.octets - sent) as u64;
-            self.keep(conn, batch, sent);
+            self.keep(conn, batch, sent, conn.transmit.list.carries);
             self.wait_for_room(conn);
             self.check_pause(conn);
         }
@@ -286,14 +295,19 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Gives up what was not sent, and counts it.
+    /// Gives up what was not sent, and counts it if there were messages in it.
     pub(super) fn drop_output(&mut self, conn: &mut Connection) {
-        let pending = self.shared.outbox.is_pending(&conn.transmit.list);
+        let list = &conn.transmit.list;
+        let pending = match self.shared.outbox.is_pending(list) {
+            true => list.carries,
+            false => Carries::Control,
+        };
         Outbox::clear(&mut conn.transmit.list);
         let queue = conn.transmit.queue.take();
-        if pending || queue.is_some() {
-            self.shared.counters.drops += 1;
-        }
+        let carries = queue
+            .as_ref()
+            .map_or(pending, |queue| pending.and(queue.carries));
+        self.shared.counters.drops += u64::from(carries == Carries::Messages);
         if let Some(queue) = queue {
             self.shared.buffers.give_back_queue(queue);
         }

@@ -16,7 +16,7 @@ use super::commands::Commands;
 use super::config::Config;
 use super::connect::Failure;
 use super::connection::{Connection, Pauses, Phase};
-use super::feed::Shared;
+use super::feed::{Share, Shared};
 use super::handle::{Handle, Reachable};
 use super::keys::Keys;
 use super::listener::{Accepted, Dead, Listener};
@@ -116,6 +116,7 @@ impl<I: Io, A: App> Worker<I, A> {
             keys,
             blocks: Blocks::default(),
             commands: Commands::default(),
+            share: Share::default(),
             now,
             clock: super::clock::Clock::new(),
             told: super::feed::Told::default(),
@@ -264,6 +265,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.core.shared.now = self.woken;
         self.core.shared.outbox.next_turn();
         self.core.shared.commands.wake = false;
+        self.core.shared.share = Share::default();
 
         self.handle_sends(&done);
         self.core.shared.blocks.retire(&mut self.core.io);
@@ -435,7 +437,7 @@ impl<I: Io, A: App> Worker<I, A> {
                 continue;
             };
             conn.listed = false;
-            if conn.armed.recv {
+            if conn.armed.recv && conn.spill.is_none() {
                 // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
                 continue;
             }

@@ -296,10 +296,17 @@ pub trait Io {
         then: &[io::IoSlice<'_>],
     ) -> Result<usize, Errno>;
 
+    /// Octets that were sent and that the peer's system has not acknowledged: while nothing is sent, fewer than before means
+    /// that the peer takes some.
+    fn unsent(&mut self, fd: Fd) -> usize;
+
+    /// Puts octets that were received before into the hot buffer, as if they had just been received.
+    fn refill_hot(&mut self, octets: &[u8]);
+
     /// Ends our direction (`Write`) or both of them.
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown);
 
-    /// Closes. Nothing may be armed on `fd`. `reset`: drop unsent octets and answer the peer with RST.
+    /// Closes. Nothing may be armed on `fd`, which may also be a listener. `reset`: drop unsent octets and answer the peer with RST.
     fn close(&mut self, fd: Fd, reset: bool);
 
     /// The monotonic clock.

@@ -114,6 +114,17 @@ pub(super) fn is_readable(fd: Fd) -> bool {
     ready == 1 && poll.revents & libc::POLLIN != 0
 }
 
+/// Octets in the send buffer of a socket (tcp(7), unix(7): `SIOCOUTQ`); none where it cannot be asked.
+pub(super) fn unsent(fd: Fd) -> usize {
+    let mut octets: libc::c_int = 0;
+    // SAFETY: `octets` is valid for the write of one int; TIOCOUTQ is SIOCOUTQ by another name (linux/sockios.h).
+    let result = unsafe { libc::ioctl(fd.0, libc::TIOCOUTQ, &raw mut octets) };
+    if result < 0 {
+        return 0;
+    }
+    usize::try_from(octets).unwrap_or(0)
+}
+
 /// shutdown(2). Its errors (already gone) change nothing for the caller.
 pub fn shutdown(fd: Fd, how: Shutdown) {
     let how = match how {

@@ -235,6 +235,8 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         },
         handshake_timeout: options.timeout,
         close_timeout: options.timeout,
+        // A server that stops reading is what is measured.
+        write_timeout: None,
         send_queue_octets_max: QUEUE_OCTETS_MAX,
         // Its payloads are its own, and a seed must decide every byte of a run.
         masking: Masking::Seeded(options.seed ^ (thread as u64) << 32),

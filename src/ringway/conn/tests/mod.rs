@@ -5,6 +5,7 @@ mod client;
 mod clients;
 mod drivers;
 mod hub;
+mod lives;
 mod prepared;
 mod regressions;
 mod requests;
@@ -266,6 +267,7 @@ fn an_idle_peer_is_closed_with_1001() {
         let options = Options::draw(seed);
         let config = Config {
             idle_timeout: Some(Duration::from_secs(3)),
+            close_timeout: Duration::from_secs(1),
             ..Config::default()
         };
         let mut world = World::new(options, config);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::client::Client;
 use crate::conn::{App, Closed, Config, Context, Listener, Scope, Worker};
 use crate::io::Io as _;
+use crate::io::board::Board;
 use crate::io::sim::{Options, Random, Sim};
 use crate::proto::{CloseCode, Message};
 use crate::stats::Counters;
@@ -62,8 +63,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: Options, config: Config) -> Self {
+        Self::beside(None, options, config)
+    }
+
+    /// A worker beside others on a board.
+    pub(super) fn beside(board: Option<Board>, options: Options, config: Config) -> Self {
         let mut sim = Sim::new(options);
-        let listener = Listener::new(sim.listen(), None);
+        let listener = Listener::new(sim.listen(), board);
         let worker = Worker::new(sim, Echo::default(), config.clone(), listener);
         Self {
             worker,

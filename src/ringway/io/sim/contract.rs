@@ -214,6 +214,15 @@ impl Io for Sim {
         self.send_octets(fd, &octets)
     }
 
+    fn unsent(&mut self, fd: Fd) -> usize {
+        self.socket(fd).waiting_for_peer()
+    }
+
+    fn refill_hot(&mut self, octets: &[u8]) {
+        self.buffers.hot_mut()[..octets.len()].copy_from_slice(octets);
+        self.buffers.set_hot_len(octets.len());
+    }
+
     fn shutdown(&mut self, fd: Fd, how: Shutdown) {
         self.socket(fd).shutdown(how);
         self.news = true;

@@ -358,6 +358,14 @@ impl Io for Uring {
         })
     }
 
+    fn unsent(&mut self, fd: Fd) -> usize {
+        sys::unsent(fd)
+    }
+
+    fn refill_hot(&mut self, octets: &[u8]) {
+        self.areas.hot_mut()[..octets.len()].copy_from_slice(octets);
+    }
+
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {
         sys::shutdown(fd, how);
     }

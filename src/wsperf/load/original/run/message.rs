@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, on, seed};
+use super::{
+    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, on, seed,
+};
 use crate::conn::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
 };
@@ -63,6 +65,8 @@ impl Task for MessageTask<'_> {
             },
             head_limits: http::Limits::RESPONSE,
             handshake_timeout: handshake_timeout(self.test),
+            close_timeout: CLOSE_TIMEOUT,
+            write_timeout: None,
             send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// From a connect to an open WebSocket.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// From a Close to the end of its connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Where a test goes, resolved.
 #[derive(Clone, Debug)]
 pub struct Destination {

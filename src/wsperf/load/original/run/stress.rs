@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
-use super::{Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, index, on, seed};
+use super::{
+    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, index, on, seed,
+};
 use crate::conn::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
 };
@@ -62,6 +64,8 @@ impl Task for StressTask<'_> {
             },
             head_limits: http::Limits::RESPONSE,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            close_timeout: CLOSE_TIMEOUT,
+            write_timeout: None,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()
         };

@@ -1,0 +1,42 @@
+//! What arrived beyond a connection's share of a turn, until the next one.
+
+use super::buffers::Buffers;
+
+/// Octets that arrived and wait for a later turn: `data[at..filled]`. At most what one turn receives of a connection.
+#[derive(Debug)]
+pub(super) struct Spill {
+    data: Vec<u8>,
+    at: usize,
+    filled: usize,
+}
+
+impl Spill {
+    pub(super) fn new(buffers: &mut Buffers) -> Box<Self> {
+        Box::new(Self {
+            data: buffers.take(0),
+            at: 0,
+            filled: 0,
+        })
+    }
+
+    pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) {
+        let end = self.filled + octets.len();
+        buffers.grow(&mut self.data, self.filled, end);
+        self.data[self.filled..end].copy_from_slice(octets);
+        self.filled = end;
+    }
+
+    /// What waits.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.data[self.at..self.filled]
+    }
+
+    /// The first `octets` of it are done with.
+    pub(super) const fn advance(&mut self, octets: usize) {
+        self.at += octets;
+    }
+
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.data
+    }
+}
