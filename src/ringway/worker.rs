@@ -270,6 +270,8 @@ struct Reports {
     due: Instant,
     /// The supervisor is gone.
     abandoned: bool,
+    /// It was said that new connections have to wait.
+    told_of_shortage: bool,
 }
 
 enum Destination {
@@ -312,6 +314,7 @@ impl Reports {
             interval,
             due: now,
             abandoned: false,
+            told_of_shortage: false,
         })
     }
 
@@ -320,6 +323,14 @@ impl Reports {
         // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
         self.due = (self.due + self.interval).max(now);
         counters.cpu_ns = sys::thread_cpu_ns();
+        // Once: the count says how often, and a line for each would be a line for every client that is turned away.
+        if counters.accept_backoffs > 0 && !std::mem::replace(&mut self.told_of_shortage, true) {
+            tracing::warn!(
+                "new connections wait in the accept queue: this worker has no descriptor left for them (or the system no \
+                 memory) with {} sockets open; raise the limit of open files (ulimit -Hn) or start more workers",
+                counters.sockets
+            );
+        }
         match &mut self.to {
             Destination::Supervisor(reporter) => {
                 match reporter.report(now, counters, &mut self.turns) {

@@ -164,6 +164,14 @@ fn a_dash_is_stdout_and_then_nothing_else_is() {
 
 /// Starts a long run and waits until it measures.
 fn long_run(server: &Server, more: &[&str]) -> Child {
+    let ticks = || {
+        server
+            .workers()
+            .into_iter()
+            .map(process::cpu_ticks)
+            .sum::<u64>()
+    };
+    let before = ticks();
     let child = Command::new(env!("CARGO_BIN_EXE_wsperf"))
         .args(["echo", &server.address(), "--duration=1h", "--warmup=0"])
         .args(more)
@@ -171,10 +179,7 @@ fn long_run(server: &Server, more: &[&str]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program is built");
-    until("messages are echoed", || {
-        let mut workers = server.workers().into_iter();
-        workers.any(|worker| process::cpu_ticks(worker) > 5)
-    });
+    until("messages are echoed", || ticks() > before + 5);
     child
 }
 
@@ -345,6 +350,33 @@ fn a_server_that_is_full_is_given_up_early_and_called_full() {
         notes(&run).contains("the server is full: it took 20 of 3000 connections"),
         "{run}"
     );
+}
+
+/// A server without a descriptor left leaves connections in its accept queue: they are never answered.
+#[test]
+fn a_server_without_descriptors_says_so_once_and_is_given_up_early() {
+    let server = Server::start_with(
+        &["--workers=1", "--port=auto", "--interval=50ms"],
+        |command| process::limit_descriptors(command, 128),
+    );
+    let run = measured(
+        0,
+        &[
+            "massconnect",
+            &server.address(),
+            "--connections=1000",
+            "--connecting=64",
+            "--timeout=1s",
+            "--duration=100ms",
+            "--warmup=0",
+        ],
+    );
+    let open = count(&run["connections"]);
+    assert!((50..128).contains(&open), "{run}");
+    assert!(notes(&run).contains("the server is full"), "{run}");
+    let said = "no descriptor left";
+    until("it is said", || server.stderr().contains(said));
+    assert_eq!(server.stderr().matches(said).count(), 1);
 }
 
 #[test]

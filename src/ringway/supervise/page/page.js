@@ -35,6 +35,11 @@
     small.textContent = unit;
     $(id).replaceChildren(number, small);
   }
+  // Parts that stay whole where the line has to be broken.
+  function sub(id, ...parts) {
+    const spans = parts.map((text) => Object.assign(document.createElement("span"), { textContent: text }));
+    $(id).replaceChildren(...spans.flatMap((span, at) => (at ? [" ", span] : [span])));
+  }
   function bigRate(id, value, unit) {
     const [number, prefix] = human(value);
     big(id, number, prefix + unit);
@@ -73,6 +78,7 @@
       detail.textContent = value;
       $("options").append(term, detail);
     }
+    $("options-count").textContent = `${Object.keys(options).length}, `;
   }
   // The page's host, the server's port: the address bound may be 0.0.0.0.
   function echoUrl(address) {
@@ -92,12 +98,12 @@
     bigRate("t-octets", live.octets.per_s, "B/s");
     $("t-octets-total").textContent = `${octets(total.total.octets)} in total`;
     bigRate("t-wire", wire, "B/s");
-    $("t-wire-split").textContent = `in ${short(live.wire_octets_in.per_s)}, out ${short(live.wire_octets_out.per_s)}`;
+    sub("t-wire-split", `in ${short(live.wire_octets_in.per_s)},`, `out ${short(live.wire_octets_out.per_s)}`);
     big("t-cpu", live.cpu_percent.toFixed(0), "%");
     $("t-cpu-sub").textContent = `${(live.messages.per_s ? (live.cpu_percent * 1e4) / live.messages.per_s : 0).toFixed(2)} µs per message`;
     const [turn, unit] = nanos(live.turn_ns.p99).split(" ");
     big("t-turn", turn, unit || "");
-    $("t-turn-sub").textContent = `p50 ${nanos(live.turn_ns.p50)}, max ${nanos(live.turn_ns.max)}`;
+    sub("t-turn-sub", `p50 ${nanos(live.turn_ns.p50)},`, `max ${nanos(live.turn_ns.max)}`);
   }
 
   const PILLS = { ready: "good", starting: "warn", silent: "bad", restarting: "warn", gone: "bad" };

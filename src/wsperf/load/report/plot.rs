@@ -10,10 +10,29 @@ use std::fmt::Write as _;
 use super::page::escape;
 use super::scale::Scale;
 
-/// Units of the viewBox. A page shows them one to one where it is wide enough.
-const WIDTH: f64 = 880.0;
+/// What a plot is drawn into, in units of the viewBox. A page shows them about one to one.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// `page.css` shows one class or the other, by the width of the window.
+    class: &'static str,
+    width: f64,
+    /// Where the axis stands.
+    left: f64,
+}
+
+const WIDE: Frame = Frame {
+    class: "wide",
+    width: 880.0,
+    left: 78.0,
+};
+
+const NARROW: Frame = Frame {
+    class: "narrow",
+    width: 350.0,
+    left: 70.0,
+};
+
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 78.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 46.0;
@@ -49,6 +68,8 @@ pub(super) struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Line,
+    /// A broad, pale line that others may lie upon and still let be seen.
+    Broad,
     /// A line with its ground filled.
     Area,
     /// Bars at whole numbers; several such series stand side by side.
@@ -81,41 +102,18 @@ pub(super) struct Plot {
 }
 
 impl Plot {
-    /// The `figure` element.
+    /// The `figure` element: the plot for a window, and one for a phone, where the text of the first would be too small to
+    /// read; the page shows the one that fits.
     pub(super) fn render(&self) -> String {
         let mut out = String::from("<figure>\n<figcaption>");
         let _ = write!(out, "<h3>{}</h3>", escape(&self.title));
         self.legend(&mut out);
-        let _ = write!(
-            out,
-            "</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n",
-            escape(&self.title)
-        );
-        self.y_axis(&mut out);
-        self.x_axis(&mut out);
-        let bars = self
-            .series
-            .iter()
-            .filter(|series| series.kind == Kind::Bars)
-            .count();
-        let mut bar = 0;
-        for series in &self.series {
-            self.series(&mut out, series, (bar, bars));
-            bar += usize::from(series.kind == Kind::Bars);
+        out.push_str("</figcaption>\n");
+        for frame in [WIDE, NARROW] {
+            Drawing { plot: self, frame }.render(&mut out);
         }
-        self.rules(&mut out);
-        self.names(&mut out);
-        self.hints(&mut out);
-        out.push_str("</svg>\n</figure>\n");
+        out.push_str("</figure>\n");
         out
-    }
-
-    fn left(&self, x: f64) -> f64 {
-        LEFT + self.x.scale.place(x) * (WIDTH - LEFT - RIGHT)
-    }
-
-    fn top(&self, y: f64) -> f64 {
-        HEIGHT - BOTTOM - self.y.scale.place(y) * (HEIGHT - TOP - BOTTOM)
     }
 
     fn legend(&self, out: &mut String) {
@@ -125,6 +123,7 @@ impl Plot {
                 Kind::Bars => "bar",
                 Kind::Flags => "flag",
                 Kind::Rings => "ring",
+                Kind::Broad => "broad",
                 Kind::Line | Kind::Area => "line",
             };
             let (colour, name) = (series.colour, escape(&series.name));
@@ -132,16 +131,56 @@ impl Plot {
         }
         out.push_str("</ul>");
     }
+}
+
+/// A plot in one of its sizes.
+struct Drawing<'a> {
+    plot: &'a Plot,
+    frame: Frame,
+}
+
+impl Drawing<'_> {
+    /// The `svg` element.
+    fn render(&self, out: &mut String) {
+        let (class, width) = (self.frame.class, self.frame.width);
+        let title = escape(&self.plot.title);
+        let _ = writeln!(
+            out,
+            "<svg class={class} viewBox=\"0 0 {width} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
+        );
+        self.y_axis(out);
+        self.x_axis(out);
+        let series = &self.plot.series;
+        let bars = series.iter().filter(|one| one.kind == Kind::Bars).count();
+        let mut bar = 0;
+        for one in series {
+            self.series(out, one, (bar, bars));
+            bar += usize::from(one.kind == Kind::Bars);
+        }
+        self.rules(out);
+        self.names(out);
+        self.hints(out);
+        out.push_str("</svg>\n");
+    }
+
+    fn left(&self, x: f64) -> f64 {
+        self.frame.left + self.plot.x.scale.place(x) * (self.frame.width - self.frame.left - RIGHT)
+    }
+
+    fn top(&self, y: f64) -> f64 {
+        HEIGHT - BOTTOM - self.plot.y.scale.place(y) * (HEIGHT - TOP - BOTTOM)
+    }
 
     fn y_axis(&self, out: &mut String) {
-        let right = WIDTH - RIGHT;
-        for (value, text) in &self.y.ticks {
+        let right = self.frame.width - RIGHT;
+        for (value, text) in &self.plot.y.ticks {
             let top = self.top(*value);
-            let _ = writeln!(out, "<path class=grid d=\"M{LEFT} {top:.1}H{right}\"/>");
-            let (left, base, text) = (LEFT - 8.0, top + 4.0, escape(text));
+            let from = self.frame.left;
+            let _ = writeln!(out, "<path class=grid d=\"M{from} {top:.1}H{right}\"/>");
+            let (left, base, text) = (self.frame.left - 8.0, top + 4.0, escape(text));
             let _ = writeln!(out, "<text class=end x={left} y={base:.1}>{text}</text>");
         }
-        let (middle, label) = ((TOP + HEIGHT - BOTTOM) / 2.0, escape(&self.y.label));
+        let (middle, label) = ((TOP + HEIGHT - BOTTOM) / 2.0, escape(&self.plot.y.label));
         let _ = writeln!(
             out,
             "<text class=\"middle label\" transform=\"translate(13 {middle}) rotate(-90)\">{label}</text>"
@@ -152,21 +191,22 @@ impl Plot {
         let bottom = HEIGHT - BOTTOM;
         // The end of the last text: one that would touch it is left out, its tick stays.
         let mut free = 0.0;
-        for (value, text) in &self.x.ticks {
+        for (value, text) in &self.plot.x.ticks {
             let left = self.left(*value);
             let _ = writeln!(out, "<path class=tick d=\"M{left:.1} {bottom}v5\"/>");
             let half = text.chars().count() as f64 * LETTER / 2.0;
-            let at = left.min(WIDTH - half);
+            let at = left.min(self.frame.width - half);
             if at - half >= free {
                 let (base, text) = (bottom + 19.0, escape(text));
                 let _ = writeln!(out, "<text class=middle x={at:.1} y={base}>{text}</text>");
                 free = at + half + LETTER;
             }
         }
-        let right = WIDTH - RIGHT;
-        let _ = writeln!(out, "<path class=axis d=\"M{LEFT} {bottom}H{right}\"/>");
-        let (middle, base) = ((LEFT + right) / 2.0, HEIGHT - 6.0);
-        let label = escape(&self.x.label);
+        let right = self.frame.width - RIGHT;
+        let from = self.frame.left;
+        let _ = writeln!(out, "<path class=axis d=\"M{from} {bottom}H{right}\"/>");
+        let (middle, base) = ((self.frame.left + right) / 2.0, HEIGHT - 6.0);
+        let label = escape(&self.plot.x.label);
         let _ = writeln!(
             out,
             "<text class=\"middle label\" x={middle} y={base}>{label}</text>"
@@ -182,7 +222,7 @@ impl Plot {
             .collect();
         let bottom = HEIGHT - BOTTOM;
         match series.kind {
-            Kind::Line | Kind::Area => {
+            Kind::Line | Kind::Area | Kind::Broad => {
                 let mut path = String::new();
                 for (at, (left, top)) in places.iter().enumerate() {
                     let _ = write!(
@@ -200,8 +240,10 @@ impl Plot {
                         "<path class=\"area {colour}\" d=\"{path}L{last:.1} {bottom}L{first:.1} {bottom}Z\"/>"
                     );
                 }
-                let _ = writeln!(out, "<path class=\"line {colour}\" d=\"{path}\"/>");
-                if places.len() < DOTS_BELOW {
+                let is_broad = series.kind == Kind::Broad;
+                let broad = if is_broad { " broad" } else { "" };
+                let _ = writeln!(out, "<path class=\"line {colour}{broad}\" d=\"{path}\"/>");
+                if places.len() < DOTS_BELOW && !is_broad {
                     for (left, top) in &places {
                         let _ = writeln!(
                             out,
@@ -245,54 +287,94 @@ impl Plot {
     }
 
     fn rules(&self, out: &mut String) {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        for rule in &self.rules {
-            let (path, left, top, class, text) = match rule {
+        let (from, right, bottom) = (self.frame.left, self.frame.width - RIGHT, HEIGHT - BOTTOM);
+        for rule in &self.plot.rules {
+            let path = match rule {
+                Rule::Horizontal(y, _) => format!("M{from} {:.1}H{right}", self.top(*y)),
+                Rule::Vertical(x, _) => format!("M{:.1} {TOP}V{bottom}", self.left(*x)),
+            };
+            let _ = writeln!(out, "<path class=rule d=\"{path}\"/>");
+        }
+        // Behind all lines, so that none of them crosses a word.
+        for rule in &self.plot.rules {
+            let (class, left, base, text) = match rule {
                 Rule::Horizontal(y, text) => {
-                    let top = self.top(*y);
-                    // Under the line where there is no room above it.
-                    let base = if top < TOP + 14.0 {
-                        top + 14.0
-                    } else {
-                        top - 5.0
-                    };
-                    (
-                        format!("M{LEFT} {top:.1}H{right}"),
-                        LEFT + 6.0,
-                        base,
-                        "start",
-                        text,
-                    )
+                    let (class, left, base) = self.label_place(self.top(*y), text);
+                    (class, left, base, text)
                 }
                 Rule::Vertical(x, text) => {
                     let left = self.left(*x);
-                    let (class, at) = if left > WIDTH / 2.0 {
+                    let (class, at) = if left > self.frame.width / 2.0 {
                         ("end", left - 6.0)
                     } else {
                         ("start", left + 6.0)
                     };
-                    (
-                        format!("M{left:.1} {TOP}V{bottom}"),
-                        at,
-                        TOP - 8.0,
-                        class,
-                        text,
-                    )
+                    (class, at, TOP - 8.0, text)
                 }
             };
             let text = escape(text);
-            let _ = writeln!(out, "<path class=rule d=\"{path}\"/>");
             let _ = writeln!(
                 out,
-                "<text class=\"{class} ruled\" x={left:.1} y={top:.1}>{text}</text>"
+                "<text class=\"{class} ruled\" x={left:.1} y={base:.1}>{text}</text>"
             );
         }
+    }
+
+    /// Where the text of a horizontal rule at `top` stands: above or below it, at its beginning or its end, wherever the
+    /// fewest lines go through.
+    fn label_place(&self, top: f64, text: &str) -> (&'static str, f64, f64) {
+        let width = text.chars().count() as f64 * LETTER;
+        let (from, to) = (self.frame.left + 6.0, self.frame.width - RIGHT - 6.0);
+        let ends = [("start", from, from), ("end", to, to - width)];
+        let bases = [top - 5.0, top + 14.0];
+        let fits = |base: f64| base - 11.0 >= TOP - 4.0 && base <= HEIGHT - BOTTOM - 2.0;
+        let places = bases
+            .into_iter()
+            .filter(|base| fits(*base))
+            .flat_map(|base| {
+                ends.map(|(class, at, left)| {
+                    let hits = self.hits((left, left + width), (base - 11.0, base + 3.0));
+                    (hits, (class, at, base))
+                })
+            });
+        let best = places.min_by_key(|(hits, _)| *hits);
+        best.map_or(("start", from, bases[1]), |(_, place)| place)
+    }
+
+    /// How often lines and vertical rules go through a box.
+    fn hits(&self, across: (f64, f64), down: (f64, f64)) -> usize {
+        /// Points between two of a line: no gap between them is wider than a word.
+        const STEPS: u32 = 40;
+        let inside = |(left, top): (f64, f64)| {
+            (across.0..=across.1).contains(&left) && (down.0..=down.1).contains(&top)
+        };
+        let lines = self.plot.series.iter();
+        let lines = lines.filter(|one| matches!(one.kind, Kind::Line | Kind::Area));
+        let through_lines = lines.map(|series| {
+            let places = series.points.iter();
+            let places: Vec<_> = places.map(|(x, y)| (self.left(*x), self.top(*y))).collect();
+            let pairs = places.windows(2);
+            let between = pairs.flat_map(|pair| {
+                let (one, two) = (pair[0], pair[1]);
+                (0..=STEPS).map(move |step| {
+                    let part = f64::from(step) / f64::from(STEPS);
+                    let at = |from: f64, to: f64| from + (to - from) * part;
+                    (at(one.0, two.0), at(one.1, two.1))
+                })
+            });
+            between.filter(|place| inside(*place)).count()
+        });
+        let through_rules = self.plot.rules.iter().filter(|rule| match rule {
+            Rule::Vertical(x, _) => (across.0..=across.1).contains(&self.left(*x)),
+            Rule::Horizontal(..) => false,
+        });
+        through_lines.sum::<usize>() + through_rules.count()
     }
 
     fn names(&self, out: &mut String) {
         // What has a text already: its left end, right end and base.
         let mut taken: Vec<(f64, f64, f64)> = Vec::new();
-        for (x, y, text) in &self.named {
+        for (x, y, text) in &self.plot.named {
             let (left, top) = (self.left(*x), self.top(*y));
             let _ = writeln!(out, "<circle class=named cx={left:.1} cy={top:.1} r=3.5 />");
             let (end, base) = (left - 7.0, top - 7.0);
@@ -300,7 +382,7 @@ impl Plot {
             let hits = |other: &(f64, f64, f64)| {
                 start < other.1 && other.0 < end && (base - other.2).abs() < 14.0
             };
-            if start < LEFT || taken.iter().any(hits) {
+            if start < self.frame.left || taken.iter().any(hits) {
                 continue;
             }
             taken.push((start, end, base));
@@ -313,15 +395,15 @@ impl Plot {
     }
 
     fn hints(&self, out: &mut String) {
-        let lefts: Vec<f64> = self.hints.iter().map(|(x, _)| self.left(*x)).collect();
+        let lefts: Vec<f64> = self.plot.hints.iter().map(|(x, _)| self.left(*x)).collect();
         let middle = |one: Option<&f64>, two: Option<&f64>, end: f64| match (one, two) {
             (Some(one), Some(two)) => (one + two) / 2.0,
             _ => end,
         };
-        for (at, (_, text)) in self.hints.iter().enumerate() {
+        for (at, (_, text)) in self.plot.hints.iter().enumerate() {
             let before = at.checked_sub(1).and_then(|before| lefts.get(before));
-            let from = middle(before, lefts.get(at), LEFT);
-            let to = middle(lefts.get(at), lefts.get(at + 1), WIDTH - RIGHT);
+            let from = middle(before, lefts.get(at), self.frame.left);
+            let to = middle(lefts.get(at), lefts.get(at + 1), self.frame.width - RIGHT);
             let (width, height) = ((to - from).max(0.0), HEIGHT - TOP - BOTTOM);
             let text = escape(text);
             let _ = writeln!(
@@ -375,6 +457,36 @@ mod tests {
         );
     }
 
+    /// The plot for a window.
+    fn wide(figure: &str) -> &str {
+        let begin = figure.find("<svg class=wide ").expect("it is there");
+        let end = figure.find("<svg class=narrow ").expect("the other too");
+        &figure[begin..end]
+    }
+
+    #[test]
+    fn a_phone_has_a_plot_of_its_own_that_nobody_has_to_scroll() {
+        let svg = plot(Kind::Line, vec![(0.0, 0.0), (10.0, 10.0)]).render();
+        let narrow = svg.split("<svg class=narrow ").nth(1).expect("it is there");
+        assert!(narrow.starts_with("viewBox=\"0 0 350 300\""), "{narrow}");
+        assert!(
+            narrow.contains("<path class=\"line blue\" d=\"M70.0 254.0L336.0 24.0\"/>"),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn no_line_goes_through_the_text_of_a_rule() {
+        // The line lies upon the rule at first, and leaves it downwards.
+        let mut plot = plot(Kind::Line, vec![(0.0, 5.1), (4.0, 5.1), (10.0, 0.0)]);
+        plot.rules = vec![Rule::Horizontal(5.0, "bound".to_owned())];
+        let svg = plot.render();
+        assert!(
+            wide(&svg).contains("<text class=\"end ruled\" x=860.0 y=134.0>bound</text>"),
+            "{svg}"
+        );
+    }
+
     #[test]
     fn a_single_point_is_seen() {
         let svg = plot(Kind::Line, vec![(5.0, 5.0)]).render();
@@ -389,6 +501,7 @@ mod tests {
         let mut plot = plot(Kind::Line, Vec::new());
         plot.x.ticks = [0.0, 0.1, 5.0].map(|at| (at, format!("tick {at}"))).into();
         let svg = plot.render();
+        let svg = wide(&svg);
         assert_eq!(svg.matches("class=tick").count(), 3);
         assert!(svg.contains("tick 0<") && svg.contains("tick 5<") && !svg.contains("tick 0.1<"));
     }
@@ -401,6 +514,7 @@ mod tests {
             (5.1, 5.0, "second".to_owned()),
         ];
         let svg = plot.render();
+        let svg = wide(&svg);
         assert_eq!(svg.matches("class=named").count(), 2);
         assert!(svg.contains(">first<") && !svg.contains(">second<"));
     }
@@ -408,7 +522,7 @@ mod tests {
     #[test]
     fn flags_stand_where_something_happened() {
         let svg = plot(Kind::Flags, vec![(1.0, 0.0), (2.0, 3.0)]).render();
-        assert_eq!(svg.matches("<path class=\"flag blue\"").count(), 1);
+        assert_eq!(wide(&svg).matches("<path class=\"flag blue\"").count(), 1);
     }
 
     #[test]

@@ -359,7 +359,11 @@ fn throughput(sweep: &Sweep) -> Plot {
     );
     let mut plot = over(sweep, "Throughput", y);
     if sweep.plan.over == Over::Rate {
-        plot.series.push(series(sweep, "offered", "grey", offered));
+        // What was achieved lies upon it as long as it is the same.
+        plot.series.push(Series {
+            kind: Kind::Broad,
+            ..series(sweep, "offered", "grey", offered)
+        });
     }
     plot.series.push(series(sweep, "achieved", "blue", |step| {
         Some(step.messages_per_second)
@@ -504,7 +508,11 @@ versions   wsperf 0.1.0; server: Ringway 0.1.0
         );
         let page = page(&found);
         assert!(page.contains("<p class=alarm role=alert>THE DRIVER WAS SATURATED at 16,000 /s"));
-        assert_eq!(page.matches("<circle class=\"ring red\"").count(), 3);
+        assert_eq!(
+            page.matches("<circle class=\"ring red\"").count(),
+            6,
+            "three plots, in two sizes"
+        );
     }
 
     #[test]
@@ -514,6 +522,7 @@ versions   wsperf 0.1.0; server: Ringway 0.1.0
         for text in [
             "bound: p99 ≤ 1.00 ms",
             "held up to 19,030 /s",
+            "<path class=\"line grey broad\"",
             "<tr><td>64,000<td>64,000<td>336 µs<td>",
         ] {
             assert!(page.contains(text), "{text}");
