@@ -45,46 +45,6 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-/// Whether `localhost` is both `[::1]` and `127.0.0.1` on this machine: only then are there addresses to try in turn.
-fn localhost_has_two_addresses() -> bool {
-    use std::net::ToSocketAddrs as _;
-    let found = ("localhost", 1).to_socket_addrs();
-    let found: Vec<_> = found.map(Iterator::collect).unwrap_or_default();
-    let one = |v4: bool| found.iter().any(|address| address.is_ipv4() == v4);
-    one(true) && one(false)
-}
-
-#[test]
-fn every_address_of_a_name_is_tried_and_the_error_names_them() {
-    if !localhost_has_two_addresses() {
-        // The search itself is tested in src/load/route.rs.
-        return;
-    }
-    let (v4, v6) = ("ws://127.0.0.1:0", "ws://[::1]:0");
-    for listens_at in [v4, v6] {
-        let wsuri = format!("--wsuri={listens_at}");
-        let server = Server::start(&["--workers=1", "--port=0", &wsuri]);
-        let address = server.address();
-        let port = address.rsplit(':').next().expect("a port");
-        let uri = format!("ws://localhost:{port}/");
-        for scenario in ["echo", "handshake", "massconnect"] {
-            let mut arguments = vec![scenario, &uri, "--duration=100ms", "--warmup=0"];
-            if scenario != "handshake" {
-                arguments.push("--connections=20");
-            }
-            let run = measured(0, &arguments);
-            assert_eq!(run["errors"], 0, "{listens_at} {scenario}: {run}");
-        }
-    }
-    let port = free_port();
-    let uri = format!("ws://localhost:{port}/");
-    let output = run("wsperf", &["echo", &uri, "--connections=2"]);
-    assert_eq!(output.code, 3);
-    for address in [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")] {
-        assert!(output.stderr.contains(&address), "{}", output.stderr);
-    }
-}
-
 #[test]
 fn handshakes_with_nobody_there_end_with_3_and_soon() {
     let uri = format!("ws://127.0.0.1:{}/", free_port());
@@ -527,6 +487,23 @@ fn unbatched_messages_leave_one_by_one() {
         assert!(sends < 0.6, "{io}: {sends} sends");
         assert!(segments < 0.6, "{io}: {segments} segments");
     }
+}
+
+/// It takes the connection and says nothing.
+#[test]
+fn a_silent_master_is_given_up_after_the_time_that_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let master = format!("--master=ws://{}", listener.local_addr().expect("bound"));
+    let began = Instant::now();
+    let output = run("wsperf", &["serve", &master]);
+    assert!(
+        began.elapsed() > Duration::from_millis(9900),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(output.code, 3);
+    let said = "there was no opening handshake within 10s";
+    assert!(output.stderr.contains(said), "{}", output.stderr);
 }
 
 #[test]

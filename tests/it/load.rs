@@ -210,6 +210,52 @@ fn nobody_listening_is_a_sentence() {
     );
 }
 
+fn nobody() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound")
+}
+
+#[test]
+fn every_address_of_a_name_is_tried_and_the_error_names_them() {
+    let server = Server::start(&["--workers=1", "--port=auto", "--interval=50ms"]);
+    let scenarios = [
+        Scenario::Echo,
+        Scenario::Handshake {
+            low: 2,
+            high: 4,
+            count: None,
+        },
+        Scenario::Massconnect {
+            batch: 5,
+            batch_delay: Duration::from_millis(1),
+            retry_delay: Duration::from_millis(10),
+            ping_interval: None,
+        },
+        Scenario::Broadcast {
+            senders: 1,
+            others_only: false,
+        },
+    ];
+    for scenario in scenarios {
+        let mut options = options(address(&server), scenario);
+        options.duration = Duration::from_millis(200);
+        // Nobody, an address without a listener of the other family, and the server.
+        let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 1));
+        options.target.addresses = vec![v6, nobody(), address(&server)];
+        let run = outcome(&options);
+        let kinds = run.errors_by_kind;
+        assert_eq!((kinds.connect, kinds.handshake), (0, 0), "{:?}", run.notes);
+        assert!(run.server.is_some(), "it is watched: {:?}", run.notes);
+        options.target.addresses.pop();
+        let error = run::run(&options, &mut |_| ControlFlow::Continue(()));
+        let sentence = error.expect_err("nobody listens").to_string();
+        for address in &options.target.addresses {
+            let named = format!("{address}: ");
+            assert!(sentence.contains(&named), "{address}: {sentence}");
+        }
+    }
+}
+
 #[test]
 fn a_run_that_is_broken_off_says_so_and_keeps_what_it_has() {
     let server = Server::start(&["--workers=1"]);

@@ -261,6 +261,13 @@ fn a_sweep_prints_its_points_and_the_knee() {
     let steps = object["steps"].as_array().expect("points");
     assert!(!steps.is_empty(), "{object}");
     assert_eq!(steps[0]["runs"][0]["offered_per_second"], steps[0]["value"]);
+    let runs = steps[0]["runs"].as_array().expect("runs");
+    assert_eq!(runs.len(), 3, "one run says nothing of noise");
+    let bounded = ["bounded_us_min", "bounded_us_max"].map(|name| steps[0][name].as_f64());
+    assert!(
+        bounded[0] > Some(0.0) && bounded[0] <= bounded[1],
+        "{bounded:?}"
+    );
     arguments.retain(|argument| *argument != "--format=json");
     let table = run("wsperf", &arguments);
     assert!(
@@ -268,6 +275,9 @@ fn a_sweep_prints_its_points_and_the_knee() {
         "{}",
         table.stdout
     );
+    for row in ["\nnoise      ", "\nmachine    ", "\nversions   wsperf "] {
+        assert!(table.stdout.contains(row), "{}", table.stdout);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
 use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
+use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
 use hdrhistogram::Histogram;
@@ -128,16 +129,22 @@ impl Echo {
             let peer = &mut self.peers[tag as usize];
             peer.touched = false;
             let Some(id) = peer.id else { continue };
-            let most = if self.unbatched { 1 } else { usize::MAX };
-            while let Some(mut context) = reach.context(id)
-                && self.pump(&mut context, tag, most)
-            {
-                if self.unbatched {
-                    reach.send_now(id);
-                }
+            if self.unbatched {
+                self.pump_apart(reach, id, tag);
+            } else if let Some(mut context) = reach.context(id) {
+                while self.pump(&mut context, tag, usize::MAX) {}
             }
         }
         self.touched = touched;
+    }
+
+    /// Sends what is due on a connection, each message by itself.
+    fn pump_apart(&mut self, reach: &mut Handle<'_>, id: ConnId, tag: u32) {
+        while let Some(mut context) = reach.context(id)
+            && self.pump(&mut context, tag, 1)
+        {
+            reach.send_now(id);
+        }
     }
 
     /// Hands over what is due and lies one behind the other, at most so many messages. False: there is nothing more, or the

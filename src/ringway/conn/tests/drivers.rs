@@ -342,6 +342,10 @@ impl Drivers {
         } else if !driver.waits && driver.random.chance(100) {
             driver.fill(&mut context, stock);
         }
+        // In any state, with or without something to send.
+        if driver.random.chance(driver.holds.max(100)) {
+            reach.send_now(id);
+        }
     }
 }
 

@@ -88,3 +88,66 @@ fn thin_tail(sweep: &Sweep) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Bound, Growth, Over, Plan, Point, sweep};
+    use super::*;
+    use crate::load::report::samples;
+
+    /// A sweep whose runs of a point have these p99, in µs.
+    fn swept(p99: &'static [f64], samples: u64) -> Sweep {
+        let plan = Plan {
+            over: Over::Rate,
+            from: 1000.0,
+            to: 4000.0,
+            growth: Growth::Factor(2.0),
+            bound: Bound {
+                measure: Measure::P99,
+                limit_us: 1000.0,
+            },
+            errors_max: 0,
+            achieved_least: 0.95,
+            tolerance: 0.9,
+            repeats: u32::try_from(p99.len()).expect("few"),
+        };
+        sweep(&plan, &mut |point: Point| {
+            let mut outcome = samples::run(1, 1, 2);
+            outcome.offered_per_second = Some(point.value);
+            outcome.messages_per_second = point.value;
+            outcome.driver_saturated = false;
+            outcome.latency_us.p99 = p99[point.repeat as usize];
+            outcome.latency_us.samples = samples;
+            Ok::<_, String>(outcome)
+        })
+    }
+
+    #[test]
+    fn runs_that_are_alike_are_called_so() {
+        let found = notes(&swept(&[500.0, 510.0, 520.0], 100_000));
+        assert_eq!(
+            found,
+            ["The runs of each point differ by less than 10 % in p99."]
+        );
+    }
+
+    #[test]
+    fn runs_that_differ_and_disagree_are_noise_and_a_point_goes_by_the_most_of_them() {
+        let found = swept(&[500.0, 1400.0, 700.0], 2000);
+        assert!(found.steps.iter().all(|step| step.holds));
+        let notes = notes(&found);
+        assert!(
+            notes[0].starts_with("Runs of the same point differ by up to 129 % in p99 (")
+                && notes[0].contains("500 µs to 1.40 ms"),
+            "{notes:?}"
+        );
+        assert!(
+            notes[1].starts_with("Not every run agrees: 1 of 3 runs broke at 1,000 /s"),
+            "{notes:?}"
+        );
+        assert!(
+            notes[2].contains("(2,000) rests on 20 of them"),
+            "{notes:?}"
+        );
+    }
+}
