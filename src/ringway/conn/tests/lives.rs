@@ -298,7 +298,13 @@ fn the_limit_of_connections_is_one_for_all_workers() {
         let options = Options::faultless(ReceiveMode::Buffers);
         World::beside(boards.next(), options, config.clone())
     });
-    let peers = [one.open(), other.open(), one.open()];
+    // One after the other, because nobody takes more than its share.
+    let mut peers = Vec::new();
+    for world in [&mut one, &mut other] {
+        peers.push(world.open());
+    }
+    one.pass(Duration::from_millis(5));
+    peers.push(one.open());
     let refused = other.ask();
     assert!(other.take(refused).starts_with(b"HTTP/1.1 503 "));
     other.worker.io_mut().peer_close(refused);
@@ -306,6 +312,7 @@ fn the_limit_of_connections_is_one_for_all_workers() {
     for world in [&mut one, &mut other] {
         (0..3).for_each(|_| world.turn());
     }
+    other.pass(Duration::from_millis(5));
     let last = other.open();
     for (world, peer) in [(&mut one, peers[2]), (&mut other, peers[1])] {
         world.worker.io_mut().peer_close(peer);
