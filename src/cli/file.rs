@@ -15,14 +15,16 @@ pub(super) fn show(options: &ServerOptions) -> String {
 }
 
 /// The effective options as pairs, for the web page.
-pub(super) fn pairs(options: &ServerOptions) -> Vec<(String, serde_json::Value)> {
-    match serde_json::to_value(effective(options)) {
-        Ok(serde_json::Value::Object(map)) => map
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .collect(),
-        _ => Vec::new(),
-    }
+pub(super) fn pairs(options: &ServerOptions) -> Vec<(String, String)> {
+    let plain = |value: toml::Value| match value {
+        toml::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let table = ringway_command::file::to_table(&effective(options));
+    table
+        .into_iter()
+        .map(|(name, value)| (name, plain(value)))
+        .collect()
 }
 
 /// Every option as it would have to be typed to mean what it means now.

@@ -27,6 +27,8 @@ pub struct ServerOptions {
     pub backlog: Backlog,
     /// No start-up line and no statistics on stdout.
     pub silence: bool,
+    /// Statistics on stdout, if there is not silence.
+    pub statistics: bool,
     /// Debug logging on stderr.
     pub debug: bool,
     /// How often statistics are printed.
@@ -84,6 +86,7 @@ impl ServerOptions {
             affinity: true,
             backlog: Backlog::Depth(8192),
             silence: false,
+            statistics: true,
             debug: false,
             interval: Duration::from_secs(5),
             format: Format::Table,

@@ -1,11 +1,12 @@
 //! The library as a crate outside this repository sees it: what it compiles, and a server of one's own on processes and on threads.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::common::client::{Client, TEXT};
-use crate::common::{kill, scratch, until};
+use crate::common::{kill, until};
 
 /// Direct dependencies of the crates that others build on.
 const RINGWAY_DEPENDENCIES_MAX: usize = 9;
@@ -109,12 +110,19 @@ fn start(program: &str, arguments: &[&str], stdout: Stdio) -> Running {
 }
 
 fn echo(address: &str) -> bool {
-    let Some(mut client) = Client::try_open(address) else {
+    let Ok(mut client) = Client::try_connect(address) else {
         return false;
     };
     client.send(TEXT, b"from outside");
     client.expect(TEXT, b"from outside");
     true
+}
+
+fn first_line(server: &mut Running) -> String {
+    let mut line = String::new();
+    let stdout = server.0.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    line
 }
 
 /// The children of a process.
@@ -128,20 +136,21 @@ fn children(pid: u32) -> Vec<u32> {
 
 #[test]
 fn the_readmes_first_program_serves_on_processes_and_survives_the_death_of_one() {
-    let folder = scratch("library");
-    // A socket file: a port that was free a moment ago may be taken.
-    let path = folder.path("echo.sock");
-    let mut server = start("processes", &[&format!("ws+unix:{path}")], Stdio::null());
+    let mut server = start("processes", &["ws://127.0.0.1:0"], Stdio::piped());
     let pid = server.0.id();
-    until("two workers run", || children(pid).len() == 2);
-    until("it serves", || echo(&path));
+    // ringway: listening on ws://127.0.0.1:40123 (…
+    let line = first_line(&mut server);
+    let address = line.split("ws://").nth(1).expect("a URL");
+    let address = address.split(' ').next().expect("its end").to_owned();
+    assert_eq!(children(pid).len(), 2);
+    assert!(echo(&address));
     let before = children(pid);
     kill(before[0]);
     until("another worker is there", || {
         let now = children(pid);
         now.len() == 2 && now != before
     });
-    until("it still serves", || echo(&path));
+    until("it still serves", || echo(&address));
     let lines = program().lines().filter(|line| !line.is_empty()).count();
     assert!((10..=15).contains(&lines), "{lines} lines");
     assert!(server.0.try_wait().expect("a child").is_none());
@@ -149,11 +158,8 @@ fn the_readmes_first_program_serves_on_processes_and_survives_the_death_of_one()
 
 #[test]
 fn the_same_application_runs_on_threads() {
-    use std::io::{BufRead as _, BufReader};
     let mut server = start("threads", &[], Stdio::piped());
-    let mut line = String::new();
-    let stdout = server.0.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let line = first_line(&mut server);
     let address = line.trim().strip_prefix("ws://").expect("a URL").to_owned();
     assert!(echo(&address));
     drop(server.0.stdin.take());
@@ -165,11 +171,23 @@ fn a_program_that_embeds_a_server_compiles_no_command_line() {
     let folder = outside();
     let tree = cargo(
         folder,
-        &["tree", "--offline", "--edges=normal", "--prefix=none", "--format={p}"],
+        &[
+            "tree",
+            "--offline",
+            "--edges=normal",
+            "--prefix=none",
+            "--format={p}",
+        ],
     );
-    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let names: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     assert!(names.contains(&"io-uring"), "{names:?}");
-    let unwanted: Vec<_> = UNWANTED.iter().filter(|name| names.contains(name)).collect();
+    let unwanted: Vec<_> = UNWANTED
+        .iter()
+        .filter(|name| names.contains(name))
+        .collect();
     assert!(unwanted.is_empty(), "{unwanted:?}");
 }
 
@@ -180,7 +198,13 @@ fn the_crates_have_few_direct_dependencies() {
         ("ringway-proto", PROTO_DEPENDENCIES_MAX),
     ] {
         let arguments = [
-            "tree", "--offline", "--package", name, "--depth=1", "--edges=normal", "--prefix=none",
+            "tree",
+            "--offline",
+            "--package",
+            name,
+            "--depth=1",
+            "--edges=normal",
+            "--prefix=none",
         ];
         let tree = cargo(&root(), &arguments);
         let direct = tree.lines().skip(1).filter(|line| !line.is_empty()).count();

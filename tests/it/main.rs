@@ -15,6 +15,7 @@ mod faults;
 mod fuzz_corpora;
 mod http;
 mod http_client;
+mod library;
 mod load;
 mod memory;
 mod original;

@@ -213,8 +213,7 @@ impl Shared {
             tag: *tag,
         };
         let ending = read_frames(
-            app,
-            session,
+            (app, session),
             receiver,
             &mut input,
             &mut context,
@@ -309,8 +308,7 @@ impl Shared {
 /// Hands frames to the application until the input is read, the conversation is over, or `left` of them were handled.
 #[inline(always)]
 fn read_frames<A: App>(
-    app: &mut A,
-    session: &mut A::Session,
+    (app, session): (&mut A, &mut A::Session),
     receiver: &mut Receiver,
     input: &mut Input<'_>,
     context: &mut Context<'_>,

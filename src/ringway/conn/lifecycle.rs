@@ -32,7 +32,11 @@ impl Shared {
             Heartbeat::Pinged(at) => at + interval,
             Heartbeat::Leaving { .. } => Instant::from_nanos(u64::MAX),
         });
-        let write = conn.transmit.queue.as_ref().and(self.next_look(conn));
+        let write = conn
+            .transmit
+            .queue
+            .as_ref()
+            .and_then(|_| self.next_look(conn));
         [idle, ping, write].into_iter().flatten().min()
     }
 

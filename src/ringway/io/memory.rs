@@ -15,8 +15,9 @@ pub const MAPPED_OCTETS_MIN: usize = 128 << 10;
 pub fn fix_thresholds() {
     #[cfg(target_env = "gnu")]
     {
+        let threshold = i32::try_from(MAPPED_OCTETS_MIN).expect("128 KiB");
         // SAFETY: takes no pointer; a value that is refused changes nothing. The process has one thread at this time.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_OCTETS_MIN as libc::c_int) };
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, threshold) };
         // What is free at the end of the heap goes back when `trim` says so, not in the middle of a turn.
         // SAFETY: as above.
         unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };

@@ -31,9 +31,9 @@ impl Server {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let options = uri.parse().map(|endpoint| ServerOptions {
             endpoint,
-            // Pages and statistics are for programs that ask for them.
+            // Statistics are for programs that ask for them. Where it listens is said on stdout.
             web_port: WebPort::Off,
-            silence: true,
+            statistics: false,
             ..ServerOptions::new(cpus)
         });
         Self {
@@ -235,7 +235,7 @@ pub fn supervisor_options(
     options: &ServerOptions,
     origins: Origins,
     command: WorkerCommand,
-    settings: Vec<(String, serde_json::Value)>,
+    settings: Vec<(String, String)>,
 ) -> Result<supervise::Options, Fatal> {
     let address = address::resolve(&options.endpoint)?;
     let web = match &options.web_port {
@@ -258,6 +258,7 @@ pub fn supervisor_options(
         interval: options.interval,
         format: options.format,
         silence: options.silence,
+        statistics: options.statistics,
         web,
         web_origin: origins.web,
         settings,

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde_json::Value;
 
 use crate::stats::{Counters, Record, turns};
 use crate::time::Instant;
@@ -52,7 +51,7 @@ pub(super) struct About {
     pub(super) pid: u32,
     pub(super) started: Instant,
     pub(super) started_unix_s: f64,
-    pub(super) settings: Vec<(String, Value)>,
+    pub(super) settings: Vec<(String, String)>,
 }
 
 /// One point of the plot.

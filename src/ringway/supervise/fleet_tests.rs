@@ -11,7 +11,7 @@ pub(in crate::supervise) fn fleet(workers: usize) -> Fleet {
         pid: 77,
         started: Instant::ZERO,
         started_unix_s: 1000.0,
-        settings: vec![("workers".to_owned(), Value::from("2"))],
+        settings: vec![("workers".to_owned(), "2".to_owned())],
     };
     Fleet::new(about, &vec![None; workers])
 }

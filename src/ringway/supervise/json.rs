@@ -64,7 +64,14 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     }
     let mut server = listening(fleet);
     server["started_unix_s"] = json!(fleet.about.started_unix_s);
-    server["options"] = Value::Object(fleet.about.settings.iter().cloned().collect());
+    server["options"] = Value::Object(
+        fleet
+            .about
+            .settings
+            .iter()
+            .map(|(name, text)| (name.clone(), value_of(text)))
+            .collect(),
+    );
     value["server"] = server;
     value
 }
@@ -137,6 +144,15 @@ fn counters(counters: &Counters) -> Value {
 /// Three decimals are enough for a rate or a time in seconds.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+/// A setting as JSON has it: switches and numbers without quotes.
+fn value_of(text: &str) -> Value {
+    match (text.parse::<bool>(), text.parse::<i64>()) {
+        (Ok(on), _) => on.into(),
+        (_, Ok(number)) => number.into(),
+        _ => text.into(),
+    }
 }
 
 #[cfg(test)]

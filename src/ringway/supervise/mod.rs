@@ -27,14 +27,22 @@
 //!                 └─ fleet (figures) ── table · json ──► crate::lines (stdout)
 //!                              └─ json · metrics ─► web (a thread of its own)
 //! ```
+//!
+//! The pages, `/metrics` and JSON lines are the feature `pages`: a program that embeds a server compiles no web framework.
 #![deny(unsafe_code)] // sys.rs alone is excepted
 
 mod board;
 mod environment;
 mod error;
+#[cfg_attr(
+    not(feature = "pages"),
+    expect(dead_code, reason = "some figures are for the pages alone")
+)]
 mod fleet;
+#[cfg(feature = "pages")]
 mod json;
 mod listen;
+#[cfg(feature = "pages")]
 mod metrics;
 mod options;
 mod policy;
@@ -44,6 +52,7 @@ mod seat;
 mod supervisor;
 mod sys;
 mod table;
+#[cfg(feature = "pages")]
 mod web;
 
 pub use board::{SLOT_LEN, VACANT, board};

@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
-
 /// Everything the supervisor needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,12 +38,14 @@ pub struct Options {
     pub format: Format,
     /// Print nothing on stdout.
     pub silence: bool,
+    /// Print statistics on stdout, not only where the server listens.
+    pub statistics: bool,
     /// Where the web pages are, and on which address; `None` = no pages.
     pub web: Option<SocketAddr>,
     /// Who chose that: without the user's word the server runs without pages when the port is taken.
     pub web_origin: Origin,
     /// The effective configuration as the web page shows it: one pair per option.
-    pub settings: Vec<(String, Value)>,
+    pub settings: Vec<(String, String)>,
 }
 
 /// Who chose a value.
@@ -78,7 +78,7 @@ pub enum Backlog {
 /// How the start-up line and the statistics are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object per line.
+    /// One JSON object per line; with the feature `pages`.
     Json,
     /// Tables that fit 80 columns.
     Table,
@@ -225,6 +225,7 @@ pub(super) mod tests {
             drain_timeout: Duration::ZERO,
             interval: Duration::from_secs(5),
             format: Format::Table,
+            statistics: true,
             silence: false,
             web: None,
             web_origin: Origin::Default,

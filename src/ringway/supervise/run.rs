@@ -26,8 +26,9 @@ use super::reserve::Reserve;
 use super::seat::{Inheritance, Process};
 use super::supervisor::{Action, Rules, Severity, Supervisor};
 use super::sys::{self, Waited};
-use super::web;
-use super::{json, table};
+use super::table;
+#[cfg(feature = "pages")]
+use super::{json, web};
 use crate::exit::{Exit, Fatal};
 use crate::lines;
 use crate::stats::{Record, RecordError};
@@ -104,6 +105,11 @@ pub fn run(options: Options) -> Result<Exit, Fatal> {
 
 impl Hands {
     fn new(options: Options, signals: File) -> Result<Self, Fatal> {
+        if options.format == Format::Json && !cfg!(feature = "pages") {
+            return Err(Fatal::usage(
+                "JSON lines need the feature `pages` of the crate ringway, which this program was built without",
+            ));
+        }
         let descriptors = environment::raise_descriptor_limit(&options)?;
         let listeners = Listeners::bind(&options)?;
         debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
@@ -117,10 +123,13 @@ impl Hands {
         let reserve = Reserve::new(pattern);
         let about = about(&options, &listeners, pages.as_ref());
         let fleet = shared(Fleet::new(about, &cpus));
+        #[cfg(feature = "pages")]
         if let Some(listener) = pages {
             web::serve(listener, fleet.clone(), descriptors.web_connections)
                 .map_err(failed("the web pages"))?;
         }
+        #[cfg(not(feature = "pages"))]
+        let _ = (descriptors, pages);
         let now = time::now();
         let rules = Rules {
             workers: options.workers,
@@ -304,8 +313,9 @@ impl Hands {
     fn announce(&self) {
         let fleet = locked(&self.fleet);
         let line = match self.options.format {
+            #[cfg(feature = "pages")]
             Format::Json => format!("{}\n", json::listening(&fleet)),
-            Format::Table => ready_line(&fleet),
+            _ => ready_line(&fleet),
         };
         self.print(line);
         note(started_line(&fleet));
@@ -314,12 +324,14 @@ impl Hands {
     fn print_period(&self, now: Instant) {
         let mut fleet = locked(&self.fleet);
         fleet.close_period(now);
-        if !self.supervisor.is_running() || self.options.silence || !lines::stdout_is_open() {
+        let wanted = self.options.statistics && !self.options.silence;
+        if !self.supervisor.is_running() || !wanted || !lines::stdout_is_open() {
             return;
         }
         self.print(match self.options.format {
+            #[cfg(feature = "pages")]
             Format::Json => format!("{}\n", json::stats(&fleet, now)),
-            Format::Table => table::render(&fleet, now),
+            _ => table::render(&fleet, now),
         });
     }
 
@@ -348,7 +360,13 @@ fn bind_pages(options: &Options) -> Result<Option<std::net::TcpListener>, Fatal>
     let Some(address) = options.web else {
         return Ok(None);
     };
-    match (web::bind(address), options.web_origin) {
+    #[cfg(feature = "pages")]
+    let bound = web::bind(address);
+    #[cfg(not(feature = "pages"))]
+    let bound = Err(Fatal::usage(format!(
+        "no web pages on {address}: this program was built without the feature `pages` of the crate ringway"
+    )));
+    match (bound, options.web_origin) {
         (Ok(listener), _) => Ok(Some(listener)),
         (Err(fatal), Origin::User) => Err(fatal),
         (Err(fatal), Origin::Default) => {

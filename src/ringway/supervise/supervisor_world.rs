@@ -17,7 +17,7 @@ use super::*;
 use crate::random::Random;
 
 /// How long the machine may keep the supervisor's loop from running.
-const LATE_MS_MAX: u64 = 8_000;
+const LATE_MS_MAX: u32 = 8_000;
 
 /// What goes wrong in one run, per mille, drawn by its seed.
 #[derive(Debug)]
@@ -165,7 +165,9 @@ impl World {
             let late = Duration::from_millis(self.random.below(LATE_MS_MAX as usize) as u64);
             next = next + late;
         }
-        self.lateness = next.since(self.now).min(Duration::from_millis(LATE_MS_MAX));
+        self.lateness = next
+            .since(self.now)
+            .min(Duration::from_millis(LATE_MS_MAX.into()));
         self.now = next;
     }
 
@@ -322,7 +324,7 @@ impl World {
             return;
         };
         // Drain, grace, and the time of the killed; the loop may come late to each of them.
-        let late = Duration::from_millis(3 * LATE_MS_MAX);
+        let late = Duration::from_millis((3 * LATE_MS_MAX).into());
         let most = Duration::from_secs(10 + 1 + 5) + late;
         let over = self.supervisor.is_over();
         assert!(over || self.now.since(*first) <= most, "{self:?}");
