@@ -50,7 +50,8 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(start, range.len()) }
     }
 
-    /// Gives the memory back, but keeps the addresses: it reads as zero until it is written again.
+    /// Gives the memory back, but keeps the addresses: it reads as zero until it is written again. For receive buffers that
+    /// hold nothing, at a time when the kernel completes no receive (see `Uring::release_idle`).
     fn discard(&mut self) {
         let len = self.len;
         super::memory::discard(self.slice_mut(0..len));
@@ -179,4 +180,41 @@ impl Pool {
 fn range_of(number: u16) -> std::ops::Range<usize> {
     let start = usize::from(number % CHUNK_BUFFERS) * STRIDE;
     start..start + BUFFER_OCTETS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first and the last octet of buffers that no chunk shares.
+    fn ends(pool: &Pool, number: u16) -> [u8; 2] {
+        let buffer = pool.buffer(number);
+        [buffer[0], buffer[BUFFER_OCTETS - 1]]
+    }
+
+    #[test]
+    fn a_pool_that_shrinks_gives_back_what_nobody_holds_and_parks_the_rest() {
+        let mut pool = Pool::new(4).expect("memory");
+        while !pool.grow().expect("memory").is_empty() {}
+        assert_eq!(pool.len(), 1024);
+        for number in 0..1024 {
+            pool.buffer_mut(number).fill(7);
+        }
+        assert!(!pool.park(600), "all of it is in use");
+        pool.shrink([600].into_iter());
+        assert_eq!(ends(&pool, 3), [7, 7], "the first chunk stays");
+        assert_eq!(ends(&pool, 300), [0, 0]);
+        assert_eq!(ends(&pool, 600), [7, 7], "somebody holds it");
+        assert_eq!(ends(&pool, 601), [7, 7], "it is in the same chunk");
+        assert_eq!(ends(&pool, 1000), [0, 0]);
+        assert!(!pool.park(255));
+        assert!(pool.park(600) && pool.park(256));
+        assert_eq!(
+            pool.grow().expect("memory"),
+            [600, 256],
+            "parked ones first"
+        );
+        assert!(!pool.park(600), "all of it is in use again");
+        assert!(pool.grow().expect("memory").is_empty(), "at the limit");
+    }
 }
