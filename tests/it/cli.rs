@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use crate::common::client::{CLOSE, Client};
 use crate::common::{Server, get, run, scratch};
 
 #[test]
@@ -304,7 +305,9 @@ fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
     let mut server = Server::start(&["--workers=1", "--port=0"]);
     let mut killed = Vec::new();
     crate::common::until("the server gives up", || {
-        for pid in server.workers() {
+        // One that dies before it has served is a start that failed, and is not counted.
+        let serves = server.has_ended() || Client::try_connect(&server.address()).is_ok();
+        for pid in server.workers().into_iter().filter(|_| serves) {
             if !killed.contains(&pid) {
                 crate::common::kill(pid);
                 killed.push(pid);
@@ -325,27 +328,32 @@ fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
 
 #[test]
 fn a_worker_that_ignores_its_drain_is_killed_after_the_drain_time() {
-    let mut server = Server::start(&["--workers=2", "--port=0", "--drain-timeout=0"]);
-    let workers = server.workers();
-    crate::common::stop(workers[0]); // a stopped process does not act on SIGTERM
+    let mut server = Server::start(&["--workers=1", "--port=0", "--drain-timeout=2s"]);
+    let worker = server.workers()[0];
+    let mut mute = Client::connect(&server.address());
     server.signal("TERM");
+    // The worker drains, and waits for an answer to its Close. A stopped process does not end by itself.
+    assert_eq!(mute.recv().first, CLOSE);
+    crate::common::stop(worker);
     assert_eq!(server.wait(), Some(0));
+    let said = server.stderr();
     assert!(
-        server.stderr().contains(&format!(
-            "killing workers that are left: pid {}",
-            workers[0]
-        )),
-        "{}",
-        server.stderr()
+        said.contains(&format!("killing workers that are left: pid {worker}")),
+        "{said}"
     );
 }
 
 #[test]
 fn a_second_signal_stops_hard_and_exits_with_five() {
-    let mut server = Server::start(&["--workers=2", "--port=0", "--drain-timeout=1h"]);
-    server.workers().into_iter().for_each(crate::common::stop);
+    let mut server = Server::start(&[
+        "--workers=1",
+        "--port=0",
+        "--drain-timeout=1h",
+        "--close-timeout=1h",
+    ]);
+    let mut mute = Client::connect(&server.address());
     server.signal("TERM");
-    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(mute.recv().first, CLOSE);
     assert!(!server.has_ended());
     server.signal("TERM");
     assert_eq!(server.wait(), Some(5), "{}", server.stderr());

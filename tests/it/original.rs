@@ -210,9 +210,11 @@ fn a_server_that_cannot_be_reached_is_a_failed_connection() {
     // The page's port speaks HTTP and nothing else.
     let page = format!("ws://{}", control.page);
     let data = ask(&mut client, &message_test(&page, 1, 1, SYNC));
-    assert_eq!(
-        data,
-        json!({"result": "connection_failed", "detail": "the server answered with status 200"})
+    assert_eq!(data["result"], "connection_failed", "{data}");
+    let detail = data["detail"].as_str().expect("a reason");
+    assert!(
+        detail.starts_with("the server answered 200 OK: <!doctype html>"),
+        "{detail}"
     );
 }
 
