@@ -214,6 +214,7 @@ fn serve<I: Io, A: App>(
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
     let mut deadline: Option<Instant> = None;
+    let mut told_before = false;
     loop {
         let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
@@ -229,7 +230,8 @@ fn serve<I: Io, A: App>(
             reports.send(worker.counters());
         }
         let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
-        if told && deadline.is_some() {
+        // The supervisor shuts the listener before it sends its signal: a drain may have begun without one.
+        if told && std::mem::replace(&mut told_before, true) {
             return Ok(Exit::Interrupted);
         }
         if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
