@@ -217,7 +217,7 @@ mod tests {
         let value = page(&fleet, Instant::from_nanos(3_000_000_000));
         assert_eq!(value["workers"][1]["live"]["messages"]["per_s"], 10.0);
         assert_eq!(value["total"]["live"]["messages"]["per_s"], 10.0);
-        assert_eq!(value["server"]["options"]["workers"], "2");
+        assert_eq!(value["server"]["options"]["workers"], 2);
         assert_eq!(value["workers"][0]["record"], Value::Null);
         let age = json!({ "age_s": 3.0, "clock_ns": 0 });
         assert_eq!(value["workers"][1]["record"], age);
