@@ -64,8 +64,8 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
     charset(last | seen)
 }
 
-/// From this length on, wider vectors win more than the indirect call to their code costs: 256 octets took 0.67 of the time,
-/// 128 took 0.93 and 64 took 1.18 (`results/2026-11-28-vm2-unmask`).
+/// From this length on, wider vectors win more than the indirect call to their code costs: 256 octets take 0.71 of the time
+/// and 1 KiB takes 0.48 (`results/2026-11-28-vm2-unmask`); 128 octets took 0.93 and 64 took 1.18.
 const DISPATCHED_OCTETS_MIN: usize = 256;
 
 /// Every whole word of `data`, and all that came out in one.

@@ -19,8 +19,8 @@
 //! - [`proto`]: RFC 6455 without I/O: HTTP heads, opening handshake, framing, masking, UTF-8, closing handshake; both roles.
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
 //! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
-//!   [`App`](conn::App) interface.
-//! - [`services`]: applications that come with Ringway: [`Echo`](services::Echo), and several of them on one port.
+//!   [`App`] interface.
+//! - [`services`]: applications that come with Ringway: [`Echo`], and several of them on one port.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`exit`]: what a server was told, how a process ends. [`signals`]: what each one means.

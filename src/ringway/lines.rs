@@ -4,7 +4,7 @@
 //! pleases the reader. A process that serves may not, so its lines go through a queue to a thread of their own.
 //!
 //! Owns: one queue and, from the first line on, one thread per stream. Never: blocks its caller, grows beyond
-//! [`OCTETS_MAX`]. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
+//! `OCTETS_MAX`. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
 //! room again. A reader that left (EPIPE) is quiet: nothing more is written.
 //!
 //! ```text

@@ -6,7 +6,7 @@
 //!                               └──────┴── until a period has neither completions nor surplus: then no timer is left
 //! ```
 //!
-//! A page given back costs about a microsecond, and several when it is needed again. So nothing goes back that was needed
+//! A page given back costs half a microsecond, and three when it is needed again. So nothing goes back that was needed
 //! within a second, and what goes back goes in steps that a turn can bear. A worker that is quiet from now on has given
 //! everything back after three seconds: up to one to the end of this period, one in which nothing is needed, one for
 //! the steps.
@@ -25,7 +25,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(20);
 const STEPS: usize = 50;
 
-/// A step gives at least so much back, if there is so much: two milliseconds of work at worst.
+/// A step gives at least so much back, if there is so much: half a millisecond of work where nobody shares the core.
 const STEP_OCTETS_MIN: usize = 2 << 20;
 
 /// Room that a list keeps, however few entries it has had lately.

@@ -4,20 +4,22 @@
 //! follows the largest block that was ever freed, up to 32 MiB; what lies between two blocks in use stays whatever its size.
 //! So a worker fixes the threshold, and says itself when pages are to go back.
 //!
-//! Giving a page back costs about a microsecond and getting it again several (`results/2026-11-28-vm2-memory`): that is why
+//! Giving a page back costs half a microsecond and getting it again three (`results/2026-11-28-vm2-memory`): that is why
 //! the worker keeps what it has needed in the last second, and gives the rest back in small steps.
 
 /// Blocks of this size and more have mappings of their own: freeing one gives its memory back, and growing one moves page
 /// table entries in place of octets (mremap). The value that glibc starts with.
-pub const MAPPED_OCTETS_MIN: usize = 128 << 10;
+pub const MAPPED_OCTETS_MIN: usize = MMAP_THRESHOLD as usize;
+
+/// The same as glibc counts.
+const MMAP_THRESHOLD: u32 = 128 << 10;
 
 /// Fixes the allocator's thresholds for this process. Called once, before there is much in the heap.
 pub fn fix_thresholds() {
     #[cfg(target_env = "gnu")]
     {
-        let threshold = i32::try_from(MAPPED_OCTETS_MIN).expect("128 KiB");
         // SAFETY: takes no pointer; a value that is refused changes nothing. The process has one thread at this time.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, threshold) };
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD.cast_signed()) };
         // What is free at the end of the heap goes back when `trim` says so, not in the middle of a turn.
         // SAFETY: as above.
         unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
@@ -25,7 +27,7 @@ pub fn fix_thresholds() {
 }
 
 /// Gives every whole free page of the allocator's heap back. It walks all free blocks: microseconds when there are few,
-/// and about a microsecond for each page.
+/// and half a microsecond for each page.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer, and touches only what the allocator knows to be free.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::conn::{App, Listener, Worker};
 use crate::exit::Fatal;
 use crate::io::board::Board;
-use crate::io::{Error, Fd, Io, sys};
+use crate::io::{Error, Fd, Io, memory, sys};
 use crate::options::ServerOptions;
 use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
@@ -272,6 +272,9 @@ impl Start {
         loop {
             let patience = deadline.map(|deadline| deadline.since(time::now()));
             worker.turn(patience)?;
+            if worker.take_trim() {
+                memory::trim();
+            }
             if worker.take_watched() != 0 {
                 let _ = inbox.read(&mut [0; 64]);
                 let mut counters = control.lock();
