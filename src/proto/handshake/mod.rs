@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455 §4) of both roles, on top of the heads of [`http`](super::http): a head in, a verdict
+//! The opening handshake (RFC 6455 §4) of both roles, on top of the heads of [`http`]: a head in, a verdict
 //! and bytes out.
 //!
 //! Owns: every check of RFC 6455 §4.1 and §4.2, and the answers that accept or refuse a WebSocket.
