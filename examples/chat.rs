@@ -40,8 +40,13 @@ impl App for Chat {
     /// The member's name.
     type Session = String;
 
-    fn request<'a>(&'a mut self, request: &'a http::Request<'_>) -> http::Answer<'a> {
-        http::Answer::page(request, PAGE)
+    fn request<'a>(&'a mut self, _request: &'a http::Request<'_>) -> http::Answer<'a> {
+        http::Answer {
+            status: http::StatusCode(200),
+            content_type: "text/html; charset=utf-8",
+            headers: &[],
+            body: PAGE.as_bytes(),
+        }
     }
 
     fn connect(&mut self, opening: &mut Opening<'_>, name: &mut String) -> Verdict {
@@ -57,7 +62,10 @@ impl App for Chat {
 
     fn open(&mut self, context: &mut Context<'_>, name: &mut String) {
         self.members.push(context.id());
-        self.say(context, &format!("* {name} came, {} here", self.members.len()));
+        self.say(
+            context,
+            &format!("* {name} came, {} here", self.members.len()),
+        );
     }
 
     fn message(&mut self, context: &mut Context<'_>, name: &mut String, message: Message<'_>) {

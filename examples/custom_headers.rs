@@ -48,5 +48,7 @@ impl App for Greeter {
 fn main() -> ExitCode {
     let uri = std::env::args().nth(1);
     let uri = uri.as_deref().unwrap_or("ws://127.0.0.1:9000");
-    Server::new(uri).workers(1).run(|_worker| Greeter::default())
+    Server::new(uri)
+        .workers(1)
+        .run(|_worker| Greeter::default())
 }

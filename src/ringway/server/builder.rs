@@ -125,6 +125,21 @@ impl Server {
         ServerOfServices::new(self).service(path, make)
     }
 
+    /// Adds a service with limits of its own: as [`Server::service`].
+    #[must_use]
+    pub fn service_with<A>(
+        self,
+        path: &str,
+        limits: Limits,
+        make: impl Fn(&Place) -> A + Send + Sync + 'static,
+    ) -> ServerOfServices
+    where
+        A: App + 'static,
+        A::Session: 'static,
+    {
+        ServerOfServices::new(self).service_with(path, limits, make)
+    }
+
     /// Runs the server on worker processes, until it is told to stop by SIGINT or SIGTERM. `make` is called once in each
     /// worker. To be called on the main thread, at the end of `main`: the exit code is this process's, be it supervisor or
     /// worker.
