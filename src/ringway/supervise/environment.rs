@@ -12,7 +12,7 @@ use super::{reserve, sys};
 use crate::exit::Fatal;
 
 /// Descriptors of a worker that are no connections: three streams, listener, stats pipe, configuration, signals, and its
-/// ring or epoll. A test counts them (`tests/it/supervision.rs`).
+/// ring or epoll.
 const WORKER_DESCRIPTORS: u64 = 8;
 
 /// Below this a server that can hold far more is clipped for no good reason; chosen, untested.
