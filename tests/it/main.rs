@@ -16,6 +16,7 @@ mod fuzz_corpora;
 mod http;
 mod http_client;
 mod library;
+mod lives;
 mod load;
 mod memory;
 mod original;

@@ -39,13 +39,13 @@ const LAST_LOOK: Duration = Duration::from_micros(1600);
 /// Connections taken in one turn at most, so that those that are there already are served in between.
 const BATCH_MAX: usize = 16;
 
-/// A worker that did not run while another one had so many ticks (500 ms) is left out of account. A worker that shares its
-/// CPU with dozens of busy processes gets its turn several times as often.
-const SILENT_TICKS: u8 = 5;
+/// Connections that were seen waiting at so many ticks in a row (500 ms) are taken whatever the others hold: one, then at
+/// each tick twice as many. A worker that loses its CPU for some hundred milliseconds, to busy neighbours or because its
+/// virtual CPU stands still, finds its share still waiting.
+const PATIENT_TICKS: u32 = 5;
 
-/// Connections that were seen waiting at so many ticks in a row (300 ms) are taken whatever the others hold: one, then at
-/// each tick twice as many.
-const PATIENT_TICKS: u32 = 3;
+/// A worker that did not run while another one had so many ticks (2 s) is stopped: it is left out of account until it runs.
+const SILENT_TICKS: u8 = 20;
 
 /// Doublings of that at most.
 const DOUBLINGS_MAX: u32 = 10;

@@ -71,8 +71,8 @@ impl Epoll {
         })
     }
 
-    /// epoll_ctl(2). A failure is the operation's completion.
-    fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) {
+    /// epoll_ctl(2). A failure is the operation's completion, and false.
+    fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) -> bool {
         let mut event = libc::epoll_event {
             events,
             u64: token.to_bits(),
@@ -86,6 +86,7 @@ impl Epoll {
                 .unwrap_or(libc::EIO);
             self.decide(token, Err(Errno(errno)), false);
         }
+        result == 0
     }
 
     fn decide(&mut self, token: Token, result: Result<u32, Errno>, more: bool) {
@@ -166,12 +167,13 @@ impl Io for Epoll {
         if self.listeners.len() <= slot {
             self.listeners.resize(slot + 1, None);
         }
-        self.listeners[slot] = Some(listener);
         let events = match wake {
             Wake::One => LISTEN_EXCLUSIVE,
             Wake::All => LISTEN,
         };
-        self.control(libc::EPOLL_CTL_ADD, listener, events, token);
+        // One that could not be added is not to be taken out.
+        let added = self.control(libc::EPOLL_CTL_ADD, listener, events, token);
+        self.listeners[slot] = added.then_some(listener);
     }
 
     fn accept(&mut self, listener: Fd) -> Result<Fd, Errno> {
@@ -217,7 +219,7 @@ impl Io for Epoll {
             Op::Accept if !self.forget_listener(target) => return,
             Op::Accept => {}
             Op::PollOut => drop(self.take_writer(target)),
-            _ => self.control(libc::EPOLL_CTL_DEL, fd, 0, target),
+            _ => drop(self.control(libc::EPOLL_CTL_DEL, fd, 0, target)),
         }
         self.decide(target, Err(Errno(libc::ECANCELED)), false);
     }

@@ -327,6 +327,10 @@ pub fn go_on(pid: u32) {
     signal(pid, "CONT");
 }
 
+pub fn terminate(pid: u32) {
+    signal(pid, "TERM");
+}
+
 pub fn interrupt(pid: u32) {
     signal(pid, "INT");
 }
