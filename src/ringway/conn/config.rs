@@ -36,8 +36,8 @@ pub struct Config {
     /// 1 MiB.
     pub send_queue_octets_max: usize,
     /// Limits of services, in the order in which [`Services`](crate::services::Services) has them. Of each only
-    /// `message_limits`, `idle_timeout`, `ping_interval`, `close_timeout` and `send_queue_octets_max` are looked at. Default: none,
-    /// so what stands here holds for every connection.
+    /// `message_limits`, the timeouts of an open connection, `ping_interval` and `send_queue_octets_max` are looked at. Default:
+    /// none, so what stands here holds for every connection.
     pub services: Vec<Self>,
     /// Where masking keys and handshake nonces of connections in the client's role come from. Default: the system's
     /// randomness.

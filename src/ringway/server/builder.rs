@@ -15,6 +15,9 @@ use crate::options::{
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
 use crate::worker::{self, Place};
 
+/// More workers than this share no machine we know of.
+const WORKERS_MAX: usize = 1024;
+
 /// A server: what it is told, and then one of the ways to run it. See [the module](super) for an example.
 ///
 /// Every limit has a default: [`ServerOptions`] lists them all. A wrong value is reported by the method that runs the server,
@@ -154,7 +157,7 @@ impl Server {
     }
 
     fn try_run<A: App>(self, make: impl FnOnce(&Place) -> A) -> Result<ExitCode, Fatal> {
-        let options = self.options?;
+        let options = self.checked()?;
         if let Some(seat) = WorkerSeat::from_environment()? {
             return Ok(worker::run(&options, &seat, make));
         }
@@ -197,7 +200,7 @@ impl Server {
         self,
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
     ) -> Result<Running, Fatal> {
-        let options = Arc::new(self.options?);
+        let options = Arc::new(self.checked()?);
         let listeners = Listeners::bind(&supervisor_options(
             &options,
             Origins::default(),
@@ -205,6 +208,18 @@ impl Server {
             Vec::new(),
         )?)?;
         threads::start(&options, listeners, Arc::new(make))
+    }
+
+    /// The options, if they can be served with.
+    fn checked(self) -> Result<ServerOptions, Fatal> {
+        let options = self.options?;
+        if !(1..=WORKERS_MAX).contains(&options.workers) {
+            return Err(Fatal::usage(format!(
+                "{} workers cannot be had: a server needs 1 to {WORKERS_MAX}, and one per CPU is best",
+                options.workers
+            )));
+        }
+        Ok(options)
     }
 
     /// What it was told, or what is wrong with it.
@@ -278,4 +293,27 @@ pub fn supervisor_options(
         web_origin: origins.web,
         settings,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::Echo;
+
+    fn why(server: Server) -> String {
+        let started = server.start(|_| Echo::default());
+        started.expect_err("it cannot be served").sentence
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_told_when_the_server_starts() {
+        assert!(why(Server::new("http://127.0.0.1:0")).contains("does not begin with ws://"));
+        assert!(why(Server::new("ws://127.0.0.1:0").workers(0)).starts_with("0 workers"));
+        let twice = Server::new("ws://127.0.0.1:0").service("chat", |_| Echo::default());
+        let sentence = twice.start().expect_err("no path").sentence;
+        assert!(
+            sentence.contains("does not begin with a slash"),
+            "{sentence}"
+        );
+    }
 }

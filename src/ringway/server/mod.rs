@@ -26,7 +26,9 @@
 //! is replaced. What the program does before `run` it does in each of these processes.
 //!
 //! *Threads* ([`Server::run_threads`], [`Server::start`]): one thread per worker in this process, each with a ring of its own. For
-//! tests, and for a server inside another program. A panic ends the whole process.
+//! tests, and for a server inside another program. A panic in an application ends the whole process where the program is built with
+//! `panic = "abort"`, and else the thread of that worker: the others go on, and [`Running::shutdown`] tells. The memory of a burst
+//! goes back as the program's allocator sees fit, because a library does not change its settings.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -35,6 +37,8 @@ mod services;
 mod threads;
 
 pub use crate::seat::SEAT_VARIABLE;
-pub use builder::{Origins, Server, supervisor_options};
+pub use builder::Server;
+#[doc(hidden)]
+pub use builder::{Origins, supervisor_options};
 pub use services::ServerOfServices;
 pub use threads::Running;
