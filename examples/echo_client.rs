@@ -9,11 +9,11 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ringway::proto::frame::{HEADER_OCTETS_MAX, Header};
+use ringway::proto::frame::{HEADER_BYTES_MAX, Header};
 use ringway::proto::handshake::{self, ClientRequest, Progress, ResponseKind, Resume};
 use ringway::proto::mask::{self, Key};
 use ringway::proto::{
-    CONTROL_FRAME_OCTETS_MAX, CloseCode, Event, Input, Limits, Opcode, Role, Violation, WebSocket,
+    CONTROL_FRAME_BYTES_MAX, CloseCode, Event, Input, Limits, Opcode, Role, Violation, WebSocket,
 };
 
 fn main() -> ExitCode {
@@ -118,12 +118,12 @@ fn open(stream: &mut TcpStream, host: &str, target: &str) -> Result<(), Box<dyn 
     let limits = handshake::Limits::default();
     let (mut bytes, mut hint) = (Vec::new(), Resume::default());
     loop {
-        // Octet by octet, so that no frame is read with the head.
-        let mut octet = [0];
-        if stream.read(&mut octet)? == 0 {
+        // Byte by byte, so that no frame is read with the head.
+        let mut byte = [0];
+        if stream.read(&mut byte)? == 0 {
             return Err("the server ended the connection in place of an answer".into());
         }
-        bytes.push(octet[0]);
+        bytes.push(byte[0]);
         match handshake::parse_response_from(&mut bytes, hint, &key, &[], &limits)? {
             Progress::Incomplete { resume } => hint = resume,
             Progress::Complete { head, .. } => {
@@ -160,15 +160,15 @@ impl Client {
             payload_len: text.len() as u64,
             masking_key: Some(key),
         };
-        let mut frame = [0; HEADER_OCTETS_MAX];
+        let mut frame = [0; HEADER_BYTES_MAX];
         let len = self.websocket.sender.header(&header, &mut frame)?;
-        let mut octets = [&frame[..len], text.as_bytes()].concat();
-        mask::apply(&mut octets[len..], Key::new(key));
-        Ok(self.stream.write_all(&octets)?)
+        let mut bytes = [&frame[..len], text.as_bytes()].concat();
+        mask::apply(&mut bytes[len..], Key::new(key));
+        Ok(self.stream.write_all(&bytes)?)
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Box<dyn Error>> {
-        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let sender = &mut self.websocket.sender;
         let len = sender.close(Some(code), reason, Some(nonce()?), &mut frame)?;
         Ok(self.stream.write_all(&frame[..len])?)
@@ -193,9 +193,9 @@ impl Client {
         }
     }
 
-    /// Handles everything that is in `octets`.
-    fn handle(&mut self, octets: &mut [u8]) -> Result<Result<(), Violation>, Box<dyn Error>> {
-        let mut input = Input::new(octets);
+    /// Handles everything that is in `bytes`.
+    fn handle(&mut self, bytes: &mut [u8]) -> Result<Result<(), Violation>, Box<dyn Error>> {
+        let mut input = Input::new(bytes);
         loop {
             let event = match self.websocket.receiver.poll_event(&mut input) {
                 Ok(Some(event)) => event,
@@ -220,7 +220,7 @@ impl Client {
                     // RFC 6455 §5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response".
                     // After our own Close nothing may follow it.
                     if !self.websocket.sender.is_closed() {
-                        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+                        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
                         let sender = &mut self.websocket.sender;
                         let key = Some(nonce()?);
                         let len = sender.control(Opcode::Pong, payload, key, &mut frame)?;
@@ -237,9 +237,9 @@ impl Client {
     }
 }
 
-/// Octets that nobody can guess: `proto` draws no random numbers.
+/// Bytes that nobody can guess: `proto` draws no random numbers.
 fn nonce<const N: usize>() -> std::io::Result<[u8; N]> {
-    let mut octets = [0; N];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut octets)?;
-    Ok(octets)
+    let mut bytes = [0; N];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

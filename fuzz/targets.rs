@@ -1,10 +1,10 @@
 //! What every fuzz target does with its input. Each asserts more than "no panic": the result must not depend on how
-//! the octets were cut, and what was decoded must encode to the same octets again.
+//! the bytes were cut, and what was decoded must encode to the same bytes again.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use ringway::proto::frame::{self, HEADER_OCTETS_MAX};
+use ringway::proto::frame::{self, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
@@ -13,34 +13,34 @@ use ringway::proto::{
 use wsperf::load::original::command::{self, Test};
 use wsperf::load::original::reply;
 
-/// One header: what decodes encodes to the same octets, and no prefix of it decodes.
+/// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
     match frame::decode(data) {
-        Ok(Some((header, octets))) => {
-            assert!((2..=HEADER_OCTETS_MAX).contains(&octets));
+        Ok(Some((header, bytes))) => {
+            assert!((2..=HEADER_BYTES_MAX).contains(&bytes));
             assert!(header.payload_len <= u64::MAX >> 1);
-            let mut out = [0; HEADER_OCTETS_MAX];
-            assert_eq!(frame::encode(&header, &mut out), octets);
-            assert_eq!(out[..octets], data[..octets]);
+            let mut out = [0; HEADER_BYTES_MAX];
+            assert_eq!(frame::encode(&header, &mut out), bytes);
+            assert_eq!(out[..bytes], data[..bytes]);
             let masked = header.masking_key.is_some();
-            assert_eq!(frame::encoded_octets(header.payload_len, masked), octets);
-            assert_eq!(frame::header_octets(data[1]), octets);
-            assert_eq!(frame::decode(&data[..octets]), Ok(Some((header, octets))));
-            for cut in 0..octets {
+            assert_eq!(frame::encoded_bytes(header.payload_len, masked), bytes);
+            assert_eq!(frame::header_bytes(data[1]), bytes);
+            assert_eq!(frame::decode(&data[..bytes]), Ok(Some((header, bytes))));
+            for cut in 0..bytes {
                 assert_eq!(frame::decode(&data[..cut]), Ok(None));
             }
         }
-        Ok(None) => assert!(data.len() < HEADER_OCTETS_MAX),
+        Ok(None) => assert!(data.len() < HEADER_BYTES_MAX),
         Err(violation) => {
             // Once wrong, wrong in the same way however much follows.
-            let needed = data.len().min(HEADER_OCTETS_MAX);
+            let needed = data.len().min(HEADER_BYTES_MAX);
             assert_eq!(frame::decode(&data[..needed]), Err(violation));
         }
     }
 }
 
-/// The whole receive path, close payloads included. The first octet chooses the role, the limits and a cut; the rest
-/// arrives whole, octet by octet, and in pieces as long as the cut says.
+/// The whole receive path, close payloads included. The first byte chooses the role, the limits and a cut; the rest
+/// arrives whole, byte by byte, and in pieces as long as the cut says.
 pub fn receive(data: &[u8]) {
     let Some((choice, wire)) = data.split_first() else {
         return;
@@ -54,12 +54,12 @@ pub fn receive(data: &[u8]) {
         Limits::default()
     } else {
         Limits {
-            frame_octets_max: 60,
-            message_octets_max: 100,
+            frame_bytes_max: 60,
+            message_bytes_max: 100,
         }
     };
     let whole = listen(role, limits, wire, wire.len().max(1));
-    assert_eq!(listen(role, limits, wire, 1), whole, "octet by octet");
+    assert_eq!(listen(role, limits, wire, 1), whole, "byte by byte");
     let piece = usize::from(choice >> 2) + 2;
     assert_eq!(
         listen(role, limits, wire, piece),
@@ -68,7 +68,7 @@ pub fn receive(data: &[u8]) {
     );
 }
 
-/// A text in two pieces, cut where the first octet says: the validator agrees with std about all of it.
+/// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.
 pub fn utf8(data: &[u8]) {
     let Some((cut, text)) = data.split_first() else {
         return;
@@ -235,7 +235,7 @@ pub fn command(data: &[u8]) {
                 Test::Stress(test) => {
                     let connections = test.connection_count as u64;
                     assert!((1..=command::CONNECTIONS_MAX).contains(&connections));
-                    assert!(test.msg_size as u64 * connections <= command::STRESS_OCTETS_MAX);
+                    assert!(test.msg_size as u64 * connections <= command::STRESS_BYTES_MAX);
                 }
             }
             assert!(text.contains(test.token()) && !test.token().is_empty());
@@ -250,7 +250,7 @@ pub fn command(data: &[u8]) {
     }
 }
 
-/// Octet by octet, with the hint of the octet before, the outcome is the same; and comes no later.
+/// Byte by byte, with the hint of the byte before, the outcome is the same; and comes no later.
 fn same_in_pieces<'b, T: Debug, E: Debug>(
     data: &'b [u8],
     whole: &Result<Progress<T>, E>,
@@ -302,14 +302,14 @@ fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
             heard.push(match event {
                 Event::Message(message) => {
                     let (kind, payload) = (message.kind(), message.payload().to_vec());
-                    assert!(payload.len() as u64 <= limits.frame_octets_max);
+                    assert!(payload.len() as u64 <= limits.frame_bytes_max);
                     Heard::Message(kind, payload)
                 }
                 Event::Part(part) => {
                     assert_eq!(part.message_begins, open.is_none());
                     let mut message = open.take().unwrap_or_default();
                     message.extend_from_slice(part.payload);
-                    assert!(message.len() as u64 <= limits.message_octets_max);
+                    assert!(message.len() as u64 <= limits.message_bytes_max);
                     if !part.message_ends {
                         open = Some(message);
                         continue;

@@ -139,16 +139,16 @@ fn echo(client: &mut Client, first: u8, len: usize, count: usize, pipelined: usi
         TEXT => "blue€".repeat(len / 7).into_bytes(),
         _ => noise(1, len),
     };
-    let octets = frame(first, &payload).repeat(pipelined);
+    let bytes = frame(first, &payload).repeat(pipelined);
     // A thread of its own writes, so that neither side waits for the other's buffers.
     let writer = client.stream().try_clone().expect("a descriptor");
     let rounds = count / pipelined;
     std::thread::scope(|scope| {
         let (go, next) = std::sync::mpsc::channel::<()>();
-        let octets = &octets;
+        let bytes = &bytes;
         scope.spawn(move || {
             for () in next {
-                (&writer).write_all(octets).expect("the server reads");
+                (&writer).write_all(bytes).expect("the server reads");
             }
         });
         for _ in 0..rounds {
@@ -164,16 +164,16 @@ fn echo(client: &mut Client, first: u8, len: usize, count: usize, pipelined: usi
 type Load = fn(&mut Client);
 
 const LOADS: [(&str, Load); 8] = [
-    ("10,000 of 20 octets", |client| {
+    ("10,000 of 20 bytes", |client| {
         echo(client, BINARY, 20, 10_000, 1)
     }),
-    ("10,000 of 20 octets, 100 in flight", |client| {
+    ("10,000 of 20 bytes, 100 in flight", |client| {
         echo(client, BINARY, 20, 10_000, 100)
     }),
-    ("10,000 texts of 300 octets, 10 in flight", |client| {
+    ("10,000 texts of 300 bytes, 10 in flight", |client| {
         echo(client, TEXT, 300, 10_000, 10)
     }),
-    ("500 of 6000 octets", |client| {
+    ("500 of 6000 bytes", |client| {
         echo(client, BINARY, 6000, 500, 1)
     }),
     ("100 of 16 KiB", |client| {
@@ -254,10 +254,10 @@ fn the_first_connection_of_a_worker_is_seen_by_the_counter() {
 /// Connections of the client under test.
 const CONNECTIONS: u32 = 4;
 
-/// Payload octets, how many are in flight on each connection, and how many are echoed on all of them.
+/// Payload bytes, how many are in flight on each connection, and how many are echoed on all of them.
 const CLIENT_LOADS: [(usize, usize, usize); 8] = [
     (20, 1, 10_000),
-    // More than one send has segments for: the same message again and again, which is never one run of octets.
+    // More than one send has segments for: the same message again and again, which is never one run of bytes.
     (20, 100, 20_000),
     (1 << 10, 16, 10_000),
     (6_000, 1, 500),

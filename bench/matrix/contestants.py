@@ -16,7 +16,7 @@ from matrix.peers import REPOSITORY
 
 READY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
-TAIL_OCTETS = 2000
+TAIL_BYTES = 2000
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Contestant:
     """One server: `arguments` may use {server_cpu} and {read_buffer}; `binary` is a key of the table of binaries."""
 
     name: str
-    mode: str  # "ws", or "tcp" for a floor that echoes the same request octets
+    mode: str  # "ws", or "tcp" for a floor that echoes the same request bytes
     binary: str
     arguments: tuple
     ready: str = r"listening (?P<ip>[0-9.]+):(?P<port>[0-9]+)"
@@ -139,7 +139,7 @@ class Server:
 
     @property
     def watched(self):
-        """Pids reported apart: a supervisor, which no client octet passes through."""
+        """Pids reported apart: a supervisor, which no client byte passes through."""
         return [self.process.pid] if self.contestant.worker_is_child else []
 
     def _prepare_child(self):
@@ -183,7 +183,7 @@ class Server:
     def tail(self):
         """The end of what the server printed, on one line, without what only this machine calls so: it goes into results."""
         text = self.output().replace(str(REPOSITORY), ".").replace(str(Path.home()), "~")
-        return " | ".join(text[-TAIL_OCTETS:].split("\n")).strip(" |") or "it printed nothing"
+        return " | ".join(text[-TAIL_BYTES:].split("\n")).strip(" |") or "it printed nothing"
 
     def stop(self):
         """SIGTERM, then SIGKILL, to the process and what is left of its workers."""

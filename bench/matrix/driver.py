@@ -2,7 +2,7 @@
 
 Nothing else knows how a driver is called: `drive` gets a running server and a load, and returns a report and the reason why it does not
 count, if any. There are two drivers. `wsperf` is Ringway's own, a WebSocket client that parses and compares everything. `replay`
-(bench/driver) sends prepared octets and compares memory, without a protocol: it drives the bare echoes, which speak none, and is
+(bench/driver) sends prepared bytes and compares memory, without a protocol: it drives the bare echoes, which speak none, and is
 what wsperf's own cost is compared with. Of a report the rest of the bench reads
 
 - server_cpu_us_per_message, messages_per_s, messages, driver_cpu_us_per_message, server_resident_kib;
@@ -96,7 +96,7 @@ def wsperf_report(result, load):
         "server_utilisation": sum(process["utilisation"] for process in processes),
         "server_waiting": max((process["waiting"] for process in processes), default=0),
         "server_saturated": bool(result.get("server_saturated")),
-        "server_resident_kib": sum(process["resident_octets"] for process in processes) // 1024,
+        "server_resident_kib": sum(process["resident_bytes"] for process in processes) // 1024,
         "server_context_switches": sum(process["context_switches"] for process in processes),
         "server_enters_per_message": server.get("enters_per_message"),
         "driver_saturated": result["driver_saturated"],

@@ -22,7 +22,7 @@ KINDS = {
     "ours too": ("#7fb0ea", "Ringway, epoll"),
     "dearer": ("#c4c6c9", "peer"),
     "cheaper": ("#e8833a", "peer that costs less than Ringway, io_uring"),
-    "floor": ("#eceef0", "bare echo of the same octets, no protocol"),
+    "floor": ("#eceef0", "bare echo of the same bytes, no protocol"),
 }
 INK = "#2b2e33"
 FAINT = "#74787e"
@@ -265,7 +265,7 @@ def draw(folder, suffix="svg"):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    # The same summary gives the same octets; text stays text.
+    # The same summary gives the same bytes; text stays text.
     matplotlib.rcParams.update(
         {"svg.hashsalt": "ringway", "svg.fonttype": "none", "font.family": "sans-serif", "hatch.linewidth": 0.5, "hatch.color": "#8a8e94"}
     )

@@ -41,7 +41,7 @@ class Driver(unittest.TestCase):
         self.assertEqual(driver.command_of({"driver": "echo-driver"}, bare, load, [])[0], "echo-driver")
 
     def test_faults_that_wsperf_counts_are_an_error(self):
-        process = {"utilisation": 0.5, "waiting": 0.01, "resident_octets": 2048, "context_switches": 7}
+        process = {"utilisation": 0.5, "waiting": 0.01, "resident_bytes": 2048, "context_switches": 7}
         thread = {"utilisation": 0.4, "waiting": 0.02, "enters": 10}
         result = {
             "duration_s": 1.0, "messages": 100, "messages_per_second": 100.0, "latency_us": {}, "errors": 0, "notes": [],
@@ -61,8 +61,8 @@ class Driver(unittest.TestCase):
         self.assertIn("stolen_ticks", report)
 
     def test_a_report_of_a_fault_is_an_error(self):
-        report, error = self.drive("""echo '{"messages": 0, "error": "octet 3 differs"}'; exit 1""")
-        self.assertEqual((report["messages"], error), (0, "octet 3 differs"))
+        report, error = self.drive("""echo '{"messages": 0, "error": "byte 3 differs"}'; exit 1""")
+        self.assertEqual((report["messages"], error), (0, "byte 3 differs"))
 
     def test_a_window_without_a_message_is_an_error_and_not_a_cost_of_zero(self):
         report, error = self.drive("""echo '{"messages": 0, "server_cpu_us_per_message": 0}'""")

@@ -33,12 +33,12 @@ class Client:
         assert head.startswith(b"HTTP/1.1 101") and ACCEPT in head, head
 
     def receive(self, size):
-        octets = b""
-        while len(octets) < size:
-            more = self.socket.recv(size - len(octets))
-            assert more, f"the server closed the connection after {octets}"
-            octets += more
-        return octets
+        got = b""
+        while len(got) < size:
+            more = self.socket.recv(size - len(got))
+            assert more, f"the server closed the connection after {got}"
+            got += more
+        return got
 
 
 class Peers(unittest.TestCase):

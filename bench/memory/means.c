@@ -16,17 +16,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCKS = 5000, OCTETS = (64 << 10) + 14, LARGE = (1 << 20) + 14 };
+enum { BLOCKS = 5000, BYTES = (64 << 10) + 14, LARGE = (1 << 20) + 14 };
 
 static int map_blocks;
 
-static void *get(size_t octets) {
-  if (!map_blocks) return malloc(octets);
-  return mmap(0, octets, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static void *get(size_t bytes) {
+  if (!map_blocks) return malloc(bytes);
+  return mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-static void give_back(void *block, size_t octets) {
-  if (map_blocks) munmap(block, octets);
+static void give_back(void *block, size_t bytes) {
+  if (map_blocks) munmap(block, bytes);
   else free(block);
 }
 
@@ -45,13 +45,13 @@ static double rss_mib(void) {
 }
 
 // Microseconds of one cycle: a block whose pages are all touched.
-static double cycle_us(size_t octets) {
+static double cycle_us(size_t bytes) {
   enum { ROUNDS = 2000 };
   double began = now_us();
   for (int n = 0; n < ROUNDS; n++) {
-    char *block = get(octets);
-    for (size_t at = 0; at < octets; at += 4096) ((volatile char *)block)[at] = 1;
-    give_back(block, octets);
+    char *block = get(bytes);
+    for (size_t at = 0; at < bytes; at += 4096) ((volatile char *)block)[at] = 1;
+    give_back(block, bytes);
   }
   return (now_us() - began) / ROUNDS;
 }
@@ -69,12 +69,12 @@ int main(int argc, char **argv) {
   give_back(get(LARGE), LARGE);
   double idle = rss_mib();
   for (int n = 0; n < BLOCKS; n++) {
-    blocks[n] = get(OCTETS);
-    memset(blocks[n], 1, OCTETS);
+    blocks[n] = get(BYTES);
+    memset(blocks[n], 1, BYTES);
     if (n % 8 == 0) small[n / 8] = malloc(100);
   }
   double peak = rss_mib(), began = now_us();
-  for (int n = 0; n < BLOCKS; n++) give_back(blocks[n * 7L % BLOCKS], OCTETS);
+  for (int n = 0; n < BLOCKS; n++) give_back(blocks[n * 7L % BLOCKS], BYTES);
   double freeing_us = now_us() - began, freed = rss_mib();
   began = now_us();
   if (strcmp(means, "other")) malloc_trim(0);
@@ -83,9 +83,9 @@ int main(int argc, char **argv) {
   if (strcmp(means, "other")) malloc_trim(0);
   double again_us = now_us() - began;
   sleep(2);
-  free(malloc(OCTETS));
+  free(malloc(BYTES));
   double rested = rss_mib();
-  double small_cycle = cycle_us(OCTETS), large_cycle = cycle_us(LARGE);
+  double small_cycle = cycle_us(BYTES), large_cycle = cycle_us(LARGE);
   printf("{\"means\": \"%s\", \"preload\": \"%s\", \"idle_mib\": %.1f, \"peak_mib\": %.1f, \"freed_mib\": %.1f, "
          "\"freeing_us\": %.0f, \"trimmed_mib\": %.1f, \"trim_us\": %.0f, \"trim_again_us\": %.0f, \"rested_mib\": %.1f, "
          "\"cycle_64k_us\": %.2f, \"cycle_1m_us\": %.2f}\n",

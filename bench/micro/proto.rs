@@ -19,7 +19,7 @@ fn mask_apply(c: &mut Criterion) {
     for len in [3, 16, 20, 64, 125, 256, 1024, 16 * 1024, 64 * 1024] {
         let mut buf = vec![b'a'; (len + 8) * COUNT];
         group.throughput(Throughput::Bytes((len * COUNT) as u64));
-        // A payload begins 6, 8 or 14 octets into a frame that begins anywhere: unaligned is the rule.
+        // A payload begins 6, 8 or 14 bytes into a frame that begins anywhere: unaligned is the rule.
         for (name, gap) in [("aligned", 8 - len % 8), ("unaligned", 5)] {
             group.bench_function(BenchmarkId::new(format!("16 x {name}"), len), |b| {
                 b.iter(|| {
@@ -58,7 +58,7 @@ fn frames(opcode: Opcode, count: usize, payload: &[u8], masking_key: Option<[u8;
         payload_len: payload.len() as u64,
         masking_key,
     };
-    let mut one = vec![0; frame::encoded_octets(header.payload_len, masking_key.is_some())];
+    let mut one = vec![0; frame::encoded_bytes(header.payload_len, masking_key.is_some())];
     frame::encode(&header, &mut one);
     let body = one.len();
     one.extend_from_slice(payload);
@@ -71,16 +71,16 @@ fn frames(opcode: Opcode, count: usize, payload: &[u8], masking_key: Option<[u8;
 /// Reads every message of `input` the way an echo does, down to where its payload lies.
 fn drain(receiver: &mut Receiver, input: &mut [u8]) -> usize {
     let mut input = Input::new(input);
-    let mut octets = 0;
+    let mut bytes = 0;
     while let Ok(Some(event)) = receiver.poll_event(&mut input) {
         let Event::Message(message) = event else {
             unreachable!("the input holds messages in one frame each");
         };
         let (buf, room_at, payload) = message.into_parts();
-        octets += payload.len();
+        bytes += payload.len();
         black_box(&mut buf[room_at]); // where an echo writes its header
     }
-    octets
+    bytes
 }
 
 fn receiver(c: &mut Criterion) {
@@ -91,25 +91,25 @@ fn receiver(c: &mut Criterion) {
             "16 x 20 masked text",
             Role::Server,
             16,
-            frames(Opcode::Text, 16, b"twenty octets of txt", Some(KEY)),
+            frames(Opcode::Text, 16, b"twenty bytes of txt", Some(KEY)),
         ),
         (
             "16 x 20 masked binary",
             Role::Server,
             16,
-            frames(Opcode::Binary, 16, b"twenty octets of bin", Some(KEY)),
+            frames(Opcode::Binary, 16, b"twenty bytes of bin", Some(KEY)),
         ),
         (
             "16 x 20 unmasked text",
             Role::Client,
             16,
-            frames(Opcode::Text, 16, b"twenty octets of txt", None),
+            frames(Opcode::Text, 16, b"twenty bytes of txt", None),
         ),
         (
             "1 x 20 masked text",
             Role::Server,
             1,
-            frames(Opcode::Text, 1, b"twenty octets of txt", Some(KEY)),
+            frames(Opcode::Text, 1, b"twenty bytes of txt", Some(KEY)),
         ),
         (
             "1 x 16 KiB masked text",
@@ -142,13 +142,13 @@ fn header(c: &mut Criterion) {
             payload_len,
             masking_key: None,
         };
-        let mut out = [0; frame::HEADER_OCTETS_MAX];
+        let mut out = [0; frame::HEADER_BYTES_MAX];
         group.bench_function(BenchmarkId::new("encode", payload_len), |b| {
             b.iter(|| frame::encode(black_box(&header), black_box(&mut out)));
         });
-        let octets = frame::encode(&header, &mut out);
+        let bytes = frame::encode(&header, &mut out);
         group.bench_function(BenchmarkId::new("decode", payload_len), |b| {
-            b.iter(|| frame::decode(black_box(&out[..octets])));
+            b.iter(|| frame::decode(black_box(&out[..bytes])));
         });
     }
 }

@@ -1,16 +1,16 @@
 //! A kernel of a few lines for benchmarks: one connection at a time, which says the same things again and again.
 //!
-//! It costs what it costs to copy the octets of a receive into a buffer. Everything above is the worker's own.
+//! It costs what it costs to copy the bytes of a receive into a buffer. Everything above is the worker's own.
 
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
 use ringway::io::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_OCTETS, Io, ReceiveMode,
-    SCRATCH_OCTETS, Segment, Token, Wait, Wake,
+    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_BYTES, Io, ReceiveMode,
+    SCRATCH_BYTES, Segment, Token, Wait, Wake,
 };
-use ringway::proto::frame::{HEADER_OCTETS_MAX, Header, encode};
+use ringway::proto::frame::{HEADER_BYTES_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
 use ringway::proto::{Opcode, handshake};
 use ringway::time::Instant;
@@ -46,7 +46,7 @@ pub(crate) struct Replay {
     open: bool,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
-    /// Octets that the worker has sent.
+    /// Bytes that the worker has sent.
     pub(crate) sent: u64,
     /// Connections that the worker has closed.
     pub(crate) closed: u64,
@@ -69,8 +69,8 @@ impl Replay {
             waits: false,
             receive: None,
             open: false,
-            buffer: vec![0; HOT_OCTETS],
-            scratch: vec![0; SCRATCH_OCTETS],
+            buffer: vec![0; HOT_BYTES],
+            scratch: vec![0; SCRATCH_BYTES],
             sent: 0,
             closed: 0,
         }
@@ -81,19 +81,19 @@ impl Replay {
         done.clear();
         self.deliver(done);
         if self.mode == ReceiveMode::Readiness {
-            let read = self.recv_hot(Fd(0), HOT_OCTETS);
+            let read = self.recv_hot(Fd(0), HOT_BYTES);
             assert!(read.is_ok(), "a receive was delivered");
         }
     }
 
     fn deliver(&mut self, done: &mut Vec<Completion>) {
-        let (Some(token), Some(octets)) = (self.receive, self.script.get(self.next)) else {
+        let (Some(token), Some(bytes)) = (self.receive, self.script.get(self.next)) else {
             return;
         };
-        let (len, readable) = (octets.len(), libc::POLLIN.cast_unsigned());
+        let (len, readable) = (bytes.len(), libc::POLLIN.cast_unsigned());
         let (result, buffer) = match self.mode {
             ReceiveMode::Buffers => {
-                self.buffer[..len].copy_from_slice(octets);
+                self.buffer[..len].copy_from_slice(bytes);
                 let len = u32::try_from(len).expect("a receive is short");
                 (len, (len > 0).then_some(BufferId(0)))
             }
@@ -111,7 +111,7 @@ impl Replay {
         }
     }
 
-    /// The octets of this turn that the worker reads next.
+    /// The bytes of this turn that the worker reads next.
     fn read(&mut self, limit: usize) -> Result<Range<usize>, Errno> {
         let Range { start, end } = self.unread;
         if start == end && end > 0 {
@@ -160,7 +160,7 @@ impl Io for Replay {
     fn submit_poll_out(&mut self, _: Token, _: Fd) {}
     fn submit_cancel(&mut self, _: Token, _: Fd) {}
     fn submit_send(&mut self, _: Token, _: Fd, segments: &[Segment]) {
-        self.sent += octets_of(segments);
+        self.sent += bytes_of(segments);
     }
     fn turn(&mut self, _: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
         if self.open {
@@ -186,19 +186,19 @@ impl Io for Replay {
         buffers.clear();
     }
     fn recv(&mut self, _: Fd, into: &mut [u8]) -> Result<usize, Errno> {
-        let octets = self.read(into.len())?;
-        into[..octets.len()].copy_from_slice(&self.script[self.current][octets.clone()]);
-        Ok(octets.len())
+        let bytes = self.read(into.len())?;
+        into[..bytes.len()].copy_from_slice(&self.script[self.current][bytes.clone()]);
+        Ok(bytes.len())
     }
     fn recv_hot(&mut self, _: Fd, limit: usize) -> Result<usize, Errno> {
-        let octets = self.read(limit)?;
-        self.buffer[..octets.len()].copy_from_slice(&self.script[self.current][octets.clone()]);
-        Ok(octets.len())
+        let bytes = self.read(limit)?;
+        self.buffer[..bytes.len()].copy_from_slice(&self.script[self.current][bytes.clone()]);
+        Ok(bytes.len())
     }
     fn send(&mut self, _: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        let octets = octets_of(segments) + then.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        self.sent += octets;
-        Ok(usize::try_from(octets).expect("they are in memory"))
+        let bytes = bytes_of(segments) + then.iter().map(|slice| slice.len() as u64).sum::<u64>();
+        self.sent += bytes;
+        Ok(usize::try_from(bytes).expect("they are in memory"))
     }
     fn refill_hot(&mut self, _: &[u8]) {
         unreachable!("nothing arrives beyond a connection's share of a turn")
@@ -219,7 +219,7 @@ impl Io for Replay {
     }
 }
 
-fn octets_of(segments: &[Segment]) -> u64 {
+fn bytes_of(segments: &[Segment]) -> u64 {
     segments.iter().map(|segment| u64::from(segment.len)).sum()
 }
 
@@ -232,9 +232,9 @@ pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
         payload_len: payload.len() as u64,
         masking_key: Some(key),
     };
-    let mut head = [0; HEADER_OCTETS_MAX];
-    let octets = encode(&header, &mut head);
+    let mut head = [0; HEADER_BYTES_MAX];
+    let bytes = encode(&header, &mut head);
     let mut payload = payload.to_vec();
     mask::apply(&mut payload, Key::new(key));
-    [&head[..octets], &payload].concat()
+    [&head[..bytes], &payload].concat()
 }

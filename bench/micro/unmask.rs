@@ -11,8 +11,8 @@ use ringway::proto::mask::{self, Key};
 const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 const PAIRS: usize = 41;
 
-/// Octets unmasked in one measurement.
-const OCTETS: usize = 1 << 23;
+/// Bytes unmasked in one measurement.
+const BYTES: usize = 1 << 23;
 
 /// Where a payload begins behind its header.
 const OFFSET: usize = 14;
@@ -61,7 +61,7 @@ fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
 
 fn main() {
     let word = u32::from_le_bytes(KEY);
-    println!("octets | ns, baseline (quartiles) | ns, as shipped | ratio");
+    println!("bytes | ns, baseline (quartiles) | ns, as shipped | ratio");
     for len in [
         64,
         128,
@@ -75,7 +75,7 @@ fn main() {
         1 << 20,
     ] {
         let mut buf = vec![b'a'; (len + OFFSET) * IN_A_ROW];
-        let rounds = (OCTETS / len / IN_A_ROW).max(1);
+        let rounds = (BYTES / len / IN_A_ROW).max(1);
         let (mut before, mut now) = (Vec::new(), Vec::new());
         for pair in 0..PAIRS {
             for which in [pair % 2, 1 - pair % 2] {

@@ -130,7 +130,7 @@ pub(super) struct ConfigArgs {
     /// Longest frame accepted [default: as --max-message]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub(super) max_frame: Option<Text>,
-    /// Octets queued for a peer above which reading from it pauses
+    /// Bytes queued for a peer above which reading from it pauses
     /// [default: 1MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub(super) send_queue: Option<Text>,
@@ -197,7 +197,7 @@ pub(super) struct ConfigArgs {
     /// Accept only once the peer has sent something: TCP_DEFER_ACCEPT
     #[arg(long, value_name = "TIME", help_heading = SOCKET)]
     pub(super) defer_accept: Option<Text>,
-    /// Unsent octets above which a socket is not writable:
+    /// Unsent bytes above which a socket is not writable:
     /// TCP_NOTSENT_LOWAT
     #[arg(long, value_name = "SIZE", help_heading = SOCKET)]
     pub(super) notsent_lowat: Option<Text>,

@@ -32,8 +32,8 @@ fn effective(options: &ServerOptions) -> ConfigArgs {
     let text = |value: String| Some(Text(value));
     let number = |value: u32| text(value.to_string());
     let switch = |on: bool| text(on.to_string());
-    let size = |octets: usize| text(show_size(octets as u64));
-    let buffer = |octets: u32| text(show_size(octets.into()));
+    let size = |bytes: usize| text(show_size(bytes as u64));
+    let buffer = |bytes: u32| text(show_size(bytes.into()));
     let time = |value| text(show_duration(value));
     let socket = &options.socket;
     ConfigArgs {

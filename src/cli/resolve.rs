@@ -15,7 +15,7 @@ use ringway_command::endpoint::{
     HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion, endpoint, web_port,
 };
 use ringway_command::judge::{
-    BadOption, Resolved, bad, choice, octets, set, switch, time, to_usize, whole,
+    BadOption, Resolved, bad, bytes, choice, set, switch, time, to_usize, whole,
 };
 use ringway_command::{Text, values};
 
@@ -137,9 +137,9 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     options.max_connections = some(connections);
     set(
         &mut options.max_message,
-        octets("max-message", &args.max_message, 1..=SIZE_MAX)?.map(to_usize),
+        bytes("max-message", &args.max_message, 1..=SIZE_MAX)?.map(to_usize),
     );
-    let frame = octets("max-frame", &args.max_frame, 1..=SIZE_MAX)?.map(to_usize);
+    let frame = bytes("max-frame", &args.max_frame, 1..=SIZE_MAX)?.map(to_usize);
     options.max_frame = frame.unwrap_or(options.max_message);
     if options.max_frame > options.max_message {
         return Err(BadOption(format!(
@@ -149,7 +149,7 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     }
     set(
         &mut options.send_queue,
-        octets("send-queue", &args.send_queue, 1024..=SIZE_MAX)?.map(to_usize),
+        bytes("send-queue", &args.send_queue, 1024..=SIZE_MAX)?.map(to_usize),
     );
     heads(args, options)?;
     set(
@@ -183,7 +183,7 @@ fn limits(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
 fn heads(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     set(
         &mut options.max_head,
-        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+        bytes("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
     );
     let headers = whole(
         "max-headers",
@@ -202,10 +202,10 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
     let socket = &mut options.socket;
     set(&mut socket.nodelay, switch("nodelay", &args.nodelay)?);
     socket.congestion = args.congestion.as_ref().map(congestion).transpose()?;
-    socket.rcvbuf = octets("rcvbuf", &args.rcvbuf, buffer.clone())?.map(to_u32);
-    socket.sndbuf = octets("sndbuf", &args.sndbuf, buffer.clone())?.map(to_u32);
+    socket.rcvbuf = bytes("rcvbuf", &args.rcvbuf, buffer.clone())?.map(to_u32);
+    socket.sndbuf = bytes("sndbuf", &args.sndbuf, buffer.clone())?.map(to_u32);
     socket.defer_accept = time("defer-accept", &args.defer_accept, second)?;
-    socket.notsent_lowat = octets("notsent-lowat", &args.notsent_lowat, buffer)?.map(to_u32);
+    socket.notsent_lowat = bytes("notsent-lowat", &args.notsent_lowat, buffer)?.map(to_u32);
     socket.fastopen = whole(
         "fastopen",
         &args.fastopen,
@@ -213,7 +213,7 @@ fn sockets(args: &ConfigArgs, options: &mut ServerOptions) -> Resolved<()> {
         "leave it off to disable fast open",
     )?
     .map(to_u32);
-    socket.maxseg = octets("maxseg", &args.maxseg, 88..=32_767)?.map(to_u32);
+    socket.maxseg = bytes("maxseg", &args.maxseg, 88..=32_767)?.map(to_u32);
     socket.busy_poll = time("busy-poll", &args.busy_poll, Duration::from_micros(1))?;
     Ok(())
 }

@@ -66,7 +66,7 @@ fn a_bad_endpoint_says_what_is_wrong_with_it() {
         endpoint(&long)
             .unwrap_err()
             .to_string()
-            .contains("107 octets")
+            .contains("107 bytes")
     );
 }
 

@@ -99,7 +99,7 @@ pub fn whole(
 ///
 /// # Errors
 /// It is none, or out of `range`.
-pub fn octets(
+pub fn bytes(
     name: &str,
     text: &Option<Text>,
     range: std::ops::RangeInclusive<u64>,

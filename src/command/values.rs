@@ -19,7 +19,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     scaled(number, ns_per_unit).map(Duration::from_nanos)
 }
 
-/// Parses `1000`, `64KiB`, `16MiB`, `5k`, `1GB`: octets or plain counts. A binary suffix is a power of 1024, a decimal
+/// Parses `1000`, `64KiB`, `16MiB`, `5k`, `1GB`: bytes or plain counts. A binary suffix is a power of 1024, a decimal
 /// one of 1000.
 pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text);
@@ -142,8 +142,8 @@ mod tests {
             ("1_000", 1_000),
             ("7B", 7),
         ];
-        for (text, octets) in cases {
-            assert_eq!(size(text), Some(octets), "{text}");
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Some(bytes), "{text}");
         }
     }
 
@@ -188,14 +188,14 @@ mod tests {
             assert_eq!(show_duration(Duration::from_micros(us)), text);
             assert_eq!(duration(text), Some(Duration::from_micros(us)));
         }
-        for (octets, text) in [
+        for (bytes, text) in [
             (0, "0"),
             (1000, "1000"),
             (65_536, "64KiB"),
             (16 << 20, "16MiB"),
         ] {
-            assert_eq!(show_size(octets), text);
-            assert_eq!(size(text), Some(octets));
+            assert_eq!(show_size(bytes), text);
+            assert_eq!(size(text), Some(bytes));
         }
     }
 }

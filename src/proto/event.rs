@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::close::CloseCode;
 use super::frame::Kind;
 
-/// Octets that arrived, and how far they have been read. Payloads are unmasked where they lie.
+/// Bytes that arrived, and how far they have been read. Payloads are unmasked where they lie.
 #[derive(Debug)]
 pub struct Input<'b> {
     pub(super) buf: &'b mut [u8],
@@ -37,7 +37,7 @@ impl<'b> Input<'b> {
     /// moved, while they are unmasked, to where their own answer would follow: behind `end` and room for one header.
     ///
     /// ```text
-    ///  │hdr│answer 1│ …  │hdr+key│payload 2│     before: a masked header is 4 octets longer than the answer's
+    ///  │hdr│answer 1│ …  │hdr+key│payload 2│     before: a masked header is 4 bytes longer than the answer's
     ///  │hdr│answer 1│hdr │payload 2│             after: header and payload join the answer before
     /// ```
     ///
@@ -51,12 +51,12 @@ impl<'b> Input<'b> {
         self.answers_end = end;
     }
 
-    /// Octets that have not been read.
+    /// Bytes that have not been read.
     pub const fn remaining(&self) -> usize {
         self.buf.len() - self.at
     }
 
-    /// Octets that have been read.
+    /// Bytes that have been read.
     pub const fn position(&self) -> usize {
         self.at
     }
@@ -65,7 +65,7 @@ impl<'b> Input<'b> {
         &self.buf[self.at..]
     }
 
-    /// Takes up to `len` octets and says where they lie.
+    /// Takes up to `len` bytes and says where they lie.
     pub(super) fn take(&mut self, len: usize) -> Range<usize> {
         let start = self.at;
         self.at += len.min(self.remaining());
@@ -137,13 +137,13 @@ impl<'i> Message<'i> {
     /// The text, when this is a text message.
     pub fn text(&self) -> Option<&str> {
         match self.kind {
-            // The receiver has validated it; an application that overwrote it with octets sees `None`.
+            // The receiver has validated it; an application that overwrote it with bytes sees `None`.
             Kind::Text => std::str::from_utf8(self.payload()).ok(),
             Kind::Binary => None,
         }
     }
 
-    /// Octets of payload data.
+    /// Bytes of payload data.
     pub const fn len(&self) -> usize {
         self.payload.end - self.payload.start
     }
@@ -168,7 +168,7 @@ pub struct Part<'i> {
     pub payload: &'i mut [u8],
     /// This is the first piece of its message.
     pub message_begins: bool,
-    /// This is the first piece of a frame with so many octets of payload.
+    /// This is the first piece of a frame with so many bytes of payload.
     pub frame_begins: Option<u64>,
     /// This is the last piece of its frame.
     pub frame_ends: bool,

@@ -9,17 +9,17 @@
 //!  |N|V|V|V|       |S|             |                               |
 //!  | |1|2|3|       |K|             |                               |
 //!  +-+-+-+-+-------+-+-------------+-------------------------------+
-//!  |        masking key (4 octets, if MASK) | payload data …       |
+//!  |        masking key (4 bytes, if MASK) | payload data …       |
 //!  +----------------------------------------+----------------------+
 //! ```
 
 use super::violation::Violation;
 
-/// The longest header: 2 octets, 8 of extended length, 4 of masking key.
-pub const HEADER_OCTETS_MAX: usize = 14;
+/// The longest header: 2 bytes, 8 of extended length, 4 of masking key.
+pub const HEADER_BYTES_MAX: usize = 14;
 
 /// The longest payload of a control frame (RFC 6455 §5.5).
-pub const CONTROL_PAYLOAD_OCTETS_MAX: usize = 125;
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
 pub(super) const RSV: u8 = 0x70;
@@ -77,7 +77,7 @@ impl Opcode {
 pub enum Kind {
     /// UTF-8 text.
     Text = 0x1,
-    /// Arbitrary octets.
+    /// Arbitrary bytes.
     Binary = 0x2,
 }
 
@@ -98,14 +98,14 @@ pub struct Header {
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
-    /// Octets of payload data.
+    /// Bytes of payload data.
     pub payload_len: u64,
     /// The masking key, when the payload is masked.
     pub masking_key: Option<[u8; 4]>,
 }
 
-/// Octets of the header that begins with these two octets.
-pub const fn header_octets(second: u8) -> usize {
+/// Bytes of the header that begins with these two bytes.
+pub const fn header_bytes(second: u8) -> usize {
     let length = match second & !MASK {
         126 => 2,
         127 => 8,
@@ -115,8 +115,8 @@ pub const fn header_octets(second: u8) -> usize {
     2 + length + key
 }
 
-/// Octets of the header that [`encode`] writes for this payload length.
-pub const fn encoded_octets(payload_len: u64, masked: bool) -> usize {
+/// Bytes of the header that [`encode`] writes for this payload length.
+pub const fn encoded_bytes(payload_len: u64, masked: bool) -> usize {
     let length = match payload_len {
         0..=125 => 2,
         126..=0xFFFF => 4,
@@ -125,9 +125,9 @@ pub const fn encoded_octets(payload_len: u64, masked: bool) -> usize {
     if masked { length + 4 } else { length }
 }
 
-/// Decodes one header from the front of `bytes`. `None`: more octets are needed (at most [`HEADER_OCTETS_MAX`]).
+/// Decodes one header from the front of `bytes`. `None`: more bytes are needed (at most [`HEADER_BYTES_MAX`]).
 ///
-/// What the first two octets already prove wrong is an error at once.
+/// What the first two bytes already prove wrong is an error at once.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     let [first, second, rest @ ..] = bytes else {
         return match bytes {
@@ -138,8 +138,8 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     let opcode = check_first(*first)?;
     let fin = first & FIN != 0;
     check_control(opcode, fin, second & !MASK)?;
-    let octets = header_octets(*second);
-    if bytes.len() < octets {
+    let header_len = header_bytes(*second);
+    if bytes.len() < header_len {
         return Ok(None);
     }
     let (payload_len, rest) = decode_length(second & !MASK, rest)?;
@@ -155,7 +155,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
             payload_len,
             masking_key,
         },
-        octets,
+        header_len,
     )))
 }
 
@@ -173,7 +173,7 @@ fn check_control(opcode: Opcode, fin: bool, len7: u8) -> Result<(), Violation> {
         if !fin {
             return Err(Violation::FragmentedControl);
         }
-        if usize::from(len7) > CONTROL_PAYLOAD_OCTETS_MAX {
+        if usize::from(len7) > CONTROL_PAYLOAD_BYTES_MAX {
             return Err(Violation::ControlTooLong);
         }
     }
@@ -204,10 +204,10 @@ fn decode_length(len7: u8, rest: &[u8]) -> Result<(u64, &[u8]), Violation> {
     }
 }
 
-/// Writes `header` to the front of `out` and says how many octets it took.
+/// Writes `header` to the front of `out` and says how many bytes it took.
 ///
 /// # Panics
-/// When `out` is shorter than [`encoded_octets`].
+/// When `out` is shorter than [`encoded_bytes`].
 #[inline(always)]
 pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     let fin = if header.fin { FIN } else { 0 };
@@ -217,7 +217,7 @@ pub fn encode(header: &Header, out: &mut [u8]) -> usize {
         0
     };
     out[0] = fin | header.opcode as u8;
-    let octets = match header.payload_len {
+    let bytes = match header.payload_len {
         length @ 0..=125 => {
             out[1] = mask | length.to_le_bytes()[0];
             2
@@ -235,10 +235,10 @@ pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     };
     match header.masking_key {
         Some(key) => {
-            out[octets..octets + 4].copy_from_slice(&key);
-            octets + 4
+            out[bytes..bytes + 4].copy_from_slice(&key);
+            bytes + 4
         }
-        None => octets,
+        None => bytes,
     }
 }
 
@@ -281,11 +281,11 @@ mod tests {
         ];
         for (bytes, header) in cases {
             assert_eq!(decode(bytes), Ok(Some((header, bytes.len()))));
-            let mut out = [0; HEADER_OCTETS_MAX];
-            let octets = encode(&header, &mut out);
-            assert_eq!(&out[..octets], bytes);
+            let mut out = [0; HEADER_BYTES_MAX];
+            let len = encode(&header, &mut out);
+            assert_eq!(&out[..len], bytes);
             assert_eq!(
-                encoded_octets(header.payload_len, header.masking_key.is_some()),
+                encoded_bytes(header.payload_len, header.masking_key.is_some()),
                 bytes.len()
             );
             for cut in 0..bytes.len() {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_octet_alone_condemns_a_bad_frame() {
+    fn the_first_byte_alone_condemns_a_bad_frame() {
         assert_eq!(decode(&[0xC1]), Err(Violation::ReservedBits(0x40)));
         assert_eq!(decode(&[0x83]), Err(Violation::ReservedOpcode(3)));
         assert_eq!(decode(&[0x09, 0x00]), Err(Violation::FragmentedControl));

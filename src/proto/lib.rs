@@ -34,6 +34,6 @@ pub use close::CloseCode;
 pub use event::{Close, Event, Input, Message, Part};
 pub use frame::{Kind, Opcode, Role};
 pub use receiver::{Limits, Receiver};
-pub use sender::{CONTROL_FRAME_OCTETS_MAX, Misuse, Sender};
+pub use sender::{CONTROL_FRAME_BYTES_MAX, Misuse, Sender};
 pub use violation::Violation;
 pub use websocket::{State, WebSocket};

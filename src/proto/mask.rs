@@ -1,22 +1,22 @@
 //! Masking (RFC 6455 §5.3), and whether the result is ASCII: both in one pass, so that short text needs no second look.
 
-/// A masking key turned so that its first octet belongs to the next payload octet.
+/// A masking key turned so that its first byte belongs to the next payload byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key(u32);
 
 impl Key {
     /// The key as it stands in a header.
     #[inline]
-    pub const fn new(octets: [u8; 4]) -> Self {
-        Self(u32::from_le_bytes(octets))
+    pub const fn new(bytes: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(bytes))
     }
 
-    /// The key for the octet `count` further on.
+    /// The key for the byte `count` further on.
     #[inline]
     #[must_use]
     pub const fn advanced(self, count: usize) -> Self {
-        let [octets, ..] = (count % 4).to_le_bytes();
-        Self(self.0.rotate_right(8 * octets as u32))
+        let [bytes, ..] = (count % 4).to_le_bytes();
+        Self(self.0.rotate_right(8 * bytes as u32))
     }
 
     /// The key for two words.
@@ -32,28 +32,28 @@ impl Key {
     }
 }
 
-/// Whether a run of octets is all ASCII.
+/// Whether a run of bytes is all ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charset {
-    /// No octet has its top bit set: valid UTF-8 whatever precedes or follows.
+    /// No byte has its top bit set: valid UTF-8 whatever precedes or follows.
     Ascii,
-    /// Some octet has its top bit set.
+    /// Some byte has its top bit set.
     Other,
 }
 
 /// Masks or unmasks `data` in place and says what came out.
 ///
 /// What is left of the last word is done with one word that ends with the data and overlaps the one before, as in
-/// `memcpy`: it is read before anything is written, so no octet is unmasked twice and no loop goes octet by octet.
+/// `memcpy`: it is read before anything is written, so no byte is unmasked twice and no loop goes byte by byte.
 #[inline]
 pub fn apply(data: &mut [u8], key: Key) -> Charset {
     let Some(last) = data.last_chunk::<8>() else {
         return apply_short(data, key);
     };
-    // The last word begins 8 octets before the end, two turns of the key.
+    // The last word begins 8 bytes before the end, two turns of the key.
     let last = u64::from_le_bytes(*last) ^ key.advanced(data.len()).wide();
     let wide = key.wide();
-    let seen = if data.len() < DISPATCHED_OCTETS_MIN {
+    let seen = if data.len() < DISPATCHED_BYTES_MIN {
         apply_words(data, wide)
     } else {
         apply_words_dispatched(data, wide)
@@ -64,15 +64,15 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
     charset(last | seen)
 }
 
-/// From this length on, wider vectors win more than the indirect call to their code costs: 256 octets take 0.71 of the time
-/// and 1 KiB takes 0.48 (`results/2026-11-28-vm2-unmask`); 128 octets took 0.93 and 64 took 1.18.
-const DISPATCHED_OCTETS_MIN: usize = 256;
+/// From this length on, wider vectors win more than the indirect call to their code costs: 256 bytes take 0.71 of the time
+/// and 1 KiB takes 0.48 (`results/2026-11-28-vm2-unmask`); 128 bytes took 0.93 and 64 took 1.18.
+const DISPATCHED_BYTES_MIN: usize = 256;
 
 /// Every whole word of `data`, and all that came out in one.
 #[inline(always)]
 fn apply_words(data: &mut [u8], wide: u64) -> u64 {
     let mut seen = 0;
-    // One word a step and nothing else: the compiler makes vectors of this. Of blocks of 64 octets it made scalar code.
+    // One word a step and nothing else: the compiler makes vectors of this. Of blocks of 64 bytes it made scalar code.
     for word in data.as_chunks_mut::<8>().0 {
         let plain = u64::from_le_bytes(*word) ^ wide;
         seen |= plain;
@@ -121,16 +121,16 @@ fn apply_moving_any(data: &mut [u8], gap: usize, key: Key) -> Charset {
     apply(&mut data[..len], key)
 }
 
-/// The top bit of every octet of two words.
+/// The top bit of every byte of two words.
 const TOP_BITS: u128 = u128::from_le_bytes([0x80; 16]);
 
-/// Up to 7 octets: two half words that may overlap, or single octets.
+/// Up to 7 bytes: two half words that may overlap, or single bytes.
 fn apply_short(data: &mut [u8], key: Key) -> Charset {
     let (Some(first), Some(last)) = (data.first_chunk::<4>(), data.last_chunk::<4>()) else {
         let mut seen = 0;
-        for (octet, key) in data.iter_mut().zip(key.0.to_le_bytes()) {
-            *octet ^= key;
-            seen |= *octet;
+        for (byte, key) in data.iter_mut().zip(key.0.to_le_bytes()) {
+            *byte ^= key;
+            seen |= *byte;
         }
         return charset(seen.into());
     };
@@ -158,11 +158,11 @@ const fn charset(seen: u64) -> Charset {
 mod tests {
     use super::*;
 
-    /// The definition, octet by octet: RFC 6455 §5.3 "transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4)".
+    /// The definition, byte by byte: RFC 6455 §5.3 "transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4)".
     fn by_definition(data: &[u8], key: [u8; 4]) -> Vec<u8> {
         data.iter()
             .enumerate()
-            .map(|(i, octet)| octet ^ key[i % 4])
+            .map(|(i, byte)| byte ^ key[i % 4])
             .collect()
     }
 

@@ -1,4 +1,4 @@
-//! The receiving half of a [`WebSocket`](super::WebSocket): frames in any split of the octets, messages out.
+//! The receiving half of a [`WebSocket`](super::WebSocket): frames in any split of the bytes, messages out.
 //!
 //! ```text
 //!            header complete             payload complete
@@ -20,18 +20,18 @@ use super::violation::Violation;
 /// What a peer may send at most (RFC 6455 §10.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Octets of payload in one frame; above it, 1009. Default 16 MiB.
-    pub frame_octets_max: u64,
-    /// Octets of payload in one message; above it, 1009. Default 16 MiB. A message that is not whole in one receive
+    /// Bytes of payload in one frame; above it, 1009. Default 16 MiB.
+    pub frame_bytes_max: u64,
+    /// Bytes of payload in one message; above it, 1009. Default 16 MiB. A message that is not whole in one receive
     /// is assembled in memory as it arrives, so this bounds what one connection can hold there.
-    pub message_octets_max: u64,
+    pub message_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            frame_octets_max: 16 << 20,
-            message_octets_max: 16 << 20,
+            frame_bytes_max: 16 << 20,
+            message_bytes_max: 16 << 20,
         }
     }
 }
@@ -41,16 +41,16 @@ impl Default for Limits {
 pub struct Receiver {
     phase: Phase,
     /// A header that is not complete yet.
-    stash: [u8; frame::HEADER_OCTETS_MAX],
+    stash: [u8; frame::HEADER_BYTES_MAX],
     stash_len: u8,
     /// The MASK bit of every header the peer sends: set by a client, clear from a server.
     mask_bit: u8,
     /// The longest message in one frame within both limits.
-    octets_max: u64,
+    bytes_max: u64,
     /// The message between its first frame and its FIN.
     message: Option<Kind>,
     text: utf8::Validator,
-    message_octets: u64,
+    message_bytes: u64,
     limits: Limits,
     /// A control frame that came in pieces. Rare, so not part of every connection.
     control: Option<Box<SplitControl>>,
@@ -74,7 +74,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct SplitControl {
-    payload: [u8; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+    payload: [u8; frame::CONTROL_PAYLOAD_BYTES_MAX],
     len: usize,
 }
 
@@ -83,7 +83,7 @@ struct SplitControl {
 struct Small {
     kind: Kind,
     key: Key,
-    header_octets: usize,
+    header_bytes: usize,
     len: usize,
 }
 
@@ -118,26 +118,26 @@ impl Receiver {
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
             phase: Phase::Header,
-            stash: [0; frame::HEADER_OCTETS_MAX],
+            stash: [0; frame::HEADER_BYTES_MAX],
             stash_len: 0,
             mask_bit: match role {
                 Role::Server => frame::MASK,
                 Role::Client => 0,
             },
-            octets_max: if limits.frame_octets_max < limits.message_octets_max {
-                limits.frame_octets_max
+            bytes_max: if limits.frame_bytes_max < limits.message_bytes_max {
+                limits.frame_bytes_max
             } else {
-                limits.message_octets_max
+                limits.message_bytes_max
             },
             message: None,
             text: utf8::Validator::new(),
-            message_octets: 0,
+            message_bytes: 0,
             limits,
             control: None,
         }
     }
 
-    /// Octets of the data frame in progress that have not arrived.
+    /// Bytes of the data frame in progress that have not arrived.
     pub const fn payload_remaining(&self) -> Option<u64> {
         match self.phase {
             Phase::Data { remaining, .. } => Some(remaining),
@@ -171,7 +171,7 @@ impl Receiver {
         }
     }
 
-    /// The common case: a message in one frame of at most 65535 octets that lies in the input as a whole. Whatever is
+    /// The common case: a message in one frame of at most 65535 bytes that lies in the input as a whole. Whatever is
     /// unusual about it, a fault included, is for the general path to name.
     #[inline(always)]
     fn small(&self, input: &Input<'_>) -> Option<Small> {
@@ -179,7 +179,7 @@ impl Receiver {
             return None;
         }
         let rest = input.buf.get(input.at..)?;
-        // As long as the longest header read here. What is shorter is rare: a server's frame of up to 5 octets that
+        // As long as the longest header read here. What is shorter is rare: a server's frame of up to 5 bytes that
         // ends the input.
         let head = u64::from_le_bytes(*rest.first_chunk::<8>()?);
         let [first, second, high, low, ..] = head.to_le_bytes();
@@ -190,7 +190,7 @@ impl Receiver {
         };
         // Without the right mask bit this is above 127.
         let len7 = second ^ self.mask_bit;
-        let (len, length_octets) = match len7 {
+        let (len, length_bytes) = match len7 {
             0..=125 => (u16::from(len7), 0),
             126 => match u16::from_be_bytes([high, low]) {
                 0..=125 => return None,
@@ -198,20 +198,20 @@ impl Receiver {
             },
             _ => return None,
         };
-        let mut header_octets = 2 + length_octets;
+        let mut header_bytes = 2 + length_bytes;
         let mut key = Key::default();
         if self.mask_bit != 0 {
-            let [key0, key1, key2, key3, ..] = (head >> (8 * header_octets)).to_le_bytes();
+            let [key0, key1, key2, key3, ..] = (head >> (8 * header_bytes)).to_le_bytes();
             key = Key::new([key0, key1, key2, key3]);
-            header_octets += 4;
+            header_bytes += 4;
         }
-        if u64::from(len) > self.octets_max || usize::from(len) > rest.len() - header_octets {
+        if u64::from(len) > self.bytes_max || usize::from(len) > rest.len() - header_bytes {
             return None;
         }
         Some(Small {
             kind,
             key,
-            header_octets,
+            header_bytes,
             len: len.into(),
         })
     }
@@ -223,12 +223,12 @@ impl Receiver {
         input: &'i mut Input<'_>,
     ) -> Result<Option<Event<'i>>, Violation> {
         let mut room_at = input.at;
-        let mut start = room_at + small.header_octets;
+        let mut start = room_at + small.header_bytes;
         input.at = start + small.len;
         let charset = match input.answers_end {
             // Room for the answer's header: this one's without its key.
             Some(end) if self.mask_bit != 0 => {
-                let from = std::mem::replace(&mut start, end + small.header_octets - 4);
+                let from = std::mem::replace(&mut start, end + small.header_bytes - 4);
                 room_at = end;
                 mask::apply_moving(input.buf, from, start, small.len, small.key)
             }
@@ -310,17 +310,17 @@ impl Receiver {
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
         if stashed == 0
-            && let Some((header, octets)) = frame::decode(input.rest())?
+            && let Some((header, bytes)) = frame::decode(input.rest())?
         {
-            input.at += octets;
+            input.at += bytes;
             return Ok(Some(header));
         }
-        let more = (frame::HEADER_OCTETS_MAX - stashed).min(input.remaining());
+        let more = (frame::HEADER_BYTES_MAX - stashed).min(input.remaining());
         self.stash[stashed..stashed + more].copy_from_slice(&input.rest()[..more]);
         match frame::decode(&self.stash[..stashed + more])? {
-            Some((header, octets)) => {
+            Some((header, bytes)) => {
                 self.stash_len = 0;
-                input.at += octets - stashed;
+                input.at += bytes - stashed;
                 Ok(Some(header))
             }
             None => {
@@ -366,17 +366,17 @@ impl Receiver {
             (None, None) => return Err(Violation::ContinuationWithoutMessage),
             (Some(_), None) => {
                 self.message = kind;
-                self.message_octets = 0;
+                self.message_bytes = 0;
                 debug_assert!(self.text.is_complete(), "the last text ended or failed");
             }
             (None, Some(_)) => {}
         }
-        self.message_octets = self.message_octets.saturating_add(len);
-        if len > self.limits.frame_octets_max {
+        self.message_bytes = self.message_bytes.saturating_add(len);
+        if len > self.limits.frame_bytes_max {
             return Err(Violation::FrameTooBig(len));
         }
-        if self.message_octets > self.limits.message_octets_max {
-            return Err(Violation::MessageTooBig(self.message_octets));
+        if self.message_bytes > self.limits.message_bytes_max {
+            return Err(Violation::MessageTooBig(self.message_bytes));
         }
         match kind {
             Some(kind) if header.fin && input.remaining() as u64 >= len => {
@@ -552,7 +552,7 @@ impl Receiver {
 impl Default for SplitControl {
     fn default() -> Self {
         Self {
-            payload: [0; frame::CONTROL_PAYLOAD_OCTETS_MAX],
+            payload: [0; frame::CONTROL_PAYLOAD_BYTES_MAX],
             len: 0,
         }
     }
@@ -566,7 +566,7 @@ fn parse_close(payload: &[u8]) -> Result<Close<'_>, Violation> {
                 code: None,
                 reason: "",
             }),
-            _ => Err(Violation::ClosePayloadOneOctet),
+            _ => Err(Violation::ClosePayloadOneByte),
         };
     };
     let number = u16::from_be_bytes(*code);

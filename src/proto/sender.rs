@@ -11,7 +11,7 @@ use super::frame::{self, Header, Opcode, Role};
 pub enum Misuse {
     /// A Close was sent: nothing may follow it (§5.5.1).
     AfterClose,
-    /// A control frame with more than 125 octets, or without FIN (§5.5).
+    /// A control frame with more than 125 bytes, or without FIN (§5.5).
     ControlTooLong,
     /// A data frame where a control frame is wanted (§5.5).
     NotControl,
@@ -27,7 +27,7 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AfterClose => "nothing may be sent after a close frame",
-            Self::ControlTooLong => "control frame longer than 125 octets or fragmented",
+            Self::ControlTooLong => "control frame longer than 125 bytes or fragmented",
             Self::NotControl => "data frame sent as a control frame",
             Self::OutOfOrder => "fragment out of order",
             Self::UnsendableCode => "close code that is never sent",
@@ -38,8 +38,8 @@ impl fmt::Display for Misuse {
 
 impl std::error::Error for Misuse {}
 
-/// Octets of the longest control frame: header, masking key and payload.
-pub const CONTROL_FRAME_OCTETS_MAX: usize = 2 + 4 + frame::CONTROL_PAYLOAD_OCTETS_MAX;
+/// Bytes of the longest control frame: header, masking key and payload.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 2 + 4 + frame::CONTROL_PAYLOAD_BYTES_MAX;
 
 /// Keeps the order of what is sent. Holds no payload.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Sender {
     /// [`Misuse`], and nothing is written or changed.
     ///
     /// # Panics
-    /// When `out` is shorter than [`frame::encoded_octets`].
+    /// When `out` is shorter than [`frame::encoded_bytes`].
     #[inline]
     pub fn header(&mut self, header: &Header, out: &mut [u8]) -> Result<usize, Misuse> {
         self.check(header)?;
@@ -107,7 +107,7 @@ impl Sender {
             return Err(Misuse::AfterClose);
         }
         if header.opcode.is_control() {
-            if !header.fin || header.payload_len > frame::CONTROL_PAYLOAD_OCTETS_MAX as u64 {
+            if !header.fin || header.payload_len > frame::CONTROL_PAYLOAD_BYTES_MAX as u64 {
                 return Err(Misuse::ControlTooLong);
             }
             return Ok(if header.opcode == Opcode::Close {
@@ -136,12 +136,12 @@ impl Sender {
         opcode: Opcode,
         payload: &[u8],
         masking_key: Option<[u8; 4]>,
-        out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
+        out: &mut [u8; CONTROL_FRAME_BYTES_MAX],
     ) -> Result<usize, Misuse> {
         if !opcode.is_control() {
             return Err(Misuse::NotControl);
         }
-        let octets = self.header(
+        let bytes = self.header(
             &Header {
                 fin: true,
                 opcode,
@@ -150,15 +150,15 @@ impl Sender {
             },
             out,
         )?;
-        let body = &mut out[octets..octets + payload.len()];
+        let body = &mut out[bytes..bytes + payload.len()];
         body.copy_from_slice(payload);
         if let Some(key) = masking_key {
             super::mask::apply(body, super::mask::Key::new(key));
         }
-        Ok(octets + payload.len())
+        Ok(bytes + payload.len())
     }
 
-    /// Encodes a Close frame and returns its length. A reason longer than 123 octets is cut at a code point; without
+    /// Encodes a Close frame and returns its length. A reason longer than 123 bytes is cut at a code point; without
     /// a code there is no reason either.
     ///
     /// # Errors
@@ -168,9 +168,9 @@ impl Sender {
         code: Option<CloseCode>,
         reason: &str,
         masking_key: Option<[u8; 4]>,
-        out: &mut [u8; CONTROL_FRAME_OCTETS_MAX],
+        out: &mut [u8; CONTROL_FRAME_BYTES_MAX],
     ) -> Result<usize, Misuse> {
-        let mut payload = [0; frame::CONTROL_PAYLOAD_OCTETS_MAX];
+        let mut payload = [0; frame::CONTROL_PAYLOAD_BYTES_MAX];
         let len = match code {
             None => 0,
             Some(code) => {
@@ -179,7 +179,7 @@ impl Sender {
                     return Err(Misuse::UnsendableCode);
                 }
                 let reason =
-                    &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_OCTETS_MAX - 2)];
+                    &reason[..reason.floor_char_boundary(frame::CONTROL_PAYLOAD_BYTES_MAX - 2)];
                 payload[..2].copy_from_slice(&code.number().to_be_bytes());
                 payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
                 2 + reason.len()

@@ -1,7 +1,7 @@
-//! Two endpoints in memory: what goes in is written out octet by octet, what comes out is compared with literals.
+//! Two endpoints in memory: what goes in is written out byte by byte, what comes out is compared with literals.
 //!
 //! 1. A [`Frame`] is put on the wire by the few lines below, not by the code under test: masked when a client speaks.
-//! 2. Every vector is fed whole, octet by octet, cut at every offset, and (short ones) cut at every pair of offsets.
+//! 2. Every vector is fed whole, byte by byte, cut at every offset, and (short ones) cut at every pair of offsets.
 //!    The [`Outcome`] must be the same each time, and the one that the test expects.
 //! 3. While it feeds, [`Listener`] checks the drive contract: all input used up, parts in order, frames as long as
 //!    announced, room for a header where it is said to be.
@@ -21,8 +21,8 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// No limit that a test could reach by accident.
 const UNLIMITED: Limits = Limits {
-    frame_octets_max: u64::MAX,
-    message_octets_max: u64::MAX,
+    frame_bytes_max: u64::MAX,
+    message_bytes_max: u64::MAX,
 };
 
 /// The roles, as "who speaks": every case runs with both.
@@ -37,7 +37,7 @@ const fn other(role: Role) -> Role {
 
 // ---------------------------------------------------------------------------------------------------------- the wire
 
-/// One frame as its octets say it, right or wrong.
+/// One frame as its bytes say it, right or wrong.
 #[derive(Clone, Debug)]
 struct Frame {
     /// FIN, RSV1–3 and the opcode.
@@ -127,16 +127,16 @@ fn text(text: &str) -> Heard {
     Text(text.to_owned())
 }
 
-fn binary(octets: impl AsRef<[u8]>) -> Heard {
-    Binary(octets.as_ref().to_vec())
+fn binary(bytes: impl AsRef<[u8]>) -> Heard {
+    Binary(bytes.as_ref().to_vec())
 }
 
-fn ping(octets: impl AsRef<[u8]>) -> Heard {
-    Ping(octets.as_ref().to_vec())
+fn ping(bytes: impl AsRef<[u8]>) -> Heard {
+    Ping(bytes.as_ref().to_vec())
 }
 
-fn pong(octets: impl AsRef<[u8]>) -> Heard {
-    Pong(octets.as_ref().to_vec())
+fn pong(bytes: impl AsRef<[u8]>) -> Heard {
+    Pong(bytes.as_ref().to_vec())
 }
 
 fn closing(code: u16, reason: &str) -> Heard {
@@ -151,7 +151,7 @@ fn violation(violation: Violation) -> Heard {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     heard: Vec<Heard>,
-    /// The octets so far of a message that has not ended; none after a violation.
+    /// The bytes so far of a message that has not ended; none after a violation.
     unfinished: Option<Vec<u8>>,
 }
 
@@ -161,7 +161,7 @@ struct Outcome {
 struct Listener {
     socket: WebSocket,
     outcome: Outcome,
-    /// Octets of the data frame in progress that have not come.
+    /// Bytes of the data frame in progress that have not come.
     frame_remaining: Option<u64>,
     /// Whether it answers every whole message in the input itself, as an echo does.
     echoes: bool,
@@ -171,12 +171,12 @@ struct Listener {
 #[derive(Default)]
 struct Answers {
     begin: usize,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl Answers {
     fn end(&self) -> usize {
-        self.begin + self.octets.len()
+        self.begin + self.bytes.len()
     }
 
     /// Answers `message` where it lies, with a header that takes all the room.
@@ -185,9 +185,9 @@ impl Answers {
         buf[room_at..payload.start].fill(0xEE);
         if room_at != self.end() {
             self.begin = room_at;
-            self.octets.clear();
+            self.bytes.clear();
         }
-        self.octets.extend_from_slice(&buf[room_at..payload.end]);
+        self.bytes.extend_from_slice(&buf[room_at..payload.end]);
     }
 }
 
@@ -240,13 +240,13 @@ impl Listener {
             if matches!(heard, Heard::Close(..) | Heard::Violation(_)) {
                 assert!(self.socket.receiver.is_done());
             } else {
-                assert!(input.position() > before, "an event of no octets");
+                assert!(input.position() > before, "an event of no bytes");
             }
             self.outcome.heard.push(heard);
         }
         assert_eq!(
             input.buf[answers.begin..answers.end()],
-            answers.octets,
+            answers.bytes,
             "answers stay as they were made"
         );
         assert_eq!(input.remaining(), 0, "None means that all is used up");
@@ -320,11 +320,9 @@ fn own(event: Event<'_>) -> Heard {
             let (buf, room_at, payload) = message.into_parts();
             assert!(
                 room_at < payload.start,
-                "an octet of header at least is in this input"
+                "a byte of header at least is in this input"
             );
-            assert!(
-                payload.start - room_at <= frame::HEADER_OCTETS_MAX && payload.end <= buf.len()
-            );
+            assert!(payload.start - room_at <= frame::HEADER_BYTES_MAX && payload.end <= buf.len());
             heard
         }
         Event::Ping(payload) => ping(payload),
@@ -344,10 +342,10 @@ fn whole(kind: Kind, payload: Vec<u8>) -> Heard {
 // ------------------------------------------------------------------------------------------------------------- splits
 
 /// Vectors up to this long are cut at every pair of offsets.
-const PAIRS_OCTETS_MAX: usize = if cfg!(miri) { 12 } else { 64 };
+const PAIRS_BYTES_MAX: usize = if cfg!(miri) { 12 } else { 64 };
 
 /// Vectors up to this long are cut at every offset; longer ones where a header or a word can end.
-const EVERY_OCTETS_MAX: usize = if cfg!(miri) { 48 } else { 1200 };
+const EVERY_BYTES_MAX: usize = if cfg!(miri) { 48 } else { 1200 };
 
 fn listen(listener: Role, limits: Limits, pieces: &[&[u8]], echoes: bool) -> Outcome {
     let mut listener = Listener::new(listener, limits);
@@ -360,10 +358,7 @@ fn listen(listener: Role, limits: Limits, pieces: &[&[u8]], echoes: bool) -> Out
 
 fn interesting(len: usize) -> impl Iterator<Item = usize> {
     (0..=len).filter(move |&at| {
-        len <= EVERY_OCTETS_MAX
-            || at < 80
-            || len - at < 80
-            || (at % 4096).wrapping_add(3) % 4096 < 6
+        len <= EVERY_BYTES_MAX || at < 80 || len - at < 80 || (at % 4096).wrapping_add(3) % 4096 < 6
     })
 }
 
@@ -381,11 +376,11 @@ fn in_every_split(listener: Role, limits: Limits, wire: &[u8], expected: &Outcom
         }
     };
     check(&[wire], &"whole");
-    let octets: Vec<&[u8]> = wire.chunks(1).collect();
-    check(&octets, &"fed octet by octet");
+    let bytes: Vec<&[u8]> = wire.chunks(1).collect();
+    check(&bytes, &"fed byte by byte");
     for cut in interesting(wire.len()) {
         check(&[&wire[..cut], &wire[cut..]], &("cut at", cut));
-        if wire.len() <= PAIRS_OCTETS_MAX {
+        if wire.len() <= PAIRS_BYTES_MAX {
             for cut2 in cut..=wire.len() {
                 check(
                     &[&wire[..cut], &wire[cut..cut2], &wire[cut2..]],
@@ -447,19 +442,19 @@ impl Pair {
         self.sides(role).0
     }
 
-    /// `role` reads `octets` at most of what is on its way, and answers.
-    fn step(&mut self, role: Role, octets: usize) {
+    /// `role` reads `bytes` at most of what is on its way, and answers.
+    fn step(&mut self, role: Role, bytes: usize) {
         let (reader, writer) = self.sides(role);
-        let octets = octets.min(writer.on_its_way.len());
-        let piece: Vec<u8> = writer.on_its_way.drain(..octets).collect();
+        let bytes = bytes.min(writer.on_its_way.len());
+        let piece: Vec<u8> = writer.on_its_way.drain(..bytes).collect();
         reader.read(&piece);
     }
 
-    /// Both sides read, `octets` at a time, until nothing is on its way.
-    fn drive(&mut self, octets: usize) {
+    /// Both sides read, `bytes` at a time, until nothing is on its way.
+    fn drive(&mut self, bytes: usize) {
         while !self.client.on_its_way.is_empty() || !self.server.on_its_way.is_empty() {
-            self.step(Role::Client, octets);
-            self.step(Role::Server, octets);
+            self.step(Role::Client, bytes);
+            self.step(Role::Server, bytes);
         }
     }
 }
@@ -494,9 +489,9 @@ impl Speaker {
             payload_len: payload.len() as u64,
             masking_key,
         };
-        let mut out = [0; frame::HEADER_OCTETS_MAX];
-        let octets = self.listener.socket.sender.header(&header, &mut out)?;
-        self.on_its_way.extend_from_slice(&out[..octets]);
+        let mut out = [0; frame::HEADER_BYTES_MAX];
+        let bytes = self.listener.socket.sender.header(&header, &mut out)?;
+        self.on_its_way.extend_from_slice(&out[..bytes]);
         let body = self.on_its_way.len();
         self.on_its_way.extend_from_slice(payload);
         if let Some(key) = masking_key {
@@ -507,13 +502,13 @@ impl Speaker {
 
     fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<(), Misuse> {
         let key = self.key();
-        let mut out = [0; CONTROL_FRAME_OCTETS_MAX];
-        let octets = self
+        let mut out = [0; CONTROL_FRAME_BYTES_MAX];
+        let bytes = self
             .listener
             .socket
             .sender
             .close(code, reason, key, &mut out)?;
-        self.on_its_way.extend_from_slice(&out[..octets]);
+        self.on_its_way.extend_from_slice(&out[..bytes]);
         Ok(())
     }
 

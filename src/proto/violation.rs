@@ -9,19 +9,19 @@ use super::close::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Close payload of one octet (§5.5.1).
-    ClosePayloadOneOctet,
+    /// Close payload of one byte (§5.5.1).
+    ClosePayloadOneByte,
     /// Close code that may not be sent (§7.4).
     CloseCodeInvalid(u16),
     /// Close reason that is not UTF-8 (§5.5.1).
     CloseReasonNotUtf8,
     /// Continuation frame with no message to continue (§5.4).
     ContinuationWithoutMessage,
-    /// Control frame payload above 125 octets (§5.5).
+    /// Control frame payload above 125 bytes (§5.5).
     ControlTooLong,
     /// Control frame without FIN (§5.5).
     FragmentedControl,
-    /// Frame above `frame_octets_max`.
+    /// Frame above `frame_bytes_max`.
     FrameTooBig(u64),
     /// 64-bit length with its top bit set (§5.2).
     LengthTopBit,
@@ -29,9 +29,9 @@ pub enum Violation {
     MaskedServerFrame,
     /// Text or Binary frame inside a fragmented message (§5.4).
     MessageInsideMessage,
-    /// Message above `message_octets_max`.
+    /// Message above `message_bytes_max`.
     MessageTooBig(u64),
-    /// Length encoded in more octets than needed (§5.2).
+    /// Length encoded in more bytes than needed (§5.2).
     NonMinimalLength,
     /// RSV bits that no extension defines (§5.2).
     ReservedBits(u8),
@@ -56,7 +56,7 @@ impl Violation {
     /// The clause of RFC 6455 that was broken.
     pub const fn section(self) -> &'static str {
         match self {
-            Self::ClosePayloadOneOctet | Self::CloseReasonNotUtf8 => "5.5.1",
+            Self::ClosePayloadOneByte | Self::CloseReasonNotUtf8 => "5.5.1",
             Self::CloseCodeInvalid(_) => "7.4",
             Self::ContinuationWithoutMessage | Self::MessageInsideMessage => "5.4",
             Self::ControlTooLong | Self::FragmentedControl => "5.5",
@@ -75,18 +75,18 @@ impl fmt::Display for Violation {
     /// Short enough for the reason of a Close frame.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClosePayloadOneOctet => f.write_str("close payload of one octet"),
+            Self::ClosePayloadOneByte => f.write_str("close payload of one byte"),
             Self::CloseCodeInvalid(code) => write!(f, "invalid close code {code}"),
             Self::CloseReasonNotUtf8 => f.write_str("close reason is not UTF-8"),
             Self::ContinuationWithoutMessage => f.write_str("continuation frame without a message"),
-            Self::ControlTooLong => f.write_str("control frame longer than 125 octets"),
+            Self::ControlTooLong => f.write_str("control frame longer than 125 bytes"),
             Self::FragmentedControl => f.write_str("fragmented control frame"),
-            Self::FrameTooBig(octets) => write!(f, "frame of {octets} octets is over the limit"),
+            Self::FrameTooBig(bytes) => write!(f, "frame of {bytes} bytes is over the limit"),
             Self::LengthTopBit => f.write_str("frame length with its top bit set"),
             Self::MaskedServerFrame => f.write_str("masked frame from a server"),
             Self::MessageInsideMessage => f.write_str("new message inside a fragmented message"),
-            Self::MessageTooBig(octets) => {
-                write!(f, "message of {octets} octets is over the limit")
+            Self::MessageTooBig(bytes) => {
+                write!(f, "message of {bytes} bytes is over the limit")
             }
             Self::NonMinimalLength => f.write_str("frame length not in its shortest form"),
             Self::ReservedBits(bits) => write!(f, "reserved bits {bits:#04x} set"),

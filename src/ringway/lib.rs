@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!  socket ─▶ io ─▶ conn ─▶ proto::Receiver ─▶ conn::App ─▶ conn::Context ─▶ proto::Sender ─▶ io ─▶ socket
-//!            octets  turn     frames, in place   your code     reply in place   headers         one send
+//!            bytes  turn     frames, in place   your code     reply in place   headers         one send
 //! ```
 //!
 //! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.

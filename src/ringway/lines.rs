@@ -4,7 +4,7 @@
 //! pleases the reader. A process that serves may not, so its lines go through a queue to a thread of their own.
 //!
 //! Owns: one queue and, from the first line on, one thread per stream. Never: blocks its caller, grows beyond
-//! `OCTETS_MAX`. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
+//! `BYTES_MAX`. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
 //! room again. A reader that left (EPIPE) is quiet: nothing more is written.
 //!
 //! ```text
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Octets that may wait for a slow reader, per stream: some thousand lines of a debug log. One block is taken whatever
+/// Bytes that may wait for a slow reader, per stream: some thousand lines of a debug log. One block is taken whatever
 /// its length when nothing else waits.
-const OCTETS_MAX: usize = 256 << 10;
+const BYTES_MAX: usize = 256 << 10;
 
 /// Time that the last lines have when the process ends.
 pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
@@ -49,7 +49,7 @@ enum Target {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<String>,
-    octets: usize,
+    bytes: usize,
     /// Since the last time that a count was told.
     dropped: u64,
     writer: Writer,
@@ -119,9 +119,9 @@ pub fn flush() {
 pub struct Log;
 
 impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        say(format_args!("{}", String::from_utf8_lossy(octets)));
-        Ok(octets.len())
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        say(format_args!("{}", String::from_utf8_lossy(bytes)));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -134,7 +134,7 @@ impl Stream {
         Self {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
-                octets: 0,
+                bytes: 0,
                 dropped: 0,
                 writer: Writer::None,
             }),
@@ -153,11 +153,11 @@ impl Stream {
         if state.writer == Writer::Gone {
             return;
         }
-        if !state.waiting.is_empty() && state.octets + lines.len() > OCTETS_MAX {
+        if !state.waiting.is_empty() && state.bytes + lines.len() > BYTES_MAX {
             state.dropped += 1;
             return;
         }
-        state.octets += lines.len();
+        state.bytes += lines.len();
         state.waiting.push_back(lines);
         if state.writer == Writer::None {
             // Without memory or a process to spare the lines wait, and the next one tries again.
@@ -210,7 +210,7 @@ impl Stream {
             };
             if dropped > 0 && self.target == Target::Stderr {
                 let told = self.target.told(dropped);
-                state.octets += told.len();
+                state.bytes += told.len();
                 state.waiting.push_front(told);
             }
             let gone = state.writer == Writer::Gone;
@@ -231,7 +231,7 @@ impl Stream {
         let mut state = self.state();
         loop {
             if let Some(lines) = state.waiting.pop_front() {
-                state.octets = state.octets.saturating_sub(lines.len());
+                state.bytes = state.bytes.saturating_sub(lines.len());
                 state.writer = Writer::Busy;
                 return lines;
             }
@@ -253,7 +253,7 @@ impl State {
     fn leave(&mut self) {
         self.writer = Writer::Gone;
         self.waiting = VecDeque::new();
-        self.octets = 0;
+        self.bytes = 0;
     }
 }
 
@@ -272,11 +272,11 @@ impl Target {
 }
 
 /// Writes everything. A descriptor that is non-blocking, because another process that shares it made it so, is waited for.
-fn write(stream: &mut impl Write, mut octets: &[u8]) -> io::Result<()> {
-    while !octets.is_empty() {
-        match stream.write(octets) {
+fn write(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(len) => octets = &octets[len..],
+            Ok(len) => bytes = &bytes[len..],
             Err(error) => wait_or_fail(error)?,
         }
     }
@@ -303,17 +303,17 @@ fn wait_or_fail(error: io::Error) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Takes three octets at a time, and every other time none.
+    /// Takes three bytes at a time, and every other time none.
     struct Reluctant(Vec<u8>, bool);
 
     impl Write for Reluctant {
-        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.1 = !self.1;
             if self.1 {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            let len = octets.len().min(3);
-            self.0.extend_from_slice(&octets[..len]);
+            let len = bytes.len().min(3);
+            self.0.extend_from_slice(&bytes[..len]);
             Ok(len)
         }
 
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_somebody_made_non_blocking_still_gets_every_octet() {
+    fn a_stream_that_somebody_made_non_blocking_still_gets_every_byte() {
         let mut stream = Reluctant(Vec::new(), false);
         write(&mut stream, b"ringway: a line\n").expect("in the end");
         assert_eq!(stream.0, b"ringway: a line\n");
@@ -333,7 +333,7 @@ mod tests {
     fn lines_beyond_the_limit_are_dropped_and_counted_and_one_long_block_is_not() {
         static STREAM: Stream = Stream::new(Target::Stdout);
         STREAM.state().writer = Writer::Busy; // in a write that does not end
-        STREAM.push("x".repeat(OCTETS_MAX + 1));
+        STREAM.push("x".repeat(BYTES_MAX + 1));
         assert_eq!(STREAM.state().waiting.len(), 1);
         (0..7).for_each(|_| STREAM.push("one more\n".to_owned()));
         let state = STREAM.state();

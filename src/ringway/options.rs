@@ -41,13 +41,13 @@ pub struct ServerOptions {
     pub reuseport: bool,
     /// Open WebSockets of the whole server: exact, because the workers count them together.
     pub max_connections: Option<usize>,
-    /// Longest message accepted, octets of payload.
+    /// Longest message accepted, bytes of payload.
     pub max_message: usize,
-    /// Longest frame accepted, octets of payload; never above `max_message`.
+    /// Longest frame accepted, bytes of payload; never above `max_message`.
     pub max_frame: usize,
-    /// Octets queued for a peer above which reading from it pauses.
+    /// Bytes queued for a peer above which reading from it pauses.
     pub send_queue: usize,
-    /// Longest head of a request, octets.
+    /// Longest head of a request, bytes.
     pub max_head: usize,
     /// Header fields of a request.
     pub max_headers: usize,
@@ -137,7 +137,7 @@ impl ServerOptions {
 }
 
 /// A peer that vanished is found out after three minutes of silence, by the kernel, without a wake-up of the worker and
-/// without an octet of memory: a million idle connections cost some 8,000 probes per second. Below what routers and load
+/// without a byte of memory: a million idle connections cost some 8,000 probes per second. Below what routers and load
 /// balancers forget a silent connection after (AWS: 350 s), so that those stay alive as well.
 pub const KEEPALIVE: Duration = Duration::from_secs(120);
 /// Between probes that are not answered.
@@ -241,11 +241,11 @@ impl std::str::FromStr for Endpoint {
         if let Some(path) = strip_scheme(uri, "ws+unix:") {
             // Both ws+unix:/path and ws+unix:///path are in use.
             let path = path.strip_prefix("//").unwrap_or(path);
-            // sockaddr_un.sun_path holds 108 octets with its end.
+            // sockaddr_un.sun_path holds 108 bytes with its end.
             return match path.len() {
                 _ if !path.starts_with('/') => Err(wrong("the path must begin with a slash")),
                 108.. => Err(wrong(
-                    "the path is longer than the 107 octets a Unix socket can have",
+                    "the path is longer than the 107 bytes a Unix socket can have",
                 )),
                 _ => Ok(Self::Unix {
                     path: PathBuf::from(path),

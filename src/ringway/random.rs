@@ -56,9 +56,9 @@ impl Random {
         }
     }
 
-    /// Fills `octets`.
-    pub fn fill(&mut self, octets: &mut [u8]) {
-        for chunk in octets.chunks_mut(8) {
+    /// Fills `bytes`.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
             let bits = self.bits().to_le_bytes();
             chunk.copy_from_slice(&bits[..chunk.len()]);
         }

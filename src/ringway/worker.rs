@@ -166,8 +166,8 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         services: options.services.iter().map(of_service).collect(),
         connections_max: options.max_connections.unwrap_or(usize::MAX),
         message_limits: Limits {
-            frame_octets_max: options.max_frame as u64,
-            message_octets_max: options.max_message as u64,
+            frame_bytes_max: options.max_frame as u64,
+            message_bytes_max: options.max_message as u64,
         },
         head_limits: http::Limits {
             head_bytes_max: options.max_head,
@@ -178,7 +178,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,
-        send_queue_octets_max: options.send_queue,
+        send_queue_bytes_max: options.send_queue,
         ..Config::default()
     }
 }

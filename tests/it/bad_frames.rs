@@ -34,7 +34,7 @@ fn every_violation_is_answered_with_its_close_code_and_the_end_of_the_stream(io:
         ("opcode 7", frame(0x87, b""), 1002),
         ("opcode 11", frame(0x8b, b""), 1002),
         ("opcode 15", frame(0x8f, b""), 1002),
-        ("a ping of 126 octets", frame(PING, &long), 1002),
+        ("a ping of 126 bytes", frame(PING, &long), 1002),
         ("a fragmented ping", frame(0x09, b"a"), 1002),
         (
             "a continuation of nothing",
@@ -61,7 +61,7 @@ fn every_violation_is_answered_with_its_close_code_and_the_end_of_the_stream(io:
             b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
             1002,
         ),
-        ("a close of one octet", frame(CLOSE, b"\x03"), 1002),
+        ("a close of one byte", frame(CLOSE, b"\x03"), 1002),
         ("close code 1005", frame(CLOSE, b"\x03\xed"), 1002),
         ("close code 999", frame(CLOSE, b"\x03\xe7"), 1002),
         (
@@ -71,16 +71,16 @@ fn every_violation_is_answered_with_its_close_code_and_the_end_of_the_stream(io:
         ),
         ("text that is no UTF-8", frame(TEXT, b"\xed\xa0\x80"), 1007),
     ];
-    for (what, octets, code) in cases {
+    for (what, bytes, code) in cases {
         // As it is, and after a message that is echoed all the same.
         for before in [false, true] {
             println!("{what}");
             let mut client = Client::connect(&server.address());
             if before {
-                client.write(&[frame(TEXT, b"before"), octets.clone()].concat());
+                client.write(&[frame(TEXT, b"before"), bytes.clone()].concat());
                 client.expect(TEXT, b"before");
             } else {
-                client.write(&octets);
+                client.write(&bytes);
             }
             client.expect_failed_with(code);
         }
@@ -92,15 +92,15 @@ fn text_that_is_no_utf_8_fails_with_1007_before_its_frame_is_complete(io: &str) 
     let server = Server::start(&["--workers=1", "--port=0", io]);
     for (len, valid) in [(100, 10), (100_000, 20_000), (10_000_000, 300_000)] {
         let mut client = Client::connect(&server.address());
-        // As much of one frame of `len` octets as it takes to see that it is no text; the rest never comes.
-        let mut octets = frame(TEXT, &[&vec![b'v'; valid][..], b"\xc0\xaf"].concat());
+        // As much of one frame of `len` bytes as it takes to see that it is no text; the rest never comes.
+        let mut bytes = frame(TEXT, &[&vec![b'v'; valid][..], b"\xc0\xaf"].concat());
         let mut head = header(TEXT, len);
         let short = header(TEXT, valid as u64 + 2).len();
-        head.extend(octets.drain(short..));
+        head.extend(bytes.drain(short..));
         client.write(&head);
         client.expect_failed_with(1007);
     }
-    // Cut inside a code point, in a fragment of its own: that alone is no fault, the next octet is.
+    // Cut inside a code point, in a fragment of its own: that alone is no fault, the next byte is.
     let mut client = Client::connect(&server.address());
     client.send(TEXT_BEGINS, b"\xe2\x82");
     client.send(PING, b"still there?");
@@ -132,7 +132,7 @@ fn an_announced_tebibyte_is_1009_and_costs_no_memory(io: &str) {
         .collect();
     std::thread::sleep(Duration::from_millis(300));
     let grown = rss(worker).saturating_sub(before);
-    assert!(grown < 4 << 20, "{grown} octets more");
+    assert!(grown < 4 << 20, "{grown} bytes more");
     drop(waiting);
 }
 
@@ -170,7 +170,7 @@ fn a_message_above_max_message_is_1009_and_one_at_it_is_echoed(io: &str) {
     client.expect_failed_with(1009);
 }
 
-/// The states in which a peer vanishes, each with the octets that lead there.
+/// The states in which a peer vanishes, each with the bytes that lead there.
 fn states() -> Vec<(&'static str, Vec<u8>)> {
     let small = frame(TEXT, b"hello");
     let (middle, bulk) = (frame(BINARY, &[1; 3000]), frame(BINARY, &[2; 1 << 20]));
@@ -217,12 +217,12 @@ fn peers_that_vanish_in_any_state_leave_nothing_behind(io: &str) {
     let server = Server::start(&["--workers=1", "--port=auto", "--interval=100ms", io]);
     let address = server.address();
     let mut others = Client::connect(&address);
-    for (state, octets) in states() {
+    for (state, bytes) in states() {
         for wait in [false, true] {
             for by_reset in [false, true] {
                 let mut client = Client::connect(&address);
-                // A server that has failed the connection may have ended it while octets still come.
-                let _ = client.try_write(&octets);
+                // A server that has failed the connection may have ended it while bytes still come.
+                let _ = client.try_write(&bytes);
                 if wait {
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -250,9 +250,9 @@ fn a_half_open_peer_gets_the_echo_of_what_it_had_sent(io: &str) {
     for len in [5, 3000, 20_000, 500_000] {
         let mut client = Client::connect(&server.address());
         let payload = noise(len, usize::try_from(len).expect("small"));
-        let mut octets = frame(BINARY, &payload);
-        octets.extend_from_slice(&[0x82]); // and never the rest of the next frame
-        client.write(&octets);
+        let mut bytes = frame(BINARY, &payload);
+        bytes.extend_from_slice(&[0x82]); // and never the rest of the next frame
+        client.write(&bytes);
         client.end();
         client.expect(BINARY, &payload);
         expect_end(&mut client.into_stream());
@@ -263,13 +263,13 @@ fn a_half_open_peer_gets_the_echo_of_what_it_had_sent(io: &str) {
     no_client_is_left(&server);
 }
 
-/// Writes messages until nothing moves for a while, or `most` octets are written. Returns how many were.
-fn push(client: &mut Client, octets: &[u8], most: usize) -> usize {
+/// Writes messages until nothing moves for a while, or `most` bytes are written. Returns how many were.
+fn push(client: &mut Client, bytes: &[u8], most: usize) -> usize {
     client.set_patience(Duration::from_secs(1));
     let mut written = 0;
     while written < most {
-        match client.try_write(octets) {
-            Ok(()) => written += octets.len(),
+        match client.try_write(bytes) {
+            Ok(()) => written += bytes.len(),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::WouldBlock, "still open: {error}");
                 break;
@@ -296,10 +296,10 @@ fn memory_stays_bounded_while_peers_never_read_and_others_are_served(io: &str) {
         others.echo(BINARY, &noise(1, 1000));
         let before = rss(worker);
         let message = frame(BINARY, &noise(2, len));
-        let octets = message.repeat((100_000 / len).max(1));
+        let bytes = message.repeat((100_000 / len).max(1));
         let pushed = || {
             let mut client = Client::connect(&address);
-            let written = push(&mut client, &octets, 100_000_000);
+            let written = push(&mut client, &bytes, 100_000_000);
             (client, written)
         };
         let mut most = 0;
@@ -317,10 +317,10 @@ fn memory_stays_bounded_while_peers_never_read_and_others_are_served(io: &str) {
         let grown = most.max(rss(worker)).saturating_sub(before);
         let taken: usize = clients.iter().map(|(_, written)| written).sum();
         println!(
-            "{io}, {NEVER_READING} peers, messages of {len}: {taken} octets taken, memory + {grown}"
+            "{io}, {NEVER_READING} peers, messages of {len}: {taken} bytes taken, memory + {grown}"
         );
         assert!(clients.iter().all(|(_, written)| *written < 100_000_000));
-        assert!(grown < 64 << 20, "{grown} octets more");
+        assert!(grown < 64 << 20, "{grown} bytes more");
         assert!(server.counter_reaching("pauses", NEVER_READING as u64)[0] >= 20);
 
         // A peer that reads at last gets everything, in order.
@@ -345,9 +345,9 @@ fn memory_stays_bounded_while_a_peer_sends_pings_and_never_reads(io: &str) {
         100_000_000,
     );
     let grown = rss(worker).saturating_sub(before);
-    println!("{io}: {written} octets of pings taken, memory + {grown}");
+    println!("{io}: {written} bytes of pings taken, memory + {grown}");
     assert!(written < 100_000_000);
-    assert!(grown < 8 << 20, "{grown} octets more");
+    assert!(grown < 8 << 20, "{grown} bytes more");
 }
 
 fn silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001(io: &str) {

@@ -13,7 +13,7 @@ on_both_tiers!(
     a_head_of_32_kib_and_128_headers_opens_and_one_more_is_431,
     a_head_that_comes_too_slowly_gets_408,
     a_client_that_says_nothing_gets_408,
-    a_head_in_single_octets_opens,
+    a_head_in_single_bytes_opens,
     peers_that_vanish_before_the_websocket_is_open_leave_nothing_behind,
     ten_thousand_bad_requests_leave_no_memory_and_no_sockets_behind,
     above_max_connections_the_answer_is_503_and_room_is_made_again,
@@ -135,7 +135,7 @@ fn a_head_of_32_kib_and_128_headers_opens_and_one_more_is_431(io: &str) {
             .expect("accepted")
             .echo(TEXT, b"open");
     };
-    // "X: " and CR LF are 5 octets.
+    // "X: " and CR LF are 5 bytes.
     let filler = "a".repeat(32_768 - REQUEST.len() - 5);
     let largest = with("", &format!("X: {filler}"));
     assert_eq!(largest.len(), 32_768);
@@ -162,14 +162,14 @@ fn a_head_that_comes_too_slowly_gets_408(io: &str) {
     let server = Server::start(&["--workers=1", "--port=0", "--handshake-timeout=1s", io]);
     let mut stream = dial(&server.address()).expect("the server listens");
     let began = Instant::now();
-    // Each octet is in time; the head as a whole is not.
-    for octet in REQUEST.as_bytes().iter().take(60) {
-        if stream.write_all(&[*octet]).is_err() || began.elapsed() > Duration::from_secs(3) {
+    // Each byte is in time; the head as a whole is not.
+    for byte in REQUEST.as_bytes().iter().take(60) {
+        if stream.write_all(&[*byte]).is_err() || began.elapsed() > Duration::from_secs(3) {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Octets that came after the answer may cost it its place in the buffer; the end of the stream comes either way.
+    // Bytes that came after the answer may cost it its place in the buffer; the end of the stream comes either way.
     match read_head(&mut stream) {
         Ok((head, _)) => assert!(head.starts_with("HTTP/1.1 408 "), "{head}"),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
@@ -202,12 +202,12 @@ fn a_client_that_says_nothing_gets_408(io: &str) {
     no_socket_is_left(&server);
 }
 
-fn a_head_in_single_octets_opens(io: &str) {
+fn a_head_in_single_bytes_opens(io: &str) {
     let server = Server::start(&["--workers=1", "--port=0", io]);
     let mut stream = dial(&server.address()).expect("the server listens");
     stream.set_nodelay(true).expect("a TCP socket");
-    for octet in REQUEST.as_bytes() {
-        stream.write_all(&[*octet]).expect("connected");
+    for byte in REQUEST.as_bytes() {
+        stream.write_all(&[*byte]).expect("connected");
     }
     Client::opened(stream)
         .expect("accepted")
@@ -276,7 +276,7 @@ fn ten_thousand_bad_requests_leave_no_memory_and_no_sockets_behind(io: &str) {
     storm(9000);
     no_socket_is_left(&server);
     let grown = rss(worker).saturating_sub(before);
-    assert!(grown < 2 << 20, "{grown} octets more");
+    assert!(grown < 2 << 20, "{grown} bytes more");
 }
 
 fn above_max_connections_the_answer_is_503_and_room_is_made_again(io: &str) {

@@ -20,7 +20,7 @@ const CONNECTIONS: u32 = 64;
 /// Messages of each connection, one after the other.
 const ROUNDS: usize = 20;
 
-/// Payload octets, in turn.
+/// Payload bytes, in turn.
 const SIZES: [usize; 3] = [20, 300 << 10, 20];
 
 on_both_tiers!(

@@ -443,7 +443,7 @@ fn a_result_says_what_it_was_measured_on() {
     let object: Value = serde_json::from_str(&text).expect("one object");
     assert_eq!(object["machine"]["kernel"], kernel.as_str());
     assert!(count(&object["machine"]["cpus"]) > 0);
-    assert!(count(&object["machine"]["memory_octets"]) > 0);
+    assert!(count(&object["machine"]["memory_bytes"]) > 0);
     let version = format!("Ringway {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(object["server"]["version"], version.as_str());
     let page = std::fs::read_to_string(&html).expect("written");

@@ -70,7 +70,7 @@ fn with_more_clients_than_descriptors_the_rest_waits_in_the_backlog_and_is_serve
 }
 
 fn a_worker_echoes_on_while_its_supervisor_is_stopped_and_figures_come_again(io: &str) {
-    // A record is some hundred octets and a pipe holds 64 KiB: at ten milliseconds it is full soon.
+    // A record is some hundred bytes and a pipe holds 64 KiB: at ten milliseconds it is full soon.
     let server = Server::start(&[
         "--workers=1",
         "--port=auto",

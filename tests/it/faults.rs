@@ -33,8 +33,8 @@ fn echo_until(mut client: Client, seed: u64, rounds: &AtomicUsize, done: &Atomic
                 lens[at] + usize::try_from(round % 64).expect("small"),
             )
         });
-        let octets = messages.each_ref().map(|message| frame(BINARY, message));
-        if is_broken(client.try_write(&octets.concat())) {
+        let bytes = messages.each_ref().map(|message| frame(BINARY, message));
+        if is_broken(client.try_write(&bytes.concat())) {
             return true;
         }
         for message in &messages {

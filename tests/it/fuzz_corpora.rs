@@ -56,25 +56,25 @@ fn replay(target: &str, body: fn(&[u8])) {
 
 /// Printable ASCII is itself; the rest is `\xNN`, `\r`, `\n` or `\\`.
 fn unescape(mut line: &str) -> Vec<u8> {
-    let mut octets = vec![];
+    let mut bytes = vec![];
     while let Some((plain, escaped)) = line.split_once('\\') {
-        octets.extend_from_slice(plain.as_bytes());
+        bytes.extend_from_slice(plain.as_bytes());
         let (name, rest) = escaped.split_at(1);
-        let (octet, rest) = match name {
+        let (byte, rest) = match name {
             "n" => (b'\n', rest),
             "r" => (b'\r', rest),
             "x" => {
                 let (hex, rest) = rest.split_at(2);
-                let octet = u8::from_str_radix(hex, 16).expect("two hexadecimal digits");
-                (octet, rest)
+                let byte = u8::from_str_radix(hex, 16).expect("two hexadecimal digits");
+                (byte, rest)
             }
             _ => (b'\\', rest),
         };
-        octets.push(octet);
+        bytes.push(byte);
         line = rest;
     }
-    octets.extend_from_slice(line.as_bytes());
-    octets
+    bytes.extend_from_slice(line.as_bytes());
+    bytes
 }
 
 #[test]

@@ -15,7 +15,7 @@ on_both_tiers!(
     every_final_answer_has_a_date,
     cookies_of_16_kib_and_100_fields_open,
     limits_of_heads_are_options,
-    a_target_of_8000_octets_opens,
+    a_target_of_8000_bytes_opens,
     a_subprotocol_is_chosen_in_the_order_of_the_client,
     one_page_answers_a_pipeline,
     a_head_that_is_cut_anywhere_has_one_answer,
@@ -296,8 +296,8 @@ fn cookies_of_16_kib_and_100_fields_open(io: &str) {
 fn limits_of_heads_are_options(io: &str) {
     let server = started(&["--max-head=1000", "--max-headers=7", io]);
     let address = server.address();
-    let filled = |octets: usize| {
-        let filler = "x".repeat(octets - REQUEST.len() - "X: \r\n".len());
+    let filled = |bytes: usize| {
+        let filler = "x".repeat(bytes - REQUEST.len() - "X: \r\n".len());
         with(&format!("X: {filler}"))
     };
     assert_eq!(filled(1000).len(), 1000);
@@ -321,7 +321,7 @@ fn exchange_head(address: &str, request: &str) -> String {
     read_head(&mut stream).expect("an answer").0
 }
 
-fn a_target_of_8000_octets_opens(io: &str) {
+fn a_target_of_8000_bytes_opens(io: &str) {
     let server = started(&[io]);
     let target = format!("/{}?{}", "p".repeat(4000), "q".repeat(3998));
     assert_eq!(target.len(), 8000);

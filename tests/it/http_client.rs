@@ -31,9 +31,9 @@ fn serve(answer: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
             let _ = stream.set_read_timeout(Some(PATIENCE));
             let _ = stream.set_write_timeout(Some(PATIENCE));
             let mut head = Vec::new();
-            let mut octet = [0];
-            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut octet).is_ok_and(|n| n > 0) {
-                head.push(octet[0]);
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
+                head.push(byte[0]);
             }
             let head = String::from_utf8_lossy(&head);
             // The driver also asks each listener of this process whether it is a statistics page.
@@ -66,12 +66,12 @@ fn accepted(request: &str, lines: &str) -> String {
 
 /// Waits for the client's Close frame, and answers it.
 fn close(stream: &mut TcpStream) {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let mut piece = [0; 1024];
-    // A masked Close with a code: 88 82, key, two octets.
-    while !octets.windows(2).any(|two| two == [0x88, 0x82]) {
+    // A masked Close with a code: 88 82, key, two bytes.
+    while !bytes.windows(2).any(|two| two == [0x88, 0x82]) {
         match stream.read(&mut piece) {
-            Ok(len) if len > 0 => octets.extend_from_slice(&piece[..len]),
+            Ok(len) if len > 0 => bytes.extend_from_slice(&piece[..len]),
             _ => return,
         }
     }
@@ -250,7 +250,7 @@ fn example(url: &str) -> Result<String, String> {
 fn the_example_answers_pings_and_reads_all_that_comes_at_once() {
     let address = serve(|stream, request| {
         let _ = stream.write_all(accepted(request, "").as_bytes());
-        // hello: 2 octets of header, 4 of key, 5 of payload.
+        // hello: 2 bytes of header, 4 of key, 5 of payload.
         let mut hello = [0; 11];
         stream.read_exact(&mut hello).expect("a message");
         let key: [u8; 4] = hello[2..6].try_into().expect("four");

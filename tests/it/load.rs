@@ -138,7 +138,7 @@ fn a_stall_of_a_second_is_reported_in_open_loop_and_hidden_in_a_closed_one() {
 }
 
 #[test]
-fn an_octet_that_changed_is_a_fault_unless_only_lengths_are_compared() {
+fn a_byte_that_changed_is_a_fault_unless_only_lengths_are_compared() {
     for (verify, wrong) in [(Verify::Exact, true), (Verify::Length, false)] {
         let testee = Testee::start(Behaviour::Corrupt(10));
         let run = outcome(&LoadOptions {
@@ -396,7 +396,7 @@ fn peers_that_come_and_go_and_read_slowly_lose_nothing_else() {
                 reconnects_per_second: 100.0,
                 resets_per_second: 100.0,
                 slow_readers: 0.1,
-                slow_octets_per_second: 2000.0,
+                slow_bytes_per_second: 2000.0,
             }),
         )
     });
@@ -425,7 +425,7 @@ fn sizes_by_weight_come_back_on_both_tiers_and_idle_connections_stay_idle() {
         });
         assert_eq!(run.errors, 0, "{io:?}: {:?}", run.notes);
         assert!(
-            run.messages > 100 && run.octets / run.messages > 20_000,
+            run.messages > 100 && run.bytes / run.messages > 20_000,
             "{io:?}: {run:?}"
         );
         assert_eq!(run.connections, 20);

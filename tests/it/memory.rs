@@ -10,7 +10,7 @@ use crate::common::process::{pss, raise_descriptor_limit};
 use crate::common::{Server, go_on, on_both_tiers, stop, until};
 
 on_both_tiers!(
-    an_idle_open_connection_costs_at_most_512_octets,
+    an_idle_open_connection_costs_at_most_512_bytes,
     after_many_parts_of_messages_memory_goes_back,
     after_large_messages_memory_goes_back,
     after_large_messages_at_once_memory_goes_back,
@@ -21,7 +21,7 @@ on_both_tiers!(
 );
 
 /// The bar of the design.
-const OCTETS_MAX: u64 = 512;
+const BYTES_MAX: u64 = 512;
 
 /// Over two workers, and from two processes: each of the four has descriptors for half of them.
 const CONNECTIONS: u64 = 20_000;
@@ -32,7 +32,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Descriptors that a process needs for other things.
 const DESCRIPTORS_ELSE: u64 = 200;
 
-fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
+fn an_idle_open_connection_costs_at_most_512_bytes(io: &str) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     // The workers' share is uneven by a few per cent.
     let limit = raise_descriptor_limit(5_000);
@@ -68,8 +68,8 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
     let held = server.counter_reaching("clients", connections);
     let after = measure();
     let cost = after.saturating_sub(before) / connections;
-    println!("{io}: {connections} idle connections, workers hold {held:?}: {cost} octets each");
-    assert!(cost <= OCTETS_MAX, "{cost} octets for each connection");
+    println!("{io}: {connections} idle connections, workers hold {held:?}: {cost} bytes each");
+    assert!(cost <= BYTES_MAX, "{cost} bytes for each connection");
 
     // What a message needed goes back: an open connection that has echoed costs no more.
     for client in &mut clients {
@@ -77,8 +77,8 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
     }
     let echoed = measure();
     let cost = echoed.saturating_sub(before) / connections;
-    println!("{io}: the same after {each} of them have echoed 6000 octets: {cost} octets each");
-    assert!(cost <= OCTETS_MAX, "{cost} octets for each connection");
+    println!("{io}: the same after {each} of them have echoed 6000 bytes: {cost} bytes each");
+    assert!(cost <= BYTES_MAX, "{cost} bytes for each connection");
 
     drop(holder);
     for client in clients {
@@ -87,7 +87,7 @@ fn an_idle_open_connection_costs_at_most_512_octets(io: &str) {
 }
 
 /// What a worker may hold above its idle figure once a burst is over, as `docs/scale.md` states it.
-const LEFT_OCTETS_MAX: u64 = 8 << 20;
+const LEFT_BYTES_MAX: u64 = 8 << 20;
 
 /// A server of one worker, and one client that goes on with small messages while memory is looked at: memory has to go
 /// back though the worker is not quite quiet.
@@ -131,27 +131,27 @@ impl Burst {
         (0..count).map(|_| Client::connect(&address)).collect()
     }
 
-    /// The burst has reached `least` octets more than the idle figure: else nothing is shown by their going back.
+    /// The burst has reached `least` bytes more than the idle figure: else nothing is shown by their going back.
     fn has_grown_by(&self, least: u64) {
         until("the burst takes memory", || {
             pss(self.worker) >= self.idle + least
         });
     }
 
-    fn goes_back(&mut self, io: &str, left_octets_max: u64) {
+    fn goes_back(&mut self, io: &str, left_bytes_max: u64) {
         let began = std::time::Instant::now();
         let mut left = 0;
         let patience = std::time::Duration::from_secs(60);
         while began.elapsed() < patience {
             self.other.echo(TEXT, b"life goes on");
             left = pss(self.worker).saturating_sub(self.idle);
-            if left <= left_octets_max {
+            if left <= left_bytes_max {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        println!("{io}: {left} octets left after {:?}", began.elapsed());
-        assert!(left <= left_octets_max, "{left} octets stay");
+        println!("{io}: {left} bytes left after {:?}", began.elapsed());
+        assert!(left <= left_bytes_max, "{left} bytes stay");
     }
 }
 
@@ -170,7 +170,7 @@ fn after_many_parts_of_messages_memory_goes_back(io: &str) {
         client.write(&framed[60_000..]);
         client.expect(BINARY, &payload);
     }
-    burst.goes_back(io, LEFT_OCTETS_MAX);
+    burst.goes_back(io, LEFT_BYTES_MAX);
 }
 
 fn after_large_messages_memory_goes_back(io: &str) {
@@ -191,7 +191,7 @@ fn after_large_messages_memory_goes_back(io: &str) {
         client.expect(BINARY, &payload);
     }
     writing.join().expect("all is written");
-    burst.goes_back(io, LEFT_OCTETS_MAX);
+    burst.goes_back(io, LEFT_BYTES_MAX);
 }
 
 fn after_large_messages_at_once_memory_goes_back(io: &str) {
@@ -209,7 +209,7 @@ fn after_large_messages_at_once_memory_goes_back(io: &str) {
         client.write(rest);
         client.expect(BINARY, &payload);
     }
-    burst.goes_back(io, LEFT_OCTETS_MAX);
+    burst.goes_back(io, LEFT_BYTES_MAX);
 }
 
 fn after_slow_readers_memory_goes_back(io: &str) {
@@ -239,7 +239,7 @@ fn after_slow_readers_memory_goes_back(io: &str) {
     for thread in writing {
         thread.join().expect("all is written");
     }
-    burst.goes_back(io, LEFT_OCTETS_MAX);
+    burst.goes_back(io, LEFT_BYTES_MAX);
 }
 
 fn after_long_heads_memory_goes_back(io: &str) {
@@ -264,7 +264,7 @@ fn after_long_heads_memory_goes_back(io: &str) {
             Client::opened(stream).expect("a WebSocket opens")
         })
         .collect();
-    burst.goes_back(io, LEFT_OCTETS_MAX);
+    burst.goes_back(io, LEFT_BYTES_MAX);
 }
 
 /// Connections of which one in a hundred stays: what they leave behind is spread.
@@ -296,8 +296,8 @@ fn after_many_connections_memory_goes_back(io: &str) {
     until("the others are gone", || {
         burst.server.counter("sockets") == [open]
     });
-    burst.idle += open * OCTETS_MAX;
-    burst.goes_back(io, LEFT_OCTETS_MAX / 2); // the table of so many is not much more than the bound
+    burst.idle += open * BYTES_MAX;
+    burst.goes_back(io, LEFT_BYTES_MAX / 2); // the table of so many is not much more than the bound
 }
 
 /// Many small messages on many connections at once: the receive pool grows.
@@ -325,7 +325,7 @@ fn after_a_dry_receive_pool_memory_goes_back(io: &str) {
             println!("{io}: {dry:?} receives found the pool empty");
         }
         // With the pool at its limit it would be 3 MiB more than the rest of the bound.
-        burst.goes_back(io, LEFT_OCTETS_MAX / 8 * 5);
+        burst.goes_back(io, LEFT_BYTES_MAX / 8 * 5);
     }
 }
 

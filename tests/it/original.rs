@@ -108,7 +108,7 @@ fn take_in(listener: &TcpListener, headers: &str) -> TcpStream {
     stream
 }
 
-/// The next message of a client, of at most 65,535 octets.
+/// The next message of a client, of at most 65,535 bytes.
 fn hear_masked(stream: &mut TcpStream) -> Value {
     let mut head = [0; 2];
     stream.read_exact(&mut head).expect("a frame");
@@ -127,7 +127,7 @@ fn hear_masked(stream: &mut TcpStream) -> Value {
     let payload: Vec<u8> = payload
         .iter()
         .zip(key.iter().cycle())
-        .map(|(octet, key)| octet ^ key)
+        .map(|(byte, key)| byte ^ key)
         .collect();
     serde_json::from_slice(&payload).expect("JSON")
 }
@@ -348,7 +348,7 @@ fn a_master_commands_and_is_connected_to_again() {
         assert_eq!(hear_masked(&mut stream)["type"], "test_welcome");
         let command = message_test(&server.address(), 1, 1, SYNC);
         let length = u16::try_from(command.len()).expect("short");
-        assert!(length > 125, "in two octets");
+        assert!(length > 125, "in two bytes");
         let [high, low] = length.to_be_bytes();
         stream.write_all(&[TEXT, 126, high, low]).expect("it reads");
         stream.write_all(command.as_bytes()).expect("it reads");

@@ -1,4 +1,4 @@
-//! What well-behaved clients do, over real sockets of every kind and on both tiers: every octet comes back.
+//! What well-behaved clients do, over real sockets of every kind and on both tiers: every byte comes back.
 
 use std::time::Duration;
 
@@ -59,16 +59,16 @@ fn fragments_with_pings_between_them_come_back_as_one_message(io: &str) {
         // All at once, and each fragment for itself.
         for at_once in [true, false] {
             let pieces = [1, 2, 3, 4].map(|seed| noise(seed, len));
-            let mut octets = Vec::new();
+            let mut bytes = Vec::new();
             for (at, piece) in pieces.iter().enumerate() {
                 let first = [BINARY_BEGINS, CONTINUES, CONTINUES, CONTINUES_LAST][at];
-                octets.push(frame(PING, &[b'0' + at.to_le_bytes()[0]]));
-                octets.push(frame(first, piece));
+                bytes.push(frame(PING, &[b'0' + at.to_le_bytes()[0]]));
+                bytes.push(frame(first, piece));
             }
             if at_once {
-                client.write(&octets.concat());
+                client.write(&bytes.concat());
             } else {
-                for piece in &octets {
+                for piece in &bytes {
                     client.write(piece);
                     std::thread::sleep(Duration::from_millis(3));
                 }
@@ -92,12 +92,12 @@ fn a_message_in_ten_thousand_fragments_comes_back(io: &str) {
     let server = server(io);
     let mut client = connect(&server);
     let payload = noise(1, 70_000);
-    let mut octets = frame(BINARY_BEGINS, &payload[..7]);
+    let mut bytes = frame(BINARY_BEGINS, &payload[..7]);
     for piece in payload[7..69_993].chunks(7) {
-        octets.extend(frame(CONTINUES, piece));
+        bytes.extend(frame(CONTINUES, piece));
     }
-    octets.extend(frame(CONTINUES_LAST, &payload[69_993..]));
-    client.write(&octets);
+    bytes.extend(frame(CONTINUES_LAST, &payload[69_993..]));
+    client.write(&bytes);
     client.expect(BINARY, &payload);
     client.close();
 }
@@ -145,11 +145,11 @@ fn a_thousand_pipelined_messages_come_back_in_order(io: &str) {
     for len in [0, 4, 20, 125, 126, 1000] {
         let mut client = connect(&server);
         let messages: Vec<_> = (0..1000).map(|seed| noise(seed, len)).collect();
-        let octets: Vec<_> = messages
+        let bytes: Vec<_> = messages
             .iter()
             .flat_map(|message| frame(BINARY, message))
             .collect();
-        client.write(&octets);
+        client.write(&bytes);
         for message in &messages {
             client.expect(BINARY, message);
         }
@@ -167,24 +167,24 @@ fn frames_cut_anywhere_come_back(io: &str) {
         Vec::new(),
         noise(4, 300),
     ];
-    let octets: Vec<_> = payloads
+    let bytes: Vec<_> = payloads
         .iter()
         .flat_map(|payload| frame(BINARY, payload))
         .collect();
     let mut client = connect(&server);
     client.stream().set_nodelay(true).expect("a TCP socket");
-    for cut in 1..octets.len() {
-        client.write(&octets[..cut]);
+    for cut in 1..bytes.len() {
+        client.write(&bytes[..cut]);
         if cut % 7 == 0 {
             std::thread::sleep(Duration::from_millis(1)); // so that the server sees the cut
         }
-        client.write(&octets[cut..]);
+        client.write(&bytes[cut..]);
         for payload in &payloads {
             client.expect(BINARY, payload);
         }
     }
-    for octet in &octets {
-        client.write(&[*octet]);
+    for byte in &bytes {
+        client.write(&[*byte]);
     }
     for payload in &payloads {
         client.expect(BINARY, payload);
@@ -237,12 +237,12 @@ fn a_message_with_the_opening_handshake_in_one_packet_comes_back(io: &str) {
     for len in [0, 5, 3000, 100_000] {
         let payload = noise(9, len);
         let mut stream = dial(&server.address()).expect("the server listens");
-        let octets = [
+        let bytes = [
             crate::common::client::REQUEST.as_bytes(),
             &frame(BINARY, &payload),
         ]
         .concat();
-        std::io::Write::write_all(&mut stream, &octets).expect("connected");
+        std::io::Write::write_all(&mut stream, &bytes).expect("connected");
         let mut client = Client::opened(stream).expect("accepted");
         client.expect(BINARY, &payload);
         client.close();

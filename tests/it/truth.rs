@@ -28,7 +28,7 @@ fn echo_for(server: &Server, time: Duration) -> u64 {
     let began = Instant::now();
     let mut messages = 0;
     while began.elapsed() < time {
-        client.echo(TEXT, b"twenty octets of text");
+        client.echo(TEXT, b"twenty bytes of text");
         messages += 1;
     }
     messages
@@ -99,10 +99,10 @@ fn supervisor_and_workers_are_found_by_their_listener_and_the_busy_one_shows() {
         assert!(
             seen.processes
                 .iter()
-                .all(|row| row.threads >= 1 && row.resident_octets > 1 << 16)
+                .all(|row| row.threads >= 1 && row.resident_bytes > 1 << 16)
         );
-        assert!(seen.memory_before_octets > 1 << 18 && seen.memory_octets > 1 << 18);
-        assert!(seen.kernel_tcp_octets.is_some() && seen.statistics.is_none());
+        assert!(seen.memory_before_bytes > 1 << 18 && seen.memory_bytes > 1 << 18);
+        assert!(seen.kernel_tcp_bytes.is_some() && seen.statistics.is_none());
         let cpu_s: f64 = seen.processes.iter().map(|row| row.cpu_s).sum();
         let per_message = outcome
             .server_cpu_us_per_message

@@ -1,15 +1,15 @@
-//! The verdict on received octets. The reply stream of a connection is known in advance, so there is no parser: a
+//! The verdict on received bytes. The reply stream of a connection is known in advance, so there is no parser: a
 //! position in the reply ring says what must come next.
 //!
-//! How much is looked at depends on what a look costs. What comes through the buffer ring is compared octet by octet,
+//! How much is looked at depends on what a look costs. What comes through the buffer ring is compared byte by byte,
 //! always. Of the rest the first messages of each connection are, and ever after one read in eight, or, of very large
 //! messages, every header and one message in 64. What is not looked at is counted: at the end of a run every connection has
-//! received exactly the octets it asked for.
+//! received exactly the bytes it asked for.
 
 use crate::frames::Frames;
 
 /// Of replies from this size on every header is read; below it a read of its own for a header costs too much.
-pub const LARGE_OCTETS_MIN: usize = 32 << 10;
+pub const LARGE_BYTES_MIN: usize = 32 << 10;
 /// One read in so many is compared once the first messages are through.
 const SAMPLE_READS: u32 = 8;
 /// One large message in so many.
@@ -32,13 +32,13 @@ pub struct Position {
 /// How to receive what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Read at most so many octets and have them compared.
+    /// Read at most so many bytes and have them compared.
     Compare(usize),
-    /// At most so many octets need not even be copied out of the kernel.
+    /// At most so many bytes need not even be copied out of the kernel.
     Skip(usize),
 }
 
-/// Why the octets are not the echo.
+/// Why the bytes are not the echo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mismatch(pub String);
 
@@ -48,12 +48,12 @@ impl Position {
         Self { variant: 0, in_message: 0, completed: 0, reads: 0, verify: u64::from(verify), outstanding: 0 }
     }
 
-    /// How to receive at most `room` octets of what is outstanding.
+    /// How to receive at most `room` bytes of what is outstanding.
     pub fn next(&mut self, frames: &Frames, room: usize) -> Next {
         if self.completed < self.verify {
             return Next::Compare(room);
         }
-        if frames.reply_len >= LARGE_OCTETS_MIN {
+        if frames.reply_len >= LARGE_BYTES_MIN {
             return self.next_of_large(frames, room);
         }
         self.reads = (self.reads + 1) % SAMPLE_READS;
@@ -72,9 +72,9 @@ impl Position {
         }
     }
 
-    /// Compares `octets`, the next of the stream, and returns how many messages they complete.
-    pub fn accept(&mut self, frames: &Frames, octets: &[u8]) -> Result<u32, Mismatch> {
-        let mut rest = octets;
+    /// Compares `bytes`, the next of the stream, and returns how many messages they complete.
+    pub fn accept(&mut self, frames: &Frames, bytes: &[u8]) -> Result<u32, Mismatch> {
+        let mut rest = bytes;
         let mut messages = 0;
         while !rest.is_empty() {
             let begin = self.variant * frames.reply_len + self.in_message;
@@ -88,12 +88,12 @@ impl Position {
         Ok(messages)
     }
 
-    /// Counts `len` octets, seen or not, and returns how many messages they complete.
+    /// Counts `len` bytes, seen or not, and returns how many messages they complete.
     pub fn accept_skipped(&mut self, frames: &Frames, len: usize) -> Result<u32, Mismatch> {
         let reached = self.in_message + len;
         if reached < frames.reply_len {
             self.in_message = reached;
-            // More octets than were asked for: a doubled message, seen before it is complete.
+            // More bytes than were asked for: a doubled message, seen before it is complete.
             return if self.outstanding == 0 { Err(self.surplus()) } else { Ok(0) };
         }
         let messages = reached / frames.reply_len;
@@ -113,7 +113,7 @@ impl Position {
 
     #[cold]
     fn surplus(&self) -> Mismatch {
-        Mismatch(format!("octets arrived that were not asked for, after {} messages", self.completed))
+        Mismatch(format!("bytes arrived that were not asked for, after {} messages", self.completed))
     }
 
     #[cold]
@@ -121,8 +121,8 @@ impl Position {
         let expected = &frames.replies[begin..begin + got.len()];
         let at = got.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(0);
         let message = self.completed as usize + (self.in_message + at) / frames.reply_len;
-        let octet = (self.in_message + at) % frames.reply_len;
-        Mismatch(format!("message {message}, octet {octet}: got 0x{:02x}, expected 0x{:02x}", got[at], expected[at]))
+        let byte = (self.in_message + at) % frames.reply_len;
+        Mismatch(format!("message {message}, byte {byte}: got 0x{:02x}, expected 0x{:02x}", got[at], expected[at]))
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_octets_are_accepted_at_every_split() {
+    fn the_right_bytes_are_accepted_at_every_split() {
         let f = frames(20);
         for cut in 0..=44 {
             let mut p = position(2);
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn every_corrupted_octet_of_a_small_message_is_noticed() {
+    fn every_corrupted_byte_of_a_small_message_is_noticed() {
         let f = frames(20);
         for at in 0..44 {
-            let mut octets = f.replies[..44].to_vec();
-            octets[at] ^= 1;
-            let error = position(2).accept(&f, &octets).unwrap_err();
-            assert!(error.0.starts_with(&format!("message {}, octet {}:", at / 22, at % 22)), "{error:?}");
+            let mut bytes = f.replies[..44].to_vec();
+            bytes[at] ^= 1;
+            let error = position(2).accept(&f, &bytes).unwrap_err();
+            assert!(error.0.starts_with(&format!("message {}, byte {}:", at / 22, at % 22)), "{error:?}");
         }
     }
 

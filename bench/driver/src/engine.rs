@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use crate::check::{LARGE_OCTETS_MIN, Next, Position};
+use crate::check::{LARGE_BYTES_MIN, Next, Position};
 use crate::cpu::{self, ProcessClock};
 use crate::frames::Frames;
 use crate::options::{Options, Wait};
@@ -24,8 +24,8 @@ use crate::sys;
 use buffers::BufferRing;
 
 /// A connection whose messages in flight fit here goes through the buffer ring, and everything it receives is compared.
-const SMALL_OCTETS_MAX: usize = 8 << 10;
-const SCRATCH_OCTETS: usize = 256 << 10;
+const SMALL_BYTES_MAX: usize = 8 << 10;
+const SCRATCH_BYTES: usize = 256 << 10;
 const SQ_ENTRIES: u32 = 4096;
 const CQ_ENTRIES: u32 = 32768;
 /// The longest wait, so that deadlines are seen.
@@ -48,11 +48,11 @@ fn user_data(op: Op, index: usize) -> u64 {
 struct Connection {
     socket: OwnedFd,
     position: Position,
-    /// Where in the request ring the next octet to send is.
+    /// Where in the request ring the next byte to send is.
     request_position: usize,
-    /// Octets due and not taken by the socket yet.
+    /// Bytes due and not taken by the socket yet.
     unsent: usize,
-    /// Octets of the SEND submitted in this turn, taken unless its completion says otherwise.
+    /// Bytes of the SEND submitted in this turn, taken unless its completion says otherwise.
     submitted: usize,
     /// The socket is full: wait until it is writable.
     blocked: bool,
@@ -154,8 +154,8 @@ impl Clocks {
 impl<'a> Engine<'a> {
     fn new(options: &'a Options, sockets: Vec<OwnedFd>) -> Result<Self, String> {
         let frames = Frames::new(options);
-        let in_flight_octets = options.in_flight * frames.reply_len;
-        let small = in_flight_octets <= SMALL_OCTETS_MAX && options.in_flight <= frames.variants;
+        let in_flight_bytes = options.in_flight * frames.reply_len;
+        let small = in_flight_bytes <= SMALL_BYTES_MAX && options.in_flight <= frames.variants;
         let failed = |what: &'static str| move |error| format!("{what}: {error}");
         let ring = IoUring::builder()
             .setup_cqsize(CQ_ENTRIES)
@@ -172,7 +172,7 @@ impl<'a> Engine<'a> {
             0 => (options.connections / 8).clamp(1, 32),
             batch => batch.min(options.connections),
         };
-        let buffers = BufferRing::new(&ring, if small { in_flight_octets } else { 0 }, want)
+        let buffers = BufferRing::new(&ring, if small { in_flight_bytes } else { 0 }, want)
             .map_err(failed("registering buffers"))?;
         let position = Position::new(options.verify);
         let connections = sockets.into_iter().map(|socket| Connection {
@@ -193,7 +193,7 @@ impl<'a> Engine<'a> {
             ready: Vec::with_capacity(options.connections),
             rearm: (0..options.connections).collect(),
             completions: Vec::with_capacity(CQ_ENTRIES as usize),
-            scratch: vec![0; SCRATCH_OCTETS],
+            scratch: vec![0; SCRATCH_BYTES],
             small,
             want,
             min_wait: want > 1,
@@ -422,8 +422,8 @@ impl<'a> Engine<'a> {
 
     fn submit_send(&mut self, index: usize) -> Result<(), String> {
         let connection = &mut self.connections[index];
-        let octets = self.frames.request_slice(connection.request_position, connection.unsent);
-        let (pointer, len) = (octets.as_ptr(), octets.len());
+        let bytes = self.frames.request_slice(connection.request_position, connection.unsent);
+        let (pointer, len) = (bytes.as_ptr(), bytes.len());
         debug_assert_eq!(len, connection.unsent, "a small batch is contiguous");
         connection.submitted = len;
         connection.unsent -= len;
@@ -483,8 +483,8 @@ impl<'a> Engine<'a> {
         let Some(buffer) = cqueue::buffer_select(cqe.flags()) else {
             return Err("recv: a completion without a buffer".into());
         };
-        let octets = self.buffers.octets(buffer, len);
-        let messages = self.connections[index].position.accept(&self.frames, octets).map_err(|m| wrong(index, &m.0))?;
+        let bytes = self.buffers.bytes(buffer, len);
+        let messages = self.connections[index].position.accept(&self.frames, bytes).map_err(|m| wrong(index, &m.0))?;
         self.buffers.give_back(buffer);
         self.answered(index, messages);
         Ok(())
@@ -510,7 +510,7 @@ impl<'a> Engine<'a> {
         loop {
             let connection = &mut self.connections[index];
             let position = &mut connection.position;
-            let (room, skip) = match position.next(&self.frames, SCRATCH_OCTETS) {
+            let (room, skip) = match position.next(&self.frames, SCRATCH_BYTES) {
                 Next::Compare(len) => (&mut self.scratch[..len], false),
                 Next::Skip(len) => (&mut self.scratch[..len], true),
             };
@@ -531,7 +531,7 @@ impl<'a> Engine<'a> {
             let messages = verdict.map_err(|m| wrong(index, &m.0))?;
             let nothing_due = position.outstanding == 0;
             self.answered(index, messages);
-            if messages > 0 && self.frames.reply_len >= LARGE_OCTETS_MIN {
+            if messages > 0 && self.frames.reply_len >= LARGE_BYTES_MIN {
                 self.send_ready()?;
             }
             if drained || nothing_due {
@@ -543,8 +543,8 @@ impl<'a> Engine<'a> {
     fn send_now(&mut self, index: usize) -> Result<(), String> {
         let connection = &mut self.connections[index];
         while connection.unsent > 0 {
-            let octets = self.frames.request_slice(connection.request_position, connection.unsent);
-            match sys::send(&connection.socket, octets) {
+            let bytes = self.frames.request_slice(connection.request_position, connection.unsent);
+            match sys::send(&connection.socket, bytes) {
                 Ok(sent) => {
                     connection.unsent -= sent;
                     connection.request_position = (connection.request_position + sent) % self.frames.request_ring_len();

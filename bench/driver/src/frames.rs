@@ -1,4 +1,4 @@
-//! The octets sent and the octets expected, built once.
+//! The bytes sent and the bytes expected, built once.
 //!
 //! Several variants of the message follow each other in a ring, so that a lost, doubled or reordered message shows in
 //! the content of the next one. The request ring is stored twice in a row: any run of up to one whole ring of requests
@@ -6,15 +6,15 @@
 //!
 //! ```text
 //! requests: | hdr key p0 | hdr key p1 | … | hdr key pN || hdr key p0 | … | hdr key pN |   masked
-//! replies:  | hdr p0 | hdr p1 | … | hdr pN |                                              unmasked, 4 octets shorter
+//! replies:  | hdr p0 | hdr p1 | … | hdr pN |                                              unmasked, 4 bytes shorter
 //! ```
 
 use crate::options::{Mode, Options, Payload};
 
-/// Fixed, with four different octets: a server that unmasks with a rotated key is noticed.
+/// Fixed, with four different bytes: a server that unmasks with a rotated key is noticed.
 const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Keeps the requests close to the L1 cache; chosen, untested.
-const RING_OCTETS: usize = 32 << 10;
+const RING_BYTES: usize = 32 << 10;
 const VARIANTS_MIN: usize = 16;
 
 /// Request and reply rings of one measurement.
@@ -24,11 +24,11 @@ pub struct Frames {
     pub requests: Vec<u8>,
     /// One reply ring.
     pub replies: Vec<u8>,
-    /// Octets of one request on the wire.
+    /// Bytes of one request on the wire.
     pub request_len: usize,
-    /// Octets of one reply on the wire.
+    /// Bytes of one reply on the wire.
     pub reply_len: usize,
-    /// Octets of a reply's header.
+    /// Bytes of a reply's header.
     pub reply_header_len: usize,
     /// Messages in a ring.
     pub variants: usize,
@@ -38,7 +38,7 @@ impl Frames {
     /// Builds the rings for `options`.
     pub fn new(options: &Options) -> Self {
         let request_len = header_len(options.size) + 4 + options.size;
-        let variants = (RING_OCTETS / request_len).clamp(1, options.in_flight.max(VARIANTS_MIN));
+        let variants = (RING_BYTES / request_len).clamp(1, options.in_flight.max(VARIANTS_MIN));
         let mut requests = Vec::with_capacity(2 * variants * request_len);
         let mut replies = Vec::with_capacity(variants * request_len);
         for variant in 0..variants {
@@ -46,7 +46,7 @@ impl Frames {
             let begin = requests.len();
             push_header(&mut requests, options.payload, options.size, true);
             requests.extend_from_slice(&MASKING_KEY);
-            requests.extend(payload.iter().zip(MASKING_KEY.iter().cycle()).map(|(octet, key)| octet ^ key));
+            requests.extend(payload.iter().zip(MASKING_KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
             match options.mode {
                 Mode::Tcp => replies.extend_from_slice(&requests[begin..]),
                 Mode::Ws => {
@@ -65,19 +65,19 @@ impl Frames {
         Self { requests, replies, request_len, reply_len, reply_header_len, variants }
     }
 
-    /// Octets of one request ring: where a send position wraps.
+    /// Bytes of one request ring: where a send position wraps.
     pub fn request_ring_len(&self) -> usize {
         self.variants * self.request_len
     }
 
-    /// The longest contiguous slice of at most `len` octets of the endless request stream, beginning at `position`.
+    /// The longest contiguous slice of at most `len` bytes of the endless request stream, beginning at `position`.
     pub fn request_slice(&self, position: usize, len: usize) -> &[u8] {
         let end = (position + len.min(self.request_ring_len())).min(self.requests.len());
         &self.requests[position..end]
     }
 }
 
-/// Octets of an unmasked frame header. RFC 6455 §5.2: "the minimal number of bytes MUST be used to encode the length".
+/// Bytes of an unmasked frame header. RFC 6455 §5.2: "the minimal number of bytes MUST be used to encode the length".
 fn header_len(size: usize) -> usize {
     match size {
         0..=125 => 2,
@@ -106,7 +106,7 @@ fn push_header(out: &mut Vec<u8>, kind: Payload, size: usize, masked: bool) {
     }
 }
 
-/// A payload whose every variant differs from the others at every octet. Text is printable ASCII.
+/// A payload whose every variant differs from the others at every byte. Text is printable ASCII.
 fn payload(kind: Payload, size: usize, variant: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = || {
@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_a_masked_text_frame_and_its_reply_is_four_octets_shorter() {
+    fn a_request_is_a_masked_text_frame_and_its_reply_is_four_bytes_shorter() {
         let f = frames(Mode::Ws, 20);
         assert_eq!(f.requests[..6], [0x81, 0x94, 0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(f.replies[..2], [0x81, 0x14]);
         assert_eq!((f.request_len, f.reply_len, f.reply_header_len), (26, 22, 2));
         assert_eq!(f.requests[6] ^ 0x37, f.replies[2]);
         assert_eq!(f.requests[11] ^ 0xfa, f.replies[7]);
-        assert!(f.replies[2..22].iter().all(|octet| (0x20..0x7f).contains(octet)));
+        assert!(f.replies[2..22].iter().all(|byte| (0x20..0x7f).contains(byte)));
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_tcp_expects_the_request_octets() {
+    fn bare_tcp_expects_the_request_bytes() {
         let f = frames(Mode::Tcp, 1024);
         assert_eq!(f.replies[..], f.requests[..f.request_ring_len()]);
     }

@@ -4,13 +4,13 @@
 //! It must be clearly cheaper per message than any server it measures, or it measures itself. Therefore:
 //!
 //! 1. Request frames are built and masked once; a batch of requests is one contiguous `send` from that memory.
-//! 2. The reply octets are known in advance, so checking a reply is a `memcmp`, not a parser.
+//! 2. The reply bytes are known in advance, so checking a reply is a `memcmp`, not a parser.
 //! 3. One ring: small messages arrive through one multishot receive per connection, sends are submitted in one batch per
 //!    turn, and the wait asks for several completions at once, so that a reply does not wake the driver by itself.
 //! 4. Large messages are received with plain calls on readiness; once the first have been verified on each connection,
 //!    most of what follows is discarded in the kernel without a copy (see [`check`] for what is still looked at).
 //!
-//! Modules: [`options`] what was asked; [`frames`] the octets sent and expected; [`check`] the verdict on what arrived;
+//! Modules: [`options`] what was asked; [`frames`] the bytes sent and expected; [`check`] the verdict on what arrived;
 //! [`setup`] connections and opening handshakes; [`engine`] the loop; [`cpu`] CPU clocks; [`report`] the JSON result;
 //! [`sys`] the system calls, the only `unsafe` besides the ring's.
 

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The octets on the wire: WebSocket messages, or the same request octets echoed by a bare TCP server.
+/// The bytes on the wire: WebSocket messages, or the same request bytes echoed by a bare TCP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Opening handshake, masked frames out, unmasked frames (four octets shorter) back.
+    /// Opening handshake, masked frames out, unmasked frames (four bytes shorter) back.
     Ws,
-    /// No handshake; the very same masked frames out, and the same octets back.
+    /// No handshake; the very same masked frames out, and the same bytes back.
     Tcp,
 }
 
@@ -17,7 +17,7 @@ pub enum Mode {
 pub enum Payload {
     /// ASCII text: a server that validates UTF-8 pays for it.
     Text,
-    /// Arbitrary octets.
+    /// Arbitrary bytes.
     Binary,
 }
 
@@ -39,7 +39,7 @@ pub struct Options {
     pub mode: Mode,
     /// Text or binary.
     pub payload: Payload,
-    /// Payload octets of a message.
+    /// Payload bytes of a message.
     pub size: usize,
     /// Connections.
     pub connections: usize,
@@ -49,7 +49,7 @@ pub struct Options {
     pub duration: Duration,
     /// Load before the window, not counted.
     pub warm_up: Duration,
-    /// Messages of each connection compared octet by octet even when large.
+    /// Messages of each connection compared byte by byte even when large.
     pub verify: u32,
     /// Spinning or sleeping.
     pub wait: Wait,
@@ -70,7 +70,7 @@ pub struct Options {
 }
 
 /// Chosen so that no run can take the machine's memory: the sum of all messages in flight.
-pub const IN_FLIGHT_OCTETS_MAX: usize = 1 << 30;
+pub const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
 const CONNECTIONS_MAX: usize = 10_000;
 const IN_FLIGHT_MAX: usize = 1024;
 const SIZE_MAX: usize = 64 << 20;
@@ -84,14 +84,14 @@ Keeps messages in flight in a closed loop, verifies the echoes, and prints one
 JSON object with the server's CPU time per message.
 
   --address IP:PORT     the server, loopback only (required)
-  --mode ws|tcp         WebSocket, or the same octets through a bare echo [ws]
+  --mode ws|tcp         WebSocket, or the same bytes through a bare echo [ws]
   --payload text|binary kind of message [text: UTF-8 validation is paid for]
-  --size N              payload octets of a message [20]
+  --size N              payload bytes of a message [20]
   --connections N       connections, 1 to 10000 [1]
   --in-flight N         messages in flight per connection, 1 to 1024 [1]
   --duration S          measured window in seconds [1.5]
   --warm-up S           load before the window in seconds [0.3]
-  --verify N            messages per connection compared octet by octet; small
+  --verify N            messages per connection compared byte by byte; small
                         ones always are, large ones afterwards by sample,
                         header and count [8]
   --wait spin|sleep     what to do when no reply is there [sleep]
@@ -203,8 +203,8 @@ impl Options {
         bounded("--connections", self.connections, 1, CONNECTIONS_MAX)?;
         bounded("--in-flight", self.in_flight, 1, IN_FLIGHT_MAX)?;
         bounded("--size", self.size, 0, SIZE_MAX)?;
-        let octets = self.connections * self.in_flight * self.size;
-        bounded("connections × in flight × size", octets, 0, IN_FLIGHT_OCTETS_MAX)?;
+        let bytes = self.connections * self.in_flight * self.size;
+        bounded("connections × in flight × size", bytes, 0, IN_FLIGHT_BYTES_MAX)?;
         if self.duration.is_zero() || self.duration > WINDOW_MAX || self.warm_up > WINDOW_MAX {
             return Err(format!("a window is more than 0 and at most {} s", WINDOW_MAX.as_secs()));
         }

@@ -11,7 +11,7 @@ use crate::sys;
 /// Connects in progress at once, below any listener's backlog.
 const CONNECTING_MAX: usize = 64;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(20);
-const RESPONSE_OCTETS_MAX: usize = 4096;
+const RESPONSE_BYTES_MAX: usize = 4096;
 
 // The example of RFC 6455 §1.3: with a constant key the right answer is a constant too.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -80,10 +80,10 @@ impl Pending {
                 self.state = State::Handshaking { response: Vec::new() };
             }
             State::Handshaking { response } => {
-                let mut octets = [0; RESPONSE_OCTETS_MAX];
-                match sys::recv(&self.socket, &mut octets) {
+                let mut bytes = [0; RESPONSE_BYTES_MAX];
+                match sys::recv(&self.socket, &mut bytes) {
                     Ok(0) => return Err("the server closed the connection in the opening handshake".into()),
-                    Ok(n) => response.extend_from_slice(&octets[..n]),
+                    Ok(n) => response.extend_from_slice(&bytes[..n]),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                     Err(error) => return Err(format!("opening handshake: {error}")),
                 }
@@ -107,13 +107,13 @@ fn request(address: SocketAddr) -> String {
 /// Whether the response is complete; an error when it is not the one RFC 6455 §4.2.2 demands.
 fn complete(response: &[u8]) -> Result<bool, String> {
     let Some(end) = response.windows(4).position(|window| window == b"\r\n\r\n") else {
-        if response.len() > RESPONSE_OCTETS_MAX {
+        if response.len() > RESPONSE_BYTES_MAX {
             return Err("the response to the opening handshake is too long".into());
         }
         return Ok(false);
     };
     if end + 4 != response.len() {
-        return Err("the server sent octets after its handshake that were not asked for".into());
+        return Err("the server sent bytes after its handshake that were not asked for".into());
     }
     let head = String::from_utf8_lossy(&response[..end]);
     let mut lines = head.split("\r\n");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_accept_an_extension_and_early_octets_are_noticed() {
+    fn a_wrong_accept_an_extension_and_early_bytes_are_noticed() {
         assert!(complete(&response("AAAA", "")).unwrap_err().contains("Accept"));
         assert!(complete(&response(ACCEPT, "Sec-WebSocket-Extensions: permessage-deflate\r\n")).is_err());
         assert!(complete(&[response(ACCEPT, ""), b"\x81\x00".to_vec()].concat()).is_err());

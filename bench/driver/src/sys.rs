@@ -44,7 +44,7 @@ fn connect_raw(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
                 sin_zero: [0; 8],
             };
             let len = size_of_val(&name) as libc::socklen_t;
-            // SAFETY: `name` is a sockaddr_in of `len` octets that outlives the call.
+            // SAFETY: `name` is a sockaddr_in of `len` bytes that outlives the call.
             unsafe { libc::connect(socket.as_raw_fd(), ptr::from_ref(&name).cast(), len) }
         }
         SocketAddr::V6(v6) => {
@@ -56,7 +56,7 @@ fn connect_raw(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
                 sin6_scope_id: v6.scope_id(),
             };
             let len = size_of_val(&name) as libc::socklen_t;
-            // SAFETY: `name` is a sockaddr_in6 of `len` octets that outlives the call.
+            // SAFETY: `name` is a sockaddr_in6 of `len` bytes that outlives the call.
             unsafe { libc::connect(socket.as_raw_fd(), ptr::from_ref(&name).cast(), len) }
         }
     };
@@ -65,9 +65,9 @@ fn connect_raw(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
 
 /// The error of a finished non-blocking connect, if it failed.
 pub fn connect_error(socket: &OwnedFd) -> io::Result<()> {
-    let mut octets = [0; 4];
-    option(socket, libc::SOL_SOCKET, libc::SO_ERROR, &mut octets)?;
-    match i32::from_ne_bytes(octets) {
+    let mut bytes = [0; 4];
+    option(socket, libc::SOL_SOCKET, libc::SO_ERROR, &mut bytes)?;
+    match i32::from_ne_bytes(bytes) {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
@@ -83,19 +83,19 @@ pub fn reset_on_close(socket: &OwnedFd) -> io::Result<()> {
 pub fn congestion(socket: &OwnedFd) -> io::Result<String> {
     let mut name = [0; 16];
     option(socket, libc::IPPROTO_TCP, libc::TCP_CONGESTION, &mut name)?;
-    let end = name.iter().position(|&octet| octet == 0).unwrap_or(name.len());
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     Ok(String::from_utf8_lossy(&name[..end]).into_owned())
 }
 
 fn set_option(socket: &OwnedFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     let len = value.len() as libc::socklen_t;
-    // SAFETY: `value` is readable for `len` octets and outlives the call.
+    // SAFETY: `value` is readable for `len` bytes and outlives the call.
     checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.as_ptr().cast(), len) }).map(drop)
 }
 
 fn option(socket: &OwnedFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<()> {
     let mut len = value.len() as libc::socklen_t;
-    // SAFETY: `value` is writable for `len` octets, `len` for a socklen_t, and both outlive the call.
+    // SAFETY: `value` is writable for `len` bytes, `len` for a socklen_t, and both outlive the call.
     checked(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut len) })
         .map(drop)
 }
@@ -106,18 +106,18 @@ pub fn recv(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     checked_len(unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) })
 }
 
-/// Removes up to `room.len()` octets from the receive queue without copying them (tcp(7), MSG_TRUNC).
+/// Removes up to `room.len()` bytes from the receive queue without copying them (tcp(7), MSG_TRUNC).
 pub fn discard(socket: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
     // SAFETY: `room` is writable for its length and outlives the call, whether the kernel writes to it or not.
     checked_len(unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) })
 }
 
-/// Sends what the socket takes of `octets`.
-pub fn send(socket: &OwnedFd, octets: &[u8]) -> io::Result<usize> {
+/// Sends what the socket takes of `bytes`.
+pub fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `octets` is readable for its length and outlives the call.
-    checked_len(unsafe { libc::send(socket.as_raw_fd(), octets.as_ptr().cast(), octets.len(), flags) })
+    // SAFETY: `bytes` is readable for its length and outlives the call.
+    checked_len(unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
 /// Waits for one of `entries` at most `timeout`.

@@ -20,7 +20,7 @@ enum Fault {
     Double(u64),
     CloseBefore(u64),
     FallSilentAfter(u64),
-    ExtraOctet(u64),
+    ExtraByte(u64),
     WrongAccept,
     Refuse,
     /// The payload comes back as it was sent: nobody unmasked it.
@@ -62,9 +62,9 @@ fn serve_ws(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let mut octet = [0];
-        stream.read_exact(&mut octet)?;
-        head.push(octet[0]);
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
     }
     assert!(String::from_utf8(head).unwrap().contains("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"));
     let (status, accept) = match fault {
@@ -87,7 +87,7 @@ fn serve_ws(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
             Fault::CorruptHeader(n) if n == number => reply[1] ^= 1,
             Fault::Drop(n) if n == number => continue,
             Fault::Double(n) if n == number => stream.write_all(&reply)?,
-            Fault::ExtraOctet(n) if n == number => reply.push(0),
+            Fault::ExtraByte(n) if n == number => reply.push(0),
             Fault::FallSilentAfter(n) if n < number => continue,
             _ => {}
         }
@@ -104,16 +104,16 @@ fn read_message(stream: &mut TcpStream, fault: Fault) -> std::io::Result<Vec<u8>
     let mut reply = vec![header[0], header[1] & 0x7f];
     let len = match header[1] & 0x7f {
         126 => {
-            let mut octets = [0; 2];
-            stream.read_exact(&mut octets)?;
-            reply.extend(octets);
-            usize::from(u16::from_be_bytes(octets))
+            let mut bytes = [0; 2];
+            stream.read_exact(&mut bytes)?;
+            reply.extend(bytes);
+            usize::from(u16::from_be_bytes(bytes))
         }
         127 => {
-            let mut octets = [0; 8];
-            stream.read_exact(&mut octets)?;
-            reply.extend(octets);
-            u64::from_be_bytes(octets) as usize
+            let mut bytes = [0; 8];
+            stream.read_exact(&mut bytes)?;
+            reply.extend(bytes);
+            u64::from_be_bytes(bytes) as usize
         }
         len => usize::from(len),
     };
@@ -122,7 +122,7 @@ fn read_message(stream: &mut TcpStream, fault: Fault) -> std::io::Result<Vec<u8>
     let mut payload = vec![0; len];
     stream.read_exact(&mut payload)?;
     if fault != Fault::ForgetUnmasking {
-        payload.iter_mut().enumerate().for_each(|(i, octet)| *octet ^= key[i % 4]);
+        payload.iter_mut().enumerate().for_each(|(i, byte)| *byte ^= key[i % 4]);
         if header[0] == 0x81 {
             assert!(std::str::from_utf8(&payload).is_ok(), "text is UTF-8");
         }
@@ -205,7 +205,7 @@ fn a_spinning_driver_measures_and_notices_the_same() {
 }
 
 #[test]
-fn a_corrupted_octet_is_noticed() {
+fn a_corrupted_byte_is_noticed() {
     assert_noticed(Fault::CorruptPayload(3), "expected 0x");
     assert_noticed(Fault::CorruptHeader(0), "expected 0x|never came|no reply");
     let report = run(Mode::Tcp, Fault::CorruptPayload(2), |o| o.connections = 3);
@@ -215,13 +215,13 @@ fn a_corrupted_octet_is_noticed() {
 #[test]
 fn a_corrupted_header_is_noticed_long_after_the_payload_is_no_longer_compared() {
     let report = run(Mode::Ws, Fault::CorruptHeader(20), |o| (o.size, o.verify) = (100_000, 2));
-    assert!(report.error.unwrap().contains("message 20, octet 1:"));
+    assert!(report.error.unwrap().contains("message 20, byte 1:"));
 }
 
 #[test]
 fn a_corrupted_small_message_is_noticed_at_any_time() {
     let report = run(Mode::Ws, Fault::CorruptPayload(500), |o| o.verify = 1);
-    assert!(report.error.unwrap().starts_with("connection 0: message 500, octet 21:"));
+    assert!(report.error.unwrap().starts_with("connection 0: message 500, byte 21:"));
 }
 
 #[test]
@@ -245,9 +245,9 @@ fn a_dropped_message_of_one_variant_is_noticed_at_the_drain() {
 }
 
 #[test]
-fn a_doubled_message_and_an_extra_octet_are_noticed() {
+fn a_doubled_message_and_an_extra_byte_are_noticed() {
     assert_noticed(Fault::Double(2), "expected 0x|not asked for");
-    assert_noticed(Fault::ExtraOctet(2), "expected 0x|not asked for");
+    assert_noticed(Fault::ExtraByte(2), "expected 0x|not asked for");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_server_that_falls_silent_is_noticed_in_bounded_time() {
 }
 
 #[test]
-fn masked_octets_in_the_reply_are_noticed() {
+fn masked_bytes_in_the_reply_are_noticed() {
     assert_noticed(Fault::ForgetUnmasking, "expected 0x");
 }
 

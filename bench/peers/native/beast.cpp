@@ -26,7 +26,7 @@ public:
 
     void run() {
         ws_.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
-        ws_.read_message_max(peer::message_octets_max);
+        ws_.read_message_max(peer::message_bytes_max);
         ws_.auto_fragment(false);
         ws_.async_accept([self = shared_from_this()](beast::error_code error) {
             if (!error) self->read();
@@ -43,9 +43,9 @@ private:
 
     void write() {
         ws_.text(ws_.got_text());
-        ws_.async_write(buffer_.data(), [self = shared_from_this()](beast::error_code error, std::size_t octets) {
+        ws_.async_write(buffer_.data(), [self = shared_from_this()](beast::error_code error, std::size_t bytes) {
             if (error) return;
-            self->buffer_.consume(octets);
+            self->buffer_.consume(bytes);
             self->read();
         });
     }

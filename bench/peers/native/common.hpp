@@ -15,7 +15,7 @@
 namespace peer {
 
 // Larger messages are refused, by every peer.
-constexpr std::size_t message_octets_max = 100u << 20;
+constexpr std::size_t message_bytes_max = 100u << 20;
 // Room for every connection of a run at once; the kernel clips it to somaxconn.
 constexpr int backlog = 8192;
 

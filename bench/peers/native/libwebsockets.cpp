@@ -13,11 +13,11 @@
 
 namespace {
 
-constexpr unsigned service_buffer_octets = 32 * 1024;
+constexpr unsigned service_buffer_bytes = 32 * 1024;
 
 // A message behind the room for a frame header that lws_write asks for.
 struct Message {
-    std::vector<unsigned char> octets = std::vector<unsigned char>(LWS_PRE);
+    std::vector<unsigned char> bytes = std::vector<unsigned char>(LWS_PRE);
     bool binary = false;
 };
 
@@ -31,8 +31,8 @@ peer::Options options;
 // Takes a part of a message; false when it grows too large.
 bool receive(lws *wsi, Session &session, const unsigned char *part, std::size_t size) {
     Message &message = session.partial;
-    if (message.octets.size() + size > LWS_PRE + peer::message_octets_max) return false;
-    message.octets.insert(message.octets.end(), part, part + size);
+    if (message.bytes.size() + size > LWS_PRE + peer::message_bytes_max) return false;
+    message.bytes.insert(message.bytes.end(), part, part + size);
     if (lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0) {
         message.binary = lws_frame_is_binary(wsi);
         session.replies.push_back(std::move(message));
@@ -47,9 +47,9 @@ bool write(lws *wsi, Session &session) {
     do {
         if (session.replies.empty()) return true;
         Message &reply = session.replies.front();
-        const std::size_t size = reply.octets.size() - LWS_PRE;
+        const std::size_t size = reply.bytes.size() - LWS_PRE;
         const auto kind = reply.binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT;
-        if (lws_write(wsi, reply.octets.data() + LWS_PRE, size, kind) < static_cast<int>(size)) return false;
+        if (lws_write(wsi, reply.bytes.data() + LWS_PRE, size, kind) < static_cast<int>(size)) return false;
         session.replies.pop_front();
     } while (!lws_send_pipe_choked(wsi));
     if (!session.replies.empty()) lws_callback_on_writable(wsi);
@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     info.port = options.port;
     info.iface = "127.0.0.1";
     info.protocols = protocols;
-    info.pt_serv_buf_size = service_buffer_octets;
+    info.pt_serv_buf_size = service_buffer_bytes;
     info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_VALIDATE_UTF8 | LWS_SERVER_OPTION_DISABLE_IPV6;
     info.vhost_name = "echo";
     lws_context *context = lws_create_context(&info);

@@ -26,8 +26,8 @@ void serve(const peer::Options &options, unsigned short port, F &&listening) {
     uWS::App app;
     uWS::App::WebSocketBehavior<PerSocketData> behavior;
     behavior.compression = uWS::DISABLED;
-    behavior.maxPayloadLength = peer::message_octets_max;
-    behavior.maxBackpressure = peer::message_octets_max;
+    behavior.maxPayloadLength = peer::message_bytes_max;
+    behavior.maxBackpressure = peer::message_bytes_max;
     behavior.idleTimeout = idle_timeout_s;
     if (options.broadcast) {
         behavior.open = [](auto *ws) { ws->subscribe(topic); };

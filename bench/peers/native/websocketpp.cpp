@@ -26,7 +26,7 @@ struct Config : websocketpp::config::asio {
     };
     using transport_type = websocketpp::transport::asio::endpoint<transport_config>;
 
-    static constexpr std::size_t max_message_size = peer::message_octets_max;
+    static constexpr std::size_t max_message_size = peer::message_bytes_max;
 };
 
 using Server = websocketpp::server<Config>;

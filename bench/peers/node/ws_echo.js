@@ -8,7 +8,7 @@ const http = require('http');
 const { WebSocket, WebSocketServer } = require('ws');
 
 // Larger messages are refused, by every peer.
-const MESSAGE_OCTETS_MAX = 100 * 1024 * 1024;
+const MESSAGE_BYTES_MAX = 100 * 1024 * 1024;
 // Node.js listens again, with 511 by default.
 const BACKLOG = 8192;
 
@@ -28,7 +28,7 @@ const server = http.createServer();
 const websockets = new WebSocketServer({
   server,
   perMessageDeflate: false,
-  maxPayload: MESSAGE_OCTETS_MAX,
+  maxPayload: MESSAGE_BYTES_MAX,
   // Only a broadcast needs the set of clients.
   clientTracking: broadcast,
 });

@@ -18,8 +18,8 @@ async def start(listener, _):
     factory = WebSocketServerFactory()
     factory.protocol = Echo
     factory.setProtocolOptions(
-        maxFramePayloadSize=worker.MESSAGE_OCTETS_MAX,
-        maxMessagePayloadSize=worker.MESSAGE_OCTETS_MAX,
+        maxFramePayloadSize=worker.MESSAGE_BYTES_MAX,
+        maxMessagePayloadSize=worker.MESSAGE_BYTES_MAX,
         tcpNoDelay=True,
     )
     return await asyncio.get_running_loop().create_server(factory, sock=listener, backlog=worker.BACKLOG)

@@ -19,7 +19,7 @@ class Echo(WSListener):
 
 async def start(listener, _):
     return await ws_create_server(
-        lambda request: Echo(), sock=listener, backlog=worker.BACKLOG, max_frame_size=worker.MESSAGE_OCTETS_MAX
+        lambda request: Echo(), sock=listener, backlog=worker.BACKLOG, max_frame_size=worker.MESSAGE_BYTES_MAX
     )
 
 

@@ -31,7 +31,7 @@ async def start(listener, to_all):
         sock=listener,
         backlog=worker.BACKLOG,
         compression=None,
-        max_size=worker.MESSAGE_OCTETS_MAX,
+        max_size=worker.MESSAGE_BYTES_MAX,
         ping_interval=None,
     )
 

@@ -8,7 +8,7 @@ import socket
 import uvloop
 
 # Larger messages are refused, by every peer.
-MESSAGE_OCTETS_MAX = 100 << 20
+MESSAGE_BYTES_MAX = 100 << 20
 # asyncio listens again, with 100 by default.
 BACKLOG = 8192
 

@@ -2,8 +2,8 @@
 //! of one read leave in one write. What it leaves out against a full implementation: reassembly (fragments are echoed as
 //! fragments, without UTF-8 validation across them).
 //!
-//! A masked client header is four octets longer than the server's. The first reply therefore begins four octets after
-//! its request, its payload does not move at all, and each further payload moves four octets more to the left:
+//! A masked client header is four bytes longer than the server's. The first reply therefore begins four bytes after
+//! its request, its payload does not move at all, and each further payload moves four bytes more to the left:
 //!
 //! ```text
 //! in:   | hdr key payload0 | hdr key payload1 | …
@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use crate::MESSAGE_OCTETS_MAX;
+use crate::MESSAGE_BYTES_MAX;
 
 /// The peer broke the protocol, or asked to leave: flush and close.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub struct Closing;
 pub struct Echoed {
     /// The replies, in place.
     pub replies: Range<usize>,
-    /// Octets at the front that are used up.
+    /// Bytes at the front that are used up.
     pub consumed: usize,
-    /// Octets of the incomplete frame behind them, when its header is known.
-    pub frame_octets: usize,
+    /// Bytes of the incomplete frame behind them, when its header is known.
+    pub frame_bytes: usize,
     /// Whether to close after the replies.
     pub closing: Option<Closing>,
 }
@@ -38,26 +38,26 @@ pub struct Echoed {
 struct Header {
     first: u8,
     len: usize,
-    octets: usize,
+    bytes: usize,
     key: [u8; 4],
 }
 
 /// Echoes all complete frames of `buffer` in place.
 pub fn echo(buffer: &mut [u8]) -> Echoed {
     let mut read = 0;
-    // `write` and `begin` are set by the first frame: four octets behind its begin.
+    // `write` and `begin` are set by the first frame: four bytes behind its begin.
     let (mut write, mut begin) = (4, 4);
     loop {
         let header = match header(&buffer[read..]) {
             Ok(Some(header)) => header,
-            Ok(None) => return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: None },
+            Ok(None) => return Echoed { replies: begin..write, consumed: read, frame_bytes: 0, closing: None },
             Err(closing) => {
-                return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(closing) };
+                return Echoed { replies: begin..write, consumed: read, frame_bytes: 0, closing: Some(closing) };
             }
         };
-        let frame_octets = header.octets + header.len;
-        if buffer.len() - read < frame_octets {
-            return Echoed { replies: begin..write, consumed: read, frame_octets, closing: None };
+        let frame_bytes = header.bytes + header.len;
+        if buffer.len() - read < frame_bytes {
+            return Echoed { replies: begin..write, consumed: read, frame_bytes, closing: None };
         }
         if read == 0 {
             (write, begin) = (4, 4);
@@ -65,27 +65,27 @@ pub fn echo(buffer: &mut [u8]) -> Echoed {
         let opcode = header.first & 0x0f;
         if opcode == 10 {
             // A pong asks for nothing.
-            read += frame_octets;
+            read += frame_bytes;
             continue;
         }
-        let payload = write + header.octets - 4;
-        unmask(buffer, read + header.octets, payload, header.len, header.key);
+        let payload = write + header.bytes - 4;
+        unmask(buffer, read + header.bytes, payload, header.len, header.key);
         let whole_text = header.first == 0x81;
         if whole_text && simdutf8::basic::from_utf8(&buffer[payload..payload + header.len]).is_err() {
-            return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(Closing) };
+            return Echoed { replies: begin..write, consumed: read, frame_bytes: 0, closing: Some(Closing) };
         }
         let first = if opcode == 9 { 0x8a } else { header.first };
         write_header(&mut buffer[write..payload], first, header.len);
         write = payload + header.len;
-        read += frame_octets;
+        read += frame_bytes;
         if opcode == 8 {
-            return Echoed { replies: begin..write, consumed: read, frame_octets: 0, closing: Some(Closing) };
+            return Echoed { replies: begin..write, consumed: read, frame_bytes: 0, closing: Some(Closing) };
         }
     }
 }
 
-fn header(octets: &[u8]) -> Result<Option<Header>, Closing> {
-    let [first, second, rest @ ..] = octets else { return Ok(None) };
+fn header(bytes: &[u8]) -> Result<Option<Header>, Closing> {
+    let [first, second, rest @ ..] = bytes else { return Ok(None) };
     let (first, second) = (*first, *second);
     let control = first & 0x08 != 0;
     if first & 0x70 != 0 || second & 0x80 == 0 || (control && (first & 0x80 == 0 || second & 0x7f > 125)) {
@@ -100,11 +100,11 @@ fn header(octets: &[u8]) -> Result<Option<Header>, Closing> {
         (126 | 127, _) => return Ok(None),
         (len, _) => (usize::from(len), 0),
     };
-    if len > MESSAGE_OCTETS_MAX {
+    if len > MESSAGE_BYTES_MAX {
         return Err(Closing);
     }
     match rest[extended..] {
-        [a, b, c, d, ..] => Ok(Some(Header { first, len, octets: 2 + extended + 4, key: [a, b, c, d] })),
+        [a, b, c, d, ..] => Ok(Some(Header { first, len, bytes: 2 + extended + 4, key: [a, b, c, d] })),
         _ => Ok(None),
     }
 }
@@ -124,7 +124,7 @@ fn write_header(room: &mut [u8], first: u8, len: usize) {
     }
 }
 
-/// Unmasks `len` octets at `from` to `to`, which is at `from` or before it.
+/// Unmasks `len` bytes at `from` to `to`, which is at `from` or before it.
 fn unmask(buffer: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
     let word_key = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     if from == to {
@@ -132,19 +132,19 @@ fn unmask(buffer: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
         for word in words {
             *word = (u64::from_ne_bytes(*word) ^ word_key).to_ne_bytes();
         }
-        rest.iter_mut().zip(key.iter().cycle()).for_each(|(octet, key)| *octet ^= key);
+        rest.iter_mut().zip(key.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
         return;
     }
     buffer.copy_within(from..from + len, to);
     unmask(buffer, to, to, len, key);
 }
 
-/// The response to an opening handshake, once `octets` holds all of it; `Err` when there is none to give.
-pub fn handshake(octets: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Closing> {
+/// The response to an opening handshake, once `bytes` holds all of it; `Err` when there is none to give.
+pub fn handshake(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Closing> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(len)) = request.parse(octets) else {
-        return if octets.len() > 8192 { Err(Closing) } else { Ok(None) };
+    let Ok(httparse::Status::Complete(len)) = request.parse(bytes) else {
+        return if bytes.len() > 8192 { Err(Closing) } else { Ok(None) };
     };
     let key = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
     let Some(key) = key else { return Err(Closing) };
@@ -172,7 +172,7 @@ mod tests {
         let mut buffer = [&HI[..], &YOU, &HI, &YOU[..7]].concat();
         let echoed = echo(&mut buffer);
         assert_eq!(&buffer[echoed.replies], b"\x81\x02Hi\x81\x03you\x81\x02Hi");
-        assert_eq!((echoed.consumed, echoed.frame_octets, echoed.closing), (25, 9, None));
+        assert_eq!((echoed.consumed, echoed.frame_bytes, echoed.closing), (25, 9, None));
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Larger messages are refused, by every peer.
-pub const MESSAGE_OCTETS_MAX: usize = 100 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 100 << 20;
 /// Room for every connection of a run at once; the kernel clips it to somaxconn.
 const BACKLOG: i32 = 8192;
-const READ_BUFFER_OCTETS: usize = 16 << 10;
+const READ_BUFFER_BYTES: usize = 16 << 10;
 
 /// What the command line asked for.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub fn block_on(workers: usize, serve: impl Future<Output = io::Result<()>>) -> 
 
 fn try_set_up(more: &[&str]) -> Result<Setup, String> {
     let (mut ip, mut port, mut congestion) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0_u16, None);
-    let (mut read_buffer, mut workers, mut broadcast) = (READ_BUFFER_OCTETS, 1, false);
+    let (mut read_buffer, mut workers, mut broadcast) = (READ_BUFFER_BYTES, 1, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if !["--port", "--address", "--congestion"].contains(&name.as_str()) && !more.contains(&name.as_str()) {

@@ -249,7 +249,7 @@ fn step(at: &mut Resume, kind: Kind, byte: u8, limits: &Limits) -> Result<(), Br
 
 /// Replaces each obs-fold of a complete head by spaces.
 // RFC 9112 §5.2: "A user agent that receives an obs-fold in a response message that is not within a "message/http"
-// container MUST replace each received obs-fold with one or more SP octets prior to interpreting the field value."
+// container MUST replace each received obs-fold with one or more SP bytes prior to interpreting the field value."
 #[cold]
 pub(super) fn unfold(head: &mut [u8]) {
     let mut rest = head;

@@ -156,7 +156,7 @@ fn values_may_have_any_byte_but_controls() {
 #[test]
 fn a_target_of_8000_bytes_is_read() {
     // RFC 9110 §4.1: "It is RECOMMENDED that all senders and recipients support, at a minimum, URIs with lengths of 8000
-    // octets in protocol elements."
+    // bytes in protocol elements."
     let text = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(7999));
     assert_eq!(request(&text).target().len(), 8000);
     assert_eq!(refused(&format!("GET /{}", "x".repeat(32_768))), 414);

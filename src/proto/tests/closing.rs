@@ -16,11 +16,11 @@ fn a_close_may_be_empty_or_hold_a_code_or_a_code_and_a_reason() {
 }
 
 #[test]
-fn a_close_of_one_octet_fails_with_1002() {
-    for octet in [0x00, 0x03, 0xFF] {
+fn a_close_of_one_byte_fails_with_1002() {
+    for byte in [0x00, 0x03, 0xFF] {
         hears(
-            &[frame(0x88, [octet])],
-            &[violation(Violation::ClosePayloadOneOctet)],
+            &[frame(0x88, [byte])],
+            &[violation(Violation::ClosePayloadOneByte)],
         );
     }
 }
@@ -89,7 +89,7 @@ fn nothing_is_read_after_a_close() {
 #[test]
 fn a_closing_handshake_goes_from_open_over_closing_to_closed() {
     for begins in SPEAKERS {
-        for octets in [1, 2, usize::MAX] {
+        for bytes in [1, 2, usize::MAX] {
             let mut pair = Pair::new();
             assert_eq!(pair.client.state(), State::Open);
             assert_eq!(pair.server.state(), State::Open);
@@ -107,7 +107,7 @@ fn a_closing_handshake_goes_from_open_over_closing_to_closed() {
             let side = pair.side(other(begins));
             side.send(Opcode::Text, true, b"late").unwrap();
 
-            pair.drive(octets);
+            pair.drive(bytes);
             assert_eq!(pair.client.state(), State::Closed);
             assert_eq!(pair.server.state(), State::Closed);
             let (first, second) = pair.sides(begins);
@@ -127,7 +127,7 @@ fn a_close_heard_and_not_answered_is_closing() {
         assert!(matches!(heard, Ok(Some(Event::Close(_)))));
         assert_eq!(socket.state(), State::Closing);
         let key = (speaker == Role::Server).then_some(KEY);
-        let mut out = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut out = [0; CONTROL_FRAME_BYTES_MAX];
         socket.sender.close(None, "", key, &mut out).unwrap();
         assert_eq!(socket.state(), State::Closed);
     }
@@ -173,7 +173,7 @@ fn a_violation_alone_is_closing() {
 
 #[test]
 fn pings_are_answered_and_messages_cross_in_any_split() {
-    for octets in [1, 2, 3, 5, 7, 11, usize::MAX] {
+    for bytes in [1, 2, 3, 5, 7, 11, usize::MAX] {
         let mut pair = Pair::new();
         for role in SPEAKERS {
             let side = pair.side(role);
@@ -183,7 +183,7 @@ fn pings_are_answered_and_messages_cross_in_any_split() {
                 .unwrap();
             side.send(Opcode::Binary, true, &[0xFF; 130]).unwrap();
         }
-        pair.drive(octets);
+        pair.drive(bytes);
         for role in SPEAKERS {
             let heard = pair.side(role).heard();
             assert_eq!(heard.len(), 4);

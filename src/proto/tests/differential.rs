@@ -1,4 +1,4 @@
-//! [`Receiver`] against a second decoder that is slow, plain and written from RFC 6455 alone: one octet at a time, no
+//! [`Receiver`] against a second decoder that is slow, plain and written from RFC 6455 alone: one byte at a time, no
 //! buffers shared, no fast path, its own UTF-8. Both get the same random conversations.
 //!
 //! A failure prints its seed; `RINGWAY_TEST_SEED=<seed> cargo test differential` repeats it alone.
@@ -26,20 +26,20 @@ fn agree_on(seed: u64) {
         UNLIMITED,
         Limits::default(),
         Limits {
-            frame_octets_max: 40,
-            message_octets_max: 100,
+            frame_bytes_max: 40,
+            message_bytes_max: 100,
         },
     ]);
     let wire = conversation(&mut random, speaker);
     let mut naive = Naive::new(other(speaker), limits);
-    // How many events there are after each octet: they must come no later, and no earlier.
+    // How many events there are after each byte: they must come no later, and no earlier.
     let mut heard_after = vec![0];
-    for octet in &wire {
-        naive.push(*octet);
+    for byte in &wire {
+        naive.push(*byte);
         heard_after.push(naive.outcome.heard.len());
     }
 
-    for how in ["whole", "octets", "random", "random"] {
+    for how in ["whole", "bytes", "random", "random"] {
         let longest = random.pick(&[3, 20, 300]);
         let mut listener = Listener::new(other(speaker), limits);
         listener.echoes = random.below(2) == 0;
@@ -47,7 +47,7 @@ fn agree_on(seed: u64) {
         while at < wire.len() {
             let len = match how {
                 "whole" => wire.len(),
-                "octets" => 1,
+                "bytes" => 1,
                 _ => random.below(longest) + 1,
             };
             let end = wire.len().min(at + len);
@@ -56,7 +56,7 @@ fn agree_on(seed: u64) {
             assert_eq!(
                 listener.outcome.heard,
                 naive.outcome.heard[..heard_after[at]],
-                "seed {seed}, {speaker:?} speaks, {how}, octet {at} of {wire:x?}"
+                "seed {seed}, {speaker:?} speaks, {how}, byte {at} of {wire:x?}"
             );
         }
         assert_eq!(
@@ -90,19 +90,19 @@ fn conversation(random: &mut Random, speaker: Role) -> Vec<u8> {
         }
         match fault {
             0 => first ^= 1 << random.below(7),
-            1 => first = random.octet(),
+            1 => first = random.byte(),
             _ => {}
         }
         let said = payload(random, first);
         let mut frame = frame(first, said);
         frame.key = match random.below(4) {
             0 => [0; 4],
-            1 => [0x81, 0x85, random.octet(), random.octet()], // looks like a header
-            _ => [(); 4].map(|()| random.octet()),
+            1 => [0x81, 0x85, random.byte(), random.byte()], // looks like a header
+            _ => [(); 4].map(|()| random.byte()),
         };
         match fault {
             2 => frame = frame.wrongly_masked(),
-            3 => frame.len7 = random.octet() & 0x7F,
+            3 => frame.len7 = random.byte() & 0x7F,
             4 => {
                 frame.len7 = 127;
                 frame.extended = (random.next() >> random.below(64)).to_be_bytes().to_vec();
@@ -113,7 +113,7 @@ fn conversation(random: &mut Random, speaker: Role) -> Vec<u8> {
     }
     if random.below(10) == 0 {
         let at = random.below(wire.len());
-        wire[at] = random.octet();
+        wire[at] = random.byte();
     }
     if random.below(4) == 0 {
         wire.truncate(random.below(wire.len() + 1));
@@ -182,7 +182,7 @@ impl Random {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 
-    fn octet(&mut self) -> u8 {
+    fn byte(&mut self) -> u8 {
         self.next().to_be_bytes()[0]
     }
 
@@ -193,16 +193,16 @@ impl Random {
 
 // ---------------------------------------------------------------------------------------------------- the naive decoder
 
-/// RFC 6455 §5 to §8, one octet at a time.
+/// RFC 6455 §5 to §8, one byte at a time.
 struct Naive {
     listener: Role,
     limits: Limits,
     header: Vec<u8>,
     /// The payload of the frame in progress, once its header is there.
     payload: Option<Vec<u8>>,
-    /// The opcode and the octets of the message in progress.
+    /// The opcode and the bytes of the message in progress.
     message: Option<(u8, Vec<u8>)>,
-    /// The octets that may follow, one range per octet still missing of a code point.
+    /// The bytes that may follow, one range per byte still missing of a code point.
     utf8: Vec<(u8, u8)>,
     announced: u64,
     done: bool,
@@ -224,28 +224,28 @@ impl Naive {
         }
     }
 
-    fn push(&mut self, octet: u8) {
+    fn push(&mut self, byte: u8) {
         if self.done {
             return;
         }
-        if let Err(violation) = self.take(octet) {
+        if let Err(violation) = self.take(byte) {
             self.outcome.heard.push(Heard::Violation(violation));
             self.message = None;
             self.done = true;
         }
-        self.outcome.unfinished = self.message.as_ref().map(|(_, octets)| octets.clone());
+        self.outcome.unfinished = self.message.as_ref().map(|(_, bytes)| bytes.clone());
     }
 
-    fn take(&mut self, octet: u8) -> Result<(), Violation> {
+    fn take(&mut self, byte: u8) -> Result<(), Violation> {
         if self.payload.is_none() {
-            self.header.push(octet);
+            self.header.push(byte);
             if !self.header_is_complete()? {
                 return Ok(());
             }
             self.frame_begins()?;
             self.payload = Some(vec![]);
         } else {
-            self.payload_octet(octet)?;
+            self.payload_byte(byte)?;
         }
         let had = self.payload.as_ref().map_or(0, Vec::len) as u64;
         if had == self.len() {
@@ -266,7 +266,7 @@ impl Naive {
         self.header[1] & 0x80 != 0
     }
 
-    fn extended_octets(&self) -> usize {
+    fn extended_bytes(&self) -> usize {
         match self.header[1] & 0x7F {
             126 => 2,
             127 => 8,
@@ -275,11 +275,11 @@ impl Naive {
     }
 
     fn len(&self) -> u64 {
-        match self.extended_octets() {
+        match self.extended_bytes() {
             0 => u64::from(self.header[1] & 0x7F),
             count => self.header[2..2 + count]
                 .iter()
-                .fold(0, |sum, octet| sum << 8 | u64::from(*octet)),
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
         }
     }
 
@@ -303,11 +303,11 @@ impl Naive {
             }
         }
         let key = if self.masked() { 4 } else { 0 };
-        Ok(self.header.len() == 2 + self.extended_octets() + key)
+        Ok(self.header.len() == 2 + self.extended_bytes() + key)
     }
 
     fn frame_begins(&mut self) -> Result<(), Violation> {
-        match (self.extended_octets(), self.len()) {
+        match (self.extended_bytes(), self.len()) {
             (2, 0..=125) | (8, 0..=65535) => return Err(Violation::NonMinimalLength),
             (8, len) if len > u64::MAX / 2 => return Err(Violation::LengthTopBit),
             _ => {}
@@ -328,45 +328,45 @@ impl Naive {
             _ => return Ok(()),
         }
         self.announced = self.announced.saturating_add(self.len());
-        if self.len() > self.limits.frame_octets_max {
+        if self.len() > self.limits.frame_bytes_max {
             return Err(Violation::FrameTooBig(self.len()));
         }
-        if self.announced > self.limits.message_octets_max {
+        if self.announced > self.limits.message_bytes_max {
             return Err(Violation::MessageTooBig(self.announced));
         }
         Ok(())
     }
 
-    fn payload_octet(&mut self, octet: u8) -> Result<(), Violation> {
+    fn payload_byte(&mut self, byte: u8) -> Result<(), Violation> {
         let payload = self.payload.as_mut().unwrap();
         let plain = if self.header[1] & 0x80 == 0 {
-            octet
+            byte
         } else {
             let key = &self.header[self.header.len() - 4..];
-            octet ^ key[payload.len() % 4]
+            byte ^ key[payload.len() % 4]
         };
         payload.push(plain);
         if self.opcode() < 8 {
-            let (kind, octets) = self.message.as_mut().unwrap();
-            octets.push(plain);
+            let (kind, bytes) = self.message.as_mut().unwrap();
+            bytes.push(plain);
             if *kind == 1 {
-                self.utf8_octet(plain)?;
+                self.utf8_byte(plain)?;
             }
         }
         Ok(())
     }
 
     /// RFC 3629 §4, the grammar of UTF-8.
-    fn utf8_octet(&mut self, octet: u8) -> Result<(), Violation> {
+    fn utf8_byte(&mut self, byte: u8) -> Result<(), Violation> {
         const TAIL: (u8, u8) = (0x80, 0xBF);
         if let Some((low, high)) = self.utf8.pop() {
-            if octet < low || octet > high {
+            if byte < low || byte > high {
                 return Err(Violation::TextNotUtf8);
             }
             return Ok(());
         }
-        // The next octet is at the end.
-        self.utf8 = match octet {
+        // The next byte is at the end.
+        self.utf8 = match byte {
             0x00..=0x7F => vec![],
             0xC2..=0xDF => vec![TAIL],
             0xE0 => vec![TAIL, (0xA0, 0xBF)],
@@ -394,11 +394,11 @@ impl Naive {
                 if !self.utf8.is_empty() {
                     return Err(Violation::TextNotUtf8);
                 }
-                let (kind, octets) = self.message.take().unwrap();
+                let (kind, bytes) = self.message.take().unwrap();
                 Some(if kind == 1 {
-                    Text(String::from_utf8(octets).unwrap())
+                    Text(String::from_utf8(bytes).unwrap())
                 } else {
-                    Binary(octets)
+                    Binary(bytes)
                 })
             }
         };
@@ -411,7 +411,7 @@ impl Naive {
 fn close(payload: &[u8]) -> Result<Heard, Violation> {
     match payload {
         [] => Ok(Closing(None, String::new())),
-        [_] => Err(Violation::ClosePayloadOneOctet),
+        [_] => Err(Violation::ClosePayloadOneByte),
         [high, low, reason @ ..] => {
             let code = u16::from(*high) * 256 + u16::from(*low);
             if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {

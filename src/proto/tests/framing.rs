@@ -12,7 +12,7 @@ fn each_opcode_is_heard_as_what_it_says() {
     hears(&[frame(0x01, "Hel"), frame(0x80, "lo")], &[text("Hello")]);
 }
 
-/// The octets of RFC 6455 §5.7, as printed there.
+/// The bytes of RFC 6455 §5.7, as printed there.
 #[test]
 fn the_examples_of_rfc_6455_5_7_are_heard() {
     let server: [(&[u8], Heard); 3] = [
@@ -51,8 +51,8 @@ fn payloads_at_the_boundaries_of_all_length_forms_arrive_exactly() {
     for len in [
         0, 1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 124, 125, 126, 127, 128, 255, 256,
     ] {
-        let octets: Vec<u8> = (0..=255u8).cycle().skip(len).take(len).collect();
-        hears(&[frame(0x82, &octets)], &[binary(&octets)]);
+        let bytes: Vec<u8> = (0..=255u8).cycle().skip(len).take(len).collect();
+        hears(&[frame(0x82, &bytes)], &[binary(&bytes)]);
         let letters: String = ('a'..='z').cycle().take(len).collect();
         hears(&[frame(0x81, &letters)], &[text(&letters)]);
     }
@@ -62,20 +62,20 @@ fn payloads_at_the_boundaries_of_all_length_forms_arrive_exactly() {
 #[cfg_attr(miri, ignore = "megabytes")]
 fn payloads_at_the_boundary_of_16_and_64_bit_lengths_arrive_exactly() {
     for len in [65535, 65536, 65537] {
-        let octets: Vec<u8> = (0..=250u8).cycle().take(len).collect();
-        hears(&[frame(0x82, &octets)], &[binary(&octets)]);
-        // Three octets a character: the cuts fall inside them.
+        let bytes: Vec<u8> = (0..=250u8).cycle().take(len).collect();
+        hears(&[frame(0x82, &bytes)], &[binary(&bytes)]);
+        // Three bytes a character: the cuts fall inside them.
         let letters: String = "€".chars().cycle().take(len / 3).collect();
         hears(&[frame(0x81, &letters)], &[text(&letters)]);
     }
 }
 
 #[test]
-fn control_frames_carry_up_to_125_octets() {
+fn control_frames_carry_up_to_125_bytes() {
     for len in [0, 1, 124, 125] {
-        let octets: Vec<u8> = (100..=255u8).take(len).collect();
-        hears(&[frame(0x89, &octets)], &[ping(&octets)]);
-        hears(&[frame(0x8A, &octets)], &[pong(&octets)]);
+        let bytes: Vec<u8> = (100..=255u8).take(len).collect();
+        hears(&[frame(0x89, &bytes)], &[ping(&bytes)]);
+        hears(&[frame(0x8A, &bytes)], &[pong(&bytes)]);
     }
 }
 
@@ -194,7 +194,7 @@ fn a_message_behind_half_a_header_is_heard_when_the_rest_comes() {
     for speaker in SPEAKERS {
         let first = frame(0x81, "x".repeat(200)).wire(speaker);
         let second = frame(0x82, "second").wire(speaker);
-        // The second header is cut after its first octet, and after that nothing comes for a while.
+        // The second header is cut after its first byte, and after that nothing comes for a while.
         let cut = first.len() + 1;
         let both = [first, second].concat();
         let mut listener = Listener::new(other(speaker), UNLIMITED);
@@ -206,17 +206,17 @@ fn a_message_behind_half_a_header_is_heard_when_the_rest_comes() {
     }
 }
 
-/// The second half of a header can look like a whole frame: 0x81 0x05 is a text of five octets, and half of a length.
+/// The second half of a header can look like a whole frame: 0x81 0x05 is a text of five bytes, and half of a length.
 #[test]
 fn half_a_header_that_looks_like_a_frame_is_none() {
     for len in [0x8105, 0x8205, 0x8185, 0x8285] {
-        let octets = vec![0x01; len];
-        hears(&[frame(0x82, &octets)], &[binary(&octets)]);
+        let bytes = vec![0x01; len];
+        hears(&[frame(0x82, &bytes)], &[binary(&bytes)]);
     }
     for key in [[0x81, 0x85, 0, 0], [0x82, 0x80, 0x81, 0x80]] {
-        let mut frame = frame(0x82, "a payload of some octets");
+        let mut frame = frame(0x82, "a payload of some bytes");
         frame.key = key;
-        hears(&[frame], &[binary("a payload of some octets")]);
+        hears(&[frame], &[binary("a payload of some bytes")]);
     }
 }
 
@@ -238,7 +238,7 @@ fn a_frame_in_progress_says_what_is_missing() {
     assert_eq!(listener.outcome.heard, [binary("0123456789")]);
 }
 
-/// The four octets a client's header is longer than a server's are what an echo in place relies on.
+/// The four bytes a client's header is longer than a server's are what an echo in place relies on.
 #[test]
 fn a_whole_message_lies_behind_its_own_header() {
     for (len, header) in [(0, 6), (5, 6), (125, 6), (126, 8), (65535, 8), (65536, 14)] {
@@ -248,7 +248,7 @@ fn a_whole_message_lies_behind_its_own_header() {
         let mut input = Input::new(&mut wire);
         assert_eq!(receiver.poll_event(&mut input), Ok(Some(Event::Pong(b""))));
         let Ok(Some(Event::Message(message))) = receiver.poll_event(&mut input) else {
-            panic!("{len} octets are a message");
+            panic!("{len} bytes are a message");
         };
         let (_, room_at, payload) = message.into_parts();
         assert_eq!((room_at, payload), (6, 6 + header..6 + header + len));
@@ -259,15 +259,15 @@ fn a_whole_message_lies_behind_its_own_header() {
 #[test]
 fn messages_move_to_where_the_answer_before_them_ends() {
     for len in (0..140).chain([255, 256, 1000]) {
-        let octets: Vec<u8> = (0..=255u8).cycle().skip(len).take(len).collect();
+        let bytes: Vec<u8> = (0..=255u8).cycle().skip(len).take(len).collect();
         let frames = [
-            frame(0x82, &octets),
+            frame(0x82, &bytes),
             frame(0x82, "x"),
             frame(0x89, "p"),
-            frame(0x82, &octets),
+            frame(0x82, &bytes),
             frame(
                 0x89,
-                "a frame of under 8 octets at the very end would stay where it is",
+                "a frame of under 8 bytes at the very end would stay where it is",
             ),
         ];
         let mut wire = wire(Role::Client, &frames);
@@ -278,7 +278,7 @@ fn messages_move_to_where_the_answer_before_them_ends() {
             let Event::Message(message) = event else {
                 continue;
             };
-            assert!(message.payload() == octets || message.payload() == b"x");
+            assert!(message.payload() == bytes || message.payload() == b"x");
             let (_, room_at, payload) = message.into_parts();
             ends.push((room_at, payload.end));
             input.set_answers_end(Some(payload.end));

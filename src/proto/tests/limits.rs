@@ -3,8 +3,8 @@
 use super::*;
 
 const LIMITS: Limits = Limits {
-    frame_octets_max: 10,
-    message_octets_max: 25,
+    frame_bytes_max: 10,
+    message_bytes_max: 25,
 };
 
 #[test]
@@ -68,8 +68,8 @@ fn a_message_one_over_the_limit_fails_with_1009() {
     );
     // In one frame as well, when frames may be longer than messages.
     let limits = Limits {
-        frame_octets_max: 100,
-        message_octets_max: 25,
+        frame_bytes_max: 100,
+        message_bytes_max: 25,
     };
     hears_within(limits, &[frame(0x82, [1; 25])], &[binary([1; 25])]);
     hears_within(
@@ -82,8 +82,8 @@ fn a_message_one_over_the_limit_fails_with_1009() {
 #[test]
 fn limits_of_nothing_let_only_empty_messages_pass() {
     let limits = Limits {
-        frame_octets_max: 0,
-        message_octets_max: 0,
+        frame_bytes_max: 0,
+        message_bytes_max: 0,
     };
     hears_within(
         limits,
@@ -97,7 +97,7 @@ fn limits_of_nothing_let_only_empty_messages_pass() {
     );
 }
 
-/// A header that announces what will never be read fails at its last octet, with no data seen.
+/// A header that announces what will never be read fails at its last byte, with no data seen.
 #[test]
 fn an_announcement_over_the_limit_fails_at_the_header() {
     let cases: [(u64, Violation); 4] = [
@@ -126,8 +126,8 @@ fn an_announcement_over_the_limit_fails_at_the_header() {
 #[test]
 fn the_default_limits_are_16_mib() {
     let limits = Limits::default();
-    assert_eq!(limits.frame_octets_max, 16_777_216);
-    assert_eq!(limits.message_octets_max, 16_777_216);
+    assert_eq!(limits.frame_bytes_max, 16_777_216);
+    assert_eq!(limits.message_bytes_max, 16_777_216);
     let header = raw(0x82, 127, &16_777_216u64.to_be_bytes(), "").wire(Role::Client);
     let mut listener = Listener::new(Role::Server, limits);
     listener.feed(&header);
@@ -162,8 +162,8 @@ fn the_sum_of_fragments_cannot_overflow() {
     let most = (u64::MAX >> 1).to_be_bytes();
     wire.extend(raw(0x00, 127, &most, "").wire(Role::Server));
     let limits = Limits {
-        frame_octets_max: u64::MAX,
-        message_octets_max: (u64::MAX >> 1) - 1,
+        frame_bytes_max: u64::MAX,
+        message_bytes_max: (u64::MAX >> 1) - 1,
     };
     in_every_split(
         Role::Client,

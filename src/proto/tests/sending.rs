@@ -32,22 +32,22 @@ impl Sending {
 
     fn frame(&mut self, opcode: Opcode, fin: bool) -> Result<(), Misuse> {
         let header = header(opcode, fin, 5, key_of(self.role));
-        let mut out = [0; frame::HEADER_OCTETS_MAX];
+        let mut out = [0; frame::HEADER_BYTES_MAX];
         self.sender.header(&header, &mut out).map(|_| ())
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<Vec<u8>, Misuse> {
-        let mut out = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut out = [0; CONTROL_FRAME_BYTES_MAX];
         let key = key_of(self.role);
-        let octets = self.sender.control(opcode, payload, key, &mut out)?;
-        Ok(out[..octets].to_vec())
+        let bytes = self.sender.control(opcode, payload, key, &mut out)?;
+        Ok(out[..bytes].to_vec())
     }
 
     fn close(&mut self, code: Option<CloseCode>, reason: &str) -> Result<Vec<u8>, Misuse> {
-        let mut out = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut out = [0; CONTROL_FRAME_BYTES_MAX];
         let key = key_of(self.role);
-        let octets = self.sender.close(code, reason, key, &mut out)?;
-        Ok(out[..octets].to_vec())
+        let bytes = self.sender.close(code, reason, key, &mut out)?;
+        Ok(out[..bytes].to_vec())
     }
 }
 
@@ -63,7 +63,7 @@ fn frames_are_written_as_rfc_6455_5_7_prints_them() {
         client.control(Opcode::Pong, b"Hello").unwrap(),
         b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"
     );
-    let mut out = [0; frame::HEADER_OCTETS_MAX];
+    let mut out = [0; frame::HEADER_BYTES_MAX];
     let cases: [(u64, &[u8]); 7] = [
         (5, b"\x81\x05"),
         (125, b"\x81\x7D"),
@@ -74,20 +74,20 @@ fn frames_are_written_as_rfc_6455_5_7_prints_them() {
         (u64::MAX >> 1, b"\x81\x7F\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF"),
     ];
     for (len, wire) in cases {
-        let octets = server
+        let bytes = server
             .sender
             .header(&header(Opcode::Text, true, len, None), &mut out)
             .unwrap();
-        assert_eq!(&out[..octets], wire);
-        assert_eq!(frame::encoded_octets(len, false), wire.len());
-        assert_eq!(frame::encoded_octets(len, true), wire.len() + 4);
-        let octets = client
+        assert_eq!(&out[..bytes], wire);
+        assert_eq!(frame::encoded_bytes(len, false), wire.len());
+        assert_eq!(frame::encoded_bytes(len, true), wire.len() + 4);
+        let bytes = client
             .sender
             .header(&header(Opcode::Text, true, len, Some(KEY)), &mut out)
             .unwrap();
         assert_eq!(out[1] & 0x80, 0x80);
-        assert_eq!(&out[octets - 4..octets], &KEY);
-        assert_eq!(octets, wire.len() + 4);
+        assert_eq!(&out[bytes - 4..bytes], &KEY);
+        assert_eq!(bytes, wire.len() + 4);
     }
 }
 
@@ -96,12 +96,12 @@ fn a_wrong_mask_is_misuse_and_changes_nothing() {
     for role in SPEAKERS {
         let mut sending = Sending::new(role);
         let wrong = header(Opcode::Close, true, 0, key_of(other(role)));
-        let mut out = [0xAA; frame::HEADER_OCTETS_MAX];
+        let mut out = [0xAA; frame::HEADER_BYTES_MAX];
         assert_eq!(
             sending.sender.header(&wrong, &mut out),
             Err(Misuse::WrongMask)
         );
-        assert_eq!(out, [0xAA; frame::HEADER_OCTETS_MAX]);
+        assert_eq!(out, [0xAA; frame::HEADER_BYTES_MAX]);
         assert!(!sending.sender.is_closed());
         assert_eq!(sending.frame(Opcode::Text, true), Ok(()));
     }
@@ -221,7 +221,7 @@ fn each_misuse_is_a_sentence() {
         ),
         (
             Misuse::ControlTooLong,
-            "control frame longer than 125 octets or fragmented",
+            "control frame longer than 125 bytes or fragmented",
         ),
         (Misuse::NotControl, "data frame sent as a control frame"),
         (Misuse::OutOfOrder, "fragment out of order"),
@@ -263,10 +263,10 @@ fn a_close_reason_is_cut_at_a_code_point() {
     assert_eq!(close(&"x".repeat(123)), "x".repeat(123));
     assert_eq!(close(&"x".repeat(124)), "x".repeat(123));
     assert_eq!(close(&"x".repeat(5000)), "x".repeat(123));
-    assert_eq!(close(&"€".repeat(41)), "€".repeat(41), "123 octets");
+    assert_eq!(close(&"€".repeat(41)), "€".repeat(41), "123 bytes");
     assert_eq!(close(&"€".repeat(42)), "€".repeat(41));
-    assert_eq!(close(&"é".repeat(62)), "é".repeat(61), "122 octets");
-    assert_eq!(close(&"👋".repeat(31)), "👋".repeat(30), "120 octets");
+    assert_eq!(close(&"é".repeat(62)), "é".repeat(61), "122 bytes");
+    assert_eq!(close(&"👋".repeat(31)), "👋".repeat(30), "120 bytes");
     assert_eq!(
         close(&format!("x{}", "👋".repeat(31))),
         format!("x{}", "👋".repeat(30))

@@ -1,4 +1,4 @@
-//! RFC 6455 §8.1: text is UTF-8, and the first octet that cannot be right fails the connection.
+//! RFC 6455 §8.1: text is UTF-8, and the first byte that cannot be right fails the connection.
 
 use super::*;
 
@@ -21,14 +21,14 @@ fn text_may_be_fragmented_inside_its_code_points() {
         let (head, tail) = said.as_bytes().split_at(cut);
         hears(&[frame(0x01, head), frame(0x80, tail)], &[text(said)]);
     }
-    let octets: Vec<Frame> = said.bytes().map(|octet| frame(0x00, [octet])).collect();
+    let bytes: Vec<Frame> = said.bytes().map(|byte| frame(0x00, [byte])).collect();
     let mut frames = vec![frame(0x01, "")];
-    frames.extend(octets);
+    frames.extend(bytes);
     frames.push(frame(0x80, ""));
     hears(&frames, &[text(said)]);
 }
 
-/// The texts, and the offset of the octet after which nothing could make them valid (Autobahn 6.3 to 6.23).
+/// The texts, and the offset of the byte after which nothing could make them valid (Autobahn 6.3 to 6.23).
 const IMPOSSIBLE: [(&[u8], usize); 22] = [
     (
         b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80edited",
@@ -62,45 +62,45 @@ const IMPOSSIBLE: [(&[u8], usize); 22] = [
 
 #[test]
 fn impossible_text_fails_with_1007_in_one_frame_and_in_many() {
-    for (octets, at) in IMPOSSIBLE {
+    for (bytes, at) in IMPOSSIBLE {
         let not_text = [violation(Violation::TextNotUtf8)];
-        hears(&[frame(0x81, octets)], &not_text);
+        hears(&[frame(0x81, bytes)], &not_text);
         // Never finished, and failed all the same.
-        hears(&[frame(0x01, octets)], &not_text);
-        for cut in 0..=octets.len() {
-            let (head, tail) = octets.split_at(cut);
+        hears(&[frame(0x01, bytes)], &not_text);
+        for cut in 0..=bytes.len() {
+            let (head, tail) = bytes.split_at(cut);
             hears(&[frame(0x01, head), frame(0x80, tail)], &not_text);
         }
-        assert!(at < octets.len());
+        assert!(at < bytes.len());
     }
 }
 
 #[test]
-fn impossible_text_fails_at_the_exact_octet() {
-    for (octets, at) in IMPOSSIBLE {
+fn impossible_text_fails_at_the_exact_byte() {
+    for (bytes, at) in IMPOSSIBLE {
         for speaker in SPEAKERS {
-            for cut in 0..=octets.len() {
+            for cut in 0..=bytes.len() {
                 // One frame of a longer message; two frames cut anywhere; a frame that announces more than it brings.
-                let (head, tail) = octets.split_at(cut);
-                let announced = u8::try_from(octets.len() + 100).unwrap();
-                let one = frame(0x01, octets).wire(speaker);
+                let (head, tail) = bytes.split_at(cut);
+                let announced = u8::try_from(bytes.len() + 100).unwrap();
+                let one = frame(0x01, bytes).wire(speaker);
                 let two = wire(speaker, &[frame(0x01, head), frame(0x80, tail)]);
-                let more = raw(0x81, announced, &[], octets).wire(speaker);
-                let header = one.len() - octets.len();
+                let more = raw(0x81, announced, &[], bytes).wire(speaker);
+                let header = one.len() - bytes.len();
                 let second_header = if at < cut { 0 } else { header };
-                for (wire, octet) in [
+                for (wire, byte) in [
                     (one, header + at),
                     (two, header + second_header + at),
                     (more, header + at),
                 ] {
                     let mut listener = Listener::new(other(speaker), UNLIMITED);
-                    listener.feed(&wire[..octet]);
-                    assert_eq!(listener.outcome.heard, [], "{octets:x?} cut at {cut}");
-                    listener.feed(&wire[octet..=octet]);
+                    listener.feed(&wire[..byte]);
+                    assert_eq!(listener.outcome.heard, [], "{bytes:x?} cut at {cut}");
+                    listener.feed(&wire[byte..=byte]);
                     assert_eq!(
                         listener.outcome.heard,
                         [violation(Violation::TextNotUtf8)],
-                        "{octets:x?} cut at {cut}"
+                        "{bytes:x?} cut at {cut}"
                     );
                 }
             }
@@ -108,24 +108,24 @@ fn impossible_text_fails_at_the_exact_octet() {
     }
 }
 
-/// From 64 octets on another validator is at work.
+/// From 64 bytes on another validator is at work.
 #[test]
-fn impossible_text_fails_at_the_exact_octet_behind_long_text() {
-    for (octets, at) in IMPOSSIBLE {
+fn impossible_text_fails_at_the_exact_byte_behind_long_text() {
+    for (bytes, at) in IMPOSSIBLE {
         for ahead in ["x".repeat(63), "é".repeat(32), "€".repeat(300)] {
-            let said = [ahead.as_bytes(), octets, ahead.as_bytes()].concat();
+            let said = [ahead.as_bytes(), bytes, ahead.as_bytes()].concat();
             let announced = u16::try_from(said.len()).unwrap().to_be_bytes();
             for speaker in SPEAKERS {
                 let wire = raw(0x81, 126, &announced, &said).wire(speaker);
-                let octet = wire.len() - said.len() + ahead.len() + at;
+                let byte = wire.len() - said.len() + ahead.len() + at;
                 let mut listener = Listener::new(other(speaker), UNLIMITED);
-                listener.feed(&wire[..octet]);
-                assert_eq!(listener.outcome.heard, [], "{octets:x?}");
-                listener.feed(&wire[octet..]);
+                listener.feed(&wire[..byte]);
+                assert_eq!(listener.outcome.heard, [], "{bytes:x?}");
+                listener.feed(&wire[byte..]);
                 assert_eq!(
                     listener.outcome.heard,
                     [violation(Violation::TextNotUtf8)],
-                    "{octets:x?}"
+                    "{bytes:x?}"
                 );
             }
         }
@@ -134,7 +134,7 @@ fn impossible_text_fails_at_the_exact_octet_behind_long_text() {
 
 #[test]
 fn text_that_ends_inside_a_code_point_fails_with_1007_at_its_end() {
-    for octets in [
+    for bytes in [
         &b"\xC3"[..],
         b"\xE2\x82",
         b"\xF0\x9F\x91",
@@ -142,18 +142,18 @@ fn text_that_ends_inside_a_code_point_fails_with_1007_at_its_end() {
         b"\xE2",
     ] {
         let not_text = [violation(Violation::TextNotUtf8)];
-        hears(&[frame(0x81, octets)], &not_text);
-        hears(&[frame(0x01, octets), frame(0x80, "")], &not_text);
-        hears(&[frame(0x01, ""), frame(0x80, octets)], &not_text);
+        hears(&[frame(0x81, bytes)], &not_text);
+        hears(&[frame(0x01, bytes), frame(0x80, "")], &not_text);
+        hears(&[frame(0x01, ""), frame(0x80, bytes)], &not_text);
         // As long as more may come, it is not wrong.
         for speaker in SPEAKERS {
             in_every_split(
                 other(speaker),
                 UNLIMITED,
-                &wire(speaker, &[frame(0x01, octets)]),
+                &wire(speaker, &[frame(0x01, bytes)]),
                 &Outcome {
                     heard: vec![],
-                    unfinished: Some(octets.to_vec()),
+                    unfinished: Some(bytes.to_vec()),
                 },
             );
         }
@@ -162,11 +162,11 @@ fn text_that_ends_inside_a_code_point_fails_with_1007_at_its_end() {
 
 #[test]
 fn binary_messages_may_hold_anything() {
-    for (octets, _) in IMPOSSIBLE {
-        hears(&[frame(0x82, octets)], &[binary(octets)]);
+    for (bytes, _) in IMPOSSIBLE {
+        hears(&[frame(0x82, bytes)], &[binary(bytes)]);
         hears(
-            &[frame(0x02, octets), frame(0x80, octets)],
-            &[binary([octets, octets].concat())],
+            &[frame(0x02, bytes), frame(0x80, bytes)],
+            &[binary([bytes, bytes].concat())],
         );
     }
     // A binary message leaves nothing behind that the next text could trip over.

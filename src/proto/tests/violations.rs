@@ -110,7 +110,7 @@ fn a_message_inside_a_message_fails_with_1002() {
 }
 
 #[test]
-fn a_length_in_more_octets_than_needed_fails_with_1002() {
+fn a_length_in_more_bytes_than_needed_fails_with_1002() {
     for first in [0x81, 0x82, 0x01, 0x02] {
         for len in [0u16, 1, 125] {
             breaks(
@@ -161,8 +161,8 @@ fn wrong_masking_of_any_frame_fails_with_1002() {
 }
 
 #[test]
-fn a_violation_is_raised_by_the_octet_that_proves_it() {
-    // The octets of a client, and how many of them prove the fault.
+fn a_violation_is_raised_by_the_byte_that_proves_it() {
+    // The bytes of a client, and how many of them prove the fault.
     let cases: [(&[u8], usize, Violation); 10] = [
         (b"\xC1", 1, Violation::ReservedBits(0x40)),
         (b"\x83", 1, Violation::ReservedOpcode(3)),
@@ -176,18 +176,18 @@ fn a_violation_is_raised_by_the_octet_that_proves_it() {
             14,
             Violation::LengthTopBit,
         ),
-        (b"\x88\x81kkkkx", 7, Violation::ClosePayloadOneOctet),
+        (b"\x88\x81kkkkx", 7, Violation::ClosePayloadOneByte),
         (b"\x81\x82\0\0\0\0\xFFx", 7, Violation::TextNotUtf8),
     ];
     for (wire, proof, expected) in cases {
         let mut listener = Listener::new(Role::Server, UNLIMITED);
-        for (at, octet) in wire.iter().enumerate() {
-            listener.feed(&[*octet]);
+        for (at, byte) in wire.iter().enumerate() {
+            listener.feed(&[*byte]);
             let heard = listener.outcome.heard.as_slice();
             if at + 1 < proof {
-                assert_eq!(heard, [], "octet {at} of {wire:x?}");
+                assert_eq!(heard, [], "byte {at} of {wire:x?}");
             } else {
-                assert_eq!(heard, [violation(expected)], "octet {at} of {wire:x?}");
+                assert_eq!(heard, [violation(expected)], "byte {at} of {wire:x?}");
             }
         }
     }
@@ -198,10 +198,10 @@ fn a_violation_is_raised_by_the_octet_that_proves_it() {
 fn each_violation_knows_its_close_code_its_clause_and_a_sentence() {
     let cases: [(Violation, u16, &str, &str); 16] = [
         (
-            Violation::ClosePayloadOneOctet,
+            Violation::ClosePayloadOneByte,
             1002,
             "5.5.1",
-            "close payload of one octet",
+            "close payload of one byte",
         ),
         (
             Violation::CloseCodeInvalid(1005),
@@ -225,7 +225,7 @@ fn each_violation_knows_its_close_code_its_clause_and_a_sentence() {
             Violation::ControlTooLong,
             1002,
             "5.5",
-            "control frame longer than 125 octets",
+            "control frame longer than 125 bytes",
         ),
         (
             Violation::FragmentedControl,
@@ -237,7 +237,7 @@ fn each_violation_knows_its_close_code_its_clause_and_a_sentence() {
             Violation::FrameTooBig(7),
             1009,
             "10.4",
-            "frame of 7 octets is over the limit",
+            "frame of 7 bytes is over the limit",
         ),
         (
             Violation::LengthTopBit,
@@ -261,7 +261,7 @@ fn each_violation_knows_its_close_code_its_clause_and_a_sentence() {
             Violation::MessageTooBig(8),
             1009,
             "10.4",
-            "message of 8 octets is over the limit",
+            "message of 8 bytes is over the limit",
         ),
         (
             Violation::NonMinimalLength,

@@ -7,28 +7,28 @@
 
 use super::queue::SendQueue;
 use crate::io::memory;
-use crate::proto::frame::HEADER_OCTETS_MAX;
+use crate::proto::frame::HEADER_BYTES_MAX;
 
-/// Octets kept free in front of an assembled message, so that a header can be written before it in place.
-pub(super) const HEADROOM: usize = HEADER_OCTETS_MAX;
+/// Bytes kept free in front of an assembled message, so that a header can be written before it in place.
+pub(super) const HEADROOM: usize = HEADER_BYTES_MAX;
 
 /// Smallest piece of memory handed out.
-const OCTETS_MIN: usize = 4 << 10;
+const BYTES_MIN: usize = 4 << 10;
 
 /// Sizes of pieces: the last is 8 TiB and more.
 const CLASSES: usize = 32;
 
-/// So many octets may lie idle for ever: a quiet worker that gets a message now and then takes no fresh memory for it.
-const KEPT_OCTETS_MAX: usize = 2 << 20;
+/// So many bytes may lie idle for ever: a quiet worker that gets a message now and then takes no fresh memory for it.
+const KEPT_BYTES_MAX: usize = 2 << 20;
 
 /// Idle memory that is handed out by what a frame announces, in place of what has arrived, at any time and in all. It spares
 /// large messages the copies of growing. Nothing is allocated so, but a peer that goes no further holds it.
-const LENT_OCTETS_MAX: usize = 16 << 20;
+const LENT_BYTES_MAX: usize = 16 << 20;
 
 /// About what of a piece is no whole page of its own.
-const PAGE_OCTETS: usize = 4 << 10;
+const PAGE_BYTES: usize = 4 << 10;
 
-/// Idle queues kept; each is a few hundred octets.
+/// Idle queues kept; each is a few hundred bytes.
 const IDLE_QUEUES_MAX: usize = 64;
 
 /// Chunks for which an idle queue keeps room.
@@ -57,10 +57,10 @@ impl Class {
 #[derive(Debug)]
 pub(super) struct Buffers {
     classes: [Class; CLASSES],
-    idle_octets: usize,
-    lent_octets: usize,
+    idle_bytes: usize,
+    lent_bytes: usize,
     /// Freed in the allocator's heap and still resident there.
-    freed_octets: usize,
+    freed_bytes: usize,
     #[expect(
         clippy::vec_box,
         reason = "connections hold them boxed: moving the box moves no queue"
@@ -72,64 +72,64 @@ impl Default for Buffers {
     fn default() -> Self {
         Self {
             classes: std::array::from_fn(|_| Class::default()),
-            idle_octets: 0,
-            lent_octets: 0,
-            freed_octets: 0,
+            idle_bytes: 0,
+            lent_bytes: 0,
+            freed_bytes: 0,
             queues: Vec::new(),
         }
     }
 }
 
 impl Buffers {
-    /// Memory of at least `octets`.
-    pub(super) fn take(&mut self, octets: usize) -> Vec<u8> {
-        let len = len_for(octets);
+    /// Memory of at least `bytes`.
+    pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let len = len_for(bytes);
         self.take_idle(len).unwrap_or_else(|| vec![0; len])
     }
 
     fn take_idle(&mut self, len: usize) -> Option<Vec<u8>> {
         let data = self.classes[class_of(len)].pop()?;
-        self.idle_octets -= data.len();
+        self.idle_bytes -= data.len();
         Some(data)
     }
 
-    /// Idle memory of at least `octets`, which a peer has announced and not sent. To be [repaid](Self::repay).
-    fn lend(&mut self, octets: usize) -> Option<Vec<u8>> {
-        let len = len_for(octets);
-        if len > LENT_OCTETS_MAX - self.lent_octets {
+    /// Idle memory of at least `bytes`, which a peer has announced and not sent. To be [repaid](Self::repay).
+    fn lend(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let len = len_for(bytes);
+        if len > LENT_BYTES_MAX - self.lent_bytes {
             return None;
         }
         let data = self.take_idle(len)?;
-        self.lent_octets += data.len();
+        self.lent_bytes += data.len();
         Some(data)
     }
 
-    const fn repay(&mut self, octets: usize) {
-        self.lent_octets -= octets;
+    const fn repay(&mut self, bytes: usize) {
+        self.lent_bytes -= bytes;
     }
 
     pub(super) fn give_back(&mut self, data: Vec<u8>) {
-        if data.len() < OCTETS_MIN {
+        if data.len() < BYTES_MIN {
             return; // of no size that is handed out
         }
-        self.idle_octets += data.len();
+        self.idle_bytes += data.len();
         self.classes[class_of(data.len())].idle.push(data);
     }
 
-    /// Lengthens `data`, of which the first `filled` octets count, to at least `octets`.
-    pub(super) fn grow(&mut self, data: &mut Vec<u8>, filled: usize, octets: usize) {
-        if data.len() >= octets {
+    /// Lengthens `data`, of which the first `filled` bytes count, to at least `bytes`.
+    pub(super) fn grow(&mut self, data: &mut Vec<u8>, filled: usize, bytes: usize) {
+        if data.len() >= bytes {
             return;
         }
-        let len = len_for(octets);
+        let len = len_for(bytes);
         match self.take_idle(len) {
             Some(mut larger) => {
                 larger[..filled].copy_from_slice(&data[..filled]);
                 self.give_back(std::mem::replace(data, larger));
             }
             None => {
-                if data.len() < memory::MAPPED_OCTETS_MIN {
-                    self.freed_octets += data.len(); // where it was
+                if data.len() < memory::MAPPED_BYTES_MIN {
+                    self.freed_bytes += data.len(); // where it was
                 }
                 // Exactly: in powers of two already, and the allocator moves large blocks without a copy.
                 data.reserve_exact(len - data.len());
@@ -146,52 +146,52 @@ impl Buffers {
     pub(super) fn give_back_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.drain(self);
         if self.queues.len() < IDLE_QUEUES_MAX {
-            self.freed_octets += queue.shrink_to(IDLE_QUEUE_CHUNKS);
+            self.freed_bytes += queue.shrink_to(IDLE_QUEUE_CHUNKS);
             self.queues.push(queue);
         } else {
-            self.freed_octets += queue.shrink_to(0);
+            self.freed_bytes += queue.shrink_to(0);
         }
     }
 
-    /// What was freed since the last call and is still resident in the allocator's heap, in octets.
+    /// What was freed since the last call and is still resident in the allocator's heap, in bytes.
     pub(super) const fn take_freed(&mut self) -> usize {
-        std::mem::replace(&mut self.freed_octets, 0)
+        std::mem::replace(&mut self.freed_bytes, 0)
     }
 
     /// More lies idle than may for ever.
     pub(super) const fn is_untidy(&self) -> bool {
-        self.idle_octets > KEPT_OCTETS_MAX
+        self.idle_bytes > KEPT_BYTES_MAX
     }
 
-    /// A period is over: what lay idle all through it is surplus. Returns how many octets that is.
+    /// A period is over: what lay idle all through it is surplus. Returns how many bytes that is.
     pub(super) fn end_period(&mut self) -> usize {
-        let mut octets = 0;
+        let mut bytes = 0;
         for class in &mut self.classes {
             class.surplus = class.low;
             class.low = class.idle.len();
-            octets += class.surplus * class.idle.last().map_or(0, Vec::len);
+            bytes += class.surplus * class.idle.last().map_or(0, Vec::len);
             // The lists themselves were as long as the burst was wide.
             class.idle.shrink_to(class.idle.len() * 2);
         }
-        octets
+        bytes
     }
 
-    /// Gives about `octets_max` of the surplus back to the system, the largest and oldest pieces first. False when nothing
+    /// Gives about `bytes_max` of the surplus back to the system, the largest and oldest pieces first. False when nothing
     /// is left of it.
-    pub(super) fn release(&mut self, octets_max: usize) -> bool {
-        let mut left = octets_max;
+    pub(super) fn release(&mut self, bytes_max: usize) -> bool {
+        let mut left = bytes_max;
         for class in self.classes.iter_mut().rev() {
-            while class.surplus > 0 && self.idle_octets > KEPT_OCTETS_MAX {
+            while class.surplus > 0 && self.idle_bytes > KEPT_BYTES_MAX {
                 if left == 0 {
                     return true;
                 }
                 let len = class.idle[0].len();
-                let excess = self.idle_octets - KEPT_OCTETS_MAX;
+                let excess = self.idle_bytes - KEPT_BYTES_MAX;
                 let count = left.min(excess).div_ceil(len).min(class.surplus);
-                self.freed_octets += class.idle.drain(..count).map(free).sum::<usize>();
+                self.freed_bytes += class.idle.drain(..count).map(free).sum::<usize>();
                 class.surplus -= count;
                 class.low -= count.min(class.low);
-                self.idle_octets -= count * len;
+                self.idle_bytes -= count * len;
                 left = left.saturating_sub(count * len);
             }
         }
@@ -202,23 +202,23 @@ impl Buffers {
 /// Frees a piece so that its pages go back, whatever lies beside it. Returns how much of it does not: its first and last
 /// page are shared with its neighbours.
 fn free(mut data: Vec<u8>) -> usize {
-    if data.len() >= memory::MAPPED_OCTETS_MIN {
+    if data.len() >= memory::MAPPED_BYTES_MIN {
         return 0;
     }
     memory::discard(&mut data);
-    PAGE_OCTETS
+    PAGE_BYTES
 }
 
-/// How long a piece of at least `octets` is: a power of two and the headroom, because the length of many a message is a power
-/// of two, and twice its memory would be for 14 octets.
-fn len_for(octets: usize) -> usize {
-    let payload = octets.saturating_sub(HEADROOM).next_power_of_two();
-    payload.max(OCTETS_MIN) + HEADROOM
+/// How long a piece of at least `bytes` is: a power of two and the headroom, because the length of many a message is a power
+/// of two, and twice its memory would be for 14 bytes.
+fn len_for(bytes: usize) -> usize {
+    let payload = bytes.saturating_sub(HEADROOM).next_power_of_two();
+    payload.max(BYTES_MIN) + HEADROOM
 }
 
-/// The class of pieces of `len` octets, a length that [`len_for`] has made.
+/// The class of pieces of `len` bytes, a length that [`len_for`] has made.
 fn class_of(len: usize) -> usize {
-    let doublings = (len - HEADROOM).ilog2() - OCTETS_MIN.ilog2();
+    let doublings = (len - HEADROOM).ilog2() - BYTES_MIN.ilog2();
     (doublings as usize).min(CLASSES - 1)
 }
 
@@ -228,25 +228,25 @@ pub(super) struct Assembly {
     pub(super) data: Vec<u8>,
     pub(super) filled: usize,
     /// So much of `data` is lent.
-    lent_octets: usize,
+    lent_bytes: usize,
 }
 
 impl Assembly {
-    /// For a message whose first frame announces `announced` octets.
+    /// For a message whose first frame announces `announced` bytes.
     pub(super) fn new(buffers: &mut Buffers, announced: u64) -> Self {
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let lent = buffers.lend(announced.saturating_add(HEADROOM));
-        let lent_octets = lent.as_ref().map_or(0, Vec::len);
+        let lent_bytes = lent.as_ref().map_or(0, Vec::len);
         Self {
             data: lent.unwrap_or_else(|| buffers.take(HEADROOM + 1)),
             filled: HEADROOM,
-            lent_octets,
+            lent_bytes,
         }
     }
 
     /// The memory; whatever of it was lent is accounted for now.
     pub(super) fn into_data(self, buffers: &mut Buffers) -> Vec<u8> {
-        buffers.repay(self.lent_octets);
+        buffers.repay(self.lent_bytes);
         self.data
     }
 
@@ -257,22 +257,22 @@ impl Assembly {
         self.filled = end;
     }
 
-    /// Where the next octets of a frame go, of which `remaining` are missing. Grows by what arrived, never by what was
-    /// announced: to at most twice what is there, or to `octets_min` more.
+    /// Where the next bytes of a frame go, of which `remaining` are missing. Grows by what arrived, never by what was
+    /// announced: to at most twice what is there, or to `bytes_min` more.
     pub(super) fn tail(
         &mut self,
         remaining: u64,
-        octets_min: usize,
-        octets_max: usize,
+        bytes_min: usize,
+        bytes_max: usize,
         buffers: &mut Buffers,
     ) -> &mut [u8] {
         let remaining = usize::try_from(remaining).unwrap_or(usize::MAX);
-        let end = self.filled + remaining.min(octets_min.max(self.filled));
+        let end = self.filled + remaining.min(bytes_min.max(self.filled));
         buffers.grow(&mut self.data, self.filled, end);
         let end = self
             .data
             .len()
-            .min(self.filled.saturating_add(remaining.min(octets_max)));
+            .min(self.filled.saturating_add(remaining.min(bytes_max)));
         &mut self.data[self.filled..end]
     }
 }
@@ -281,7 +281,7 @@ impl Assembly {
 mod tests {
     use super::*;
 
-    /// Octets of a piece of 64 KiB.
+    /// Bytes of a piece of 64 KiB.
     const PIECE: usize = (64 << 10) + HEADROOM;
 
     fn burst(buffers: &mut Buffers, count: usize) {
@@ -309,7 +309,7 @@ mod tests {
         buffers.give_back(small);
         assert_eq!(buffers.take(PIECE)[0], 2);
         assert_eq!(buffers.take(1)[0], 1);
-        assert_eq!(buffers.idle_octets, 0);
+        assert_eq!(buffers.idle_bytes, 0);
     }
 
     #[test]
@@ -318,16 +318,16 @@ mod tests {
         burst(&mut buffers, 1000);
         assert_eq!(buffers.end_period(), 0, "all of it was in use");
         assert!(!buffers.release(usize::MAX));
-        assert_eq!(buffers.idle_octets, 1000 * PIECE);
+        assert_eq!(buffers.idle_bytes, 1000 * PIECE);
         // 100 at a time are in use in this period: so many stay.
         burst(&mut buffers, 100);
         assert_eq!(buffers.end_period(), 900 * PIECE);
         assert!(!buffers.release(usize::MAX));
-        assert_eq!(buffers.idle_octets, 100 * PIECE);
+        assert_eq!(buffers.idle_bytes, 100 * PIECE);
         // Then none are.
         assert_eq!(buffers.end_period(), 100 * PIECE);
         assert!(!buffers.release(usize::MAX));
-        assert!(buffers.idle_octets <= KEPT_OCTETS_MAX);
+        assert!(buffers.idle_bytes <= KEPT_BYTES_MAX);
         assert!(!buffers.is_untidy());
     }
 
@@ -340,7 +340,7 @@ mod tests {
         let mut steps = 0;
         while buffers.release(10 * PIECE) {
             steps += 1;
-            assert_eq!(buffers.idle_octets, (1000 - 10 * steps) * PIECE);
+            assert_eq!(buffers.idle_bytes, (1000 - 10 * steps) * PIECE);
             // What is in use again is no surplus.
             let taken = buffers.take(PIECE);
             buffers.give_back(taken);
@@ -357,7 +357,7 @@ mod tests {
         buffers.end_period();
         buffers.end_period();
         assert!(!buffers.release(1));
-        assert_eq!(buffers.idle_octets, 0);
+        assert_eq!(buffers.idle_bytes, 0);
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
             let data = assembly.into_data(&mut buffers);
             buffers.give_back(data);
         }
-        assert_eq!(buffers.lent_octets, 0);
+        assert_eq!(buffers.lent_bytes, 0);
         let again = Assembly::new(&mut buffers, 1 << 20);
         assert_eq!(again.data.len(), (1 << 20) + 14);
     }

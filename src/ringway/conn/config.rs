@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::keys::Masking;
 use crate::proto::{Limits, handshake};
 
-/// What one worker allows its peers. Memory that a connection can hold at most: `message_limits.message_octets_max` while
-/// a message is assembled, plus `send_queue_octets_max` and what one turn adds to it, plus `head_limits.head_bytes_max`
+/// What one worker allows its peers. Memory that a connection can hold at most: `message_limits.message_bytes_max` while
+/// a message is assembled, plus `send_queue_bytes_max` and what one turn adds to it, plus `head_limits.head_bytes_max`
 /// during the opening handshake.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,7 +19,7 @@ pub struct Config {
     pub head_limits: handshake::Limits,
     /// From accept, or from the beginning of a connect, to the end of the opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Without an octet from the peer for so long, the connection is closed with 1001; time in which reading from it is
+    /// Without a byte from the peer for so long, the connection is closed with 1001; time in which reading from it is
     /// paused does not count. Default: never.
     pub idle_timeout: Option<Duration>,
     /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped; time in which
@@ -34,9 +34,9 @@ pub struct Config {
     /// Reading from a client stops while more than this is queued for it, and goes on at half of it. Reading from a server
     /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
     /// 1 MiB.
-    pub send_queue_octets_max: usize,
+    pub send_queue_bytes_max: usize,
     /// Limits of services, in the order in which [`Services`](crate::services::Services) has them. Of each only
-    /// `message_limits`, the timeouts of an open connection, `ping_interval` and `send_queue_octets_max` are looked at. Default:
+    /// `message_limits`, the timeouts of an open connection, `ping_interval` and `send_queue_bytes_max` are looked at. Default:
     /// none, so what stands here holds for every connection.
     pub services: Vec<Self>,
     /// Where masking keys and handshake nonces of connections in the client's role come from. Default: the system's
@@ -63,7 +63,7 @@ impl Default for Config {
             ping_interval: None,
             close_timeout: Duration::from_secs(10),
             write_timeout: Some(Duration::from_secs(60)),
-            send_queue_octets_max: 1 << 20,
+            send_queue_bytes_max: 1 << 20,
             services: Vec::new(),
             masking: Masking::System,
         }

@@ -136,9 +136,9 @@ impl Shared {
     }
 
     /// Reads the beginning of what the server says with its refusal, and gives up when it is there.
-    fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, octets: &[u8]) {
+    fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, bytes: &[u8]) {
         let reading = conn.head.as_mut().and_then(|head| head.refused.as_mut());
-        if reading.is_some_and(|reading| reading.push(octets)) {
+        if reading.is_some_and(|reading| reading.push(bytes)) {
             // `report_failure` says what was read.
             self.give_up(host, conn, Failure::Closed);
         }

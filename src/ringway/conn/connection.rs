@@ -47,7 +47,7 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// How octets are to arrive.
+/// How bytes are to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receive {
     /// In buffers of the pool: small messages.
@@ -117,9 +117,9 @@ pub(super) enum Heartbeat {
     Quiet,
     /// A Ping is out since this instant.
     Pinged(Instant),
-    /// The conversation is over. At the last look so many octets were left for the peer, and since that instant it has taken
+    /// The conversation is over. At the last look so many bytes were left for the peer, and since that instant it has taken
     /// none of them.
-    Leaving { left_octets: u32, since: Instant },
+    Leaving { left_bytes: u32, since: Instant },
 }
 
 /// What a connection sends: apart from the rest, so that a handler can fill it while an event borrows the receiver.
@@ -161,7 +161,7 @@ pub(super) struct Connection {
     pub(super) hung_up: bool,
     /// The peer has ended its direction: nothing more is received, what is queued still leaves.
     pub(super) deaf: bool,
-    /// FIN is to follow the last queued octet.
+    /// FIN is to follow the last queued byte.
     pub(super) finish: bool,
     /// End with RST: the peer did not play by the rules of ending.
     pub(super) reset: bool,
@@ -203,18 +203,18 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Takes what can belong to a head of at most `max` octets; what is beyond is never looked at. Grows by doubling, and
+    /// Takes what can belong to a head of at most `max` bytes; what is beyond is never looked at. Grows by doubling, and
     /// never above `max`.
-    pub(super) fn push(&mut self, octets: &[u8], max: usize) {
+    pub(super) fn push(&mut self, bytes: &[u8], max: usize) {
         let len = self.bytes.len();
         let room = max.saturating_sub(len);
-        let octets = octets.get(..room).unwrap_or(octets);
-        if len + octets.len() > self.bytes.capacity() {
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        if len + bytes.len() > self.bytes.capacity() {
             let doubled = (2 * self.bytes.capacity()).min(max);
             self.bytes
-                .reserve_exact(doubled.saturating_sub(len).max(octets.len()));
+                .reserve_exact(doubled.saturating_sub(len).max(bytes.len()));
         }
-        self.bytes.extend_from_slice(octets);
+        self.bytes.extend_from_slice(bytes);
     }
 }
 
@@ -274,16 +274,16 @@ impl Connection {
         }
     }
 
-    /// Octets that wait for the socket.
-    pub(super) fn queued_octets(&self) -> usize {
+    /// Bytes that wait for the socket.
+    pub(super) fn queued_bytes(&self) -> usize {
         self.transmit
             .queue
             .as_ref()
-            .map_or(0, |queue| queue.octets())
+            .map_or(0, |queue| queue.bytes())
     }
 }
 
-// An idle connection costs its slot and nothing else: the bar is 512 octets of user memory in all.
+// An idle connection costs its slot and nothing else: the bar is 512 bytes of user memory in all.
 const _: () = assert!(size_of::<Connection>() <= 320);
 
 #[cfg(test)]

@@ -11,21 +11,21 @@ use super::outbox::Carries;
 use super::prepared::{Prepared, TooMuch};
 use super::queue::SendQueue;
 use crate::io::{BufferId, ConnId, Segment};
-use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
+use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
-use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Message, Misuse, Opcode, Role};
+use crate::proto::{CONTROL_FRAME_BYTES_MAX, CloseCode, Kind, Message, Misuse, Opcode, Role};
 use crate::time::Instant;
 
 /// A prepared message that is longer goes through the queue, from which it is sent without a copy however much of it the
 /// socket takes at a time; what is left of a segment would be copied there. About what a socket takes at once.
-const SHARED_SEGMENT_OCTETS_MAX: usize = 64 << 10;
+const SHARED_SEGMENT_BYTES_MAX: usize = 64 << 10;
 
 /// A prepared message that is no longer is copied to a queue that waits: there are few pieces in one send, and a copy of so
 /// little costs less than one of them. Chosen, untested.
-const QUEUED_COPY_OCTETS_MAX: usize = 4 << 10;
+const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 
 /// With more than this queued for a server its Pings are not answered any more.
-const PONG_QUEUE_OCTETS_MAX: usize = 64 << 10;
+const PONG_QUEUE_BYTES_MAX: usize = 64 << 10;
 
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,12 +107,12 @@ impl Output<'_> {
     fn share(&mut self, prepared: &Prepared, range: Range<usize>) {
         self.end_run();
         let waits = self.transmit.queue.is_some();
-        if !waits && range.len() <= SHARED_SEGMENT_OCTETS_MAX {
+        if !waits && range.len() <= SHARED_SEGMENT_BYTES_MAX {
             let (start, len) = (range.start, range.len());
             return self.push_segment(prepared.buffer(), start, len, Carries::Messages);
         }
         let (queue, buffers) = self.queue(Carries::Messages);
-        if range.len() <= QUEUED_COPY_OCTETS_MAX {
+        if range.len() <= QUEUED_COPY_BYTES_MAX {
             queue.push(&prepared.block()[range], buffers);
         } else {
             queue.push_shared(prepared.block(), range);
@@ -135,18 +135,18 @@ impl Output<'_> {
 
     /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
     /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
-    /// the answers of one receive are one run of octets.
+    /// the answers of one receive are one run of bytes.
     #[inline(always)]
     fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
-        let octets = frame::encoded_octets(header.payload_len, false);
+        let head_len = frame::encoded_bytes(header.payload_len, false);
         let (buf, room_at, payload) = message.into_parts();
-        if payload.start - room_at < octets {
+        if payload.start - room_at < head_len {
             // The header came in another buffer, so there is no room before the payload.
-            let mut bytes = [0; HEADER_OCTETS_MAX];
-            frame::encode(header, &mut bytes);
-            return self.copy(Carries::Messages, &bytes[..octets], &buf[payload], None);
+            let mut head = [0; HEADER_BYTES_MAX];
+            frame::encode(header, &mut head);
+            return self.copy(Carries::Messages, &head[..head_len], &buf[payload], None);
         }
-        let start = payload.start - octets;
+        let start = payload.start - head_len;
         frame::encode(header, &mut buf[start..]);
         if start == self.run.end && self.run.end > self.run.start {
             self.run.end = payload.end;
@@ -227,16 +227,16 @@ impl Context<'_> {
         self.output.shared.prepare(role, messages)
     }
 
-    /// Octets that wait because the peer does not keep up.
-    pub fn queued_octets(&self) -> usize {
+    /// Bytes that wait because the peer does not keep up.
+    pub fn queued_bytes(&self) -> usize {
         self.output
             .transmit
             .queue
             .as_ref()
-            .map_or(0, |queue| queue.octets())
+            .map_or(0, |queue| queue.bytes())
     }
 
-    /// Sends a message back to its sender, changed or not, from where it lies: no payload octet is copied unless the
+    /// Sends a message back to its sender, changed or not, from where it lies: no payload byte is copied unless the
     /// peer does not keep up (then into its queue). Only a server can do that: what a client sends is masked, and there is
     /// no room for the key.
     ///
@@ -252,13 +252,13 @@ impl Context<'_> {
         };
         self.output.transmit.sender.check(&header)?;
         self.output.shared.counters.messages += 1;
-        self.output.shared.counters.octets += header.payload_len;
+        self.output.shared.counters.bytes += header.payload_len;
         if let Backing::Assembly = self.output.backing {
             self.reply_assembled(&header, message);
         } else if self.output.transmit.queue.is_some() {
-            let mut bytes = [0; HEADER_OCTETS_MAX];
-            let octets = frame::encode(&header, &mut bytes);
-            let head = &bytes[..octets];
+            let mut head = [0; HEADER_BYTES_MAX];
+            let len = frame::encode(&header, &mut head);
+            let head = &head[..len];
             self.output
                 .copy(Carries::Messages, head, message.payload(), None);
         } else {
@@ -269,9 +269,9 @@ impl Context<'_> {
 
     /// The assembly itself becomes a part of the queue: its place is reserved here, its memory follows after the callback.
     fn reply_assembled(&mut self, header: &Header, message: Message<'_>) {
-        let octets = frame::encoded_octets(header.payload_len, false);
+        let head_len = frame::encoded_bytes(header.payload_len, false);
         let (buf, _, payload) = message.into_parts();
-        let start = payload.start - octets; // HEADROOM is as long as the longest header
+        let start = payload.start - head_len; // HEADROOM is as long as the longest header
         frame::encode(header, &mut buf[start..]);
         self.output
             .queue(Carries::Messages)
@@ -292,9 +292,9 @@ impl Context<'_> {
             payload_len: payload.len() as u64,
             masking_key,
         };
-        let mut bytes = [0; HEADER_OCTETS_MAX];
-        let octets = self.output.transmit.sender.header(&header, &mut bytes)?;
-        let head = &bytes[..octets];
+        let mut head = [0; HEADER_BYTES_MAX];
+        let len = self.output.transmit.sender.header(&header, &mut head)?;
+        let head = &head[..len];
         self.output
             .copy(Carries::Messages, head, payload, masking_key);
         Ok(())
@@ -340,7 +340,7 @@ impl Context<'_> {
 
     /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
     fn check_queue(&mut self) -> Result<(), SendError> {
-        let full = self.queued_octets() > self.config().send_queue_octets_max;
+        let full = self.queued_bytes() > self.config().send_queue_bytes_max;
         if full && !self.output.transmit.sender.is_closed() {
             self.output.transmit.refused = true;
             return Err(SendError::QueueFull);
@@ -354,7 +354,7 @@ impl Context<'_> {
         masks.then(|| self.output.shared.keys.masking_key())
     }
 
-    /// Sends a Ping with up to 125 octets.
+    /// Sends a Ping with up to 125 bytes.
     ///
     /// # Errors
     /// [`Misuse`]; nothing was sent then.
@@ -362,25 +362,24 @@ impl Context<'_> {
         self.control(Opcode::Ping, payload)
     }
 
-    /// Sends a Pong with up to 125 octets.
+    /// Sends a Pong with up to 125 bytes.
     ///
     /// A server that pings and does not read gets no more of them while many wait: RFC 6455 §5.5.3 lets an endpoint answer
     /// "only the most recently processed Ping frame". A client that does so is not read from.
     pub(super) fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         let is_client = self.output.transmit.sender.masks();
-        if is_client && self.queued_octets() > PONG_QUEUE_OCTETS_MAX {
+        if is_client && self.queued_bytes() > PONG_QUEUE_BYTES_MAX {
             return Ok(());
         }
         self.control(Opcode::Pong, payload)
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
-        let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let key = self.masking_key();
         let sender = &mut self.output.transmit.sender;
-        let octets = sender.control(opcode, payload, key, &mut bytes)?;
-        self.output
-            .copy(Carries::Control, &bytes[..octets], &[], None);
+        let len = sender.control(opcode, payload, key, &mut frame)?;
+        self.output.copy(Carries::Control, &frame[..len], &[], None);
         Ok(())
     }
 
@@ -404,12 +403,11 @@ impl Context<'_> {
         code: Option<CloseCode>,
         reason: &str,
     ) -> Result<(), Misuse> {
-        let mut bytes = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let key = self.masking_key();
         let sender = &mut self.output.transmit.sender;
-        let octets = sender.close(code, reason, key, &mut bytes)?;
-        self.output
-            .copy(Carries::Control, &bytes[..octets], &[], None);
+        let len = sender.close(code, reason, key, &mut frame)?;
+        self.output.copy(Carries::Control, &frame[..len], &[], None);
         Ok(())
     }
 }

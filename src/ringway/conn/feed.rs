@@ -1,4 +1,4 @@
-//! Octets of one connection through the protocol to the application: no I/O, whatever comes out waits in the outbox.
+//! Bytes of one connection through the protocol to the application: no I/O, whatever comes out waits in the outbox.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::time::Instant;
 
 /// A frame that announces more than this is received in bulk. Twice a receive buffer; DESIGN measured 1.5 times the cost
 /// for 16 KiB messages through such buffers.
-const BULK_FRAME_OCTETS: u64 = 8 << 10;
+const BULK_FRAME_BYTES: u64 = 8 << 10;
 
 /// Frames handled in one go: then the clock is looked at.
 const STRETCH_FRAMES: u32 = 512;
@@ -234,7 +234,7 @@ impl Shared {
         }
     }
 
-    /// A piece of a frame that was received straight into the connection's assembly: `len` octets at its end.
+    /// A piece of a frame that was received straight into the connection's assembly: `len` bytes at its end.
     pub(super) fn feed_assembly<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -243,7 +243,7 @@ impl Shared {
         scratch: &mut [u8],
     ) {
         let Some(assembly) = &mut conn.assembly else {
-            unreachable!("octets were received into an assembly")
+            unreachable!("bytes were received into an assembly")
         };
         let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
         let ending = match conn.receiver.poll_event(&mut input) {
@@ -324,8 +324,7 @@ fn read_frames<A: App>(
                 input.set_answers_end(context.output.answers_end());
             }
             Ok(Some(Event::Part(part))) => {
-                if part.frame_begins.is_some_and(|len| len > BULK_FRAME_OCTETS) && !part.frame_ends
-                {
+                if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
                     *receive = Receive::Bulk;
                 }
                 assemble(app, session, context, assembly, &part);

@@ -163,7 +163,7 @@ impl<I: Io> Core<I> {
         }
         // A request that leaves after the server said its last gets no answer.
         let unanswered = conn.role == Role::Client && conn.phase == Phase::Opening;
-        if conn.queued_octets() == 0 || unanswered || conn.phase == Phase::Ended {
+        if conn.queued_bytes() == 0 || unanswered || conn.phase == Phase::Ended {
             return self.end(host, conn);
         }
         if conn.phase != Phase::Lingering {
@@ -205,13 +205,13 @@ impl<I: Io> Core<I> {
     /// it, or may still do so because the server waits anyway, that is delivered.
     fn handle_leaving<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let (now, config) = (self.shared.now, self.shared.config.of(conn.service));
-        let left = conn.queued_octets() + self.io.unsent(conn.fd);
-        let left_octets = u32::try_from(left).unwrap_or(u32::MAX);
+        let left = conn.queued_bytes() + self.io.unsent(conn.fd);
+        let left_bytes = u32::try_from(left).unwrap_or(u32::MAX);
         let since = match conn.heartbeat {
             Heartbeat::Leaving {
-                left_octets: before,
+                left_bytes: before,
                 since,
-            } if left_octets >= before => since,
+            } if left_bytes >= before => since,
             _ => now,
         };
         let patience = match self.shared.draining {
@@ -221,10 +221,10 @@ impl<I: Io> Core<I> {
         };
         if left > 0 && (now.since(since) < patience.max(config.close_timeout)) {
             let deadline = now + config.close_timeout;
-            conn.heartbeat = Heartbeat::Leaving { left_octets, since };
+            conn.heartbeat = Heartbeat::Leaving { left_bytes, since };
             return self.shared.reschedule(conn, Some(deadline));
         }
-        conn.reset = conn.queued_octets() > 0 || conn.phase == Phase::Closing;
+        conn.reset = conn.queued_bytes() > 0 || conn.phase == Phase::Closing;
         self.end(host, conn);
     }
 
@@ -247,7 +247,7 @@ impl<I: Io> Core<I> {
         }
         if !conn.pauses.is_empty() {
             // The silence of a peer that is not read from proves nothing: its Pong may lie unread. Whether it still takes
-            // octets is for the write timeout to say.
+            // bytes is for the write timeout to say.
             conn.heard = now;
         }
         let silent = now.since(conn.heard);
@@ -274,7 +274,7 @@ impl<I: Io> Core<I> {
         self.shared.reschedule(conn, deadline);
     }
 
-    /// Whether the peer has taken nothing of what is queued for it for the write timeout. Octets that leave the kernel's
+    /// Whether the peer has taken nothing of what is queued for it for the write timeout. Bytes that leave the kernel's
     /// buffer count as well: a socket has room again only when a third of it is free.
     fn is_stuck(&mut self, conn: &mut Connection) -> bool {
         let now = self.shared.now;
@@ -285,7 +285,7 @@ impl<I: Io> Core<I> {
             return false;
         };
         let unsent = self.io.unsent(conn.fd);
-        let before = queue.unsent_octets.replace(unsent);
+        let before = queue.unsent_bytes.replace(unsent);
         if before.is_some_and(|before| unsent < before) {
             queue.stuck_since = Some(now);
         }

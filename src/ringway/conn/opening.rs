@@ -7,7 +7,7 @@ use super::connection::{Connection, Head, Heartbeat, NO_SERVICE, Pauses, Phase};
 use super::feed::Shared;
 use super::outbox::Carries;
 use super::worker::Core;
-use crate::io::{BufferId, ConnId, Fd, HOT_OCTETS, Io, sys};
+use crate::io::{BufferId, ConnId, Fd, HOT_BYTES, Io, sys};
 use crate::proto::Receiver;
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
@@ -497,7 +497,7 @@ impl<I: Io> Core<I> {
         self.shared.open(host, conn, scratch);
         // RFC 6455 §4.1 has a client wait for the answer; what one has sent all the same is read now.
         let rest = &head.bytes[head_bytes..];
-        for piece in rest.chunks(HOT_OCTETS) {
+        for piece in rest.chunks(HOT_BYTES) {
             let (hot, _) = self.io.buffer_and_scratch(BufferId::HOT);
             hot[..piece.len()].copy_from_slice(piece);
             self.feed(host, conn, BufferId::HOT, piece.len());

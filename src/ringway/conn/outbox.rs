@@ -6,7 +6,7 @@
 
 use crate::io::Segment;
 
-/// What octets that leave are. Messages that are lost are counted, the rest is not missed when its peer is gone.
+/// What bytes that leave are. Messages that are lost are counted, the rest is not missed when its peer is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Carries {
     /// HTTP, or control frames.
@@ -49,7 +49,7 @@ pub(super) struct Outbox {
     filling: Vec<Node>,
     sent: Vec<Node>,
     turn: u64,
-    /// Octets of scratch space in use.
+    /// Bytes of scratch space in use.
     pub(super) scratch: usize,
 }
 
@@ -133,7 +133,7 @@ impl Outbox {
         *list = List::default();
     }
 
-    /// Gives the room of segments back beyond `segments`, and returns how many octets that is.
+    /// Gives the room of segments back beyond `segments`, and returns how many bytes that is.
     pub(super) fn shrink(&mut self, segments: usize) -> usize {
         let shrink = |nodes: &mut Vec<Node>| {
             let before = nodes.capacity();

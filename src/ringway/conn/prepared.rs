@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::blocks::{Block, Blocks};
 use super::keys::Keys;
 use crate::io::BufferId;
-use crate::proto::frame::{self, HEADER_OCTETS_MAX, Header};
+use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{Kind, Role};
 
-/// Octets of all messages of one [`Prepared`], with their headers.
-const BLOCK_OCTETS_MAX: usize = 1 << 30;
+/// Bytes of all messages of one [`Prepared`], with their headers.
+const BLOCK_BYTES_MAX: usize = 1 << 30;
 
 /// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece. A clone
 /// is a reference to the same block.
@@ -53,14 +53,14 @@ impl Prepared {
         role: Role,
         messages: &[(Kind, &[u8])],
     ) -> Result<Self, TooMuch> {
-        let octets: usize = messages
+        let bytes: usize = messages
             .iter()
-            .map(|(_, payload)| payload.len() + HEADER_OCTETS_MAX)
+            .map(|(_, payload)| payload.len() + HEADER_BYTES_MAX)
             .sum();
-        if octets > BLOCK_OCTETS_MAX {
+        if bytes > BLOCK_BYTES_MAX {
             return Err(TooMuch);
         }
-        let mut block = Vec::with_capacity(octets);
+        let mut block = Vec::with_capacity(bytes);
         let encode = |(kind, payload): &(Kind, &[u8])| {
             let header = Header {
                 fin: true,
@@ -77,11 +77,11 @@ impl Prepared {
         })))
     }
 
-    /// Octets of message `index` on the wire.
+    /// Bytes of message `index` on the wire.
     ///
     /// # Panics
     /// When there are not so many messages.
-    pub fn wire_octets(&self, index: usize) -> usize {
+    pub fn wire_bytes(&self, index: usize) -> usize {
         self.frame(index).1.len()
     }
 
@@ -101,12 +101,12 @@ impl Prepared {
 
 fn push(block: &mut Vec<u8>, header: Header, payload: &[u8]) -> Frame {
     let start = block.len();
-    let mut bytes = [0; HEADER_OCTETS_MAX];
-    let octets = frame::encode(&header, &mut bytes);
-    block.extend_from_slice(&bytes[..octets]);
+    let mut head = [0; HEADER_BYTES_MAX];
+    let head_len = frame::encode(&header, &mut head);
+    block.extend_from_slice(&head[..head_len]);
     block.extend_from_slice(payload);
     if let Some(key) = header.masking_key {
-        mask::apply(&mut block[start + octets..], Key::new(key));
+        mask::apply(&mut block[start + head_len..], Key::new(key));
     }
     Frame {
         header,

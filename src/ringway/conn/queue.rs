@@ -30,7 +30,7 @@ enum Memory {
 }
 
 impl Chunk {
-    fn octets(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         match &self.memory {
             Memory::Own(data) => &data[self.start..self.end],
             Memory::Shared(data) => &data[self.start..self.end],
@@ -45,30 +45,30 @@ impl Chunk {
     }
 }
 
-/// Octets in order. Exists only while there are some.
+/// Bytes in order. Exists only while there are some.
 #[derive(Debug, Default)]
 pub(super) struct SendQueue {
     chunks: VecDeque<Chunk>,
-    octets: usize,
+    bytes: usize,
     pub(super) carries: Carries,
     /// Since when the peer has taken nothing, as far as is known.
     pub(super) stuck_since: Option<Instant>,
     /// What the kernel held besides at the last look, since when the queue has not moved.
-    pub(super) unsent_octets: Option<usize>,
+    pub(super) unsent_bytes: Option<usize>,
 }
 
 impl SendQueue {
-    pub(super) const fn octets(&self) -> usize {
-        self.octets
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Copies `octets` to the end, and returns the copy.
-    pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) -> &mut [u8] {
-        self.octets += octets.len();
+    /// Copies `bytes` to the end, and returns the copy.
+    pub(super) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) -> &mut [u8] {
+        self.bytes += bytes.len();
         let room = match self.chunks.back() {
             Some(Chunk {
                 memory: Memory::Own(data),
@@ -77,9 +77,9 @@ impl SendQueue {
             }) => data.len() - end,
             _ => 0,
         };
-        if room < octets.len() || self.chunks.is_empty() {
+        if room < bytes.len() || self.chunks.is_empty() {
             self.chunks.push_back(Chunk {
-                memory: Memory::Own(buffers.take(octets.len())),
+                memory: Memory::Own(buffers.take(bytes.len())),
                 start: 0,
                 end: 0,
             });
@@ -92,15 +92,15 @@ impl SendQueue {
         else {
             unreachable!("the last chunk has memory of its own and room")
         };
-        let copy = &mut data[*end..*end + octets.len()];
-        copy.copy_from_slice(octets);
-        *end += octets.len();
+        let copy = &mut data[*end..*end + bytes.len()];
+        copy.copy_from_slice(bytes);
+        *end += bytes.len();
         copy
     }
 
     /// Appends `data[range]` without a copy; what follows the last piece in the same memory becomes part of it.
     pub(super) fn push_shared(&mut self, data: &Arc<[u8]>, range: Range<usize>) {
-        self.octets += range.len();
+        self.bytes += range.len();
         match self.chunks.back_mut() {
             Some(Chunk {
                 memory: Memory::Shared(last),
@@ -115,10 +115,10 @@ impl SendQueue {
         }
     }
 
-    /// Puts octets before everything else: the socket took what was before them. `data` is as long as they are or
+    /// Puts bytes before everything else: the socket took what was before them. `data` is as long as they are or
     /// longer.
     pub(super) fn push_front(&mut self, data: Vec<u8>, len: usize) {
-        self.octets += len;
+        self.bytes += len;
         self.chunks.push_front(Chunk {
             memory: Memory::Own(data),
             start: 0,
@@ -126,9 +126,9 @@ impl SendQueue {
         });
     }
 
-    /// Keeps the place of `data[start..end]` that [`Self::fill`] brings: its octets count from now.
+    /// Keeps the place of `data[start..end]` that [`Self::fill`] brings: its bytes count from now.
     pub(super) fn reserve(&mut self, start: usize, end: usize) {
-        self.octets += end - start;
+        self.bytes += end - start;
         self.chunks.push_back(Chunk {
             memory: Memory::Reserved,
             start,
@@ -152,20 +152,20 @@ impl SendQueue {
         }
     }
 
-    /// The first octets, as many as one send takes, and in how many slices.
+    /// The first bytes, as many as one send takes, and in how many slices.
     pub(super) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slice = IoSlice::new(chunk.octets());
+            *slice = IoSlice::new(chunk.bytes());
             count += 1;
         }
         (slices, count)
     }
 
-    /// The socket took so many octets.
+    /// The socket took so many bytes.
     pub(super) fn advance(&mut self, mut sent: usize, buffers: &mut Buffers) {
-        self.octets -= sent;
+        self.bytes -= sent;
         while let Some(first) = self.chunks.front_mut() {
             let left = first.end - first.start;
             if sent < left {
@@ -179,7 +179,7 @@ impl SendQueue {
         }
     }
 
-    /// Keeps no more room than for so many chunks, and returns how many octets were freed.
+    /// Keeps no more room than for so many chunks, and returns how many bytes were freed.
     pub(super) fn shrink_to(&mut self, chunks: usize) -> usize {
         let before = self.chunks.capacity();
         self.chunks.shrink_to(chunks);

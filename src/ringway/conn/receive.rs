@@ -15,8 +15,8 @@ use super::app::{App, Host};
 use super::connection::{Connection, Pauses, Phase, Receive};
 use super::spill::Spill;
 use super::worker::Core;
-use crate::io::pool::BUFFER_OCTETS;
-use crate::io::{BufferId, Completion, Errno, HOT_OCTETS, Io, Op, ReceiveMode, Token};
+use crate::io::pool::BUFFER_BYTES;
+use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, ReceiveMode, Token};
 use crate::proto::Role;
 
 /// Receives that would have suited the other way of receiving, after which the connection changes over. A full buffer
@@ -24,34 +24,34 @@ use crate::proto::Role;
 const MISFITS_MAX: u8 = 32;
 
 /// A frame of which more than this is missing is received straight into its message.
-const DIRECT_OCTETS_MIN: u64 = 16 << 10;
+const DIRECT_BYTES_MIN: u64 = 16 << 10;
 
-/// A message of which less than this is there goes on through the hot buffer: else a header and a few octets would be worth
+/// A message of which less than this is there goes on through the hot buffer: else a header and a few bytes would be worth
 /// the memory of a whole direct receive to anyone who sends them.
 const DIRECT_FILLED_MIN: usize = 16 << 10;
 
 /// Smallest direct receive: one system call for less would cost more than the copy it saves.
-const DIRECT_STEP_OCTETS: usize = 64 << 10;
+const DIRECT_STEP_BYTES: usize = 64 << 10;
 
 /// Readiness of which the peer's end of the stream, or an error, is a part.
 const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
 
 /// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
 /// short, so that little of it has to be copied to where the rest goes directly.
-const LARGE_OCTETS_MIN: u64 = 128 << 10;
-const LARGE_FIRST_OCTETS: usize = 16 << 10;
+const LARGE_BYTES_MIN: u64 = 128 << 10;
+const LARGE_FIRST_BYTES: usize = 16 << 10;
 
 /// Largest direct receive: what of it is unmasked at once is still in the L2 cache.
-const DIRECT_OCTETS_MAX: usize = 512 << 10;
+const DIRECT_BYTES_MAX: usize = 512 << 10;
 
-/// Octets read from one connection before the others get their turn.
-const TURN_OCTETS_MAX: usize = 1 << 20;
+/// Bytes read from one connection before the others get their turn.
+const TURN_BYTES_MAX: usize = 1 << 20;
 
 /// Time that one connection reads in bulk before the others get their turn, when it takes several receives.
 const TURN_TIME_MAX: Duration = Duration::from_millis(1);
 
-/// Octets of a spill that are handled in one go.
-const SPILL_OCTETS: usize = 64 << 10;
+/// Bytes of a spill that are handled in one go.
+const SPILL_BYTES: usize = 64 << 10;
 
 /// Where a receive went.
 enum Target {
@@ -123,7 +123,7 @@ impl<I: Io> Core<I> {
 
     /// Reads a ready connection until its socket is drained or its share of the turn is used up.
     pub(super) fn read<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
-        let mut share = TURN_OCTETS_MAX;
+        let mut share = TURN_BYTES_MAX;
         let mut began = None;
         while conn.phase != Phase::Ended && !conn.deaf {
             if !conn.pauses.is_empty() {
@@ -156,7 +156,7 @@ impl<I: Io> Core<I> {
                 // Its share of frames is used up.
                 return;
             }
-            // Readiness is told once for the last octets and the end behind them, so the end must be fetched now.
+            // Readiness is told once for the last bytes and the end behind them, so the end must be fetched now.
             if len < asked && !conn.hung_up {
                 break;
             }
@@ -181,27 +181,27 @@ impl<I: Io> Core<I> {
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         if let Some(spill) = &conn.spill {
             let rest = spill.rest();
-            let len = rest.len().min(SPILL_OCTETS);
+            let len = rest.len().min(SPILL_BYTES);
             self.io.refill_hot(&rest[..len]);
             return (Target::Spill, len, Ok(len));
         }
         let limit = match (conn.receiver.payload_remaining(), &mut conn.assembly) {
-            (Some(remaining), Some(assembly)) if remaining >= DIRECT_OCTETS_MIN => {
-                conn.large |= remaining >= LARGE_OCTETS_MIN;
+            (Some(remaining), Some(assembly)) if remaining >= DIRECT_BYTES_MIN => {
+                conn.large |= remaining >= LARGE_BYTES_MIN;
                 if assembly.filled >= DIRECT_FILLED_MIN {
                     let buffers = &mut self.shared.buffers;
                     let tail =
-                        assembly.tail(remaining, DIRECT_STEP_OCTETS, DIRECT_OCTETS_MAX, buffers);
+                        assembly.tail(remaining, DIRECT_STEP_BYTES, DIRECT_BYTES_MAX, buffers);
                     return (Target::Assembly, tail.len(), self.io.recv(conn.fd, tail));
                 }
                 DIRECT_FILLED_MIN
             }
             // The rest of a large message, and no more of the next than is worth copying.
             (Some(remaining), _) if conn.large => {
-                LARGE_FIRST_OCTETS + usize::try_from(remaining).unwrap_or(0)
+                LARGE_FIRST_BYTES + usize::try_from(remaining).unwrap_or(0)
             }
-            (None, _) if std::mem::take(&mut conn.large) => LARGE_FIRST_OCTETS,
-            _ => HOT_OCTETS,
+            (None, _) if std::mem::take(&mut conn.large) => LARGE_FIRST_BYTES,
+            _ => HOT_BYTES,
         };
         (Target::Hot, limit, self.io.recv_hot(conn.fd, limit))
     }
@@ -254,7 +254,7 @@ impl<I: Io> Core<I> {
         self.list_ready(conn);
     }
 
-    /// The first `len` octets of the spill lie in the hot buffer.
+    /// The first `len` bytes of the spill lie in the hot buffer.
     #[cold]
     fn feed_spill<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
         let read = self.feed_stretches(host, conn, BufferId::HOT, len);
@@ -285,7 +285,7 @@ impl<I: Io> Core<I> {
             self.shared.now = self.io.now();
         }
         conn.heard = self.shared.now;
-        self.shared.counters.wire_octets_in += len as u64;
+        self.shared.counters.wire_bytes_in += len as u64;
     }
 
     /// Sends what a bulk receive led to, at once: segments of scratch and the hot buffer in the order they were made, then the
@@ -299,7 +299,7 @@ impl<I: Io> Core<I> {
 
     /// A connection whose buffers come back full sends more than they are good for.
     fn note_buffer(conn: &mut Connection, len: usize) {
-        conn.misfit = if len == BUFFER_OCTETS {
+        conn.misfit = if len == BUFFER_BYTES {
             conn.misfit + 1
         } else {
             conn.misfit.saturating_sub(1)
@@ -312,7 +312,7 @@ impl<I: Io> Core<I> {
 
     /// A connection whose bulk receives would fit a buffer goes back to buffers, where there are any.
     fn note_bulk(&self, conn: &mut Connection, len: usize) {
-        conn.misfit = if len < BUFFER_OCTETS {
+        conn.misfit = if len < BUFFER_BYTES {
             conn.misfit + 1
         } else {
             0

@@ -7,10 +7,10 @@ use crate::proto::handshake::StatusCode;
 use crate::proto::http::{self, Body};
 
 /// How much of the answer's content is kept. A sentence is what helps; a page is not read here. Chosen, untested.
-const BODY_OCTETS_MAX: usize = 512;
+const BODY_BYTES_MAX: usize = 512;
 
 /// How much of it is read: with the chunks that it comes in.
-const RAW_OCTETS_MAX: usize = 2048;
+const RAW_BYTES_MAX: usize = 2048;
 
 /// Characters of a text that are shown in a message.
 const SHOWN_CHARS_MAX: usize = 200;
@@ -24,7 +24,7 @@ pub struct Refused {
     pub status: StatusCode,
     /// `Location`, as sent.
     pub location: Option<Vec<u8>>,
-    /// The first octets of the content, at most 512 of them. Empty when the content is compressed, or did not come in
+    /// The first bytes of the content, at most 512 of them. Empty when the content is compressed, or did not come in
     /// time.
     pub body: Vec<u8>,
 }
@@ -103,15 +103,15 @@ impl Reading {
         }
     }
 
-    /// Takes octets behind the head. `true` when no more are wanted.
-    pub(super) fn push(&mut self, octets: &[u8]) -> bool {
-        let room = RAW_OCTETS_MAX - self.raw.len();
+    /// Takes bytes behind the head. `true` when no more are wanted.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> bool {
+        let room = RAW_BYTES_MAX - self.raw.len();
         self.raw
-            .extend_from_slice(octets.get(..room).unwrap_or(octets));
+            .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let body = &mut self.refused.body;
         body.clear();
-        let done = self.framing.beginning(&self.raw, BODY_OCTETS_MAX, body);
-        done || self.raw.len() == RAW_OCTETS_MAX
+        let done = self.framing.beginning(&self.raw, BODY_BYTES_MAX, body);
+        done || self.raw.len() == RAW_BYTES_MAX
     }
 
     /// What there is.
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(long, format!("400 Bad Request: {}…", "x".repeat(200)));
     }
 
-    /// What becomes of a whole response, its body in pieces of `piece` octets; and whether its end was seen.
+    /// What becomes of a whole response, its body in pieces of `piece` bytes; and whether its end was seen.
     fn read(response: &[u8], piece: usize) -> (String, bool) {
         let mut bytes = response.to_vec();
         let limits = http::Limits::default();

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 
-/// Octets that arrived and wait for a later turn: `data[at..filled]`. At most what one turn receives of a connection.
+/// Bytes that arrived and wait for a later turn: `data[at..filled]`. At most what one turn receives of a connection.
 #[derive(Debug)]
 pub(super) struct Spill {
     data: Vec<u8>,
@@ -19,10 +19,10 @@ impl Spill {
         })
     }
 
-    pub(super) fn push(&mut self, octets: &[u8], buffers: &mut Buffers) {
-        let end = self.filled + octets.len();
+    pub(super) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) {
+        let end = self.filled + bytes.len();
         buffers.grow(&mut self.data, self.filled, end);
-        self.data[self.filled..end].copy_from_slice(octets);
+        self.data[self.filled..end].copy_from_slice(bytes);
         self.filled = end;
     }
 
@@ -31,9 +31,9 @@ impl Spill {
         &self.data[self.at..self.filled]
     }
 
-    /// The first `octets` of it are done with.
-    pub(super) const fn advance(&mut self, octets: usize) {
-        self.at += octets;
+    /// The first `bytes` of it are done with.
+    pub(super) const fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
     }
 
     pub(super) fn into_memory(self) -> Vec<u8> {

@@ -121,25 +121,25 @@ impl Table {
             .collect()
     }
 
-    /// Octets of chunks without a connection, but for one.
+    /// Bytes of chunks without a connection, but for one.
     pub(super) const fn surplus(&self) -> usize {
-        self.empty.saturating_sub(1) * Chunk::OCTETS
+        self.empty.saturating_sub(1) * Chunk::BYTES
     }
 
-    /// Gives the memory of at most so many octets of empty chunks back to the allocator, the last chunks first, and returns
+    /// Gives the memory of at most so many bytes of empty chunks back to the allocator, the last chunks first, and returns
     /// how much it was.
-    pub(super) fn release(&mut self, octets_max: usize) -> usize {
+    pub(super) fn release(&mut self, bytes_max: usize) -> usize {
         let mut released = 0;
         let mut generation = self.generation;
         for chunk in self.chunks.iter_mut().rev() {
-            if self.empty <= 1 || released >= octets_max {
+            if self.empty <= 1 || released >= bytes_max {
                 break;
             }
             if chunk.taken == 0 && !chunk.slots.is_empty() {
                 generation = generation.max(chunk.generation());
                 *chunk = Chunk::default();
                 self.empty -= 1;
-                released += Chunk::OCTETS;
+                released += Chunk::BYTES;
             }
         }
         self.generation = generation;
@@ -180,7 +180,7 @@ impl Table {
 }
 
 impl Chunk {
-    const OCTETS: usize = CHUNK as usize * size_of::<Slot>();
+    const BYTES: usize = CHUNK as usize * size_of::<Slot>();
 
     fn new(number: usize, generation: u32) -> Self {
         let number = u32::try_from(number).expect("descriptors run out before slots do");
@@ -237,9 +237,9 @@ mod tests {
         for id in &ids {
             table.remove(*id);
         }
-        assert_eq!(table.surplus(), 62 * Chunk::OCTETS, "one of 63 stays");
-        assert_eq!(table.release(10 * Chunk::OCTETS), 10 * Chunk::OCTETS);
-        assert_eq!(table.release(usize::MAX), 52 * Chunk::OCTETS);
+        assert_eq!(table.surplus(), 62 * Chunk::BYTES, "one of 63 stays");
+        assert_eq!(table.release(10 * Chunk::BYTES), 10 * Chunk::BYTES);
+        assert_eq!(table.release(usize::MAX), 52 * Chunk::BYTES);
         assert_eq!((table.surplus(), table.chunks.len()), (0, 1));
         let again: Vec<_> = (0..1000).map(|_| insert(&mut table)).collect();
         assert!(again.iter().all(|id| id.slot < 1000));

@@ -26,16 +26,16 @@ const STEP: Duration = Duration::from_millis(20);
 const STEPS: usize = 50;
 
 /// A step gives at least so much back, if there is so much: half a millisecond of work where nobody shares the core.
-const STEP_OCTETS_MIN: usize = 2 << 20;
+const STEP_BYTES_MIN: usize = 2 << 20;
 
 /// Room that a list keeps, however few entries it has had lately.
 pub(super) const LIST_LEN: usize = 1024;
 
 /// With so much freed in the allocator's heap, its free pages go back even before the period ends.
-const TRIM_OCTETS: usize = 2 << 20;
+const TRIM_BYTES: usize = 2 << 20;
 
 /// With less than this freed in a period, they do not.
-const TRIM_OCTETS_MIN: usize = 128 << 10;
+const TRIM_BYTES_MIN: usize = 128 << 10;
 
 /// What is to be given back, and when the worker looks again.
 #[derive(Debug, Default)]
@@ -46,9 +46,9 @@ pub(super) struct Tidy {
     /// Something completed in this period.
     busy: bool,
     /// How much each step gives back.
-    step_octets: usize,
+    step_bytes: usize,
     /// Freed in the allocator's heap, and not yet given back by it.
-    freed_octets: usize,
+    freed_bytes: usize,
     /// Handshakes, of either outcome, that were counted when the heap was last trimmed: long heads come and go there.
     handshakes: u64,
     /// The allocator is to give its free pages back.
@@ -92,11 +92,11 @@ impl<I: Io, A: App> Worker<I, A> {
             self.end_period();
             self.tidy.period_ends = now + PERIOD;
         }
-        let step = self.tidy.step_octets;
+        let step = self.tidy.step_bytes;
         let more = self.core.shared.buffers.release(step);
-        self.tidy.freed_octets += self.table.release(step);
-        self.tidy.freed_octets += self.core.shared.buffers.take_freed();
-        if self.tidy.freed_octets >= TRIM_OCTETS {
+        self.tidy.freed_bytes += self.table.release(step);
+        self.tidy.freed_bytes += self.core.shared.buffers.take_freed();
+        if self.tidy.freed_bytes >= TRIM_BYTES {
             self.trim();
         }
         let untidy = self.core.shared.buffers.is_untidy() || self.table.surplus() > 0;
@@ -109,23 +109,23 @@ impl<I: Io, A: App> Worker<I, A> {
 
     fn end_period(&mut self) {
         let surplus = self.core.shared.buffers.end_period() + self.table.surplus();
-        self.tidy.step_octets = (surplus / STEPS).max(STEP_OCTETS_MIN);
+        self.tidy.step_bytes = (surplus / STEPS).max(STEP_BYTES_MIN);
         self.core.io.release_idle(&self.core.held);
-        self.tidy.freed_octets += self.shrink_lists();
+        self.tidy.freed_bytes += self.shrink_lists();
         let counters = &self.core.shared.counters;
         let handshakes = counters.handshakes + counters.handshakes_failed;
-        if self.tidy.freed_octets >= TRIM_OCTETS_MIN || handshakes != self.tidy.handshakes {
+        if self.tidy.freed_bytes >= TRIM_BYTES_MIN || handshakes != self.tidy.handshakes {
             self.tidy.handshakes = handshakes;
             self.trim();
         }
     }
 
     const fn trim(&mut self) {
-        self.tidy.freed_octets = 0;
+        self.tidy.freed_bytes = 0;
         self.tidy.trim = true;
     }
 
-    /// The lists of a turn are as long as the widest turn was. Returns how many octets were freed.
+    /// The lists of a turn are as long as the widest turn was. Returns how many bytes were freed.
     fn shrink_lists(&mut self) -> usize {
         let core = &mut self.core;
         let shared = &mut core.shared;

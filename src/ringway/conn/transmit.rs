@@ -15,7 +15,7 @@ pub(super) struct Broken;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     segments: Vec<Segment>,
-    octets: usize,
+    bytes: usize,
 }
 
 impl Batch {
@@ -23,7 +23,7 @@ impl Batch {
     fn collect(&mut self, segments: impl Iterator<Item = Segment>) {
         self.segments.clear();
         self.segments.extend(segments.take(SEGMENTS_MAX));
-        self.octets = self
+        self.bytes = self
             .segments
             .iter()
             .map(|segment| segment.len as usize)
@@ -56,12 +56,12 @@ impl<I: Io> Core<I> {
         if pending.next().is_some() {
             return false;
         }
-        if self.batch.octets > 0 {
+        if self.batch.bytes > 0 {
             let token = Token::new(Op::Send, conn.id);
             self.io.submit_send(token, conn.fd, &self.batch.segments);
             // Where there is no ring, a send that is submitted is done at once.
             self.lone_sends += u64::from(self.io.receive_mode() == ReceiveMode::Readiness);
-            self.shared.counters.wire_octets_out += self.batch.octets as u64;
+            self.shared.counters.wire_bytes_out += self.batch.bytes as u64;
             Outbox::submit(&mut conn.transmit.list);
         }
         true
@@ -91,7 +91,7 @@ impl<I: Io> Core<I> {
 
     /// Sends `batch`, then the queue. False when the socket is full before the end.
     fn send_batch(&mut self, conn: &mut Connection, batch: &mut Batch) -> Result<bool, Broken> {
-        while batch.octets > 0 || conn.transmit.queue.is_some() {
+        while batch.bytes > 0 || conn.transmit.queue.is_some() {
             let (result, queued) = match &conn.transmit.queue {
                 None => (self.io.send(conn.fd, &batch.segments, &[]), 0),
                 Some(queue) => {
@@ -109,15 +109,15 @@ impl<I: Io> Core<I> {
                 Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
                 Err(_) => return Err(Broken),
             };
-            self.shared.counters.wire_octets_out += sent as u64;
-            let whole = sent == batch.octets + queued;
+            self.shared.counters.wire_bytes_out += sent as u64;
+            let whole = sent == batch.bytes + queued;
             self.settle(conn, batch, sent);
             batch.collect(std::iter::empty());
             if let (1.., Some(queue)) = (sent, &mut conn.transmit.queue) {
-                (queue.stuck_since, queue.unsent_octets) = (None, None);
+                (queue.stuck_since, queue.unsent_bytes) = (None, None);
             }
             if sent > 0 && matches!(conn.phase, Phase::Closing | Phase::Lingering) {
-                // The time that the peer has to close counts from the last octet that it is known to take.
+                // The time that the peer has to close counts from the last byte that it is known to take.
                 let deadline = self.shared.now + self.shared.config.of(conn.service).close_timeout;
                 self.shared.reschedule(conn, Some(deadline));
             }
@@ -142,11 +142,11 @@ impl<I: Io> Core<I> {
         // They precede what the queue holds already.
         let (mut data, mut len) = (shared.buffers.take(0), 0);
         for segment in excess {
-            let octets =
+            let bytes =
                 &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
-            shared.buffers.grow(&mut data, len, len + octets.len());
-            data[len..len + octets.len()].copy_from_slice(octets);
-            len += octets.len();
+            shared.buffers.grow(&mut data, len, len + bytes.len());
+            data[len..len + bytes.len()].copy_from_slice(bytes);
+            len += bytes.len();
         }
         let queue = conn
             .transmit
@@ -159,17 +159,17 @@ impl<I: Io> Core<I> {
             .truncate(&mut conn.transmit.list, SEGMENTS_MAX);
     }
 
-    /// The socket took `sent` octets of batch and queue: keeps what is left of the batch in the queue.
+    /// The socket took `sent` bytes of batch and queue: keeps what is left of the batch in the queue.
     fn settle(&mut self, conn: &mut Connection, batch: &Batch, sent: usize) {
         let carries = conn.transmit.list.carries;
         Outbox::clear(&mut conn.transmit.list);
-        if sent < batch.octets {
+        if sent < batch.bytes {
             return self.keep(conn, batch, sent, carries);
         }
         let Some(queue) = &mut conn.transmit.queue else {
             return;
         };
-        queue.advance(sent - batch.octets, &mut self.shared.buffers);
+        queue.advance(sent - batch.bytes, &mut self.shared.buffers);
         if queue.is_empty()
             && let Some(queue) = conn.transmit.queue.take()
         {
@@ -177,18 +177,18 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Copies what follows the first `sent` octets of a batch to the front of the queue.
+    /// Copies what follows the first `sent` bytes of a batch to the front of the queue.
     fn keep(&mut self, conn: &mut Connection, batch: &Batch, sent: usize, carries: Carries) {
-        let len = batch.octets - sent;
+        let len = batch.bytes - sent;
         let mut data = self.shared.buffers.take(len);
         let (mut skip, mut filled) = (sent, 0);
         for segment in &batch.segments {
-            let octets =
+            let bytes =
                 &self.io.buffer(segment.buffer)[segment.start as usize..][..segment.len as usize];
-            let octets = &octets[skip.min(octets.len())..];
+            let bytes = &bytes[skip.min(bytes.len())..];
             skip = skip.saturating_sub(segment.len as usize);
-            data[filled..filled + octets.len()].copy_from_slice(octets);
-            filled += octets.len();
+            data[filled..filled + bytes.len()].copy_from_slice(bytes);
+            filled += bytes.len();
         }
         let queue = conn
             .transmit
@@ -230,14 +230,14 @@ impl<I: Io> Core<I> {
             Ok(sent) => sent as usize,
             Err(Errno(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => 0,
             Err(_) => {
-                self.shared.counters.wire_octets_out -= batch.octets as u64;
+                self.shared.counters.wire_bytes_out -= batch.bytes as u64;
                 let lost = conn.transmit.list.carries == Carries::Messages;
                 self.shared.counters.drops += u64::from(lost);
                 return self.reset(host, conn);
             }
         };
-        if sent < batch.octets {
-            self.shared.counters.wire_octets_out -= (batch.octets - sent) as u64;
+        if sent < batch.bytes {
+            self.shared.counters.wire_bytes_out -= (batch.bytes - sent) as u64;
             self.keep(conn, batch, sent, conn.transmit.list.carries);
             self.wait_for_room(conn);
             self.check_pause(conn);
@@ -283,8 +283,8 @@ impl<I: Io> Core<I> {
             return;
         }
         let (queued, max) = (
-            conn.queued_octets(),
-            self.shared.config.of(conn.service).send_queue_octets_max,
+            conn.queued_bytes(),
+            self.shared.config.of(conn.service).send_queue_bytes_max,
         );
         let paused = conn.pauses.contains(Pauses::QUEUE);
         if !paused && queued > max && matches!(conn.phase, Phase::Open | Phase::Closing) {

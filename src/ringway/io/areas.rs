@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::pool::Mapping;
-use super::{BufferId, Error, HOT_OCTETS, SCRATCH_OCTETS, Segment};
+use super::{BufferId, Error, HOT_BYTES, SCRATCH_BYTES, Segment};
 
 #[derive(Debug)]
 pub(super) struct Areas {
@@ -16,16 +16,16 @@ pub(super) struct Areas {
 impl Areas {
     pub(super) fn new() -> Result<Self, Error> {
         Ok(Self {
-            scratch: Mapping::new(SCRATCH_OCTETS)?,
-            hot: Mapping::new(HOT_OCTETS)?,
+            scratch: Mapping::new(SCRATCH_BYTES)?,
+            hot: Mapping::new(HOT_BYTES)?,
             blocks: Vec::new(),
         })
     }
 
     pub(super) fn buffer(&self, buffer: BufferId) -> &[u8] {
         match buffer {
-            BufferId::SCRATCH => self.scratch.slice(0..SCRATCH_OCTETS),
-            BufferId::HOT => self.hot.slice(0..HOT_OCTETS),
+            BufferId::SCRATCH => self.scratch.slice(0..SCRATCH_BYTES),
+            BufferId::HOT => self.hot.slice(0..HOT_BYTES),
             _ => match buffer.shared_index() {
                 Some(index) => &self.blocks[index],
                 None => panic!("there is no receive buffer {buffer:?} here"),
@@ -33,12 +33,12 @@ impl Areas {
         }
     }
 
-    pub(super) fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+    pub(super) fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
         let index = buffer.shared_index().expect("a block's own number");
         if index >= self.blocks.len() {
             self.blocks.resize_with(index + 1, || Arc::new([]));
         }
-        self.blocks[index] = octets;
+        self.blocks[index] = bytes;
     }
 
     pub(super) fn unshare(&mut self, buffer: BufferId) {
@@ -48,25 +48,25 @@ impl Areas {
     pub(super) fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
         let hot = match buffer {
             BufferId::SCRATCH => 0..0,
-            BufferId::HOT => 0..HOT_OCTETS,
+            BufferId::HOT => 0..HOT_BYTES,
             BufferId(number) => panic!("there is no receive buffer {number} here"),
         };
         (
             self.hot.slice_mut(hot),
-            self.scratch.slice_mut(0..SCRATCH_OCTETS),
+            self.scratch.slice_mut(0..SCRATCH_BYTES),
         )
     }
 
     pub(super) fn scratch_mut(&mut self) -> &mut [u8] {
-        self.scratch.slice_mut(0..SCRATCH_OCTETS)
+        self.scratch.slice_mut(0..SCRATCH_BYTES)
     }
 
     pub(super) fn hot_mut(&mut self) -> &mut [u8] {
-        self.hot.slice_mut(0..HOT_OCTETS)
+        self.hot.slice_mut(0..HOT_BYTES)
     }
 }
 
-/// The octets of a segment of `buffer`.
+/// The bytes of a segment of `buffer`.
 #[inline]
 pub(super) fn slice_of<'a>(buffer: &'a [u8], segment: &Segment) -> &'a [u8] {
     &buffer[segment.start as usize..][..segment.len as usize]

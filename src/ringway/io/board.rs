@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::Error;
 
 /// Distance of two seats: a cache line, so that a store of one worker does not slow the others down.
-pub const SEAT_OCTETS: usize = 64;
+pub const SEAT_BYTES: usize = 64;
 
 /// What a seat holds while nobody sits there.
 const VACANT: u32 = u32::MAX;
@@ -67,7 +67,7 @@ impl Board {
             .map_err(|source| Error { operation, source })?
             .len();
         let len = usize::try_from(len).unwrap_or(0);
-        if own >= seats || seats > len / SEAT_OCTETS {
+        if own >= seats || seats > len / SEAT_BYTES {
             return Err(Error {
                 operation,
                 source: std::io::ErrorKind::InvalidInput.into(),
@@ -188,7 +188,7 @@ impl Board {
     fn number(&self, seat: usize, field: Field) -> &AtomicU32 {
         assert!(seat < self.seats, "a seat of the board");
         // SAFETY: `seat` is below `seats` and a field lies within its seat, so the offset lies in the mapping.
-        let pointer = unsafe { self.start.as_ptr().add(seat * SEAT_OCTETS + field as usize) };
+        let pointer = unsafe { self.start.as_ptr().add(seat * SEAT_BYTES + field as usize) };
         // SAFETY: aligned (a page plus multiples of 4), mapped as long as the process lives (it is never unmapped, so that
         // clones of a board may share it), and all processes touch it atomically only.
         unsafe { AtomicU32::from_ptr(pointer.cast()) }
@@ -218,7 +218,7 @@ pub(crate) mod tests {
             .open(&path)
             .expect("a temporary file");
         std::fs::remove_file(&path).expect("it is there");
-        file.write_all(&vec![0; seats * SEAT_OCTETS])
+        file.write_all(&vec![0; seats * SEAT_BYTES])
             .expect("room for a board");
         file
     }
@@ -279,7 +279,7 @@ pub(crate) mod tests {
         let (living, dead) = (Board::map(&file, 2, 0), Board::map(&file, 2, 1));
         let (living, dead) = (living.expect("a board"), dead.expect("a board"));
         assert!(dead.admit(1) && !living.admit(1));
-        file.write_all_at(&VACANT.to_le_bytes(), SEAT_OCTETS as u64)
+        file.write_all_at(&VACANT.to_le_bytes(), SEAT_BYTES as u64)
             .expect("as the supervisor does");
         assert_eq!(living.others().next(), Some((1, None)));
         assert!(living.admit(1));

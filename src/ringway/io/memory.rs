@@ -8,8 +8,8 @@
 //! the worker keeps what it has needed in the last second, and gives the rest back in small steps.
 
 /// Blocks of this size and more have mappings of their own: freeing one gives its memory back, and growing one moves page
-/// table entries in place of octets (mremap). The value that glibc starts with.
-pub const MAPPED_OCTETS_MIN: usize = MMAP_THRESHOLD as usize;
+/// table entries in place of bytes (mremap). The value that glibc starts with.
+pub const MAPPED_BYTES_MIN: usize = MMAP_THRESHOLD as usize;
 
 /// The same as glibc counts.
 const MMAP_THRESHOLD: u32 = 128 << 10;
@@ -36,17 +36,17 @@ pub fn trim() {
     };
 }
 
-/// Gives the whole pages of `octets` back: they read as zero until they are written again, and cost no memory before. To be
+/// Gives the whole pages of `bytes` back: they read as zero until they are written again, and cost no memory before. To be
 /// used before a block is freed whose neighbours are not.
-pub fn discard(octets: &mut [u8]) {
-    let page = usize::try_from(super::sys::page_octets()).unwrap_or(usize::MAX);
-    let start = octets.as_ptr().align_offset(page).min(octets.len());
-    let len = (octets.len() - start) / page * page;
+pub fn discard(bytes: &mut [u8]) {
+    let page = usize::try_from(super::sys::page_bytes()).unwrap_or(usize::MAX);
+    let start = bytes.as_ptr().align_offset(page).min(bytes.len());
+    let len = (bytes.len() - start) / page * page;
     if len == 0 {
         return;
     }
-    let pages = octets[start..start + len].as_mut_ptr();
-    // SAFETY: the pages lie within `octets`, which is borrowed mutably, so nobody reads them meanwhile; whatever the kernel
+    let pages = bytes[start..start + len].as_mut_ptr();
+    // SAFETY: the pages lie within `bytes`, which is borrowed mutably, so nobody reads them meanwhile; whatever the kernel
     // puts in their place (zeros, the memory being anonymous) is a valid `u8`. An error leaves them as they are.
     unsafe { libc::madvise(pages.cast(), len, libc::MADV_DONTNEED) };
 }
@@ -57,21 +57,21 @@ mod tests {
 
     #[test]
     fn whole_pages_are_discarded_and_the_rest_stays() {
-        let page = usize::try_from(super::super::sys::page_octets()).expect("a few KiB");
-        let mut octets = vec![7_u8; 5 * page];
-        let start = octets.as_ptr().align_offset(page);
-        let end = start + (octets.len() - start) / page * page;
-        discard(&mut octets);
-        assert!(octets[..start].iter().all(|octet| *octet == 7));
-        assert!(octets[start..end].iter().all(|octet| *octet == 0));
-        assert!(octets[end..].iter().all(|octet| *octet == 7));
+        let page = usize::try_from(super::super::sys::page_bytes()).expect("a few KiB");
+        let mut bytes = vec![7_u8; 5 * page];
+        let start = bytes.as_ptr().align_offset(page);
+        let end = start + (bytes.len() - start) / page * page;
+        discard(&mut bytes);
+        assert!(bytes[..start].iter().all(|byte| *byte == 7));
+        assert!(bytes[start..end].iter().all(|byte| *byte == 0));
+        assert!(bytes[end..].iter().all(|byte| *byte == 7));
         assert!(end - start >= 4 * page);
     }
 
     #[test]
     fn less_than_a_page_stays_as_it_is() {
-        let mut octets = [7_u8; 100];
-        discard(&mut octets);
-        assert_eq!(octets, [7; 100]);
+        let mut bytes = [7_u8; 100];
+        discard(&mut bytes);
+        assert_eq!(bytes, [7; 100]);
     }
 }

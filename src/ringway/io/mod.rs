@@ -1,4 +1,4 @@
-//! Octets in and out of sockets: one trait, and behind it io_uring, epoll, or a simulation.
+//! Bytes in and out of sockets: one trait, and behind it io_uring, epoll, or a simulation.
 //!
 //! Owns: the ring, its buffers, every system call of the data path, and all of the data path's `unsafe`.
 //! Never: knows WebSocket, decides policy, keeps a connection's state.
@@ -45,11 +45,11 @@ pub struct Fd(pub i32);
 pub struct BufferId(pub u16);
 
 impl BufferId {
-    /// The scratch space: [`SCRATCH_OCTETS`] for output that is not in a receive buffer. What is written there belongs
+    /// The scratch space: [`SCRATCH_BYTES`] for output that is not in a receive buffer. What is written there belongs
     /// to the kernel from `submit_send` to the end of the next turn.
     pub const SCRATCH: Self = Self(u16::MAX);
 
-    /// The hot buffer: [`HOT_OCTETS`] that every [`Io::recv_hot`] fills. What is to be sent from it leaves with
+    /// The hot buffer: [`HOT_BYTES`] that every [`Io::recv_hot`] fills. What is to be sent from it leaves with
     /// [`Io::send`] before the next receive.
     pub const HOT: Self = Self(u16::MAX - 1);
 
@@ -77,16 +77,16 @@ impl BufferId {
 /// Blocks that can be shared at most.
 pub const SHARED_MAX: usize = (BufferId::HOT.0 - BufferId::FIRST_SHARED) as usize;
 
-/// Octets of scratch space per worker.
-pub const SCRATCH_OCTETS: usize = SCRATCH_LEN as usize;
+/// Bytes of scratch space per worker.
+pub const SCRATCH_BYTES: usize = SCRATCH_LEN as usize;
 
 /// The same as segments count.
 const SCRATCH_LEN: u32 = 128 << 10;
 
-/// Octets of the hot buffer: large enough for what a socket holds, small enough to stay in the L2 cache.
-pub const HOT_OCTETS: usize = 512 << 10;
+/// Bytes of the hot buffer: large enough for what a socket holds, small enough to stay in the L2 cache.
+pub const HOT_BYTES: usize = 512 << 10;
 
-/// A run of octets in a buffer, to be sent.
+/// A run of bytes in a buffer, to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The buffer.
@@ -121,15 +121,15 @@ impl fmt::Display for Errno {
 pub struct Completion {
     /// What was submitted.
     pub token: Token,
-    /// Octets, a descriptor, or readiness bits; or why not.
+    /// Bytes, a descriptor, or readiness bits; or why not.
     pub result: Result<u32, Errno>,
-    /// The buffer that holds the octets of a receive. It belongs to the worker until it is replenished.
+    /// The buffer that holds the bytes of a receive. It belongs to the worker until it is replenished.
     pub buffer: Option<BufferId>,
     /// The operation stays armed and completes again.
     pub more: bool,
 }
 
-/// How a connection's octets arrive.
+/// How a connection's bytes arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveMode {
     /// [`Io::submit_recv`] delivers them in buffers of the pool.
@@ -254,14 +254,14 @@ pub trait Io {
     /// The ring itself failed; the worker cannot go on.
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error>;
 
-    /// The octets of a buffer, and scratch space beside it. For [`BufferId::SCRATCH`] itself the first is empty.
+    /// The bytes of a buffer, and scratch space beside it. For [`BufferId::SCRATCH`] itself the first is empty.
     fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]);
 
-    /// The octets of a buffer.
+    /// The bytes of a buffer.
     fn buffer(&self, buffer: BufferId) -> &[u8];
 
-    /// Makes `octets` sendable as segments of `buffer` ([`BufferId::shared`]), until [`Io::unshare`].
-    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>);
+    /// Makes `bytes` sendable as segments of `buffer` ([`BufferId::shared`]), until [`Io::unshare`].
+    fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>);
 
     /// Ends that. No send from the buffer may be undecided.
     fn unshare(&mut self, buffer: BufferId);
@@ -279,7 +279,7 @@ pub trait Io {
     /// The errno of recv(2).
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno>;
 
-    /// The same into the first `limit` octets of the hot buffer.
+    /// The same into the first `limit` bytes of the hot buffer.
     ///
     /// # Errors
     /// The errno of recv(2).
@@ -296,17 +296,17 @@ pub trait Io {
         then: &[io::IoSlice<'_>],
     ) -> Result<usize, Errno>;
 
-    /// Octets that were sent and that the peer's system has not acknowledged: while nothing is sent, fewer than before means
+    /// Bytes that were sent and that the peer's system has not acknowledged: while nothing is sent, fewer than before means
     /// that the peer takes some.
     fn unsent(&mut self, fd: Fd) -> usize;
 
-    /// Puts octets that were received before into the hot buffer, as if they had just been received.
-    fn refill_hot(&mut self, octets: &[u8]);
+    /// Puts bytes that were received before into the hot buffer, as if they had just been received.
+    fn refill_hot(&mut self, bytes: &[u8]);
 
     /// Ends our direction (`Write`) or both of them.
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown);
 
-    /// Closes. Nothing may be armed on `fd`, which may also be a listener. `reset`: drop unsent octets and answer the peer with RST.
+    /// Closes. Nothing may be armed on `fd`, which may also be a listener. `reset`: drop unsent bytes and answer the peer with RST.
     fn close(&mut self, fd: Fd, reset: bool);
 
     /// The monotonic clock.

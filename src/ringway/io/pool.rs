@@ -37,7 +37,7 @@ impl Mapping {
         self.start.as_ptr()
     }
 
-    /// Octets of the mapping that the kernel does not write at this time.
+    /// Bytes of the mapping that the kernel does not write at this time.
     pub(super) fn slice(&self, range: std::ops::Range<usize>) -> &[u8] {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -78,15 +78,15 @@ impl Drop for Mapping {
     }
 }
 
-/// Octets of one receive buffer: what a peer with small messages sends at a time. Larger frames go around it, in bulk.
-pub const BUFFER_OCTETS: usize = BUFFER_LEN as usize;
+/// Bytes of one receive buffer: what a peer with small messages sends at a time. Larger frames go around it, in bulk.
+pub const BUFFER_BYTES: usize = BUFFER_LEN as usize;
 
 /// The same as the kernel counts.
 pub(super) const BUFFER_LEN: u32 = 4096;
 
 /// Distance of two buffers. Buffers exactly a page apart would put the same offset of all of them into the same cache
 /// sets; one line more spreads them.
-const STRIDE: usize = BUFFER_OCTETS + 64;
+const STRIDE: usize = BUFFER_BYTES + 64;
 
 /// Buffers in one step of growth: 1 MiB and a little, near the L2 cache of a core.
 pub const CHUNK_BUFFERS: u16 = 256;
@@ -159,7 +159,7 @@ impl Pool {
         u16::try_from(self.chunks.len()).unwrap_or(u16::MAX) * CHUNK_BUFFERS
     }
 
-    /// Where buffer `number` starts; it is valid for [`BUFFER_OCTETS`].
+    /// Where buffer `number` starts; it is valid for [`BUFFER_BYTES`].
     pub(super) fn address(&mut self, number: u16) -> *mut u8 {
         self.buffer_mut(number).as_mut_ptr()
     }
@@ -179,17 +179,17 @@ impl Pool {
 #[inline]
 fn range_of(number: u16) -> std::ops::Range<usize> {
     let start = usize::from(number % CHUNK_BUFFERS) * STRIDE;
-    start..start + BUFFER_OCTETS
+    start..start + BUFFER_BYTES
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The first and the last octet of buffers that no chunk shares.
+    /// The first and the last byte of buffers that no chunk shares.
     fn ends(pool: &Pool, number: u16) -> [u8; 2] {
         let buffer = pool.buffer(number);
-        [buffer[0], buffer[BUFFER_OCTETS - 1]]
+        [buffer[0], buffer[BUFFER_BYTES - 1]]
     }
 
     #[test]

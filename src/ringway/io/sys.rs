@@ -114,15 +114,15 @@ pub(super) fn is_readable(fd: Fd) -> bool {
     ready == 1 && poll.revents & libc::POLLIN != 0
 }
 
-/// Octets in the send buffer of a socket (tcp(7), unix(7): `SIOCOUTQ`); none where it cannot be asked.
+/// Bytes in the send buffer of a socket (tcp(7), unix(7): `SIOCOUTQ`); none where it cannot be asked.
 pub(super) fn unsent(fd: Fd) -> usize {
-    let mut octets: libc::c_int = 0;
-    // SAFETY: `octets` is valid for the write of one int; TIOCOUTQ is SIOCOUTQ by another name (linux/sockios.h).
-    let result = unsafe { libc::ioctl(fd.0, libc::TIOCOUTQ, &raw mut octets) };
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `bytes` is valid for the write of one int; TIOCOUTQ is SIOCOUTQ by another name (linux/sockios.h).
+    let result = unsafe { libc::ioctl(fd.0, libc::TIOCOUTQ, &raw mut bytes) };
     if result < 0 {
         return 0;
     }
-    usize::try_from(octets).unwrap_or(0)
+    usize::try_from(bytes).unwrap_or(0)
 }
 
 /// shutdown(2). Its errors (already gone) change nothing for the caller.
@@ -249,14 +249,14 @@ pub fn own_descriptors() -> bool {
     result == 0
 }
 
-/// Names the calling thread, which for a process of one thread is its name in ps(1) and top(1); at most 15 octets of it
+/// Names the calling thread, which for a process of one thread is its name in ps(1) and top(1); at most 15 bytes of it
 /// are kept (prctl(2), `PR_SET_NAME`).
 pub fn set_name(name: &str) {
-    let mut octets = [0_u8; 16];
+    let mut bytes = [0_u8; 16];
     let len = name.len().min(15);
-    octets[..len].copy_from_slice(&name.as_bytes()[..len]);
-    // SAFETY: `octets` ends with a zero, is read during the call only, and 16 is all that is read.
-    unsafe { libc::prctl(libc::PR_SET_NAME, octets.as_ptr()) };
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // SAFETY: `bytes` ends with a zero, is read during the call only, and 16 is all that is read.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
 /// Has timers of the calling thread fire when they are due, not up to 50 µs later (prctl(2), `PR_SET_TIMERSLACK`).
@@ -304,7 +304,7 @@ pub fn read_signal(fd: Fd) -> Option<i32> {
     // SAFETY: signalfd_siginfo is plain data; all-zero is a valid value.
     let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
     let len = size_of::<libc::signalfd_siginfo>();
-    // SAFETY: `info` is valid for writes of `len` octets.
+    // SAFETY: `info` is valid for writes of `len` bytes.
     let got = unsafe { libc::read(fd.0, (&raw mut info).cast(), len) };
     (usize::try_from(got) == Ok(len)).then(|| i32::try_from(info.ssi_signo).unwrap_or(0))
 }
@@ -419,11 +419,11 @@ pub fn cpu_clock_ns(clock: CpuClock) -> std::io::Result<u64> {
         + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Octets of a page of memory.
-pub fn page_octets() -> u64 {
+/// Bytes of a page of memory.
+pub fn page_bytes() -> u64 {
     // SAFETY: takes no pointer.
-    let octets = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(octets).expect("every system has a page size")
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).expect("every system has a page size")
 }
 
 /// Soft and hard limit of open descriptors.

@@ -53,9 +53,9 @@ fn rows(counters: &Counters) -> [(&'static str, u64, char); 5] {
     [
         ("Handshakes", counters.handshakes, '#'),
         ("Echo'ed msgs", counters.messages, '#'),
-        ("Echo'ed octets", counters.octets, 'B'),
-        ("Wire octets in", counters.wire_octets_in, 'B'),
-        ("Wire octets out", counters.wire_octets_out, 'B'),
+        ("Echo'ed bytes", counters.bytes, 'B'),
+        ("Wire bytes in", counters.wire_bytes_in, 'B'),
+        ("Wire bytes out", counters.wire_bytes_out, 'B'),
     ]
 }
 
@@ -77,7 +77,7 @@ mod tests {
         let after = Counters {
             clients: 63,
             handshakes: 16720,
-            wire_octets_in: 3_341_409,
+            wire_bytes_in: 3_341_409,
             ..Counters::default()
         };
         let duration = Duration::from_millis(5001);

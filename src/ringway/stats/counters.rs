@@ -1,6 +1,6 @@
 //! The counters of one worker. Plain integers: one thread writes them, a copy leaves once per interval.
 
-/// Totals since the worker started, and two gauges. Every field is a count unless its name says octets.
+/// Totals since the worker started, and two gauges. Every field is a count unless its name says bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Gauge: connections whose opening handshake is complete and that are not yet closed.
@@ -16,13 +16,13 @@ pub struct Counters {
     pub handshakes_failed: u64,
     /// Data messages that the application answered (echoed).
     pub messages: u64,
-    /// Payload octets of those messages.
-    pub octets: u64,
-    /// Octets read from sockets, counted as they arrive.
-    pub wire_octets_in: u64,
-    /// Octets accepted by the kernel for sending, counted as they leave.
-    pub wire_octets_out: u64,
-    /// Messages or octet runs that were accepted from the application but could not be delivered because the
+    /// Payload bytes of those messages.
+    pub bytes: u64,
+    /// Bytes read from sockets, counted as they arrive.
+    pub wire_bytes_in: u64,
+    /// Bytes accepted by the kernel for sending, counted as they leave.
+    pub wire_bytes_out: u64,
+    /// Messages or byte runs that were accepted from the application but could not be delivered because the
     /// connection ended first.
     pub drops: u64,
     /// Connections that ended without a clean closing handshake after they had been open.
@@ -63,9 +63,9 @@ impl Counters {
         "handshakes",
         "handshakes_failed",
         "messages",
-        "octets",
-        "wire_octets_in",
-        "wire_octets_out",
+        "bytes",
+        "wire_bytes_in",
+        "wire_bytes_out",
         "drops",
         "closed_unclean",
         "violations",
@@ -90,9 +90,9 @@ impl Counters {
             handshakes,
             handshakes_failed,
             messages,
-            octets,
-            wire_octets_in,
-            wire_octets_out,
+            bytes,
+            wire_bytes_in,
+            wire_bytes_out,
             drops,
             closed_unclean,
             violations,
@@ -114,9 +114,9 @@ impl Counters {
             handshakes,
             handshakes_failed,
             messages,
-            octets,
-            wire_octets_in,
-            wire_octets_out,
+            bytes,
+            wire_bytes_in,
+            wire_bytes_out,
             drops,
             closed_unclean,
             violations,
@@ -142,9 +142,9 @@ impl Counters {
             handshakes,
             handshakes_failed,
             messages,
-            octets,
-            wire_octets_in,
-            wire_octets_out,
+            bytes,
+            wire_bytes_in,
+            wire_bytes_out,
             drops,
             closed_unclean,
             violations,
@@ -166,9 +166,9 @@ impl Counters {
             handshakes,
             handshakes_failed,
             messages,
-            octets,
-            wire_octets_in,
-            wire_octets_out,
+            bytes,
+            wire_bytes_in,
+            wire_bytes_out,
             drops,
             closed_unclean,
             violations,
@@ -259,16 +259,16 @@ mod tests {
     fn a_sum_adds_gauges_and_saturates() {
         let one = Counters {
             clients: 2,
-            octets: u64::MAX,
+            bytes: u64::MAX,
             ..Counters::default()
         };
         let two = Counters {
             clients: 3,
-            octets: 1,
+            bytes: 1,
             ..Counters::default()
         };
         let sum = one.plus(&two);
-        assert_eq!((sum.clients, sum.octets), (5, u64::MAX));
+        assert_eq!((sum.clients, sum.bytes), (5, u64::MAX));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::turns::{self, TurnTimes};
 use crate::time::Instant;
 
-/// First octets of every record.
+/// First bytes of every record.
 const MAGIC: [u8; 4] = *b"RWst";
 
 /// Version of the layout. Supervisor and workers are the same binary, so another version is a fault, not a dialect.
@@ -55,13 +55,13 @@ pub struct Record {
     pub turns: Histogram<u64>,
 }
 
-/// What is wrong with the octets of a pipe.
+/// What is wrong with the bytes of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Octets that are not the start of a record; this many were skipped.
+    /// Bytes that are not the start of a record; this many were skipped.
     OutOfStep {
-        /// Octets thrown away to find the next record.
+        /// Bytes thrown away to find the next record.
         skipped: usize,
     },
     /// A record of another version of the layout.
@@ -74,7 +74,7 @@ impl std::fmt::Display for RecordError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OutOfStep { skipped } => {
-                write!(f, "stats pipe out of step, {skipped} octets skipped")
+                write!(f, "stats pipe out of step, {skipped} bytes skipped")
             }
             Self::Version(version) => {
                 write!(f, "stats record of version {version}, {VERSION} expected")
@@ -140,7 +140,7 @@ pub(super) fn encode(
     out[start + 4..start + PREFIX_LEN].copy_from_slice(&len.to_le_bytes());
 }
 
-/// Finds records in a stream of octets that arrives in any pieces.
+/// Finds records in a stream of bytes that arrives in any pieces.
 ///
 /// To drive it: [`Decoder::handle_input`], then [`Decoder::poll_record`] until `None`.
 #[derive(Debug, Default)]
@@ -154,12 +154,12 @@ impl Decoder {
         Self::default()
     }
 
-    /// Takes octets from the pipe.
+    /// Takes bytes from the pipe.
     pub fn handle_input(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole record, or what is wrong with the next octets; `None` until more input.
+    /// The next whole record, or what is wrong with the next bytes; `None` until more input.
     pub fn poll_record(&mut self) -> Option<Result<Record, RecordError>> {
         let known = self.buffer.len().min(MAGIC.len());
         if self.buffer[..known] != MAGIC[..known] {
@@ -184,7 +184,7 @@ impl Decoder {
         Some(parsed)
     }
 
-    /// Throws away at least one octet, up to the next thing that may be a magic; says how many.
+    /// Throws away at least one byte, up to the next thing that may be a magic; says how many.
     fn skip_to_magic(&mut self) -> usize {
         let may_start = |at: usize| {
             let rest = &self.buffer[at..];
@@ -263,16 +263,13 @@ impl Reader<'_> {
     }
 }
 
-/// At most `len` octets of `text`, cut between characters.
+/// At most `len` bytes of `text`, cut between characters.
 fn clip(text: &str, len: usize) -> &str {
     &text[..text.floor_char_boundary(len)]
 }
 
 const fn u8_count(count: usize) -> u8 {
-    assert!(
-        count <= 255,
-        "the count of figures is one octet on the wire"
-    );
+    assert!(count <= 255, "the count of figures is one byte on the wire");
     #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
     let count = count as u8;
     count
@@ -407,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_octet_anywhere_never_panics() {
+    fn a_damaged_byte_anywhere_never_panics() {
         let bytes = sample(1);
         for at in 0..bytes.len() {
             for flip in [0x01, 0x40, 0xff] {

@@ -58,7 +58,7 @@ pub struct Reporter {
     identity: Identity,
     sequence: u64,
     last: Option<Instant>,
-    /// Encoded octets that the pipe has not taken yet.
+    /// Encoded bytes that the pipe has not taken yet.
     pending: Vec<u8>,
 }
 
@@ -106,7 +106,7 @@ impl Reporter {
         let encoded = self.pending.len();
         self.flush()?;
         if self.pending.len() == encoded {
-            // Not one octet left: nobody has seen the start of this record, so it can still be dropped.
+            // Not one byte left: nobody has seen the start of this record, so it can still be dropped.
             self.pending.clear();
             counters.records_dropped += 1;
             return Ok(Reported::Dropped);

@@ -12,7 +12,7 @@ pub const TURN_NS_MAX: u64 = 60_000_000_000;
 /// Two significant digits: an error of at most 1 %, in 15 KiB.
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// Octets of the V2 header: cookie, payload length, offset, digits, lowest, highest, ratio.
+/// Bytes of the V2 header: cookie, payload length, offset, digits, lowest, highest, ratio.
 const V2_HEADER_LEN: usize = 40;
 
 /// The turn times of one interval, in nanoseconds.

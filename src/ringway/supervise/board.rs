@@ -1,7 +1,7 @@
 //! The board: shared memory where each worker says how many connections it holds, for the accept balance and the limit of
 //! connections.
 //!
-//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: 64 octets
+//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: 64 bytes
 //! each, of which the first four are the mark. Never: maps it.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use super::sys;
 
-/// Octets from one worker's count to the next: a cache line each.
+/// Bytes from one worker's count to the next: a cache line each.
 pub const SLOT_LEN: u64 = 64;
 
 /// What a seat without a worker reads: more than any count, so that nobody waits for it to catch up.

@@ -143,7 +143,7 @@ pub(super) struct Figures {
     pub(super) cpu_share: f64,
     pub(super) handshakes_per_s: f64,
     pub(super) messages_per_s: f64,
-    pub(super) octets_per_s: f64,
+    pub(super) bytes_per_s: f64,
     pub(super) wire_in_per_s: f64,
     pub(super) wire_out_per_s: f64,
     pub(super) turns_per_s: f64,
@@ -352,9 +352,9 @@ impl Figures {
             sum.cpu_share += rate(delta.cpu_ns, seconds) / 1e9;
             sum.handshakes_per_s += rate(delta.handshakes, seconds);
             sum.messages_per_s += rate(delta.messages, seconds);
-            sum.octets_per_s += rate(delta.octets, seconds);
-            sum.wire_in_per_s += rate(delta.wire_octets_in, seconds);
-            sum.wire_out_per_s += rate(delta.wire_octets_out, seconds);
+            sum.bytes_per_s += rate(delta.bytes, seconds);
+            sum.wire_in_per_s += rate(delta.wire_bytes_in, seconds);
+            sum.wire_out_per_s += rate(delta.wire_bytes_out, seconds);
             sum.turns_per_s += rate(delta.turns, seconds);
             add(&mut turns, &part.turns);
         }
@@ -371,7 +371,7 @@ impl Figures {
             cpu_share: 0.0,
             handshakes_per_s: 0.0,
             messages_per_s: 0.0,
-            octets_per_s: 0.0,
+            bytes_per_s: 0.0,
             wire_in_per_s: 0.0,
             wire_out_per_s: 0.0,
             turns_per_s: 0.0,

@@ -121,9 +121,9 @@ fn figures(figures: &Figures) -> Value {
         "cpu_percent": round(figures.cpu_share * 100.0),
         "handshakes": counted(delta.handshakes, figures.handshakes_per_s),
         "messages": counted(delta.messages, figures.messages_per_s),
-        "octets": counted(delta.octets, figures.octets_per_s),
-        "wire_octets_in": counted(delta.wire_octets_in, figures.wire_in_per_s),
-        "wire_octets_out": counted(delta.wire_octets_out, figures.wire_out_per_s),
+        "bytes": counted(delta.bytes, figures.bytes_per_s),
+        "wire_bytes_in": counted(delta.wire_bytes_in, figures.wire_in_per_s),
+        "wire_bytes_out": counted(delta.wire_bytes_out, figures.wire_out_per_s),
         "turns": counted(delta.turns, figures.turns_per_s),
         "drops": delta.drops,
         "enobufs": delta.enobufs,
@@ -165,7 +165,7 @@ mod tests {
         let figures = Counters {
             clients: 5,
             messages: 10,
-            octets: 200,
+            bytes: 200,
             cpu_ns: 250_000_000,
             ..Counters::default()
         };
@@ -204,7 +204,7 @@ mod tests {
             json!({ "count": 10, "per_s": 10.0 })
         );
         assert_eq!(worker["period"]["cpu_percent"], 25.0);
-        assert_eq!(worker["total"]["octets"], 200);
+        assert_eq!(worker["total"]["bytes"], 200);
         assert_eq!(value["total"]["total"]["messages"], 10);
         assert_eq!(value["workers"][0]["state"], "starting");
         assert!(worker.get("live").is_none() && worker.get("record").is_none());

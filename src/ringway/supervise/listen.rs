@@ -324,13 +324,13 @@ fn remove_stale(path: &Path) -> Result<(), Fatal> {
 
 /// The options that every stream socket has.
 fn set_stream_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal> {
-    if let Some(octets) = options.rcvbuf {
-        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-        set("rcvbuf", socket.set_recv_buffer_size(octets))?;
+    if let Some(bytes) = options.rcvbuf {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        set("rcvbuf", socket.set_recv_buffer_size(bytes))?;
     }
-    if let Some(octets) = options.sndbuf {
-        let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-        set("sndbuf", socket.set_send_buffer_size(octets))?;
+    if let Some(bytes) = options.sndbuf {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        set("sndbuf", socket.set_send_buffer_size(bytes))?;
     }
     Ok(())
 }
@@ -359,11 +359,11 @@ fn set_tcp_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal
             socket.set_tcp_user_timeout(options.user_timeout),
         )?;
     }
-    if let Some(octets) = options.notsent_lowat {
-        set("notsent-lowat", socket.set_tcp_notsent_lowat(octets))?;
+    if let Some(bytes) = options.notsent_lowat {
+        set("notsent-lowat", socket.set_tcp_notsent_lowat(bytes))?;
     }
-    if let Some(octets) = options.maxseg {
-        set("maxseg", socket.set_tcp_mss(octets))?;
+    if let Some(bytes) = options.maxseg {
+        set("maxseg", socket.set_tcp_mss(bytes))?;
     }
     if let Some(time) = options.defer_accept {
         let seconds = clamp_i32(time.as_secs() + u64::from(time.subsec_nanos() > 0));

@@ -13,7 +13,7 @@
 //! - The loop waits for one thing only: the next event, or the next instant at which something is due (`run`).
 //!
 //! Owns: the listening sockets, the worker processes, the statistics on stdout and the web pages.
-//! Never: sees an octet of a client, maps the board, knows WebSocket. Of the crate it sees the ground only (`stats`, `time`,
+//! Never: sees a byte of a client, maps the board, knows WebSocket. Of the crate it sees the ground only (`stats`, `time`,
 //! `exit`, `lines`, `signals`).
 //!
 //! ```text

@@ -111,9 +111,9 @@ pub struct SocketOptions {
     pub nodelay: bool,
     /// TCP_CONGESTION.
     pub congestion: Option<String>,
-    /// SO_RCVBUF, octets (the kernel doubles it).
+    /// SO_RCVBUF, bytes (the kernel doubles it).
     pub rcvbuf: Option<u32>,
-    /// SO_SNDBUF, octets (the kernel doubles it).
+    /// SO_SNDBUF, bytes (the kernel doubles it).
     pub sndbuf: Option<u32>,
     /// SO_KEEPALIVE with TCP_KEEPIDLE.
     pub keepalive: Option<Duration>,
@@ -125,11 +125,11 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
     /// TCP_DEFER_ACCEPT: accept only once the peer has sent something, for this long.
     pub defer_accept: Option<Duration>,
-    /// TCP_NOTSENT_LOWAT, octets.
+    /// TCP_NOTSENT_LOWAT, bytes.
     pub notsent_lowat: Option<u32>,
     /// TCP_FASTOPEN: pending fast-open requests.
     pub fastopen: Option<u32>,
-    /// TCP_MAXSEG, octets.
+    /// TCP_MAXSEG, bytes.
     pub maxseg: Option<u32>,
     /// SO_BUSY_POLL.
     pub busy_poll: Option<Duration>,

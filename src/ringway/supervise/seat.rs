@@ -15,7 +15,7 @@ use super::sys::{self, Waited};
 use crate::seat::{SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
 
-/// Octets that are read from one pipe at a time: as many as a pipe holds by default, so that no worker's records wait for
+/// Bytes that are read from one pipe at a time: as many as a pipe holds by default, so that no worker's records wait for
 /// those of another.
 const READ_LEN: usize = 64 << 10;
 
@@ -61,16 +61,16 @@ impl Process {
 
     /// Reads once what the worker reported.
     pub(super) fn read(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
-        let mut octets = [0; READ_LEN];
-        self.read_into(&mut octets, &mut tell);
+        let mut bytes = [0; READ_LEN];
+        self.read_into(&mut bytes, &mut tell);
     }
 
     /// Reads all that is left in the pipe of a worker that is gone. No more than it holds, should somebody else have its
     /// write end.
     pub(super) fn read_rest(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
-        let mut octets = [0; READ_LEN];
+        let mut bytes = [0; READ_LEN];
         for _ in 0..16 {
-            if !self.read_into(&mut octets, &mut tell) {
+            if !self.read_into(&mut bytes, &mut tell) {
                 break;
             }
         }
@@ -79,14 +79,14 @@ impl Process {
     /// Whether there may be more.
     fn read_into(
         &mut self,
-        octets: &mut [u8],
+        bytes: &mut [u8],
         tell: &mut impl FnMut(Result<Record, RecordError>),
     ) -> bool {
         let Some(stats) = &mut self.stats else {
             return false;
         };
-        match stats.read(octets) {
-            Ok(len) if len > 0 => self.decoder.handle_input(&octets[..len]),
+        match stats.read(bytes) {
+            Ok(len) if len > 0 => self.decoder.handle_input(&bytes[..len]),
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {

@@ -21,7 +21,7 @@ pub(super) fn set_option(
     value: i32,
 ) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<i32>()).expect("four");
-    // SAFETY: `value` is a live i32 of this frame and `len` is its size, so the kernel reads four octets that exist;
+    // SAFETY: `value` is a live i32 of this frame and `len` is its size, so the kernel reads four bytes that exist;
     // it keeps no pointer after the call.
     check(unsafe {
         libc::setsockopt(
@@ -125,11 +125,11 @@ pub(super) fn take_signals() -> io::Result<File> {
 pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
     use std::io::Read as _;
     const LEN: usize = size_of::<libc::signalfd_siginfo>();
-    let mut octets = [0_u8; 32 * LEN];
-    let len = from.read(&mut octets).unwrap_or(0);
+    let mut bytes = [0_u8; 32 * LEN];
+    let len = from.read(&mut bytes).unwrap_or(0);
     // signalfd_siginfo begins with ssi_signo, a u32.
     let number = |info: &[u8]| info.first_chunk().copied().map(i32::from_ne_bytes);
-    octets[..len].chunks_exact(LEN).filter_map(number).collect()
+    bytes[..len].chunks_exact(LEN).filter_map(number).collect()
 }
 
 /// Something to wait for with [`poll`].

@@ -16,9 +16,9 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
         "worker      pid clients handsh/s   msgs/s  oct/s  in B/s out B/s turns/s   cpu\n",
     );
     rows.iter().for_each(|row| rate_line(&mut out, row));
-    out.push_str("period   handsh    msgs  octets    in B   out B   drops enobufs  partial\n");
+    out.push_str("period   handsh    msgs  bytes    in B   out B   drops enobufs  partial\n");
     rows.iter().for_each(|row| period_line(&mut out, row));
-    out.push_str("total    handsh    msgs  octets    in B   out B turn p50     p99     max\n");
+    out.push_str("total    handsh    msgs  bytes    in B   out B turn p50     p99     max\n");
     rows.iter().for_each(|row| total_line(&mut out, row));
     out.push('\n');
     out
@@ -74,7 +74,7 @@ fn rate_line(out: &mut String, row: &Row) {
         human(as_f64(period.delta.clients)),
         human(period.handshakes_per_s),
         human(period.messages_per_s),
-        human(period.octets_per_s),
+        human(period.bytes_per_s),
         human(period.wire_in_per_s),
         human(period.wire_out_per_s),
         human(period.turns_per_s),
@@ -108,9 +108,9 @@ fn five(out: &mut String, counters: &Counters) {
     let five = [
         counters.handshakes,
         counters.messages,
-        counters.octets,
-        counters.wire_octets_in,
-        counters.wire_octets_out,
+        counters.bytes,
+        counters.wire_bytes_in,
+        counters.wire_bytes_out,
     ];
     for (index, count) in five.into_iter().enumerate() {
         let width = if index == 0 { 8 } else { 7 };
@@ -239,9 +239,9 @@ mod tests {
             clients: 100,
             handshakes: 12,
             messages: 123_400,
-            octets: 2_468_000,
-            wire_octets_in: 3_000_000,
-            wire_octets_out: 2_700_000,
+            bytes: 2_468_000,
+            wire_bytes_in: 3_000_000,
+            wire_bytes_out: 2_700_000,
             partial_sends: 3,
             turns: 9_000,
             cpu_ns: 980_000_000,
@@ -255,10 +255,10 @@ mod tests {
 worker      pid clients handsh/s   msgs/s  oct/s  in B/s out B/s turns/s   cpu
      0     4711     100       12     123k  2.47M   3.00M   2.70M   9.00k   98%
    all              100       12     123k  2.47M   3.00M   2.70M   9.00k   98%
-period   handsh    msgs  octets    in B   out B   drops enobufs  partial
+period   handsh    msgs  bytes    in B   out B   drops enobufs  partial
      0       12    123k   2.47M   3.00M   2.70M       0       0        3
    all       12    123k   2.47M   3.00M   2.70M       0       0        3
-total    handsh    msgs  octets    in B   out B turn p50     p99     max
+total    handsh    msgs  bytes    in B   out B turn p50     p99     max
      0       12    123k   2.47M   3.00M   2.70M   20.1us  20.1us  20.1us
    all       12    123k   2.47M   3.00M   2.70M   20.1us  20.1us  20.1us
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | connections | `Descriptors::web_connections` | waits in the accept queue |
 //! | head of a request, idle time between two | [`HEAD_TIME_MAX`] | is disconnected |
-//! | octets of a head | [`HEAD_OCTETS_MAX`] | gets 431 |
+//! | bytes of a head | [`HEAD_BYTES_MAX`] | gets 431 |
 //! | life of a connection | [`LIFE_MAX`] | is disconnected after the answer that is on its way |
 //! | after that | [`LAST_ANSWER_TIME_MAX`] | is disconnected |
 
@@ -43,8 +43,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inl
 /// connects anew. Chosen, untested.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Octets of a request's head, browsers' cookies for other servers on the same host included; hyper's least is 8 KiB.
-const HEAD_OCTETS_MAX: usize = 16 << 10;
+/// Bytes of a request's head, browsers' cookies for other servers on the same host included; hyper's least is 8 KiB.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// A connection is closed after this, so that none is held for ever. Chosen, untested.
 const LIFE_MAX: Duration = Duration::from_secs(30);
@@ -143,7 +143,7 @@ async fn converse(stream: TcpStream, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_OCTETS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     // How it ends is the visitor's affair.

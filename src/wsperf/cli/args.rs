@@ -289,7 +289,7 @@ pub(super) struct LoadArgs {
     /// Share of connections that read slowly, from 0 to 1 [default: 0.01]
     #[arg(long, value_name = "SHARE", help_heading = SCENARIO)]
     pub(super) slow_readers: Option<Text>,
-    /// Octets per second that each of them reads [default: 1KiB]
+    /// Bytes per second that each of them reads [default: 1KiB]
     #[arg(long, value_name = "SIZE", help_heading = SCENARIO)]
     pub(super) slow_rate: Option<Text>,
 
@@ -301,7 +301,7 @@ pub(super) struct LoadArgs {
     /// [default: 1]
     #[arg(long, value_name = "N", help_heading = MESSAGES)]
     pub(super) in_flight: Option<Text>,
-    /// Octets of a message, or sizes with their weights
+    /// Bytes of a message, or sizes with their weights
     /// [default: 20; broadcast: 64; mixed: 20:0.7,1KiB:0.2,16KiB:0.1]
     #[arg(long, value_name = "SIZE", help_heading = MESSAGES)]
     pub(super) size: Option<Text>,
@@ -314,7 +314,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           help_heading = MESSAGES)]
     pub(super) unbatched: Option<Text>,
-    /// What is compared of each answer: exact (every octet) or length
+    /// What is compared of each answer: exact (every byte) or length
     /// [default: exact]
     #[arg(long, value_name = "HOW", help_heading = MESSAGES)]
     pub(super) verify: Option<Text>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::args::{Kind, LoadArgs, parts};
 use crate::load::options::{
-    BROADCAST_OCTETS_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify, is_stdout,
+    BROADCAST_BYTES_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify, is_stdout,
 };
 use crate::load::original::uri::Uri;
 use crate::options::Format;
@@ -17,7 +17,7 @@ use ringway_command::Text;
 use ringway_command::endpoint::{HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion};
 use ringway_command::file;
 use ringway_command::judge::{
-    BadOption, Resolved, bad, choice, octets, set, switch, time_within, to_usize, whole,
+    BadOption, Resolved, bad, bytes, choice, set, switch, time_within, to_usize, whole,
 };
 use ringway_command::values;
 
@@ -30,7 +30,7 @@ const THREADS_MAX: u64 = 1024;
 /// Messages per second: more than any machine passes on.
 pub(super) const RATE_MAX: f64 = 1e9;
 
-/// Octets of a message.
+/// Bytes of a message.
 const SIZE_MAX: u64 = 64 << 20;
 
 /// Sizes with weights.
@@ -208,12 +208,12 @@ fn massconnect(args: &LoadArgs) -> Resolved<Scenario> {
 fn churn(args: &LoadArgs, events_per_second: f64) -> Resolved<Churn> {
     let rate =
         |name, text| Resolved::Ok(number(name, text, 0.0..=RATE_MAX)?.unwrap_or(events_per_second));
-    let slow = octets("slow-rate", &args.slow_rate, 1..=SIZE_MAX)?.unwrap_or(1024);
+    let slow = bytes("slow-rate", &args.slow_rate, 1..=SIZE_MAX)?.unwrap_or(1024);
     Ok(Churn {
         reconnects_per_second: rate("reconnects", &args.reconnects)?,
         resets_per_second: rate("resets", &args.resets)?,
         slow_readers: share("slow-readers", &args.slow_readers)?.unwrap_or(0.01),
-        slow_octets_per_second: as_f64(slow),
+        slow_bytes_per_second: as_f64(slow),
     })
 }
 
@@ -282,7 +282,7 @@ fn connections(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolv
 fn heads(args: &LoadArgs, options: &mut LoadOptions) -> Resolved<()> {
     set(
         &mut options.max_head,
-        octets("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
+        bytes("max-head", &args.max_head, HEAD_MIN..=HEAD_MAX)?.map(to_usize),
     );
     let headers = whole(
         "max-headers",
@@ -384,10 +384,10 @@ fn messages(kind: Kind, args: &LoadArgs, options: &mut LoadOptions) -> Resolved<
     };
     options.unbatched = switch("unbatched", &args.unbatched)?.unwrap_or(false);
     let least = options.payload.sizes.iter().map(|(size, _)| *size).min();
-    if kind == Kind::Broadcast && least.is_some_and(|size| size < BROADCAST_OCTETS_MIN) {
+    if kind == Kind::Broadcast && least.is_some_and(|size| size < BROADCAST_BYTES_MIN) {
         return Err(BadOption(format!(
             "--size {text} is too small: a message of a broadcast carries its sender, number and time in \
-             {BROADCAST_OCTETS_MIN} octets"
+             {BROADCAST_BYTES_MIN} bytes"
         )));
     }
     if kind == Kind::Broadcast && options.payload.sizes.len() > 1 {

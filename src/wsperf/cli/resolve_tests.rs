@@ -66,7 +66,7 @@ fn scenarios_have_defaults_of_their_own() {
         reconnects_per_second: 10.0,
         resets_per_second: 10.0,
         slow_readers: 0.01,
-        slow_octets_per_second: 2048.0,
+        slow_bytes_per_second: 2048.0,
     };
     assert_eq!(churn, expected);
 }
@@ -194,7 +194,7 @@ const REFUSED: [(Kind, &str, &str); 26] = [
     (
         Kind::Broadcast,
         "size = 35",
-        "--size 35 is too small: a message of a broadcast carries its sender, number and time in 36 octets",
+        "--size 35 is too small: a message of a broadcast carries its sender, number and time in 36 bytes",
     ),
     (
         Kind::Broadcast,

@@ -113,12 +113,12 @@ fn scenario(options: &LoadOptions, args: &mut LoadArgs) {
                 reconnects_per_second,
                 resets_per_second,
                 slow_readers,
-                slow_octets_per_second,
+                slow_bytes_per_second,
             } = churn;
             args.reconnects = text(reconnects_per_second);
             args.resets = text(resets_per_second);
             args.slow_readers = text(slow_readers);
-            args.slow_rate = text(slow_octets_per_second);
+            args.slow_rate = text(slow_bytes_per_second);
         }
     }
 }

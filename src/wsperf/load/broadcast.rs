@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hdrhistogram::Histogram;
 
 use super::meter::{Due, Meter, Window, histogram};
-use super::options::BROADCAST_OCTETS_MIN as STAMP_OCTETS;
+use super::options::BROADCAST_BYTES_MIN as STAMP_BYTES;
 use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     pub(super) others_only: bool,
     /// Each message with a system call of its own.
     pub(super) unbatched: bool,
-    /// Octets of a message, and what it is.
+    /// Bytes of a message, and what it is.
     pub(super) size: usize,
     pub(super) kind: Kind,
 }
@@ -116,7 +116,7 @@ impl Stamp {
         let (magic, rest) = payload.split_at_mut(MAGIC.len());
         magic.copy_from_slice(MAGIC);
         write!(
-            &mut rest[..STAMP_OCTETS - MAGIC.len()],
+            &mut rest[..STAMP_BYTES - MAGIC.len()],
             "{sender:08x}{number:08x}{due:016x}"
         )
         .expect("the digits are as many as there is room for");
@@ -166,7 +166,7 @@ impl Broadcast {
             ids: vec![None; count],
             sent: vec![0; count],
             expected: vec![0; if table <= EXPECTED_MAX { table } else { 0 }],
-            payload: vec![b'.'; size.max(STAMP_OCTETS)],
+            payload: vec![b'.'; size.max(STAMP_BYTES)],
             kind,
             started: false,
             late: histogram(),

@@ -57,7 +57,7 @@ pub(super) struct Churn {
     resets: Beat,
     /// Every so many connections one reads slowly.
     slow_every: Option<usize>,
-    slow_octets_per_tick: f64,
+    slow_bytes_per_tick: f64,
     /// What each slow reader may still read in this tick, by place among them.
     budgets: Vec<f64>,
     tick: Instant,
@@ -73,13 +73,13 @@ impl Churn {
         )]
         let every = |share: f64| (1.0 / share).round().clamp(1.0, 1e9) as usize;
         let slow_every = (churn.slow_readers > 0.0).then(|| every(churn.slow_readers));
-        let per_tick = churn.slow_octets_per_second * TICK.as_secs_f64();
+        let per_tick = churn.slow_bytes_per_second * TICK.as_secs_f64();
         Self {
             random: Random::new(seed),
             reconnects: Beat::new(churn.reconnects_per_second * share),
             resets: Beat::new(churn.resets_per_second * share),
             slow_every,
-            slow_octets_per_tick: per_tick,
+            slow_bytes_per_tick: per_tick,
             budgets: vec![per_tick; slow_every.map_or(0, |every| count.div_ceil(every))],
             tick: Instant::from_nanos(u64::MAX),
         }
@@ -103,11 +103,11 @@ impl Churn {
     }
 
     /// A slow reader has read.
-    pub(super) fn note_read(&mut self, tag: u32, octets: usize) {
+    pub(super) fn note_read(&mut self, tag: u32, bytes: usize) {
         if let Some(every) = self.slow_every
             && let Some(budget) = self.budgets.get_mut(tag as usize / every)
         {
-            *budget -= octets as f64;
+            *budget -= bytes as f64;
         }
     }
 
@@ -157,7 +157,7 @@ impl Churn {
         }
         for (budget, peer) in self.budgets.iter_mut().zip(peers.iter().step_by(every)) {
             if ticks {
-                *budget = (*budget + self.slow_octets_per_tick).min(self.slow_octets_per_tick);
+                *budget = (*budget + self.slow_bytes_per_tick).min(self.slow_bytes_per_tick);
             }
             let Some(id) = peer.id else { continue };
             if *budget > 0.0 {

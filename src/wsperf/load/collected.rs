@@ -28,9 +28,9 @@ pub(super) struct Collected {
     per_interval: i64,
     /// Everything that counts, also from behind the window.
     pub(super) latency: Histogram<u64>,
-    /// Messages in the window of each thread, and octets of all.
+    /// Messages in the window of each thread, and bytes of all.
     pub(super) messages: Vec<u64>,
-    pub(super) octets: u64,
+    pub(super) bytes: u64,
     /// Intervals that are over, in order.
     pub(super) rows: Vec<Row>,
     open: BTreeMap<i64, Span>,
@@ -85,7 +85,7 @@ impl Collected {
             per_interval: i64::try_from(seconds).unwrap_or(i64::MAX) * SLICES,
             latency: histogram(),
             messages: vec![0; threads],
-            octets: 0,
+            bytes: 0,
             rows: Vec::new(),
             open: BTreeMap::new(),
             newest: vec![i64::MIN; threads],
@@ -117,7 +117,7 @@ impl Collected {
         }
         if (0..self.window).contains(&slice.index) {
             self.messages[thread] += slice.messages;
-            self.octets += slice.octets;
+            self.bytes += slice.bytes;
             let span = self.open.entry(slice.index / self.per_interval);
             span.or_insert_with(Span::new).add(&slice, more);
         }
@@ -200,7 +200,7 @@ mod tests {
             thread,
             index,
             messages,
-            octets: messages,
+            bytes: messages,
             errors: Errors::default(),
             connections: 10,
             cpu_ns: 1_000_000,

@@ -8,8 +8,8 @@ use crate::conn::Prepared;
 use crate::proto::{Kind, Message};
 use crate::random::Random;
 
-/// Octets that a deck has about, so that it stays in the cache beside what is received.
-const DECK_OCTETS: usize = 64 << 10;
+/// Bytes that a deck has about, so that it stays in the cache beside what is received.
+const DECK_BYTES: usize = 64 << 10;
 
 /// Messages in a deck at least: repeated or swapped ones are told apart by their contents.
 const MESSAGES_MIN: usize = 4;
@@ -18,8 +18,8 @@ const MESSAGES_MAX: usize = 256;
 /// Messages in a deck of several sizes, so that the weights are kept.
 const MIXED_MESSAGES: usize = 256;
 
-/// Octets of a deck at most, whatever the sizes.
-const DECK_OCTETS_MAX: usize = 512 << 20;
+/// Bytes of a deck at most, whatever the sizes.
+const DECK_BYTES_MAX: usize = 512 << 20;
 
 /// Messages in order.
 #[derive(Debug)]
@@ -35,15 +35,13 @@ impl Deck {
         let mut random = Random::new(seed);
         let sizes = sizes(payload, &mut random);
         let draw = |size: &usize| {
-            let mut octets = vec![0; *size];
-            random.fill(&mut octets);
+            let mut bytes = vec![0; *size];
+            random.fill(&mut bytes);
             if !payload.binary {
-                // Printable ASCII, as text of one octet per character.
-                octets
-                    .iter_mut()
-                    .for_each(|octet| *octet = b' ' + *octet % 95);
+                // Printable ASCII, as text of one byte per character.
+                bytes.iter_mut().for_each(|byte| *byte = b' ' + *byte % 95);
             }
-            octets
+            bytes
         };
         Self {
             kind: if payload.binary {
@@ -106,7 +104,7 @@ const fn power_of_two(count: usize) -> usize {
 /// The sizes of a deck, in order.
 fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
     if let [(size, _)] = payload.sizes[..] {
-        let count = (DECK_OCTETS / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
+        let count = (DECK_BYTES / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
         return vec![size; power_of_two(count)];
     }
     let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
@@ -115,7 +113,7 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
         .iter()
         .map(|(size, weight)| *size as f64 * weight / total)
         .sum::<f64>();
-    let fits = (DECK_OCTETS_MAX as f64 / mean.max(1.0)).max(1.0);
+    let fits = (DECK_BYTES_MAX as f64 / mean.max(1.0)).max(1.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -161,7 +159,7 @@ mod tests {
                 deck.payloads
                     .iter()
                     .flatten()
-                    .all(|octet| (b' '..=b'~').contains(octet))
+                    .all(|byte| (b' '..=b'~').contains(byte))
             );
         }
     }

@@ -14,7 +14,7 @@ use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::proto::{CloseCode, Kind, Message};
 use crate::time::Instant;
 
-/// Handshakes kept one by one at most: 32 octets each.
+/// Handshakes kept one by one at most: 32 bytes each.
 const RECORDS_MAX: u64 = 10_000_000;
 
 /// What a thread is to do of it.

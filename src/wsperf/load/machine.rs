@@ -14,7 +14,7 @@ pub(super) fn machine() -> Machine {
         architecture: std::env::consts::ARCH.to_owned(),
         cpu: model(&read("/proc/cpuinfo")),
         cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64),
-        memory_octets: memory_octets(&read("/proc/meminfo")),
+        memory_bytes: memory_bytes(&read("/proc/meminfo")),
     }
 }
 
@@ -30,7 +30,7 @@ fn model(cpuinfo: &str) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-fn memory_octets(meminfo: &str) -> u64 {
+fn memory_bytes(meminfo: &str) -> u64 {
     let total = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"));
@@ -49,10 +49,10 @@ mod tests {
         assert_eq!(model(cpuinfo), Some("Some CPU @ 2.00GHz".to_owned()));
         assert_eq!(model("processor\t: 0\nBogoMIPS\t: 50.00\n"), None);
         assert_eq!(
-            memory_octets("MemTotal:        2048 kB\nMemFree: 1 kB\n"),
+            memory_bytes("MemTotal:        2048 kB\nMemFree: 1 kB\n"),
             2 << 20
         );
-        assert_eq!(memory_octets(""), 0);
+        assert_eq!(memory_bytes(""), 0);
     }
 
     #[test]
@@ -62,6 +62,6 @@ mod tests {
             here.kernel.starts_with("Linux ") && here.kernel.len() > 8,
             "{here:?}"
         );
-        assert!(here.cpus > 0 && here.memory_octets > 1 << 20, "{here:?}");
+        assert!(here.cpus > 0 && here.memory_bytes > 1 << 20, "{here:?}");
     }
 }

@@ -90,7 +90,7 @@ pub(super) struct Slice {
     /// Negative: warm-up.
     pub(super) index: i64,
     pub(super) messages: u64,
-    pub(super) octets: u64,
+    pub(super) bytes: u64,
     pub(super) errors: Errors,
     /// Open connections at its end.
     pub(super) connections: u64,
@@ -177,7 +177,7 @@ impl Meter {
                 thread,
                 index: i64::MIN,
                 messages: 0,
-                octets: 0,
+                bytes: 0,
                 errors: Errors::default(),
                 connections: 0,
                 cpu_ns: 0,
@@ -232,17 +232,17 @@ impl Meter {
 
     /// A message that was due at `from` is complete at `now`.
     #[inline]
-    pub(super) fn complete(&mut self, now: Instant, from: Instant, octets: usize, due: Due) {
-        self.message(now, octets);
+    pub(super) fn complete(&mut self, now: Instant, from: Instant, bytes: usize, due: Due) {
+        self.message(now, bytes);
         self.latency(now, from, due);
     }
 
     /// A message is complete; its latency is nobody's business.
     #[inline]
-    pub(super) fn message(&mut self, now: Instant, octets: usize) {
+    pub(super) fn message(&mut self, now: Instant, bytes: usize) {
         self.pass(now);
         self.slice.messages += 1;
-        self.slice.octets += octets as u64;
+        self.slice.bytes += bytes as u64;
     }
 
     /// The latency of something that was due at `from`.
@@ -328,7 +328,7 @@ impl Meter {
         let fresh = Slice {
             index,
             messages: 0,
-            octets: 0,
+            bytes: 0,
             latency: histogram(),
             ..self.slice.clone_figures()
         };

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Connections of a driver thread at most that are closing while others open: they take descriptors as well.
 pub const CLOSING_MAX: usize = 4096;
 
-/// Octets that a message of a broadcast needs: who sent it, its number, and when it was due.
-pub const BROADCAST_OCTETS_MIN: usize = 36;
+/// Bytes that a message of a broadcast needs: who sent it, its number, and when it was due.
+pub const BROADCAST_BYTES_MIN: usize = 36;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub struct LoadOptions {
     pub connecting_max: usize,
     /// For each connect, opening and closing handshake, and for the last answers after the window.
     pub timeout: Duration,
-    /// Longest head of a response, octets, interim answers included.
+    /// Longest head of a response, bytes, interim answers included.
     pub max_head: usize,
     /// Header fields of a response.
     pub max_headers: usize,
@@ -166,14 +166,14 @@ pub struct Churn {
     pub resets_per_second: f64,
     /// Share of connections that read slowly, from 0 to 1.
     pub slow_readers: f64,
-    /// Octets per second that a slow reader reads.
-    pub slow_octets_per_second: f64,
+    /// Bytes per second that a slow reader reads.
+    pub slow_bytes_per_second: f64,
 }
 
 /// What messages carry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payload {
-    /// Sizes in octets with their weights; one entry: all the same.
+    /// Sizes in bytes with their weights; one entry: all the same.
     pub sizes: Vec<(usize, f64)>,
     /// Binary in place of text.
     pub binary: bool,
@@ -182,7 +182,7 @@ pub struct Payload {
 /// What is compared of each answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Every octet.
+    /// Every byte.
     Exact,
     /// Kind and length.
     Length,

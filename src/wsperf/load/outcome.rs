@@ -31,8 +31,8 @@ pub struct Outcome {
     pub messages: u64,
     /// `messages` by `duration_s`.
     pub messages_per_second: f64,
-    /// Payload octets of these messages.
-    pub octets: u64,
+    /// Payload bytes of these messages.
+    pub bytes: u64,
     /// What open loop offered; absent in a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_per_second: Option<f64>,
@@ -157,7 +157,7 @@ pub struct Machine {
     /// CPUs that the driver's process may use.
     pub cpus: u64,
     /// Memory.
-    pub memory_octets: u64,
+    pub memory_bytes: u64,
 }
 
 /// One driver thread in the measured window.
@@ -198,12 +198,12 @@ pub struct Server {
     /// One row for each process.
     pub processes: Vec<Process>,
     /// Resident memory of all of them (PSS where readable) before the connections were opened.
-    pub memory_before_octets: u64,
+    pub memory_before_bytes: u64,
     /// The same at the end of the window.
-    pub memory_octets: u64,
+    pub memory_bytes: u64,
     /// Kernel memory of TCP sockets on this machine (both ends of loopback) at the end of the window, where readable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel_tcp_octets: Option<u64>,
+    pub kernel_tcp_bytes: Option<u64>,
     /// System calls of the server's loops by message, from its own statistics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enters_per_message: Option<f64>,
@@ -238,7 +238,7 @@ pub struct Process {
     /// Voluntary and involuntary context switches in the window.
     pub context_switches: u64,
     /// Resident memory at the end of the window.
-    pub resident_octets: u64,
+    pub resident_bytes: u64,
 }
 
 /// One worker of a Ringway server.

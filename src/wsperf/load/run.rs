@@ -36,7 +36,7 @@ use crate::time::{self, Instant};
 /// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
 const LEAD: Duration = Duration::from_millis(30);
 
-/// Messages under way over all connections at most: each takes 16 octets of the driver.
+/// Messages under way over all connections at most: each takes 16 bytes of the driver.
 const IN_FLIGHT_MAX: usize = 16 << 20;
 
 /// How often somebody is told how the run goes.

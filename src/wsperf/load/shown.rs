@@ -121,7 +121,7 @@ fn show_scenario(scenario: &Scenario, shown: &mut Shown) {
             add("reconnects", churn.reconnects_per_second.to_string());
             add("resets", churn.resets_per_second.to_string());
             add("slow-readers", churn.slow_readers.to_string());
-            add("slow-rate", churn.slow_octets_per_second.to_string());
+            add("slow-rate", churn.slow_bytes_per_second.to_string());
         }
     }
 }

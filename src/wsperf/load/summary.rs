@@ -63,7 +63,7 @@ pub(super) fn report(
         duration_s: duration.as_secs_f64(),
         messages,
         messages_per_second: messages as f64 / duration.as_secs_f64().max(1e-9),
-        octets: collected.octets,
+        bytes: collected.bytes,
         offered_per_second: offered(options),
         latency_us: Latency::of(&collected.latency),
         latency_is: latency_is(options).to_owned(),

@@ -17,8 +17,8 @@ use crate::io::{Error, Io, sys};
 use crate::proto::{Kind, Limits, Role, http};
 use crate::time::{self, Instant};
 
-/// Octets queued for a server above which nothing is added: they are references to prepared messages, not copies.
-const QUEUE_OCTETS_MAX: usize = 64 << 20;
+/// Bytes queued for a server above which nothing is added: they are references to prepared messages, not copies.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// The longest turn: how soon a thread sees what the others decided.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -226,8 +226,8 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
     let limit = (largest as u64).max(16 << 20);
     Config {
         message_limits: Limits {
-            frame_octets_max: limit,
-            message_octets_max: limit,
+            frame_bytes_max: limit,
+            message_bytes_max: limit,
         },
         head_limits: http::Limits {
             head_bytes_max: options.max_head,
@@ -237,7 +237,7 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         close_timeout: options.timeout,
         // A server that stops reading is what is measured.
         write_timeout: None,
-        send_queue_octets_max: QUEUE_OCTETS_MAX,
+        send_queue_bytes_max: QUEUE_BYTES_MAX,
         // Its payloads are its own, and a seed must decide every byte of a run.
         masking: Masking::Seeded(options.seed ^ (thread as u64) << 32),
         ..Config::default()

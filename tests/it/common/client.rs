@@ -19,7 +19,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// The masking key of RFC 6455 §5.7.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// First octets of frames (RFC 6455 §5.2): FIN and the opcode.
+/// First bytes of frames (RFC 6455 §5.2): FIN and the opcode.
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
 pub const CLOSE: u8 = 0x88;
@@ -31,7 +31,7 @@ pub const BINARY_BEGINS: u8 = 0x02;
 pub const CONTINUES: u8 = 0x00;
 pub const CONTINUES_LAST: u8 = 0x80;
 
-/// What a server sent: the first octet as it is, and the payload.
+/// What a server sent: the first byte as it is, and the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub first: u8,
@@ -60,22 +60,22 @@ pub fn header(first: u8, len: u64) -> Vec<u8> {
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, payload.len() as u64);
     let masked = payload.iter().zip(KEY.iter().cycle());
-    frame.extend(masked.map(|(octet, key)| octet ^ key));
+    frame.extend(masked.map(|(byte, key)| byte ^ key));
     frame
 }
 
-/// `len` octets that are the same for the same `seed`, and in which every displacement shows.
+/// `len` bytes that are the same for the same `seed`, and in which every displacement shows.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut octets = Vec::with_capacity(len + 8);
-    while octets.len() < len {
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        octets.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&state.to_le_bytes());
     }
-    octets.truncate(len);
-    octets
+    bytes.truncate(len);
+    bytes
 }
 
 /// A stream socket to an address as it stands in a ready line. A Unix socket is also held as a `TcpStream`, which reads
@@ -141,13 +141,13 @@ impl Client {
             .expect("a timeout");
     }
 
-    pub fn try_write(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.stream.write_all(octets)
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
-    /// Sends octets as they are.
-    pub fn write(&mut self, octets: &[u8]) {
-        self.try_write(octets).expect("the server reads");
+    /// Sends bytes as they are.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.try_write(bytes).expect("the server reads");
     }
 
     /// Sends one frame.
@@ -200,7 +200,7 @@ impl Client {
         assert_eq!(frame.first, first);
         assert!(
             frame.payload == payload,
-            "{} octets came, {} were expected, and they differ",
+            "{} bytes came, {} were expected, and they differ",
             frame.payload.len(),
             payload.len()
         );
@@ -243,16 +243,16 @@ impl Client {
 
 /// The head of a response, and what came behind it.
 pub fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        if let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
-            let rest = octets.split_off(end + 4);
-            return Ok((String::from_utf8(octets).expect("a head is ASCII"), rest));
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let rest = bytes.split_off(end + 4);
+            return Ok((String::from_utf8(bytes).expect("a head is ASCII"), rest));
         }
         match stream.read(&mut piece)? {
             0 => return Err(ErrorKind::UnexpectedEof.into()),
-            len => octets.extend_from_slice(&piece[..len]),
+            len => bytes.extend_from_slice(&piece[..len]),
         }
     }
 }
@@ -262,7 +262,7 @@ pub fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
 pub fn expect_end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
-        Ok(_) => assert_eq!(rest, b"", "octets after the Close"),
+        Ok(_) => assert_eq!(rest, b"", "bytes after the Close"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
     }
 }
@@ -274,11 +274,11 @@ pub fn reset(stream: &TcpStream) {
         .expect("a socket");
 }
 
-/// Sends octets to a fresh connection and returns everything that comes back until the end of the stream.
-pub fn exchange(address: &str, octets: &[u8]) -> String {
+/// Sends bytes to a fresh connection and returns everything that comes back until the end of the stream.
+pub fn exchange(address: &str, bytes: &[u8]) -> String {
     let mut stream = dial(address).expect("the server listens");
     // The server may refuse before it has read everything.
-    let _ = stream.write_all(octets);
+    let _ = stream.write_all(bytes);
     let mut response = Vec::new();
     if let Err(error) = stream.read_to_end(&mut response) {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");

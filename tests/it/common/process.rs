@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// A figure of `/proc/PID/status` or of `smaps_rollup`, in octets.
+/// A figure of `/proc/PID/status` or of `smaps_rollup`, in bytes.
 fn kib(pid: u32, file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
     let line = text.lines().find(|line| line.starts_with(name));
@@ -33,7 +33,7 @@ pub fn data_segments_in(stream: &std::net::TcpStream) -> u64 {
     const AT: usize = 152;
     let mut info = [0_u8; 256];
     let mut len = libc::socklen_t::try_from(info.len()).expect("256");
-    // SAFETY: `info` is valid for writes of `len` octets, and `len` of an integer; the call keeps no pointer.
+    // SAFETY: `info` is valid for writes of `len` bytes, and `len` of an integer; the call keeps no pointer.
     let result = unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),
@@ -44,8 +44,8 @@ pub fn data_segments_in(stream: &std::net::TcpStream) -> u64 {
         )
     };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    let octets = info[AT..AT + 4].try_into().expect("four");
-    u64::from(u32::from_ne_bytes(octets))
+    let bytes = info[AT..AT + 4].try_into().expect("four");
+    u64::from(u32::from_ne_bytes(bytes))
 }
 
 /// CPU time of a process so far, in ticks of 10 ms.

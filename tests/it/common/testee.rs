@@ -17,7 +17,7 @@ pub enum Behaviour {
     Delay(fn(u64) -> Duration),
     /// Sends everything back at once, but from `after` the first message on it says nothing for `length`.
     Stall { after: Duration, length: Duration },
-    /// Changes the last octet of every `n`-th message.
+    /// Changes the last byte of every `n`-th message.
     Corrupt(u64),
     /// Answers its `n`-th message on a connection with a frame of a reserved opcode.
     Violate(u64),
@@ -127,7 +127,7 @@ fn serve(mut stream: TcpStream, shared: &Arc<Shared>) {
     std::thread::spawn(move || write(writing, &queue, &of_writer));
     let mut frames = Frames {
         stream,
-        octets: early,
+        bytes: early,
     };
     let mut number = 0;
     while let Ok((first, payload)) = frames.next() {
@@ -204,7 +204,7 @@ fn broadcast(shared: &Shared, frame: &[u8], loses_every: Option<u64>, but: Optio
 fn count(stream: TcpStream, early: Vec<u8>, shared: &Shared) {
     let mut frames = Frames {
         stream,
-        octets: early,
+        bytes: early,
     };
     let mut back = Vec::new();
     let mut ends = false;
@@ -213,7 +213,7 @@ fn count(stream: TcpStream, early: Vec<u8>, shared: &Shared) {
         let is_message = u64::from(!ends);
         shared.messages.fetch_add(is_message, Ordering::Relaxed);
         back.extend_from_slice(&encode(first, &payload));
-        if frames.octets.is_empty() || ends {
+        if frames.bytes.is_empty() || ends {
             let segments = super::process::data_segments_in(&frames.stream);
             if ends {
                 // The handshake's and the Close's are not of messages.
@@ -247,14 +247,14 @@ fn write(mut stream: TcpStream, queue: &Receiver<Outgoing>, shared: &Shared) {
 
 /// The opening handshake; returns what came behind the request.
 fn accept(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let end = loop {
-        if let Some(at) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break at + 4;
         }
-        read_some(stream, &mut octets)?;
+        read_some(stream, &mut bytes)?;
     };
-    let head = String::from_utf8_lossy(&octets[..end]).into_owned();
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let key = head
         .lines()
         .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
@@ -266,15 +266,15 @@ fn accept(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
          Sec-WebSocket-Accept: {accept}\r\n\r\n"
     );
     stream.write_all(response.as_bytes())?;
-    Ok(octets.split_off(end))
+    Ok(bytes.split_off(end))
 }
 
-fn read_some(stream: &mut TcpStream, octets: &mut Vec<u8>) -> io::Result<()> {
+fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut piece = [0; 4096];
     match stream.read(&mut piece)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         len => {
-            octets.extend_from_slice(&piece[..len]);
+            bytes.extend_from_slice(&piece[..len]);
             Ok(())
         }
     }
@@ -282,25 +282,25 @@ fn read_some(stream: &mut TcpStream, octets: &mut Vec<u8>) -> io::Result<()> {
 
 struct Frames {
     stream: TcpStream,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl Frames {
     /// The next frame, unmasked; only whole ones of less than 64 KiB come here.
     fn next(&mut self) -> io::Result<(u8, Vec<u8>)> {
         self.fill(8)?;
-        let (len, at) = match self.octets[1] & 0x7F {
+        let (len, at) = match self.bytes[1] & 0x7F {
             126 => (
-                usize::from(u16::from_be_bytes([self.octets[2], self.octets[3]])),
+                usize::from(u16::from_be_bytes([self.bytes[2], self.bytes[3]])),
                 4,
             ),
             len => (usize::from(len), 2),
         };
         self.fill(at + 4 + len)?;
-        let rest = self.octets.split_off(at + 4 + len);
-        let frame = std::mem::replace(&mut self.octets, rest);
+        let rest = self.bytes.split_off(at + 4 + len);
+        let frame = std::mem::replace(&mut self.bytes, rest);
         let key = &frame[at..at + 4];
-        let unmask = |(octet, key): (&u8, &u8)| octet ^ key;
+        let unmask = |(byte, key): (&u8, &u8)| byte ^ key;
         let payload = frame[at + 4..]
             .iter()
             .zip(key.iter().cycle())
@@ -309,14 +309,14 @@ impl Frames {
         Ok((frame[0], payload))
     }
 
-    /// A masked frame has 6 octets at least; a Close with a code has 8.
+    /// A masked frame has 6 bytes at least; a Close with a code has 8.
     fn fill(&mut self, len: usize) -> io::Result<()> {
-        while self.octets.len() < len {
-            if self.octets.len() >= 6 && self.octets[1] == 0x80 && len == 8 {
-                self.octets.resize(8, 0);
+        while self.bytes.len() < len {
+            if self.bytes.len() >= 6 && self.bytes[1] == 0x80 && len == 8 {
+                self.bytes.resize(8, 0);
                 break;
             }
-            read_some(&mut self.stream, &mut self.octets)?;
+            read_some(&mut self.stream, &mut self.bytes)?;
         }
         Ok(())
     }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-const BUFFER_OCTETS_MIN: usize = 256;
+const BUFFER_BYTES_MIN: usize = 256;
 /// All buffers together; the ring is walked whole, so this should stay near the L2 cache.
-const POOL_OCTETS: usize = 1 << 20;
+const POOL_BYTES: usize = 1 << 20;
 const ENTRIES_MAX: usize = 1024;
 const ENTRIES_MIN: usize = 32;
 const PAGE: usize = 4096;
@@ -21,7 +21,7 @@ const PAGE: usize = 4096;
 pub(super) struct BufferRing {
     entries: NonNull<BufRingEntry>,
     pool: NonNull<u8>,
-    buffer_octets: usize,
+    buffer_bytes: usize,
     count: usize,
     tail: u16,
 }
@@ -29,15 +29,15 @@ pub(super) struct BufferRing {
 impl BufferRing {
     pub(super) const GROUP: u16 = 0;
 
-    /// Buffers of at least `octets`, at least twice as many as completions are waited for at once.
-    pub(super) fn new(ring: &IoUring, octets: usize, want: usize) -> io::Result<Self> {
-        let buffer_octets = octets.next_power_of_two().max(BUFFER_OCTETS_MIN);
-        let count = (POOL_OCTETS / buffer_octets).clamp(ENTRIES_MIN, ENTRIES_MAX);
+    /// Buffers of at least `bytes`, at least twice as many as completions are waited for at once.
+    pub(super) fn new(ring: &IoUring, bytes: usize, want: usize) -> io::Result<Self> {
+        let buffer_bytes = bytes.next_power_of_two().max(BUFFER_BYTES_MIN);
+        let count = (POOL_BYTES / buffer_bytes).clamp(ENTRIES_MIN, ENTRIES_MAX);
         let count = count.max((2 * want).next_power_of_two());
         let mut buffers = Self {
             entries: allocate(Self::entries_layout(count))?.cast(),
-            pool: allocate(Self::pool_layout(count, buffer_octets))?,
-            buffer_octets,
+            pool: allocate(Self::pool_layout(count, buffer_bytes))?,
+            buffer_bytes,
             count,
             tail: 0,
         };
@@ -53,12 +53,12 @@ impl BufferRing {
         Ok(buffers)
     }
 
-    /// The first `len` octets of a buffer the kernel has filled and not got back yet.
-    pub(super) fn octets(&self, buffer: u16, len: usize) -> &[u8] {
-        assert!(usize::from(buffer) < self.count && len <= self.buffer_octets);
+    /// The first `len` bytes of a buffer the kernel has filled and not got back yet.
+    pub(super) fn bytes(&self, buffer: u16, len: usize) -> &[u8] {
+        assert!(usize::from(buffer) < self.count && len <= self.buffer_bytes);
         // SAFETY: within the pool, as asserted.
-        let begin = unsafe { self.pool.add(usize::from(buffer) * self.buffer_octets) };
-        // SAFETY: zeroed at allocation, `len` octets long, and the kernel does not touch a buffer between its completion
+        let begin = unsafe { self.pool.add(usize::from(buffer) * self.buffer_bytes) };
+        // SAFETY: zeroed at allocation, `len` bytes long, and the kernel does not touch a buffer between its completion
         // and `give_back`, which needs `&mut self`.
         unsafe { slice::from_raw_parts(begin.as_ptr(), len) }
     }
@@ -69,11 +69,11 @@ impl BufferRing {
         // SAFETY: `at` is below `count`, the entries allocated.
         let mut entry = unsafe { self.entries.add(at) };
         // SAFETY: within the pool: buffer ids come from `0..count`.
-        let address = unsafe { self.pool.add(usize::from(buffer) * self.buffer_octets) };
+        let address = unsafe { self.pool.add(usize::from(buffer) * self.buffer_bytes) };
         // SAFETY: entries from the published tail on belong to user space, and nothing else refers to this one.
         let entry = unsafe { entry.as_mut() };
         entry.set_addr(address.as_ptr() as u64);
-        entry.set_len(self.buffer_octets as u32);
+        entry.set_len(self.buffer_bytes as u32);
         entry.set_bid(buffer);
         self.tail = self.tail.wrapping_add(1);
     }
@@ -91,8 +91,8 @@ impl BufferRing {
         Layout::from_size_align(count * size_of::<BufRingEntry>(), PAGE).expect("at most 512 KiB")
     }
 
-    fn pool_layout(count: usize, buffer_octets: usize) -> Layout {
-        Layout::from_size_align(count * buffer_octets, PAGE).expect("at most 2 GiB")
+    fn pool_layout(count: usize, buffer_bytes: usize) -> Layout {
+        Layout::from_size_align(count * buffer_bytes, PAGE).expect("at most 2 GiB")
     }
 }
 
@@ -106,6 +106,6 @@ impl Drop for BufferRing {
         // SAFETY: allocated in `new` with this layout; the ring that used it is closed.
         unsafe { alloc::dealloc(self.entries.as_ptr().cast(), Self::entries_layout(self.count)) };
         // SAFETY: as above.
-        unsafe { alloc::dealloc(self.pool.as_ptr(), Self::pool_layout(self.count, self.buffer_octets)) };
+        unsafe { alloc::dealloc(self.pool.as_ptr(), Self::pool_layout(self.count, self.buffer_bytes)) };
     }
 }

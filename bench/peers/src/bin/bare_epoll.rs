@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-const BUFFER_OCTETS: usize = 512 << 10;
+const BUFFER_BYTES: usize = 512 << 10;
 const EVENTS: usize = 1024;
 
 /// What a connection still owes, from an offset on; absent when nothing.
@@ -21,10 +21,10 @@ fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Sends what the socket takes; zero when it is full.
-fn send(fd: RawFd, octets: &[u8]) -> io::Result<usize> {
+fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `octets` is readable for its length and outlives the call.
-    match checked(unsafe { libc::send(fd, octets.as_ptr().cast(), octets.len(), flags) }) {
+    // SAFETY: `bytes` is readable for its length and outlives the call.
+    match checked(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) }) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
         result => result,
     }
@@ -38,9 +38,9 @@ fn watch(epoll: RawFd, fd: RawFd, events: libc::c_int) -> io::Result<()> {
 
 /// Echoes until the socket is drained or full; `Ok(false)` when the peer is gone.
 fn echo(fd: RawFd, buffer: &mut [u8], unsent: &mut Unsent) -> io::Result<bool> {
-    if let Some((octets, offset)) = unsent.get_mut(&fd) {
-        *offset += send(fd, &octets[*offset..])?;
-        if *offset < octets.len() {
+    if let Some((bytes, offset)) = unsent.get_mut(&fd) {
+        *offset += send(fd, &bytes[*offset..])?;
+        if *offset < bytes.len() {
             return Ok(true);
         }
         unsent.remove(&fd);
@@ -89,7 +89,7 @@ fn main() -> io::Result<()> {
     let epoll = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } as isize)? as RawFd;
     watch(epoll, listener.as_raw_fd(), libc::EPOLLIN)?;
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-    let mut buffer = vec![0; BUFFER_OCTETS];
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut unsent = Unsent::new();
     loop {
         // SAFETY: `events` has room for EVENTS and outlives the call.

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 
 async fn echo(upgraded: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
     let mut websocket = upgraded.await?;
-    websocket.set_max_message_size(peers::MESSAGE_OCTETS_MAX);
+    websocket.set_max_message_size(peers::MESSAGE_BYTES_MAX);
     websocket.set_auto_close(true);
     websocket.set_auto_pong(true);
     let mut websocket = FragmentCollector::new(websocket);

@@ -3,17 +3,17 @@
 
 use std::io;
 
-use peers::{MESSAGE_OCTETS_MAX, frames};
+use peers::{MESSAGE_BYTES_MAX, frames};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::{TcpListener, TcpStream};
 
-/// Holds 16 messages of 1 KiB; larger frames grow it, as their octets arrive.
-const BUFFER_OCTETS: usize = 64 << 10;
+/// Holds 16 messages of 1 KiB; larger frames grow it, as their bytes arrive.
+const BUFFER_BYTES: usize = 64 << 10;
 const RING_ENTRIES: u32 = 4096;
 
 async fn serve_connection(stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER_OCTETS);
+    let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER_BYTES);
     loop {
         buffer = read(&stream, buffer).await?;
         match frames::handshake(&buffer) {
@@ -43,7 +43,7 @@ async fn serve_connection(stream: TcpStream) -> io::Result<()> {
         }
         if buffer.len() == buffer.capacity() {
             // Never by what a header announces: double, up to the frame's size.
-            let target = echoed.frame_octets.min(2 * buffer.capacity()).min(MESSAGE_OCTETS_MAX + 14);
+            let target = echoed.frame_bytes.min(2 * buffer.capacity()).min(MESSAGE_BYTES_MAX + 14);
             buffer.reserve_exact(target.saturating_sub(buffer.len()).max(1));
         }
         buffer = read(&stream, buffer).await?;

@@ -7,14 +7,14 @@ use tokio::net::TcpStream;
 use tokio_websockets::{Config, Error, Limits, ServerBuilder};
 
 /// Its default of 8 KiB would cut a batch of 16 messages of 1 KiB in two.
-const FLUSH_OCTETS: usize = 64 << 10;
+const FLUSH_BYTES: usize = 64 << 10;
 /// The most messages taken before they are answered: more than any run has in flight on a connection.
 const BATCH_MESSAGES: usize = 64;
 
 async fn echo(stream: TcpStream) -> Result<(), Error> {
     let (_, mut websocket) = ServerBuilder::new()
-        .config(Config::default().frame_size(usize::MAX).flush_threshold(FLUSH_OCTETS))
-        .limits(Limits::default().max_payload_len(Some(peers::MESSAGE_OCTETS_MAX)))
+        .config(Config::default().frame_size(usize::MAX).flush_threshold(FLUSH_BYTES))
+        .limits(Limits::default().max_payload_len(Some(peers::MESSAGE_BYTES_MAX)))
         .accept(stream)
         .await?;
     let mut batch = Vec::with_capacity(BATCH_MESSAGES);

@@ -23,8 +23,8 @@ type WebSocket = WebSocketStream<TcpStream>;
 async fn open(stream: TcpStream, read_buffer: usize) -> Result<WebSocket> {
     let config = WebSocketConfig::default()
         .read_buffer_size(read_buffer)
-        .max_message_size(Some(peers::MESSAGE_OCTETS_MAX))
-        .max_frame_size(Some(peers::MESSAGE_OCTETS_MAX));
+        .max_message_size(Some(peers::MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(peers::MESSAGE_BYTES_MAX));
     tokio_tungstenite::accept_async_with_config(stream, Some(config)).await
 }
 

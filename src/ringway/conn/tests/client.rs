@@ -1,4 +1,4 @@
-//! One simulated client: says its script at its own pace, and checks what comes back octet by octet.
+//! One simulated client: says its script at its own pace, and checks what comes back byte by byte.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ pub(super) enum Ending {
     EagerFin,
     /// Breaks the protocol behind the last message.
     Violation,
-    /// Ends its direction after so many octets of its script, without a Close.
+    /// Ends its direction after so many bytes of its script, without a Close.
     HalfClose(usize),
-    /// Closes its socket after so many octets of its script.
+    /// Closes its socket after so many bytes of its script.
     Disappear(usize),
-    /// Resets after so many octets of its script.
+    /// Resets after so many bytes of its script.
     Reset(usize),
     /// Never reads, and resets at this instant.
     NeverReads(Instant),
@@ -50,9 +50,9 @@ impl Pace {
         }
     }
 
-    /// Any pace at which `octets` take no more than some thousand steps.
-    pub(super) fn draw(random: &mut Random, octets: usize) -> Self {
-        let least = octets / 1000;
+    /// Any pace at which `bytes` take no more than some thousand steps.
+    pub(super) fn draw(random: &mut Random, bytes: usize) -> Self {
+        let least = bytes / 1000;
         Self {
             send_max: random.pick(&[7, 300, 5_000, 100_000, 1 << 20]).max(least),
             read_max: random.pick(&[500, 5_000, 1 << 20]).max(least),
@@ -71,7 +71,7 @@ pub(super) struct Client {
     pub(super) may_close: &'static [u16],
     /// The connection may break without anybody's doing.
     pub(super) may_break: bool,
-    /// Octets that its own system takes before its sends wait.
+    /// Bytes that its own system takes before its sends wait.
     pub(super) unread_max: usize,
     /// When it connects, later when it acts next.
     pub(super) next: Instant,
@@ -79,7 +79,7 @@ pub(super) struct Client {
     pub(super) pongs: bool,
     random: Random,
     peer: Option<PeerId>,
-    /// Octets of the script that were sent.
+    /// Bytes of the script that were sent.
     sent: usize,
     close_sent: bool,
     /// It closed or reset its socket.
@@ -91,7 +91,7 @@ pub(super) struct Client {
     pub(super) status: Option<u16>,
     /// The code of a Close that the script did not ask for.
     pub(super) closed_by_server: Option<u16>,
-    /// What it met at the end of the server's octets.
+    /// What it met at the end of the server's bytes.
     pub(super) end: Option<PeerEnd>,
 }
 
@@ -137,10 +137,10 @@ impl Client {
     /// What it waits for, for a run that does not end.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{:?}: {} of {} octets sent, {} answers missing, status {:?}, left {}, end {:?}, closed {:?}",
+            "{:?}: {} of {} bytes sent, {} answers missing, status {:?}, left {}, end {:?}, closed {:?}",
             self.ending,
             self.sent,
-            self.script.octets.len(),
+            self.script.bytes.len(),
             self.script.expected.len(),
             self.status,
             self.left,
@@ -171,7 +171,7 @@ impl Client {
 
     /// Where the script ends for this client.
     fn script_end(&self) -> usize {
-        let len = self.script.octets.len();
+        let len = self.script.bytes.len();
         match self.ending {
             Ending::HalfClose(at) | Ending::Disappear(at) | Ending::Reset(at) => at.min(len),
             _ => len,
@@ -211,8 +211,8 @@ impl Client {
 
     fn read(&mut self, sim: &mut Sim, peer: PeerId) {
         let max = self.random.magnitude(self.pace.read_max);
-        let octets = sim.peer_take_some(peer, max);
-        self.wire.extend(&octets);
+        let bytes = sim.peer_take_some(peer, max);
+        self.wire.extend(&bytes);
         while let Some(item) = self.wire.next() {
             match item {
                 Item::Head(status) => self.status = Some(status),
@@ -226,9 +226,9 @@ impl Client {
         if opcode == 9 {
             self.pings += 1;
             // A Pong can only go between frames; while there is more to say, that is sign of life enough.
-            if self.pongs && self.sent == self.script.octets.len() && !self.close_sent {
+            if self.pongs && self.sent == self.script.bytes.len() && !self.close_sent {
                 self.script
-                    .octets
+                    .bytes
                     .extend_from_slice(&self.script.pong_frame(&mut self.random, &payload));
             }
             return;
@@ -245,7 +245,7 @@ impl Client {
         }
         let Some(expected) = self.script.expected.pop_front() else {
             panic!(
-                "nothing more was asked for, and opcode {opcode} came with {} octets",
+                "nothing more was asked for, and opcode {opcode} came with {} bytes",
                 payload.len()
             )
         };
@@ -266,7 +266,7 @@ impl Client {
         if self.may_send(sim, peer) {
             let max = self.random.magnitude(self.pace.send_max);
             let until = end.min(self.sent + max);
-            sim.peer_send(peer, &self.script.octets[self.sent..until]);
+            sim.peer_send(peer, &self.script.bytes[self.sent..until]);
             self.sent = until;
         }
         if self.sent < end {
@@ -297,7 +297,7 @@ impl Client {
 
     fn send_close(&mut self) {
         let close = self.script.close_frame(&mut self.random);
-        self.script.octets.extend_from_slice(&close);
+        self.script.bytes.extend_from_slice(&close);
         self.close_sent = true;
     }
 

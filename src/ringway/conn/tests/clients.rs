@@ -34,7 +34,7 @@ struct Net {
 impl Net {
     fn new(options: Options, config: Config) -> Self {
         let mut random = Random::new(options.seed ^ 0xD1A1);
-        let app = Drivers::new(&mut random, config.send_queue_octets_max);
+        let app = Drivers::new(&mut random, config.send_queue_bytes_max);
         let handshake_timeout = config.handshake_timeout;
         let mut worker = Worker::client(Sim::new(options), app, config);
         let stock = worker.app().stock.messages();
@@ -63,7 +63,7 @@ impl Net {
         let options = Options::draw(seed);
         let mut random = Random::new(seed ^ 0xC0F1);
         let config = Config {
-            send_queue_octets_max: random.pick(&[0, 1_000, 20_000, 1 << 20]),
+            send_queue_bytes_max: random.pick(&[0, 1_000, 20_000, 1 << 20]),
             close_timeout: CLOSE_TIMEOUT,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()
@@ -162,9 +162,9 @@ impl Net {
         let moved = sim.moved();
         let app = self.worker.app();
         assert_eq!(
-            (counters.wire_octets_in, counters.wire_octets_out),
+            (counters.wire_bytes_in, counters.wire_bytes_out),
             (moved.received, moved.sent),
-            "every octet is counted"
+            "every byte is counted"
         );
         assert_eq!(
             (counters.clients, counters.sockets),
@@ -344,11 +344,11 @@ fn a_client_reads_on_however_much_waits_for_the_server() {
 #[test]
 fn a_server_that_never_reads_costs_bounded_memory() {
     /// What leaves without a queue before a large message begins one: scratch, and prepared messages beside it.
-    const TURN_OCTETS_MAX: usize = 2 << 20;
+    const TURN_BYTES_MAX: usize = 2 << 20;
     seeds(30, |seed| {
         let mut net = Net::draw(seed);
         let until = net.now() + Duration::from_secs(2);
-        let max = net.worker.app().stock.queue_octets_max + 300_014 + TURN_OCTETS_MAX;
+        let max = net.worker.app().stock.queue_bytes_max + 300_014 + TURN_BYTES_MAX;
         let (driver, server) = net.add();
         (driver.messages, driver.in_flight_max) = (1_000, 1_000);
         driver.small = 700;
@@ -359,7 +359,7 @@ fn a_server_that_never_reads_costs_bounded_memory() {
             let ledger = net.servers[0].ledger.borrow();
             let sent: usize = ledger.to_server.iter().map(|sent| sent.payload.len()).sum();
             let moved = usize::try_from(net.worker.io().moved().sent).expect("little");
-            assert!(sent <= moved + max, "{sent} octets accepted, {moved} sent");
+            assert!(sent <= moved + max, "{sent} bytes accepted, {moved} sent");
         }
         net.run();
         assert_eq!(net.worker.app().clean, 0);

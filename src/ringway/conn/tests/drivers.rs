@@ -18,8 +18,8 @@ use crate::io::{ConnId, Dial, Errno};
 use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
 use crate::time::Instant;
 
-/// Payload octets of the prepared messages: small ones first.
-const PREPARED_OCTETS: [usize; 24] = [
+/// Payload bytes of the prepared messages: small ones first.
+const PREPARED_BYTES: [usize; 24] = [
     20, 20, 20, 20, 20, 20, 20, 20, 0, 1, 125, 126, 127, 500, 2_000, 4_000, 4_090, 5_000, 20_000,
     60_000, 65_535, 65_536, 100_000, 300_000,
 ];
@@ -142,7 +142,7 @@ impl Driver {
             if self.random.chance(50) {
                 self.ping(context);
             }
-            let full = context.queued_octets() > stock.queue_octets_max;
+            let full = context.queued_bytes() > stock.queue_bytes_max;
             let (message, sent) = self.send(context, stock);
             match sent {
                 Ok(()) => assert!(!full, "the bound of the queue is kept"),
@@ -176,7 +176,7 @@ impl Driver {
 
     fn ping(&mut self, context: &mut Context<'_>) {
         let len = self.random.below(126);
-        let payload = script::octets(&mut self.random, len);
+        let payload = script::bytes(&mut self.random, len);
         if context.ping(&payload).is_ok() {
             let opcode = Opcode::Ping as u8;
             let ping = Expected { opcode, payload };
@@ -195,7 +195,7 @@ impl Driver {
             // Small ones in order, so that they leave in one piece.
             self.next = match small {
                 true => (self.next + 1) % SMALL,
-                false => random.below(PREPARED_OCTETS.len()),
+                false => random.below(PREPARED_BYTES.len()),
             };
             let prepared = stock.prepared.as_ref().expect("made before the first turn");
             let sent = context.send_prepared(prepared, self.next);
@@ -205,7 +205,7 @@ impl Driver {
         let kind = random.pick(&[Kind::Text, Kind::Binary]);
         let payload = match kind {
             Kind::Text => script::text(random, len),
-            Kind::Binary => script::octets(random, len),
+            Kind::Binary => script::bytes(random, len),
         };
         let sent = context.send(kind, &payload);
         let opcode = kind.opcode() as u8;
@@ -231,7 +231,7 @@ pub(super) struct Stock {
     pub(super) prepared: Option<Prepared>,
     /// What the prepared messages are.
     messages: Vec<Expected>,
-    pub(super) queue_octets_max: usize,
+    pub(super) queue_bytes_max: usize,
     /// The worker closes of its own accord.
     pub(super) stopping: bool,
 }
@@ -262,17 +262,17 @@ pub(super) struct Drivers {
 }
 
 impl Drivers {
-    pub(super) fn new(random: &mut Random, queue_octets_max: usize) -> Self {
+    pub(super) fn new(random: &mut Random, queue_bytes_max: usize) -> Self {
         let message = |len: &usize| Expected {
             opcode: Opcode::Binary as u8,
-            payload: script::octets(random, *len),
+            payload: script::bytes(random, *len),
         };
         Self {
             drivers: Vec::new(),
             stock: Stock {
                 prepared: None,
-                messages: PREPARED_OCTETS.iter().map(message).collect(),
-                queue_octets_max,
+                messages: PREPARED_BYTES.iter().map(message).collect(),
+                queue_bytes_max,
                 stopping: false,
             },
             dialled: VecDeque::new(),
@@ -406,7 +406,7 @@ impl App for Drivers {
     }
 
     fn writable(&mut self, context: &mut Context<'_>, (): &mut ()) {
-        assert_eq!(context.queued_octets(), 0);
+        assert_eq!(context.queued_bytes(), 0);
         let (driver, stock) = self.of(context.tag());
         driver.waits = false;
         driver.fill(context, stock);

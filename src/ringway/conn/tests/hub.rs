@@ -115,7 +115,7 @@ impl Room {
         let mut sim = Sim::new(options);
         let listener = Listener::new(sim.listen(), None);
         let config = Config {
-            send_queue_octets_max: 1 << 30,
+            send_queue_bytes_max: 1 << 30,
             ..Config::default()
         };
         Self {
@@ -126,10 +126,10 @@ impl Room {
     }
 
     fn add(&mut self, random: &mut Random) -> usize {
-        let octets = Script::open(random).octets;
+        let bytes = Script::open(random).bytes;
         let sim = self.worker.io_mut();
         let id = sim.connect();
-        sim.peer_send(id, &octets);
+        sim.peer_send(id, &bytes);
         self.peers.push(Peer {
             id,
             wire: Wire::default(),

@@ -29,7 +29,7 @@ fn echo(count: u16) -> Vec<u8> {
     frame
 }
 
-/// A world whose sockets hold 3000 octets for a peer, so that there is room again when it took 1000.
+/// A world whose sockets hold 3000 bytes for a peer, so that there is room again when it took 1000.
 fn narrow(mode: ReceiveMode, config: Config) -> World {
     let options = Options {
         outbox_max: 3_000,
@@ -39,7 +39,7 @@ fn narrow(mode: ReceiveMode, config: Config) -> World {
 }
 
 impl World {
-    /// Takes `count` octets every `interval` until `total` were taken or the connection ends.
+    /// Takes `count` bytes every `interval` until `total` were taken or the connection ends.
     fn trickle(&mut self, peer: PeerId, count: usize, interval: Duration, total: usize) -> Vec<u8> {
         let mut taken = Vec::new();
         while taken.len() < total && self.worker.io().peer_end(peer) == PeerEnd::Open {
@@ -60,11 +60,11 @@ impl World {
 fn a_peer_that_takes_nothing_is_dropped_after_the_write_timeout_and_counted() {
     for mode in MODES {
         // Paused or not.
-        for send_queue_octets_max in [100, 1 << 20] {
+        for send_queue_bytes_max in [100, 1 << 20] {
             let mut world = narrow(
                 mode,
                 Config {
-                    send_queue_octets_max,
+                    send_queue_bytes_max,
                     idle_timeout: Some(Duration::from_secs(3600)),
                     write_timeout: Some(Duration::from_secs(4)),
                     ..Config::default()
@@ -87,12 +87,12 @@ fn a_peer_that_takes_nothing_is_dropped_after_the_write_timeout_and_counted() {
 
 /// The socket has room for more only when a third of it is free: what the peer takes shows before that.
 #[test]
-fn a_peer_that_takes_a_few_octets_at_a_time_stays() {
+fn a_peer_that_takes_a_few_bytes_at_a_time_stays() {
     for mode in MODES {
         let mut world = narrow(
             mode,
             Config {
-                send_queue_octets_max: 100,
+                send_queue_bytes_max: 100,
                 write_timeout: Some(Duration::from_secs(4)),
                 ..Config::default()
             },
@@ -129,7 +129,7 @@ fn answers_wait_for_a_peer_that_pauses_after_its_close() {
 }
 
 #[test]
-fn a_peer_that_takes_a_few_octets_at_a_time_after_its_close_gets_all_of_them() {
+fn a_peer_that_takes_a_few_bytes_at_a_time_after_its_close_gets_all_of_them() {
     for mode in MODES {
         let config = Config {
             close_timeout: Duration::from_secs(1),
@@ -189,7 +189,7 @@ fn a_drain_delivers_what_is_queued_as_long_as_it_lasts() {
     }
 }
 
-/// Octets in one receive bound no turn: a frame has six of them, or thousands. Once, one connection's fragments took 14 ms
+/// Bytes in one receive bound no turn: a frame has six of them, or thousands. Once, one connection's fragments took 14 ms
 /// before anybody else's message was answered.
 #[test]
 fn however_small_the_frames_of_one_connection_are_another_one_is_answered_in_between() {
@@ -268,7 +268,7 @@ fn what_came_before_the_end_of_the_stream_is_answered_however_much_it_is() {
 #[test]
 fn only_messages_that_were_accepted_and_lost_are_counted_as_drops() {
     for mode in MODES {
-        for (octets, drops) in [
+        for (bytes, drops) in [
             (CLOSE, 0),
             (b"\x89\x80\0\0\0\0", 0),
             (b"\x82\x80\0\0\0\0", 1),
@@ -277,9 +277,9 @@ fn only_messages_that_were_accepted_and_lost_are_counted_as_drops() {
             let mut world = World::new(Options::faultless(mode), Config::default());
             let peer = world.open();
             world.worker.io_mut().faults_mut().send_reset = 1000;
-            world.send(peer, octets);
+            world.send(peer, bytes);
             (0..4).for_each(|_| world.turn());
-            assert_eq!(world.worker.counters().drops, drops, "{mode:?} {octets:?}");
+            assert_eq!(world.worker.counters().drops, drops, "{mode:?} {bytes:?}");
             world.worker.abort();
             world.finish();
         }

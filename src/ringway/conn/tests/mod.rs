@@ -17,7 +17,7 @@ mod world;
 use std::time::Duration;
 
 use super::Config;
-use crate::io::HOT_OCTETS;
+use crate::io::HOT_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, Random};
 use client::{Client, Ending, Pace};
 use script::Script;
@@ -28,7 +28,7 @@ fn world(seed: u64) -> World {
     let options = Options::draw(seed);
     let mut random = Random::new(seed ^ 0xC0F1);
     let config = Config {
-        send_queue_octets_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
         ..Config::default()
     };
     World::new(options, config)
@@ -39,7 +39,7 @@ impl World {
     fn add(&mut self, script: Script, ending: Ending) -> &mut Client {
         let random = &mut self.random;
         let seed = random.bits();
-        let pace = Pace::draw(random, script.octets.len());
+        let pace = Pace::draw(random, script.bytes.len());
         let delay = Duration::from_micros(random.below(2_000) as u64);
         let next = self.now() + delay;
         self.clients
@@ -48,9 +48,9 @@ impl World {
     }
 
     /// A script with an opening handshake and messages.
-    fn script(&mut self, octets: usize) -> Script {
+    fn script(&mut self, bytes: usize) -> Script {
         let mut script = Script::open(&mut self.random);
-        script.add_messages(&mut self.random, octets);
+        script.add_messages(&mut self.random, bytes);
         script
     }
 }
@@ -70,8 +70,8 @@ fn every_message_comes_back_once_and_in_order() {
             scripts().map(|script| script.messages).sum::<u64>()
         );
         assert_eq!(
-            counters.octets,
-            scripts().map(|script| script.message_octets).sum::<u64>()
+            counters.bytes,
+            scripts().map(|script| script.message_bytes).sum::<u64>()
         );
     });
 }
@@ -87,11 +87,11 @@ fn however_clients_end_nothing_is_left() {
         }
         for _ in 0..world.random.between(1, 6) {
             let mut script = world.script(200_000);
-            let len = script.octets.len();
+            let len = script.bytes.len();
             let random = &mut world.random;
             // As often inside the opening handshake as behind it.
             let at = if random.chance(300) {
-                random.below(script.head_octets)
+                random.below(script.head_bytes)
             } else {
                 random.below(len + 1)
             };
@@ -124,7 +124,7 @@ fn a_peer_that_never_reads_costs_bounded_memory() {
         let mut world = world(seed);
         let until = world.now() + Duration::from_secs(2);
         let mut script = Script::open(&mut world.random);
-        while script.octets.len() < 6 << 20 {
+        while script.bytes.len() < 6 << 20 {
             script.add_messages(&mut world.random, MESSAGE_MAX * 4);
         }
         let pace = Pace {
@@ -133,7 +133,7 @@ fn a_peer_that_never_reads_costs_bounded_memory() {
             interval_max: Duration::from_micros(50),
         };
         world.add(script, Ending::NeverReads(until)).pace = pace;
-        let max = world.config.send_queue_octets_max + MESSAGE_MAX + HOT_OCTETS;
+        let max = world.config.send_queue_bytes_max + MESSAGE_MAX + HOT_BYTES;
         let mut most = 0;
         while !world.is_over() {
             world.step();
@@ -143,7 +143,7 @@ fn a_peer_that_never_reads_costs_bounded_memory() {
         }
         assert!(
             most <= max as u64,
-            "{most} octets for one peer, at most {max}"
+            "{most} bytes for one peer, at most {max}"
         );
         world.worker.drain();
         world.finish();
@@ -191,7 +191,7 @@ fn an_abort_leaves_nothing_behind() {
             let script = world.script(400_000);
             let client = world.add(script, Ending::Silent);
             client.may_close = &[1001];
-            // Always sending, so that octets meet the end of their connection.
+            // Always sending, so that bytes meet the end of their connection.
             client.pace = Pace {
                 send_max: 1000,
                 ..Pace::fast()
@@ -213,7 +213,7 @@ fn an_abort_leaves_nothing_behind() {
     });
 }
 
-/// Octets that are no opening handshake get an HTTP answer and the end, or just the end.
+/// Bytes that are no opening handshake get an HTTP answer and the end, or just the end.
 #[test]
 fn garbage_in_place_of_a_handshake_is_refused() {
     seeds(80, |seed| {
@@ -222,14 +222,14 @@ fn garbage_in_place_of_a_handshake_is_refused() {
             let mut script = Script::open(&mut world.random);
             let random = &mut world.random;
             match random.below(3) {
-                0 => random.fill(&mut script.octets),
+                0 => random.fill(&mut script.bytes),
                 1 => {
-                    script.octets = b"GET / HTTP/1.1\r\nHost: ringway\r\n\r\n".to_vec();
+                    script.bytes = b"GET / HTTP/1.1\r\nHost: ringway\r\n\r\n".to_vec();
                     world.pages += 1;
                 }
                 _ => {
-                    let at = random.below(script.octets.len());
-                    script.octets[at] = random.pick(b"\0\r\n x");
+                    let at = random.below(script.bytes.len());
+                    script.bytes[at] = random.pick(b"\0\r\n x");
                 }
             }
             // The end is said, as what is left may be a good handshake after all.
@@ -356,7 +356,7 @@ fn bulk_takes_turns() {
         let mut world = World::new(options, Config::default());
         for _ in 0..2 {
             let mut script = Script::open(&mut world.random);
-            while script.octets.len() < 5 << 20 {
+            while script.bytes.len() < 5 << 20 {
                 script.add_messages(&mut world.random, 1 << 20);
             }
             let client = world.add(script, Ending::Polite);

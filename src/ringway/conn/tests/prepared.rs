@@ -29,12 +29,12 @@ fn a_client_prepares_masked_frames_one_behind_the_other() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
     let prepared = worker.prepare(Role::Client, &messages).expect("little");
-    let octets = &prepared.block()[..];
+    let bytes = &prepared.block()[..];
     // The keys are the first ones of seed 0.
     let hello = b"\x81\x85\xAF\xCD\x1D\x7B\xE7\xA8\x71\x17\xC0";
-    assert_eq!(octets, [&hello[..], b"\x82\x80\xF4\x65\xB9\xA1"].concat());
+    assert_eq!(bytes, [&hello[..], b"\x82\x80\xF4\x65\xB9\xA1"].concat());
     assert_eq!((prepared.frame(0).1, prepared.frame(1).1), (0..11, 11..17));
-    assert_eq!((prepared.wire_octets(0), prepared.wire_octets(1)), (11, 6));
+    assert_eq!((prepared.wire_bytes(0), prepared.wire_bytes(1)), (11, 6));
 }
 
 #[test]
@@ -42,8 +42,8 @@ fn a_server_prepares_frames_as_they_are() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
     let prepared = worker.prepare(Role::Server, &messages).expect("little");
-    let octets = &prepared.block()[..];
-    assert_eq!(octets, b"\x81\x05Hello\x82\0");
+    let bytes = &prepared.block()[..];
+    assert_eq!(bytes, b"\x81\x05Hello\x82\0");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_header_has_the_shortest_form_that_its_length_needs() {
         for (role, key) in [(Role::Client, 4), (Role::Server, 0)] {
             let messages = [(Kind::Binary, &payload[..len])];
             let prepared = worker.prepare(role, &messages).expect("little");
-            assert_eq!(prepared.wire_octets(0), header + key + len);
+            assert_eq!(prepared.wire_bytes(0), header + key + len);
         }
     }
 }

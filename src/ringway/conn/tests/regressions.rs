@@ -40,16 +40,16 @@ impl World {
 
     /// A peer whose opening handshake was answered.
     pub(super) fn ask(&mut self) -> PeerId {
-        let octets = Script::open(&mut self.random).octets;
+        let bytes = Script::open(&mut self.random).bytes;
         let sim = self.worker.io_mut();
         let peer = sim.connect();
-        sim.peer_send(peer, &octets);
+        sim.peer_send(peer, &bytes);
         (0..3).for_each(|_| self.turn());
         peer
     }
 
-    pub(super) fn send(&mut self, peer: PeerId, octets: &[u8]) {
-        self.worker.io_mut().peer_send(peer, octets);
+    pub(super) fn send(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.worker.io_mut().peer_send(peer, bytes);
     }
 
     pub(super) fn take(&mut self, peer: PeerId) -> Vec<u8> {
@@ -86,9 +86,9 @@ fn a_stop_between_turns_follows_what_the_last_turn_sent() {
     world.worker.drain();
     (0..2).for_each(|_| world.turn());
     for peer in peers {
-        let octets = world.take(peer);
-        assert_eq!(octets[..5], *b"\x82\x01x\x88\x18", "the echo, then a Close");
-        assert_eq!(octets[5..7], 1001_u16.to_be_bytes());
+        let bytes = world.take(peer);
+        assert_eq!(bytes[..5], *b"\x82\x01x\x88\x18", "the echo, then a Close");
+        assert_eq!(bytes[5..7], 1001_u16.to_be_bytes());
         world.send(peer, b"\x82\x81\0\0\0\0x\x88\x80\0\0\0\0");
     }
     world.worker.abort();
@@ -96,10 +96,10 @@ fn a_stop_between_turns_follows_what_the_last_turn_sent() {
     world.finish();
 }
 
-/// Readiness is told once for octets and the end that come together. The receive of the octets was short, so nobody looked
+/// Readiness is told once for bytes and the end that come together. The receive of the bytes was short, so nobody looked
 /// for the end: the connection stayed until it timed out, or for ever.
 #[test]
-fn an_end_right_behind_octets_ends_a_connection_in_readiness_mode() {
+fn an_end_right_behind_bytes_ends_a_connection_in_readiness_mode() {
     let mut world = world(ReceiveMode::Readiness);
     let peers = [world.open(), world.open()];
     for peer in peers {
@@ -114,11 +114,11 @@ fn an_end_right_behind_octets_ends_a_connection_in_readiness_mode() {
 }
 
 /// A connection that was told readable while it was paused had gone back to the multishot receive by the time it was
-/// read on: it was read past that receive, which may hold earlier octets.
+/// read on: it was read past that receive, which may hold earlier bytes.
 #[test]
 fn a_pause_while_a_connection_leaves_bulk_does_not_read_past_the_multishot_receive() {
     let config = Config {
-        send_queue_octets_max: 100,
+        send_queue_bytes_max: 100,
         ..Config::default()
     };
     let mut world = World::new(Options::faultless(ReceiveMode::Buffers), config);
@@ -149,11 +149,11 @@ fn a_pause_while_a_connection_leaves_bulk_does_not_read_past_the_multishot_recei
     world.finish();
 }
 
-/// A binary message of `len` times `octet`, with a masking key of zeros; `len` needs the 16-bit form.
-fn frame(len: u16, octet: u8) -> Vec<u8> {
+/// A binary message of `len` times `byte`, with a masking key of zeros; `len` needs the 16-bit form.
+fn frame(len: u16, byte: u8) -> Vec<u8> {
     let len = len.to_be_bytes();
     let mut frame = vec![0x82, 0xFE, len[0], len[1], 0, 0, 0, 0];
-    frame.resize(8 + usize::from(u16::from_be_bytes(len)), octet);
+    frame.resize(8 + usize::from(u16::from_be_bytes(len)), byte);
     frame
 }
 
@@ -237,7 +237,7 @@ fn a_paused_peer_that_takes_its_answers_is_not_silent() {
             ..Options::faultless(ReceiveMode::Buffers)
         };
         let config = Config {
-            send_queue_octets_max: 100,
+            send_queue_bytes_max: 100,
             idle_timeout,
             ping_interval,
             ..Config::default()

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::io::sim::Random;
-use crate::proto::frame::{HEADER_OCTETS_MAX, Header};
+use crate::proto::frame::{HEADER_BYTES_MAX, Header};
 use crate::proto::handshake::{self, ClientRequest};
-use crate::proto::{CONTROL_FRAME_OCTETS_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
+use crate::proto::{CONTROL_FRAME_BYTES_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
 
 /// A frame as it must come from the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,16 +14,16 @@ pub(super) struct Expected {
     pub(super) payload: Vec<u8>,
 }
 
-/// Octets to be sent and the answers to them, in order.
+/// Bytes to be sent and the answers to them, in order.
 #[derive(Debug)]
 pub(super) struct Script {
-    pub(super) octets: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     pub(super) expected: VecDeque<Expected>,
-    /// Messages among the answers, and their octets.
+    /// Messages among the answers, and their bytes.
     pub(super) messages: u64,
-    pub(super) message_octets: u64,
+    pub(super) message_bytes: u64,
     /// How long the opening handshake is.
-    pub(super) head_octets: usize,
+    pub(super) head_bytes: usize,
     sender: Sender,
 }
 
@@ -31,11 +31,11 @@ impl Default for Script {
     /// A server's, which begins with frames.
     fn default() -> Self {
         Self {
-            octets: Vec::new(),
+            bytes: Vec::new(),
             expected: VecDeque::new(),
             messages: 0,
-            message_octets: 0,
-            head_octets: 0,
+            message_bytes: 0,
+            head_bytes: 0,
             sender: Sender::new(Role::Server),
         }
     }
@@ -46,20 +46,20 @@ impl Script {
     pub(super) fn open(random: &mut Random) -> Self {
         let mut key = [0; 16];
         random.fill(&mut key);
-        let mut octets = Vec::new();
-        handshake::encode_request(&ClientRequest::new("ringway", "/echo", key), &mut octets)
+        let mut bytes = Vec::new();
+        handshake::encode_request(&ClientRequest::new("ringway", "/echo", key), &mut bytes)
             .expect("a good request");
-        let head_octets = octets.len();
+        let head_bytes = bytes.len();
         Self {
-            octets,
-            head_octets,
+            bytes,
+            head_bytes,
             sender: Sender::new(Role::Client),
             ..Self::default()
         }
     }
 
-    /// Messages of every size with at most `octets` of payload in all, some in fragments, some with Pings between.
-    pub(super) fn add_messages(&mut self, random: &mut Random, mut octets: usize) {
+    /// Messages of every size with at most `bytes` of payload in all, some in fragments, some with Pings between.
+    pub(super) fn add_messages(&mut self, random: &mut Random, mut bytes: usize) {
         // What this client mostly sends: one habit per client finds more than a mixture.
         let size_max = random.pick(&[100, 125, 2_000, 5_000, 20_000, 70_000, 300_000]);
         let fragmented = random.pick(&[0, 0, 100, 700]);
@@ -75,15 +75,15 @@ impl Script {
                     .min(size_max),
                 _ => random.magnitude(size_max),
             };
-            if len > octets {
+            if len > bytes {
                 break;
             }
-            octets -= len;
+            bytes -= len;
             self.add_message(random, len, fragmented, pinged);
         }
     }
 
-    /// One message of `len` octets.
+    /// One message of `len` bytes.
     pub(super) fn add_message(
         &mut self,
         random: &mut Random,
@@ -94,7 +94,7 @@ impl Script {
         let kind = random.pick(&[Kind::Text, Kind::Binary]);
         let payload = match kind {
             Kind::Text => text(random, len),
-            Kind::Binary => octets(random, len),
+            Kind::Binary => bytes(random, len),
         };
         let pieces = if random.chance(fragmented) {
             random.between(2, 6)
@@ -121,7 +121,7 @@ impl Script {
             self.add_frame(random, piece == pieces, opcode, now);
         }
         self.messages += 1;
-        self.message_octets += payload.len() as u64;
+        self.message_bytes += payload.len() as u64;
         self.expected.push_back(Expected {
             opcode: kind.opcode() as u8,
             payload,
@@ -147,16 +147,16 @@ impl Script {
             payload_len: payload.len() as u64,
             masking_key,
         };
-        let mut head = [0; HEADER_OCTETS_MAX];
+        let mut head = [0; HEADER_BYTES_MAX];
         let len = self
             .sender
             .header(&header, &mut head)
             .expect("frames in order");
-        self.octets.extend_from_slice(&head[..len]);
-        let at = self.octets.len();
-        self.octets.extend_from_slice(payload);
+        self.bytes.extend_from_slice(&head[..len]);
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
         if let Some(key) = masking_key {
-            mask::apply(&mut self.octets[at..], mask::Key::new(key));
+            mask::apply(&mut self.bytes[at..], mask::Key::new(key));
         }
     }
 
@@ -167,7 +167,7 @@ impl Script {
 
     fn add_ping(&mut self, random: &mut Random) {
         let len = random.below(126);
-        let payload = octets(random, len);
+        let payload = bytes(random, len);
         if random.chance(200) {
             return self.add_control(random, Opcode::Pong, &payload); // unasked: no answer
         }
@@ -179,18 +179,18 @@ impl Script {
     }
 
     pub(super) fn add_control(&mut self, random: &mut Random, opcode: Opcode, payload: &[u8]) {
-        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let key = self.key(random);
         let len = self
             .sender
             .control(opcode, payload, key, &mut frame)
             .expect("a control frame");
-        self.octets.extend_from_slice(&frame[..len]);
+        self.bytes.extend_from_slice(&frame[..len]);
     }
 
     /// A Close with 1000; the server must answer with the same.
     pub(super) fn add_close(&mut self, random: &mut Random) {
-        self.octets.extend_from_slice(&self.close_frame(random));
+        self.bytes.extend_from_slice(&self.close_frame(random));
         self.expect_close();
     }
 
@@ -205,7 +205,7 @@ impl Script {
 
     /// The answer to a Ping of the server.
     pub(super) fn pong_frame(&self, random: &mut Random, payload: &[u8]) -> Vec<u8> {
-        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let pong =
             Sender::new(Role::Client).control(Opcode::Pong, payload, Some(key(random)), &mut frame);
         frame[..pong.expect("a Pong")].to_vec()
@@ -213,7 +213,7 @@ impl Script {
 
     /// A Close frame on its own.
     pub(super) fn close_frame(&self, random: &mut Random) -> Vec<u8> {
-        let mut frame = [0; CONTROL_FRAME_OCTETS_MAX];
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
         let code = Some(CloseCode::NormalClosure);
         let len = Sender::new(Role::Client)
             .close(code, "bye", Some(key(random)), &mut frame)
@@ -223,20 +223,20 @@ impl Script {
 
     /// A frame that breaks RFC 6455, and the code that the server must close with.
     pub(super) fn add_violation(&mut self, random: &mut Random) {
-        let (octets, code): (&[u8], u16) = random.pick(&[
+        let (bytes, code): (&[u8], u16) = random.pick(&[
             (&[0xC1, 0x80, 0, 0, 0, 0], 1002),                         // RSV1
             (&[0x83, 0x80, 0, 0, 0, 0], 1002),                         // reserved opcode
             (&[0x81, 0x01, b'x'], 1002),                               // not masked
             (&[0x09, 0x80, 0, 0, 0, 0], 1002),                         // fragmented Ping
             (&[0x80, 0x80, 0, 0, 0, 0], 1002),                         // continuation of nothing
-            (&[0x88, 0x81, 0, 0, 0, 0, 3], 1002),                      // Close of one octet
+            (&[0x88, 0x81, 0, 0, 0, 0, 3], 1002),                      // Close of one byte
             (&[0x81, 0x82, 0, 0, 0, 0, 0xC3, 0x28], 1007),             // not UTF-8
             (&[0x82, 0xFF, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4], 1009), // 4 GiB announced
         ]);
-        self.octets.extend_from_slice(octets);
+        self.bytes.extend_from_slice(bytes);
         // The rest is noise that must not matter.
         let len = random.below(3000);
-        self.octets.extend_from_slice(&self::octets(random, len));
+        self.bytes.extend_from_slice(&self::bytes(random, len));
         let payload = code.to_be_bytes().to_vec();
         self.expected.push_back(Expected {
             opcode: Opcode::Close as u8,
@@ -251,13 +251,13 @@ fn key(random: &mut Random) -> [u8; 4] {
     key
 }
 
-pub(super) fn octets(random: &mut Random, len: usize) -> Vec<u8> {
-    let mut octets = vec![0; len];
-    random.fill(&mut octets);
-    octets
+pub(super) fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    random.fill(&mut bytes);
+    bytes
 }
 
-/// Text of exactly `len` octets, ASCII or with code points of every length.
+/// Text of exactly `len` bytes, ASCII or with code points of every length.
 pub(super) fn text(random: &mut Random, len: usize) -> Vec<u8> {
     let ascii = random.chance(500);
     let mut text = String::with_capacity(len);

@@ -13,7 +13,7 @@ use crate::proto::handshake::{self, Asked, Date, Progress, Refusal, Resume, Stat
 use crate::proto::{CloseCode, Event, Input, Kind, Limits, Opcode, Receiver, Role};
 use crate::time::Instant;
 
-/// Octets that the system of the worker holds unread before a server's sends wait.
+/// Bytes that the system of the worker holds unread before a server's sends wait.
 const UNREAD_MAX: usize = 200_000;
 
 /// What is under way between one client and its server.
@@ -53,11 +53,11 @@ pub(super) enum Ending {
     Closes(u64),
     /// Breaks the protocol then.
     Violates(u64),
-    /// Ends its direction after so many octets, the response among them.
+    /// Ends its direction after so many bytes, the response among them.
     HalfClose(usize),
-    /// Closes its socket after so many octets.
+    /// Closes its socket after so many bytes.
     Disappear(usize),
-    /// Resets after so many octets.
+    /// Resets after so many bytes.
     Reset(usize),
     /// Reads no frame, and resets at this instant.
     NeverReads(Instant),
@@ -143,11 +143,11 @@ impl Server {
     /// What it waits for, for a run that does not end.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{:?}, {:?}: {} of {} octets said, {} messages heard, {} not, {} of its own left, Close {:?}, left {}",
+            "{:?}, {:?}: {} of {} bytes said, {} messages heard, {} not, {} of its own left, Close {:?}, left {}",
             self.answer,
             self.ending,
             self.said,
-            self.script.octets.len(),
+            self.script.bytes.len(),
             self.heard,
             self.ledger.borrow().to_server.len(),
             self.own,
@@ -169,7 +169,7 @@ impl Server {
             || self.receiver.is_some()
                 && self.says_more()
                 && self.own > 0
-                && self.said == self.script.octets.len();
+                && self.said == self.script.bytes.len();
         match self.ending {
             Ending::NeverReads(until) if acts => Some(until.min(self.next)),
             Ending::NeverReads(until) => Some(until),
@@ -179,7 +179,7 @@ impl Server {
 
     fn reads(&self) -> bool {
         let never = matches!(self.ending, Ending::NeverReads(_)) && self.receiver.is_some();
-        let first = self.stubborn && self.said < self.script.octets.len();
+        let first = self.stubborn && self.said < self.script.bytes.len();
         !never && !first
     }
 
@@ -189,7 +189,7 @@ impl Server {
 
     /// Where it ends for this server.
     fn script_end(&self) -> usize {
-        let len = self.script.octets.len();
+        let len = self.script.bytes.len();
         match self.ending {
             Ending::HalfClose(at) | Ending::Disappear(at) | Ending::Reset(at) => at.min(len),
             _ => len,
@@ -236,25 +236,25 @@ impl Server {
             return;
         }
         let max = self.random.magnitude(self.pace.read_max);
-        let mut octets = sim.peer_take_some(peer, max);
-        if octets.is_empty() {
+        let mut bytes = sim.peer_take_some(peer, max);
+        if bytes.is_empty() {
             return;
         }
         if self.receiver.is_none() {
-            octets = self.read_head(&octets);
+            bytes = self.read_head(&bytes);
         }
-        if !octets.is_empty() {
+        if !bytes.is_empty() {
             assert!(
-                self.said >= self.script.head_octets,
+                self.said >= self.script.head_bytes,
                 "no frame goes out before the response is there"
             );
-            self.read_frames(&mut octets);
+            self.read_frames(&mut bytes);
         }
     }
 
     /// Returns what follows the head.
-    fn read_head(&mut self, octets: &[u8]) -> Vec<u8> {
-        self.head.extend_from_slice(octets);
+    fn read_head(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.head.extend_from_slice(bytes);
         let limits = handshake::Limits::default();
         let head_bytes = match handshake::parse_request_from(&self.head, self.resume, &limits)
             .expect("the client's request is good")
@@ -267,19 +267,19 @@ impl Server {
                 let Asked::WebSocket(head) = head else {
                     panic!("the client asks for a WebSocket")
                 };
-                answer(&head, self.answer, &mut self.script.octets);
+                answer(&head, self.answer, &mut self.script.bytes);
                 head_bytes
             }
         };
-        self.script.head_octets = self.script.octets.len();
+        self.script.head_bytes = self.script.bytes.len();
         self.receiver = Some(Receiver::new(Role::Server, Limits::default()));
         self.head.split_off(head_bytes)
     }
 
-    fn read_frames(&mut self, octets: &mut [u8]) {
+    fn read_frames(&mut self, bytes: &mut [u8]) {
         assert_eq!(self.close_heard, None, "nothing follows a Close");
         let mut receiver = self.receiver.take().expect("the head was read");
-        let mut input = Input::new(octets);
+        let mut input = Input::new(bytes);
         loop {
             match receiver
                 .poll_event(&mut input)
@@ -374,7 +374,7 @@ impl Server {
         if self.receiver.is_none() || !self.says_more() {
             return;
         }
-        let silent = self.said == self.script.octets.len();
+        let silent = self.said == self.script.bytes.len();
         if self.own > 0 && (silent || self.random.chance(500)) {
             self.own -= 1;
             self.add_message();
@@ -416,20 +416,20 @@ impl Server {
     /// Breaks RFC 6455; what follows must not matter.
     fn violate(&mut self) {
         let random = &mut self.random;
-        let (octets, code): (&[u8], u16) = random.pick(&[
+        let (bytes, code): (&[u8], u16) = random.pick(&[
             (&[0xC1, 0x00], 1002),                         // RSV1
             (&[0x83, 0x00], 1002),                         // reserved opcode
             (&[0x81, 0x81, 0, 0, 0, 0, b'x'], 1002),       // masked
             (&[0x09, 0x00], 1002),                         // fragmented Ping
             (&[0x80, 0x00], 1002),                         // continuation of nothing
-            (&[0x88, 0x01, 3], 1002),                      // Close of one octet
+            (&[0x88, 0x01, 3], 1002),                      // Close of one byte
             (&[0x81, 0x02, 0xC3, 0x28], 1007),             // not UTF-8
             (&[0x82, 0x7F, 0, 0, 0, 1, 0, 0, 0, 0], 1009), // 4 GiB announced
         ]);
-        self.script.octets.extend_from_slice(octets);
+        self.script.bytes.extend_from_slice(bytes);
         let len = random.below(3000);
-        let noise = script::octets(random, len);
-        self.script.octets.extend_from_slice(&noise);
+        let noise = script::bytes(random, len);
+        self.script.bytes.extend_from_slice(&noise);
         self.violated = Some(code);
     }
 
@@ -437,10 +437,10 @@ impl Server {
         if self.may_say(sim, peer) {
             let max = self.random.magnitude(self.pace.send_max);
             let until = self.script_end().min(self.said + max);
-            sim.peer_send(peer, &self.script.octets[self.said..until]);
+            sim.peer_send(peer, &self.script.bytes[self.said..until]);
             self.said = until;
         }
-        let done = self.said == self.script.octets.len();
+        let done = self.said == self.script.bytes.len();
         match self.ending {
             Ending::HalfClose(at) if self.said >= at => sim.peer_half_close(peer),
             Ending::Disappear(at) if self.said >= at => self.leave(|| sim.peer_close(peer)),

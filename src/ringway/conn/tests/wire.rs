@@ -1,6 +1,6 @@
 //! What comes from a server, decoded by the letter of RFC 6455 and without the code under test.
 
-/// What was found at the front of the octets.
+/// What was found at the front of the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// An HTTP head: its status.
@@ -9,23 +9,23 @@ pub(super) enum Item {
     Frame { opcode: u8, payload: Vec<u8> },
 }
 
-/// Octets that came and are not decoded yet.
+/// Bytes that came and are not decoded yet.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     at: usize,
     status: Option<u16>,
 }
 
 impl Wire {
-    pub(super) fn extend(&mut self, octets: &[u8]) {
-        self.octets.drain(..std::mem::take(&mut self.at));
-        self.octets.extend_from_slice(octets);
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..std::mem::take(&mut self.at));
+        self.bytes.extend_from_slice(bytes);
     }
 
-    /// Octets that are not decoded.
+    /// Bytes that are not decoded.
     pub(super) fn rest(&self) -> &[u8] {
-        &self.octets[self.at..]
+        &self.bytes[self.at..]
     }
 
     pub(super) fn next(&mut self) -> Option<Item> {
@@ -34,7 +34,7 @@ impl Wire {
             Some(101) => self.next_frame(),
             Some(_) => {
                 // A page, of no interest here.
-                self.at = self.octets.len();
+                self.at = self.bytes.len();
                 None
             }
         }

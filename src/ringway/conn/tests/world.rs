@@ -161,12 +161,12 @@ impl World {
         let counters = *self.worker.counters();
         let app = self.worker.app();
         assert_eq!(
-            counters.wire_octets_in, moved.received,
-            "every octet received is counted"
+            counters.wire_bytes_in, moved.received,
+            "every byte received is counted"
         );
         assert_eq!(
-            counters.wire_octets_out, moved.sent,
-            "every octet sent is counted"
+            counters.wire_bytes_out, moved.sent,
+            "every byte sent is counted"
         );
         assert_eq!(
             (counters.clients, counters.sockets),

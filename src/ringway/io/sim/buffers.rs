@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::super::{BufferId, HOT_OCTETS, SCRATCH_OCTETS, pool};
+use super::super::{BufferId, HOT_BYTES, SCRATCH_BYTES, pool};
 
 /// What a buffer holds while nobody may read it.
 pub(super) const POISON: u8 = 0xDB;
@@ -18,13 +18,13 @@ enum Owner {
 /// Buffers by number; handed out first in, first out, as the kernel does.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    octets: Vec<Box<[u8]>>,
+    bytes: Vec<Box<[u8]>>,
     owners: Vec<Owner>,
     free: VecDeque<u16>,
     max: u16,
     scratch: Box<[u8]>,
     hot: Box<[u8]>,
-    /// Octets of the last receive into `hot`.
+    /// Bytes of the last receive into `hot`.
     hot_len: usize,
     shared: Vec<Option<Arc<[u8]>>>,
 }
@@ -32,12 +32,12 @@ pub(super) struct Buffers {
 impl Buffers {
     pub(super) fn new(count: u16, max: u16) -> Self {
         let mut buffers = Self {
-            octets: Vec::new(),
+            bytes: Vec::new(),
             owners: Vec::new(),
             free: VecDeque::new(),
             max: max.max(count),
-            scratch: vec![POISON; SCRATCH_OCTETS].into(),
-            hot: vec![POISON; HOT_OCTETS].into(),
+            scratch: vec![POISON; SCRATCH_BYTES].into(),
+            hot: vec![POISON; HOT_BYTES].into(),
             hot_len: 0,
             shared: Vec::new(),
         };
@@ -47,8 +47,8 @@ impl Buffers {
 
     fn add(&mut self, count: u16) {
         for _ in 0..count {
-            let number = u16::try_from(self.octets.len()).expect("at most `max`");
-            self.octets.push([POISON; pool::BUFFER_OCTETS].into());
+            let number = u16::try_from(self.bytes.len()).expect("at most `max`");
+            self.bytes.push([POISON; pool::BUFFER_BYTES].into());
             self.owners.push(Owner::Kernel);
             self.free.push_back(number);
         }
@@ -61,7 +61,7 @@ impl Buffers {
     /// The next free buffer, for the kernel to fill.
     pub(super) fn take(&mut self) -> Option<(BufferId, &mut [u8])> {
         let number = self.free.pop_front()?;
-        Some((BufferId(number), &mut self.octets[usize::from(number)]))
+        Some((BufferId(number), &mut self.bytes[usize::from(number)]))
     }
 
     /// The completion that names it was delivered.
@@ -79,18 +79,18 @@ impl Buffers {
                     return self.shared[index].as_ref().expect("the block is shared");
                 }
                 self.assert_of_worker(buffer);
-                &self.octets[usize::from(number)]
+                &self.bytes[usize::from(number)]
             }
         }
     }
 
-    /// Makes `octets` a block that can be sent from.
-    pub(super) fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
+    /// Makes `bytes` a block that can be sent from.
+    pub(super) fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
         let index = buffer.shared_index().expect("a block's own number");
         if index >= self.shared.len() {
             self.shared.resize(index + 1, None);
         }
-        let before = self.shared[index].replace(octets);
+        let before = self.shared[index].replace(bytes);
         assert!(before.is_none(), "{buffer:?} is shared twice");
     }
 
@@ -102,15 +102,15 @@ impl Buffers {
 
     /// What the worker may change, and scratch space beside it.
     pub(super) fn of_worker_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
-        let octets = match buffer {
+        let bytes = match buffer {
             BufferId::SCRATCH => &mut [],
             BufferId::HOT => &mut *self.hot,
             BufferId(number) => {
                 self.assert_of_worker(buffer);
-                &mut self.octets[usize::from(number)]
+                &mut self.bytes[usize::from(number)]
             }
         };
-        (octets, &mut self.scratch)
+        (bytes, &mut self.scratch)
     }
 
     fn assert_of_worker(&self, buffer: BufferId) {
@@ -129,7 +129,7 @@ impl Buffers {
         &mut self.hot
     }
 
-    /// So many octets were received into the hot buffer.
+    /// So many bytes were received into the hot buffer.
     pub(super) const fn set_hot_len(&mut self, len: usize) {
         self.hot_len = len;
     }
@@ -137,18 +137,18 @@ impl Buffers {
     /// The worker gives `buffer` back.
     pub(super) fn replenish(&mut self, buffer: BufferId) {
         self.assert_of_worker(buffer);
-        self.octets[usize::from(buffer.0)].fill(POISON);
+        self.bytes[usize::from(buffer.0)].fill(POISON);
         self.owners[usize::from(buffer.0)] = Owner::Kernel;
         self.free.push_back(buffer.0);
     }
 
     pub(super) fn grow(&mut self) {
-        let len = u16::try_from(self.octets.len()).expect("at most `max`");
+        let len = u16::try_from(self.bytes.len()).expect("at most `max`");
         self.add(len.min(self.max - len));
     }
 
     /// Buffers that are not in the pool.
     pub(super) fn missing(&self) -> usize {
-        self.octets.len() - self.free.len()
+        self.bytes.len() - self.free.len()
     }
 }

@@ -105,8 +105,8 @@ impl Io for Sim {
                 "the hot buffer may be filled again before the turn"
             );
             let end = (segment.start + segment.len) as usize;
-            let octets = self.buffers.of_worker(segment.buffer);
-            assert!(end <= octets.len(), "a segment lies in its buffer");
+            let bytes = self.buffers.of_worker(segment.buffer);
+            assert!(end <= bytes.len(), "a segment lies in its buffer");
             assert!(segment.len > 0, "a segment is not empty");
         }
         self.submissions.push(Submission::Send {
@@ -163,8 +163,8 @@ impl Io for Sim {
         self.buffers.of_worker(buffer)
     }
 
-    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
-        self.buffers.share(buffer, octets);
+    fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
+        self.buffers.share(buffer, bytes);
     }
 
     fn unshare(&mut self, buffer: BufferId) {
@@ -205,22 +205,21 @@ impl Io for Sim {
     fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
         self.socket(fd).assert_up("a send");
         self.assert_no_send_of(fd, "a direct send");
-        let mut octets = self.gather(segments);
-        then.iter()
-            .for_each(|slice| octets.extend_from_slice(slice));
-        if octets.is_empty() {
+        let mut bytes = self.gather(segments);
+        then.iter().for_each(|slice| bytes.extend_from_slice(slice));
+        if bytes.is_empty() {
             return Ok(0);
         }
-        self.send_octets(fd, &octets)
+        self.send_bytes(fd, &bytes)
     }
 
     fn unsent(&mut self, fd: Fd) -> usize {
         self.socket(fd).waiting_for_peer()
     }
 
-    fn refill_hot(&mut self, octets: &[u8]) {
-        self.buffers.hot_mut()[..octets.len()].copy_from_slice(octets);
-        self.buffers.set_hot_len(octets.len());
+    fn refill_hot(&mut self, bytes: &[u8]) {
+        self.buffers.hot_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.buffers.set_hot_len(bytes.len());
     }
 
     fn shutdown(&mut self, fd: Fd, how: Shutdown) {
@@ -292,12 +291,12 @@ impl Sim {
         }
     }
 
-    /// The octets of `segments`.
+    /// The bytes of `segments`.
     pub(super) fn gather(&self, segments: &[Segment]) -> Vec<u8> {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for segment in segments {
-            octets.extend_from_slice(slice_of(self.buffers.of_worker(segment.buffer), segment));
+            bytes.extend_from_slice(slice_of(self.buffers.of_worker(segment.buffer), segment));
         }
-        octets
+        bytes
     }
 }

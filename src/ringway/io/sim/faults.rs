@@ -41,7 +41,7 @@ pub struct Faults {
 
 impl Faults {
     /// A mixture in which every fault is absent, rare or frequent. Connections are not broken: what breaks them
-    /// ([`Self::accept_aborted`], [`Self::send_reset`]) stays out, so that a test can expect every octet.
+    /// ([`Self::accept_aborted`], [`Self::send_reset`]) stays out, so that a test can expect every byte.
     pub fn draw(random: &mut Random) -> Self {
         let mut some = |frequent: u16| match random.below(4) {
             0 | 1 => 0,

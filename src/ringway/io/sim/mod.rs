@@ -9,7 +9,7 @@
 //! - A buffer belongs to the worker from its completion until it is replenished, and is full of poison after that.
 //! - A send is read when the turn runs, so whatever it points to must still be there. One per connection and turn.
 //! - Nothing is armed twice, cancelled a turn after it ended, or left armed on a descriptor that is closed.
-//! - Nothing is read past an armed receive, which may have taken octets that are not delivered yet.
+//! - Nothing is read past an armed receive, which may have taken bytes that are not delivered yet.
 //! - A turn that waits for ever while nothing can happen is a deadlock.
 //!
 //! Time stands still but for a few microseconds per turn, and jumps when a turn waits: to the end of its wait, or to the
@@ -43,7 +43,7 @@ use socket::Socket;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub usize);
 
-/// Octets that went through the worker's sockets.
+/// Bytes that went through the worker's sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Out of the sockets, to the worker.
@@ -129,7 +129,7 @@ impl Sim {
         self.alarm = at;
     }
 
-    /// Octets that went through the worker's sockets so far.
+    /// Bytes that went through the worker's sockets so far.
     pub const fn moved(&self) -> Moved {
         self.moved
     }

@@ -14,9 +14,9 @@ pub struct Options {
     pub buffers: u16,
     /// Receive buffers at most, when the worker says that the pool ran dry.
     pub buffers_max: u16,
-    /// Octets that a socket holds for the worker to read.
+    /// Bytes that a socket holds for the worker to read.
     pub inbox_max: usize,
-    /// Octets that a socket holds for the peer to take.
+    /// Bytes that a socket holds for the peer to take.
     pub outbox_max: usize,
     /// What goes wrong.
     pub faults: Faults,

@@ -72,9 +72,9 @@ impl Sim {
         self.sockets[peer.0].closed
     }
 
-    /// Sends: any number of octets, which arrive as there is room for them.
-    pub fn peer_send(&mut self, peer: PeerId, octets: &[u8]) {
-        self.sockets[peer.0].peer_send(octets);
+    /// Sends: any number of bytes, which arrive as there is room for them.
+    pub fn peer_send(&mut self, peer: PeerId, bytes: &[u8]) {
+        self.sockets[peer.0].peer_send(bytes);
     }
 
     /// Reads all that has come from the worker. A peer that never does fills the socket.
@@ -82,22 +82,22 @@ impl Sim {
         self.peer_take_some(peer, usize::MAX)
     }
 
-    /// Reads at most `max` octets of what has come from the worker.
+    /// Reads at most `max` bytes of what has come from the worker.
     pub fn peer_take_some(&mut self, peer: PeerId, max: usize) -> Vec<u8> {
         self.sockets[peer.0].peer_take(max)
     }
 
-    /// What `peer` meets after the octets that it can take.
+    /// What `peer` meets after the bytes that it can take.
     pub fn peer_end(&self, peer: PeerId) -> PeerEnd {
         self.sockets[peer.0].peer_end_seen()
     }
 
-    /// Octets that `peer` could take.
+    /// Bytes that `peer` could take.
     pub fn peer_pending(&self, peer: PeerId) -> usize {
         self.sockets[peer.0].waiting_for_peer()
     }
 
-    /// Octets from `peer` that the worker has not received.
+    /// Bytes from `peer` that the worker has not received.
     pub fn peer_unread(&self, peer: PeerId) -> usize {
         self.sockets[peer.0].waiting_for_worker()
     }

@@ -19,9 +19,9 @@ impl Sim {
                     fd,
                     segments,
                 } => {
-                    let octets = self.gather(&segments);
-                    let result = self.send_octets(fd, &octets).map(count);
-                    let whole = result == Ok(count(octets.len()));
+                    let bytes = self.gather(&segments);
+                    let result = self.send_bytes(fd, &bytes).map(count);
+                    let whole = result == Ok(count(bytes.len()));
                     if !whole || self.random.chance(self.options.faults.send_aloud) {
                         self.decide(token, result);
                     }
@@ -63,11 +63,11 @@ impl Sim {
         });
     }
 
-    pub(super) fn send_octets(&mut self, fd: Fd, octets: &[u8]) -> Result<usize, Errno> {
+    pub(super) fn send_bytes(&mut self, fd: Fd, bytes: &[u8]) -> Result<usize, Errno> {
         let faults = self.options.faults;
-        let mut max = octets.len();
+        let mut max = bytes.len();
         if self.random.chance(faults.send_short) {
-            max = self.random.below(octets.len()).max(1);
+            max = self.random.below(bytes.len()).max(1);
         }
         if self.random.chance(faults.send_eagain) {
             max = 0;
@@ -77,7 +77,7 @@ impl Sim {
         if breaks {
             socket.break_off();
         }
-        let sent = socket.send(octets, max)?;
+        let sent = socket.send(bytes, max)?;
         self.moved.sent += sent as u64;
         self.news = true;
         Ok(sent)
@@ -142,7 +142,7 @@ impl Sim {
             unreachable!("receives are armed on connections only");
         };
         let socket = &mut self.sockets[at];
-        if !socket.has_octets() {
+        if !socket.has_bytes() {
             match socket.recv(&mut [0]) {
                 Err(Errno(libc::EAGAIN)) => {}
                 end => operation.end(end.map(count)),
@@ -161,7 +161,7 @@ impl Sim {
         }
         let received = socket
             .recv(&mut buffer[..len])
-            .expect("the socket has octets");
+            .expect("the socket has bytes");
         self.moved.received += received as u64;
         let more = !self.random.chance(faults.multishot_ends);
         operation.complete(Ok(count(received)), Some(id), more);
@@ -272,9 +272,9 @@ impl Sim {
     }
 }
 
-/// A count of octets as a completion carries it.
-fn count(octets: usize) -> u32 {
-    u32::try_from(octets).expect("no buffer is that large")
+/// A count of bytes as a completion carries it.
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("no buffer is that large")
 }
 
 /// Readiness as a completion carries it.

@@ -1,8 +1,8 @@
 //! One TCP connection, both ends of it.
 //!
 //! ```text
-//!   peer ──▶ on_the_way ──▶ inbox ──▶ worker        at most `inbox_max` octets in the inbox
-//!   peer ◀──────────── outbox ◀────── worker        at most `outbox_max` octets in the outbox
+//!   peer ──▶ on_the_way ──▶ inbox ──▶ worker        at most `inbox_max` bytes in the inbox
+//!   peer ◀──────────── outbox ◀────── worker        at most `outbox_max` bytes in the outbox
 //! ```
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub enum PeerEnd {
     Reset,
 }
 
-/// What follows the last octet that the peer sent.
+/// What follows the last byte that the peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
     Open,
@@ -102,9 +102,9 @@ impl Socket {
 
     // What the peer does.
 
-    pub(super) fn peer_send(&mut self, octets: &[u8]) {
+    pub(super) fn peer_send(&mut self, bytes: &[u8]) {
         if self.tail == Tail::Open && !self.reset {
-            self.on_the_way.extend(octets);
+            self.on_the_way.extend(bytes);
         }
     }
 
@@ -114,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// Closes: with octets that it never read, the peer's system resets.
+    /// Closes: with bytes that it never read, the peer's system resets.
     pub(super) fn peer_close(&mut self) {
         self.peer_end();
         self.peer_gone = true;
@@ -155,7 +155,7 @@ impl Socket {
 
     // What the network does.
 
-    /// Brings octets from the peer, all that there is room for or a part of them.
+    /// Brings bytes from the peer, all that there is room for or a part of them.
     pub(super) fn arrive(&mut self, random: &mut Random, in_parts: u16) {
         if self.closed {
             return self.arrive_at_closed(random);
@@ -180,7 +180,7 @@ impl Socket {
         }
     }
 
-    /// Nobody reads here any more: octets are answered by RST, and what the peer has not got is lost with it.
+    /// Nobody reads here any more: bytes are answered by RST, and what the peer has not got is lost with it.
     fn arrive_at_closed(&mut self, random: &mut Random) {
         if !self.on_the_way.is_empty() && !self.reset {
             self.reset = true;
@@ -221,22 +221,22 @@ impl Socket {
         }
     }
 
-    /// Takes as much as there is room for, at most `max` octets.
-    pub(super) fn send(&mut self, octets: &[u8], max: usize) -> Result<usize, Errno> {
+    /// Takes as much as there is room for, at most `max` bytes.
+    pub(super) fn send(&mut self, bytes: &[u8], max: usize) -> Result<usize, Errno> {
         if let Some(errno) = self.error.take() {
             return Err(errno);
         }
         if self.outbox_ended || self.reset {
             return Err(Errno(libc::EPIPE));
         }
-        let count = octets.len().min(self.room()).min(max);
+        let count = bytes.len().min(self.room()).min(max);
         if count == 0 {
             return Err(Errno(libc::EAGAIN));
         }
         if self.peer_gone {
             self.tail = Tail::Reset;
         } else {
-            self.outbox.extend(&octets[..count]);
+            self.outbox.extend(&bytes[..count]);
         }
         Ok(count)
     }
@@ -255,7 +255,7 @@ impl Socket {
         }
     }
 
-    /// Closes. Octets that the worker did not read make the system answer with RST instead of FIN.
+    /// Closes. Bytes that the worker did not read make the system answer with RST instead of FIN.
     pub(super) fn close(&mut self, reset: bool, random: &mut Random) {
         self.fd = None;
         self.closed = true;
@@ -268,7 +268,7 @@ impl Socket {
         self.inbox.clear();
     }
 
-    pub(super) fn has_octets(&self) -> bool {
+    pub(super) fn has_bytes(&self) -> bool {
         !self.inbox.is_empty()
     }
 

@@ -57,10 +57,10 @@ fn readiness() -> (Sim, PeerId, Fd) {
     connected(Options::faultless(ReceiveMode::Readiness))
 }
 
-/// Puts `octets` into scratch and submits them.
-fn submit_send(sim: &mut Sim, fd: Fd, octets: &[u8]) {
-    sim.buffer_and_scratch(BufferId::SCRATCH).1[..octets.len()].copy_from_slice(octets);
-    let len = u32::try_from(octets.len()).expect("short");
+/// Puts `bytes` into scratch and submits them.
+fn submit_send(sim: &mut Sim, fd: Fd, bytes: &[u8]) {
+    sim.buffer_and_scratch(BufferId::SCRATCH).1[..bytes.len()].copy_from_slice(bytes);
+    let len = u32::try_from(bytes.len()).expect("short");
     let buffer = BufferId::SCRATCH;
     sim.submit_send(
         SEND,
@@ -91,7 +91,7 @@ fn what_a_peer_sends_comes_in_buffers_and_its_end_as_nothing() {
     let done = turn(&mut sim, Wait::Forever);
     let results: Vec<_> = done.iter().map(|c| (c.result, c.more)).collect();
     assert_eq!(results, [(Ok(4096), true), (Ok(904), true), (Ok(0), false)]);
-    let second = done[1].buffer.expect("octets lie in a buffer");
+    let second = done[1].buffer.expect("bytes lie in a buffer");
     assert_eq!(sim.buffer(second)[..905], {
         let mut expected = [7; 905];
         expected[904] = buffers::POISON;
@@ -157,10 +157,10 @@ fn a_send_is_read_when_the_turn_runs() {
     assert_eq!(sim.peer_take(peer), b"later");
 }
 
-/// Octets and the end that arrive together are one edge, as in the kernel: who stops at the short receive and overlooks
+/// Bytes and the end that arrive together are one edge, as in the kernel: who stops at the short receive and overlooks
 /// `POLLRDHUP` never hears of the end.
 #[test]
-fn readiness_is_told_once_for_octets_and_end_together() {
+fn readiness_is_told_once_for_bytes_and_end_together() {
     let (mut sim, peer, fd) = readiness();
     sim.submit_poll_in(POLL_IN, fd);
     sim.peer_send(peer, b"last words");
@@ -208,7 +208,7 @@ fn a_cancelled_operation_ends_with_ecanceled() {
 }
 
 #[test]
-fn unread_octets_make_a_close_a_reset() {
+fn unread_bytes_make_a_close_a_reset() {
     let (mut sim, peer, fd) = buffers();
     sim.peer_send(peer, b"unheard");
     turn(&mut sim, Wait::No);
@@ -219,13 +219,13 @@ fn unread_octets_make_a_close_a_reset() {
 #[test]
 fn the_hot_buffer_forgets_what_the_receive_before_left() {
     let (mut sim, peer, fd) = readiness();
-    for (octets, left) in [
+    for (bytes, left) in [
         (b"long ago".as_slice(), b"long ago"),
         (b"now", b"now\xDB\xDB\xDB\xDB\xDB"),
     ] {
-        sim.peer_send(peer, octets);
+        sim.peer_send(peer, bytes);
         turn(&mut sim, Wait::No);
-        assert_eq!(sim.recv_hot(fd, 100), Ok(octets.len()));
+        assert_eq!(sim.recv_hot(fd, 100), Ok(bytes.len()));
         assert_eq!(&sim.buffer(BufferId::HOT)[..8], left);
     }
 }
@@ -290,9 +290,9 @@ fn buffers_of_others_are_out_of_reach() {
     let with_buffer = || {
         let (mut sim, peer, fd) = buffers();
         sim.submit_recv(RECV, fd);
-        sim.peer_send(peer, b"octets");
+        sim.peer_send(peer, b"bytes");
         let done = turn(&mut sim, Wait::Forever);
-        (sim, fd, done[0].buffer.expect("octets lie in a buffer"))
+        (sim, fd, done[0].buffer.expect("bytes lie in a buffer"))
     };
     panics("does not belong", || {
         let (sim, ..) = with_buffer();
@@ -313,7 +313,7 @@ fn buffers_of_others_are_out_of_reach() {
 /// Everything that peers send reaches a reader that knows nothing but the contract, in order, whatever goes wrong; and the
 /// same seed does the same twice.
 #[test]
-fn with_every_fault_octets_keep_their_order() {
+fn with_every_fault_bytes_keep_their_order() {
     for seed in 0..200 {
         let first = read_all(seed);
         let second = read_all(seed);
@@ -327,9 +327,9 @@ fn read_all(seed: u64) -> Vec<String> {
     let mut sim = Sim::new(drawn);
     let listener = sim.listen();
     let peer = sim.connect();
-    let mut octets = vec![0; 50_000];
-    Random::new(seed).fill(&mut octets);
-    sim.peer_send(peer, &octets);
+    let mut bytes = vec![0; 50_000];
+    Random::new(seed).fill(&mut bytes);
+    sim.peer_send(peer, &bytes);
     sim.peer_half_close(peer);
     let mut fd = None;
     let mut seen = Vec::new();
@@ -354,7 +354,7 @@ fn read_all(seed: u64) -> Vec<String> {
                     }
                 }
                 (RECV, Ok(len)) if len > 0 => {
-                    let buffer = completion.buffer.expect("octets lie in a buffer");
+                    let buffer = completion.buffer.expect("bytes lie in a buffer");
                     got.extend_from_slice(&sim.buffer(buffer)[..len as usize]);
                 }
                 (POLL_IN, Ok(_)) => {
@@ -370,13 +370,13 @@ fn read_all(seed: u64) -> Vec<String> {
                     )
                 }
             }
-            if completion.token != LISTENER && !completion.more && got.len() < octets.len() {
+            if completion.token != LISTENER && !completion.more && got.len() < bytes.len() {
                 arm(&mut sim, fd.expect("accepted"));
             }
         }
         sim.replenish(&mut held, true);
-        if got.len() == octets.len() {
-            assert!(got == octets, "seed {seed}");
+        if got.len() == bytes.len() {
+            assert!(got == bytes, "seed {seed}");
             return seen;
         }
     }

@@ -312,8 +312,8 @@ impl Io for Uring {
         }
     }
 
-    fn share(&mut self, buffer: BufferId, octets: Arc<[u8]>) {
-        self.areas.share(buffer, octets);
+    fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
+        self.areas.share(buffer, bytes);
     }
 
     fn unshare(&mut self, buffer: BufferId) {
@@ -362,8 +362,8 @@ impl Io for Uring {
         sys::unsent(fd)
     }
 
-    fn refill_hot(&mut self, octets: &[u8]) {
-        self.areas.hot_mut()[..octets.len()].copy_from_slice(octets);
+    fn refill_hot(&mut self, bytes: &[u8]) {
+        self.areas.hot_mut()[..bytes.len()].copy_from_slice(bytes);
     }
 
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown) {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::super::{
-    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_LEN, SCRATCH_OCTETS, Segment,
+    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_BYTES, SCRATCH_LEN, Segment,
     Token, Wait, sys,
 };
 use super::{Unavailable, Uring};
@@ -66,7 +66,7 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
         uring.replenish(&mut vec![buffer], false);
         if !matches {
             return Err(Unavailable::new(
-                "multishot receive into a buffer ring delivered other octets than were sent",
+                "multishot receive into a buffer ring delivered other bytes than were sent",
             ));
         }
     }
@@ -127,12 +127,12 @@ fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
     for _ in 0..64 {
         uring.submit_send(token, fd, large);
         match turn(uring, Wait::No)?[..] {
-            [] => sent += SCRATCH_OCTETS,
+            [] => sent += SCRATCH_BYTES,
             [
                 Completion {
                     result: Ok(count), ..
                 },
-            ] if (count as usize) < SCRATCH_OCTETS => sent += count as usize,
+            ] if (count as usize) < SCRATCH_BYTES => sent += count as usize,
             [
                 Completion {
                     result: Err(Errno(libc::EAGAIN)),
@@ -145,7 +145,7 @@ fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
     Ok(false)
 }
 
-/// How many octets arrived.
+/// How many bytes arrived.
 fn drained(from: &UnixStream) -> Option<usize> {
     let mut buf = vec![0; 1 << 16];
     let mut total = 0;

@@ -15,14 +15,14 @@ use super::{GROUP, IOVECS, MESSAGES, Uring};
 /// Submission entries: sends of one turn and re-arms; a full queue only costs an early submit.
 const SQ_ENTRIES: u32 = 4096;
 
-/// Completion entries (16 octets each, 512 KiB). An overfull queue ends multishot receives by the hundred, so it is four
+/// Completion entries (16 bytes each, 512 KiB). An overfull queue ends multishot receives by the hundred, so it is four
 /// times the connections that can be ready at once.
 const CQ_ENTRIES: u32 = 32768;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Receive buffers at most, 4160 octets each. The pool starts with 256 and grows by 256 when it ran dry.
+    /// Receive buffers at most, 4160 bytes each. The pool starts with 256 and grows by 256 when it ran dry.
     pub buffers_max: u16,
 }
 

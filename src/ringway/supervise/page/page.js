@@ -14,7 +14,7 @@
     return [value.toFixed(digits), UNITS[unit]];
   }
   const short = (value) => human(value).join("");
-  const octets = (value) => { const [number, unit] = human(value); return `${number} ${unit}B`; };
+  const bytes = (value) => { const [number, unit] = human(value); return `${number} ${unit}B`; };
   function nanos(ns) {
     if (!ns) return "–";
     const [scale, unit] = ns < 1e3 ? [1, "ns"] : ns < 1e6 ? [1e3, "µs"] : ns < 1e9 ? [1e6, "ms"] : [1e9, "s"];
@@ -90,15 +90,15 @@
 
   function showTotals(total) {
     const live = total.live;
-    const wire = live.wire_octets_in.per_s + live.wire_octets_out.per_s;
+    const wire = live.wire_bytes_in.per_s + live.wire_bytes_out.per_s;
     big("t-clients", total.clients.toLocaleString(), "");
     $("t-handshakes").textContent = `${short(live.handshakes.per_s)} handshakes/s`;
     bigRate("t-messages", live.messages.per_s, "/s");
     $("t-messages-total").textContent = `${short(total.total.messages)} in total`;
-    bigRate("t-octets", live.octets.per_s, "B/s");
-    $("t-octets-total").textContent = `${octets(total.total.octets)} in total`;
+    bigRate("t-bytes", live.bytes.per_s, "B/s");
+    $("t-bytes-total").textContent = `${bytes(total.total.bytes)} in total`;
     bigRate("t-wire", wire, "B/s");
-    sub("t-wire-split", `in ${short(live.wire_octets_in.per_s)},`, `out ${short(live.wire_octets_out.per_s)}`);
+    sub("t-wire-split", `in ${short(live.wire_bytes_in.per_s)},`, `out ${short(live.wire_bytes_out.per_s)}`);
     big("t-cpu", live.cpu_percent.toFixed(0), "%");
     $("t-cpu-sub").textContent = `${(live.messages.per_s ? (live.cpu_percent * 1e4) / live.messages.per_s : 0).toFixed(2)} µs per message`;
     const [turn, unit] = nanos(live.turn_ns.p99).split(" ");
@@ -129,7 +129,7 @@
     const cells = [
       worker.pid ?? "", worker.cpu ?? "", `${live.cpu_percent.toFixed(0)} %`, worker.clients.toLocaleString(),
       short(live.handshakes.per_s), short(live.messages.per_s),
-      octets(live.wire_octets_in.per_s), octets(live.wire_octets_out.per_s),
+      bytes(live.wire_bytes_in.per_s), bytes(live.wire_bytes_out.per_s),
       nanos(live.turn_ns.p50), nanos(live.turn_ns.p99), nanos(live.turn_ns.max),
       short(worker.total.drops), short(worker.total.enobufs), short(worker.total.partial_sends),
     ];
@@ -353,7 +353,7 @@
       $("rtt-min").textContent = millis(rtt.min);
       $("rtt-mean").textContent = millis(rtt.total / rtt.count);
       $("rtt-count").textContent = rtt.count.toLocaleString();
-      const text = typeof event.data === "string" ? event.data : `${event.data.byteLength} octets`;
+      const text = typeof event.data === "string" ? event.data : `${event.data.byteLength} bytes`;
       log(`← ${text}`, "", millis(ms));
     };
     socket.onclose = (event) => {

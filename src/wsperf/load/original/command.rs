@@ -8,9 +8,9 @@
 //!
 //! | parameter | what | limit |
 //! |---|---|---|
-//! | `uri` | the server, `ws://…` | 2048 octets |
-//! | `token` | comes back in every reply | 256 octets |
-//! | `size` | octets of a message | 64 MiB |
+//! | `uri` | the server, `ws://…` | 2048 bytes |
+//! | `token` | comes back in every reply | 256 bytes |
+//! | `size` | bytes of a message | 64 MiB |
 //! | `count` | messages | 1 to 1,000,000; with `rtts=true` 100,000 |
 //! | `timeout` | ms for the whole test; 0: the longest there is | 1 h |
 //! | `binary` | `true` or `false` (text) | |
@@ -28,7 +28,7 @@
 //! | `handshake_delay` | ms from one open to the next | 10 | 60,000 |
 //! | `msg_mode` | `none`, `fixed` (`msg_count` messages) or `infinite` (until the connection's time is up) | `fixed` | |
 //! | `msg_count` | messages of each connection | 0 | 1,000,000 over all connections |
-//! | `msg_size` | octets of a message | 0 | 256 MiB over all connections, 64 MiB each |
+//! | `msg_size` | bytes of a message | 0 | 256 MiB over all connections, 64 MiB each |
 //! | `con_lifetime` | `infinite` (until its messages are done), `fixed` (`con_duration`) or `random` (up to `con_duration`) | `infinite` | |
 //! | `con_duration` | ms | 5000 | 1 h |
 
@@ -39,22 +39,22 @@ use super::uri::Uri;
 use crate::load::options::Verify;
 
 /// The longest command. Both URIs and tokens fit with room to spare; chosen, untested.
-pub const COMMAND_OCTETS_MAX: usize = 8192;
+pub const COMMAND_BYTES_MAX: usize = 8192;
 
 /// However long a test may take by its parameters, it ends after so long.
 pub const TEST_MAX: Duration = Duration::from_secs(3600);
 
-/// Messages of one test: their times are kept until its end, 8 octets each, and 16 in a `stress_test`.
+/// Messages of one test: their times are kept until its end, 8 bytes each, and 16 in a `stress_test`.
 pub const MESSAGES_MAX: u64 = 1_000_000;
 
 /// The same when every time is sent back: one megabyte of JSON.
 pub const RTTS_MAX: u64 = 100_000;
 
-/// Octets of one message: 64 MiB.
+/// Bytes of one message: 64 MiB.
 pub const SIZE_MAX: u64 = 64 << 20;
 
-/// Octets of messages that a `stress_test` can have on its way at once, over all connections: 256 MiB.
-pub const STRESS_OCTETS_MAX: u64 = 256 << 20;
+/// Bytes of messages that a `stress_test` can have on its way at once, over all connections: 256 MiB.
+pub const STRESS_BYTES_MAX: u64 = 256 << 20;
 
 /// Connections of one `stress_test`: what one source address and a usual limit of descriptors allow.
 pub const CONNECTIONS_MAX: u64 = 20_000;
@@ -62,8 +62,8 @@ pub const CONNECTIONS_MAX: u64 = 20_000;
 /// Quantiles of a result.
 pub const QUANTILES_MAX: u64 = 1000;
 
-/// Octets of a token.
-const TOKEN_OCTETS_MAX: usize = 256;
+/// Bytes of a token.
+const TOKEN_BYTES_MAX: usize = 256;
 
 /// Between two opens: longer than this is no stress.
 const DELAY_MS_MAX: u64 = 60_000;
@@ -84,7 +84,7 @@ pub struct MessageTest {
     pub uri: Uri,
     /// Comes back in every reply.
     pub token: String,
-    /// Payload octets of each message.
+    /// Payload bytes of each message.
     pub size: usize,
     /// Messages.
     pub count: u64,
@@ -115,7 +115,7 @@ pub struct StressTest {
     pub handshake_delay: Duration,
     /// Messages of each connection.
     pub messages: Messages,
-    /// Payload octets of each.
+    /// Payload bytes of each.
     pub msg_size: usize,
     /// How long each connection stays open.
     pub lifetime: Lifetime,
@@ -162,8 +162,8 @@ pub fn parse(text: &str) -> Result<Test, Refusal> {
         data: "Invalid Command".to_owned(),
         detail: detail.to_owned(),
     };
-    if text.len() > COMMAND_OCTETS_MAX {
-        return Err(invalid("it is longer than 8192 octets"));
+    if text.len() > COMMAND_BYTES_MAX {
+        return Err(invalid("it is longer than 8192 bytes"));
     }
     let Some((name, rest)) = text.trim().split_once(':') else {
         return Err(invalid("it has no ':' after its name"));
@@ -242,7 +242,7 @@ fn stress_test(parameters: &mut Parameters<'_>) -> Result<Test, Wrong> {
     let delay_max = Duration::from_millis(DELAY_MS_MAX);
     let handshake_delay = parameters.millis("handshake_delay", delay_max)?;
     let count = parameters.number("msg_count", 0, MESSAGES_MAX / connections)?;
-    let msg_size = parameters.length("msg_size", SIZE_MAX.min(STRESS_OCTETS_MAX / connections))?;
+    let msg_size = parameters.length("msg_size", SIZE_MAX.min(STRESS_BYTES_MAX / connections))?;
     let messages = [
         ("none", Messages::Fixed(0)),
         ("fixed", Messages::Fixed(count)),
@@ -319,8 +319,8 @@ impl<'a> Parameters<'a> {
 
     fn token(&mut self) -> Result<String, Wrong> {
         let token = self.text("token")?;
-        if token.len() > TOKEN_OCTETS_MAX {
-            return Err(Wrong::new("token", "it is longer than 256 octets"));
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Wrong::new("token", "it is longer than 256 bytes"));
         }
         Ok(token.to_owned())
     }

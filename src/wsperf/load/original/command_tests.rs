@@ -76,7 +76,7 @@ fn no_command_is_an_invalid_command_without_a_token() {
         assert_eq!(refused(text), expected, "{text}");
     }
     let long = format!("stress_test:token={};", "a".repeat(8192));
-    assert_eq!(refused(&long).2, "it is longer than 8192 octets");
+    assert_eq!(refused(&long).2, "it is longer than 8192 bytes");
 }
 
 #[test]

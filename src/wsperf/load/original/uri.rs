@@ -13,8 +13,8 @@ pub struct Uri {
     pub resource: String,
 }
 
-/// The longest that is read: twice the 8000 octets that RFC 9110 §4.1 wants everybody to support at least.
-const OCTETS_MAX: usize = 16_000;
+/// The longest that is read: twice the 8000 bytes that RFC 9110 §4.1 wants everybody to support at least.
+const BYTES_MAX: usize = 16_000;
 
 impl Uri {
     /// Reads `ws://host[:port][/path][?query]`.
@@ -22,8 +22,8 @@ impl Uri {
     /// # Errors
     /// What is wrong, as a clause.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if text.len() > OCTETS_MAX {
-            return Err("it is longer than 16000 octets");
+        if text.len() > BYTES_MAX {
+            return Err("it is longer than 16000 bytes");
         }
         if strip_scheme(text, "wss://").is_some() {
             return Err("TLS is not there yet; use ws://");

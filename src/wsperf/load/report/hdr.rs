@@ -60,11 +60,11 @@ fn us(ns: u64) -> f64 {
 
 /// The histogram as text: HdrHistogram V2, deflated, base64. Every HdrHistogram implementation reads it.
 pub fn encode(histogram: &Histogram<u64>) -> String {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     V2DeflateSerializer::new()
-        .serialize(histogram, &mut octets)
+        .serialize(histogram, &mut bytes)
         .expect("a Vec takes every write, and histograms of minutes fit 32 bits of length");
-    BASE64.encode(octets)
+    BASE64.encode(bytes)
 }
 
 /// Reads what [`encode`] wrote, or another program in the same form.
@@ -72,9 +72,9 @@ pub fn decode(text: &str) -> Result<Histogram<u64>, DecodeError> {
     if text.len() > TEXT_LEN_MAX {
         return Err(DecodeError::TooLong(text.len()));
     }
-    let octets = BASE64.decode(text).map_err(DecodeError::Base64)?;
+    let bytes = BASE64.decode(text).map_err(DecodeError::Base64)?;
     Deserializer::new()
-        .deserialize(&mut &octets[..])
+        .deserialize(&mut &bytes[..])
         .map_err(DecodeError::Histogram)
 }
 

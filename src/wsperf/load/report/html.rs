@@ -9,7 +9,7 @@ use super::table::{
     SATURATED, calls, figure_name, figure_text, kinds, machine, noun, server_saturated, shape,
     singular, versions,
 };
-use super::units::{date, grouped, octets, percent, rate, time};
+use super::units::{bytes, date, grouped, percent, rate, time};
 use super::{charts, page};
 use crate::load::outcome::{Outcome, Server};
 
@@ -238,17 +238,17 @@ fn memory(outcome: &Outcome) -> String {
         return String::new();
     };
     let (before, after) = (
-        server.memory_before_octets as f64,
-        server.memory_octets as f64,
+        server.memory_before_bytes as f64,
+        server.memory_bytes as f64,
     );
-    let mut row = vec![octets(before), octets(after)];
+    let mut row = vec![bytes(before), bytes(after)];
     let each = (outcome.connections > 0 && after > before)
-        .then(|| octets((after - before) / outcome.connections as f64));
+        .then(|| bytes((after - before) / outcome.connections as f64));
     row.push(each.unwrap_or_else(|| "–".to_owned()));
     row.push(
         server
-            .kernel_tcp_octets
-            .map_or_else(|| "–".to_owned(), |kernel| octets(kernel as f64)),
+            .kernel_tcp_bytes
+            .map_or_else(|| "–".to_owned(), |kernel| bytes(kernel as f64)),
     );
     let head = [
         "server before",
@@ -311,7 +311,7 @@ fn server(server: &Server) -> String {
             yes_no(one.saturated),
             percent(one.waiting),
             whole(one.context_switches),
-            octets(one.resident_octets as f64),
+            bytes(one.resident_bytes as f64),
         ]
     });
     let head = [

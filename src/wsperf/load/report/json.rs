@@ -104,7 +104,7 @@ impl fmt::Display for ReadError {
         let path = self.path.display();
         match &self.cause {
             Cause::Io(error) => write!(f, "cannot read {path}: {error}"),
-            Cause::TooLong(len) => write!(f, "{path} is no result: {len} octets are too many"),
+            Cause::TooLong(len) => write!(f, "{path} is no result: {len} bytes are too many"),
             Cause::Json(error) => write!(
                 f,
                 "{path} is no result of `ringway wsperf --format=json`: {error}"

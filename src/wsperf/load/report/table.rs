@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::units::{count, grouped, octets, percent, rate, time};
+use super::units::{bytes, count, grouped, percent, rate, time};
 use crate::load::outcome::{Errors, Machine, Outcome, Server};
 
 /// Columns of a terminal that nobody has widened.
@@ -57,14 +57,14 @@ pub(super) fn machine(outcome: &Outcome) -> Option<String> {
         architecture,
         cpu,
         cpus,
-        memory_octets,
+        memory_bytes,
     } = &outcome.machine;
     if kernel.is_empty() {
         return None;
     }
     let s = if *cpus == 1 { "" } else { "s" };
     let cpu = cpu.as_deref().unwrap_or(architecture);
-    let memory = octets(*memory_octets as f64);
+    let memory = bytes(*memory_bytes as f64);
     Some(format!("{cpu}, {cpus} CPU{s}, {memory}, {kernel}"))
 }
 
@@ -195,7 +195,7 @@ fn headline(out: &mut String, outcome: &Outcome) {
 }
 
 fn throughput(out: &mut String, outcome: &Outcome) {
-    let per_second = outcome.octets as f64 / outcome.duration_s.max(f64::MIN_POSITIVE);
+    let per_second = outcome.bytes as f64 / outcome.duration_s.max(f64::MIN_POSITIVE);
     let mut text = format!("{} /s", rate(outcome.messages_per_second));
     if let Some(offered) = outcome.offered_per_second.filter(|offered| *offered > 0.0) {
         let share = outcome.messages_per_second / offered;
@@ -203,8 +203,8 @@ fn throughput(out: &mut String, outcome: &Outcome) {
     }
     let messages = grouped(outcome.messages as f64);
     let _ = write!(text, ", {messages} in all");
-    if outcome.octets > 0 {
-        let _ = write!(text, ", {}/s", octets(per_second));
+    if outcome.bytes > 0 {
+        let _ = write!(text, ", {}/s", bytes(per_second));
     }
     row(out, noun(&outcome.scenario), &text);
 }
@@ -322,17 +322,17 @@ const CONNECTIONS_MIN: u64 = 1000;
 
 fn memory(out: &mut String, server: &Server, connections: u64) {
     let (before, after) = (
-        server.memory_before_octets as f64,
-        server.memory_octets as f64,
+        server.memory_before_bytes as f64,
+        server.memory_bytes as f64,
     );
-    let mut text = format!("server {}, before {}", octets(after), octets(before));
+    let mut text = format!("server {}, before {}", bytes(after), bytes(before));
     // Below that the first use of code and buffers outweighs what connections take.
     if connections >= CONNECTIONS_MIN && after > before {
-        let each = octets((after - before) / connections as f64);
+        let each = bytes((after - before) / connections as f64);
         let _ = write!(text, ", {each} a connection");
     }
-    if let Some(kernel) = server.kernel_tcp_octets {
-        let _ = write!(text, "; TCP in the kernel {}", octets(kernel as f64));
+    if let Some(kernel) = server.kernel_tcp_bytes {
+        let _ = write!(text, "; TCP in the kernel {}", bytes(kernel as f64));
     }
     row(out, "memory", &text);
 }
@@ -351,7 +351,7 @@ fn figures(out: &mut String, outcome: &Outcome) {
 
 /// A figure's name without the unit that it ends with: what is printed behind it has the unit that fits.
 pub(super) fn figure_name(name: &str) -> &str {
-    let units = ["_us", "_s", "_octets"];
+    let units = ["_us", "_s", "_bytes"];
     let bare = units.into_iter().find_map(|unit| name.strip_suffix(unit));
     bare.unwrap_or(name)
 }
@@ -362,8 +362,8 @@ pub(super) fn figure_text(name: &str, value: f64) -> String {
         time(value)
     } else if name.ends_with("_s") {
         time(value * 1e6)
-    } else if name.ends_with("_octets") {
-        octets(value)
+    } else if name.ends_with("_bytes") {
+        bytes(value)
     } else if value.trunc() == value {
         grouped(value)
     } else {
@@ -520,7 +520,7 @@ cpu          per message    user each         busy   calls each
         outcome.connections = 1_000_000_000;
         outcome.messages_per_second = 1e12;
         outcome.messages = u64::MAX;
-        outcome.octets = u64::MAX;
+        outcome.bytes = u64::MAX;
         outcome.offered_per_second = Some(1e12);
         outcome.latency_us.max = 9e12;
         outcome.errors = u64::MAX;

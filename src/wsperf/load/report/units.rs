@@ -29,8 +29,8 @@ pub(super) fn count(value: f64) -> String {
     format!("{}{name}", digits(value / unit))
 }
 
-/// Octets with three digits and a binary unit: `512 B`, `1.50 KiB`, `3.00 GiB`.
-pub(super) fn octets(value: f64) -> String {
+/// Bytes with three digits and a binary unit: `512 B`, `1.50 KiB`, `3.00 GiB`.
+pub(super) fn bytes(value: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut scaled = value;
     let mut unit = 0;
@@ -149,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn octets_are_binary() {
-        let texts = [0.0, 512.0, 1024.0, 1_572_864.0, 320.5].map(octets);
+    fn bytes_are_binary() {
+        let texts = [0.0, 512.0, 1024.0, 1_572_864.0, 320.5].map(bytes);
         assert_eq!(texts, ["0 B", "512 B", "1.00 KiB", "1.50 MiB", "320 B"]);
     }
 

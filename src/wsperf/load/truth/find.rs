@@ -240,9 +240,9 @@ fn everyone() -> Vec<(i32, Stat)> {
 
 /// What the system says about a process.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    // A name may hold any octets.
-    let octets = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    procfs::stat(&String::from_utf8_lossy(&octets))
+    // A name may hold any bytes.
+    let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    procfs::stat(&String::from_utf8_lossy(&bytes))
 }
 
 fn pids() -> impl Iterator<Item = i32> {

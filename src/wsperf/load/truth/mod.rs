@@ -87,7 +87,7 @@ impl Observer {
 
     /// Reads the server's memory before the connections are opened.
     pub fn before(&mut self) {
-        self.memory_before = self.resident_octets().values().sum();
+        self.memory_before = self.resident_bytes().values().sum();
     }
 
     /// The measured window begins.
@@ -115,7 +115,7 @@ impl Observer {
         if let Some(page) = &mut self.page {
             page.handle_end();
         }
-        edge.resident_octets = self.resident_octets();
+        edge.resident_bytes = self.resident_bytes();
         self.ended = Some((sample.at, edge));
         sample
     }
@@ -131,8 +131,8 @@ impl Observer {
             return;
         }
         let mut server = Server {
-            memory_before_octets: self.memory_before,
-            kernel_tcp_octets: sample::kernel_tcp_octets(),
+            memory_before_bytes: self.memory_before,
+            kernel_tcp_bytes: sample::kernel_tcp_bytes(),
             ..Server::default()
         };
         if !self.clocks.is_empty() {
@@ -142,7 +142,7 @@ impl Observer {
             let rows = &window.processes;
             let cpu_us = rows.iter().map(|row| row.cpu_s).sum::<f64>() * 1e6;
             outcome.server_cpu_us_per_message = per_message(cpu_us, outcome.messages);
-            server.memory_octets = rows.iter().map(|row| row.resident_octets).sum();
+            server.memory_bytes = rows.iter().map(|row| row.resident_bytes).sum();
             server.processes = window.processes;
         }
         if let Some(page) = self.page {
@@ -176,7 +176,7 @@ impl Observer {
         let edge = Edge {
             processes,
             cpu_ns: cpu_ns.collect(),
-            resident_octets: BTreeMap::new(),
+            resident_bytes: BTreeMap::new(),
         };
         (sample, edge)
     }
@@ -218,10 +218,10 @@ impl Observer {
         living.map(|(process, _)| *process)
     }
 
-    fn resident_octets(&self) -> BTreeMap<Process, u64> {
+    fn resident_bytes(&self) -> BTreeMap<Process, u64> {
         let living = self.living();
         living
-            .filter_map(|process| Some((process, sample::resident_octets(process.pid)?)))
+            .filter_map(|process| Some((process, sample::resident_bytes(process.pid)?)))
             .collect()
     }
 

@@ -33,7 +33,7 @@ fn listening_line(line: &str) -> Option<Listening> {
     Some(Listening { address, inode })
 }
 
-/// 8 or 32 hexadecimal digits: words of four octets in network order, each printed as a number of this machine.
+/// 8 or 32 hexadecimal digits: words of four bytes in network order, each printed as a number of this machine.
 fn address(digits: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = digits.get(at..at + 8)?;
@@ -42,11 +42,11 @@ fn address(digits: &str) -> Option<IpAddr> {
     match digits.len() {
         8 => Some(Ipv4Addr::from(word(0)?).into()),
         32 => {
-            let mut octets = [0; 16];
-            for (at, into) in (0..).step_by(8).zip(octets.chunks_exact_mut(4)) {
+            let mut bytes = [0; 16];
+            for (at, into) in (0..).step_by(8).zip(bytes.chunks_exact_mut(4)) {
                 into.copy_from_slice(&word(at)?);
             }
-            Some(Ipv6Addr::from(octets).into())
+            Some(Ipv6Addr::from(bytes).into())
         }
         _ => None,
     }
@@ -104,7 +104,7 @@ pub(super) fn count(text: &str, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// A size in kB on its line, in octets.
+/// A size in kB on its line, in bytes.
 pub(super) fn kib(text: &str, name: &str) -> Option<u64> {
     let value = field(text, name)?.strip_suffix("kB")?;
     value.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -35,7 +35,7 @@ pub(super) const PATH: &str = "/stats.json";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// About 2 KiB per worker, and at most 1024 workers.
-const ANSWER_OCTETS_MAX: usize = 8 << 20;
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// So many listeners of the server are asked whether they are the page.
 const CANDIDATES_MAX: usize = 8;
@@ -256,7 +256,7 @@ fn get(address: SocketAddr) -> io::Result<Vec<u8>> {
     )?;
     let mut response = Vec::new();
     let mut piece = [0; 16 * 1024];
-    while response.len() <= ANSWER_OCTETS_MAX {
+    while response.len() <= ANSWER_BYTES_MAX {
         let left = deadline.since(time::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
@@ -324,10 +324,10 @@ mod tests {
             for answer in answers {
                 let (mut stream, _) = listener.accept().expect("asked");
                 let mut request = Vec::new();
-                let mut octet = [0];
+                let mut byte = [0];
                 while !request.ends_with(b"\r\n\r\n") {
-                    stream.read_exact(&mut octet).expect("a request");
-                    request.extend_from_slice(&octet);
+                    stream.read_exact(&mut byte).expect("a request");
+                    request.extend_from_slice(&byte);
                 }
                 assert!(request.starts_with(b"GET /stats.json HTTP/1.1\r\n"));
                 stream.write_all(&answer).expect("the other side reads");
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn what_is_not_ringways_is_refused() {
         let address: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-        let refused = |octets: &[u8]| parse(octets, address).expect_err("foreign");
+        let refused = |bytes: &[u8]| parse(bytes, address).expect_err("foreign");
         assert!(refused(b"HTTP/1.1 404 Not Found\r\n\r\n{}").ends_with("it answers 404"));
         assert!(refused(b"-ERR unknown command\r\n").contains("is no page of a Ringway server"));
         assert!(refused(b"HTTP/1.1 200 OK\r\nx: ").ends_with("the answer ends in its head"));

@@ -130,21 +130,21 @@ impl Reading {
 }
 
 /// Resident memory: its proportional share of what it maps where that may be read, else all of it.
-pub(super) fn resident_octets(pid: i32) -> Option<u64> {
+pub(super) fn resident_bytes(pid: i32) -> Option<u64> {
     let share = read(pid, "smaps_rollup").and_then(|text| procfs::kib(&text, "Pss"));
     share.or_else(|| read(pid, "status").and_then(|text| procfs::kib(&text, "VmRSS")))
 }
 
 /// Memory of the kernel's TCP on this machine.
-pub(super) fn kernel_tcp_octets() -> Option<u64> {
+pub(super) fn kernel_tcp_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/net/sockstat").ok()?;
-    procfs::tcp_pages(&text)?.checked_mul(sys::page_octets())
+    procfs::tcp_pages(&text)?.checked_mul(sys::page_bytes())
 }
 
 fn read(pid: i32, file: &str) -> Option<String> {
-    let octets = fs::read(format!("/proc/{pid}/{file}")).ok()?;
-    // The name of a process may hold any octets.
-    Some(String::from_utf8_lossy(&octets).into_owned())
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
+    // The name of a process may hold any bytes.
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
         let reading = Reading::of(this_process()).expect("it runs");
         assert!(reading.cpus >= 1 && !reading.name.is_empty());
         assert!(reading.threads.values().any(|(run, _)| *run > 0));
-        assert!(resident_octets(this_process().pid).expect("it runs") > 1 << 16);
+        assert!(resident_bytes(this_process().pid).expect("it runs") > 1 << 16);
     }
 
     #[test]
@@ -200,6 +200,6 @@ mod tests {
 
     #[test]
     fn the_kernel_says_how_much_memory_tcp_has() {
-        assert!(kernel_tcp_octets().is_some());
+        assert!(kernel_tcp_bytes().is_some());
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Edge {
     pub(super) processes: BTreeMap<Process, Reading>,
     /// CPU time of every process ever seen, in nanoseconds; of those that ended what was read last.
     pub(super) cpu_ns: BTreeMap<Process, u64>,
-    pub(super) resident_octets: BTreeMap<Process, u64>,
+    pub(super) resident_bytes: BTreeMap<Process, u64>,
 }
 
 /// The server in the window.
@@ -69,8 +69,8 @@ pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
             context_switches: after
                 .context_switches
                 .saturating_sub(before.context_switches),
-            resident_octets: ended
-                .resident_octets
+            resident_bytes: ended
+                .resident_bytes
                 .get(process)
                 .copied()
                 .unwrap_or_default(),
@@ -164,7 +164,7 @@ mod tests {
             if let Some(reading) = reading {
                 let cpu_ns = reading.threads.values().map(|(run, _)| run).sum();
                 edge.cpu_ns.insert(process(pid), cpu_ns);
-                edge.resident_octets.insert(process(pid), 4096);
+                edge.resident_bytes.insert(process(pid), 4096);
                 edge.processes.insert(process(pid), reading.clone());
             }
         }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((row.pid, row.name.as_str(), row.threads), (10, "echo", 2));
         assert!((row.cpu_s - 1.6).abs() < 1e-9 && (row.utilisation - 0.8).abs() < 1e-9);
         assert!((row.waiting - 0.04).abs() < 1e-9);
-        assert_eq!((row.context_switches, row.resident_octets), (16_000, 4096));
+        assert_eq!((row.context_switches, row.resident_bytes), (16_000, 4096));
         assert_eq!((window.is_saturated, window.notes), (false, vec![]));
     }
 

@@ -20,11 +20,11 @@ use crate::time::{self, Instant};
 /// With `sync=false`: messages that wait for their answers, at most.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// The same in octets; two messages are always allowed.
-const IN_FLIGHT_OCTETS_MAX: usize = 4 << 20;
+/// The same in bytes; two messages are always allowed.
+const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 
 /// A wrong answer may be longer than a right one by so much and still be read as an answer.
-const LONGER_OCTETS: u64 = 1024;
+const LONGER_BYTES: u64 = 1024;
 
 /// Runs a `message_test`. None when it was cancelled; inside, why there was no connection.
 ///
@@ -56,18 +56,18 @@ impl Task for MessageTask<'_> {
     type Output = Option<Result<MessageOutcome, String>>;
 
     fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
-        let octets_max = self.test.size as u64 + LONGER_OCTETS;
+        let bytes_max = self.test.size as u64 + LONGER_BYTES;
         let mut random = Random::new(seed());
         let config = Config {
             message_limits: Limits {
-                frame_octets_max: octets_max,
-                message_octets_max: octets_max,
+                frame_bytes_max: bytes_max,
+                message_bytes_max: bytes_max,
             },
             head_limits: http::Limits::RESPONSE,
             handshake_timeout: handshake_timeout(self.test),
             close_timeout: CLOSE_TIMEOUT,
             write_timeout: None,
-            send_queue_octets_max: IN_FLIGHT_OCTETS_MAX,
+            send_queue_bytes_max: IN_FLIGHT_BYTES_MAX,
             masking: Masking::Seeded(random.bits()),
             ..Config::default()
         };
@@ -101,13 +101,13 @@ fn handshake_timeout(test: &MessageTest) -> std::time::Duration {
     HANDSHAKE_TIMEOUT.min(test.timeout)
 }
 
-/// Random octets, or random printable ASCII.
+/// Random bytes, or random printable ASCII.
 fn payload(test: &MessageTest, mut random: Random) -> Vec<u8> {
     let mut payload = vec![0; test.size];
     random.fill(&mut payload);
     if !test.binary {
-        for octet in &mut payload {
-            *octet = b' ' + *octet % 95;
+        for byte in &mut payload {
+            *byte = b' ' + *byte % 95;
         }
     }
     payload
@@ -190,7 +190,7 @@ impl<'a> Exchange<'a> {
         if self.test.sync {
             return 1;
         }
-        (IN_FLIGHT_OCTETS_MAX / self.test.size.max(1)).clamp(2, IN_FLIGHT_MAX)
+        (IN_FLIGHT_BYTES_MAX / self.test.size.max(1)).clamp(2, IN_FLIGHT_MAX)
     }
 
     /// Hands over as many messages as may be in flight.

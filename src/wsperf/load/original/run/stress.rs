@@ -55,12 +55,12 @@ impl Task for StressTask<'_> {
     type Output = Option<StressOutcome>;
 
     fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
-        let octets_max = self.test.msg_size.max(1) as u64;
+        let bytes_max = self.test.msg_size.max(1) as u64;
         let mut random = Random::new(seed());
         let config = Config {
             message_limits: Limits {
-                frame_octets_max: octets_max,
-                message_octets_max: octets_max,
+                frame_bytes_max: bytes_max,
+                message_bytes_max: bytes_max,
             },
             head_limits: http::Limits::RESPONSE,
             handshake_timeout: HANDSHAKE_TIMEOUT,
@@ -314,7 +314,7 @@ impl App for Crowd<'_> {
         };
         let right = message.kind() == Kind::Text
             && message.len() == self.test.msg_size
-            && message.payload().iter().all(|octet| *octet == b'*');
+            && message.payload().iter().all(|byte| *byte == b'*');
         if !right {
             self.close(context);
             return self.fail(tag);

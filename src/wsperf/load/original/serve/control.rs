@@ -68,7 +68,7 @@ pub(super) struct Control {
     pub(super) welcome: String,
     pub(super) jobs: Arc<Jobs>,
     pub(super) said: Receiver<Said>,
-    /// An octet for everything said.
+    /// A byte for everything said.
     pub(super) wake: UnixStream,
     pub(super) clients: HashMap<ConnId, Client>,
     /// Who commands, in the client's role.
@@ -153,9 +153,9 @@ impl App for Control {
         if let Some(master) = &mut self.master {
             master.connect(reach);
         }
-        // First the octets: what is said after this makes new ones.
-        let mut octets = [0; 256];
-        while matches!((&self.wake).read(&mut octets), Ok(n) if n == octets.len()) {}
+        // First the bytes: what is said after this makes new ones.
+        let mut bytes = [0; 256];
+        while matches!((&self.wake).read(&mut bytes), Ok(n) if n == bytes.len()) {}
         while let Ok(Said { to, text, last }) = self.said.try_recv() {
             if let Some(client) = self.clients.get_mut(&to) {
                 client.outstanding -= usize::from(last);

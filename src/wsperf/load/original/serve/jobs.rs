@@ -1,7 +1,7 @@
 //! Tests that wait for a thread, and the threads.
 //!
 //! Owns: one queue, first in first out; what a thread says about its test. Never: touches a control connection: what is
-//! said goes through a channel, and an octet on a socket pair wakes the loop that sends it on.
+//! said goes through a channel, and a byte on a socket pair wakes the loop that sends it on.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -138,7 +138,7 @@ impl Runner {
     fn say(&self, job: &Job, text: String, last: bool) {
         let to = job.asker;
         if self.said.send(Said { to, text, last }).is_ok() {
-            // Full: the loop has octets to wake up from already.
+            // Full: the loop has bytes to wake up from already.
             let _ = (&*self.wake).write(&[1]);
         }
     }

@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use super::command::COMMAND_OCTETS_MAX;
+use super::command::COMMAND_BYTES_MAX;
 use super::reply;
 use super::run::{Destination, HANDSHAKE_TIMEOUT, Task, on};
 use super::uri::Uri;
@@ -38,7 +38,7 @@ use master::Master;
 const CLIENTS_MAX: usize = 64;
 
 /// A reader of results that is behind by so much is dropped: a `stress_test` with a million messages takes about 40 MB.
-const RESULTS_OCTETS_MAX: usize = 128 << 20;
+const RESULTS_BYTES_MAX: usize = 128 << 20;
 
 /// The bit under which signals are watched.
 const SIGNALS: u32 = 0;
@@ -225,16 +225,16 @@ impl Task for ControlTask {
 
 fn config() -> Config {
     // A command that is too long is answered; one that is far too long ends the connection.
-    let octets_max = 8 * COMMAND_OCTETS_MAX as u64;
+    let bytes_max = 8 * COMMAND_BYTES_MAX as u64;
     Config {
         connections_max: CLIENTS_MAX,
         message_limits: Limits {
-            frame_octets_max: octets_max,
-            message_octets_max: octets_max,
+            frame_bytes_max: bytes_max,
+            message_bytes_max: bytes_max,
         },
         // What is said of a master that does not answer.
         handshake_timeout: HANDSHAKE_TIMEOUT,
-        send_queue_octets_max: RESULTS_OCTETS_MAX,
+        send_queue_bytes_max: RESULTS_BYTES_MAX,
         ..Config::default()
     }
 }

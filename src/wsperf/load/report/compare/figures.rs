@@ -58,8 +58,8 @@ pub(super) fn all(a: &[Outcome], b: &[Outcome]) -> Vec<Figure> {
             Some(run.errors as f64)
         })
         .by(|part| Some(part.errors as f64)),
-        figure("server memory", Unit::Octets, Better::Lower, true, |run| {
-            Some(run.server.as_ref()?.memory_octets as f64)
+        figure("server memory", Unit::Bytes, Better::Lower, true, |run| {
+            Some(run.server.as_ref()?.memory_bytes as f64)
         }),
     ];
     let own: BTreeSet<&String> = a
@@ -70,7 +70,7 @@ pub(super) fn all(a: &[Outcome], b: &[Outcome]) -> Vec<Figure> {
     for name in own {
         let (unit, better) = match name.as_str() {
             name if name.ends_with("_us") => (Unit::Us, Better::Lower),
-            name if name.ends_with("_octets") => (Unit::Octets, Better::Lower),
+            name if name.ends_with("_bytes") => (Unit::Bytes, Better::Lower),
             name if name.ends_with("_per_second") => (Unit::PerSecond, Better::Higher),
             _ => (Unit::Count, Better::Neither),
         };

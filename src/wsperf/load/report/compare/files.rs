@@ -137,7 +137,7 @@ fn expand(name: &str) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// Whether `name` fits `pattern`: `*` stands for any octets, `?` for one.
+/// Whether `name` fits `pattern`: `*` stands for any bytes, `?` for one.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,

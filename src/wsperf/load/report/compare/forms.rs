@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Change, Comparison, Samples, Scale, Unit, Verdict};
 use crate::load::report::table::{WIDTH, boxed, row, wrap};
-use crate::load::report::units::{count, octets, rate, time};
+use crate::load::report::units::{bytes, count, rate, time};
 
 /// The table. `names` are what A and B were called.
 pub fn table(comparison: &Comparison, names: [&str; 2], threshold: f64) -> String {
@@ -89,7 +89,7 @@ fn figure(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Us => time(value),
         Unit::PerSecond if value < 1e9 => rate(value),
-        Unit::Octets => octets(value),
+        Unit::Bytes => bytes(value),
         Unit::PerSecond | Unit::Count => count(value),
     }
 }

@@ -118,8 +118,8 @@ pub enum Unit {
     Us,
     /// Per second.
     PerSecond,
-    /// Octets.
-    Octets,
+    /// Bytes.
+    Bytes,
     /// A number without a unit.
     Count,
 }
