@@ -21,9 +21,10 @@ pub fn rss(pid: u32) -> u64 {
     kib(pid, "status", "VmRSS:")
 }
 
-/// Its proportional share of the memory it maps.
+/// Its proportional share of anonymous and shared memory. Pages of files are left out: a process's share of the
+/// program's code grows whenever another process that runs the same program ends.
 pub fn pss(pid: u32) -> u64 {
-    kib(pid, "smaps_rollup", "Pss:")
+    kib(pid, "smaps_rollup", "Pss_Anon:") + kib(pid, "smaps_rollup", "Pss_Shmem:")
 }
 
 /// TCP segments with data that a socket has received (`tcpi_data_segs_in`, Linux 4.6).
