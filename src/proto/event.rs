@@ -119,6 +119,22 @@ impl<'i> Message<'i> {
         }
     }
 
+    /// The same of ranges that the receiver has just computed.
+    #[inline(always)]
+    pub(super) const fn found(
+        kind: Kind,
+        buf: &'i mut [u8],
+        room_at: usize,
+        payload: Range<usize>,
+    ) -> Self {
+        Self {
+            kind,
+            buf,
+            room_at,
+            payload,
+        }
+    }
+
     /// Text or binary.
     pub const fn kind(&self) -> Kind {
         self.kind

@@ -8,6 +8,8 @@
 //!    └──────── Close received, or any violation ──▶ Done
 //! ```
 
+mod small;
+
 use std::ops::Range;
 
 use super::close::CloseCode;
@@ -75,15 +77,6 @@ enum Phase {
 #[derive(Debug)]
 struct SplitControl {
     payload: [u8; frame::CONTROL_PAYLOAD_BYTES_MAX],
-    len: usize,
-}
-
-/// What [`Receiver::small`] found: a whole frame, still masked.
-#[derive(Clone, Copy)]
-struct Small {
-    kind: Kind,
-    key: Key,
-    header_bytes: usize,
     len: usize,
 }
 
@@ -159,8 +152,8 @@ impl Receiver {
         &'i mut self,
         input: &'i mut Input<'_>,
     ) -> Result<Option<Event<'i>>, Violation> {
-        match self.small(input) {
-            Some(small) => self.small_message(small, input),
+        match self.find_small(input) {
+            Some(frame) => self.open_small(frame, input),
             None if input.remaining() == 0 => {
                 if self.control.is_some() {
                     self.free_control();
@@ -169,87 +162,6 @@ impl Receiver {
             }
             None => self.any_event(input),
         }
-    }
-
-    /// The common case: a message in one frame of at most 65535 bytes that lies in the input as a whole. Whatever is
-    /// unusual about it, a fault included, is for the general path to name.
-    #[inline(always)]
-    fn small(&self, input: &Input<'_>) -> Option<Small> {
-        if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
-            return None;
-        }
-        let rest = input.buf.get(input.at..)?;
-        // As long as the longest header read here. What is shorter is rare: a server's frame of up to 5 bytes that
-        // ends the input.
-        let head = u64::from_le_bytes(*rest.first_chunk::<8>()?);
-        let [first, second, high, low, ..] = head.to_le_bytes();
-        let kind = match first {
-            0x81 => Kind::Text,
-            0x82 => Kind::Binary,
-            _ => return None,
-        };
-        // Without the right mask bit this is above 127.
-        let len7 = second ^ self.mask_bit;
-        let (len, length_bytes) = match len7 {
-            0..=125 => (u16::from(len7), 0),
-            126 => match u16::from_be_bytes([high, low]) {
-                0..=125 => return None,
-                len => (len, 2),
-            },
-            _ => return None,
-        };
-        let mut header_bytes = 2 + length_bytes;
-        let mut key = Key::default();
-        if self.mask_bit != 0 {
-            let [key0, key1, key2, key3, ..] = (head >> (8 * header_bytes)).to_le_bytes();
-            key = Key::new([key0, key1, key2, key3]);
-            header_bytes += 4;
-        }
-        if u64::from(len) > self.bytes_max || usize::from(len) > rest.len() - header_bytes {
-            return None;
-        }
-        Some(Small {
-            kind,
-            key,
-            header_bytes,
-            len: len.into(),
-        })
-    }
-
-    #[inline(always)]
-    fn small_message<'i>(
-        &'i mut self,
-        small: Small,
-        input: &'i mut Input<'_>,
-    ) -> Result<Option<Event<'i>>, Violation> {
-        let mut room_at = input.at;
-        let mut start = room_at + small.header_bytes;
-        input.at = start + small.len;
-        let charset = match input.answers_end {
-            // Room for the answer's header: this one's without its key.
-            Some(end) if self.mask_bit != 0 => {
-                let from = std::mem::replace(&mut start, end + small.header_bytes - 4);
-                room_at = end;
-                mask::apply_moving(input.buf, from, start, small.len, small.key)
-            }
-            // A server's payload is not masked: it is looked at, and only where that matters.
-            _ if self.mask_bit == 0 => match small.kind {
-                Kind::Text if !input.buf[start..input.at].is_ascii() => Charset::Other,
-                _ => Charset::Ascii,
-            },
-            _ => mask::apply(&mut input.buf[start..input.at], small.key),
-        };
-        let payload = start..start + small.len;
-        if charset == Charset::Other
-            && small.kind == Kind::Text
-            && utf8::validate(&input.buf[payload.clone()]) == Err(utf8::Invalid)
-        {
-            self.phase = Phase::Done;
-            return Err(Violation::TextNotUtf8);
-        }
-        Ok(Some(Event::Message(Message::new(
-            small.kind, input.buf, room_at, payload,
-        ))))
     }
 
     /// A control frame that came in pieces was read: an idle connection keeps no memory for the next one.

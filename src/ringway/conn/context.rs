@@ -137,17 +137,16 @@ impl Output<'_> {
     /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
     /// the answers of one receive are one run of bytes.
     #[inline(always)]
-    fn reply_in_place(&mut self, header: &Header, message: Message<'_>) {
+    fn reply_in_place(&mut self, message: Message<'_>) {
+        let header = answer_header(&message);
         let head_len = frame::encoded_bytes(header.payload_len, false);
         let (buf, room_at, payload) = message.into_parts();
         if payload.start - room_at < head_len {
             // The header came in another buffer, so there is no room before the payload.
-            let mut head = [0; HEADER_BYTES_MAX];
-            frame::encode(header, &mut head);
-            return self.copy(Carries::Messages, &head[..head_len], &buf[payload], None);
+            return self.reply_copied(header, &buf[payload]);
         }
         let start = payload.start - head_len;
-        frame::encode(header, &mut buf[start..]);
+        frame::encode(&header, &mut buf[start..]);
         if start == self.run.end && self.run.end > self.run.start {
             self.run.end = payload.end;
         } else {
@@ -159,10 +158,28 @@ impl Output<'_> {
         }
     }
 
+    #[cold]
+    fn reply_copied(&mut self, header: Header, payload: &[u8]) {
+        let mut head = [0; HEADER_BYTES_MAX];
+        let len = frame::encode(&header, &mut head);
+        self.copy(Carries::Messages, &head[..len], payload, None);
+    }
+
     /// Where the answers made so far in the buffer end.
     #[inline]
     pub(super) fn answers_end(&self) -> Option<usize> {
         (self.run.end > self.run.start).then_some(self.run.end)
+    }
+}
+
+/// The header of a message that is sent back by a server.
+#[inline(always)]
+const fn answer_header(message: &Message<'_>) -> Header {
+    Header {
+        fin: true,
+        opcode: message.kind().opcode(),
+        payload_len: message.len() as u64,
+        masking_key: None,
     }
 }
 
@@ -244,27 +261,25 @@ impl Context<'_> {
     /// [`Misuse::AfterClose`] when this side has closed; [`Misuse::WrongMask`] on a client's side.
     #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
-        let header = Header {
-            fin: true,
-            opcode: message.kind().opcode(),
-            payload_len: message.len() as u64,
-            masking_key: None,
-        };
+        let header = answer_header(&message);
         self.output.transmit.sender.check(&header)?;
         self.output.shared.counters.messages += 1;
         self.output.shared.counters.bytes += header.payload_len;
-        if let Backing::Assembly = self.output.backing {
-            self.reply_assembled(&header, message);
-        } else if self.output.transmit.queue.is_some() {
-            let mut head = [0; HEADER_BYTES_MAX];
-            let len = frame::encode(&header, &mut head);
-            let head = &head[..len];
-            self.output
-                .copy(Carries::Messages, head, message.payload(), None);
+        if self.output.backing != Backing::Assembly && self.output.transmit.queue.is_none() {
+            self.output.reply_in_place(message);
         } else {
-            self.output.reply_in_place(&header, message);
+            self.reply_queued(message);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn reply_queued(&mut self, message: Message<'_>) {
+        let header = answer_header(&message);
+        match self.output.backing {
+            Backing::Assembly => self.reply_assembled(&header, message),
+            Backing::Buffer(_) => self.output.reply_copied(header, message.payload()),
+        }
     }
 
     /// The assembly itself becomes a part of the queue: its place is reserved here, its memory follows after the callback.

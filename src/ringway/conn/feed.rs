@@ -317,6 +317,18 @@ fn read_frames<A: App>(
     left: &mut u32,
 ) -> Option<Ending> {
     while *left > 0 {
+        let short = receiver.short_messages(input, *left, |message| {
+            app.message(context, session, message);
+            context.output.answers_end()
+        });
+        match short {
+            Ok(0) => {}
+            Ok(frames) => {
+                *left -= frames;
+                continue;
+            }
+            Err(violation) => return Some(Ending::Violation(violation)),
+        }
         *left -= 1;
         match receiver.poll_event(input) {
             Ok(Some(Event::Message(message))) => {
