@@ -13,6 +13,9 @@ impl Instant {
     /// The zero of the clock, for tests and for "not yet".
     pub const ZERO: Self = Self(0);
 
+    /// An instant that is never reached.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// An instant `ns` nanoseconds after the zero.
     pub const fn from_nanos(ns: u64) -> Self {
         Self(ns)

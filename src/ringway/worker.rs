@@ -216,9 +216,8 @@ fn serve<I: Io, A: App>(
     let mut deadline: Option<Instant> = None;
     let mut told_before = false;
     loop {
-        let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
-        worker.turn(Some(due.since(now))).map_err(failed)?;
+        worker.turn_until(due).map_err(failed)?;
         if worker.take_trim() {
             memory::trim();
         }

@@ -316,18 +316,19 @@ fn read_frames<A: App>(
     receive: &mut Receive,
     left: &mut u32,
 ) -> Option<Ending> {
+    // Looked for at the beginning and behind a frame that was split. What follows other frames is likely to be like them.
+    let mut short_may_follow = true;
     while *left > 0 {
-        let short = receiver.short_messages(input, *left, |message| {
-            app.message(context, session, message);
-            context.output.answers_end()
-        });
-        match short {
-            Ok(0) => {}
-            Ok(frames) => {
-                *left -= frames;
-                continue;
+        if std::mem::take(&mut short_may_follow) {
+            let short = receiver.short_messages(input, *left, |message| {
+                app.message(context, session, message);
+                context.output.answers_end()
+            });
+            match short {
+                Ok(frames) => *left -= frames,
+                Err(violation) => return Some(Ending::Violation(violation)),
             }
-            Err(violation) => return Some(Ending::Violation(violation)),
+            continue;
         }
         *left -= 1;
         match receiver.poll_event(input) {
@@ -339,6 +340,7 @@ fn read_frames<A: App>(
                 if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
                     *receive = Receive::Bulk;
                 }
+                short_may_follow = part.frame_ends;
                 assemble(app, session, context, assembly, &part);
             }
             Ok(Some(Event::Ping(payload))) => {

@@ -344,17 +344,18 @@ impl Listener {
     }
 
     /// When the listener wants a turn of its own.
-    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn due(&self) -> Instant {
         if self.stopped {
-            return None;
+            return Instant::NEVER;
         }
-        let tick = self.others.as_ref().map(|_| self.tick);
-        let look = (self.claim == Armed::No).then(|| self.look.max(self.not_before));
-        [tick, look]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|due| due.since(now))
+        let tick = match self.others {
+            Some(_) => self.tick,
+            None => Instant::NEVER,
+        };
+        match self.claim {
+            Armed::No => tick.min(self.look.max(self.not_before)),
+            _ => tick,
+        }
     }
 
     /// What became of an accept.

@@ -36,10 +36,10 @@ impl Acceptor {
     fn turn(&mut self, patience: Duration) {
         let now = self.sim.now();
         self.listener.arm(&mut self.sim, self.held, now);
-        let wait = self.listener.next(now).unwrap_or(patience).min(patience);
+        let until = self.listener.due().min(now + patience);
         let mut done: Vec<Completion> = Vec::new();
         self.sim
-            .turn(Wait::For(wait), &mut done)
+            .turn(Wait::Until(until), &mut done)
             .expect("a simulation never fails");
         let now = self.sim.now();
         for completion in done {
@@ -177,7 +177,7 @@ fn a_connection_whose_wake_up_went_to_a_stopped_worker_is_taken_at_the_next_tick
     let now = acceptor.sim.now();
     assert_eq!(acceptor.listener.claim, Armed::Yes);
     assert!(
-        acceptor.listener.next(now) <= Some(TICK),
+        acceptor.listener.due() <= now + TICK,
         "it does not rely on being woken"
     );
     let next = acceptor
@@ -229,7 +229,7 @@ fn a_worker_alone_takes_everything_and_needs_no_ticks() {
     assert_eq!(acceptor.held, 100);
     let now = acceptor.sim.now();
     acceptor.listener.arm(&mut acceptor.sim, 100, now);
-    assert_eq!(acceptor.listener.next(now), None);
+    assert_eq!(acceptor.listener.due(), Instant::NEVER);
 }
 
 #[test]

@@ -97,6 +97,13 @@ impl Outbox {
         list.turn == self.turn && !list.submitted
     }
 
+    /// The one segment of a connection's list in this turn, if it is one.
+    #[inline]
+    pub(super) fn only_pending(&self, list: &List) -> Option<Segment> {
+        let one = self.is_pending(list) && list.first == list.last;
+        one.then(|| self.filling[list.first as usize].segment)
+    }
+
     /// The segments of a connection's list in this turn.
     pub(super) fn pending<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
         walk(&self.filling, self.is_pending(list).then_some(list.first))

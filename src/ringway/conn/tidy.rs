@@ -38,10 +38,10 @@ const TRIM_BYTES: usize = 2 << 20;
 const TRIM_BYTES_MIN: usize = 128 << 10;
 
 /// What is to be given back, and when the worker looks again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tidy {
-    /// `None`: nothing happened since everything was given back.
-    due: Option<Instant>,
+    /// [`Instant::NEVER`]: nothing happened since everything was given back.
+    due: Instant,
     period_ends: Instant,
     /// Something completed in this period.
     busy: bool,
@@ -56,9 +56,21 @@ pub(super) struct Tidy {
 }
 
 impl Tidy {
-    /// How long until the worker has to look.
-    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
-        self.due.map(|due| due.since(now))
+    pub(super) const fn new() -> Self {
+        Self {
+            due: Instant::NEVER,
+            period_ends: Instant::ZERO,
+            busy: false,
+            step_bytes: 0,
+            freed_bytes: 0,
+            handshakes: 0,
+            trim: false,
+        }
+    }
+
+    /// When the worker has to look.
+    pub(super) const fn due(&self) -> Instant {
+        self.due
     }
 }
 
@@ -74,13 +86,11 @@ impl<I: Io, A: App> Worker<I, A> {
     pub(super) fn tidy(&mut self, busy: bool) {
         self.tidy.busy |= busy;
         let now = self.core.shared.now;
-        match self.tidy.due {
-            None if busy => {
-                self.tidy.period_ends = now + PERIOD;
-                self.tidy.due = Some(self.tidy.period_ends);
-            }
-            Some(due) if now >= due => self.tidy_up(now),
-            _ => {}
+        if now >= self.tidy.due {
+            self.tidy_up(now);
+        } else if busy && self.tidy.due == Instant::NEVER {
+            self.tidy.period_ends = now + PERIOD;
+            self.tidy.due = self.tidy.period_ends;
         }
     }
 
@@ -101,9 +111,11 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         let untidy = self.core.shared.buffers.is_untidy() || self.table.surplus() > 0;
         self.tidy.due = if more || self.table.surplus() > 0 {
-            Some((now + STEP).min(self.tidy.period_ends))
+            (now + STEP).min(self.tidy.period_ends)
+        } else if busy || untidy {
+            self.tidy.period_ends
         } else {
-            (busy || untidy).then_some(self.tidy.period_ends)
+            Instant::NEVER
         };
     }
 

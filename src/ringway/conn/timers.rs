@@ -11,8 +11,6 @@
 //! bucket it can reach and is put back from there. A connection that is busy never touches the wheel: its deadline moves
 //! in its own field, and the wheel finds that out when the old one comes up.
 
-use std::time::Duration;
-
 use super::table::Table;
 use crate::io::ConnId;
 use crate::time::Instant;
@@ -45,6 +43,8 @@ pub(super) struct Wheel {
     occupied: [u64; WORDS],
     /// The next tick to be looked at.
     tick: u64,
+    /// Nothing is due before this instant; it may be early by what was taken out of the wheel since.
+    due: Instant,
 }
 
 impl Wheel {
@@ -53,6 +53,7 @@ impl Wheel {
             heads: vec![None; BUCKETS],
             occupied: [0; WORDS],
             tick: now.nanos() / TICK_NS,
+            due: Instant::NEVER,
         }
     }
 
@@ -64,6 +65,7 @@ impl Wheel {
             .nanos()
             .div_ceil(TICK_NS)
             .clamp(self.tick, self.tick + BUCKETS as u64 - 1);
+        self.due = self.due.min(Instant::from_nanos(due * TICK_NS));
         let bucket = bucket_of(due);
         let next = self.heads[bucket];
         if let Some(neighbour) = next {
@@ -122,10 +124,16 @@ impl Wheel {
                 self.tick = self.tick.max(current + 1);
             }
         }
+        self.due = self.first_due().unwrap_or(Instant::NEVER);
     }
 
-    /// How long until a bucket that holds something ends.
-    pub(super) fn next(&self, now: Instant) -> Option<Duration> {
+    /// When the wheel has to be looked at.
+    pub(super) const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// When the first bucket that holds something ends.
+    fn first_due(&self) -> Option<Instant> {
         let start = bucket_of(self.tick);
         let (first, shift) = (start / 64, start % 64);
         // The rest of the first word, the other words in order, and the beginning of the first word at the end.
@@ -136,8 +144,7 @@ impl Wheel {
         });
         let (nth, word) = words.enumerate().find(|(_, word)| *word != 0)?;
         let ahead = nth * 64 + word.trailing_zeros() as usize - shift;
-        let due = Instant::from_nanos((self.tick + ahead as u64) * TICK_NS);
-        Some(due.since(now))
+        Some(Instant::from_nanos((self.tick + ahead as u64) * TICK_NS))
     }
 }
 

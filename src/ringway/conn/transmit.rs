@@ -51,20 +51,33 @@ impl<I: Io> Core<I> {
     /// Puts the segments of this turn into the ring. False when there are too many for one send.
     fn submit(&mut self, conn: &mut Connection) -> bool {
         self.shared.blocks.register(&mut self.io);
+        if let Some(segment) = self.shared.outbox.only_pending(&conn.transmit.list) {
+            self.submit_segments(conn, std::slice::from_ref(&segment), segment.len as usize);
+            return true;
+        }
         let mut pending = self.shared.outbox.pending(&conn.transmit.list);
         self.batch.collect(pending.by_ref());
-        if pending.next().is_some() {
+        let is_longer = pending.next().is_some();
+        drop(pending);
+        if is_longer {
             return false;
         }
         if self.batch.bytes > 0 {
-            let token = Token::new(Op::Send, conn.id);
-            self.io.submit_send(token, conn.fd, &self.batch.segments);
-            // Where there is no ring, a send that is submitted is done at once.
-            self.lone_sends += u64::from(self.io.receive_mode() == ReceiveMode::Readiness);
-            self.shared.counters.wire_bytes_out += self.batch.bytes as u64;
-            Outbox::submit(&mut conn.transmit.list);
+            let batch = std::mem::take(&mut self.batch);
+            self.submit_segments(conn, &batch.segments, batch.bytes);
+            self.batch = batch;
         }
         true
+    }
+
+    #[inline]
+    fn submit_segments(&mut self, conn: &mut Connection, segments: &[Segment], bytes: usize) {
+        self.io
+            .submit_send(Token::new(Op::Send, conn.id), conn.fd, segments);
+        // Where there is no ring, a send that is submitted is done at once.
+        self.lone_sends += u64::from(self.io.receive_mode() == ReceiveMode::Readiness);
+        self.shared.counters.wire_bytes_out += bytes as u64;
+        Outbox::submit(&mut conn.transmit.list);
     }
 
     /// Sends the segments of this turn, then the queue, until the socket is full. With everything gone and nothing to

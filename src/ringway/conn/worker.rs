@@ -143,7 +143,7 @@ impl<I: Io, A: App> Worker<I, A> {
             done: Vec::new(),
             expired: Vec::new(),
             spare: Vec::with_capacity(LIST_LEN),
-            tidy: Tidy::default(),
+            tidy: Tidy::new(),
             stop: None,
             watched: 0,
             woken: now,
@@ -251,14 +251,23 @@ impl<I: Io, A: App> Worker<I, A> {
         self.stop = Some(Stop::Abort);
     }
 
-    /// One turn; returns after at most `patience`.
+    /// One turn, which waits for at most `patience`.
     ///
     /// # Errors
     /// The ring or the listener failed: the worker cannot go on.
     pub fn turn(&mut self, patience: Option<Duration>) -> Result<(), Error> {
+        let latest = patience.map(|patience| self.core.io.now() + patience);
+        self.turn_until(latest.unwrap_or(Instant::NEVER))
+    }
+
+    /// One turn, which waits until `latest` and no longer.
+    ///
+    /// # Errors
+    /// The ring or the listener failed: the worker cannot go on.
+    pub fn turn_until(&mut self, latest: Instant) -> Result<(), Error> {
         self.listener
             .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
-        let wait = self.wait(patience);
+        let wait = self.wait(latest);
         let mut done = std::mem::take(&mut self.done);
         self.core.io.turn(wait, &mut done)?;
         self.woken = self.core.io.now();
@@ -297,7 +306,7 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 
     /// How long the turn may wait: not at all while work is left over, else until the next deadline.
-    fn wait(&self, patience: Option<Duration>) -> Wait {
+    fn wait(&self, latest: Instant) -> Wait {
         let core = &self.core;
         if self.stop.is_some()
             || !core.ready.is_empty()
@@ -308,21 +317,20 @@ impl<I: Io, A: App> Worker<I, A> {
         {
             return Wait::No;
         }
-        let now = core.shared.now;
-        let due = [
-            patience,
-            self.wheel.next(now),
-            self.listener.next(now),
-            self.tidy.next(now),
-        ];
-        let due = due.into_iter().flatten().min();
-        due.map_or(Wait::Forever, Wait::For)
+        let due = latest
+            .min(self.wheel.due())
+            .min(self.listener.due())
+            .min(self.tidy.due());
+        match due {
+            Instant::NEVER => Wait::Forever,
+            due => Wait::Until(due),
+        }
     }
 
     fn handle_sends(&mut self, done: &[Completion]) {
         for completion in done
             .iter()
-            .filter(|completion| completion.token.op() == Op::Send)
+            .filter(|completion| completion.token.is(Op::Send))
         {
             if let Some(conn) = self.table.get_mut(completion.token.id()) {
                 self.core
@@ -333,6 +341,9 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// The pool is full again: receives that found it empty are armed once more.
     fn feed_starved(&mut self) {
+        if self.core.starved.is_empty() {
+            return;
+        }
         let mut ids = self.take(|core| &mut core.starved);
         for id in ids.drain(..) {
             if let Some(conn) = self.table.get_mut(id) {
@@ -346,13 +357,20 @@ impl<I: Io, A: App> Worker<I, A> {
         if let Some(buffer) = completion.buffer {
             self.core.held.push(buffer);
         }
+        if completion.token.is(Op::Recv) {
+            // The commonest by far.
+            if let Some(conn) = self.table.get_mut(completion.token.id()) {
+                self.core.handle_recv(&mut self.host, conn, completion);
+                return Ok(());
+            }
+        }
         match completion.token.op() {
             Op::Accept => return self.handle_listener(completion),
             Op::Watch => {
                 self.watched |= 1 << completion.token.id().slot;
                 return Ok(());
             }
-            Op::Send | Op::Cancel => return Ok(()),
+            Op::Send | Op::Cancel | Op::Alarm => return Ok(()),
             Op::Recv | Op::PollIn | Op::PollOut => {}
         }
         let (core, host) = (&mut self.core, &mut self.host);
@@ -361,7 +379,6 @@ impl<I: Io, A: App> Worker<I, A> {
             return Ok(());
         };
         match completion.token.op() {
-            Op::Recv => core.handle_recv(host, conn, completion),
             Op::PollIn => core.handle_poll_in(host, conn, completion),
             _ => core.handle_poll_out(host, conn),
         }
@@ -465,6 +482,9 @@ impl<I: Io, A: App> Worker<I, A> {
 
     fn expire(&mut self) {
         let now = self.core.shared.now;
+        if now < self.wheel.due() {
+            return;
+        }
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(&mut self.table, now, &mut expired);
         for id in expired.drain(..) {
@@ -481,6 +501,9 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 
     fn end_condemned(&mut self) {
+        if self.core.shared.condemned.is_empty() {
+            return;
+        }
         let mut ids = self.take(|core| &mut core.shared.condemned);
         for id in ids.drain(..) {
             if let Some(conn) = self.table.get_mut(id) {
@@ -535,6 +558,14 @@ impl<I: Io, A: App> Worker<I, A> {
             }
         }
         self.core.shared.dirty.clear();
+        self.reschedule();
+        self.release();
+    }
+
+    fn reschedule(&mut self) {
+        if self.core.shared.rescheduled.is_empty() {
+            return;
+        }
         let mut ids = self.take(|core| &mut core.shared.rescheduled);
         for id in ids.drain(..) {
             if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.deadline) {
@@ -542,7 +573,6 @@ impl<I: Io, A: App> Worker<I, A> {
             }
         }
         self.spare = ids;
-        self.release();
     }
 
     fn release(&mut self) {

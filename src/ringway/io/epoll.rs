@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::{
     BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token,
@@ -37,6 +38,7 @@ pub struct Epoll {
     /// The descriptor of each connection that waits for room to write, by slot: clients wait so for their connects, all of
     /// them at once.
     writers: Vec<Option<(Token, Fd)>>,
+    alarm: Alarm,
     counts: Counts,
 }
 
@@ -59,7 +61,7 @@ impl Epoll {
         if fd < 0 {
             return Err(Error::last("epoll_create1"));
         }
-        Ok(Self {
+        let mut new = Self {
             // SAFETY: the call above has just made this descriptor, and nothing else knows it.
             epoll: unsafe { OwnedFd::from_raw_fd(fd) },
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS],
@@ -67,8 +69,13 @@ impl Epoll {
             decided: Vec::new(),
             listeners: Vec::new(),
             writers: Vec::new(),
+            alarm: Alarm::new(),
             counts: Counts::default(),
-        })
+        };
+        if let Some(timer) = new.alarm.fd() {
+            new.submit_poll_in(Token::fixed(Op::Alarm, 0), timer);
+        }
+        Ok(new)
     }
 
     /// epoll_ctl(2). A failure is the operation's completion, and false.
@@ -100,8 +107,10 @@ impl Epoll {
 
     fn deliver(&mut self, event: libc::epoll_event, done: &mut Vec<Completion>) {
         let token = Token::from_bits(event.u64);
-        if token.op() == Op::Accept {
-            return self.deliver_listener(token, done);
+        match token.op() {
+            Op::Accept => return self.deliver_listener(token, done),
+            Op::Alarm => return self.alarm.rang(),
+            _ => {}
         }
         let events = event.events;
         if events & WRITE != 0 || events & (libc::EPOLLERR | libc::EPOLLHUP).cast_unsigned() != 0 {
@@ -234,10 +243,9 @@ impl Io for Epoll {
     }
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        let timeout = if self.decided.is_empty() {
-            milliseconds(wait)
-        } else {
-            0
+        let timeout = match self.decided.is_empty() {
+            true => milliseconds(self.alarm.timeout(wait)),
+            false => 0,
         };
         self.counts.enters += 1;
         let room = i32::try_from(self.events.len()).unwrap_or(i32::MAX);
@@ -331,11 +339,11 @@ impl Io for Epoll {
 }
 
 /// epoll_wait's timeout, rounded up: a timer never fires early.
-fn milliseconds(wait: Wait) -> i32 {
-    match wait {
-        Wait::No => 0,
-        Wait::Forever => -1,
-        Wait::For(time) => {
+fn milliseconds(timeout: Timeout) -> i32 {
+    match timeout {
+        Timeout::Zero => 0,
+        Timeout::Never => -1,
+        Timeout::After(time) => {
             let time = time.saturating_add(Duration::from_nanos(999_999));
             i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
         }

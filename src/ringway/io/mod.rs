@@ -16,6 +16,7 @@
 //! 4. Handle the rest. Call no `turn` from a handler.
 //! 5. Prepare at most one send per connection.
 
+mod alarm;
 mod areas;
 pub mod board;
 mod dial;
@@ -30,7 +31,6 @@ pub mod uring;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::time::Instant;
 pub use dial::Dial;
@@ -152,8 +152,8 @@ pub enum Wake {
 pub enum Wait {
     /// Not at all: there is work left over.
     No,
-    /// Until one completes or the time is over.
-    For(Duration),
+    /// Until one completes or this instant has come.
+    Until(Instant),
     /// Until one completes.
     Forever,
 }

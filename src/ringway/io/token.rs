@@ -25,6 +25,8 @@ pub enum Op {
     Cancel = 6,
     /// Readiness of a descriptor that the worker watches besides its connections; the slot says which.
     Watch = 7,
+    /// Readiness of the timer that ends a wait; known to the implementations of [`Io`](super::Io) alone.
+    Alarm = 8,
 }
 
 /// A connection's slot in the worker's table, and which of the slot's lives it is.
@@ -90,8 +92,15 @@ impl Token {
             5 => Op::Send,
             6 => Op::Cancel,
             7 => Op::Watch,
+            8 => Op::Alarm,
             _ => panic!("the kernel returns the user_data that was submitted"),
         }
+    }
+
+    /// Whether the operation is `op`.
+    #[inline]
+    pub const fn is(self, op: Op) -> bool {
+        self.0 >> 56 == op as u64
     }
 
     /// What the operation was submitted for.
@@ -130,6 +139,7 @@ mod tests {
             Op::Send,
             Op::Cancel,
             Op::Watch,
+            Op::Alarm,
         ] {
             for id in [
                 ConnId {

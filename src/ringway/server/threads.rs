@@ -270,8 +270,7 @@ impl Start {
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;
         loop {
-            let patience = deadline.map(|deadline| deadline.since(time::now()));
-            worker.turn(patience)?;
+            worker.turn_until(deadline.unwrap_or(Instant::NEVER))?;
             if worker.take_trim() {
                 memory::trim();
             }

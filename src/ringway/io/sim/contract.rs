@@ -143,7 +143,7 @@ impl Io for Sim {
         }
         let end = match wait {
             Wait::No => Some(self.now),
-            Wait::For(time) => Some(self.now + time),
+            Wait::Until(until) => Some(until),
             Wait::Forever => None,
         };
         let wakes = match (end, self.alarm) {

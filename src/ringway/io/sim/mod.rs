@@ -198,7 +198,7 @@ impl Sim {
             Op::PollIn => kind == Kind::PollIn && matches!(file, File::Socket(_)),
             Op::PollOut => kind == Kind::PollOut && matches!(file, File::Socket(_)),
             Op::Watch => kind == Kind::PollIn && matches!(file, File::Watch { .. }),
-            Op::Send | Op::Cancel => false,
+            Op::Send | Op::Cancel | Op::Alarm => false,
         };
         assert!(
             fits,

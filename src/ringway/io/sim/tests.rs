@@ -234,7 +234,7 @@ fn the_hot_buffer_forgets_what_the_receive_before_left() {
 fn a_turn_waits_until_its_time_or_the_alarm_of_the_test() {
     let (mut sim, _, _) = buffers();
     let start = sim.now();
-    turn(&mut sim, Wait::For(Duration::from_secs(5)));
+    turn(&mut sim, Wait::Until(start + Duration::from_secs(5)));
     assert_eq!(sim.now().since(start).as_secs(), 5);
     let alarm = sim.now() + Duration::from_millis(10);
     sim.set_alarm(Some(alarm));

@@ -4,7 +4,8 @@ use std::os::fd::AsRawFd;
 
 use io_uring::{EnterFlags, IoUring};
 
-use super::super::{Error, Wait};
+use super::super::Error;
+use super::super::alarm::Timeout;
 
 /// `IORING_REGISTER_RING_FDS` (linux/io_uring.h, Linux 5.18).
 const REGISTER_RING_FDS: libc::c_uint = 20;
@@ -60,11 +61,11 @@ impl Enter {
     }
 
     /// Submits everything in the queue and waits as told. Deferred task work runs here.
-    pub(super) fn call(&self, ring: &mut IoUring, wait: Wait) -> Result<(), Error> {
-        let (want, timeout) = match wait {
-            Wait::No => (0, None),
-            Wait::Forever => (1, None),
-            Wait::For(time) => (1, Some(time)),
+    pub(super) fn call(&self, ring: &mut IoUring, timeout: Timeout) -> Result<(), Error> {
+        let (want, timeout) = match timeout {
+            Timeout::Zero => (0, None),
+            Timeout::Never => (1, None),
+            Timeout::After(time) => (1, Some(time)),
         };
         let timeout = timeout.map(|time| Timespec {
             seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),

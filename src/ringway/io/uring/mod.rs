@@ -16,6 +16,7 @@ use std::sync::Arc;
 use io_uring::squeue::Flags;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
+use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
@@ -42,6 +43,9 @@ const USED_LITTLE: usize = CHUNK_BUFFERS as usize / 2;
 /// The group id of the one buffer ring.
 const GROUP: u16 = 0;
 
+/// Whose readiness ends a wait.
+const ALARM: Token = Token::fixed(Op::Alarm, 0);
+
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// One ring with its buffers. Created in the thread that uses it (`IORING_SETUP_SINGLE_ISSUER`).
@@ -53,6 +57,7 @@ pub struct Uring {
     pool: Pool,
     areas: Areas,
     enter: Enter,
+    alarm: Alarm,
     /// What gathered sends point to until the batch is submitted. Never grown, so never moved.
     messages: Vec<libc::msghdr>,
     iovecs: Vec<libc::iovec>,
@@ -65,6 +70,8 @@ pub struct Uring {
     /// Which set-up flags the kernel took, and what the self-test found.
     note: String,
     counts: Counts,
+    /// The readiness of the alarm is armed.
+    watches_alarm: bool,
     /// The kernel completes receives in `enter` only (`IORING_SETUP_DEFER_TASKRUN`).
     deferred: bool,
     /// Most receive buffers that one turn gave back since the pool was last looked at.
@@ -113,24 +120,24 @@ impl Uring {
     #[cold]
     fn submit_early(&mut self) {
         let mut early = std::mem::take(&mut self.early);
-        self.broken = self.submit(Wait::No, &mut early).err();
+        self.broken = self.submit(Timeout::Zero, &mut early).err();
         self.early = early;
     }
 
     /// One system call, or more while the kernel has not taken every entry: it leaves some when it lacks memory for a
     /// request or room for its completion, and those still point to buffers that are given back after a turn.
-    fn submit(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
-        let mut wait = wait;
+    fn submit(&mut self, timeout: Timeout, done: &mut Vec<Completion>) -> Result<(), Error> {
+        let mut timeout = timeout;
         for attempt in 0..SUBMIT_ATTEMPTS {
             self.counts.enters += 1;
-            self.enter.call(&mut self.ring, wait)?;
+            self.enter.call(&mut self.ring, timeout)?;
             self.reap(done);
             if self.ring.submission().is_empty() {
                 self.messages.clear();
                 self.iovecs.clear();
                 return Ok(());
             }
-            wait = Wait::No;
+            timeout = Timeout::Zero;
             if attempt > 0 {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
@@ -184,8 +191,14 @@ impl Uring {
             self.counts.cq_overflows += 1;
         }
         for entry in self.ring.completion() {
+            let token = Token::from_bits(entry.user_data());
+            if token == ALARM {
+                self.alarm.rang();
+                self.watches_alarm = cqueue::more(entry.flags());
+                continue;
+            }
             done.push(Completion {
-                token: Token::from_bits(entry.user_data()),
+                token,
                 result: u32::try_from(entry.result()).map_err(|_| Errno(-entry.result())),
                 buffer: cqueue::buffer_select(entry.flags()).map(BufferId),
                 more: cqueue::more(entry.flags()),
@@ -209,7 +222,7 @@ impl Drop for Uring {
             .ring
             .submitter()
             .register_sync_cancel(None, types::CancelBuilder::any());
-        let _ = self.enter.call(&mut self.ring, Wait::No);
+        let _ = self.enter.call(&mut self.ring, Timeout::Zero);
     }
 }
 
@@ -289,13 +302,18 @@ impl Io for Uring {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        let wait = if self.early.is_empty() {
-            wait
-        } else {
-            Wait::No
+        let timeout = match self.early.is_empty() {
+            true => self.alarm.timeout(wait),
+            false => Timeout::Zero,
         };
+        if !self.watches_alarm
+            && let Some(timer) = self.alarm.fd()
+        {
+            self.watches_alarm = true;
+            self.submit_poll_in(ALARM, timer);
+        }
         done.append(&mut self.early);
-        self.submit(wait, done)
+        self.submit(timeout, done)
     }
 
     fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {

@@ -10,6 +10,7 @@ use super::super::{
     Token, Wait, sys,
 };
 use super::{Unavailable, Uring};
+use crate::time;
 
 const ID: ConnId = ConnId {
     slot: u32::MAX,
@@ -17,7 +18,7 @@ const ID: ConnId = ConnId {
 };
 
 /// Long enough for a machine under any load; reached only when the kernel never answers.
-const PATIENCE: Wait = Wait::For(Duration::from_secs(5));
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Checks multishot receive, which the worker cannot do without, and the silent send, which it can.
 pub(super) fn run(uring: &mut Uring) -> Result<(), Unavailable> {
@@ -47,7 +48,7 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
         sys::send(theirs, &[std::io::IoSlice::new(message)])
             .map_err(|errno| failed("send", errno))?;
         if done.is_empty() {
-            done = turn(uring, PATIENCE)?;
+            done = turn(uring, Wait::Until(time::now() + PATIENCE))?;
         }
         let [
             Completion {
@@ -71,7 +72,7 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
         }
     }
     uring.submit_cancel(token, ours);
-    let done = turn(uring, PATIENCE)?;
+    let done = turn(uring, Wait::Until(time::now() + PATIENCE))?;
     match done[..] {
         [
             Completion {

@@ -5,6 +5,7 @@ use std::io;
 
 use io_uring::{IoUring, opcode};
 
+use super::super::alarm::Alarm;
 use super::super::areas::Areas;
 use super::super::pool::{CHUNK_BUFFERS, Pool};
 use super::super::{Counts, Error};
@@ -139,6 +140,8 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     buf_ring.publish();
     Ok(Uring {
         enter: Enter::new(&ring),
+        alarm: Alarm::new(),
+        watches_alarm: false,
         ring,
         buf_ring,
         pool,
