@@ -10,8 +10,8 @@ use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
 };
-use wsperf::load::original::command::{self, Test};
-use wsperf::load::original::reply;
+use wsperf::load::compat::command::{self, Test};
+use wsperf::load::compat::reply;
 
 /// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
