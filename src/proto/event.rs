@@ -79,7 +79,7 @@ pub enum Event<'i> {
     /// A message in one frame that lies in the input as a whole.
     Message(Message<'i>),
     /// A piece of a message that came in several frames or several inputs.
-    Part(Part<'i>),
+    Chunk(Chunk<'i>),
     /// A Ping; RFC 6455 §5.5.2 wants a Pong with the same payload.
     Ping(&'i [u8]),
     /// A Pong, asked for or not.
@@ -161,7 +161,7 @@ impl<'i> Message<'i> {
 
 /// A piece of a message, in order: frame and message boundaries are where the flags say.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Part<'i> {
+pub struct Chunk<'i> {
     /// The kind of the message this belongs to.
     pub kind: Kind,
     /// Payload data, unmasked, validated as far as it goes. May be empty at a boundary.

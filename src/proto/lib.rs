@@ -31,7 +31,7 @@ mod websocket;
 mod tests;
 
 pub use close::CloseCode;
-pub use event::{Close, Event, Input, Message, Part};
+pub use event::{Chunk, Close, Event, Input, Message};
 pub use frame::{Kind, Opcode, Role};
 pub use receiver::{Limits, Receiver};
 pub use sender::{CONTROL_FRAME_BYTES_MAX, Misuse, Sender};

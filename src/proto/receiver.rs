@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::close::CloseCode;
-use super::event::{Close, Event, Input, Message, Part};
+use super::event::{Chunk, Close, Event, Input, Message};
 use super::frame::{self, Header, Kind, Opcode, Role};
 use super::mask::{self, Charset, Key};
 use super::utf8;
@@ -94,7 +94,7 @@ enum Step {
         room_at: usize,
         payload: Range<usize>,
     },
-    Part {
+    Chunk {
         kind: Kind,
         payload: Range<usize>,
         begins: bool,
@@ -291,7 +291,7 @@ impl Receiver {
                 if input.remaining() == 0 {
                     return Ok(None);
                 }
-                self.data_part(fin, key, remaining, None, false, input)
+                self.data_chunk(fin, key, remaining, None, false, input)
                     .map(Some)
             }
             Phase::Control {
@@ -383,7 +383,7 @@ impl Receiver {
                 self.whole_message(kind, key, room_at, len, input).map(Some)
             }
             _ => self
-                .data_part(header.fin, key, len, Some(len), kind.is_some(), input)
+                .data_chunk(header.fin, key, len, Some(len), kind.is_some(), input)
                 .map(Some),
         }
     }
@@ -410,7 +410,7 @@ impl Receiver {
     }
 
     /// What there is of a data frame's payload; `frame` says its length when it begins here.
-    fn data_part(
+    fn data_chunk(
         &mut self,
         fin: bool,
         key: Key,
@@ -446,7 +446,7 @@ impl Receiver {
                 remaining: left,
             }
         };
-        Ok(Step::Part {
+        Ok(Step::Chunk {
             kind,
             payload,
             begins,
@@ -505,14 +505,14 @@ impl Receiver {
             } => Ok(Event::Message(Message::new(
                 kind, input.buf, room_at, payload,
             ))),
-            Step::Part {
+            Step::Chunk {
                 kind,
                 payload,
                 begins,
                 frame,
                 frame_ends,
                 ends,
-            } => Ok(Event::Part(Part {
+            } => Ok(Event::Chunk(Chunk {
                 kind,
                 payload: &mut input.buf[payload],
                 message_begins: begins,
