@@ -1,4 +1,5 @@
-//! The receiving half of a [`WebSocket`](super::WebSocket): frames in any split of the bytes, messages out.
+//! The receiving half of a [`WebSocket`](super::WebSocket): frames go in, cut into any chunks of bytes; messages come
+//! out.
 //!
 //! ```text
 //!            header complete             payload complete
@@ -22,8 +23,8 @@ use super::violation::Violation;
 pub struct Limits {
     /// Bytes of payload in one frame; above it, 1009. Default 16 MiB.
     pub frame_bytes_max: u64,
-    /// Bytes of payload in one message; above it, 1009. Default 16 MiB. A message that is not whole in one receive
-    /// is assembled in memory as it arrives, so this bounds what one connection can hold there.
+    /// Bytes of payload in one message; above it, 1009. Default 16 MiB. The caller assembles a message that spans several
+    /// receives in memory, so this bounds that memory per connection.
     pub message_bytes_max: u64,
 }
 
@@ -36,23 +37,23 @@ impl Default for Limits {
     }
 }
 
-/// Reads frames. Holds no payload: at most one header and one control frame that came in pieces.
+/// Reads frames. It keeps no payload of messages: only an incomplete header, and an incomplete control frame.
 #[derive(Debug)]
 pub struct Receiver {
     phase: Phase,
-    /// A header that is not complete yet.
+    /// The bytes so far of an incomplete header.
     stash: [u8; frame::HEADER_BYTES_MAX],
     stash_len: u8,
     /// The MASK bit of every header the peer sends: set by a client, clear from a server.
     mask_bit: u8,
-    /// The longest message in one frame within both limits.
+    /// Longest payload of a single-frame message: the smaller of the two limits.
     bytes_max: u64,
-    /// The message between its first frame and its FIN.
+    /// Kind of the message whose first frame has arrived and whose last has not.
     message: Option<Kind>,
     text: utf8::Validator,
     message_bytes: u64,
     limits: Limits,
-    /// A control frame that came in pieces. Rare, so not part of every connection.
+    /// A control frame that is split over inputs. This is rare, so the memory is allocated only then.
     control: Option<Box<SplitControl>>,
 }
 
@@ -87,7 +88,7 @@ struct Small {
     len: usize,
 }
 
-/// An [`Event`] before it borrows anything.
+/// An [`Event`] by offsets, before it borrows from the input.
 enum Step {
     Message {
         kind: Kind,
@@ -114,7 +115,7 @@ enum ControlPayload {
 }
 
 impl Receiver {
-    /// A receiver on the side of `role`.
+    /// A receiver of the endpoint `role`: a server's receiver reads a client's frames.
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
             phase: Phase::Header,
@@ -137,7 +138,7 @@ impl Receiver {
         }
     }
 
-    /// Bytes of the data frame in progress that have not arrived.
+    /// Payload bytes that the data frame in progress still lacks.
     pub const fn payload_remaining(&self) -> Option<u64> {
         match self.phase {
             Phase::Data { remaining, .. } => Some(remaining),
@@ -145,12 +146,12 @@ impl Receiver {
         }
     }
 
-    /// Whether nothing further is read: a Close came, or the peer was found at fault.
+    /// Whether the receiver reads nothing further: the peer sent a Close, or broke the protocol.
     pub const fn is_done(&self) -> bool {
         matches!(self.phase, Phase::Done)
     }
 
-    /// Reads the next event; `None` when all of `input` is used up.
+    /// Reads the next event. `None` when all of `input` is consumed.
     ///
     /// # Errors
     /// A [`Violation`] ends the receiver: it reads nothing after it.
@@ -171,16 +172,16 @@ impl Receiver {
         }
     }
 
-    /// The common case: a message in one frame of at most 65535 bytes that lies in the input as a whole. Whatever is
-    /// unusual about it, a fault included, is for the general path to name.
+    /// The fast path: a message in one frame of at most 65,535 bytes that lies in the input as a whole. Returns `None`
+    /// for everything else, violations included: the general path names them, so the two paths cannot disagree.
     #[inline(always)]
     fn small(&self, input: &Input<'_>) -> Option<Small> {
         if !matches!(self.phase, Phase::Header) || self.stash_len != 0 || self.message.is_some() {
             return None;
         }
         let rest = input.buf.get(input.at..)?;
-        // As long as the longest header read here. What is shorter is rare: a server's frame of up to 5 bytes that
-        // ends the input.
+        // 8 bytes hold the longest header that this path reads. Fewer remain only when a server's frame of up to 5 bytes
+        // ends the input, which is rare.
         let head = u64::from_le_bytes(*rest.first_chunk::<8>()?);
         let [first, second, high, low, ..] = head.to_le_bytes();
         let kind = match first {
@@ -188,7 +189,7 @@ impl Receiver {
             0x82 => Kind::Binary,
             _ => return None,
         };
-        // Without the right mask bit this is above 127.
+        // With the wrong mask bit this is above 127, and the match below falls through.
         let len7 = second ^ self.mask_bit;
         let (len, length_bytes) = match len7 {
             0..=125 => (u16::from(len7), 0),
@@ -226,13 +227,13 @@ impl Receiver {
         let mut start = room_at + small.header_bytes;
         input.at = start + small.len;
         let charset = match input.answers_end {
-            // Room for the answer's header: this one's without its key.
+            // Leaves room for the answer's header, which is this one without its masking key.
             Some(end) if self.mask_bit != 0 => {
                 let from = std::mem::replace(&mut start, end + small.header_bytes - 4);
                 room_at = end;
                 mask::apply_moving(input.buf, from, start, small.len, small.key)
             }
-            // A server's payload is not masked: it is looked at, and only where that matters.
+            // A client's receiver: the payload is not masked. Only text has to be checked for ASCII.
             _ if self.mask_bit == 0 => match small.kind {
                 Kind::Text if !input.buf[start..input.at].is_ascii() => Charset::Other,
                 _ => Charset::Ascii,
@@ -252,7 +253,7 @@ impl Receiver {
         ))))
     }
 
-    /// A control frame that came in pieces was read: an idle connection keeps no memory for the next one.
+    /// Frees the memory of a split control frame once it was read: an idle connection shall not keep it.
     #[cold]
     fn free_control(&mut self) {
         self.control.take_if(|control| control.len == 0);
@@ -273,7 +274,7 @@ impl Receiver {
         }
     }
 
-    /// Everything, in any split.
+    /// The general path: any frame, cut into any chunks.
     fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
         match self.phase {
             Phase::Header => {
@@ -306,7 +307,7 @@ impl Receiver {
         }
     }
 
-    /// One header, from the input or from what was stashed of it before.
+    /// Reads one header, from the input or from the bytes stashed of it and the input.
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
         if stashed == 0
@@ -409,7 +410,8 @@ impl Receiver {
         })
     }
 
-    /// What there is of a data frame's payload; `frame` says its length when it begins here.
+    /// The next chunk of a data frame: as much of its payload as the input holds. `frame` is the frame's length when it
+    /// begins here.
     fn data_chunk(
         &mut self,
         fin: bool,
@@ -483,7 +485,7 @@ impl Receiver {
             }
             ControlPayload::Split
         };
-        // A control frame never stands inside a frame, so a header comes next.
+        // Control frames stand between frames, never inside one: a header follows.
         self.phase = if opcode == Opcode::Close {
             Phase::Done
         } else {
