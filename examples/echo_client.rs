@@ -145,7 +145,7 @@ fn open(stream: &mut TcpStream, host: &str, target: &str) -> Result<(), Box<dyn 
 struct Client {
     stream: TcpStream,
     websocket: WebSocket,
-    /// The message whose last part is not there yet.
+    /// The message whose last chunk has not arrived.
     message: Vec<u8>,
     /// What came and was not asked for yet: messages, or the code of a Close.
     received: VecDeque<String>,
@@ -204,9 +204,9 @@ impl Client {
             };
             match event {
                 Event::Message(whole) => self.message.extend_from_slice(whole.payload()),
-                Event::Part(part) => {
-                    self.message.extend_from_slice(part.payload);
-                    if !part.message_ends {
+                Event::Chunk(chunk) => {
+                    self.message.extend_from_slice(chunk.payload);
+                    if !chunk.message_ends {
                         continue;
                     }
                 }

@@ -10,8 +10,8 @@ use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
 };
-use wsperf::load::original::command::{self, Test};
-use wsperf::load::original::reply;
+use wsperf::load::compat::command::{self, Test};
+use wsperf::load::compat::reply;
 
 /// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
@@ -269,7 +269,7 @@ fn same_in_pieces<'b, T: Debug, E: Debug>(
     );
 }
 
-/// An event without its borrows; the parts of a message are put together.
+/// An event without its borrows; the chunks of a message are put together.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
     Message(Kind, Vec<u8>),
@@ -305,16 +305,16 @@ fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
                     assert!(payload.len() as u64 <= limits.frame_bytes_max);
                     Heard::Message(kind, payload)
                 }
-                Event::Part(part) => {
-                    assert_eq!(part.message_begins, open.is_none());
+                Event::Chunk(chunk) => {
+                    assert_eq!(chunk.message_begins, open.is_none());
                     let mut message = open.take().unwrap_or_default();
-                    message.extend_from_slice(part.payload);
+                    message.extend_from_slice(chunk.payload);
                     assert!(message.len() as u64 <= limits.message_bytes_max);
-                    if !part.message_ends {
+                    if !chunk.message_ends {
                         open = Some(message);
                         continue;
                     }
-                    Heard::Message(part.kind, message)
+                    Heard::Message(chunk.kind, message)
                 }
                 Event::Ping(payload) => Heard::Ping(payload.to_vec()),
                 Event::Pong(payload) => Heard::Pong(payload.to_vec()),

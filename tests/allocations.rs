@@ -21,7 +21,7 @@ use ringway::conn::{
 };
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
-use ringway::io::{ConnId, Dial, Fd, Io, sys};
+use ringway::io::{ConnId, ConnectOptions, Fd, Io, sys};
 use ringway::proto::{Kind, Message, Role};
 use ringway::services::Echo;
 
@@ -269,7 +269,7 @@ const CLIENT_LOADS: [(usize, usize, usize); 8] = [
 
 /// Sends a prepared message for each answer.
 struct ClosedLoop {
-    dial: Dial,
+    dial: ConnectOptions,
     request: Arc<OpeningRequest>,
     begun: u32,
     open: Vec<ConnId>,
@@ -334,7 +334,7 @@ fn assert_client_allocates_nothing(io: impl Io) {
     let server = Running::start(|| Epoll::new().expect("epoll serves everywhere"));
     let to = server.address.trim_start_matches("ws://").parse();
     let app = ClosedLoop {
-        dial: Dial::new(to.expect("an address")),
+        dial: ConnectOptions::new(to.expect("an address")),
         request: Arc::new(OpeningRequest::new("localhost", "/", &[]).expect("a good request")),
         begun: 0,
         open: Vec::new(),

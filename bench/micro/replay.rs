@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ringway::io::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, HOT_BYTES, Io, ReceiveMode,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, HOT_BYTES, Io, ReceiveMode,
     SCRATCH_BYTES, Segment, Token, Wait, Wake,
 };
 use ringway::proto::frame::{HEADER_BYTES_MAX, Header, encode};
@@ -139,7 +139,7 @@ impl Io for Replay {
     fn has_waiting(&mut self, _: Fd) -> bool {
         self.waits
     }
-    fn connect(&mut self, _: &Dial) -> Result<Fd, Errno> {
+    fn connect(&mut self, _: &ConnectOptions) -> Result<Fd, Errno> {
         Err(Errno(libc::ENETUNREACH))
     }
     fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {

@@ -5,12 +5,12 @@ use std::ops::Range;
 use super::close::CloseCode;
 use super::frame::Kind;
 
-/// Bytes that arrived, and how far they have been read. Payloads are unmasked where they lie.
+/// Received bytes, and how far they have been read. Payloads are unmasked in place.
 #[derive(Debug)]
 pub struct Input<'b> {
     pub(super) buf: &'b mut [u8],
     pub(super) at: usize,
-    /// Where answers end that the caller makes in this buffer.
+    /// End of the answers that the caller has placed in this same buffer, in bytes from its beginning.
     pub(super) answers_end: Option<usize>,
 }
 
@@ -33,8 +33,9 @@ impl<'b> Input<'b> {
         }
     }
 
-    /// Says that answers to what was read lie in this buffer up to `end`, or none. A server's small messages are then
-    /// moved, while they are unmasked, to where their own answer would follow: behind `end` and room for one header.
+    /// Says that the caller's answers to earlier messages lie in this buffer up to `end`, or that there are none. The
+    /// receiver of a server then moves a small message while it unmasks it: its payload lands behind `end` and room for
+    /// one header. The caller writes that header, and the answer directly follows the answer before.
     ///
     /// ```text
     ///  │hdr│answer 1│ …  │hdr+key│payload 2│     before: a masked header is 4 bytes longer than the answer's
@@ -65,7 +66,7 @@ impl<'b> Input<'b> {
         &self.buf[self.at..]
     }
 
-    /// Takes up to `len` bytes and says where they lie.
+    /// Consumes up to `len` bytes and returns their range in the buffer.
     pub(super) fn take(&mut self, len: usize) -> Range<usize> {
         let start = self.at;
         self.at += len.min(self.remaining());
@@ -73,22 +74,23 @@ impl<'b> Input<'b> {
     }
 }
 
-/// What a peer said.
+/// What the peer sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
-    /// A message in one frame that lies in the input as a whole.
+    /// A whole message in one frame. All of it lies in the input.
     Message(Message<'i>),
-    /// A piece of a message that came in several frames or several inputs.
-    Part(Part<'i>),
+    /// A piece of a message that came in several frames or in several inputs.
+    Chunk(Chunk<'i>),
     /// A Ping; RFC 6455 §5.5.2 wants a Pong with the same payload.
     Ping(&'i [u8]),
-    /// A Pong, asked for or not.
+    /// A Pong, whether or not a Ping asked for it.
     Pong(&'i [u8]),
     /// A Close. Nothing the peer sends after it is read.
     Close(Close<'i>),
 }
 
-/// A whole message where it lies: in a receive buffer behind its own header, or in an assembled one behind headroom.
+/// A whole message in a buffer: in the receive buffer behind its own header, or in an assembly buffer behind room for a
+/// header.
 ///
 /// ```text
 ///  buf:  … | header or headroom | payload | …
@@ -150,10 +152,11 @@ impl<'i> Message<'i> {
         &mut self.buf[self.payload.clone()]
     }
 
-    /// The text, when this is a text message.
+    /// The text. `None` for a binary message, or if the application has overwritten the payload with bytes that are not
+    /// UTF-8.
     pub fn text(&self) -> Option<&str> {
         match self.kind {
-            // The receiver has validated it; an application that overwrote it with bytes sees `None`.
+            // The receiver has validated the text; the application may have changed it since.
             Kind::Text => std::str::from_utf8(self.payload()).ok(),
             Kind::Binary => None,
         }
@@ -169,22 +172,23 @@ impl<'i> Message<'i> {
         self.len() == 0
     }
 
-    /// The whole buffer, where the room for a header begins, and where the payload lies.
+    /// The whole buffer, the offset at which the room for a header begins, and the range of the payload.
     pub fn into_parts(self) -> (&'i mut [u8], usize, Range<usize>) {
         (self.buf, self.room_at, self.payload)
     }
 }
 
-/// A piece of a message, in order: frame and message boundaries are where the flags say.
+/// A piece of a message, in order. It may end inside a frame: the flags tell where frames and messages begin and end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Part<'i> {
+pub struct Chunk<'i> {
     /// The kind of the message this belongs to.
     pub kind: Kind,
-    /// Payload data, unmasked, validated as far as it goes. May be empty at a boundary.
+    /// Payload data, unmasked. Of a text message everything up to here is valid UTF-8, except a code point that the next
+    /// chunk may complete. May be empty where a frame begins or ends.
     pub payload: &'i mut [u8],
     /// This is the first piece of its message.
     pub message_begins: bool,
-    /// This is the first piece of a frame with so many bytes of payload.
+    /// This is the first piece of its frame, which has this many bytes of payload.
     pub frame_begins: Option<u64>,
     /// This is the last piece of its frame.
     pub frame_ends: bool,

@@ -1,17 +1,17 @@
-//! RFC 6455 as a state machine: bytes in, events and bytes out. Both roles, one machine.
+//! RFC 6455 as a state machine: received bytes go in; events and bytes to send come out. One machine serves both roles.
 //!
 //! Owns: HTTP heads ([`http`]), the opening handshake on top of them ([`handshake`]), framing, masking, fragmentation,
 //! UTF-8, the closing handshake, and every limit on them.
 //! Never: reads a clock, touches a socket, logs, draws a random number, or allocates per frame.
 //!
 //! To drive a [`WebSocket`] once the opening handshake is done:
-//! 1. Wrap what arrived in an [`Input`].
-//! 2. Call [`Receiver::poll_event`] until it returns `None`; events borrow from the input, payloads are unmasked in
+//! 1. Wrap the received bytes in an [`Input`].
+//! 2. Call [`Receiver::poll_event`] until it returns `None`. Events borrow from the input; payloads are unmasked in
 //!    place.
-//! 3. An `Err` is the peer's fault: send a Close with [`Violation::close_code`], then drop the connection
+//! 3. On `Err` the peer broke the protocol: send a Close with [`Violation::close_code`], then drop the connection
 //!    (RFC 6455 §7.1.7 *fail the connection*).
-//! 4. Commands ([`Sender::header`], [`Sender::close`]) encode what the application wants to say; the caller sends
-//!    those bytes and owns every queue and deadline.
+//! 4. Encode what the application wants to send with [`Sender::header`], [`Sender::control`] and [`Sender::close`]. The
+//!    caller sends those bytes, and owns every queue and deadline.
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -31,7 +31,7 @@ mod websocket;
 mod tests;
 
 pub use close::CloseCode;
-pub use event::{Close, Event, Input, Message, Part};
+pub use event::{Chunk, Close, Event, Input, Message};
 pub use frame::{Kind, Opcode, Role};
 pub use receiver::{Limits, Receiver};
 pub use sender::{CONTROL_FRAME_BYTES_MAX, Misuse, Sender};

@@ -1,6 +1,6 @@
-//! Masking (RFC 6455 §5.3), and whether the result is ASCII: both in one pass, so that short text needs no second look.
+//! Masking (RFC 6455 §5.3). The same pass finds out whether the result is ASCII: then text needs no UTF-8 validation.
 
-/// A masking key turned so that its first byte belongs to the next payload byte.
+/// A masking key, rotated so that its first byte belongs to the next payload byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key(u32);
 
@@ -11,7 +11,7 @@ impl Key {
         Self(u32::from_le_bytes(bytes))
     }
 
-    /// The key for the byte `count` further on.
+    /// The key for the payload byte that is `count` bytes further on.
     #[inline]
     #[must_use]
     pub const fn advanced(self, count: usize) -> Self {
@@ -19,13 +19,13 @@ impl Key {
         Self(self.0.rotate_right(8 * bytes as u32))
     }
 
-    /// The key for two words.
+    /// The key repeated over 16 bytes.
     #[inline]
     const fn double(self) -> u128 {
         self.wide() as u128 | (self.wide() as u128) << 64
     }
 
-    /// The key for a word.
+    /// The key repeated over 8 bytes.
     #[inline]
     const fn wide(self) -> u64 {
         self.0 as u64 | (self.0 as u64) << 32
@@ -41,16 +41,17 @@ pub enum Charset {
     Other,
 }
 
-/// Masks or unmasks `data` in place and says what came out.
+/// Masks or unmasks `data` in place, and returns whether the result is ASCII.
 ///
-/// What is left of the last word is done with one word that ends with the data and overlaps the one before, as in
-/// `memcpy`: it is read before anything is written, so no byte is unmasked twice and no loop goes byte by byte.
+/// The end of `data` that fills no word is masked as part of one last word, which ends with the data and overlaps the
+/// word before it, as in `memcpy`. That word is read before anything is written, so no byte is masked twice and no loop
+/// goes byte by byte.
 #[inline]
 pub fn apply(data: &mut [u8], key: Key) -> Charset {
     let Some(last) = data.last_chunk::<8>() else {
         return apply_short(data, key);
     };
-    // The last word begins 8 bytes before the end, two turns of the key.
+    // The last word begins 8 bytes before the end. 8 is a multiple of the key's length, so the key of the end fits.
     let last = u64::from_le_bytes(*last) ^ key.advanced(data.len()).wide();
     let wide = key.wide();
     let seen = if data.len() < DISPATCHED_BYTES_MIN {
@@ -68,11 +69,11 @@ pub fn apply(data: &mut [u8], key: Key) -> Charset {
 /// and 1 KiB takes 0.48 (`results/2026-11-28-vm2-unmask`); 128 bytes took 0.93 and 64 took 1.18.
 const DISPATCHED_BYTES_MIN: usize = 256;
 
-/// Every whole word of `data`, and all that came out in one.
+/// Masks every whole word of `data`. Returns all resulting words ORed together.
 #[inline(always)]
 fn apply_words(data: &mut [u8], wide: u64) -> u64 {
     let mut seen = 0;
-    // One word a step and nothing else: the compiler makes vectors of this. Of blocks of 64 bytes it made scalar code.
+    // One word per step: the compiler vectorises this loop. It did not vectorise one over blocks of 64 bytes.
     for word in data.as_chunks_mut::<8>().0 {
         let plain = u64::from_le_bytes(*word) ^ wide;
         seen |= plain;
@@ -81,18 +82,18 @@ fn apply_words(data: &mut [u8], wide: u64) -> u64 {
     seen
 }
 
-/// The same in the widest vectors that this machine has of those we have measured; which these are is found out once.
+/// The same in the widest vectors that this CPU has, of those that we have measured. The CPU is asked once.
 #[multiversion::multiversion(targets("x86_64+avx2"))]
 fn apply_words_dispatched(data: &mut [u8], wide: u64) -> u64 {
     apply_words(data, wide)
 }
 
-/// [`apply`] to `buf[from..from + len]`, with the result at `to`, which lies before `from`.
+/// Like [`apply`] on `buf[from..from + len]`, but the result is written to `to`, which lies before `from`.
 #[inline(always)]
 pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key) -> Charset {
     let gap = from - to;
     let data = &mut buf[to..from + len];
-    // The commonest lengths without a loop: two halves that may overlap, both read before either is written.
+    // The commonest lengths need no loop: two halves that may overlap, both read before either is written.
     if (16..=32).contains(&len)
         && let Some(first) = data[gap..].first_chunk::<16>()
         && let Some(last) = data.last_chunk::<16>()
@@ -111,9 +112,9 @@ pub fn apply_moving(buf: &mut [u8], from: usize, to: usize, len: usize, key: Key
     apply_moving_any(data, gap, key)
 }
 
-/// [`apply_moving`] of any length: what is in `data` from `gap` on goes to its beginning. Two vectorised passes, the second
-/// over what the first has just put into the L1 cache: one pass with a distance that the compiler does not know stays
-/// scalar, and took three times as long for 1 KiB.
+/// [`apply_moving`] for any length: moves `data[gap..]` to the beginning. Two vectorised passes, the second over bytes
+/// that the first has just put into the L1 cache. A single pass would have a distance unknown to the compiler, which then
+/// makes scalar code: 1 KiB took three times as long.
 #[inline(never)]
 fn apply_moving_any(data: &mut [u8], gap: usize, key: Key) -> Charset {
     let len = data.len() - gap;
@@ -124,7 +125,7 @@ fn apply_moving_any(data: &mut [u8], gap: usize, key: Key) -> Charset {
 /// The top bit of every byte of two words.
 const TOP_BITS: u128 = u128::from_le_bytes([0x80; 16]);
 
-/// Up to 7 bytes: two half words that may overlap, or single bytes.
+/// Masks up to 7 bytes: two half words that may overlap, or single bytes.
 fn apply_short(data: &mut [u8], key: Key) -> Charset {
     let (Some(first), Some(last)) = (data.first_chunk::<4>(), data.last_chunk::<4>()) else {
         let mut seen = 0;
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn every_length_and_every_split_equals_the_definition() {
         let key = [0x11, 0xA2, 0x53, 0xF4];
-        // Beyond where the wider code takes over.
+        // Up to 600 bytes: beyond the length from which the wider vectors are used.
         let data: Vec<u8> = (0..600u32)
             .map(|i| (i * 7 % 251).to_le_bytes()[0])
             .collect();

@@ -1,4 +1,5 @@
-//! The receiving half of a [`WebSocket`](super::WebSocket): frames in any split of the bytes, messages out.
+//! The receiving half of a [`WebSocket`](super::WebSocket): frames go in, cut into any chunks of bytes; messages come
+//! out.
 //!
 //! ```text
 //!            header complete             payload complete
@@ -13,7 +14,7 @@ mod small;
 use std::ops::Range;
 
 use super::close::CloseCode;
-use super::event::{Close, Event, Input, Message, Part};
+use super::event::{Chunk, Close, Event, Input, Message};
 use super::frame::{self, Header, Kind, Opcode, Role};
 use super::mask::{self, Charset, Key};
 use super::utf8;
@@ -24,8 +25,8 @@ use super::violation::Violation;
 pub struct Limits {
     /// Bytes of payload in one frame; above it, 1009. Default 16 MiB.
     pub frame_bytes_max: u64,
-    /// Bytes of payload in one message; above it, 1009. Default 16 MiB. A message that is not whole in one receive
-    /// is assembled in memory as it arrives, so this bounds what one connection can hold there.
+    /// Bytes of payload in one message; above it, 1009. Default 16 MiB. The caller assembles a message that spans several
+    /// receives in memory, so this bounds that memory per connection.
     pub message_bytes_max: u64,
 }
 
@@ -38,23 +39,23 @@ impl Default for Limits {
     }
 }
 
-/// Reads frames. Holds no payload: at most one header and one control frame that came in pieces.
+/// Reads frames. It keeps no payload of messages: only an incomplete header, and an incomplete control frame.
 #[derive(Debug)]
 pub struct Receiver {
     phase: Phase,
-    /// A header that is not complete yet.
+    /// The bytes so far of an incomplete header.
     stash: [u8; frame::HEADER_BYTES_MAX],
     stash_len: u8,
     /// The MASK bit of every header the peer sends: set by a client, clear from a server.
     mask_bit: u8,
-    /// The longest message in one frame within both limits.
+    /// Longest payload of a single-frame message: the smaller of the two limits.
     bytes_max: u64,
-    /// The message between its first frame and its FIN.
+    /// Kind of the message whose first frame has arrived and whose last has not.
     message: Option<Kind>,
     text: utf8::Validator,
     message_bytes: u64,
     limits: Limits,
-    /// A control frame that came in pieces. Rare, so not part of every connection.
+    /// A control frame that is split over inputs. This is rare, so the memory is allocated only then.
     control: Option<Box<SplitControl>>,
 }
 
@@ -80,14 +81,14 @@ struct SplitControl {
     len: usize,
 }
 
-/// An [`Event`] before it borrows anything.
+/// An [`Event`] by offsets, before it borrows from the input.
 enum Step {
     Message {
         kind: Kind,
         room_at: usize,
         payload: Range<usize>,
     },
-    Part {
+    Chunk {
         kind: Kind,
         payload: Range<usize>,
         begins: bool,
@@ -107,7 +108,7 @@ enum ControlPayload {
 }
 
 impl Receiver {
-    /// A receiver on the side of `role`.
+    /// A receiver of the endpoint `role`: a server's receiver reads a client's frames.
     pub const fn new(role: Role, limits: Limits) -> Self {
         Self {
             phase: Phase::Header,
@@ -130,7 +131,7 @@ impl Receiver {
         }
     }
 
-    /// Bytes of the data frame in progress that have not arrived.
+    /// Payload bytes that the data frame in progress still lacks.
     pub const fn payload_remaining(&self) -> Option<u64> {
         match self.phase {
             Phase::Data { remaining, .. } => Some(remaining),
@@ -138,12 +139,12 @@ impl Receiver {
         }
     }
 
-    /// Whether nothing further is read: a Close came, or the peer was found at fault.
+    /// Whether the receiver reads nothing further: the peer sent a Close, or broke the protocol.
     pub const fn is_done(&self) -> bool {
         matches!(self.phase, Phase::Done)
     }
 
-    /// Reads the next event; `None` when all of `input` is used up.
+    /// Reads the next event. `None` when all of `input` is consumed.
     ///
     /// # Errors
     /// A [`Violation`] ends the receiver: it reads nothing after it.
@@ -164,7 +165,7 @@ impl Receiver {
         }
     }
 
-    /// A control frame that came in pieces was read: an idle connection keeps no memory for the next one.
+    /// Frees the memory of a split control frame once it was read: an idle connection shall not keep it.
     #[cold]
     fn free_control(&mut self) {
         self.control.take_if(|control| control.len == 0);
@@ -185,7 +186,7 @@ impl Receiver {
         }
     }
 
-    /// Everything, in any split.
+    /// The general path: any frame, cut into any chunks.
     fn step(&mut self, input: &mut Input<'_>) -> Result<Option<Step>, Violation> {
         match self.phase {
             Phase::Header => {
@@ -203,7 +204,7 @@ impl Receiver {
                 if input.remaining() == 0 {
                     return Ok(None);
                 }
-                self.data_part(fin, key, remaining, None, false, input)
+                self.data_chunk(fin, key, remaining, None, false, input)
                     .map(Some)
             }
             Phase::Control {
@@ -218,7 +219,7 @@ impl Receiver {
         }
     }
 
-    /// One header, from the input or from what was stashed of it before.
+    /// Reads one header, from the input or from the bytes stashed of it and the input.
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
         if stashed == 0
@@ -295,7 +296,7 @@ impl Receiver {
                 self.whole_message(kind, key, room_at, len, input).map(Some)
             }
             _ => self
-                .data_part(header.fin, key, len, Some(len), kind.is_some(), input)
+                .data_chunk(header.fin, key, len, Some(len), kind.is_some(), input)
                 .map(Some),
         }
     }
@@ -321,8 +322,9 @@ impl Receiver {
         })
     }
 
-    /// What there is of a data frame's payload; `frame` says its length when it begins here.
-    fn data_part(
+    /// The next chunk of a data frame: as much of its payload as the input holds. `frame` is the frame's length when it
+    /// begins here.
+    fn data_chunk(
         &mut self,
         fin: bool,
         key: Key,
@@ -358,7 +360,7 @@ impl Receiver {
                 remaining: left,
             }
         };
-        Ok(Step::Part {
+        Ok(Step::Chunk {
             kind,
             payload,
             begins,
@@ -395,7 +397,7 @@ impl Receiver {
             }
             ControlPayload::Split
         };
-        // A control frame never stands inside a frame, so a header comes next.
+        // Control frames stand between frames, never inside one: a header follows.
         self.phase = if opcode == Opcode::Close {
             Phase::Done
         } else {
@@ -417,14 +419,14 @@ impl Receiver {
             } => Ok(Event::Message(Message::new(
                 kind, input.buf, room_at, payload,
             ))),
-            Step::Part {
+            Step::Chunk {
                 kind,
                 payload,
                 begins,
                 frame,
                 frame_ends,
                 ends,
-            } => Ok(Event::Part(Part {
+            } => Ok(Event::Chunk(Chunk {
                 kind,
                 payload: &mut input.buf[payload],
                 message_begins: begins,

@@ -5,7 +5,7 @@ use std::fmt;
 use super::close::CloseCode;
 use super::frame::{self, Header, Opcode, Role};
 
-/// The caller asked for what RFC 6455 forbids to send. A bug upstream, never the peer's doing.
+/// The calling program asked for something that RFC 6455 forbids. A bug there, never the peer's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
@@ -41,7 +41,7 @@ impl std::error::Error for Misuse {}
 /// Bytes of the longest control frame: header, masking key and payload.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 2 + 4 + frame::CONTROL_PAYLOAD_BYTES_MAX;
 
-/// Keeps the order of what is sent. Holds no payload.
+/// Checks and encodes what an endpoint sends, and refuses frames in a forbidden order. It holds no payload.
 #[derive(Debug)]
 pub struct Sender {
     masks: bool,
@@ -56,7 +56,7 @@ enum SendState {
 }
 
 impl Sender {
-    /// A sender on the side of `role`.
+    /// A sender of the endpoint `role`.
     pub const fn new(role: Role) -> Self {
         Self {
             masks: matches!(role, Role::Client),
@@ -74,8 +74,8 @@ impl Sender {
         self.state == SendState::Closed
     }
 
-    /// Encodes the header of one frame to the front of `out` and returns its length. The payload follows; a client has
-    /// to mask it with the same key.
+    /// Encodes the header of one frame to the front of `out` and returns its length. The caller sends the payload after
+    /// it; a client masks it with the same key.
     ///
     /// # Errors
     /// [`Misuse`], and nothing is written or changed.
@@ -88,7 +88,7 @@ impl Sender {
         Ok(frame::encode(header, out))
     }
 
-    /// [`Self::header`] for a caller that encodes the header itself, because where it goes is decided later.
+    /// Checks as [`Self::header`] does, for a caller that encodes the header later itself.
     ///
     /// # Errors
     /// [`Misuse`], and nothing is changed.
@@ -158,8 +158,8 @@ impl Sender {
         Ok(bytes + payload.len())
     }
 
-    /// Encodes a Close frame and returns its length. A reason longer than 123 bytes is cut at a code point; without
-    /// a code there is no reason either.
+    /// Encodes a Close frame and returns its length. A reason longer than 123 bytes is cut between code points. A Close
+    /// without a code has no reason either.
     ///
     /// # Errors
     /// [`Misuse`], and nothing is changed.

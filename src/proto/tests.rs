@@ -3,7 +3,7 @@
 //! 1. A [`Frame`] is put on the wire by the few lines below, not by the code under test: masked when a client speaks.
 //! 2. Every vector is fed whole, byte by byte, cut at every offset, and (short ones) cut at every pair of offsets.
 //!    The [`Outcome`] must be the same each time, and the one that the test expects.
-//! 3. While it feeds, [`Listener`] checks the drive contract: all input used up, parts in order, frames as long as
+//! 3. While it feeds, [`Listener`] checks the drive contract: all input used up, chunks in order, frames as long as
 //!    announced, room for a header where it is said to be.
 
 mod closing;
@@ -110,7 +110,7 @@ fn wire(speaker: Role, frames: &[Frame]) -> Vec<u8> {
 
 // ------------------------------------------------------------------------------------------------------ what was heard
 
-/// An event without its borrows; the parts of a message are put together.
+/// An event without its borrows; the chunks of a message are put together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     Text(String),
@@ -215,9 +215,9 @@ impl Listener {
                     input.set_answers_end(Some(answers.end()));
                     heard
                 }
-                Ok(Some(Event::Part(part))) => {
-                    let part = OwnedPart::new(part);
-                    self.hear_part(part);
+                Ok(Some(Event::Chunk(chunk))) => {
+                    let chunk = OwnedChunk::new(chunk);
+                    self.hear_chunk(chunk);
                     continue;
                 }
                 Ok(Some(event)) => own(event),
@@ -263,29 +263,33 @@ impl Listener {
         }
     }
 
-    fn hear_part(&mut self, part: OwnedPart) {
-        assert_eq!(part.message_begins, self.outcome.unfinished.is_none());
-        match part.frame_begins {
+    fn hear_chunk(&mut self, chunk: OwnedChunk) {
+        assert_eq!(chunk.message_begins, self.outcome.unfinished.is_none());
+        match chunk.frame_begins {
             Some(len) => assert_eq!(self.frame_remaining.replace(len), None),
-            None => assert!(!part.payload.is_empty(), "an empty part only at a boundary"),
+            None => assert!(
+                !chunk.payload.is_empty(),
+                "an empty chunk only at a boundary"
+            ),
         }
-        let left = self.frame_remaining.take().expect("inside a frame") - part.payload.len() as u64;
-        assert_eq!(part.frame_ends, left == 0);
+        let left =
+            self.frame_remaining.take().expect("inside a frame") - chunk.payload.len() as u64;
+        assert_eq!(chunk.frame_ends, left == 0);
         if left > 0 {
             self.frame_remaining = Some(left);
         }
         let mut message = self.outcome.unfinished.take().unwrap_or_default();
-        message.extend_from_slice(&part.payload);
-        if part.message_ends {
-            assert!(part.frame_ends);
-            self.outcome.heard.push(whole(part.kind, message));
+        message.extend_from_slice(&chunk.payload);
+        if chunk.message_ends {
+            assert!(chunk.frame_ends);
+            self.outcome.heard.push(whole(chunk.kind, message));
         } else {
             self.outcome.unfinished = Some(message);
         }
     }
 }
 
-struct OwnedPart {
+struct OwnedChunk {
     kind: Kind,
     payload: Vec<u8>,
     message_begins: bool,
@@ -294,15 +298,15 @@ struct OwnedPart {
     message_ends: bool,
 }
 
-impl OwnedPart {
-    fn new(part: Part<'_>) -> Self {
+impl OwnedChunk {
+    fn new(chunk: Chunk<'_>) -> Self {
         Self {
-            kind: part.kind,
-            payload: part.payload.to_vec(),
-            message_begins: part.message_begins,
-            frame_begins: part.frame_begins,
-            frame_ends: part.frame_ends,
-            message_ends: part.message_ends,
+            kind: chunk.kind,
+            payload: chunk.payload.to_vec(),
+            message_begins: chunk.message_begins,
+            frame_begins: chunk.frame_begins,
+            frame_ends: chunk.frame_ends,
+            message_ends: chunk.message_ends,
         }
     }
 }
@@ -328,7 +332,7 @@ fn own(event: Event<'_>) -> Heard {
         Event::Ping(payload) => ping(payload),
         Event::Pong(payload) => pong(payload),
         Event::Close(close) => Closing(close.code.map(CloseCode::number), close.reason.to_owned()),
-        Event::Part(_) => unreachable!("a part is not whole"),
+        Event::Chunk(_) => unreachable!("a chunk is not whole"),
     }
 }
 

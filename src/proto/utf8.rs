@@ -1,11 +1,12 @@
-//! Incremental UTF-8 validation that fails at the first byte that cannot be right (RFC 6455 §8.1).
+//! Incremental UTF-8 validation that fails at the first byte at which the text can no longer become valid
+//! (RFC 6455 §8.1).
 
 /// A text message that is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
 
-/// Below this length `simdutf8` leaves the work to std. Text of this length that is not all ASCII (the receiver asks
-/// about no other) is its gain: 125 bytes 17 ns against 81 ns, 250 bytes 21 ns against 161 ns.
+/// Shortest text that goes to `simdutf8`; it leaves shorter text to std. The receiver validates only text with bytes that
+/// are not ASCII. For such text `simdutf8` takes 17 ns for 125 bytes (std 81 ns), and 21 ns for 250 bytes (std 161 ns).
 const SIMD_BYTES_MIN: usize = 64;
 
 /// Checks one whole text.
@@ -19,7 +20,7 @@ pub fn validate(text: &[u8]) -> Result<(), Invalid> {
     if valid { Ok(()) } else { Err(Invalid) }
 }
 
-/// The state between two pieces of one text: the bytes of a code point that is not complete yet.
+/// The state between two chunks of one text: the bytes of an incomplete code point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validator {
     /// The first `len` bytes are a valid beginning of one code point.
@@ -28,7 +29,7 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// The beginning of a text.
+    /// The state before the first byte of a text.
     pub const fn new() -> Self {
         Self {
             pending: [0; 3],
@@ -55,7 +56,7 @@ impl Validator {
             [] => {}
             tail => {
                 self.pending[..tail.len()].copy_from_slice(tail);
-                // A tail is one to three bytes: a longer one would have been a whole code point.
+                // At most three bytes: four would be a whole code point.
                 self.len = tail.len().to_le_bytes()[0];
             }
         }
@@ -79,7 +80,7 @@ impl Validator {
     }
 }
 
-/// The beginning of a code point that `piece` ends with, when all before it is valid.
+/// The incomplete code point at the end of `piece`, if all bytes before it are valid.
 fn prefix_of(piece: &[u8]) -> Result<&[u8], Invalid> {
     if piece.len() >= SIMD_BYTES_MIN {
         return match simdutf8::compat::from_utf8(piece) {
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn invalid_text_fails_at_the_first_impossible_byte() {
-        // The byte index at which no continuation can make the text valid.
+        // The index of the first byte after which no continuation can make the text valid.
         let cases: [(&[u8], usize); 9] = [
             (b"\x80", 0),
             (b"\xC0\xAF", 0),

@@ -1,11 +1,11 @@
-//! What a peer did wrong, and which close code says so.
+//! What a peer did wrong, and the close code for it.
 
 use std::fmt;
 
 use super::close::CloseCode;
 
-/// The peer broke the protocol or a limit. The remedy is always the same: *fail the connection* (RFC 6455 §7.1.7)
-/// with [`Self::close_code`].
+/// The peer broke the protocol or exceeded a limit. The remedy is always to *fail the connection* (RFC 6455 §7.1.7) with
+/// [`Self::close_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
@@ -44,7 +44,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The status code of the Close frame that answers it.
+    /// The status code of the Close frame that reports it to the peer.
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::InvalidFramePayloadData,

@@ -1,4 +1,4 @@
-//! Both halves of one endpoint, and the state of RFC 6455 that they add up to.
+//! Both halves of one endpoint, and the connection state of RFC 6455 that follows from them.
 
 use super::frame::Role;
 use super::receiver::{Limits, Receiver};
@@ -14,19 +14,19 @@ use super::sender::Sender;
 pub enum State {
     /// Data flows.
     Open,
-    /// One side has ended.
+    /// One side has sent a Close or broken the protocol.
     Closing,
-    /// Both sides have; the TCP connection may be dropped.
+    /// Both sides have sent a Close. The caller may drop the TCP connection.
     Closed,
 }
 
-/// One endpoint after the opening handshake. The halves are separate fields so that an event that borrows from the
-/// receiver can be answered through the sender.
+/// One endpoint after the opening handshake. The halves are separate fields, so that the caller can answer an event,
+/// which borrows from the receiver, through the sender.
 #[derive(Debug)]
 pub struct WebSocket {
-    /// What the peer says.
+    /// What the peer sends.
     pub receiver: Receiver,
-    /// What we say.
+    /// What this endpoint sends.
     pub sender: Sender,
 }
 

@@ -63,7 +63,7 @@ pub use conn::{
     Scope, SendError, TooMuch, Verdict,
 };
 pub use exit::{Exit, Fatal};
-pub use io::{ConnId, Dial};
+pub use io::{ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use server::{Running, Server, ServerOfServices};

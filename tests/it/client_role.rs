@@ -12,7 +12,7 @@ use ringway::conn::{
 };
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
-use ringway::io::{Dial, Errno, Io};
+use ringway::io::{ConnectOptions, Errno, Io};
 use ringway::proto::{CloseCode, Kind, Message, Role};
 
 const CONNECTIONS: u32 = 64;
@@ -32,7 +32,7 @@ on_both_tiers!(
 
 /// Dials once for each tag, sends one message after the other on each, checks every answer, and closes.
 struct Clients {
-    dial: Dial,
+    dial: ConnectOptions,
     count: u32,
     begun: u32,
     prepared: Option<Prepared>,
@@ -46,7 +46,7 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(dial: Dial, count: u32) -> Self {
+    fn new(dial: ConnectOptions, count: u32) -> Self {
         Self {
             dial,
             count,
@@ -156,7 +156,7 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
             .expect("the ring works");
     }
     assert_eq!(worker.counters().clients, 0);
-    let none = Dial::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let none = ConnectOptions::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     std::mem::replace(worker.app_mut(), Clients::new(none, 0))
 }
 
@@ -164,7 +164,7 @@ fn messages_of_many_connections_come_back(tier: &str) {
     let server = Server::start(&["--workers=1", "--port=auto", tier]);
     let address = server.address();
     let to = address.trim_start_matches("ws://").parse();
-    let dial = Dial::new(to.expect("an address"));
+    let dial = ConnectOptions::new(to.expect("an address"));
     let clients = run(tier, Clients::new(dial, CONNECTIONS), Config::default());
     assert_eq!(clients.failures, []);
     assert_eq!(clients.connected, CONNECTIONS);
@@ -184,7 +184,7 @@ fn a_closed_port_is_told(tier: &str) {
         .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
         .expect("port 0 is free");
     let to = bound.local_addr().ok().and_then(|to| to.as_socket());
-    let dial = Dial::new(to.expect("an address"));
+    let dial = ConnectOptions::new(to.expect("an address"));
     let clients = run(tier, Clients::new(dial, 3), Config::default());
     let refused = Failure::Connect(Errno(libc::ECONNREFUSED));
     assert_eq!(clients.failures, vec![refused; 3]);
@@ -201,7 +201,7 @@ fn a_listener_that_never_answers_times_out(tier: &str) {
         .expect("port 0 is free");
     socket.listen(1).expect("it is bound");
     let to = socket.local_addr().ok().and_then(|to| to.as_socket());
-    let dial = Dial::new(to.expect("an address"));
+    let dial = ConnectOptions::new(to.expect("an address"));
     let config = Config {
         handshake_timeout: Duration::from_millis(300),
         ..Config::default()
@@ -224,9 +224,9 @@ fn the_source_address_is_as_asked(tier: &str) {
             assert!(at.is_ipv6(), "only IPv6 may be missing");
             continue;
         };
-        let dial = Dial {
+        let dial = ConnectOptions {
             from: Some(from),
-            ..Dial::new(listener.local_addr().expect("bound"))
+            ..ConnectOptions::new(listener.local_addr().expect("bound"))
         };
         let accept = std::thread::spawn(move || {
             let (_, peer) = listener.accept().expect("somebody connects");

@@ -85,34 +85,34 @@ pub fn undo(root: &Root, state: &Path, force: bool, dry_run: bool) -> Result<Out
     let changes = journal.changes.iter().rev();
     // What earlier steps of this undo have written, or would have.
     let mut written: BTreeMap<String, String> = BTreeMap::new();
-    let mut judged = Vec::new();
+    let mut decided = Vec::new();
     for change in changes {
         let now = match written.get(&change.path) {
             Some(value) => Ok(value.clone()),
             None => root.read(&change.path),
         };
-        let verdict = judge(change, now, force);
-        if let Verdict::Restore { .. } = verdict {
+        let restoring = restoring(change, now, force);
+        if let Restoring::Restore { .. } = restoring {
             written.insert(change.path.clone(), change.old.clone());
         }
-        judged.push((change.clone(), verdict));
+        decided.push((change.clone(), restoring));
     }
     if !dry_run {
-        let writes = judged.iter().filter(|(_, verdict)| verdict.writes());
+        let writes = decided.iter().filter(|(_, restoring)| restoring.writes());
         permitted(root, writes.map(|(change, _)| change.path.as_str()))?;
     }
     let mut steps = Vec::new();
     let mut left = Vec::new();
-    for (change, verdict) in judged {
-        let step = match verdict {
-            Verdict::Restore { now } if dry_run => Step {
+    for (change, restoring) in decided {
+        let step = match restoring {
+            Restoring::Restore { now } if dry_run => Step {
                 kind: Kind::Changed,
                 what: change.path.clone(),
                 values: Some((now, change.old.clone())),
                 why: String::new(),
             },
-            Verdict::Restore { now } => write(root, &change.path, &now, &change.old),
-            Verdict::Leave(kind, why) => Step {
+            Restoring::Restore { now } => write(root, &change.path, &now, &change.old),
+            Restoring::Leave(kind, why) => Step {
                 kind,
                 what: change.path.clone(),
                 values: None,
@@ -133,28 +133,28 @@ pub fn undo(root: &Root, state: &Path, force: bool, dry_run: bool) -> Result<Out
 }
 
 /// What `undo` does about one change.
-enum Verdict {
+enum Restoring {
     Restore { now: String },
     Leave(Kind, String),
 }
 
-impl Verdict {
+impl Restoring {
     fn writes(&self) -> bool {
         matches!(self, Self::Restore { .. })
     }
 }
 
-fn judge(change: &Change, now: io::Result<String>, force: bool) -> Verdict {
+fn restoring(change: &Change, now: io::Result<String>, force: bool) -> Restoring {
     match now {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Verdict::Leave(Kind::Settled, "it is gone".to_owned())
+            Restoring::Leave(Kind::Settled, "it is gone".to_owned())
         }
-        Err(error) => Verdict::Leave(Kind::Failed, format!("cannot be read: {error}")),
+        Err(error) => Restoring::Leave(Kind::Failed, format!("cannot be read: {error}")),
         Ok(now) if now == change.old => {
-            Verdict::Leave(Kind::Settled, format!("it is {now} already"))
+            Restoring::Leave(Kind::Settled, format!("it is {now} already"))
         }
-        Ok(now) if now == change.new || force => Verdict::Restore { now },
-        Ok(now) => Verdict::Leave(
+        Ok(now) if now == change.new || force => Restoring::Restore { now },
+        Ok(now) => Restoring::Leave(
             Kind::Kept,
             format!(
                 "it is {now} and not {}: somebody has changed it since; --force makes it {}",

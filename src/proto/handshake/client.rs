@@ -61,7 +61,7 @@ impl<'a> ClientRequest<'a> {
     }
 }
 
-/// A server's answer that was understood: yes, or a proper no.
+/// The final answer of a server: it accepted the WebSocket, or refused it in proper HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'b> {
     kind: ResponseKind<'b>,
@@ -76,7 +76,8 @@ pub enum ResponseKind<'b> {
         /// The subprotocol chosen, one of those offered.
         subprotocol: Option<&'b str>,
     },
-    /// The server answered in HTTP. No redirect is followed here; bytes after the head are a body or part of one.
+    /// The server answered with another status. Redirects are not followed here. The bytes after the head belong to the
+    /// answer's body.
     Refused {
         /// Any status but 101.
         status: StatusCode,
@@ -86,12 +87,12 @@ pub enum ResponseKind<'b> {
 }
 
 impl<'b> Response<'b> {
-    /// What it says.
+    /// Whether the server accepted the WebSocket.
     pub fn kind(&self) -> ResponseKind<'b> {
         self.kind
     }
 
-    /// The response as HTTP has it.
+    /// The response as plain HTTP.
     pub fn http(&self) -> &http::Response<'b> {
         &self.http
     }
@@ -107,7 +108,8 @@ impl<'b> Response<'b> {
     }
 }
 
-/// What a server did wrong in its answer: the client fails the connection. RFC 6455 §4.1 unless said otherwise.
+/// What is wrong with a server's answer. The client then fails the connection. Sections are those of RFC 6455, §4.1 where
+/// none is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -115,7 +117,7 @@ pub enum Fault {
     AcceptMissing,
     /// `Sec-WebSocket-Accept` is there more than once (§11.3.3).
     AcceptRepeated,
-    /// `Sec-WebSocket-Accept` is not the answer to our key: a cache answered, or something that speaks no WebSocket.
+    /// `Sec-WebSocket-Accept` is not the answer to our key: a cache answered, or a server that does not speak WebSocket.
     AcceptWrong,
     /// `Connection` does not say `Upgrade`.
     ConnectionWithoutUpgrade,
@@ -123,7 +125,7 @@ pub enum Fault {
     ExtensionNotOffered,
     /// Not the head of an HTTP response, or one that is larger than it may be.
     Head(http::Fault),
-    /// The WebSocket is accepted in an HTTP version in which it cannot be: below 1.1, or from 2.0 on.
+    /// The version is below HTTP/1.1, or 2.0 and above: no 101 exists there.
     HttpVersion,
     /// A subprotocol that was not offered.
     SubprotocolNotOffered,
@@ -238,7 +240,7 @@ pub fn parse_response_from<'b>(
     Ok(Progress::Complete { head, head_bytes })
 }
 
-/// The checks of a 101 in the order of RFC 6455 §4.1; the subprotocol it chose.
+/// Checks a 101 in the order of RFC 6455 §4.1. Returns the subprotocol that the server chose.
 fn check_accepted<'b>(
     http: &http::Response<'b>,
     key: &[u8; 16],

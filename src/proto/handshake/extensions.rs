@@ -13,8 +13,8 @@ pub struct Extension<'b> {
 }
 
 impl<'b> Extension<'b> {
-    /// The parameters in order: a name and, when there is one, a value. Quotes are gone; a backslash inside
-    /// them (which no registered extension needs) is left.
+    /// The parameters in order: a name and, when there is one, a value. Quotes are removed. A backslash inside quotes
+    /// stays, because no registered extension needs one.
     pub fn params(&self) -> impl Iterator<Item = (&'b str, Option<&'b str>)> + use<'b> {
         let mut rest = self.params;
         std::iter::from_fn(move || {

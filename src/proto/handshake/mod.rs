@@ -1,26 +1,27 @@
-//! The opening handshake (RFC 6455 §4) of both roles, on top of the heads of [`http`]: a head in, a verdict
-//! and bytes out.
+//! The opening handshake (RFC 6455 §4) of both roles, on top of the HTTP heads of [`http`]: the bytes of a head go in,
+//! what it asks for and the bytes of the answer come out.
 //!
 //! Owns: every check of RFC 6455 §4.1 and §4.2, and the answers that accept or refuse a WebSocket.
-//! Never: reads a clock, touches a socket, logs, makes a random number, allocates (but for the caller's `Vec` when it
-//! has to grow); or answers a request that asks for no WebSocket.
+//! Never: reads a clock, touches a socket, logs, draws a random number, or answers a request that asks for no WebSocket.
+//! It allocates only when the caller's output `Vec` has to grow.
 //!
 //! To serve, for each chunk that was received:
 //! 1. [`parse_request_from`] with all bytes so far and the [`Resume`] of the last call.
-//! 2. `Err(refusal)`: [`encode_refusal`], send, close. So does a head that takes too long ([`Refusal::TIMEOUT`]).
+//! 2. `Err(refusal)`: [`encode_refusal`], send it, close the connection. The caller does the same with
+//!    [`Refusal::TIMEOUT`] when the head takes too long.
 //! 3. `Incomplete`: keep the bytes, wait for more.
-//! 4. `Complete` with [`Asked::WebSocket`]: ask the application for a [`Verdict`] and [`encode_verdict`]. The bytes after
-//!    `head_bytes` are the first frames.
-//! 5. `Complete` with [`Asked::Http`]: a plain request; what to answer is for the layer above, with
-//!    [`http::encode_answer`]. The bytes after `head_bytes` are its body.
+//! 4. `Complete` with [`Asked::WebSocket`]: ask the application for a [`Verdict`] and encode it with [`encode_verdict`].
+//!    The bytes after `head_bytes` are the first frames.
+//! 5. `Complete` with [`Asked::Http`]: an HTTP request for something else. The layer above chooses the answer and encodes
+//!    it with [`http::encode_answer`]. The bytes after `head_bytes` are the request's body.
 //!
 //! To connect: [`encode_request`], then [`parse_response_from`] in the same manner.
 //!
-//! Three faults, three types: [`Refusal`] is what a server answers to a client that broke the rules, [`Fault`] what a
-//! client finds wrong with a server's answer, [`Misuse`] a bug in the program that called us; after a `Misuse` nothing
-//! was written. The environment does not exist here.
+//! Faults of peer and caller have a type each. A [`Refusal`] is what a server answers to a client that broke the rules. A
+//! [`Fault`] is what a client finds wrong with a server's answer. A [`Misuse`] is a bug in the program that called us;
+//! nothing was written then.
 //!
-//! One outcome per byte sequence: cutting the same bytes in other places changes neither verdict nor reason.
+//! The outcome depends on the bytes alone: cutting them into other chunks changes neither the decision nor its reason.
 
 mod accept;
 mod client;
@@ -43,7 +44,7 @@ pub use server::{
 /// The version of the protocol, the one in `Sec-WebSocket-Version`.
 pub const VERSION: u8 = 13;
 
-/// What the program that called us got wrong. A bug there, never a peer's doing; nothing was written.
+/// A bug in the calling program, never a peer's doing. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {

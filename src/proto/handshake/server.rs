@@ -1,4 +1,5 @@
-//! The server's side: whether a request opens a WebSocket, its checks in order, and the two answers (101, a refusal).
+//! The server's side: whether a request opens a WebSocket, the checks of it in order, and the two answers (101 or a
+//! refusal).
 
 use super::accept::Key;
 use super::extensions::{Extension, extensions};
@@ -11,9 +12,9 @@ use super::{Misuse, check_extra_headers};
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'b> {
-    /// A WebSocket; all of RFC 6455 §4.2.1 holds.
+    /// An opening handshake that meets all of RFC 6455 §4.2.1.
     WebSocket(Request<'b>),
-    /// Something else: a page, say. Any method, and any version of HTTP/1.
+    /// Any other HTTP request, for example for a page: with any method, in HTTP/1.0 or later.
     Http(http::Request<'b>),
 }
 
@@ -35,11 +36,11 @@ pub enum Verdict<'a> {
         /// Further headers of the response, such as `Set-Cookie`.
         headers: &'a [(&'a str, &'a str)],
     },
-    /// Do not.
+    /// Refuse with an HTTP status.
     Refuse {
-        /// A status from 300 to 599.
+        /// From 300 to 599.
         status: StatusCode,
-        /// A sentence for the body.
+        /// One sentence for the person who reads the answer's body.
         reason: &'a str,
         /// Further headers of the response, such as `Location` or `Retry-After`; a 405 needs `Allow`.
         headers: &'a [(&'a str, &'a str)],
@@ -66,7 +67,7 @@ pub fn parse_request_from<'b>(
     })
 }
 
-/// Whether `request` opens a WebSocket; the error is the answer to one that wants to and may not.
+/// Whether `request` opens a WebSocket. The error is the answer to a request that wants to, but breaks a rule.
 pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     // RFC 6455 §4.1: "The method of the request MUST be GET"
     if request.method() != "GET" {
@@ -151,8 +152,8 @@ impl<'b> Request<'b> {
     }
 }
 
-/// Appends the response that says `verdict`; `date` is not in a 101. After a refusal the caller closes as after
-/// [`encode_refusal`].
+/// Appends the response that says `verdict`. A 101 carries no `date`. After a refusal the caller closes the connection as
+/// after [`encode_refusal`].
 pub fn encode_verdict(
     request: &Request<'_>,
     verdict: &Verdict<'_>,
@@ -197,7 +198,8 @@ pub fn encode_verdict(
     Ok(())
 }
 
-/// Appends the whole HTTP answer that says `refusal`: [`http::encode_refusal`], and in a 426 what to upgrade to.
+/// Appends the HTTP answer that says `refusal`: [`http::encode_refusal`], and in a 426 the `Upgrade` header that names
+/// the protocol.
 #[cold]
 pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
     encode(refusal.status(), refusal.reason(), &[], date, out);
@@ -262,7 +264,8 @@ impl<'b> Fields<'b> {
         fields
     }
 
-    /// Whether a GET is meant to open a WebSocket: it says so, or it has a key and what said so was lost on its way.
+    /// Whether a GET is meant to open a WebSocket. One with a `Sec-WebSocket-Key` but without `Upgrade` is: a proxy on
+    /// the way removed that header.
     // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the current
     // protocol on that connection", and "MUST ignore an Upgrade header field that is received in an HTTP/1.0 request".
     fn want_a_websocket(&self, version: Version) -> bool {
@@ -432,6 +435,6 @@ const fn bad(reason: &'static str) -> Refusal {
 /// Keeps the search for duplicates (each against all before it) short; chosen, untested. Real clients offer one or two.
 const SUBPROTOCOLS_MAX: usize = 32;
 
-/// All of the response up to the value that differs, with the `Server` line between.
+/// The beginning of a 101, up to the `Server` line.
 const SWITCHING_PROTOCOLS: &str = "HTTP/1.1 101 Switching Protocols\r\n";
 const UPGRADED: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";

@@ -6,7 +6,7 @@ use super::fields::{is_field_value, is_token};
 use super::refusal::StatusCode;
 use super::request::Request;
 
-/// What is answered to a request that opens no WebSocket. The connection is closed after it.
+/// The answer to a request that opens no WebSocket. The connection is closed after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// A status from 200 to 599.
@@ -15,11 +15,11 @@ pub struct Answer<'a> {
     pub content_type: &'a str,
     /// Further headers, such as `Location`; a 405 needs `Allow`.
     pub headers: &'a [(&'a str, &'a str)],
-    /// The content. A HEAD gets its length without it.
+    /// The content. The answer to a HEAD names its length and leaves it out.
     pub body: &'a [u8],
 }
 
-/// Appends the answer to `request`. The caller closes as after [`encode_refusal`](super::encode_refusal).
+/// Appends the answer to `request`. The caller closes the connection as after [`encode_refusal`](super::encode_refusal).
 pub fn encode_answer(
     request: &Request<'_>,
     answer: &Answer<'_>,
@@ -56,7 +56,7 @@ pub fn encode_answer(
     Ok(())
 }
 
-/// Appends an answer with a sentence as its body, and further headers that were checked.
+/// Appends an answer whose body is a sentence. The caller has checked `headers`.
 pub(crate) fn encode_with(
     status: StatusCode,
     connection: &str,

@@ -4,12 +4,12 @@ use super::Version;
 use super::fields::list;
 use super::refusal::{Refusal, StatusCode};
 
-/// What follows a head.
+/// How the bytes after a head are delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Nothing.
     None,
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
     /// Chunks, up to one of length zero (RFC 9112 §7.1).
     Chunked,
@@ -116,8 +116,8 @@ impl Framing {
         }
     }
 
-    /// RFC 9112 §6.3 for the response to a GET. What is wrong with its framing must not hide its status: then it lasts
-    /// until the connection ends.
+    /// RFC 9112 §6.3 for the response to a GET. A body with faulty framing counts as lasting until the connection ends,
+    /// so that the person who reads our error still sees the server's status.
     pub(super) fn of_response(self, status: StatusCode) -> Body {
         match (status.0, self.codings, self.length) {
             (100..=199 | 204 | 304, ..) => Body::None,
@@ -130,8 +130,8 @@ impl Framing {
 }
 
 impl Body {
-    /// Appends the content that lies in `bytes`, the beginning of this body, up to `max` bytes of it. `true` when there
-    /// is no more to come, or no more that fits, or what follows is no valid chunk.
+    /// Appends what `bytes`, the beginning of this body, holds of the content, up to `max` bytes. Returns `true` when the
+    /// caller need not read further: the body has ended, `max` is reached, or a chunk is malformed.
     pub fn beginning(self, bytes: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
         let want = match self {
             Self::None => return true,
@@ -148,7 +148,7 @@ fn beginning_of_chunks(mut bytes: &[u8], max: usize, out: &mut Vec<u8>) -> bool 
     let mut room = max;
     loop {
         let Some(end) = bytes.iter().position(|&b| b == b'\n') else {
-            // A line of chunk extensions that never ends is not waited for.
+            // Gives up on a line of chunk extensions that is longer than the limit.
             return bytes.len() > CHUNK_LINE_BYTES_MAX;
         };
         let (line, rest) = bytes.split_at(end + 1);
@@ -175,7 +175,7 @@ fn chunk_len(line: &[u8]) -> Option<usize> {
     let digits = str::from_utf8(line.get(..end)?).ok()?;
     let is_end = matches!(line.get(end)?, b';' | b' ' | b'\t' | b'\r' | b'\n');
     let len = usize::from_str_radix(digits, 16).ok().filter(|_| is_end)?;
-    // So that what follows can be counted.
+    // Half of the range, so that sums with it cannot overflow.
     (len <= usize::MAX >> 1).then_some(len)
 }
 
@@ -186,7 +186,7 @@ fn decimal(value: &[u8]) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
-/// Chunk extensions are all but unknown; chosen, untested.
+/// Bytes of a chunk's size line, its extensions included. Chosen, untested: hardly any server sends extensions.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

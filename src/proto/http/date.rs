@@ -2,16 +2,16 @@
 
 /// An instant in the form that HTTP wants (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 ///
-/// Nothing here reads a clock. The caller knows the time, and keeps the text for as long as its second lasts.
+/// Nothing here reads a clock. The caller passes the time, and caches the text for one second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date([u8; Self::CHARS]);
 
 impl Date {
-    /// Its length, always.
+    /// Length of the text in bytes. It is the same for every date.
     pub const CHARS: usize = 29;
 
-    /// The date that is `unix_s` seconds after the beginning of 1970. After the year 9999, which the form cannot
-    /// express, it is the last second of that year.
+    /// The date `unix_s` seconds after 1970-01-01 00:00 UTC. The form has four digits for the year, so later dates become
+    /// the last second of the year 9999.
     pub fn from_unix_s(unix_s: u64) -> Self {
         let unix_s = unix_s.min(LAST_S);
         let (days, second) = (unix_s / DAY_S, unix_s % DAY_S);
@@ -34,10 +34,10 @@ impl Date {
     }
 }
 
-/// Year, month (1 to 12) and day of the month (1 to 31), so many days after the beginning of 1970.
+/// Year, month (1 to 12) and day of the month (1 to 31) of the day `days` after 1970-01-01.
 ///
-/// The year is counted from March, so that the leap day is its last one, and in eras of 400 years, which all have the
-/// same number of days.
+/// The algorithm counts years from March, so that the leap day is the last day of its year. It groups them into eras of
+/// 400 years, which all have the same number of days.
 const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + DAYS_FROM_MARCH_0_TO_1970;
     let (era, day_of_era) = (days / ERA_DAYS, days % ERA_DAYS);

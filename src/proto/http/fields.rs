@@ -7,8 +7,7 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && run(bytes, TCHAR) == bytes.len()
 }
 
-/// Whether `bytes` can be a field value as it is: no control characters, no white space at its ends
-/// (RFC 9110 §5.5).
+/// Whether `bytes` is a valid field value: no control characters, and no white space at either end (RFC 9110 §5.5).
 pub fn is_field_value(bytes: &[u8]) -> bool {
     run(bytes, FIELD) == bytes.len() && bytes.trim_ascii() == bytes
 }

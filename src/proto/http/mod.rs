@@ -1,21 +1,22 @@
-//! HTTP/1.1 heads (RFC 9110, RFC 9112) of both roles: the bytes of a head in, what it says out; and whole answers.
+//! HTTP/1.1 heads (RFC 9110, RFC 9112) of both roles: parsing them, and encoding whole answers.
 //!
 //! Owns: where a head ends, its start line, its fields, how its body is delimited, every limit on these, and the answers
 //! of a server.
-//! Never: knows what a WebSocket is ([`handshake`](super::handshake) does), reads a clock, touches a socket, logs,
-//! allocates (but for the caller's `Vec` when it has to grow).
+//! Never: knows what a WebSocket is ([`handshake`](super::handshake) does), reads a clock, touches a socket or logs. It
+//! allocates only when the caller's output `Vec` has to grow.
 //!
 //! To serve, for each chunk that was received:
 //! 1. [`parse_request_from`] with all bytes so far and the [`Resume`] of the last call.
-//! 2. `Err(refusal)`: [`encode_refusal`], send, close. So does a head that takes too long ([`Refusal::TIMEOUT`]).
+//! 2. `Err(refusal)`: [`encode_refusal`], send it, close the connection. The caller does the same with
+//!    [`Refusal::TIMEOUT`] when the head takes too long.
 //! 3. `Incomplete`: keep the bytes, wait for more.
 //! 4. `Complete`: [`handshake::classify`](super::handshake::classify) says whether the request opens a WebSocket. If it
 //!    does not, answer it with [`encode_answer`]. The bytes after `head_bytes` are the request's body, as
 //!    [`Request::body`] delimits it.
 //!
-//! To ask: [`parse_response_from`] in the same manner. It passes over interim answers (1xx but 101).
+//! To ask: [`parse_response_from`] in the same manner. It skips interim answers (1xx except 101).
 //!
-//! One outcome per byte sequence: cutting the same bytes in other places changes neither verdict nor reason.
+//! The outcome depends on the bytes alone: cutting them into other chunks changes neither the decision nor its reason.
 
 mod answer;
 mod body;
@@ -41,20 +42,20 @@ pub(super) use answer::{SERVER, check_allow, check_headers, encode_with, push, p
 pub(super) use fields::{TCHAR, is_tchar, run};
 pub(super) use request::Once;
 
-/// The version of a message: `HTTP/1.1` is 1 and 1.
+/// The version of a message. `HTTP/1.1` has `major` 1 and `minor` 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// Before the point: says how a message is delimited and read.
+    /// The digit before the point. It decides how a message is delimited and parsed.
     pub major: u8,
-    /// After it: says what the sender understands.
+    /// The digit after the point. It says which features the sender understands.
     pub minor: u8,
 }
 
 impl Version {
-    /// The version in which a WebSocket opens at the earliest.
+    /// The lowest version in which a WebSocket can open.
     pub const HTTP_1_1: Self = Self { major: 1, minor: 1 };
 
-    /// The version in `HTTP/d.d`, the form that the scan has found.
+    /// Parses `HTTP/d.d`. The scan has checked the form.
     fn parse(text: &[u8]) -> Option<Self> {
         let digit = |b: u8| b.is_ascii_digit().then(|| b - b'0');
         match text {
@@ -84,13 +85,13 @@ impl Connection {
         }
     }
 
-    /// RFC 9112 §9.3: what follows this message on the same connection, as far as its sender is concerned.
+    /// Whether the sender of this message keeps the connection open after it (RFC 9112 §9.3).
     fn keeps_alive(self, version: Version) -> bool {
         !self.close && (version >= Version::HTTP_1_1 || self.keep_alive)
     }
 }
 
-/// What the program that called us got wrong. A bug there, never a peer's doing; nothing was written.
+/// A bug in the calling program, never a peer's doing. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
@@ -102,9 +103,9 @@ pub enum Misuse {
     HeaderValue,
     /// The host is not `name`, `address` or either with a port.
     Host,
-    /// The header is written here, or would change where the message ends.
+    /// This module writes the header itself, or the header would change where the message ends.
     ReservedHeader,
-    /// The status is not one that ends an exchange as it is meant to end here.
+    /// The status does not belong here: an answer needs a final status, a refusal one from 300 on.
     Status,
     /// The target does not begin with `/`, or has a fragment or a character that a URI cannot have.
     Target,

@@ -91,7 +91,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The opening handshake took longer than it may. Only the caller has a clock.
+    /// The opening handshake took longer than the limit. Only the caller has a clock and can know.
     pub const TIMEOUT: Self = Self::new(
         StatusCode::REQUEST_TIMEOUT,
         "the opening handshake took too long",
@@ -106,7 +106,7 @@ impl Refusal {
         StatusCode::SERVICE_UNAVAILABLE,
         "the server is stopping; try again later",
     );
-    /// The client began TLS. It cannot read the answer, but whoever looks at the wire can.
+    /// The client began a TLS handshake. It cannot read this answer, but a person who captures the traffic can.
     pub const TLS: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "this port speaks plain HTTP and the client began TLS: connect with ws:// instead of wss://",
@@ -182,8 +182,9 @@ impl From<Broken> for Refusal {
     }
 }
 
-/// Appends the whole HTTP answer that says `refusal`. The caller sends it and closes the connection, best by shutting
-/// down its sending side and reading a while longer: a reset would take the answer with it.
+/// Appends the HTTP answer that says `refusal`. The caller sends it and closes the connection. It should shut down its
+/// sending side first and go on reading for a while: unread bytes make the kernel send a RST, and with a RST the client
+/// loses the answer.
 #[cold]
 pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
     encode_with(refusal.status, "close", &[], refusal.reason, date, out);

@@ -1,4 +1,4 @@
-//! A request: its line, its fields, and what they mean in HTTP whatever it asks for.
+//! A request: its line, its fields, and their meaning in HTTP. What the request is for is not decided here.
 
 use super::body::{Body, Framing};
 use super::fields::{Headers, is_host};
@@ -27,9 +27,9 @@ pub fn parse_request<'b>(
     parse_request_from(bytes, Resume::default(), limits)
 }
 
-/// Parses the head of a request in `bytes`, all that was received so far. `resume` is the hint of the last
-/// [`Progress::Incomplete`] for the same bytes, so that each byte is scanned once; fields are looked at only when the
-/// head is complete.
+/// Parses the head of a request in `bytes`, all that was received so far. With the `resume` of the last
+/// [`Progress::Incomplete`] for the same bytes, each byte is scanned once. Fields are parsed only when the head is
+/// complete.
 pub fn parse_request_from<'b>(
     bytes: &'b [u8],
     resume: Resume,
@@ -63,8 +63,8 @@ impl<'b> Request<'b> {
         self.target
     }
 
-    /// The path, with its percent-encoding: at least `/`, but for a target without a path (`*`, or an authority), which
-    /// is itself.
+    /// The path, with its percent-encoding. At least `/`; a target without a path (`*`, or an authority) is returned as
+    /// it is.
     pub fn path(&self) -> &'b str {
         match self.resource.split('?').next() {
             None | Some("") => "/",
@@ -78,7 +78,7 @@ impl<'b> Request<'b> {
     }
 
     /// `Host`, or the authority of an absolute target: a name or an address, and a port when it was sent. Empty when the
-    /// client says that it knows none, and in HTTP/1.0 when there is no `Host`.
+    /// client sent an empty `Host`, or in HTTP/1.0 none.
     pub fn host(&self) -> &'b str {
         self.host
     }
@@ -93,7 +93,8 @@ impl<'b> Request<'b> {
         self.connection.keeps_alive(self.version)
     }
 
-    /// Whether `Connection` has the option `upgrade`, so that `Upgrade` is meant for us.
+    /// Whether `Connection` has the option `upgrade`: then the `Upgrade` header is addressed to us and not to a proxy on
+    /// the way.
     pub fn asks_to_upgrade(&self) -> bool {
         self.connection.upgrade
     }
@@ -213,7 +214,7 @@ impl<'b> Once<'b> {
     }
 }
 
-/// What HTTP itself needs of the header fields.
+/// The header fields that HTTP itself gives a meaning.
 #[derive(Debug, Default)]
 struct Fields<'b> {
     host: Once<'b>,
@@ -265,5 +266,5 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The scan let nothing through that ends here.
+/// For parts of a head that the scan has checked already: it never lets a malformed one through.
 const MALFORMED: Refusal = Refusal::bad("the request head is malformed");

@@ -1,4 +1,4 @@
-//! A response: its line, its fields, and the interim ones before it.
+//! A response: its line, its fields, and the interim responses before it.
 
 use super::body::{Body, Framing};
 use super::fields::Headers;
@@ -6,11 +6,11 @@ use super::refusal::StatusCode;
 use super::scan::{Broken, Found, Kind, Limits, Progress, Resume, Scan, scan, unfold};
 use super::{Connection, Version};
 
-/// Interim answers (1xx but 101) that are passed over before the final one. All heads together must also fit in
-/// `head_bytes_max`. Chosen: servers send one or two (100, 103).
+/// Most interim responses (1xx except 101) before the final one. Together with it they must also fit in `head_bytes_max`.
+/// Chosen: servers send one or two (100, 103).
 pub const INTERIM_RESPONSES_MAX: usize = 16;
 
-/// A final answer whose head was understood. It borrows from the received bytes.
+/// A final response whose head passed every check. It borrows from the received bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'b> {
     version: Version,
@@ -82,9 +82,9 @@ pub fn parse_response<'b>(
     parse_response_from(bytes, Resume::default(), limits)
 }
 
-/// Parses the head of the response in `bytes`, all that was received so far, to a GET. `resume` is the hint of the last
-/// [`Progress::Incomplete`] for the same bytes. Where the head has lines that continue others (obs-fold), their line ends
-/// are replaced by spaces in `bytes`.
+/// Parses the head of the response to a GET in `bytes`, all that was received so far. With the `resume` of the last
+/// [`Progress::Incomplete`] for the same bytes, each byte is scanned once. The line end of a folded header (obs-fold) is
+/// replaced by spaces in `bytes`.
 pub fn parse_response_from<'b>(
     bytes: &'b mut [u8],
     mut resume: Resume,
@@ -142,7 +142,7 @@ impl<'b> Response<'b> {
         self.version
     }
 
-    /// Its status: 101, or any number of three digits from 200 on and below 100.
+    /// Its status: 101, or any other number of three digits outside 100–199.
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -173,7 +173,7 @@ impl<'b> Response<'b> {
     }
 }
 
-/// Version and status, of a line that the scan found to be `HTTP/d.d ddd` with or without a reason phrase.
+/// Version and status. The scan has checked that the line is `HTTP/d.d ddd`, with or without a reason phrase.
 fn parse_status_line(head: &[u8]) -> Result<(Version, StatusCode), Fault> {
     let version = head.get(..8).and_then(Version::parse);
     let digits = head

@@ -1,8 +1,8 @@
-//! Finding the end of a head, one pass over each byte however it arrives.
+//! Finds the end of a head. Each byte is looked at once, however the bytes arrive.
 //!
-//! Owns: where the head ends, and every check that needs no more than the bytes so far, so that what can no longer
-//! become HTTP/1.1 fails at its first wrong byte and not at a timeout.
-//! Never: looks at what a field means; that is for the complete head.
+//! Owns: where the head ends, and every check that the bytes so far allow. Bytes that can no longer become HTTP/1.1 fail
+//! at the first wrong one, and not at a timeout.
+//! Never: looks at what a field means. The parser of the complete head does.
 //!
 //! ```text
 //! request ──> Start ──> Method ──> Target ──> Version ──┐
@@ -20,21 +20,20 @@
 
 use super::fields::{FIELD, TCHAR, VCHAR, is_tchar, run};
 
-/// What heads may cost a connection.
+/// Limits on the heads of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a head, its last empty line included; default 32 KiB. An answer with its interim ones before it counts
-    /// as one head. A connection buffers at most this much (`connections in handshake × head_bytes_max`), and one head
-    /// costs at most this many bytes of parsing. It is also the limit of a request's target, which every recipient
-    /// should take up to 8,000 bytes (RFC 9110 §4.1).
+    /// Bytes of a head, its last empty line included; default 32 KiB. Interim responses count together with the final
+    /// one. A connection in its opening handshake buffers at most this much, and one head costs at most this many bytes
+    /// of parsing. A request's target may be as long: every recipient should take 8,000 bytes (RFC 9110 §4.1).
     pub head_bytes_max: usize,
-    /// Header fields of one head; default 128. A field costs no memory of its own.
+    /// Header fields of one head; default 128. Fields are not copied, so they cost no memory.
     pub headers_max: usize,
 }
 
 impl Limits {
-    /// For a client: 64 KiB and 256 fields. Servers set cookies of 4 KiB by the dozen, and one of them that is asked is
-    /// fewer than the clients that a server has.
+    /// For a client: 64 KiB and 256 fields. Servers set cookies of 4 KiB by the dozen. A larger buffer costs a client
+    /// less than a server, because it has fewer connections in their opening handshake.
     pub const RESPONSE: Self = Self {
         head_bytes_max: 64 << 10,
         headers_max: 256,
@@ -65,7 +64,8 @@ pub enum Progress<T> {
     Complete {
         /// What it says.
         head: T,
-        /// Its length, with everything before it that was passed over. The bytes after it belong to what follows.
+        /// Bytes of the head, and of the empty lines or interim responses before it. The bytes after it are the body or
+        /// frames.
         head_bytes: usize,
     },
 }
@@ -83,23 +83,23 @@ impl<T> Progress<T> {
     }
 }
 
-/// How far a head was scanned: a hint that belongs to one growing buffer and keeps each byte from being read twice.
+/// How far a head was scanned. It belongs to one growing buffer, and saves scanning a byte twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
-    /// Where the head begins, behind interim answers that are complete.
+    /// Where the head begins, after complete interim responses.
     begin: usize,
     offset: usize,
     state: State,
     /// Header fields of this head so far.
     fields: usize,
-    /// A line of this head continues the one before it.
+    /// At least one line of this head is an obs-fold: it continues the line before it.
     folded: bool,
     /// Interim answers before `begin`.
     pub(super) interim: usize,
 }
 
 impl Resume {
-    /// For the head that follows one that ended at `begin` and was passed over.
+    /// The start of the next head, after an interim response that ended at `begin`.
     pub(super) fn behind(begin: usize, interim: usize) -> Self {
         Self {
             begin,
@@ -114,24 +114,24 @@ impl Resume {
 enum State {
     #[default]
     Start,
-    /// After the CR of an empty line before the start line.
+    /// After the CR of an empty line that precedes the start line.
     StartLf,
-    /// This many bytes of the method.
+    /// This many bytes of the method were read.
     Method(usize),
     Target,
-    /// This many bytes of [`VERSION`].
+    /// This many bytes of [`VERSION`] were read.
     Version(usize),
-    /// This many bytes of [`STATUS`].
+    /// This many bytes of [`STATUS`] were read.
     Status(usize),
-    /// The reason phrase.
+    /// In the reason phrase.
     Reason,
     /// After the CR of the start line.
     StartLineLf,
-    /// Behind the start line.
+    /// After the start line.
     FirstLine,
     /// After the CR of a header line.
     LineLf,
-    /// Behind a header line.
+    /// After a header line.
     LineStart,
     Name,
     Value,
@@ -146,7 +146,7 @@ pub(super) enum Kind {
     Response,
 }
 
-/// What the scan says.
+/// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     Incomplete(Resume),
@@ -158,12 +158,12 @@ pub(super) enum Scan {
 pub(super) struct Found {
     pub(super) begin: usize,
     pub(super) end: usize,
-    /// [`unfold`] has work to do.
+    /// The head has folded lines, which [`unfold`] must replace.
     pub(super) folded: bool,
     pub(super) interim: usize,
 }
 
-/// Why a head cannot become HTTP/1.1, whatever follows.
+/// Why no further bytes can make this head valid HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     BareCr,
@@ -182,7 +182,7 @@ pub(super) enum Broken {
     TooManyHeaders,
 }
 
-/// Scans `bytes`, all there is so far, from where `resume` says.
+/// Scans `bytes`, all that was received so far, from where `resume` says.
 pub(super) fn scan(
     kind: Kind,
     bytes: &[u8],
@@ -221,7 +221,7 @@ pub(super) fn scan(
     }
 }
 
-/// One byte further.
+/// Advances the automaton by one byte.
 fn step(at: &mut Resume, kind: Kind, byte: u8, limits: &Limits) -> Result<(), Broken> {
     let next = match at.state {
         State::FirstLine
@@ -265,7 +265,7 @@ fn is_fold(three: &[u8]) -> bool {
     matches!(three, [b'\r', b'\n', b' ' | b'\t'])
 }
 
-/// The bytes that leave `state` as it is; those of a long field are most of a head.
+/// How many of the first `bytes` leave `state` unchanged. A long field is skipped in one call.
 fn run_of(state: State, bytes: &[u8]) -> usize {
     match state {
         State::Target => run(bytes, VCHAR),
@@ -322,8 +322,8 @@ fn after_field_byte(state: State, byte: u8, kind: Kind) -> Result<State, Broken>
         (State::Value, b'\r') => Ok(State::LineLf),
         // RFC 9112 §2.2: "A recipient of such a bare CR MUST consider that element to be invalid"
         (State::LineLf | State::EndLf, _) => Err(Broken::BareCr),
-        // The same section lets a recipient take a bare LF for a line end; two readings of one head are what request
-        // smuggling is made of, so this one does not.
+        // The same section allows a recipient to take a bare LF for a line end. This one does not: request smuggling
+        // begins where two programs find different ends of one line.
         (_, b'\n') => Err(Broken::BareLf),
         (State::Value, _) => Err(Broken::Control),
         _ => Err(Broken::HeaderName),
@@ -352,7 +352,7 @@ const METHOD_BYTES_MAX: usize = 32;
 mod tests {
     use super::*;
 
-    /// A head of this many bytes.
+    /// The result for a complete head of this many bytes.
     fn complete(end: usize) -> Result<Scan, Broken> {
         Ok(Scan::Complete(Found {
             begin: 0,
@@ -366,7 +366,7 @@ mod tests {
         scan(kind, bytes, Resume::default(), &Limits::default())
     }
 
-    /// Whole, byte by byte and cut at every offset, `bytes` break in the same way, and first at byte `at`.
+    /// Asserts that `bytes` fail with `why` at byte `at`, in one piece, byte by byte and cut at every offset.
     fn breaks(kind: Kind, bytes: &[u8], at: usize, why: Broken) {
         assert_eq!(scanned(kind, bytes), Err(why), "{}", bytes.escape_ascii());
         let mut resume = Resume::default();

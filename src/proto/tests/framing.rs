@@ -315,16 +315,16 @@ fn a_part_says_which_boundaries_it_touches() {
         let mut piece = piece.to_vec();
         let mut input = Input::new(&mut piece);
         while let Some(event) = receiver.poll_event(&mut input).unwrap() {
-            let Event::Part(part) = event else {
-                panic!("the message is in parts");
+            let Event::Chunk(chunk) = event else {
+                panic!("the message is in chunks");
             };
-            let payload = std::str::from_utf8(part.payload).unwrap().to_owned();
+            let payload = std::str::from_utf8(chunk.payload).unwrap().to_owned();
             flags.push((
                 payload,
-                part.message_begins,
-                part.frame_begins,
-                part.frame_ends,
-                part.message_ends,
+                chunk.message_begins,
+                chunk.frame_begins,
+                chunk.frame_ends,
+                chunk.message_ends,
             ));
         }
     }

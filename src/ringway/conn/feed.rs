@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::prepared::{Prepared, TooMuch};
 use crate::io::board::Board;
 use crate::io::{BufferId, ConnId};
-use crate::proto::{CloseCode, Event, Input, Kind, Message, Part, Receiver, Role, Violation};
+use crate::proto::{Chunk, CloseCode, Event, Input, Kind, Message, Receiver, Role, Violation};
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -247,7 +247,7 @@ impl Shared {
         };
         let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
         let ending = match conn.receiver.poll_event(&mut input) {
-            Ok(Some(Event::Part(part))) => {
+            Ok(Some(Event::Chunk(part))) => {
                 let (kind, ends) = (part.kind, part.message_ends);
                 assembly.filled += len;
                 if ends {
@@ -336,7 +336,7 @@ fn read_frames<A: App>(
                 app.message(context, session, message);
                 input.set_answers_end(context.output.answers_end());
             }
-            Ok(Some(Event::Part(part))) => {
+            Ok(Some(Event::Chunk(part))) => {
                 if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
                     *receive = Receive::Bulk;
                 }
@@ -368,7 +368,7 @@ fn assemble<A: App>(
     session: &mut A::Session,
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
-    part: &Part<'_>,
+    part: &Chunk<'_>,
 ) {
     let buffers = &mut context.output.shared.buffers;
     assembly

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::prepared::{Prepared, TooMuch};
 use super::table::Table;
 use super::worker::Core;
-use crate::io::{BufferId, ConnId, Dial, Errno, Io, Op, ReceiveMode, Token};
+use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Io, Op, ReceiveMode, Token};
 use crate::proto::{Kind, Role};
 use crate::time::Instant;
 
@@ -45,7 +45,7 @@ impl<'a> Handle<'a> {
     /// begun, and nothing will be told.
     pub fn connect(
         &mut self,
-        dial: &Dial,
+        dial: &ConnectOptions,
         request: &Arc<OpeningRequest>,
         tag: u32,
     ) -> Result<ConnId, Errno> {
@@ -100,7 +100,7 @@ pub(super) trait Reach {
     fn clock(&self) -> Instant;
     fn connect(
         &mut self,
-        dial: &Dial,
+        dial: &ConnectOptions,
         request: &Arc<OpeningRequest>,
         tag: u32,
     ) -> Result<ConnId, Errno>;
@@ -131,7 +131,7 @@ impl<I: Io> Reach for Reachable<'_, I> {
 
     fn connect(
         &mut self,
-        dial: &Dial,
+        dial: &ConnectOptions,
         request: &Arc<OpeningRequest>,
         tag: u32,
     ) -> Result<ConnId, Errno> {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, Segment, Token,
-    Wait, Wake, dial, sys,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment,
+    Token, Wait, Wake, connect, sys,
 };
 use crate::time::{self, Instant};
 
@@ -193,8 +193,8 @@ impl Io for Epoll {
         sys::is_readable(listener)
     }
 
-    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {
-        dial::begin(dial)
+    fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno> {
+        connect::begin(options)
     }
 
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {

@@ -19,7 +19,7 @@
 mod alarm;
 mod areas;
 pub mod board;
-mod dial;
+mod connect;
 pub mod epoll;
 pub mod memory;
 pub mod pool;
@@ -33,7 +33,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::time::Instant;
-pub use dial::Dial;
+pub use connect::ConnectOptions;
 pub use token::{ConnId, Op, Token};
 
 /// An open descriptor, by number. Whoever keeps it closes it, once, with [`Io::close`].
@@ -220,7 +220,7 @@ pub trait Io {
     ///
     /// # Errors
     /// The errno of socket(2), bind(2) or connect(2): no descriptor, no port, no route.
-    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno>;
+    fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno>;
 
     /// What became of a connect whose socket is writable.
     ///

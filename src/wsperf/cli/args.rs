@@ -66,12 +66,12 @@ pub(super) enum Task {
     #[command(max_term_width = 80, before_help = super::compare::EXAMPLE, after_help = super::compare::CODES)]
     Compare(super::compare::CompareArgs),
     /// Serve the original's control protocol, and a page that drives it
-    #[command(max_term_width = 80, before_help = super::original::SERVE, after_help = super::original::SERVE_CODES)]
-    Serve(Box<super::original::ServeArgs>),
+    #[command(max_term_width = 80, before_help = super::compat::SERVE, after_help = super::compat::SERVE_CODES)]
+    Serve(Box<super::compat::ServeArgs>),
     /// Report over result files of the standalone form, the original's or
     /// this program's
-    #[command(max_term_width = 80, before_help = super::original::AGGREGATE, after_help = super::original::AGGREGATE_CODES)]
-    Aggregate(super::original::AggregateArgs),
+    #[command(max_term_width = 80, before_help = super::compat::AGGREGATE, after_help = super::compat::AGGREGATE_CODES)]
+    Aggregate(super::compat::AggregateArgs),
     /// URI THREADS CONNS LOW HIGH RESULT.json: open and close WebSockets, as
     /// the original did
     #[command(external_subcommand)]

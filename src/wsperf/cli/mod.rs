@@ -7,9 +7,9 @@
 
 mod args;
 mod compare;
+mod compat;
 mod interrupt;
 mod launch;
-mod original;
 mod progress;
 mod resolve;
 mod show;
@@ -64,8 +64,8 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
         Task::Sweep(args) => sweep::run(*args),
         Task::Compare(args) => compare::run(&args),
-        Task::Serve(args) => original::serve(&args),
-        Task::Aggregate(args) => original::aggregate(&args),
-        Task::Standalone(words) => original::standalone(&words),
+        Task::Serve(args) => compat::serve(&args),
+        Task::Aggregate(args) => compat::aggregate(&args),
+        Task::Standalone(words) => compat::standalone(&words),
     }
 }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Kind, LoadArgs, parts};
+use crate::load::compat::uri::Uri;
 use crate::load::options::{
     BROADCAST_BYTES_MIN, Churn, IoTier, LoadOptions, Payload, Scenario, Target, Verify, is_stdout,
 };
-use crate::load::original::uri::Uri;
 use crate::options::Format;
 use ringway_command::Text;
 use ringway_command::endpoint::{HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, congestion};

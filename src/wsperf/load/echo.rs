@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::churn::Churn;
-use super::deck::Deck;
 use super::meter::{Due, Meter, Window, histogram};
+use super::payloads::Payloads;
 use super::peer::Peer;
 use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
@@ -40,7 +40,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Echo {
     pub(super) meter: Meter,
-    deck: Deck,
+    payloads: Payloads,
     pub(super) ramp: Ramp,
     pace: Pace,
     pub(super) peers: Vec<Peer>,
@@ -67,7 +67,7 @@ pub(super) struct Echo {
 impl Echo {
     pub(super) fn new(
         meter: Meter,
-        deck: Deck,
+        payloads: Payloads,
         mut ramp: Ramp,
         pace: Pace,
         plan: Plan,
@@ -87,7 +87,7 @@ impl Echo {
         };
         Self {
             meter,
-            deck,
+            payloads,
             ramp,
             pace,
             peers: plan.active.iter().enumerate().map(peer).collect(),
@@ -150,7 +150,7 @@ impl Echo {
     /// Hands over what is due and lies one behind the other, at most so many messages. False: there is nothing more, or the
     /// queue takes no more; then [`App::writable`] goes on.
     fn pump(&mut self, context: &mut Context<'_>, tag: u32, most: usize) -> bool {
-        let Some(prepared) = self.deck.prepared() else {
+        let Some(prepared) = self.payloads.prepared() else {
             return false;
         };
         let peer = &mut self.peers[tag as usize];
@@ -159,7 +159,7 @@ impl Echo {
         if unsent == 0 {
             return false;
         }
-        let run = self.deck.run(tag, peer.sent, unsent.min(most));
+        let run = self.payloads.run(tag, peer.sent, unsent.min(most));
         let count = run.len() as u64;
         if context.send_prepared_run(prepared, run).is_err() {
             return false;
@@ -289,11 +289,11 @@ impl App for Echo {
         let Some(due) = peer.due.pop_front() else {
             return;
         };
-        let index = self.deck.index(tag, peer.received);
+        let index = self.payloads.index(tag, peer.received);
         peer.received += 1;
         self.outstanding -= 1;
         peer.losses = 0;
-        let right = self.deck.is(index, &message);
+        let right = self.payloads.is(index, &message);
         let peer = &self.peers[tag as usize];
         if !right {
             // No measurement: how fast something wrong came says nothing.
@@ -371,11 +371,11 @@ impl App for Echo {
 
 impl Script for Echo {
     fn messages(&self) -> Vec<(Kind, &[u8])> {
-        self.deck.messages()
+        self.payloads.messages()
     }
 
     fn set_prepared(&mut self, prepared: Prepared) {
-        self.deck.set_prepared(prepared);
+        self.payloads.set_prepared(prepared);
     }
 
     fn is_ready(&self) -> bool {

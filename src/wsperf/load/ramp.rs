@@ -11,7 +11,7 @@ use super::meter::Meter;
 use super::options::LoadOptions;
 use super::route::Route;
 use crate::conn::{Failure, Handle, OpeningRequest, Scope};
-use crate::io::{Dial, Errno};
+use crate::io::{ConnectOptions, Errno};
 use crate::random::Random;
 use crate::time::Instant;
 
@@ -35,7 +35,7 @@ const UNDECIDED: u8 = u8::MAX;
 #[derive(Debug)]
 pub(super) struct Ramp {
     /// By address of the server, then by local address.
-    dials: Vec<Vec<Dial>>,
+    destinations: Vec<Vec<ConnectOptions>>,
     route: Route,
     request: Arc<OpeningRequest>,
     waiting: VecDeque<u32>,
@@ -116,22 +116,22 @@ impl Ramp {
     ) -> Self {
         let addresses = &options.target.addresses;
         let to = |to: &std::net::SocketAddr| {
-            let dial = |from| Dial {
+            let destination = |from| ConnectOptions {
                 to: *to,
                 from,
                 congestion: options.congestion.clone(),
             };
             let from = options.sources.iter();
-            let mut dials: Vec<_> = from.map(|from| dial(Some(*from))).collect();
-            if dials.is_empty() {
-                dials.push(dial(None));
+            let mut destinations: Vec<_> = from.map(|from| destination(Some(*from))).collect();
+            if destinations.is_empty() {
+                destinations.push(destination(None));
             }
-            let places = dials.len();
-            dials.rotate_left(first % places);
-            dials
+            let places = destinations.len();
+            destinations.rotate_left(first % places);
+            destinations
         };
         Self {
-            dials: addresses.iter().map(to).collect(),
+            destinations: addresses.iter().map(to).collect(),
             route: Route::new(addresses),
             request: request.clone(),
             waiting: VecDeque::new(),
@@ -228,8 +228,8 @@ impl Ramp {
             self.places[at] = u8::try_from(place).unwrap_or(0);
             self.began[at] = reach.clock();
             self.connected[at] = None;
-            let dials = &self.dials[place];
-            match reach.connect(&dials[at % dials.len()], &self.request, tag) {
+            let destinations = &self.destinations[place];
+            match reach.connect(&destinations[at % destinations.len()], &self.request, tag) {
                 Ok(_) => self.in_progress += 1,
                 Err(errno) if self.moves_on(tag, errno) => {}
                 Err(errno) => {

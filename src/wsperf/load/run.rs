@@ -15,19 +15,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::broadcast::{self, Broadcast, Fanout};
 use super::churn::Churn;
 use super::collected::{self, Collected};
-use super::deck::Deck;
 use super::echo::{self, Echo};
 use super::handshake::{self, Handshake};
 use super::massconnect::{self, Massconnect};
 use super::meter::{Meter, Note, SLICE, Slice};
+use super::observer::{Observer, Sample};
 use super::options::{LoadOptions, Scenario};
 use super::outcome::Errors;
+use super::payloads::Payloads;
 use super::ramp::Ramp;
 use super::route::ADDRESSES_MAX;
 use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
-use super::truth::{Observer, Sample};
 use crate::conn::OpeningRequest;
 use crate::proto::Kind;
 use crate::random::Random;
@@ -422,7 +422,7 @@ fn echo(
         .seed
         .wrapping_mul(1000)
         .wrapping_add(seat.index as u64);
-    let deck = Deck::new(&options.payload, options.verify, seed);
+    let payloads = Payloads::new(&options.payload, options.verify, seed);
     let part = count as f64 / options.connections as f64;
     let pace = match options.rate {
         Some(rate) if senders > 0 => {
@@ -440,7 +440,7 @@ fn echo(
         active: own.to_vec(),
         unbatched: options.unbatched,
     };
-    Echo::new(meter, deck, ramp, pace, plan, churn)
+    Echo::new(meter, payloads, ramp, pace, plan, churn)
 }
 
 /// Who leads the threads through the run.

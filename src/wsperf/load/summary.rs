@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::collected::{self, Collected, Row};
-use super::judge;
 use super::machine;
 use super::meter::histogram;
+use super::notes;
+use super::observer::{Observer, Sample};
 use super::options::{LoadOptions, Scenario};
+use super::options_text;
 use super::outcome::{Errors, Interval, Latency, Outcome, SCHEMA, Thread};
 use super::report::hdr;
-use super::shown;
 use super::thread::{self, Figures, Record};
-use super::truth::{Observer, Sample};
 use crate::time::Instant;
 
 /// A run that was done.
@@ -56,7 +56,7 @@ pub(super) fn report(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: name(&options.scenario).to_owned(),
         target: options.target.uri.clone(),
-        options: shown::show(options),
+        options: options_text::show(options),
         began_unix_ms: collected.began_unix_ms,
         connections: collected.connections,
         threads: options.threads as u64,
@@ -79,7 +79,7 @@ pub(super) fn report(
     add_threads(&mut outcome, &collected);
     add_figures(&mut outcome, &figures, options);
     observer.finish(&mut outcome);
-    judge::judge(&mut outcome, options, &collected, &figures);
+    notes::add(&mut outcome, options, &collected, &figures);
     Report {
         outcome,
         intervals: histograms,
@@ -184,7 +184,7 @@ fn add_threads(outcome: &mut Outcome, collected: &Collected) {
         .collect();
     for (thread, messages) in driver.iter_mut().zip(&collected.messages) {
         thread.messages = *messages;
-        thread.saturated = judge::is_full(thread);
+        thread.saturated = notes::is_full(thread);
     }
     let [user, system] = [
         |thread: &Thread| thread.user_s,

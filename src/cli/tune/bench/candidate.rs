@@ -183,7 +183,7 @@ pub(super) fn plan() -> &'static Plan {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::verdict;
+    use super::super::significance;
     use super::*;
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         for candidate in &plan().candidates {
             assert!(names.insert(&candidate.name), "{} twice", candidate.name);
             let workload = candidate.workload();
-            let figure = verdict::FIGURES
+            let figure = significance::FIGURES
                 .iter()
                 .any(|figure| figure.name == workload.primary);
             assert!(figure, "{}: no such figure", workload.primary);

@@ -7,7 +7,7 @@
 //! 2. `order` interleaves: ABBA within two rounds, candidates shuffled by a seed.
 //! 3. `run` makes two namespaces and a veth pair (`netns`), starts a server in one and the load driver in the other
 //!    (`process`, `driver`), each on a CPU of its own, and takes everything away again.
-//! 4. `verdict` tells effects from noise.
+//! 4. `significance` tells effects from noise.
 //! 5. `result` prints, and writes the folder.
 
 mod candidate;
@@ -17,7 +17,7 @@ mod order;
 mod process;
 mod result;
 mod run;
-mod verdict;
+mod significance;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub struct BenchOptions {
 /// With fewer rounds no verdict on any of so many knobs is possible, however large an effect is: equal signs in n pairs are one
 /// in 2ⁿ⁻¹ outcomes, and that must be rare enough for the first of them.
 pub fn rounds_min(knobs: usize) -> usize {
-    verdict::pairs_min(knobs)
+    significance::pairs_min(knobs)
 }
 
 /// Names of everything that can be measured.

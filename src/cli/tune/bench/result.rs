@@ -16,7 +16,7 @@ use super::super::root::Root;
 use super::order::Arm;
 use super::process::call;
 use super::run::Sample;
-use super::verdict::{self, Effect, FIGURES, Verdict};
+use super::significance::{self, Effect, FIGURES, Significance};
 use super::{BenchOptions, Chosen, driver, environment};
 use ringway::exit::Exit;
 use ringway::exit::Fatal;
@@ -98,7 +98,7 @@ impl Results {
             Row::new(chosen, &own.collect::<Vec<_>>(), options.seed)
         };
         let mut rows: Vec<_> = chosen.into_iter().enumerate().map(row).collect();
-        let pairs_min = verdict::pairs_min(rows.len());
+        let pairs_min = significance::pairs_min(rows.len());
         let mut all: Vec<_> = rows
             .iter_mut()
             .flat_map(|row| {
@@ -107,7 +107,7 @@ impl Results {
                 effects.map(move |effect| (effect.figure == primary.as_str(), effect))
             })
             .collect();
-        verdict::judge(&mut all, pairs_min);
+        significance::decide(&mut all, pairs_min);
         Self {
             rows,
             skipped,
@@ -119,7 +119,11 @@ impl Results {
 
     /// How the process ends.
     pub fn exit(&self) -> Exit {
-        let unknown = |row: &Row| row.effects.iter().all(|e| e.verdict == Verdict::Unknown);
+        let unknown = |row: &Row| {
+            row.effects
+                .iter()
+                .all(|e| e.verdict == Significance::Unknown)
+        };
         if !self.host_changes.is_empty() || self.rows.iter().all(unknown) {
             Exit::Failure
         } else {
@@ -191,7 +195,7 @@ impl Results {
                     b.len(),
                 ));
             }
-            let real = |effect: &Effect| effect.verdict == Verdict::Real;
+            let real = |effect: &Effect| effect.verdict == Significance::Real;
             if name == "control" && row.effects.iter().any(real) {
                 notes.push(
                     "The control, where nothing was set, came out as REAL: this machine is too busy to measure on."

@@ -14,7 +14,7 @@ use crate::conn::{
     App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError,
 };
 use crate::io::sim::Random;
-use crate::io::{ConnId, Dial, Errno};
+use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
 use crate::time::Instant;
 
@@ -301,7 +301,7 @@ impl Drivers {
     }
 
     fn dial(&mut self, reach: &mut Handle<'_>, tag: u32) {
-        let dial = Dial::new(([127, 0, 0, 1], 9).into());
+        let dial = ConnectOptions::new(([127, 0, 0, 1], 9).into());
         let driver = &mut self.drivers[tag as usize];
         match reach.connect(&dial, &self.request, tag) {
             Ok(id) => {

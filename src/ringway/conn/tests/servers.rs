@@ -288,7 +288,7 @@ impl Server {
                 Some(Event::Message(message)) => {
                     self.handle_message(message.kind(), message.payload().to_vec());
                 }
-                Some(Event::Part(part)) => {
+                Some(Event::Chunk(part)) => {
                     self.part.extend_from_slice(part.payload);
                     if part.message_ends {
                         let payload = std::mem::take(&mut self.part);

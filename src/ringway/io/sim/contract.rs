@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::super::areas::slice_of;
 use super::super::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
-    Segment, Token, Wait, Wake,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode,
+    SEGMENTS_MAX, Segment, Token, Wait, Wake,
 };
 use super::operation::{Kind, Operation, Submission};
 use super::socket::{Link, Socket};
@@ -47,7 +47,7 @@ impl Io for Sim {
         !self.backlog.is_empty()
     }
 
-    fn connect(&mut self, _dial: &Dial) -> Result<Fd, Errno> {
+    fn connect(&mut self, _options: &ConnectOptions) -> Result<Fd, Errno> {
         if self.random.chance(self.options.faults.connect_fails) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }

@@ -20,8 +20,8 @@ use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, Counts, Dial, Errno, Error, Fd, Io, Op, ReceiveMode, SEGMENTS_MAX,
-    Segment, Token, Wait, Wake, dial, sys,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode,
+    SEGMENTS_MAX, Segment, Token, Wait, Wake, connect, sys,
 };
 use crate::time::{self, Instant};
 use buf_ring::BufRing;
@@ -249,8 +249,8 @@ impl Io for Uring {
         sys::is_readable(listener)
     }
 
-    fn connect(&mut self, dial: &Dial) -> Result<Fd, Errno> {
-        dial::begin(dial)
+    fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno> {
+        connect::begin(options)
     }
 
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {

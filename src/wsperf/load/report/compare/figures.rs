@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::statistics::{CONFIDENCE, enough, shift};
-use super::{Change, Samples, Scale, Unit, Verdict};
+use super::{Change, Samples, Scale, Significance, Unit};
 use crate::load::outcome::{Interval, Latency, Outcome};
 use crate::load::report::sweep::median;
 
@@ -182,22 +182,26 @@ impl Figure {
             change: Some(plain).filter(|change| change.is_finite()),
             interval: None,
             p: None,
-            verdict: Verdict::Untested,
+            verdict: Significance::Untested,
             gates: self.gates,
         };
         if let Some((a, b)) = sampled {
-            self.judge(&mut change, a, b);
+            self.compare(&mut change, a, b);
         }
         // However few: what never happened before is no noise of what did.
         if self.name == "errors" && change.a == 0.0 && a.iter().all(|run| run.errors == 0) {
             let any = b.iter().any(|run| run.errors > 0);
-            change.verdict = if any { Verdict::Worse } else { Verdict::Noise };
+            change.verdict = if any {
+                Significance::Worse
+            } else {
+                Significance::Noise
+            };
         }
         Some(change)
     }
 
     /// Adds what the samples say.
-    fn judge(&self, change: &mut Change, a: Vec<f64>, b: Vec<f64>) {
+    fn compare(&self, change: &mut Change, a: Vec<f64>, b: Vec<f64>) {
         let logarithm = |values: Vec<f64>| match change.scale {
             Scale::Relative => values.into_iter().map(f64::ln).collect(),
             Scale::Absolute => values,
@@ -211,14 +215,14 @@ impl Figure {
         let estimate = back(found.estimate);
         let interval = found.interval.map(|(low, high)| (back(low), back(high)));
         let verdict = if !enough(a.len(), b.len()) {
-            Verdict::TooFew
+            Significance::TooFew
         } else if found.p > 1.0 - CONFIDENCE {
-            Verdict::Noise
+            Significance::Noise
         } else {
             match (self.better, found.upwards) {
-                (Better::Higher, true) | (Better::Lower, false) => Verdict::Better,
-                (Better::Higher, false) | (Better::Lower, true) => Verdict::Worse,
-                (Better::Neither, _) => Verdict::Changed,
+                (Better::Higher, true) | (Better::Lower, false) => Significance::Better,
+                (Better::Higher, false) | (Better::Lower, true) => Significance::Worse,
+                (Better::Neither, _) => Significance::Changed,
             }
         };
         change.change = Some(estimate);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Change, Comparison, Samples, Scale, Unit, Verdict};
+use super::{Change, Comparison, Samples, Scale, Significance, Unit};
 use crate::load::report::table::{WIDTH, boxed, row, wrap};
 use crate::load::report::units::{bytes, count, rate, time};
 
@@ -109,14 +109,14 @@ fn amount(change: &Change, shift: f64) -> String {
     if zero { text } else { format!("{sign}{text}") }
 }
 
-fn word(verdict: Verdict) -> &'static str {
+fn word(verdict: Significance) -> &'static str {
     match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "WORSE",
-        Verdict::Changed => "changed",
-        Verdict::Noise => "noise",
-        Verdict::TooFew => "too few",
-        Verdict::Untested => "untested",
+        Significance::Better => "better",
+        Significance::Worse => "WORSE",
+        Significance::Changed => "changed",
+        Significance::Noise => "noise",
+        Significance::TooFew => "too few",
+        Significance::Untested => "untested",
     }
 }
 
@@ -135,7 +135,7 @@ const fn how(samples: Samples) -> &'static str {
 
 /// The sentence that is read last and remembered.
 fn result(comparison: &Comparison, threshold: f64) -> String {
-    let names = |verdict: Verdict| {
+    let names = |verdict: Significance| {
         let changes = comparison
             .changes
             .iter()
@@ -147,9 +147,9 @@ fn result(comparison: &Comparison, threshold: f64) -> String {
     };
     let mut text = String::new();
     for (verdict, begin) in [
-        (Verdict::Worse, "B is worse in"),
-        (Verdict::Better, "B is better in"),
-        (Verdict::Changed, "B differs in"),
+        (Significance::Worse, "B is worse in"),
+        (Significance::Better, "B is better in"),
+        (Significance::Changed, "B differs in"),
     ] {
         let names = names(verdict);
         if !names.is_empty() {

@@ -105,7 +105,7 @@ pub struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
     /// What it means.
-    pub verdict: Verdict,
+    pub verdict: Significance,
     /// Whether it can fail a comparison with `--fail-on-regression`.
     pub gates: bool,
 }
@@ -137,7 +137,7 @@ pub enum Scale {
 /// Whether a change is more than noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Significance {
     /// More than noise, in the good direction.
     Better,
     /// More than noise, in the bad direction.
@@ -161,7 +161,7 @@ impl Comparison {
             _ => true,
         };
         let gating = self.changes.iter().filter(|change| change.gates);
-        let worse = gating.filter(|change| change.verdict == Verdict::Worse);
+        let worse = gating.filter(|change| change.verdict == Significance::Worse);
         worse.filter(enough).collect()
     }
 }
@@ -282,7 +282,7 @@ fn cautions(
     }
     let too_few = changes
         .iter()
-        .any(|change| change.verdict == Verdict::TooFew);
+        .any(|change| change.verdict == Significance::TooFew);
     match samples {
         Samples::Intervals => found.push(
             "One run on each side: the samples are its intervals, so that what differs from run to run (placement, \

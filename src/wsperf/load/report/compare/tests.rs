@@ -23,7 +23,7 @@ fn runs(count: u64, first_seed: u64, scale: f64) -> Vec<Outcome> {
         .collect()
 }
 
-fn verdict(comparison: &Comparison, name: &str) -> Verdict {
+fn verdict(comparison: &Comparison, name: &str) -> Significance {
     let change = comparison.changes.iter().find(|change| change.name == name);
     change
         .unwrap_or_else(|| panic!("{name} is compared"))
@@ -35,11 +35,11 @@ fn runs_that_are_ten_percent_slower_are_worse() {
     let found = compare(&runs(5, 1, 1.0), &runs(5, 11, 1.1)).expect("the same scenario");
     assert_eq!(found.samples, Samples::Runs);
     for name in ["rate", "p50", "p90", "p99", "p99.9", "max", "server cpu"] {
-        assert_eq!(verdict(&found, name), Verdict::Worse, "{name}");
+        assert_eq!(verdict(&found, name), Significance::Worse, "{name}");
     }
-    assert_eq!(verdict(&found, "driver cpu"), Verdict::Noise);
-    assert_eq!(verdict(&found, "errors"), Verdict::Noise);
-    assert_eq!(verdict(&found, "server memory"), Verdict::Noise);
+    assert_eq!(verdict(&found, "driver cpu"), Significance::Noise);
+    assert_eq!(verdict(&found, "errors"), Significance::Noise);
+    assert_eq!(verdict(&found, "server memory"), Significance::Noise);
     let p99 = &found.changes[3];
     let (low, high) = p99.interval.expect("five runs each");
     let change = p99.change.expect("a quotient");
@@ -58,7 +58,7 @@ fn runs_that_are_ten_percent_slower_are_worse() {
     );
     assert!(found.regressions(0.12).is_empty());
     let back = compare(&runs(5, 11, 1.1), &runs(5, 1, 1.0)).expect("the same scenario");
-    assert_eq!(verdict(&back, "p99"), Verdict::Better);
+    assert_eq!(verdict(&back, "p99"), Significance::Better);
     assert!(back.regressions(0.0).is_empty());
 }
 
@@ -69,7 +69,7 @@ fn the_same_again_is_noise() {
         found
             .changes
             .iter()
-            .all(|change| change.verdict == Verdict::Noise),
+            .all(|change| change.verdict == Significance::Noise),
         "{found:?}"
     );
     assert!(
@@ -82,7 +82,7 @@ fn the_same_again_is_noise() {
 #[test]
 fn three_runs_each_are_too_few_and_it_is_said() {
     let found = compare(&runs(3, 1, 1.0), &runs(3, 11, 2.0)).expect("the same scenario");
-    assert_eq!(verdict(&found, "p99"), Verdict::TooFew);
+    assert_eq!(verdict(&found, "p99"), Significance::TooFew);
     assert_eq!(found.changes[3].interval, None);
     assert!(found.regressions(0.0).is_empty());
     assert!(
@@ -101,11 +101,11 @@ fn single_runs_are_compared_by_their_intervals_with_a_caution() {
     }
     let found = compare(&[a], &[b]).expect("the same scenario");
     assert_eq!(found.samples, Samples::Intervals);
-    assert_eq!(verdict(&found, "p50"), Verdict::Worse);
-    assert_eq!(verdict(&found, "driver cpu"), Verdict::Noise);
+    assert_eq!(verdict(&found, "p50"), Significance::Worse);
+    assert_eq!(verdict(&found, "driver cpu"), Significance::Noise);
     // There is no series of the 90th percentile, nor of memory.
-    assert_eq!(verdict(&found, "p90"), Verdict::Untested);
-    assert_eq!(verdict(&found, "server memory"), Verdict::Untested);
+    assert_eq!(verdict(&found, "p90"), Significance::Untested);
+    assert_eq!(verdict(&found, "server memory"), Significance::Untested);
     let change = found.changes[1].change.expect("a quotient");
     assert!((change - 0.2).abs() < 0.02, "{change}");
     assert!(
@@ -120,12 +120,12 @@ fn errors_that_were_never_there_are_a_regression() {
     let mut b = runs(5, 2, 1.0);
     b[3].errors = 1;
     let found = compare(&runs(5, 1, 1.0), &b).expect("the same scenario");
-    assert_eq!(verdict(&found, "errors"), Verdict::Worse);
+    assert_eq!(verdict(&found, "errors"), Significance::Worse);
     assert_eq!(found.regressions(0.5).len(), 1);
     assert_eq!(found.cautions, ["B has errors (1) and A has none."]);
     // The same in A as in B is noise.
     let found = compare(&b, &b).expect("the same scenario");
-    assert_eq!(verdict(&found, "errors"), Verdict::Noise);
+    assert_eq!(verdict(&found, "errors"), Significance::Noise);
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn figures_of_a_scenario_have_their_direction_from_their_unit() {
         runs
     };
     let found = compare(&with(1, 1.0), &with(2, 2.0)).expect("the same scenario");
-    assert_eq!(verdict(&found, "close_p99_us"), Verdict::Worse);
-    assert_eq!(verdict(&found, "reach"), Verdict::Changed);
+    assert_eq!(verdict(&found, "close_p99_us"), Significance::Worse);
+    assert_eq!(verdict(&found, "reach"), Significance::Changed);
     // They fail nothing: what is good of them is the scenario's to say.
     assert!(found.regressions(0.0).is_empty());
 }

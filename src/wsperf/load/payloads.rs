@@ -1,36 +1,36 @@
 //! The messages of a run: drawn and encoded before it begins, sent and compared in a fixed order.
 //!
-//! A *deck* is a short sequence of messages. Every connection goes through it again and again, each from a place of its
-//! own. The messages lie one behind the other in memory, so that what a connection sends at once is one piece.
+//! All connections share one short sequence of messages. Each connection goes through it again and again, and begins at
+//! another place than its neighbours. Encoded messages lie one behind the other in memory: several of them are one send.
 
 use super::options::{Payload, Verify};
 use crate::conn::Prepared;
 use crate::proto::{Kind, Message};
 use crate::random::Random;
 
-/// Bytes that a deck has about, so that it stays in the cache beside what is received.
-const DECK_BYTES: usize = 64 << 10;
+/// Payload bytes of a sequence of one size, about (64 KiB): it stays in the L2 cache beside the bytes that are received.
+const PAYLOADS_BYTES: usize = 64 << 10;
 
-/// Messages in a deck at least: repeated or swapped ones are told apart by their contents.
+/// Fewest messages of a sequence: a repeated or swapped answer is recognised because its neighbours have other contents.
 const MESSAGES_MIN: usize = 4;
 const MESSAGES_MAX: usize = 256;
 
-/// Messages in a deck of several sizes, so that the weights are kept.
+/// Messages of a sequence with several sizes: enough to give each size its weight within 0.4 %.
 const MIXED_MESSAGES: usize = 256;
 
-/// Bytes of a deck at most, whatever the sizes.
-const DECK_BYTES_MAX: usize = 512 << 20;
+/// Most payload bytes of a sequence with several sizes (512 MiB): large sizes get fewer messages.
+const PAYLOADS_BYTES_MAX: usize = 512 << 20;
 
-/// Messages in order.
+/// The sequence of messages, as drawn and, once the loop has a ring, as encoded.
 #[derive(Debug)]
-pub(super) struct Deck {
+pub(super) struct Payloads {
     kind: Kind,
-    payloads: Vec<Vec<u8>>,
+    sequence: Vec<Vec<u8>>,
     prepared: Option<Prepared>,
     verify: Verify,
 }
 
-impl Deck {
+impl Payloads {
     pub(super) fn new(payload: &Payload, verify: Verify, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let sizes = sizes(payload, &mut random);
@@ -49,7 +49,7 @@ impl Deck {
             } else {
                 Kind::Text
             },
-            payloads: sizes.iter().map(draw).collect(),
+            sequence: sizes.iter().map(draw).collect(),
             prepared: None,
             verify,
         }
@@ -57,7 +57,7 @@ impl Deck {
 
     /// What is to be encoded.
     pub(super) fn messages(&self) -> Vec<(Kind, &[u8])> {
-        self.payloads
+        self.sequence
             .iter()
             .map(|payload| (self.kind, payload.as_slice()))
             .collect()
@@ -72,24 +72,24 @@ impl Deck {
         self.prepared.as_ref()
     }
 
-    /// Which message connection `tag` sends as its `number`-th. A deck has a power of two of messages: a division would cost
-    /// more than the rest of a small message.
+    /// The place in the sequence of the `number`-th message of connection `tag`. The length is a power of two: a division
+    /// here would cost more CPU time than the rest of the work for a small message.
     #[inline]
     pub(super) fn index(&self, tag: u32, number: u64) -> usize {
-        let place = (u64::from(tag) * 7 + number) & (self.payloads.len() as u64 - 1);
+        let place = (u64::from(tag) * 7 + number) & (self.sequence.len() as u64 - 1);
         usize::try_from(place).unwrap_or(0)
     }
 
     /// The messages that `tag` sends from its `number`-th on, at most `max` of them, as far as they lie one behind the other.
     pub(super) fn run(&self, tag: u32, number: u64, max: usize) -> std::ops::Range<usize> {
         let first = self.index(tag, number);
-        first..self.payloads.len().min(first.saturating_add(max))
+        first..self.sequence.len().min(first.saturating_add(max))
     }
 
     /// Whether `message` is message `index` as it was sent.
     #[inline]
     pub(super) fn is(&self, index: usize, message: &Message<'_>) -> bool {
-        let payload = &self.payloads[index];
+        let payload = &self.sequence[index];
         message.kind() == self.kind
             && message.len() == payload.len()
             && (self.verify == Verify::Length || message.payload() == payload.as_slice())
@@ -101,10 +101,10 @@ const fn power_of_two(count: usize) -> usize {
     1 << count.ilog2()
 }
 
-/// The sizes of a deck, in order.
+/// The sizes of the messages of a sequence, in order.
 fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
     if let [(size, _)] = payload.sizes[..] {
-        let count = (DECK_BYTES / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
+        let count = (PAYLOADS_BYTES / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
         return vec![size; power_of_two(count)];
     }
     let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
@@ -113,29 +113,29 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
         .iter()
         .map(|(size, weight)| *size as f64 * weight / total)
         .sum::<f64>();
-    let fits = (DECK_BYTES_MAX as f64 / mean.max(1.0)).max(1.0);
+    let fits = (PAYLOADS_BYTES_MAX as f64 / mean.max(1.0)).max(1.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "between 1 and MIXED_MESSAGES"
     )]
     let count = power_of_two(fits.min(MIXED_MESSAGES as f64) as usize);
-    // Each size as often as its weight says, to the nearest message, and then in a random order: a deck of 256 draws would
+    // Each size as often as its weight says, to the nearest message, and then in a random order: 256 independent draws would
     // miss the weights by several per cent.
-    let mut deck = Vec::with_capacity(count);
+    let mut sizes = Vec::with_capacity(count);
     let mut reached = 0.0;
     for (size, weight) in &payload.sizes {
         reached += weight / total * count as f64;
-        while (deck.len() as f64) + 0.5 < reached {
-            deck.push(*size);
+        while (sizes.len() as f64) + 0.5 < reached {
+            sizes.push(*size);
         }
     }
-    deck.resize(
+    sizes.resize(
         count.max(1),
         payload.sizes.last().map_or(0, |(size, _)| *size),
     );
-    random.shuffle(&mut deck);
-    deck
+    random.shuffle(&mut sizes);
+    sizes
 }
 
 #[cfg(test)]
@@ -150,13 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn one_size_makes_a_deck_that_fits_the_cache() {
+    fn payloads_of_one_size_fit_the_cache() {
         for (size, messages) in [(0, 256), (20, 256), (1024, 64), (16 << 10, 4), (1 << 20, 4)] {
-            let deck = Deck::new(&payload(&[(size, 1.0)], false), Verify::Exact, 1);
-            assert_eq!(deck.payloads.len(), messages, "of {size}");
-            assert!(deck.payloads.iter().all(|payload| payload.len() == size));
+            let payloads = Payloads::new(&payload(&[(size, 1.0)], false), Verify::Exact, 1);
+            assert_eq!(payloads.sequence.len(), messages, "of {size}");
             assert!(
-                deck.payloads
+                payloads
+                    .sequence
+                    .iter()
+                    .all(|payload| payload.len() == size)
+            );
+            assert!(
+                payloads
+                    .sequence
                     .iter()
                     .flatten()
                     .all(|byte| (b' '..=b'~').contains(byte))
@@ -166,28 +172,28 @@ mod tests {
 
     #[test]
     fn sizes_come_as_often_as_their_weights_say() {
-        let deck = Deck::new(
+        let payloads = Payloads::new(
             &payload(&[(20, 0.75), (1000, 0.25)], true),
             Verify::Exact,
             1,
         );
-        let small = deck
-            .payloads
+        let small = payloads
+            .sequence
             .iter()
             .filter(|payload| payload.len() == 20)
             .count();
-        assert_eq!((small, deck.payloads.len()), (192, 256));
+        assert_eq!((small, payloads.sequence.len()), (192, 256));
     }
 
     #[test]
     fn only_the_message_that_was_sent_is_taken_for_it() {
-        let deck = Deck::new(&payload(&[(20, 1.0)], false), Verify::Exact, 1);
-        let mut right = deck.payloads[3].clone();
-        assert!(deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
-        assert!(!deck.is(4, &Message::new(Kind::Text, &mut right, 0, 0..20)));
-        assert!(!deck.is(3, &Message::new(Kind::Binary, &mut right, 0, 0..20)));
-        assert!(!deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..19)));
+        let payloads = Payloads::new(&payload(&[(20, 1.0)], false), Verify::Exact, 1);
+        let mut right = payloads.sequence[3].clone();
+        assert!(payloads.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+        assert!(!payloads.is(4, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+        assert!(!payloads.is(3, &Message::new(Kind::Binary, &mut right, 0, 0..20)));
+        assert!(!payloads.is(3, &Message::new(Kind::Text, &mut right, 0, 0..19)));
         right[19] ^= 1;
-        assert!(!deck.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
+        assert!(!payloads.is(3, &Message::new(Kind::Text, &mut right, 0, 0..20)));
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::options::{IoTier, LoadOptions, Scenario, Verify};
 
-type Shown = BTreeMap<String, String>;
+type OptionsText = BTreeMap<String, String>;
 
 /// Every option of the run by name.
-pub(super) fn show(options: &LoadOptions) -> Shown {
-    let mut shown = Shown::new();
+pub(super) fn show(options: &LoadOptions) -> OptionsText {
+    let mut text = OptionsText::new();
     let mut add = |name: &str, value: String| {
-        shown.insert(name.to_owned(), value);
+        text.insert(name.to_owned(), value);
     };
     add("uri", options.target.uri.clone());
     add("connections", options.connections.to_string());
@@ -34,9 +34,9 @@ pub(super) fn show(options: &LoadOptions) -> Shown {
     if let Some(congestion) = &options.congestion {
         add("congestion", congestion.clone());
     }
-    show_messages(options, &mut shown);
-    show_scenario(&options.scenario, &mut shown);
-    shown
+    show_messages(options, &mut text);
+    show_scenario(&options.scenario, &mut text);
+    text
 }
 
 fn time(time: Duration) -> String {
@@ -44,7 +44,7 @@ fn time(time: Duration) -> String {
 }
 
 /// What is sent, by the scenarios that send.
-fn show_messages(options: &LoadOptions, shown: &mut Shown) {
+fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
     if matches!(
         options.scenario,
         Scenario::Handshake { .. } | Scenario::Massconnect { .. }
@@ -78,13 +78,13 @@ fn show_messages(options: &LoadOptions, shown: &mut Shown) {
         ("verify", verify.to_owned()),
         pace,
     ] {
-        shown.insert(name.to_owned(), value);
+        text.insert(name.to_owned(), value);
     }
 }
 
-fn show_scenario(scenario: &Scenario, shown: &mut Shown) {
+fn show_scenario(scenario: &Scenario, text: &mut OptionsText) {
     let mut add = |name: &str, value: String| {
-        shown.insert(name.to_owned(), value);
+        text.insert(name.to_owned(), value);
     };
     match scenario {
         Scenario::Echo => {}

@@ -18,7 +18,7 @@ use super::uri::Uri;
 use crate::conn::{App, Failure, Handle, OpeningRequest, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
-use crate::io::{ConnId, Dial, Error, Io};
+use crate::io::{ConnId, ConnectOptions, Error, Io};
 use crate::load::options::IoTier;
 use crate::load::route::{ADDRESSES_MAX, Route};
 
@@ -39,7 +39,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// One for each address, in the order in which they are tried.
-    dials: Vec<Dial>,
+    addresses: Vec<ConnectOptions>,
     pub(super) request: Arc<OpeningRequest>,
 }
 
@@ -50,12 +50,12 @@ impl Destination {
     /// Why it cannot be reached, in a sentence.
     pub fn resolve(uri: &Uri, allow_remote: bool, subprotocols: &[String]) -> Result<Self, String> {
         let may_be_tested = |address: &SocketAddr| allow_remote || is_loopback(address);
-        let dials: Vec<_> = resolve(uri)?
+        let addresses: Vec<_> = resolve(uri)?
             .filter(may_be_tested)
             .take(ADDRESSES_MAX)
-            .map(Dial::new)
+            .map(ConnectOptions::new)
             .collect();
-        if dials.is_empty() {
+        if addresses.is_empty() {
             return Err(format!(
                 "{} is not this machine; start the control server with --allow-remote to test others",
                 uri.host
@@ -64,7 +64,7 @@ impl Destination {
         let request = OpeningRequest::new(&uri.authority(), &uri.resource, subprotocols)
             .map_err(|misuse| format!("{uri} cannot be asked for: {misuse}"))?;
         Ok(Self {
-            dials,
+            addresses,
             request: Arc::new(request),
         })
     }
@@ -79,7 +79,7 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new(destination: &Destination) -> Self {
-        let to: Vec<_> = destination.dials.iter().map(|dial| dial.to).collect();
+        let to: Vec<_> = destination.addresses.iter().map(|to| to.to).collect();
         Self {
             destination: destination.clone(),
             route: Route::new(&to),
@@ -105,8 +105,8 @@ impl Way {
         tag: u32,
     ) -> Result<(ConnId, usize), String> {
         loop {
-            let Destination { dials, request } = &self.destination;
-            match reach.connect(&dials[place], request, tag) {
+            let Destination { addresses, request } = &self.destination;
+            match reach.connect(&addresses[place], request, tag) {
                 Ok(id) => return Ok((id, place)),
                 Err(errno) => match self.route.failed(place, &errno) {
                     Some(next) => place = next,

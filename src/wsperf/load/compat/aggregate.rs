@@ -215,7 +215,7 @@ impl Aggregate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::original::standalone::ConnectionStats;
+    use crate::load::compat::standalone::ConnectionStats;
 
     /// As an original wrote them: the one in µs, the other in ns, with a field more than is known here.
     const FIRST: &str = r#"{"total_duration":1500000,"started":1400000000000000,"ended":1400000001500000,

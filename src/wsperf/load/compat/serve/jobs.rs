@@ -147,7 +147,7 @@ impl Runner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::original::command;
+    use crate::load::compat::command;
 
     fn job(token: &str) -> Job {
         let text = format!("stress_test:uri=ws://127.0.0.1:1;token={token};");

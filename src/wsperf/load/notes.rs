@@ -22,7 +22,7 @@ const SPREAD_MESSAGES_MIN: u64 = 500;
 const SHORT_S: f64 = 0.5;
 
 /// Sets who was saturated and adds the notes.
-pub(super) fn judge(
+pub(super) fn add(
     outcome: &mut Outcome,
     options: &LoadOptions,
     collected: &Collected,

@@ -8,7 +8,7 @@ use super::{Errno, Fd};
 
 /// Where to connect to, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
+pub struct ConnectOptions {
     /// The peer.
     pub to: SocketAddr,
     /// The local address; its port is the system's choice, taken when the connect knows both ends
@@ -18,7 +18,7 @@ pub struct Dial {
     pub congestion: Option<String>,
 }
 
-impl Dial {
+impl ConnectOptions {
     /// To `to`, everything else as the system likes it.
     pub const fn new(to: SocketAddr) -> Self {
         Self {
@@ -31,24 +31,24 @@ impl Dial {
 
 /// Begins to connect, with `TCP_NODELAY`. The socket becomes writable when the result is there
 /// ([`connect_result`](super::sys::connect_result)).
-pub(super) fn begin(dial: &Dial) -> Result<Fd, Errno> {
+pub(super) fn begin(options: &ConnectOptions) -> Result<Fd, Errno> {
     let socket =
-        socket(dial).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
+        socket(options).map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
     Ok(Fd(std::os::fd::IntoRawFd::into_raw_fd(socket)))
 }
 
-fn socket(dial: &Dial) -> std::io::Result<Socket> {
+fn socket(options: &ConnectOptions) -> std::io::Result<Socket> {
     let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(dial.to), kind, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(options.to), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(name) = &dial.congestion {
+    if let Some(name) = &options.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
     }
-    if let Some(from) = dial.from {
+    if let Some(from) = options.from {
         super::sys::bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
-    match socket.connect(&dial.to.into()) {
+    match socket.connect(&options.to.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
     }

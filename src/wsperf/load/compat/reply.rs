@@ -275,7 +275,7 @@ fn micros(ns: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::original::command::{self, Test};
+    use crate::load::compat::command::{self, Test};
 
     fn message_test(rtts: bool) -> MessageTest {
         let text = format!(

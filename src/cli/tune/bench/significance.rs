@@ -82,13 +82,13 @@ pub(super) struct Effect {
     /// The same of the pair where it was least, and of the one where it was greatest.
     pub(super) span: [f64; 2],
     pub(super) p: f64,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Significance,
     kind: Kind,
 }
 
 /// What an effect is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Significance {
     /// The machine does such things by itself.
     Noise,
     /// Not the figure that was asked, and many were looked at.
@@ -99,7 +99,7 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl Significance {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Noise => "noise",
@@ -145,7 +145,7 @@ impl Effect {
             effect: shown(mean(&steps)),
             span: [shown(least), shown(greatest)],
             p: sign_flip(&steps, seed),
-            verdict: Verdict::Unknown,
+            verdict: Significance::Unknown,
             kind: figure.kind,
         })
     }
@@ -186,8 +186,8 @@ pub(super) fn pairs_min(tests: usize) -> usize {
     usize::try_from(pairs).unwrap_or(usize::MAX)
 }
 
-/// Judges all effects of a result: those whose `primary` is true against each other, the rest each by itself.
-pub(super) fn judge(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
+/// Decides about all effects of a result: those whose `primary` is true against each other, the rest each by itself.
+pub(super) fn decide(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
     let mut primary: Vec<_> = effects
         .iter()
         .enumerate()
@@ -207,15 +207,15 @@ pub(super) fn judge(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
     }
     for ((primary, effect), real) in effects.iter_mut().zip(real) {
         effect.verdict = if effect.pairs < pairs_min {
-            Verdict::Unknown
+            Significance::Unknown
         } else if !effect.is_large() {
-            Verdict::Noise
+            Significance::Noise
         } else if *primary && real {
-            Verdict::Real
+            Significance::Real
         } else if !*primary && effect.p <= P_MAX {
-            Verdict::Hint
+            Significance::Hint
         } else {
-            Verdict::Noise
+            Significance::Noise
         };
     }
 }
@@ -281,8 +281,8 @@ mod tests {
         Effect::of(&FIGURES[0], &pairs, 1).expect("there are pairs")
     }
 
-    fn verdict(effects: &mut [(bool, &mut Effect)]) -> Vec<Verdict> {
-        judge(effects, 6);
+    fn verdict(effects: &mut [(bool, &mut Effect)]) -> Vec<Significance> {
+        decide(effects, 6);
         effects.iter().map(|(_, effect)| effect.verdict).collect()
     }
 
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!((found.a, found.b), (100.0, 112.5));
         assert_eq!(found.shown(), "+12.5 %");
         let mut found = found;
-        assert_eq!(verdict(&mut [(true, &mut found)]), [Verdict::Real]);
+        assert_eq!(verdict(&mut [(true, &mut found)]), [Significance::Real]);
     }
 
     #[test]
@@ -304,14 +304,14 @@ mod tests {
             &[110.0, 90.0, 105.0, 95.0, 120.0, 80.0, 101.0, 99.0],
         );
         assert!(found.p > 0.5, "{}", found.p);
-        assert_eq!(verdict(&mut [(true, &mut found)]), [Verdict::Noise]);
+        assert_eq!(verdict(&mut [(true, &mut found)]), [Significance::Noise]);
     }
 
     #[test]
     fn a_steady_effect_below_one_per_cent_is_noise() {
         let mut found = effect(&[100.0; 10], &[100.5; 10]);
         assert!(found.p < 0.01, "{}", found.p);
-        assert_eq!(verdict(&mut [(true, &mut found)]), [Verdict::Noise]);
+        assert_eq!(verdict(&mut [(true, &mut found)]), [Significance::Noise]);
     }
 
     #[test]
@@ -327,11 +327,11 @@ mod tests {
         let (mut one, mut two) = (effect(&[100.0; 6], &steps), effect(&[100.0; 6], &steps));
         assert_eq!(
             verdict(&mut [(true, &mut one), (true, &mut two)]),
-            [Verdict::Noise, Verdict::Noise]
+            [Significance::Noise, Significance::Noise]
         );
         assert_eq!(
             verdict(&mut [(true, &mut one), (false, &mut two)]),
-            [Verdict::Real, Verdict::Hint]
+            [Significance::Real, Significance::Hint]
         );
     }
 
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn five_pairs_are_unknown_whatever_they_say() {
         let mut found = effect(&[100.0; 5], &[200.0; 5]);
-        assert_eq!(verdict(&mut [(true, &mut found)]), [Verdict::Unknown]);
+        assert_eq!(verdict(&mut [(true, &mut found)]), [Significance::Unknown]);
     }
 
     #[test]

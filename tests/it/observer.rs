@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::client::{Client, TEXT};
 use crate::common::{Server, get, kill, until};
+use wsperf::load::observer::Observer;
 use wsperf::load::options::{LoadOptions, Scenario, Target};
 use wsperf::load::outcome::Outcome;
-use wsperf::load::truth::Observer;
 
 fn options(server: &Server) -> LoadOptions {
     let uri = server.address();
