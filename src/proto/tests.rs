@@ -165,6 +165,8 @@ struct Listener {
     frame_remaining: Option<u64>,
     /// Whether it answers every whole message in the input itself, as an echo does.
     echoes: bool,
+    /// Whether it takes a few short messages at a time on their own path.
+    short: bool,
 }
 
 /// The answers that an echo has made in one input: they lie in one run, and nothing later may touch them.
@@ -198,6 +200,7 @@ impl Listener {
             outcome: Outcome::default(),
             frame_remaining: None,
             echoes: false,
+            short: false,
         }
     }
 
@@ -206,6 +209,9 @@ impl Listener {
         let mut input = Input::new(&mut piece);
         let mut answers = Answers::default();
         loop {
+            if self.short && !self.hear_short(&mut input, &mut answers) {
+                continue;
+            }
             let before = input.position();
             let heard = match self.socket.receiver.poll_event(&mut input) {
                 Ok(None) => break,
@@ -260,6 +266,39 @@ impl Listener {
                 self.socket.receiver.payload_remaining(),
                 self.frame_remaining
             );
+        }
+    }
+
+    /// Up to two short messages; false when there may be more.
+    fn hear_short(&mut self, input: &mut Input<'_>, answers: &mut Answers) -> bool {
+        let Self {
+            socket,
+            outcome,
+            echoes,
+            ..
+        } = self;
+        let before = input.position();
+        let mut count = 0;
+        let result = socket.receiver.short_messages(input, 2, |message| {
+            assert!(message.len() <= 125);
+            count += 1;
+            outcome.heard.push(own_message(&message));
+            echoes.then(|| {
+                answers.add(message);
+                answers.end()
+            })
+        });
+        match result {
+            Ok(frames) => {
+                assert_eq!(frames, count);
+                assert_eq!(frames > 0, input.position() > before);
+                frames < 2
+            }
+            Err(violation) => {
+                assert!(socket.receiver.is_done());
+                outcome.heard.push(Heard::Violation(violation));
+                true
+            }
         }
     }
 
@@ -352,12 +391,16 @@ const PAIRS_BYTES_MAX: usize = if cfg!(miri) { 12 } else { 64 };
 const EVERY_BYTES_MAX: usize = if cfg!(miri) { 48 } else { 1200 };
 
 fn listen(listener: Role, limits: Limits, pieces: &[&[u8]], echoes: bool) -> Outcome {
-    let mut listener = Listener::new(listener, limits);
-    listener.echoes = echoes;
-    for piece in pieces {
-        listener.feed(piece);
-    }
-    listener.outcome
+    let [outcome, by_short] = [false, true].map(|short| {
+        let mut listener = Listener::new(listener, limits);
+        (listener.echoes, listener.short) = (echoes, short);
+        for piece in pieces {
+            listener.feed(piece);
+        }
+        listener.outcome
+    });
+    assert_eq!(outcome, by_short, "the path of short messages, {pieces:x?}");
+    outcome
 }
 
 fn interesting(len: usize) -> impl Iterator<Item = usize> {
