@@ -15,15 +15,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::client::{BINARY, Client, PING, PONG, TEXT, frame, noise};
-use ringway::conn::{
-    App, Closed, Config, Context, Failure, Handle, Listener, OpeningRequest, Prepared, Scope,
-    Worker,
-};
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnId, ConnectOptions, Fd, Io, sys};
 use ringway::proto::{Kind, Message, Role};
 use ringway::services::Echo;
+use ringway::worker::{
+    App, Closed, Config, Context, Failure, Handle, Listener, OpeningRequest, Prepared, Scope,
+    Worker,
+};
 
 thread_local! {
     /// Calls of the allocator on this thread that may hand out memory.

@@ -19,10 +19,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use replay::{Replay, Then, frame};
-use ringway::conn::{Config, Listener, Worker};
 use ringway::io::{Fd, ReceiveMode};
 use ringway::proto::Opcode;
 use ringway::services::Echo;
+use ringway::worker::{Config, Listener, Worker};
 
 const BASELINE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),

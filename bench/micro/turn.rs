@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use replay::{Replay, Then};
-use ringway::conn::{Config, Listener, Worker};
 use ringway::io::{Fd, ReceiveMode};
 use ringway::proto::Opcode;
 use ringway::services::Echo;
+use ringway::worker::{Config, Listener, Worker};
 
 fn turns(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("turn");

@@ -5,8 +5,8 @@
 use std::process::ExitCode;
 
 use ringway::options::{Application, ServerOptions, WorkerSeat};
+use ringway::server::process;
 use ringway::services::{Echo, Pattern, Services};
-use ringway::worker;
 use ringway_command::judge::{BadOption, Resolved};
 
 /// Parses `/echo=echo,/again/*=echo`.
@@ -43,9 +43,9 @@ pub(super) fn show(applications: &[(Pattern, Application)]) -> String {
 /// Runs a worker process with the applications that it was told. A single echo on every path costs no routing.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     if options.applications.is_empty() {
-        return worker::run(options, seat, |_| echo(options));
+        return process::run(options, seat, |_| echo(options));
     }
-    worker::run(options, seat, |_| {
+    process::run(options, seat, |_| {
         let mut services = Services::new();
         for (pattern, application) in &options.applications {
             match application {

@@ -33,14 +33,14 @@
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
-#[doc(hidden)]
-pub mod conn;
+mod conn;
 pub mod exit;
 #[doc(hidden)]
 pub mod io;
 #[doc(hidden)]
 pub mod lines;
 pub mod options;
+mod protocol;
 #[doc(hidden)]
 pub mod random;
 #[doc(hidden)]
@@ -58,15 +58,14 @@ pub mod worker;
 
 pub use ringway_proto as proto;
 
-pub use conn::{
-    App, Closed, Commands, Context, Failure, Handle, Masking, Opening, OpeningRequest, Prepared,
-    Scope, SendError, TooMuch, Verdict,
-};
 pub use exit::{Exit, Fatal};
 pub use io::{ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
-pub use server::{Running, Server, ServerOfServices};
+pub use protocol::{
+    App, Closed, Commands, Context, Failure, Handle, Masking, Opening, OpeningRequest, Prepared,
+    Scope, SendError, TooMuch, Verdict,
+};
+pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};
 pub use stats::Counters;
-pub use worker::Place;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::common::client::noise;
 use crate::common::{Server, on_both_tiers};
-use ringway::conn::{
-    App, Closed, Config, Context, Failure, Handle, OpeningRequest, Prepared, Scope, Worker,
-};
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnectOptions, Errno, Io};
 use ringway::proto::{CloseCode, Kind, Message, Role};
+use ringway::worker::{
+    App, Closed, Config, Context, Failure, Handle, OpeningRequest, Prepared, Scope, Worker,
+};
 
 const CONNECTIONS: u32 = 64;
 

@@ -18,18 +18,18 @@ type Dropped = Rc<RefCell<Vec<BufferId>>>;
 
 /// A block in use.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     bytes: Arc<[u8]>,
     buffer: BufferId,
     dropped: Dropped,
 }
 
 impl Block {
-    pub(super) const fn buffer(&self) -> BufferId {
+    pub(crate) const fn buffer(&self) -> BufferId {
         self.buffer
     }
 
-    pub(super) const fn bytes(&self) -> &Arc<[u8]> {
+    pub(crate) const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Block {
 
 /// The blocks of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Blocks {
+pub(crate) struct Blocks {
     /// Numbers given out so far.
     used: usize,
     free: Vec<BufferId>,
@@ -53,7 +53,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// Takes a block. `None` when [`SHARED_MAX`] are in use.
-    pub(super) fn add(&mut self, bytes: Arc<[u8]>) -> Option<Block> {
+    pub(crate) fn add(&mut self, bytes: Arc<[u8]>) -> Option<Block> {
         let buffer = match self.free.pop() {
             Some(buffer) => buffer,
             None if self.used < SHARED_MAX => {
@@ -72,7 +72,7 @@ impl Blocks {
 
     /// Tells the ring of new blocks, before anything is sent from them.
     #[inline]
-    pub(super) fn register<I: Io>(&mut self, io: &mut I) {
+    pub(crate) fn register<I: Io>(&mut self, io: &mut I) {
         if !self.fresh.is_empty() {
             for (buffer, bytes) in self.fresh.drain(..) {
                 io.share(buffer, bytes);
@@ -82,7 +82,7 @@ impl Blocks {
 
     /// Gives back what was dropped before now. Called when the sends of the last turn are decided, and before any of this
     /// turn is made.
-    pub(super) fn retire<I: Io>(&mut self, io: &mut I) {
+    pub(crate) fn retire<I: Io>(&mut self, io: &mut I) {
         if self.dropped.borrow().is_empty() {
             return;
         }
@@ -95,7 +95,7 @@ impl Blocks {
 
     /// Blocks in use, or not yet given back.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.used - self.free.len()
     }
 }

@@ -7,10 +7,9 @@
 
 use super::queue::SendQueue;
 use crate::io::memory;
-use crate::proto::frame::HEADER_BYTES_MAX;
 
 /// Bytes kept free in front of an assembled message, so that a header can be written before it in place.
-pub(super) const HEADROOM: usize = HEADER_BYTES_MAX;
+pub(crate) const HEADROOM: usize = 14;
 
 /// Smallest piece of memory handed out.
 const BYTES_MIN: usize = 4 << 10;
@@ -55,7 +54,7 @@ impl Class {
 
 /// Memory at rest. Every piece is initialised to its whole length.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     classes: [Class; CLASSES],
     idle_bytes: usize,
     lent_bytes: usize,
@@ -82,7 +81,7 @@ impl Default for Buffers {
 
 impl Buffers {
     /// Memory of at least `bytes`.
-    pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Vec<u8> {
         let len = len_for(bytes);
         self.take_idle(len).unwrap_or_else(|| vec![0; len])
     }
@@ -108,7 +107,7 @@ impl Buffers {
         self.lent_bytes -= bytes;
     }
 
-    pub(super) fn give_back(&mut self, data: Vec<u8>) {
+    pub(crate) fn give_back(&mut self, data: Vec<u8>) {
         if data.len() < BYTES_MIN {
             return; // of no size that is handed out
         }
@@ -117,7 +116,7 @@ impl Buffers {
     }
 
     /// Lengthens `data`, of which the first `filled` bytes count, to at least `bytes`.
-    pub(super) fn grow(&mut self, data: &mut Vec<u8>, filled: usize, bytes: usize) {
+    pub(crate) fn grow(&mut self, data: &mut Vec<u8>, filled: usize, bytes: usize) {
         if data.len() >= bytes {
             return;
         }
@@ -138,12 +137,12 @@ impl Buffers {
         }
     }
 
-    pub(super) fn take_queue(&mut self) -> Box<SendQueue> {
+    pub(crate) fn take_queue(&mut self) -> Box<SendQueue> {
         self.queues.pop().unwrap_or_default()
     }
 
     /// Takes a queue apart and keeps its memory.
-    pub(super) fn give_back_queue(&mut self, mut queue: Box<SendQueue>) {
+    pub(crate) fn give_back_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.drain(self);
         if self.queues.len() < IDLE_QUEUES_MAX {
             self.freed_bytes += queue.shrink_to(IDLE_QUEUE_CHUNKS);
@@ -154,17 +153,17 @@ impl Buffers {
     }
 
     /// What was freed since the last call and is still resident in the allocator's heap, in bytes.
-    pub(super) const fn take_freed(&mut self) -> usize {
+    pub(crate) const fn take_freed(&mut self) -> usize {
         std::mem::replace(&mut self.freed_bytes, 0)
     }
 
     /// More lies idle than may for ever.
-    pub(super) const fn is_untidy(&self) -> bool {
+    pub(crate) const fn is_untidy(&self) -> bool {
         self.idle_bytes > KEPT_BYTES_MAX
     }
 
     /// A period is over: what lay idle all through it is surplus. Returns how many bytes that is.
-    pub(super) fn end_period(&mut self) -> usize {
+    pub(crate) fn end_period(&mut self) -> usize {
         let mut bytes = 0;
         for class in &mut self.classes {
             class.surplus = class.low;
@@ -178,7 +177,7 @@ impl Buffers {
 
     /// Gives about `bytes_max` of the surplus back to the system, the largest and oldest pieces first. False when nothing
     /// is left of it.
-    pub(super) fn release(&mut self, bytes_max: usize) -> bool {
+    pub(crate) fn release(&mut self, bytes_max: usize) -> bool {
         let mut left = bytes_max;
         for class in self.classes.iter_mut().rev() {
             while class.surplus > 0 && self.idle_bytes > KEPT_BYTES_MAX {
@@ -224,16 +223,16 @@ fn class_of(len: usize) -> usize {
 
 /// A message as it arrives: `data[HEADROOM..filled]` is there.
 #[derive(Debug)]
-pub(super) struct Assembly {
-    pub(super) data: Vec<u8>,
-    pub(super) filled: usize,
+pub(crate) struct Assembly {
+    pub(crate) data: Vec<u8>,
+    pub(crate) filled: usize,
     /// So much of `data` is lent.
     lent_bytes: usize,
 }
 
 impl Assembly {
     /// For a message whose first frame announces `announced` bytes.
-    pub(super) fn new(buffers: &mut Buffers, announced: u64) -> Self {
+    pub(crate) fn new(buffers: &mut Buffers, announced: u64) -> Self {
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let lent = buffers.lend(announced.saturating_add(HEADROOM));
         let lent_bytes = lent.as_ref().map_or(0, Vec::len);
@@ -245,12 +244,12 @@ impl Assembly {
     }
 
     /// The memory; whatever of it was lent is accounted for now.
-    pub(super) fn into_data(self, buffers: &mut Buffers) -> Vec<u8> {
+    pub(crate) fn into_data(self, buffers: &mut Buffers) -> Vec<u8> {
         buffers.repay(self.lent_bytes);
         self.data
     }
 
-    pub(super) fn push(&mut self, piece: &[u8], buffers: &mut Buffers) {
+    pub(crate) fn push(&mut self, piece: &[u8], buffers: &mut Buffers) {
         let end = self.filled + piece.len();
         buffers.grow(&mut self.data, self.filled, end);
         self.data[self.filled..end].copy_from_slice(piece);
@@ -259,7 +258,7 @@ impl Assembly {
 
     /// Where the next bytes of a frame go, of which `remaining` are missing. Grows by what arrived, never by what was
     /// announced: to at most twice what is there, or to `bytes_min` more.
-    pub(super) fn tail(
+    pub(crate) fn tail(
         &mut self,
         remaining: u64,
         bytes_min: usize,

@@ -8,7 +8,7 @@ use crate::io::Segment;
 
 /// What bytes that leave are. Messages that are lost are counted, the rest is not missed when its peer is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Carries {
+pub(crate) enum Carries {
     /// HTTP, or control frames.
     #[default]
     Control,
@@ -18,7 +18,7 @@ pub(super) enum Carries {
 
 impl Carries {
     /// What both together are.
-    pub(super) const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         match self {
             Self::Control => other,
             Self::Messages => Self::Messages,
@@ -28,13 +28,13 @@ impl Carries {
 
 /// A connection's list in the outbox; it counts only in the turn that it was made in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct List {
+pub(crate) struct List {
     turn: u64,
     first: u32,
     last: u32,
     /// Handed to the kernel.
     submitted: bool,
-    pub(super) carries: Carries,
+    pub(crate) carries: Carries,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,16 +45,16 @@ struct Node {
 
 /// Segments of this turn and of the last one.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     filling: Vec<Node>,
     sent: Vec<Node>,
     turn: u64,
     /// Bytes of scratch space in use.
-    pub(super) scratch: usize,
+    pub(crate) scratch: usize,
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Turn 0 is "never", so that a new connection's list is empty.
         Self {
             turn: 2,
@@ -63,7 +63,7 @@ impl Outbox {
     }
 
     /// Appends to a connection's list. True when the list was empty.
-    pub(super) fn push(&mut self, list: &mut List, segment: Segment, carries: Carries) -> bool {
+    pub(crate) fn push(&mut self, list: &mut List, segment: Segment, carries: Carries) -> bool {
         let index = u32::try_from(self.filling.len()).expect("a turn has fewer than 2^32 segments");
         let fresh = list.turn != self.turn;
         if fresh {
@@ -93,24 +93,24 @@ impl Outbox {
     }
 
     /// Whether the list has something that is neither sent nor handed to the kernel.
-    pub(super) const fn is_pending(&self, list: &List) -> bool {
+    pub(crate) const fn is_pending(&self, list: &List) -> bool {
         list.turn == self.turn && !list.submitted
     }
 
     /// The one segment of a connection's list in this turn, if it is one.
     #[inline]
-    pub(super) fn only_pending(&self, list: &List) -> Option<Segment> {
+    pub(crate) fn only_pending(&self, list: &List) -> Option<Segment> {
         let one = self.is_pending(list) && list.first == list.last;
         one.then(|| self.filling[list.first as usize].segment)
     }
 
     /// The segments of a connection's list in this turn.
-    pub(super) fn pending<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+    pub(crate) fn pending<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
         walk(&self.filling, self.is_pending(list).then_some(list.first))
     }
 
     /// The segments that the last turn handed to the kernel for this connection.
-    pub(super) fn submitted<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
+    pub(crate) fn submitted<'a>(&'a self, list: &List) -> impl Iterator<Item = Segment> + use<'a> {
         walk(
             &self.sent,
             (list.turn + 1 == self.turn && list.submitted).then_some(list.first),
@@ -118,12 +118,12 @@ impl Outbox {
     }
 
     /// The list was handed to the kernel: it is kept for one turn.
-    pub(super) const fn submit(list: &mut List) {
+    pub(crate) const fn submit(list: &mut List) {
         list.submitted = true;
     }
 
     /// Forgets all but the first `count` segments of a pending list; `count` is not zero.
-    pub(super) fn truncate(&mut self, list: &mut List, count: usize) {
+    pub(crate) fn truncate(&mut self, list: &mut List, count: usize) {
         let mut at = list.first;
         for _ in 1..count {
             match self.filling[at as usize].next {
@@ -136,12 +136,12 @@ impl Outbox {
     }
 
     /// Forgets a list whose segments were sent or copied.
-    pub(super) fn clear(list: &mut List) {
+    pub(crate) fn clear(list: &mut List) {
         *list = List::default();
     }
 
     /// Gives the room of segments back beyond `segments`, and returns how many bytes that is.
-    pub(super) fn shrink(&mut self, segments: usize) -> usize {
+    pub(crate) fn shrink(&mut self, segments: usize) -> usize {
         let shrink = |nodes: &mut Vec<Node>| {
             let before = nodes.capacity();
             nodes.shrink_to(segments);
@@ -151,7 +151,7 @@ impl Outbox {
     }
 
     /// The turn is over: what was filled is now sent.
-    pub(super) fn next_turn(&mut self) {
+    pub(crate) fn next_turn(&mut self) {
         std::mem::swap(&mut self.filling, &mut self.sent);
         self.filling.clear();
         self.scratch = 0;

@@ -47,27 +47,27 @@ impl Chunk {
 
 /// Bytes in order. Exists only while there are some.
 #[derive(Debug, Default)]
-pub(super) struct SendQueue {
+pub(crate) struct SendQueue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    pub(super) carries: Carries,
+    pub(crate) carries: Carries,
     /// Since when the peer has taken nothing, as far as is known.
-    pub(super) stuck_since: Option<Instant>,
+    pub(crate) stuck_since: Option<Instant>,
     /// What the kernel held besides at the last look, since when the queue has not moved.
-    pub(super) unsent_bytes: Option<usize>,
+    pub(crate) unsent_bytes: Option<usize>,
 }
 
 impl SendQueue {
-    pub(super) const fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
     /// Copies `bytes` to the end, and returns the copy.
-    pub(super) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) -> &mut [u8] {
+    pub(crate) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) -> &mut [u8] {
         self.bytes += bytes.len();
         let room = match self.chunks.back() {
             Some(Chunk {
@@ -99,7 +99,7 @@ impl SendQueue {
     }
 
     /// Appends `data[range]` without a copy; what follows the last piece in the same memory becomes part of it.
-    pub(super) fn push_shared(&mut self, data: &Arc<[u8]>, range: Range<usize>) {
+    pub(crate) fn push_shared(&mut self, data: &Arc<[u8]>, range: Range<usize>) {
         self.bytes += range.len();
         match self.chunks.back_mut() {
             Some(Chunk {
@@ -117,7 +117,7 @@ impl SendQueue {
 
     /// Puts bytes before everything else: the socket took what was before them. `data` is as long as they are or
     /// longer.
-    pub(super) fn push_front(&mut self, data: Vec<u8>, len: usize) {
+    pub(crate) fn push_front(&mut self, data: Vec<u8>, len: usize) {
         self.bytes += len;
         self.chunks.push_front(Chunk {
             memory: Memory::Own(data),
@@ -127,7 +127,7 @@ impl SendQueue {
     }
 
     /// Keeps the place of `data[start..end]` that [`Self::fill`] brings: its bytes count from now.
-    pub(super) fn reserve(&mut self, start: usize, end: usize) {
+    pub(crate) fn reserve(&mut self, start: usize, end: usize) {
         self.bytes += end - start;
         self.chunks.push_back(Chunk {
             memory: Memory::Reserved,
@@ -137,7 +137,7 @@ impl SendQueue {
     }
 
     /// Moves memory to the place that was reserved for it; returns it when there is none.
-    pub(super) fn fill(&mut self, data: Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn fill(&mut self, data: Vec<u8>) -> Option<Vec<u8>> {
         match self
             .chunks
             .iter_mut()
@@ -153,7 +153,7 @@ impl SendQueue {
     }
 
     /// The first bytes, as many as one send takes, and in how many slices.
-    pub(super) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
+    pub(crate) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
         for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
@@ -164,7 +164,7 @@ impl SendQueue {
     }
 
     /// The socket took so many bytes.
-    pub(super) fn advance(&mut self, mut sent: usize, buffers: &mut Buffers) {
+    pub(crate) fn advance(&mut self, mut sent: usize, buffers: &mut Buffers) {
         self.bytes -= sent;
         while let Some(first) = self.chunks.front_mut() {
             let left = first.end - first.start;
@@ -180,14 +180,14 @@ impl SendQueue {
     }
 
     /// Keeps no more room than for so many chunks, and returns how many bytes were freed.
-    pub(super) fn shrink_to(&mut self, chunks: usize) -> usize {
+    pub(crate) fn shrink_to(&mut self, chunks: usize) -> usize {
         let before = self.chunks.capacity();
         self.chunks.shrink_to(chunks);
         (before - self.chunks.capacity()) * size_of::<Chunk>()
     }
 
     /// Gives all memory back.
-    pub(super) fn drain(&mut self, buffers: &mut Buffers) {
+    pub(crate) fn drain(&mut self, buffers: &mut Buffers) {
         self.chunks
             .drain(..)
             .for_each(|chunk| chunk.give_back(buffers));

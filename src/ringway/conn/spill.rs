@@ -4,14 +4,14 @@ use super::buffers::Buffers;
 
 /// Bytes that arrived and wait for a later turn: `data[at..filled]`. At most what one turn receives of a connection.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub(crate) struct Spill {
     data: Vec<u8>,
     at: usize,
     filled: usize,
 }
 
 impl Spill {
-    pub(super) fn new(buffers: &mut Buffers) -> Box<Self> {
+    pub(crate) fn new(buffers: &mut Buffers) -> Box<Self> {
         Box::new(Self {
             data: buffers.take(0),
             at: 0,
@@ -19,7 +19,7 @@ impl Spill {
         })
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) {
+    pub(crate) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) {
         let end = self.filled + bytes.len();
         buffers.grow(&mut self.data, self.filled, end);
         self.data[self.filled..end].copy_from_slice(bytes);
@@ -27,16 +27,16 @@ impl Spill {
     }
 
     /// What waits.
-    pub(super) fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         &self.data[self.at..self.filled]
     }
 
     /// The first `bytes` of it are done with.
-    pub(super) const fn advance(&mut self, bytes: usize) {
+    pub(crate) const fn advance(&mut self, bytes: usize) {
         self.at += bytes;
     }
 
-    pub(super) fn into_memory(self) -> Vec<u8> {
+    pub(crate) fn into_memory(self) -> Vec<u8> {
         self.data
     }
 }

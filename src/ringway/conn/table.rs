@@ -1,6 +1,6 @@
 //! The connections of one worker by slot, in chunks that never move.
 
-use super::connection::Connection;
+use super::link::Connection;
 use crate::io::ConnId;
 
 /// Connections in one chunk, 5 KiB of memory: the only allocation per connection. As few as that because a chunk stays while
@@ -13,23 +13,23 @@ const CHUNK: u32 = 16;
     clippy::large_enum_variant,
     reason = "a free slot is the place of the next connection"
 )]
-enum Slot {
+enum Slot<S> {
     Free { generation: u32, next: Option<u32> },
-    Taken(Connection),
+    Taken(Connection<S>),
 }
 
 /// Slots with a free list through them. One without slots has given its memory back.
-#[derive(Debug, Default)]
-struct Chunk {
-    slots: Box<[Slot]>,
+#[derive(Debug)]
+struct Chunk<S> {
+    slots: Box<[Slot<S>]>,
     free: Option<u32>,
     taken: u32,
 }
 
 /// Slots by number. New connections go to the first chunk that has room, so that the last ones become empty.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    chunks: Vec<Chunk>,
+#[derive(Debug)]
+pub(crate) struct Table<S> {
+    chunks: Vec<Chunk<S>>,
     /// Chunks with a free slot, or without memory, one bit each.
     vacant: Vec<u64>,
     taken: usize,
@@ -40,14 +40,36 @@ pub(super) struct Table {
     generation: u32,
 }
 
-impl Table {
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            vacant: Vec::new(),
+            taken: 0,
+            empty: 0,
+            generation: 0,
+        }
+    }
+}
+
+impl<S> Default for Chunk<S> {
+    fn default() -> Self {
+        Self {
+            slots: Box::default(),
+            free: None,
+            taken: 0,
+        }
+    }
+}
+
+impl<S> Table<S> {
     /// Connections in the table.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.taken
     }
 
     /// Puts a new connection into a free slot.
-    pub(super) fn insert(&mut self, connection: impl FnOnce(ConnId) -> Connection) -> ConnId {
+    pub(crate) fn insert(&mut self, connection: impl FnOnce(ConnId) -> Connection<S>) -> ConnId {
         let number = self.first_vacant();
         let chunk = &mut self.chunks[number];
         if chunk.slots.is_empty() {
@@ -73,15 +95,15 @@ impl Table {
 
     /// The connection, unless that life of the slot is over.
     #[inline]
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<S>> {
         match self.slot_mut(id.slot)? {
-            Slot::Taken(connection) if connection.id == id => Some(connection),
+            Slot::Taken(connection) if connection.link.id == id => Some(connection),
             _ => None,
         }
     }
 
     /// The connection that lives in a slot now.
-    pub(super) fn in_slot_mut(&mut self, slot: u32) -> Option<&mut Connection> {
+    pub(crate) fn in_slot_mut(&mut self, slot: u32) -> Option<&mut Connection<S>> {
         match self.slot_mut(slot)? {
             Slot::Taken(connection) => Some(connection),
             Slot::Free { .. } => None,
@@ -89,7 +111,7 @@ impl Table {
     }
 
     /// Takes a connection out and raises the generation of its slot.
-    pub(super) fn remove(&mut self, id: ConnId) {
+    pub(crate) fn remove(&mut self, id: ConnId) {
         let number = (id.slot / CHUNK) as usize;
         let Some(chunk) = self.chunks.get_mut(number) else {
             return;
@@ -97,7 +119,7 @@ impl Table {
         let Some(entry) = chunk.slots.get_mut((id.slot % CHUNK) as usize) else {
             return;
         };
-        if matches!(entry, Slot::Taken(connection) if connection.id == id) {
+        if matches!(entry, Slot::Taken(connection) if connection.link.id == id) {
             *entry = Slot::Free {
                 generation: id.next_generation().generation,
                 next: chunk.free.replace(id.slot),
@@ -110,9 +132,9 @@ impl Table {
     }
 
     /// Every connection there is now.
-    pub(super) fn ids(&self) -> Vec<ConnId> {
-        let taken = |slot: &Slot| match slot {
-            Slot::Taken(connection) => Some(connection.id),
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        let taken = |slot: &Slot<S>| match slot {
+            Slot::Taken(connection) => Some(connection.link.id),
             Slot::Free { .. } => None,
         };
         self.chunks
@@ -122,13 +144,13 @@ impl Table {
     }
 
     /// Bytes of chunks without a connection, but for one.
-    pub(super) const fn surplus(&self) -> usize {
-        self.empty.saturating_sub(1) * Chunk::BYTES
+    pub(crate) const fn surplus(&self) -> usize {
+        self.empty.saturating_sub(1) * Chunk::<S>::BYTES
     }
 
     /// Gives the memory of at most so many bytes of empty chunks back to the allocator, the last chunks first, and returns
     /// how much it was.
-    pub(super) fn release(&mut self, bytes_max: usize) -> usize {
+    pub(crate) fn release(&mut self, bytes_max: usize) -> usize {
         let mut released = 0;
         let mut generation = self.generation;
         for chunk in self.chunks.iter_mut().rev() {
@@ -139,7 +161,7 @@ impl Table {
                 generation = generation.max(chunk.generation());
                 *chunk = Chunk::default();
                 self.empty -= 1;
-                released += Chunk::BYTES;
+                released += Chunk::<S>::BYTES;
             }
         }
         self.generation = generation;
@@ -156,7 +178,7 @@ impl Table {
     }
 
     #[inline]
-    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot<S>> {
         self.chunks
             .get_mut((slot / CHUNK) as usize)?
             .slots
@@ -179,8 +201,8 @@ impl Table {
     }
 }
 
-impl Chunk {
-    const BYTES: usize = CHUNK as usize * size_of::<Slot>();
+impl<S> Chunk<S> {
+    const BYTES: usize = CHUNK as usize * size_of::<Slot<S>>();
 
     fn new(number: usize, generation: u32) -> Self {
         let number = u32::try_from(number).expect("descriptors run out before slots do");
@@ -199,9 +221,9 @@ impl Chunk {
 
     /// The latest life that a slot of an empty chunk would begin.
     fn generation(&self) -> u32 {
-        let generation = |slot: &Slot| match slot {
+        let generation = |slot: &Slot<S>| match slot {
             Slot::Free { generation, .. } => *generation,
-            Slot::Taken(connection) => connection.id.generation,
+            Slot::Taken(connection) => connection.link.id.generation,
         };
         self.slots.iter().map(generation).max().unwrap_or(0)
     }
@@ -209,23 +231,16 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::connection::Receive;
+    use super::super::link::{Link, Receive, Side};
     use super::*;
     use crate::io::Fd;
-    use crate::proto::{Limits, Role};
     use crate::time::Instant;
 
-    fn insert(table: &mut Table) -> ConnId {
-        let limits = Limits::default();
-        table.insert(|id| {
-            Connection::new(
-                id,
-                Fd(-1),
-                Role::Server,
-                Receive::Bulk,
-                limits,
-                Instant::ZERO,
-            )
+    fn insert(table: &mut Table<()>) -> ConnId {
+        let now = Instant::ZERO;
+        table.insert(|id| Connection {
+            link: Link::new(id, Fd(-1), Side::Accepted, Receive::Bulk, now),
+            speaks: (),
         })
     }
 
@@ -237,9 +252,12 @@ mod tests {
         for id in &ids {
             table.remove(*id);
         }
-        assert_eq!(table.surplus(), 62 * Chunk::BYTES, "one of 63 stays");
-        assert_eq!(table.release(10 * Chunk::BYTES), 10 * Chunk::BYTES);
-        assert_eq!(table.release(usize::MAX), 52 * Chunk::BYTES);
+        assert_eq!(table.surplus(), 62 * Chunk::<()>::BYTES, "one of 63 stays");
+        assert_eq!(
+            table.release(10 * Chunk::<()>::BYTES),
+            10 * Chunk::<()>::BYTES
+        );
+        assert_eq!(table.release(usize::MAX), 52 * Chunk::<()>::BYTES);
         assert_eq!((table.surplus(), table.chunks.len()), (0, 1));
         let again: Vec<_> = (0..1000).map(|_| insert(&mut table)).collect();
         assert!(again.iter().all(|id| id.slot < 1000));

@@ -23,7 +23,7 @@ const WORDS: usize = BUCKETS / 64;
 
 /// A connection's place in the wheel.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     /// The bucket and the neighbours in it; `None` when the connection is not in the wheel.
     place: Option<Place>,
 }
@@ -37,7 +37,7 @@ struct Place {
 
 /// The wheel.
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub(crate) struct Wheel {
     heads: Vec<Option<u32>>,
     /// Buckets that hold something, one bit each.
     occupied: [u64; WORDS],
@@ -48,7 +48,7 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             heads: vec![None; BUCKETS],
             occupied: [0; WORDS],
@@ -58,7 +58,7 @@ impl Wheel {
     }
 
     /// Puts a connection in, or moves it.
-    pub(super) fn set(&mut self, table: &mut Table, id: ConnId, deadline: Instant) {
+    pub(crate) fn set<S>(&mut self, table: &mut Table<S>, id: ConnId, deadline: Instant) {
         self.remove(table, id);
         // The end of the deadline's bucket, within one turn of the wheel.
         let due = deadline
@@ -75,7 +75,7 @@ impl Wheel {
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         let bucket = u16::try_from(bucket).expect("there are 512 buckets");
         if let Some(connection) = table.get_mut(id) {
-            connection.links.place = Some(Place {
+            connection.link.links.place = Some(Place {
                 bucket,
                 previous: None,
                 next,
@@ -84,10 +84,10 @@ impl Wheel {
     }
 
     /// Takes a connection out, if it is in.
-    pub(super) fn remove(&mut self, table: &mut Table, id: ConnId) {
+    pub(crate) fn remove<S>(&mut self, table: &mut Table<S>, id: ConnId) {
         let Some(place) = table
             .get_mut(id)
-            .and_then(|connection| connection.links.place.take())
+            .and_then(|connection| connection.link.links.place.take())
         else {
             return;
         };
@@ -107,7 +107,12 @@ impl Wheel {
     }
 
     /// Takes out every connection whose bucket has ended by `now`.
-    pub(super) fn expire(&mut self, table: &mut Table, now: Instant, expired: &mut Vec<ConnId>) {
+    pub(crate) fn expire<S>(
+        &mut self,
+        table: &mut Table<S>,
+        now: Instant,
+        expired: &mut Vec<ConnId>,
+    ) {
         let current = now.nanos() / TICK_NS;
         while self.tick <= current {
             let bucket = bucket_of(self.tick);
@@ -115,6 +120,7 @@ impl Wheel {
                 let id = table
                     .in_slot_mut(slot)
                     .expect("the wheel holds live connections")
+                    .link
                     .id;
                 self.remove(table, id);
                 expired.push(id);
@@ -128,7 +134,7 @@ impl Wheel {
     }
 
     /// When the wheel has to be looked at.
-    pub(super) const fn due(&self) -> Instant {
+    pub(crate) const fn due(&self) -> Instant {
         self.due
     }
 
@@ -153,11 +159,12 @@ fn bucket_of(tick: u64) -> usize {
     usize::try_from(tick % BUCKETS as u64).expect("there are 512 buckets")
 }
 
-fn links(table: &mut Table, slot: u32) -> &mut Place {
+fn links<S>(table: &mut Table<S>, slot: u32) -> &mut Place {
     let connection = table
         .in_slot_mut(slot)
         .expect("a neighbour in the wheel is a live connection");
     connection
+        .link
         .links
         .place
         .as_mut()

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
+use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
-use crate::conn::App;
 use crate::exit::{Exit, Fatal};
 use crate::options::{
     Backlog, IoChoice, Limits, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
+use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
-use crate::worker::{self, Place};
 
 /// More workers than this share no machine we know of.
 const WORKERS_MAX: usize = 1024;
@@ -159,7 +159,7 @@ impl Server {
     fn try_run<A: App>(self, make: impl FnOnce(&Place) -> A) -> Result<ExitCode, Fatal> {
         let options = self.checked()?;
         if let Some(seat) = WorkerSeat::from_environment()? {
-            return Ok(worker::run(&options, &seat, make));
+            return Ok(process::run(&options, &seat, make));
         }
         supervise::run(supervisor_options(
             &options,

@@ -33,6 +33,8 @@
 
 mod address;
 mod builder;
+#[doc(hidden)]
+pub mod process;
 mod services;
 mod threads;
 
@@ -40,5 +42,6 @@ pub use crate::seat::SEAT_VARIABLE;
 pub use builder::Server;
 #[doc(hidden)]
 pub use builder::{Origins, supervisor_options};
+pub use process::Place;
 pub use services::ServerOfServices;
 pub use threads::Running;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::builder::Server;
+use super::process::Place;
 use super::threads::Running;
-use crate::conn::App;
 use crate::exit::Fatal;
 use crate::options::Limits;
+use crate::protocol::App;
 use crate::services::{Pattern, Services};
-use crate::worker::Place;
 
 /// Adds one service to those of a worker.
 type Mount = dyn Fn(&Place, &mut Services) + Send + Sync;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::conn::{App, Listener, Worker};
+use super::process;
 use crate::exit::Fatal;
 use crate::io::board::Board;
 use crate::io::{Error, Fd, Io, memory, sys};
@@ -21,7 +21,7 @@ use crate::options::ServerOptions;
 use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
 use crate::time::{self, Instant};
-use crate::worker;
+use crate::worker::{App, Listener, Worker};
 
 /// The bit under which a worker watches its pipe.
 const ORDERS: u32 = 0;
@@ -135,9 +135,9 @@ impl Drop for Running {
 pub(super) fn start<A: App + 'static>(
     options: &Arc<ServerOptions>,
     listeners: Listeners,
-    make: Arc<dyn Fn(&worker::Place) -> A + Send + Sync>,
+    make: Arc<dyn Fn(&process::Place) -> A + Send + Sync>,
 ) -> Result<Running, Fatal> {
-    let ring = worker::open_ring(options.io)?;
+    let ring = process::open_ring(options.io)?;
     let tier = match ring {
         Ok(_) => Tier::Uring,
         Err(_) => Tier::Epoll,
@@ -159,7 +159,7 @@ pub(super) fn start<A: App + 'static>(
             .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?;
         let thread = Start {
             options: options.clone(),
-            place: worker::Place {
+            place: process::Place {
                 index,
                 workers: options.workers,
             },
@@ -189,7 +189,7 @@ enum Tier {
 /// What a thread begins with.
 struct Start {
     options: Arc<ServerOptions>,
-    place: worker::Place,
+    place: process::Place,
     listener: Fd,
     board: File,
     tier: Tier,
@@ -198,7 +198,7 @@ struct Start {
 impl Start {
     fn spawn<A: App + 'static>(
         self,
-        make: Arc<dyn Fn(&worker::Place) -> A + Send + Sync>,
+        make: Arc<dyn Fn(&process::Place) -> A + Send + Sync>,
     ) -> Result<Thread, Fatal> {
         let failed = |what: &str, error: &dyn std::error::Error| {
             Fatal::environment(format!(
@@ -232,7 +232,7 @@ impl Start {
 
     fn work<A: App>(
         self,
-        make: &dyn Fn(&worker::Place) -> A,
+        make: &dyn Fn(&process::Place) -> A,
         inbox: &std::io::PipeReader,
         control: &Control,
     ) -> Result<(), String> {
@@ -266,7 +266,7 @@ impl Start {
             true => Listener::unshared(self.listener, Some(board)),
             false => Listener::new(self.listener, Some(board)),
         };
-        let mut worker = Worker::new(io, app, worker::config(&self.options), listener);
+        let mut worker = Worker::new(io, app, process::config(&self.options), listener);
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;
         loop {
@@ -287,7 +287,7 @@ impl Start {
                 deadline = Some(time::now() + self.options.drain_timeout);
             }
             if deadline.is_some_and(|at| worker.connections() == 0 || time::now() >= at) {
-                worker::abort(&mut worker)?;
+                process::abort(&mut worker)?;
                 *control.lock() = Some(*worker.counters());
                 return Ok(());
             }

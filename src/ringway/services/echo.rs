@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::conn::{App, Context, Opening, Verdict};
 use crate::proto::Message;
 use crate::proto::http::is_token;
+use crate::protocol::{App, Context, Opening, Verdict};
 
 /// The echo server.
 #[derive(Clone, Debug, Default)]

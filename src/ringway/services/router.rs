@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use super::path::Pattern;
-use crate::conn::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 use crate::proto::Message;
+use crate::protocol::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 
 /// Applications by path. Among several patterns that match, the most exact one is meant; a path that none matches is answered
 /// 404.

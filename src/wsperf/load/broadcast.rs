@@ -18,10 +18,10 @@ use super::options::BROADCAST_BYTES_MIN as STAMP_BYTES;
 use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
+use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
 const MAGIC: &[u8] = b"rwb1";
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::options;
 use super::peer::Peer;
 use super::thread::Figures;
-use crate::conn::Handle;
 use crate::proto::CloseCode;
 use crate::random::Random;
 use crate::time::Instant;
+use crate::worker::Handle;
 
 /// How often slow readers are given what they may read.
 const TICK: Duration = Duration::from_millis(100);

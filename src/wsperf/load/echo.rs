@@ -9,10 +9,10 @@ use super::peer::Peer;
 use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
+use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use hdrhistogram::Histogram;
 
 /// Messages sent in one turn by the schedule, so that a thread that was held up gets to its answers in between.

@@ -10,9 +10,9 @@ use super::meter::{Due, Meter, Window, histogram};
 use super::options::CLOSING_MAX;
 use super::ramp::{Fate, Ramp};
 use super::thread::{Figures, Record, Script};
-use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::proto::{CloseCode, Kind, Message};
 use crate::time::Instant;
+use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
 /// Handshakes kept one by one at most: 32 bytes each.
 const RECORDS_MAX: u64 = 10_000_000;

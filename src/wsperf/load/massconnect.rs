@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 use super::meter::{Due, Meter, Window, histogram};
 use super::ramp::{Fate, Ramp};
 use super::thread::{Figures, Script};
-use crate::conn::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::time::Instant;
+use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
 /// Tries of one connection before it is given up.
 const TRIES_MAX: u8 = 20;

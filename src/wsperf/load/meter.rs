@@ -15,8 +15,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::outcome::Errors;
-use crate::conn::Closed;
 use crate::time::Instant;
+use crate::worker::Closed;
 
 /// Length of a slice: how often figures leave a thread.
 pub(super) const SLICE: Duration = Duration::from_millis(250);

@@ -4,9 +4,9 @@
 //! another place than its neighbours. Encoded messages lie one behind the other in memory: several of them are one send.
 
 use super::options::{Payload, Verify};
-use crate::conn::Prepared;
 use crate::proto::{Kind, Message};
 use crate::random::Random;
+use crate::worker::Prepared;
 
 /// Payload bytes of a sequence of one size, about (64 KiB): it stays in the L2 cache beside the bytes that are received.
 const PAYLOADS_BYTES: usize = 64 << 10;

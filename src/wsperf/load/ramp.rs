@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::meter::Meter;
 use super::options::LoadOptions;
 use super::route::Route;
-use crate::conn::{Failure, Handle, OpeningRequest, Scope};
 use crate::io::{ConnectOptions, Errno};
 use crate::random::Random;
 use crate::time::Instant;
+use crate::worker::{Failure, Handle, OpeningRequest, Scope};
 
 /// So many attempts in a row that fail, without one that opens between them, are a server that is away. Fewer are what
 /// a server does that refuses some of many.
@@ -248,7 +248,7 @@ impl Ramp {
         self.in_progress < self.in_progress_max
     }
 
-    /// [`App::connected`](crate::conn::App::connected) was called.
+    /// [`App::connected`](crate::worker::App::connected) was called.
     pub(super) fn note_connected(&mut self, tag: u32, now: Instant) {
         self.connected[tag as usize] = Some(now);
         self.route.connected(self.places[tag as usize].into());

@@ -28,10 +28,10 @@ use super::route::ADDRESSES_MAX;
 use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
-use crate::conn::OpeningRequest;
 use crate::proto::Kind;
 use crate::random::Random;
 use crate::time::{self, Instant};
+use crate::worker::OpeningRequest;
 
 /// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
 const LEAD: Duration = Duration::from_millis(30);

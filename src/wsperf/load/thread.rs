@@ -10,12 +10,12 @@ use hdrhistogram::Histogram;
 use super::meter::{Meter, Window};
 use super::options::{IoTier, LoadOptions};
 use super::outcome::{Errors, Thread};
-use crate::conn::{App, Config, Masking, Prepared, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Io, sys};
 use crate::proto::{Kind, Limits, Role, http};
 use crate::time::{self, Instant};
+use crate::worker::{App, Config, Masking, Prepared, Worker};
 
 /// Bytes queued for a server above which nothing is added: they are references to prepared messages, not copies.
 const QUEUE_BYTES_MAX: usize = 64 << 20;

@@ -8,14 +8,14 @@ use super::super::reply::{Ending, MessageOutcome};
 use super::{
     CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, on, seed,
 };
-use crate::conn::{
-    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
-};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
 use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
+use crate::worker::{
+    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
+};
 
 /// With `sync=false`: messages that wait for their answers, at most.
 const IN_FLIGHT_MAX: usize = 1024;

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::uri::Uri;
-use crate::conn::{App, Failure, Handle, OpeningRequest, Worker};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{ConnId, ConnectOptions, Error, Io};
 use crate::load::options::IoTier;
 use crate::load::route::{ADDRESSES_MAX, Route};
+use crate::worker::{App, Failure, Handle, OpeningRequest, Worker};
 
 pub use handshakes::handshakes;
 pub use message::message;

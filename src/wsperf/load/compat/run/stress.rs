@@ -10,14 +10,14 @@ use super::super::reply::{Status, StressConnection, StressOutcome};
 use super::{
     CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, index, on, seed,
 };
-use crate::conn::{
-    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
-};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
 use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};
+use crate::worker::{
+    App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
+};
 
 /// A connection whose answer takes longer has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(30);

@@ -13,9 +13,9 @@ use super::super::uri::Uri;
 use super::super::{command, reply};
 use super::jobs::{Job, Jobs, Said};
 use super::master::Master;
-use crate::conn::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 use crate::io::ConnId;
 use crate::proto::{Kind, Message};
+use crate::worker::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 
 /// Commands of one client that are not answered yet. Chosen, untested.
 const OUTSTANDING_MAX: usize = 16;

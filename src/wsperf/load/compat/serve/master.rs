@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::super::run::{Destination, HANDSHAKE_TIMEOUT, Way};
-use crate::conn::{Failure, Handle};
 use crate::time::{self, Instant};
+use crate::worker::{Failure, Handle};
 
 /// The connection to a master.
 #[derive(Debug)]

@@ -1,0 +1,242 @@
+//! The client's way to an open WebSocket: TCP connect, request, response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::app::{App, Host};
+use super::refusal::{Reading, Refused};
+use super::{Asked, Connection, Head, Shared, Speaks};
+use crate::conn::link::Phase;
+use crate::conn::outbox::Carries;
+use crate::io::{BufferId, Errno};
+use crate::proto::handshake::{self, ClientRequest, Fault, Progress, ResponseKind};
+
+/// How long the beginning of a refusal's content is waited for once its head is there. Chosen, untested.
+const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a client asks for in its opening handshake, the same for any number of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningRequest {
+    host: String,
+    resource: String,
+    subprotocols: Vec<String>,
+}
+
+impl OpeningRequest {
+    /// `host`: name or address, and the port unless it is the scheme's default. `resource`: path and query, beginning with
+    /// `/`. `subprotocols`: to offer, the best first.
+    ///
+    /// # Errors
+    /// What HTTP cannot express.
+    pub fn new(
+        host: &str,
+        resource: &str,
+        subprotocols: &[String],
+    ) -> Result<Self, handshake::Misuse> {
+        let request = Self {
+            host: host.to_owned(),
+            resource: resource.to_owned(),
+            subprotocols: subprotocols.to_vec(),
+        };
+        request.encode([0; 16], &mut Vec::new())?;
+        Ok(request)
+    }
+
+    fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), handshake::Misuse> {
+        let request = ClientRequest {
+            subprotocols: &self.offered(),
+            ..ClientRequest::new(&self.host, &self.resource, key)
+        };
+        handshake::encode_request(&request, out)
+    }
+
+    fn offered(&self) -> Vec<&str> {
+        self.subprotocols.iter().map(String::as_str).collect()
+    }
+}
+
+/// Why a connection did not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The server, or we, ended it before the handshake was complete.
+    Closed,
+    /// The TCP connect failed.
+    Connect(Errno),
+    /// The server answered in HTTP with another status than 101.
+    Refused(Box<Refused>),
+    /// The server's answer is against RFC 6455.
+    Response(Fault),
+    /// `handshake_timeout` was over.
+    Timeout,
+}
+
+/// What the head of a response leads to.
+enum Answer {
+    Open,
+    Refused(Reading),
+    Fail(Fault),
+    Incomplete,
+}
+
+impl Shared {
+    /// Reads the head of the response, as far as it is there. Returns how much of `buf` belongs to it.
+    pub(crate) fn feed_response<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        scratch: &mut [u8],
+    ) -> usize {
+        let Some(head) = conn.speaks.head() else {
+            unreachable!("a client's connection has a head until it is open")
+        };
+        if head.refused.is_some() {
+            self.feed_refusal(host, conn, buf);
+            return buf.len();
+        }
+        let before = head.bytes.len();
+        // Most heads come in one piece, and are read where they lie.
+        let (answer, head_bytes) = if before == 0 {
+            let (asked, resume) = (&head.asked, &mut head.resume);
+            let (answer, head_bytes) = read(
+                buf,
+                asked.as_ref(),
+                resume,
+                &self.protocol.config.head_limits,
+            );
+            if matches!(answer, Answer::Incomplete) {
+                head.bytes.extend_from_slice(buf);
+            }
+            (answer, head_bytes)
+        } else {
+            head.push(buf, self.protocol.config.head_limits.head_bytes_max);
+            let Head {
+                bytes,
+                asked,
+                resume,
+                ..
+            } = &mut **head;
+            read(
+                bytes,
+                asked.as_ref(),
+                resume,
+                &self.protocol.config.head_limits,
+            )
+        };
+        let used = head_bytes.saturating_sub(before);
+        match answer {
+            Answer::Incomplete => return buf.len(),
+            Answer::Open => {
+                self.open(host, conn, scratch);
+            }
+            Answer::Refused(reading) => {
+                head.bytes = Vec::new();
+                head.refused = Some(reading);
+                let deadline = conn.link.deadline.min(self.now + REFUSAL_BODY_TIMEOUT);
+                self.reschedule(&mut conn.link, Some(deadline));
+                self.feed_refusal(host, conn, buf.get(used..).unwrap_or_default());
+                return buf.len();
+            }
+            Answer::Fail(fault) => self.give_up(host, conn, Failure::Response(fault)),
+        }
+        used
+    }
+
+    /// Reads the beginning of what the server says with its refusal, and gives up when it is there.
+    fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, bytes: &[u8]) {
+        let reading = conn.speaks.head().and_then(|head| head.refused.as_mut());
+        if reading.is_some_and(|reading| reading.push(bytes)) {
+            // `report_failure` says what was read.
+            self.give_up(host, conn, Failure::Closed);
+        }
+    }
+
+    fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, failure: Failure) {
+        self.report_failure(host, conn, failure);
+        self.condemned.push(conn.link.id);
+    }
+
+    /// Tells the application once that a connection does not open. A refusal whose head was read is the reason, whatever
+    /// ended the rest of it.
+    pub(crate) fn report_failure<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
+        self.counters.handshakes_failed += 1;
+        let refused = match std::mem::replace(&mut conn.speaks, Speaks::Over) {
+            Speaks::Opening(head) => head.and_then(|head| head.refused),
+            Speaks::WebSocket(_) | Speaks::Over => None,
+        };
+        let failure = match refused {
+            Some(reading) => Failure::Refused(Box::new(reading.finish())),
+            None => failure,
+        };
+        conn.link.phase = Phase::Lingering;
+        let (app, session) = host.end(conn.link.id);
+        app.failed(&mut self.scope(&conn.link), session, failure);
+    }
+}
+
+fn read(
+    bytes: &mut [u8],
+    asked: Option<&Asked>,
+    resume: &mut handshake::Resume,
+    limits: &handshake::Limits,
+) -> (Answer, usize) {
+    let Some(Asked { request, key }) = asked else {
+        unreachable!("a client knows what it asked for")
+    };
+    let len = bytes.len();
+    match handshake::parse_response_from(bytes, *resume, key, &request.offered(), limits) {
+        Ok(Progress::Incomplete { resume: next }) => {
+            *resume = next;
+            (Answer::Incomplete, 0)
+        }
+        Ok(Progress::Complete { head, head_bytes }) => match head.kind() {
+            ResponseKind::Accepted { .. } => (Answer::Open, head_bytes),
+            ResponseKind::Refused { .. } => {
+                (Answer::Refused(Reading::new(head.http())), head_bytes)
+            }
+        },
+        Err(fault) => (Answer::Fail(fault), len),
+    }
+}
+
+impl Shared {
+    /// The server was reached: tells the application, and sends the request.
+    pub(crate) fn ask<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        scratch: &mut [u8],
+    ) {
+        conn.link.phase = Phase::Opening;
+        let (app, session) = host.of(conn.link.id);
+        app.connected(&mut self.scope(&conn.link), session);
+        let mut bytes = std::mem::take(&mut self.protocol.response);
+        bytes.clear();
+        if let Some(Asked { request, key }) =
+            conn.speaks.head().and_then(|head| head.asked.as_ref())
+            && let Err(misuse) = request.encode(*key, &mut bytes)
+        {
+            unreachable!("a request is checked when it is made: {misuse}");
+        }
+        let mut output = self.output(&mut conn.link, scratch, BufferId::HOT);
+        output.copy(Carries::Control, &bytes, &[]);
+        self.protocol.response = bytes;
+    }
+}
+
+/// What a connection of ours keeps until it is open.
+pub(super) fn head(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Box<Head> {
+    Box::new(Head {
+        asked: Some(Asked {
+            request: request.clone(),
+            key,
+        }),
+        ..Head::default()
+    })
+}

@@ -1,0 +1,343 @@
+//! What a callback may do to its connection: answer in place, send, close.
+
+use std::ops::Range;
+
+use super::commands::Commands;
+use super::config::Config;
+use super::prepared::{Prepared, TooMuch};
+use super::{Shared, State};
+use crate::conn::link::{Link, Phase};
+use crate::conn::outbox::Carries;
+use crate::conn::output::{Backing, Output, Run};
+use crate::io::{BufferId, ConnId};
+use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
+use crate::proto::mask::{self, Key};
+use crate::proto::{
+    CONTROL_FRAME_BYTES_MAX, CloseCode, Kind, Message, Misuse, Opcode, Role, Sender,
+};
+use crate::time::Instant;
+
+/// With more than this queued for a server its Pings are not answered any more.
+const PONG_QUEUE_BYTES_MAX: usize = 64 << 10;
+
+impl Output<'_, State> {
+    /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
+    /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
+    /// the answers of one receive are one run of bytes.
+    #[inline(always)]
+    fn reply_in_place(&mut self, message: Message<'_>) {
+        let header = answer_header(&message);
+        let head_len = frame::encoded_bytes(header.payload_len, false);
+        let (buf, room_at, payload) = message.into_parts();
+        if payload.start - room_at < head_len {
+            // The header came in another buffer, so there is no room before the payload.
+            return self.reply_copied(header, &buf[payload]);
+        }
+        let start = payload.start - head_len;
+        frame::encode(&header, &mut buf[start..]);
+        if start == self.run.end && self.run.end > self.run.start {
+            self.run.end = payload.end;
+        } else {
+            self.end_run();
+            self.run = Run {
+                start,
+                end: payload.end,
+            };
+        }
+    }
+
+    #[cold]
+    fn reply_copied(&mut self, header: Header, payload: &[u8]) {
+        let mut head = [0; HEADER_BYTES_MAX];
+        let len = frame::encode(&header, &mut head);
+        self.copy(Carries::Messages, &head[..len], payload);
+    }
+}
+
+/// The header of a message that is sent back by a server.
+#[inline(always)]
+const fn answer_header(message: &Message<'_>) -> Header {
+    Header {
+        fin: true,
+        opcode: message.kind().opcode(),
+        payload_len: message.len() as u64,
+        masking_key: None,
+    }
+}
+
+/// A connection as a callback sees it.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub(crate) output: Output<'a, State>,
+    sender: &'a mut Sender,
+    phase: &'a mut Phase,
+    deadline: &'a mut Instant,
+    tag: u32,
+    service: u16,
+}
+
+/// Why something was not sent. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peer does not keep up: its queue is full. Wait for [`App::writable`](super::App::writable).
+    QueueFull,
+    /// Against RFC 6455, for example after a close.
+    Misuse(Misuse),
+}
+
+impl From<Misuse> for SendError {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+impl<'a> Context<'a> {
+    /// What is sent through it lies in `buffer`, in scratch space, or in the queue.
+    #[inline(always)]
+    pub(crate) const fn new(
+        shared: &'a mut Shared,
+        link: &'a mut Link,
+        sender: &'a mut Sender,
+        scratch: &'a mut [u8],
+        buffer: BufferId,
+    ) -> Self {
+        Self {
+            tag: link.tag,
+            service: link.service,
+            output: Output {
+                id: link.id,
+                out: &mut link.out,
+                shared,
+                scratch,
+                backing: Backing::Buffer(buffer),
+                run: Run::EMPTY,
+            },
+            sender,
+            phase: &mut link.phase,
+            deadline: &mut link.deadline,
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Which connection this is: the same for its whole life.
+    pub const fn id(&self) -> ConnId {
+        self.output.id
+    }
+
+    /// What the connection was begun with ([`Handle::connect`](super::Handle::connect)); zero for one that was accepted.
+    pub const fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// The instant of this turn.
+    pub const fn now(&self) -> Instant {
+        self.output.shared.now
+    }
+
+    /// What is to be done to other connections of this worker, at the end of this turn.
+    pub const fn commands(&mut self) -> &mut Commands {
+        &mut self.output.shared.protocol.commands
+    }
+
+    /// Encodes messages once, as this side of the connection sends them, for any number of connections in the same role
+    /// ([`Self::send_prepared`], [`Commands::send_prepared`]). The memory goes back when the last clone is dropped and the
+    /// last send is done.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn prepare(&mut self, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        let role = if self.sender.masks() {
+            Role::Client
+        } else {
+            Role::Server
+        };
+        self.output.shared.prepare(role, messages)
+    }
+
+    /// Bytes that wait because the peer does not keep up.
+    pub fn queued_bytes(&self) -> usize {
+        self.output
+            .out
+            .queue
+            .as_ref()
+            .map_or(0, |queue| queue.bytes())
+    }
+
+    /// Sends a message back to its sender, changed or not, from where it lies: no payload byte is copied unless the
+    /// peer does not keep up (then into its queue). Only a server can do that: what a client sends is masked, and there is
+    /// no room for the key.
+    ///
+    /// # Errors
+    /// [`Misuse::AfterClose`] when this side has closed; [`Misuse::WrongMask`] on a client's side.
+    #[inline(always)]
+    pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
+        let header = answer_header(&message);
+        self.sender.check(&header)?;
+        self.output.shared.counters.messages += 1;
+        self.output.shared.counters.bytes += header.payload_len;
+        if self.output.backing != Backing::Assembly && self.output.out.queue.is_none() {
+            self.output.reply_in_place(message);
+        } else {
+            self.reply_queued(message);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn reply_queued(&mut self, message: Message<'_>) {
+        let header = answer_header(&message);
+        match self.output.backing {
+            Backing::Assembly => self.reply_assembled(&header, message),
+            Backing::Buffer(_) => self.output.reply_copied(header, message.payload()),
+        }
+    }
+
+    /// The assembly itself becomes a part of the queue: its place is reserved here, its memory follows after the callback.
+    fn reply_assembled(&mut self, header: &Header, message: Message<'_>) {
+        let head_len = frame::encoded_bytes(header.payload_len, false);
+        let (buf, _, payload) = message.into_parts();
+        let start = payload.start - head_len; // HEADROOM is as long as the longest header
+        frame::encode(header, &mut buf[start..]);
+        self.output
+            .queue(Carries::Messages)
+            .0
+            .reserve(start, payload.end);
+    }
+
+    /// Sends a message. Its payload is copied once, into memory that leaves with everything else of this turn.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        self.check_queue()?;
+        let masking_key = self.masking_key();
+        let header = Header {
+            fin: true,
+            opcode: kind.opcode(),
+            payload_len: payload.len() as u64,
+            masking_key,
+        };
+        let mut head = [0; HEADER_BYTES_MAX];
+        let len = self.sender.header(&header, &mut head)?;
+        let head = &head[..len];
+        let sent = self.output.copy(Carries::Messages, head, payload);
+        if let Some(key) = masking_key {
+            mask::apply(sent, Key::new(key));
+        }
+        Ok(())
+    }
+
+    /// Sends a message that this worker has encoded before ([`Self::prepare`]). Nothing of it is
+    /// copied, unless it is small and the socket does not take it.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    #[inline]
+    pub fn send_prepared(&mut self, prepared: &Prepared, index: usize) -> Result<(), SendError> {
+        self.send_prepared_run(prepared, index..index + 1)
+    }
+
+    /// Sends messages that were encoded one behind the other: all of them in one piece.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing was sent then.
+    ///
+    /// # Panics
+    /// When `messages` is empty, or there are not so many.
+    #[inline]
+    pub fn send_prepared_run(
+        &mut self,
+        prepared: &Prepared,
+        messages: Range<usize>,
+    ) -> Result<(), SendError> {
+        assert!(!messages.is_empty(), "there is something to send");
+        self.check_queue()?;
+        let (header, first) = prepared.frame(messages.start);
+        let (_, last) = prepared.frame(messages.end - 1);
+        // A whole message leaves the sender as it was, so what holds for the first holds for all.
+        self.sender.check(&header)?;
+        self.output
+            .share(prepared.buffer(), prepared.block(), first.start..last.end);
+        Ok(())
+    }
+
+    /// The limits that hold for this connection.
+    fn config(&self) -> &Config {
+        self.output.shared.protocol.config.of(self.service)
+    }
+
+    /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
+    fn check_queue(&mut self) -> Result<(), SendError> {
+        let full = self.queued_bytes() > self.config().send_queue_bytes_max;
+        if full && !self.sender.is_closed() {
+            self.output.out.refused = true;
+            return Err(SendError::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// A key for the next frame, on the side that masks.
+    fn masking_key(&mut self) -> Option<[u8; 4]> {
+        let masks = self.sender.masks();
+        masks.then(|| self.output.shared.protocol.keys.masking_key())
+    }
+
+    /// Sends a Ping with up to 125 bytes.
+    ///
+    /// # Errors
+    /// [`Misuse`]; nothing was sent then.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        self.control(Opcode::Ping, payload)
+    }
+
+    /// Sends a Pong with up to 125 bytes.
+    ///
+    /// A server that pings and does not read gets no more of them while many wait: RFC 6455 §5.5.3 lets an endpoint answer
+    /// "only the most recently processed Ping frame". A client that does so is not read from.
+    pub(crate) fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
+        let is_client = self.sender.masks();
+        if is_client && self.queued_bytes() > PONG_QUEUE_BYTES_MAX {
+            return Ok(());
+        }
+        self.control(Opcode::Pong, payload)
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
+        let key = self.masking_key();
+        let sender = &mut *self.sender;
+        let len = sender.control(opcode, payload, key, &mut frame)?;
+        self.output.copy(Carries::Control, &frame[..len], &[]);
+        Ok(())
+    }
+
+    /// Begins the closing handshake. The peer's answer arrives as [`App::close`](super::App::close); without one the
+    /// connection is dropped after `close_timeout`.
+    ///
+    /// # Errors
+    /// [`Misuse::AfterClose`] when it was begun before.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Misuse> {
+        self.close_with(Some(code), reason)?;
+        if *self.phase == Phase::Open {
+            *self.phase = Phase::Closing;
+            *self.deadline = self.now() + self.config().close_timeout;
+            self.output.shared.rescheduled.push(self.output.id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close_with(
+        &mut self,
+        code: Option<CloseCode>,
+        reason: &str,
+    ) -> Result<(), Misuse> {
+        let mut frame = [0; CONTROL_FRAME_BYTES_MAX];
+        let key = self.masking_key();
+        let sender = &mut *self.sender;
+        let len = sender.close(code, reason, key, &mut frame)?;
+        self.output.copy(Carries::Control, &frame[..len], &[]);
+        Ok(())
+    }
+}

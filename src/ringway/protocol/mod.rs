@@ -1,0 +1,285 @@
+//! What a connection speaks, and what an application is told of it: here [`conn`](crate::conn) and
+//! [`proto`](crate::proto) meet.
+//!
+//! ```text
+//!  Opening ──────────────▶ WebSocket ──────────────▶ Over
+//!  HTTP head, either side  messages, Ping, Close     what the peer still says is discarded
+//!     └───────── page, refusal, failure ──────────────▲
+//! ```
+//!
+//! Nothing here does I/O: what is said waits in the outbox.
+//!
+//! How often a payload byte of an echoed message is touched in user space:
+//!
+//! | message | receive | unmask and validate | send |
+//! |---|---|---|---|
+//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on (up to 64 KiB each) moved left as well: in the same pass up to 32 bytes, in one more above | from the same buffer, all answers in one piece |
+//! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
+//! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
+//! | prepared ([`Context::send_prepared`]) | – | encoded and masked once, when it is prepared | from the block it lies in |
+//! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue; prepared ones of more than 64 KiB, and of more than 4 KiB behind a queue, never |
+#![forbid(unsafe_code)]
+
+mod app;
+mod clock;
+mod commands;
+mod config;
+mod connect;
+mod context;
+mod handle;
+mod keys;
+mod opening;
+mod page;
+mod prepared;
+mod refusal;
+mod share;
+mod websocket;
+
+use std::sync::Arc;
+
+use crate::conn;
+use crate::conn::link::{Link, Side};
+use crate::io::board::Board;
+use crate::proto::{Role, handshake};
+use crate::time::Instant;
+
+pub(crate) use app::Host;
+pub use app::{App, Closed, Scope};
+pub(crate) use commands::Command;
+pub use commands::Commands;
+pub use config::Config;
+pub use connect::{Failure, OpeningRequest};
+pub use context::{Context, SendError};
+pub use handle::Handle;
+pub(crate) use handle::Reach;
+pub use keys::Masking;
+pub use opening::{Opening, Verdict};
+pub use prepared::{Prepared, TooMuch};
+pub use refusal::Refused;
+pub(crate) use websocket::{Heartbeat, WebSocket};
+
+use clock::Clock;
+use keys::Keys;
+use refusal::Reading;
+use share::Share;
+
+/// What a connection speaks. It is taken and replaced as a whole, so that a connection never changes over half-way.
+#[derive(Debug)]
+pub(crate) enum Speaks {
+    /// The opening handshake is not complete. A head that did not arrive in one piece is kept, and what we asked for.
+    Opening(Option<Box<Head>>),
+    /// The application knows of it.
+    WebSocket(WebSocket),
+    /// Nothing any more: the conversation is over, and the application knows that.
+    Over,
+}
+
+/// A connection of a worker.
+pub(crate) type Connection = conn::link::Connection<Speaks>;
+
+/// The connections of a worker.
+pub(crate) type Table = conn::table::Table<Speaks>;
+
+/// What the connections of a worker share, apart from the ring.
+pub(crate) type Shared = conn::core::Shared<State>;
+
+/// The same with the ring.
+pub(crate) type Core<I> = conn::core::Core<I, State>;
+
+// An idle connection costs its slot and nothing else: the bar is 512 bytes of user memory in all.
+const _: () = assert!(size_of::<Connection>() <= 320);
+
+/// What the protocols of a worker's connections share.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: Config,
+    /// Where the clients of all workers are counted, when there are several.
+    pub(crate) board: Option<Board>,
+    /// The response of an opening handshake while it is made.
+    pub(crate) response: Vec<u8>,
+    pub(crate) keys: Keys,
+    /// What callbacks asked for since the list was drained.
+    pub(crate) commands: Commands,
+    pub(crate) share: Share,
+    clock: Clock,
+    told: Told,
+    /// The worker is stopping: no further WebSocket is opened, and no connection begun.
+    pub(crate) draining: bool,
+}
+
+impl State {
+    pub(crate) fn new(config: Config, board: Option<Board>) -> Self {
+        Self {
+            keys: Keys::new(config.masking),
+            config,
+            board,
+            response: Vec::new(),
+            commands: Commands::default(),
+            share: Share::default(),
+            clock: Clock::new(),
+            told: Told::default(),
+            draining: false,
+        }
+    }
+
+    /// The limits of links: those of each service, and the worker's own at the end.
+    pub(crate) fn link_limits(config: &Config) -> Vec<conn::core::Limits> {
+        let of = |config: &Config| conn::core::Limits {
+            queue_bytes_max: config.send_queue_bytes_max,
+            write_timeout: config.write_timeout,
+            close_timeout: config.close_timeout,
+        };
+        let services = config.services.iter().map(of);
+        services.chain(std::iter::once(of(config))).collect()
+    }
+}
+
+/// What was logged, because once is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// A client began TLS.
+    pub(crate) tls: bool,
+    /// A client began HTTP/2.
+    pub(crate) http_2: bool,
+}
+
+/// The beginning of an opening handshake, and how far it was searched.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) resume: handshake::Resume,
+    /// What we asked for, in the client's role.
+    pub(crate) asked: Option<Asked>,
+    /// The head is complete, and the application has not given its verdict yet.
+    pub(crate) undecided: bool,
+    /// The server said no, and its reason is still coming.
+    pub(crate) refused: Option<Reading>,
+}
+
+impl Head {
+    /// Takes what can belong to a head of at most `max` bytes; what is beyond is never looked at. Grows by doubling, and
+    /// never above `max`.
+    pub(crate) fn push(&mut self, bytes: &[u8], max: usize) {
+        let len = self.bytes.len();
+        let room = max.saturating_sub(len);
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        if len + bytes.len() > self.bytes.capacity() {
+            let doubled = (2 * self.bytes.capacity()).min(max);
+            self.bytes
+                .reserve_exact(doubled.saturating_sub(len).max(bytes.len()));
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+/// A request of ours.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Arc<OpeningRequest>,
+    pub(crate) key: [u8; 16],
+}
+
+impl Speaks {
+    /// A connection that was accepted.
+    pub(crate) const fn accepted() -> Self {
+        Self::Opening(None)
+    }
+
+    /// A connection of ours that asks for `request`.
+    pub(crate) fn begun(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Self {
+        Self::Opening(Some(connect::head(request, key)))
+    }
+
+    /// The WebSocket, while there is one.
+    pub(crate) const fn websocket(&mut self) -> Option<&mut WebSocket> {
+        match self {
+            Self::WebSocket(websocket) => Some(websocket),
+            Self::Opening(_) | Self::Over => None,
+        }
+    }
+
+    /// What was collected of an opening handshake.
+    const fn head(&mut self) -> Option<&mut Box<Head>> {
+        match self {
+            Self::Opening(head) => head.as_mut(),
+            Self::WebSocket(_) | Self::Over => None,
+        }
+    }
+}
+
+/// The role of whoever began the connection, or did not.
+pub(crate) const fn role(side: Side) -> Role {
+    match side {
+        Side::Begun => Role::Client,
+        Side::Accepted => Role::Server,
+    }
+}
+
+impl Shared {
+    /// When an open connection is to be looked at: when its silence reaches the next limit.
+    pub(crate) fn next_check(&self, link: &Link, heartbeat: Heartbeat) -> Option<Instant> {
+        let config = self.protocol.config.of(link.service);
+        let idle = config.idle_timeout.map(|timeout| link.heard + timeout);
+        let ping = config.ping_interval.map(|interval| match heartbeat {
+            Heartbeat::Quiet => link.heard + interval,
+            Heartbeat::Pinged(at) => at + interval,
+        });
+        let write = link.out.queue.as_ref().and_then(|_| self.next_look(link));
+        [idle, ping, write].into_iter().flatten().min()
+    }
+
+    /// Tells the application, once, that its WebSocket is closed, and counts. What was assembled is given up.
+    pub(crate) fn report_close<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        closed: Closed<'_>,
+    ) {
+        let Speaks::WebSocket(websocket) = std::mem::replace(&mut conn.speaks, Speaks::Over) else {
+            return;
+        };
+        if let Some(assembly) = websocket.assembly {
+            let data = assembly.into_data(&mut self.buffers);
+            self.buffers.give_back(data);
+        }
+        self.counters.clients -= 1;
+        if conn.link.side == Side::Accepted {
+            self.leave();
+        }
+        self.counters.closed_unclean += u64::from(!closed.clean);
+        let (app, session) = host.end(conn.link.id);
+        app.close(&mut self.scope(&conn.link), session, closed);
+    }
+
+    /// A scope for callbacks on a connection while nothing can be sent on it.
+    pub(crate) fn scope(&mut self, link: &Link) -> Scope<'_> {
+        Scope {
+            id: link.id,
+            tag: link.tag,
+            now: self.now,
+            commands: &mut self.protocol.commands,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_holds_no_more_than_its_limit_and_grows_by_doubling() {
+        let mut head = Head::default();
+        let mut capacities = Vec::new();
+        for _ in 0..1200 {
+            head.push(&[b'x'; 30], 32_768);
+            if capacities.last() != Some(&head.bytes.capacity()) {
+                capacities.push(head.bytes.capacity());
+            }
+        }
+        assert_eq!((head.bytes.len(), head.bytes.capacity()), (32_768, 32_768));
+        assert!(capacities.len() < 15, "{capacities:?}");
+        let mut head = Head::default();
+        head.push(&[b'x'; 100_000], 1000);
+        assert_eq!((head.bytes.len(), head.bytes.capacity()), (1000, 1000));
+    }
+}

@@ -1,0 +1,511 @@
+//! The opening handshake of a connection that was accepted: collect the head, ask the application, answer.
+
+use super::app::{App, Closed, Host};
+use super::commands::Commands;
+use super::connect::Failure;
+use super::{Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
+use crate::conn::link::{NO_SERVICE, Pauses, Phase};
+use crate::conn::outbox::Carries;
+use crate::io::{BufferId, ConnId, Fd, sys};
+use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
+use crate::proto::http::{self, StatusCode};
+use crate::time::Instant;
+
+/// What the head of a request leads to; the response lies in `Shared::response`.
+enum Answer {
+    Open,
+    /// What was asked for is no WebSocket.
+    Page,
+    Refuse,
+    /// The application has not decided yet.
+    Later,
+    Incomplete(handshake::Resume),
+}
+
+/// A client that asks to open a WebSocket, as the application sees it in [`App::connect`].
+#[derive(Debug)]
+pub struct Opening<'a> {
+    id: ConnId,
+    fd: Fd,
+    now: Instant,
+    request: &'a Request<'a>,
+    commands: &'a mut Commands,
+    route: Route,
+}
+
+/// What a router found out about the request.
+#[derive(Debug)]
+struct Route {
+    /// Whose limits hold: see [`Config::services`](super::Config::services).
+    service: u16,
+    places: Vec<(String, String)>,
+}
+
+impl<'a> Opening<'a> {
+    /// Which connection this will be, for its whole life.
+    pub const fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The instant of this turn.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The address of the peer: `None` on a Unix socket, or when the peer has left. One system call.
+    pub fn peer(&self) -> Option<std::net::SocketAddr> {
+        sys::peer_address(self.fd)
+    }
+
+    /// The request: path, query, host, origin, headers, the subprotocols that the client offers.
+    pub const fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    /// What is to be done to other connections of this worker.
+    pub const fn commands(&mut self) -> &mut Commands {
+        self.commands
+    }
+
+    /// What stands in place `name` of the path that the service was added under ([`Services`](crate::services::Services)), as it
+    /// was sent.
+    pub fn place(&self, name: &str) -> Option<&str> {
+        let mut places = self.route.places.iter();
+        let found = places.find(|(place, _)| place == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Notes which service the request goes to.
+    pub(crate) fn set_route(&mut self, service: usize, places: Vec<(String, String)>) {
+        let service = u16::try_from(service).unwrap_or(NO_SERVICE);
+        self.route = Route { service, places };
+    }
+}
+
+/// What the application answers to an opening handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    kind: VerdictKind,
+    subprotocol: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum VerdictKind {
+    Accept,
+    Refuse { status: StatusCode, body: String },
+    Later,
+}
+
+impl Verdict {
+    const fn new(kind: VerdictKind) -> Self {
+        Self {
+            kind,
+            subprotocol: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Opens the WebSocket.
+    pub const fn accept() -> Self {
+        Self::new(VerdictKind::Accept)
+    }
+
+    /// Answers with an HTTP status from 300 to 599 and a sentence, and ends the connection.
+    pub fn refuse(status: u16, sentence: &str) -> Self {
+        Self::new(VerdictKind::Refuse {
+            status: StatusCode(status),
+            body: sentence.to_owned(),
+        })
+    }
+
+    /// The application does not know yet: it decides with [`Commands::decide`], while the time of the opening handshake
+    /// runs. The request is kept meanwhile, and nothing more is read from the client.
+    pub const fn later() -> Self {
+        Self::new(VerdictKind::Later)
+    }
+
+    /// Chooses one of the subprotocols that the client offers. Any other makes the answer a 500, and an error in the log.
+    #[must_use]
+    pub fn subprotocol(mut self, name: &str) -> Self {
+        self.subprotocol = Some(name.to_owned());
+        self
+    }
+
+    /// Adds a header to the answer, such as `Set-Cookie`, or `Location` to a refusal.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Whether the connection is kept without an answer.
+    pub const fn is_later(&self) -> bool {
+        matches!(self.kind, VerdictKind::Later)
+    }
+}
+
+impl Shared {
+    /// Reads the head of the request, as far as it is there, and answers it when it is complete. Returns how much of
+    /// `buf` belongs to it.
+    pub(crate) fn feed_opening<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &[u8],
+        scratch: &mut [u8],
+    ) -> usize {
+        // Most heads come in one piece, and are read where they lie.
+        let Speaks::Opening(kept) = &mut conn.speaks else {
+            unreachable!("a head is read while the handshake is not complete")
+        };
+        let (answer, used) = match kept.take() {
+            None => {
+                let resume = handshake::Resume::default();
+                let (answer, head_bytes) = self.answer(host, conn, buf, resume);
+                if let Some(head) = Head::of_unanswered(&answer, || buf.to_vec()) {
+                    conn.speaks = Speaks::Opening(Some(head));
+                }
+                (answer, head_bytes)
+            }
+            Some(mut head) => {
+                let before = head.bytes.len();
+                head.push(buf, self.protocol.config.head_limits.head_bytes_max);
+                if head.undecided {
+                    // What was under way when reading stopped.
+                    *kept = Some(head);
+                    return buf.len();
+                }
+                let (answer, head_bytes) = self.answer(host, conn, &head.bytes, head.resume);
+                if let Some(unanswered) =
+                    Head::of_unanswered(&answer, || std::mem::take(&mut head.bytes))
+                {
+                    conn.speaks = Speaks::Opening(Some(unanswered));
+                }
+                (answer, head_bytes.saturating_sub(before))
+            }
+        };
+        match answer {
+            Answer::Incomplete(_) => return buf.len(),
+            Answer::Later => {
+                conn.link.pauses.insert(Pauses::VERDICT);
+                return buf.len();
+            }
+            Answer::Open => {
+                self.respond(conn, scratch);
+                self.open(host, conn, scratch);
+            }
+            Answer::Page => {
+                self.respond(conn, scratch);
+                self.finish(host, conn, Closed::ABNORMAL);
+            }
+            Answer::Refuse => self.refuse(host, conn, scratch),
+        }
+        used
+    }
+
+    /// Makes the response to `bytes` and says what it is and how long the head was.
+    fn answer<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        bytes: &[u8],
+        resume: handshake::Resume,
+    ) -> (Answer, usize) {
+        self.protocol.response.clear();
+        match handshake::parse_request_from(bytes, resume, &self.protocol.config.head_limits) {
+            Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
+            Ok(Progress::Complete { head, head_bytes }) => {
+                let date = self.date();
+                let answer = match head {
+                    handshake::Asked::WebSocket(request) => {
+                        self.decide(host, conn, &request, &date)
+                    }
+                    handshake::Asked::Http(request) => self.serve(host, &request, &date),
+                };
+                (answer, head_bytes)
+            }
+            Err(refusal) => {
+                self.log_refusal(&refusal);
+                let date = self.date();
+                handshake::encode_refusal(&refusal, &date, &mut self.protocol.response);
+                if bytes.trim_ascii_start().starts_with(b"HEAD ") {
+                    drop_content(&mut self.protocol.response);
+                }
+                (Answer::Refuse, bytes.len())
+            }
+        }
+    }
+
+    /// Another protocol on this port is a mistake of whoever set the client or its proxy up, and the client may not be
+    /// able to show the answer: the first time is worth a warning, and a port scanner is not worth more.
+    fn log_refusal(&mut self, refusal: &Refusal) {
+        let told = match *refusal {
+            Refusal::TLS => &mut self.protocol.told.tls,
+            Refusal::HTTP_2 => &mut self.protocol.told.http_2,
+            _ => return tracing::debug!("request refused: {refusal}"),
+        };
+        if std::mem::replace(told, true) {
+            tracing::debug!("request refused: {refusal}");
+        } else {
+            tracing::warn!("{} (further ones are not logged)", refusal.reason());
+        }
+    }
+
+    /// The date for an answer of this turn.
+    fn date(&mut self) -> Date {
+        self.protocol.clock.date(self.now)
+    }
+
+    /// Has the application answer a request that opens no WebSocket.
+    fn serve<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        request: &http::Request<'_>,
+        date: &Date,
+    ) -> Answer {
+        let answer = host.app.request(request);
+        if let Err(misuse) =
+            http::encode_answer(request, &answer, date, &mut self.protocol.response)
+        {
+            return self.fail_for_application(&misuse, date);
+        }
+        Answer::Page
+    }
+
+    fn decide<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        request: &Request<'_>,
+        date: &Date,
+    ) -> Answer {
+        let refusal = if self.protocol.draining {
+            Some(Refusal::STOPPING)
+        } else if self.admit() {
+            None
+        } else {
+            Some(Refusal::OVERLOADED)
+        };
+        if let Some(refusal) = refusal {
+            self.counters.refused += 1;
+            handshake::encode_refusal(&refusal, date, &mut self.protocol.response);
+            return Answer::Refuse;
+        }
+        let (app, session) = host.of(conn.link.id);
+        let mut opening = Opening {
+            id: conn.link.id,
+            fd: conn.link.fd,
+            now: self.now,
+            request,
+            commands: &mut self.protocol.commands,
+            route: Route {
+                service: NO_SERVICE,
+                places: Vec::new(),
+            },
+        };
+        let verdict = app.connect(&mut opening, session);
+        conn.link.service = opening.route.service;
+        let answer = self.encode(request, &verdict, date);
+        if matches!(answer, Answer::Refuse) {
+            self.leave();
+            // The session begins anew with the slot's next connection.
+            drop(host.end(conn.link.id));
+        }
+        answer
+    }
+
+    /// Takes a place among the clients of the server, if one is free.
+    fn admit(&self) -> bool {
+        match (&self.protocol.board, self.protocol.config.connections_max) {
+            (_, usize::MAX) => true,
+            (Some(board), max) => board.admit(max as u64),
+            (None, max) => self.counters.clients < max as u64,
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) fn leave(&self) {
+        if let (Some(board), 0..usize::MAX) =
+            (&self.protocol.board, self.protocol.config.connections_max)
+        {
+            board.leave();
+        }
+    }
+
+    /// Makes the response that says `verdict`.
+    fn encode(&mut self, request: &Request<'_>, verdict: &Verdict, date: &Date) -> Answer {
+        let pairs = verdict.headers.iter();
+        let headers: Vec<_> = pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let (answer, encoded) = match &verdict.kind {
+            VerdictKind::Later => return Answer::Later,
+            VerdictKind::Accept => (
+                Answer::Open,
+                handshake::Verdict::Accept {
+                    subprotocol: verdict.subprotocol.as_deref(),
+                    headers: &headers,
+                },
+            ),
+            VerdictKind::Refuse { status, body } => (
+                Answer::Refuse,
+                handshake::Verdict::Refuse {
+                    status: *status,
+                    reason: body,
+                    headers: &headers,
+                },
+            ),
+        };
+        match handshake::encode_verdict(request, &encoded, date, &mut self.protocol.response) {
+            Ok(()) => answer,
+            Err(misuse) => self.fail_for_application(&misuse, date),
+        }
+    }
+
+    /// The application's answer cannot be sent.
+    #[cold]
+    fn fail_for_application(&mut self, misuse: &dyn std::error::Error, date: &Date) -> Answer {
+        tracing::error!("the application's answer cannot be sent: {misuse}");
+        self.protocol.response.clear();
+        let refusal = Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the application gave an answer that HTTP cannot express",
+        );
+        handshake::encode_refusal(&refusal, date, &mut self.protocol.response);
+        Answer::Refuse
+    }
+
+    /// The opening handshake is complete, in either role.
+    pub(crate) fn open<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        scratch: &mut [u8],
+    ) {
+        conn.link.phase = Phase::Open;
+        let limits = self.protocol.config.of(conn.link.service).message_limits;
+        conn.speaks = Speaks::WebSocket(WebSocket::new(role(conn.link.side), limits));
+        self.counters.handshakes += 1;
+        self.counters.clients += 1;
+        let deadline = self.next_check(&conn.link, Heartbeat::Quiet);
+        self.reschedule(&mut conn.link, deadline);
+        let (app, session) = host.of(conn.link.id);
+        let mut context = self.context(conn, scratch, BufferId::HOT);
+        app.open(&mut context, session);
+        context.output.end_run();
+    }
+
+    /// Sends the response in place of opening, and ends.
+    fn refuse<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, scratch: &mut [u8]) {
+        self.respond(conn, scratch);
+        self.counters.handshakes_failed += 1;
+        self.finish(host, conn, Closed::ABNORMAL);
+    }
+
+    /// Refuses before the head was complete.
+    pub(crate) fn refuse_with<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        refusal: &Refusal,
+        scratch: &mut [u8],
+    ) {
+        self.protocol.response.clear();
+        let date = self.date();
+        handshake::encode_refusal(refusal, &date, &mut self.protocol.response);
+        self.refuse(host, conn, scratch);
+    }
+
+    fn respond(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
+        let response = std::mem::take(&mut self.protocol.response);
+        let mut output = self.output(&mut conn.link, scratch, BufferId::HOT);
+        output.copy(Carries::Control, &response, &[]);
+        self.protocol.response = response;
+    }
+}
+
+impl Head {
+    /// What is kept of a request that has no answer yet.
+    fn of_unanswered(answer: &Answer, bytes: impl FnOnce() -> Vec<u8>) -> Option<Box<Self>> {
+        let (resume, undecided) = match answer {
+            Answer::Incomplete(resume) => (*resume, false),
+            Answer::Later => (handshake::Resume::default(), true),
+            Answer::Open | Answer::Page | Answer::Refuse => return None,
+        };
+        Some(Box::new(Self {
+            bytes: bytes(),
+            resume,
+            undecided,
+            ..Self::default()
+        }))
+    }
+}
+
+impl Shared {
+    /// Tells an application that has not given its verdict yet that none is needed any more.
+    pub(crate) fn withdraw<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
+        if conn.speaks.head().is_some_and(|head| head.undecided) {
+            conn.speaks = Speaks::Opening(None);
+            self.leave();
+            let (app, session) = host.end(conn.link.id);
+            app.failed(&mut self.scope(&conn.link), session, failure);
+        }
+    }
+}
+
+impl Shared {
+    /// The verdict that was left for later is here. Returns what the client sent behind its request, if the WebSocket is
+    /// open now: RFC 6455 §4.1 has a client wait for the answer, and not every one does.
+    pub(crate) fn decide_late<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        verdict: &Verdict,
+        scratch: &mut [u8],
+    ) -> Option<Vec<u8>> {
+        if verdict.is_later() || !conn.speaks.head().is_some_and(|head| head.undecided) {
+            return None;
+        }
+        let Speaks::Opening(Some(mut head)) =
+            std::mem::replace(&mut conn.speaks, Speaks::Opening(None))
+        else {
+            unreachable!("seen above")
+        };
+        let limits = &self.protocol.config.head_limits;
+        let parsed =
+            handshake::parse_request_from(&head.bytes, handshake::Resume::default(), limits);
+        let Ok(Progress::Complete {
+            head: handshake::Asked::WebSocket(request),
+            head_bytes,
+        }) = parsed
+        else {
+            unreachable!("the head was complete when the application was asked")
+        };
+        self.protocol.response.clear();
+        let date = self.date();
+        let answer = self.encode(&request, verdict, &date);
+        if !matches!(answer, Answer::Open) {
+            self.leave();
+            drop(host.end(conn.link.id));
+            self.refuse(host, conn, scratch);
+            return None;
+        }
+        self.respond(conn, scratch);
+        self.open(host, conn, scratch);
+        Some(head.bytes.split_off(head_bytes))
+    }
+}
+
+/// RFC 9110 §9.3.2: "the server MUST NOT send content in the response" to HEAD, and a refusal is one.
+#[cold]
+fn drop_content(response: &mut Vec<u8>) {
+    if let Some(at) = response.windows(4).position(|four| four == b"\r\n\r\n") {
+        response.truncate(at + 4);
+    }
+}

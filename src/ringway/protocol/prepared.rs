@@ -1,0 +1,116 @@
+//! Messages encoded once, to be sent any number of times to any number of peers without a copy.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::keys::Keys;
+use crate::conn::blocks::{Block, Blocks};
+use crate::io::BufferId;
+use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
+use crate::proto::mask::{self, Key};
+use crate::proto::{Kind, Role};
+
+/// Bytes of all messages of one [`Prepared`], with their headers.
+const BLOCK_BYTES_MAX: usize = 1 << 30;
+
+/// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece. A clone
+/// is a reference to the same block.
+#[derive(Clone, Debug)]
+pub struct Prepared(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    block: Block,
+    frames: Box<[Frame]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    header: Header,
+    start: usize,
+    end: usize,
+}
+
+/// More than 1 GiB of messages, or as many blocks as a worker can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch;
+
+impl std::fmt::Display for TooMuch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("more than 1 GiB of prepared messages, or too many blocks of them")
+    }
+}
+
+impl std::error::Error for TooMuch {}
+
+impl Prepared {
+    /// Encodes `messages` as frames of `role`. A client's are masked here, with the same key whenever they are sent:
+    /// right for payloads of one's own, never for those of strangers (RFC 6455 §10.3).
+    pub(crate) fn new(
+        blocks: &mut Blocks,
+        keys: &mut Keys,
+        role: Role,
+        messages: &[(Kind, &[u8])],
+    ) -> Result<Self, TooMuch> {
+        let bytes: usize = messages
+            .iter()
+            .map(|(_, payload)| payload.len() + HEADER_BYTES_MAX)
+            .sum();
+        if bytes > BLOCK_BYTES_MAX {
+            return Err(TooMuch);
+        }
+        let mut block = Vec::with_capacity(bytes);
+        let encode = |(kind, payload): &(Kind, &[u8])| {
+            let header = Header {
+                fin: true,
+                opcode: kind.opcode(),
+                payload_len: payload.len() as u64,
+                masking_key: (role == Role::Client).then(|| keys.masking_key()),
+            };
+            push(&mut block, header, payload)
+        };
+        let frames = messages.iter().map(encode).collect();
+        Ok(Self(Rc::new(Inner {
+            block: blocks.add(block.into()).ok_or(TooMuch)?,
+            frames,
+        })))
+    }
+
+    /// Bytes of message `index` on the wire.
+    ///
+    /// # Panics
+    /// When there are not so many messages.
+    pub fn wire_bytes(&self, index: usize) -> usize {
+        self.frame(index).1.len()
+    }
+
+    pub(crate) fn frame(&self, index: usize) -> (Header, Range<usize>) {
+        let Frame { header, start, end } = self.0.frames[index];
+        (header, start..end)
+    }
+
+    pub(crate) fn buffer(&self) -> BufferId {
+        self.0.block.buffer()
+    }
+
+    pub(crate) fn block(&self) -> &Arc<[u8]> {
+        self.0.block.bytes()
+    }
+}
+
+fn push(block: &mut Vec<u8>, header: Header, payload: &[u8]) -> Frame {
+    let start = block.len();
+    let mut head = [0; HEADER_BYTES_MAX];
+    let head_len = frame::encode(&header, &mut head);
+    block.extend_from_slice(&head[..head_len]);
+    block.extend_from_slice(payload);
+    if let Some(key) = header.masking_key {
+        mask::apply(&mut block[start + head_len..], Key::new(key));
+    }
+    Frame {
+        header,
+        start,
+        end: block.len(),
+    }
+}

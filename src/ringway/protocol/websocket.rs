@@ -1,0 +1,369 @@
+//! The frames of one open WebSocket on their way to the application. Whatever comes out waits in the outbox.
+
+use super::app::{App, Closed, Host};
+use super::context::Context;
+use super::prepared::{Prepared, TooMuch};
+use super::{Connection, Shared, Speaks};
+use crate::conn::buffers::{Assembly, HEADROOM};
+use crate::conn::link::{self, Link, Receive, Side};
+use crate::conn::output::{Backing, Output, Run};
+use crate::io::BufferId;
+use crate::proto::frame::HEADER_BYTES_MAX;
+use crate::proto::{
+    Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation,
+};
+use crate::time::Instant;
+
+// An assembled message is answered from where it lies.
+const _: () = assert!(HEADROOM == HEADER_BYTES_MAX);
+
+/// A frame that announces more than this is received in bulk. Twice a receive buffer; DESIGN measured 1.5 times the cost
+/// for 16 KiB messages through such buffers.
+const BULK_FRAME_BYTES: u64 = 8 << 10;
+
+/// How the peer's silence is being tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    /// Nothing asked.
+    Quiet,
+    /// A Ping is out since this instant.
+    Pinged(Instant),
+}
+
+/// An open WebSocket, until the conversation is over.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    pub(crate) receiver: Receiver,
+    pub(crate) sender: Sender,
+    /// A message that did not arrive in one piece.
+    pub(crate) assembly: Option<Assembly>,
+    pub(crate) heartbeat: Heartbeat,
+    /// The last message was so large that what comes with the next header is not worth copying.
+    pub(crate) large: bool,
+}
+
+impl WebSocket {
+    pub(crate) const fn new(role: Role, limits: Limits) -> Self {
+        Self {
+            receiver: Receiver::new(role, limits),
+            sender: Sender::new(role),
+            assembly: None,
+            heartbeat: Heartbeat::Quiet,
+            large: false,
+        }
+    }
+}
+
+/// How a conversation ended, found while events were read.
+enum Ending {
+    PeerClosed {
+        code: Option<CloseCode>,
+        reason: String,
+    },
+    Violation(Violation),
+}
+
+impl Shared {
+    /// Encodes messages for connections in `role`.
+    pub(crate) fn prepare(
+        &mut self,
+        role: Role,
+        messages: &[(Kind, &[u8])],
+    ) -> Result<Prepared, TooMuch> {
+        Prepared::new(&mut self.blocks, &mut self.protocol.keys, role, messages)
+    }
+
+    /// What is sent on a connection from `buffer`, whatever it speaks.
+    pub(crate) fn output<'a>(
+        &'a mut self,
+        link: &'a mut Link,
+        scratch: &'a mut [u8],
+        buffer: BufferId,
+    ) -> Output<'a, super::State> {
+        Output {
+            id: link.id,
+            out: &mut link.out,
+            shared: self,
+            scratch,
+            backing: Backing::Buffer(buffer),
+            run: Run::default(),
+        }
+    }
+
+    /// A context for callbacks on a connection that speaks WebSocket, for output from `buffer`.
+    pub(crate) fn context<'a>(
+        &'a mut self,
+        conn: &'a mut Connection,
+        scratch: &'a mut [u8],
+        buffer: BufferId,
+    ) -> Context<'a> {
+        let Speaks::WebSocket(websocket) = &mut conn.speaks else {
+            unreachable!("callbacks with a context come while the WebSocket is open")
+        };
+        Context::new(self, &mut conn.link, &mut websocket.sender, scratch, buffer)
+    }
+
+    /// What arrived in `buffer`, from `from` on. Returns how far it was read: to the end, or as far as a stretch reaches.
+    pub(crate) fn feed<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        from: usize,
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) -> usize {
+        let from = match conn.speaks {
+            Speaks::WebSocket(_) => from,
+            Speaks::Opening(_) if conn.link.side == Side::Begun => {
+                self.feed_response(host, conn, buf, scratch)
+            }
+            Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
+            Speaks::Over => return buf.len(),
+        };
+        if from < buf.len() && matches!(conn.speaks, Speaks::WebSocket(_)) {
+            self.feed_frames(host, conn, buf, from, scratch, buffer)
+        } else {
+            buf.len()
+        }
+    }
+
+    fn feed_frames<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        from: usize,
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) -> usize {
+        let frames = self.protocol.share.stretch(conn.link.id);
+        let mut left = frames;
+        let mut input = Input::starting_at(buf, from);
+        let Speaks::WebSocket(websocket) = &mut conn.speaks else {
+            unreachable!("frames are read while the WebSocket is open")
+        };
+        let WebSocket {
+            receiver,
+            sender,
+            assembly,
+            ..
+        } = websocket;
+        let mut receive = conn.link.receive;
+        let app = host.of(conn.link.id);
+        let mut context = Context::new(self, &mut conn.link, sender, scratch, buffer);
+        let ending = read_frames(
+            app,
+            receiver,
+            &mut input,
+            &mut context,
+            assembly,
+            &mut receive,
+            &mut left,
+        );
+        context.output.end_run();
+        let read = input.position();
+        self.protocol.share.frames += frames - left;
+        conn.link.receive = receive;
+        match ending {
+            Some(ending) => {
+                let end = buf.len();
+                self.conclude(host, conn, ending, scratch);
+                end
+            }
+            None => read,
+        }
+    }
+
+    /// A piece of a frame that was received straight into the connection's assembly: `len` bytes at its end.
+    pub(crate) fn feed_assembly<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        len: usize,
+        scratch: &mut [u8],
+    ) {
+        let Some(websocket) = conn.speaks.websocket() else {
+            unreachable!("bytes were received for an open WebSocket")
+        };
+        let Some(assembly) = &mut websocket.assembly else {
+            unreachable!("bytes were received into an assembly")
+        };
+        let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
+        let ending = match websocket.receiver.poll_event(&mut input) {
+            Ok(Some(Event::Chunk(part))) => {
+                let (kind, ends) = (part.kind, part.message_ends);
+                assembly.filled += len;
+                if ends {
+                    let assembly = websocket.assembly.take();
+                    let (app, session) = host.of(conn.link.id);
+                    let mut context = self.context(conn, scratch, BufferId::HOT);
+                    deliver(app, session, &mut context, kind, assembly);
+                }
+                return;
+            }
+            Err(violation) => Ending::Violation(violation),
+            Ok(_) => unreachable!("no more was received than the frame in progress misses"),
+        };
+        self.conclude(host, conn, ending, scratch);
+    }
+
+    /// Answers the peer's Close, or its fault, and lets the connection linger.
+    #[cold]
+    fn conclude<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        ending: Ending,
+        scratch: &mut [u8],
+    ) {
+        let mut context = self.context(conn, scratch, BufferId::HOT);
+        let closed = match ending {
+            Ending::PeerClosed { code, ref reason } => {
+                // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
+                // code it received." Refused when ours went out first: then the handshake is complete.
+                let _ = context.close_with(code, "");
+                Closed {
+                    clean: true,
+                    code: code.unwrap_or(CloseCode::NoStatusRcvd),
+                    reason,
+                    violation: None,
+                }
+            }
+            Ending::Violation(violation) => {
+                let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
+                self.counters.violations += 1;
+                tracing::debug!(
+                    slot = conn.link.id.slot,
+                    section = violation.section(),
+                    "peer failed: {violation}"
+                );
+                Closed {
+                    violation: Some(violation),
+                    ..Closed::ABNORMAL
+                }
+            }
+        };
+        self.finish(host, conn, closed);
+    }
+
+    /// The conversation is over: the application is told, what is queued still leaves.
+    pub(crate) fn finish<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        closed: Closed<'_>,
+    ) {
+        self.report_close(host, conn, closed);
+        conn.speaks = Speaks::Over;
+        // RFC 6455 §7.1.1: "the server SHOULD close the connection first": its end keeps the address in TIME_WAIT.
+        let ending = match conn.link.side {
+            Side::Begun if closed.clean => link::Ending::None,
+            _ => link::Ending::FinAfterQueue,
+        };
+        self.linger(&mut conn.link, ending);
+    }
+}
+
+/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were handled.
+#[inline(always)]
+fn read_frames<A: App>(
+    (app, session): (&mut A, &mut A::Session),
+    receiver: &mut Receiver,
+    input: &mut Input<'_>,
+    context: &mut Context<'_>,
+    assembly: &mut Option<Assembly>,
+    receive: &mut Receive,
+    left: &mut u32,
+) -> Option<Ending> {
+    // Looked for at the beginning and behind a frame that was split. What follows other frames is likely to be like them.
+    let mut short_may_follow = true;
+    while *left > 0 {
+        if std::mem::take(&mut short_may_follow) {
+            let short = receiver.short_messages(input, *left, |message| {
+                app.message(context, session, message);
+                context.output.answers_end()
+            });
+            match short {
+                Ok(frames) => *left -= frames,
+                Err(violation) => return Some(Ending::Violation(violation)),
+            }
+            continue;
+        }
+        *left -= 1;
+        match receiver.poll_event(input) {
+            Ok(Some(Event::Message(message))) => {
+                app.message(context, session, message);
+                input.set_answers_end(context.output.answers_end());
+            }
+            Ok(Some(Event::Chunk(part))) => {
+                if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
+                    *receive = Receive::Bulk;
+                }
+                short_may_follow = part.frame_ends;
+                assemble(app, session, context, assembly, &part);
+            }
+            Ok(Some(Event::Ping(payload))) => {
+                // Refused only after our Close, when a Pong is neither due nor allowed.
+                let _ = context.pong(payload);
+                app.ping(context, session, payload);
+            }
+            Ok(Some(Event::Pong(payload))) => app.pong(context, session, payload),
+            Ok(Some(Event::Close(close))) => {
+                return Some(Ending::PeerClosed {
+                    code: close.code,
+                    reason: close.reason.to_owned(),
+                });
+            }
+            Ok(None) => return None,
+            Err(violation) => return Some(Ending::Violation(violation)),
+        }
+    }
+    None
+}
+
+/// Adds a piece to the message in assembly, and delivers the message with its last one.
+fn assemble<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    assembly: &mut Option<Assembly>,
+    part: &Chunk<'_>,
+) {
+    let buffers = &mut context.output.shared.buffers;
+    assembly
+        .get_or_insert_with(|| Assembly::new(buffers, part.frame_begins.unwrap_or(0)))
+        .push(part.payload, buffers);
+    if part.message_ends {
+        deliver(app, session, context, part.kind, assembly.take());
+    }
+}
+
+/// Hands an assembled message to the application. Its memory follows the answer into the queue, or is given back.
+fn deliver<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    kind: Kind,
+    assembly: Option<Assembly>,
+) {
+    let Some(mut assembly) = assembly else {
+        unreachable!("the last piece of a message follows its first")
+    };
+    context.output.end_run();
+    let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    app.message(
+        context,
+        session,
+        Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
+    );
+    context.output.backing = backing;
+    let data = assembly.into_data(&mut context.output.shared.buffers);
+    let left = match &mut context.output.out.queue {
+        Some(queue) => queue.fill(data),
+        None => Some(data),
+    };
+    if let Some(data) = left {
+        context.output.shared.buffers.give_back(data);
+    }
+}

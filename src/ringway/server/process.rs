@@ -1,0 +1,365 @@
+//! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
+//!
+//! One process = one thread = one ring = one pinned core. It stops on SIGTERM and its like (closing every WebSocket with
+//! 1001 first), on a second signal at once, when its listener is shut down, and when its supervisor is gone. The last one
+//! to know that the supervisor is gone shuts the listener down for all: nobody else would.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::unix::process::parent_id;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::exit::{Exit, Fatal};
+use crate::io::board::Board;
+use crate::io::epoll::Epoll;
+use crate::io::uring::{self, Uring};
+use crate::io::{Error, Fd, Io, memory, sys};
+use crate::lines;
+use crate::options::{IoChoice, ServerOptions, WorkerSeat};
+use crate::proto::{Limits, http};
+use crate::signals;
+use crate::stats::block::{self, Period};
+use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
+use crate::time::{self, Instant};
+use crate::worker::{App, Config, Listener, Worker};
+
+/// Which worker of a server an application is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// From 0 on. A worker that replaces another one has its index.
+    pub index: usize,
+    /// How many workers the server has.
+    pub workers: usize,
+}
+
+/// The bit under which the worker watches its signals.
+const SIGNALS: u32 = 0;
+
+/// After the drain timeout, connections that are told to end get so many turns to do so.
+const ABORT_TURNS: usize = 100;
+
+/// Runs a worker with the application that `make` makes, until it is told to stop.
+pub fn run<A: App>(
+    options: &ServerOptions,
+    seat: &WorkerSeat,
+    make: impl FnOnce(&Place) -> A,
+) -> ExitCode {
+    match try_run(options, seat, make) {
+        Ok(exit) => exit.into(),
+        Err(Fatal { exit, sentence }) => {
+            lines::say(format_args!("ringway: worker {}: {sentence}\n", seat.index));
+            exit.into()
+        }
+    }
+}
+
+fn try_run<A: App>(
+    options: &ServerOptions,
+    seat: &WorkerSeat,
+    make: impl FnOnce(&Place) -> A,
+) -> Result<Exit, Fatal> {
+    // Before anything can be said: the thread that says it must not have signals of its own.
+    let supervisor = parent_id();
+    sys::ignore_signals(signals::meaningless().chain(signals::OF_THE_TERMINAL));
+    let told = sys::signal_fd(&signals::STOP).map_err(|error| environment("signalfd", &error))?;
+    memory::fix_thresholds();
+    // Spawned through a link, it would be called by the link's name.
+    sys::set_name(&format!("ringway-w{}", seat.index));
+    let listener = Fd(seat.fd);
+    if !sys::is_listener(listener) {
+        let sentence = format!(
+            "--fd={} is not a listening socket: leave the option to the supervisor",
+            seat.fd
+        );
+        return Err(Fatal {
+            exit: Exit::Usage,
+            sentence,
+        });
+    }
+    if let Some(cpu) = seat.cpuid
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+    {
+        tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
+    }
+    sys::set_nonblocking(listener, true).map_err(|error| environment("listener", &error))?;
+    let board = match seat.board_fd {
+        Some(fd) => Some(
+            Board::map(&adopt(fd)?, options.workers, seat.index)
+                .map_err(|error| environment("board", &error))?,
+        ),
+        None => None,
+    };
+    let app = make(&Place {
+        index: seat.index,
+        workers: options.workers,
+    });
+    let door = Door {
+        listener,
+        supervisor: seat.stats_fd.map(|_| supervisor),
+        signals: told,
+    };
+    let listener = match options.reuseport {
+        // The kernel has dealt its connections out already.
+        true => Listener::unshared(listener, board),
+        false => Listener::new(listener, board),
+    };
+    match open_ring(options.io)? {
+        Ok(ring) => {
+            let note = ring.note().to_owned();
+            let reports = Reports::new(options, seat, "uring", &note)?;
+            serve(ring, app, options, listener, door, reports)
+        }
+        Err(why) => {
+            let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
+            let reports = Reports::new(options, seat, "epoll", &why)?;
+            serve(epoll, app, options, listener, door, reports)
+        }
+    }
+}
+
+/// The ring, or why epoll is used in its place.
+pub(crate) fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
+    if choice == IoChoice::Epoll {
+        return Ok(Err("--io=epoll".to_owned()));
+    }
+    match (Uring::new(&uring::Options::default()), choice) {
+        (Ok(ring), _) => Ok(Ok(ring)),
+        (Err(why), IoChoice::Uring) => Err(Fatal {
+            exit: Exit::Environment,
+            sentence: format!(
+                "--io=uring is impossible here: {why}; --io=auto would use epoll in its place"
+            ),
+        }),
+        (Err(why), _) => {
+            tracing::warn!("io_uring cannot be used, so epoll is: {why}");
+            Ok(Err(why.to_string()))
+        }
+    }
+}
+
+fn environment(what: &str, error: &dyn std::error::Error) -> Fatal {
+    Fatal {
+        exit: Exit::Environment,
+        sentence: format!("{what}: {error}"),
+    }
+}
+
+fn adopt(fd: i32) -> Result<File, Fatal> {
+    sys::adopt(Fd(fd)).map_err(|error| Fatal {
+        exit: Exit::Usage,
+        sentence: format!(
+            "descriptor {fd} was not inherited ({error}): leave these options to the supervisor"
+        ),
+    })
+}
+
+pub(crate) fn config(options: &ServerOptions) -> Config {
+    let of_service = |limits: &crate::options::Limits| {
+        let mut own = options.clone();
+        own.services.clear();
+        limits.apply_to(&mut own);
+        config(&own)
+    };
+    Config {
+        services: options.services.iter().map(of_service).collect(),
+        connections_max: options.max_connections.unwrap_or(usize::MAX),
+        message_limits: Limits {
+            frame_bytes_max: options.max_frame as u64,
+            message_bytes_max: options.max_message as u64,
+        },
+        head_limits: http::Limits {
+            head_bytes_max: options.max_head,
+            headers_max: options.max_headers,
+        },
+        handshake_timeout: options.handshake_timeout,
+        write_timeout: options.write_timeout,
+        idle_timeout: options.idle_timeout,
+        ping_interval: options.ping_interval,
+        close_timeout: options.close_timeout,
+        send_queue_bytes_max: options.send_queue,
+        ..Config::default()
+    }
+}
+
+/// What ends the serving, and what is closed with it.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    listener: Fd,
+    /// The supervisor at the start, if there is one.
+    supervisor: Option<u32>,
+    signals: Fd,
+}
+
+impl Door {
+    /// Whether nobody will replace this worker or shut the listener.
+    fn is_orphan(self) -> bool {
+        self.supervisor.is_some_and(|pid| pid != parent_id())
+    }
+}
+
+/// The loop.
+fn serve<I: Io, A: App>(
+    io: I,
+    app: A,
+    options: &ServerOptions,
+    listener: Listener,
+    door: Door,
+    mut reports: Reports,
+) -> Result<Exit, Fatal> {
+    let failed = |error: Error| environment("the loop stopped", &error);
+    let mut worker = Worker::new(io, app, config(options), listener);
+    worker.watch(door.signals, SIGNALS);
+    worker.turn(Some(Duration::ZERO)).map_err(failed)?;
+    reports.send(worker.counters());
+    let mut deadline: Option<Instant> = None;
+    let mut told_before = false;
+    loop {
+        let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
+        worker.turn_until(due).map_err(failed)?;
+        if worker.take_trim() {
+            memory::trim();
+        }
+        let now = time::now();
+        reports
+            .turns
+            .record(u64::try_from(now.since(worker.woken()).as_nanos()).unwrap_or(u64::MAX));
+        if now >= reports.due {
+            reports.send(worker.counters());
+        }
+        let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
+        // The supervisor shuts the listener before it sends its signal: a drain may have begun without one.
+        if told && std::mem::replace(&mut told_before, true) {
+            return Ok(Exit::Interrupted);
+        }
+        if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
+            if reports.abandoned || door.is_orphan() {
+                // For the other workers too, and even for one that is stopped: the port is free from now on.
+                sys::shutdown(door.listener, std::net::Shutdown::Both);
+            }
+            worker.drain();
+            deadline = Some(now + options.drain_timeout);
+        }
+        if let Some(deadline) = deadline
+            && (worker.connections() == 0 || now >= deadline)
+        {
+            abort(&mut worker).map_err(failed)?;
+            reports.send(worker.counters());
+            return Ok(Exit::Ok);
+        }
+    }
+}
+
+/// Ends what is left, so that every peer sees an end of the stream and every drop is counted.
+pub(crate) fn abort<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Error> {
+    worker.abort();
+    for _ in 0..ABORT_TURNS {
+        if worker.connections() == 0 {
+            break;
+        }
+        worker.turn(Some(Duration::from_millis(10)))?;
+    }
+    Ok(())
+}
+
+/// Where the figures go: to the supervisor, or to stdout without one.
+struct Reports {
+    to: Destination,
+    turns: TurnTimes,
+    interval: Duration,
+    due: Instant,
+    /// The supervisor is gone.
+    abandoned: bool,
+    /// It was said that new connections have to wait.
+    told_of_shortage: bool,
+}
+
+enum Destination {
+    Supervisor(Reporter),
+    Stdout {
+        number: u64,
+        before: Counters,
+        began: Instant,
+    },
+    Nowhere,
+}
+
+impl Reports {
+    fn new(
+        options: &ServerOptions,
+        seat: &WorkerSeat,
+        tier: &str,
+        note: &str,
+    ) -> Result<Self, Fatal> {
+        let now = time::now();
+        let (to, interval) = match seat.stats_fd {
+            Some(fd) => {
+                let index = u16::try_from(seat.index).unwrap_or(u16::MAX);
+                let reporter = Reporter::new(adopt(fd)?, index, tier, note);
+                (Destination::Supervisor(reporter), options.record_interval())
+            }
+            None if options.silence => (Destination::Nowhere, options.interval),
+            None => (
+                Destination::Stdout {
+                    number: 0,
+                    before: Counters::default(),
+                    began: now,
+                },
+                options.interval,
+            ),
+        };
+        Ok(Self {
+            to,
+            turns: TurnTimes::new(),
+            interval,
+            due: now,
+            abandoned: false,
+            told_of_shortage: false,
+        })
+    }
+
+    fn send(&mut self, counters: &mut Counters) {
+        let now = time::now();
+        // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
+        self.due = (self.due + self.interval).max(now);
+        counters.cpu_ns = sys::thread_cpu_ns();
+        // Once: the count says how often, and a line for each would be a line for every client that is turned away.
+        if counters.accept_backoffs > 0 && !std::mem::replace(&mut self.told_of_shortage, true) {
+            tracing::warn!(
+                "new connections wait in the accept queue: this worker has no descriptor left for them (or the system no \
+                 memory) with {} sockets open; raise the limit of open files (ulimit -Hn) or start more workers",
+                counters.sockets
+            );
+        }
+        match &mut self.to {
+            Destination::Supervisor(reporter) => {
+                match reporter.report(now, counters, &mut self.turns) {
+                    Ok(_) => {}
+                    Err(ReportError::SupervisorGone) => self.abandoned = true,
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+            Destination::Stdout {
+                number,
+                before,
+                began,
+            } => {
+                if *number > 0 {
+                    let (pid, duration) = (std::process::id(), now.since(*began));
+                    let period = Period {
+                        pid,
+                        number: *number,
+                        duration,
+                        before,
+                        after: counters,
+                    };
+                    lines::print(block::render(&period));
+                }
+                (*number, *before, *began) = (*number + 1, *counters, now);
+                self.turns.reset();
+            }
+            Destination::Nowhere => self.turns.reset(),
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Accepting on a listener that several workers share, so that each holds about as many connections as the others.
+//!
+//! A worker takes connections while it holds no more than a small slack above the least loaded one; the rest it leaves in
+//! the accept queue, for those that hold fewer. Who holds what stands on the [board](crate::io::board).
+//!
+//! ```text
+//!             holds its share                    holds more
+//!   ┌────────────────────────────┐   ┌──────────────────────────────────┐
+//!   │ *claim*: a readiness that  │──▶│ *watch*: a readiness that wakes  │
+//!   │ wakes one worker, and a    │   │ every worker which waits in it,  │
+//!   │ new one after each         │◀──│ and then looks at the board      │
+//!   └────────────────────────────┘   └──────────────────────────────────┘
+//!            each 100 ms: is something waiting that nobody took? who runs?
+//! ```
+//!
+//! - The kernel wakes one of those that claim, and what it woke for may stay: the worker is stopped, or it is busy. So every
+//!   worker looks into the queue by itself at every tick.
+//! - A worker that does not run for some ticks is left out of account, as is one that has no descriptors or drains.
+//! - A connection that waits for ticks, although everybody runs, is taken by whoever looks.
+
+use std::time::Duration;
+
+use crate::io::board::Board;
+use crate::io::{Errno, Fd, Io, Op, Token, Wake};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// Every worker that shares its listener looks at the queue and at the others so often. Ten wake-ups per second cost an
+/// idle worker less than 0.01 % of a core.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A worker that holds more than its share looks at the board again after so long, and then after twice as long each
+/// time: in a burst the others catch up within a millisecond, and nobody tells.
+const FIRST_LOOK: Duration = Duration::from_micros(100);
+
+/// With this the looks end, and the worker sleeps until something is in the queue (which may be at once).
+const LAST_LOOK: Duration = Duration::from_micros(1600);
+
+/// Connections taken in one turn at most, so that those that are there already are served in between.
+const BATCH_MAX: usize = 16;
+
+/// Connections that were seen waiting at so many ticks in a row (500 ms) are taken whatever the others hold: one, then at
+/// each tick twice as many. A worker that loses its CPU for some hundred milliseconds, to busy neighbours or because its
+/// virtual CPU stands still, finds its share still waiting.
+const PATIENT_TICKS: u32 = 5;
+
+/// A worker that did not run while another one had so many ticks (2 s) is stopped: it is left out of account until it runs.
+const SILENT_TICKS: u8 = 20;
+
+/// Doublings of that at most.
+const DOUBLINGS_MAX: u32 = 10;
+
+/// A readiness as it is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Armed {
+    No,
+    Yes,
+    /// It was told to end, and its completion is still to come.
+    Ending,
+}
+
+/// The other workers, as this one sees them.
+#[derive(Debug)]
+struct Others {
+    board: Board,
+    /// By seat: the last beat that was seen, and ticks since it was new.
+    beats: Vec<(u32, u8)>,
+}
+
+/// A listener as one worker sees it.
+#[derive(Debug)]
+pub struct Listener {
+    fd: Fd,
+    board: Option<Board>,
+    others: Option<Others>,
+    claim: Armed,
+    watch: Armed,
+    /// The claim was answered: connections wait.
+    called: bool,
+    stopped: bool,
+    /// Somebody shut the listener down: serving ends.
+    shut: bool,
+    /// Without descriptors, nothing is accepted before.
+    not_before: Instant,
+    /// The next tick.
+    tick: Instant,
+    /// When to compare with the others again, and how long that is put off.
+    look: Instant,
+    put_off: Duration,
+    /// Ticks in a row at which connections waited that were not for this worker.
+    left_waiting: u32,
+    /// The operator was told that descriptors ran out.
+    told: bool,
+}
+
+/// The listener itself is of no use.
+#[derive(Debug)]
+pub(crate) struct Dead(pub(crate) Errno);
+
+/// What became of an accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Connection(Fd),
+    /// That one was gone before it was taken.
+    Gone,
+    /// Nothing waits, or nothing more can be taken now.
+    Enough,
+}
+
+impl Listener {
+    /// Accepts on `fd`, which never waits (`O_NONBLOCK`) and is closed when the worker drains. With a board, in balance with
+    /// the other workers, which accept on the same listener.
+    pub fn new(fd: Fd, board: Option<Board>) -> Self {
+        let shared = board.clone().filter(|board| board.seats() > 1);
+        let others = shared.map(|board| Others {
+            beats: vec![(0, 0); board.seats()],
+            board,
+        });
+        Self {
+            others,
+            ..Self::unshared(fd, board)
+        }
+    }
+
+    /// The same on a listener that no other worker accepts on. The board still counts the clients of all workers.
+    pub const fn unshared(fd: Fd, board: Option<Board>) -> Self {
+        Self {
+            fd,
+            board,
+            others: None,
+            claim: Armed::No,
+            watch: Armed::No,
+            called: false,
+            stopped: false,
+            shut: false,
+            not_before: Instant::ZERO,
+            tick: Instant::ZERO,
+            look: Instant::ZERO,
+            put_off: FIRST_LOOK,
+            left_waiting: 0,
+            told: false,
+        }
+    }
+
+    /// Accepts nothing: for a worker of clients.
+    pub(crate) const fn none() -> Self {
+        let mut listener = Self::unshared(Fd(-1), None);
+        listener.stopped = true;
+        listener
+    }
+
+    pub(crate) const fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    /// Where the clients of all workers are counted.
+    pub(crate) fn board(&self) -> Option<Board> {
+        self.board.clone()
+    }
+
+    /// Before a turn: arms the readiness that this worker wants.
+    pub(crate) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
+        if self.stopped || self.claim != Armed::No || now < self.not_before {
+            return;
+        }
+        if self.others.is_some() && now < self.look {
+            return;
+        }
+        if self.share_left(connections) > 0 {
+            if self.watch == Armed::Yes {
+                self.watch = Armed::Ending;
+                io.submit_cancel(Self::watch_token(), self.fd);
+            }
+            self.claim = Armed::Yes;
+            io.submit_listen(Self::claim_token(), self.fd, Wake::One);
+            (self.look, self.put_off) = (now, FIRST_LOOK);
+            return;
+        }
+        self.look = now + self.put_off;
+        if self.put_off < LAST_LOOK {
+            self.put_off *= 2;
+        } else if self.watch == Armed::No {
+            // Until somebody connects there is nothing to look for.
+            self.look = now + TICK;
+            self.watch = Armed::Yes;
+            io.submit_listen(Self::watch_token(), self.fd, Wake::All);
+        }
+    }
+
+    /// Stops accepting, and closes the listener: with the last of its holders, connections that nobody took are reset by
+    /// the kernel, and connects are refused.
+    pub(crate) fn stop(&mut self, io: &mut impl Io) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        self.called = false;
+        if let Some(others) = &self.others {
+            others.board.set_resting(true);
+        }
+        for (armed, token) in [
+            (&mut self.claim, Self::claim_token()),
+            (&mut self.watch, Self::watch_token()),
+        ] {
+            if *armed == Armed::Yes {
+                *armed = Armed::Ending;
+                io.submit_cancel(token, self.fd);
+            }
+        }
+        self.close_when_idle(io);
+    }
+
+    /// Whether it was shut down by somebody else.
+    pub(crate) const fn is_shut(&self) -> bool {
+        self.shut
+    }
+
+    fn close_when_idle(&self, io: &mut impl Io) {
+        if self.stopped && (self.claim, self.watch) == (Armed::No, Armed::No) {
+            io.close(self.fd, false);
+        }
+    }
+
+    const fn claim_token() -> Token {
+        Token::fixed(Op::Accept, 0)
+    }
+
+    const fn watch_token() -> Token {
+        Token::fixed(Op::Accept, 1)
+    }
+
+    /// A readiness is over.
+    pub(crate) fn handle_ready(
+        &mut self,
+        io: &mut impl Io,
+        token: Token,
+        result: Result<u32, Errno>,
+        now: Instant,
+    ) -> Result<(), Dead> {
+        let armed = match token == Self::claim_token() {
+            true => &mut self.claim,
+            false => &mut self.watch,
+        };
+        *armed = Armed::No;
+        match result {
+            _ if self.stopped => self.close_when_idle(io),
+            Ok(_) if token == Self::claim_token() => self.called = true,
+            Ok(_) => (self.look, self.put_off) = (now, FIRST_LOOK),
+            Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
+            Err(Errno(libc::ENOMEM | libc::ENOSPC)) => self.not_before = now + TICK,
+            Err(errno) => return Err(Dead(errno)),
+        }
+        Ok(())
+    }
+
+    /// After everything that arrived is handled: how many connections to take now.
+    pub(crate) fn allowance(
+        &mut self,
+        io: &mut impl Io,
+        connections: usize,
+        now: Instant,
+    ) -> usize {
+        let ticks = match &self.others {
+            Some(others) => {
+                others.board.beat();
+                now >= self.tick
+            }
+            None => false,
+        };
+        if self.stopped {
+            return 0;
+        }
+        if ticks {
+            self.tick = now + TICK;
+            self.note_beats();
+        }
+        let called = std::mem::take(&mut self.called);
+        if !(called || ticks) || now < self.not_before {
+            return 0;
+        }
+        let share = self.share_left(connections);
+        if share > 0 {
+            self.left_waiting = 0;
+            return share.min(BATCH_MAX);
+        }
+        let overdue = match ticks {
+            true => self.overdue(io),
+            false => 0,
+        };
+        // Whom the kernel called takes one: it called nobody else for that.
+        overdue.max(called.into())
+    }
+
+    /// At a tick of a worker with more than its share: how many connections it takes all the same.
+    fn overdue(&mut self, io: &mut impl Io) -> usize {
+        self.left_waiting = match io.has_waiting(self.fd) {
+            true => self.left_waiting.saturating_add(1),
+            false => 0,
+        };
+        match self.left_waiting.checked_sub(PATIENT_TICKS) {
+            Some(ticks) => 1 << ticks.min(DOUBLINGS_MAX),
+            None => 0,
+        }
+    }
+
+    /// Sees who has run since the last tick.
+    fn note_beats(&mut self) {
+        let Some(Others { board, beats }) = &mut self.others else {
+            return;
+        };
+        for (seat, other) in board.others() {
+            let (beat, ticks) = &mut beats[seat];
+            match other {
+                Some(other) if other.beat == *beat => *ticks = ticks.saturating_add(1),
+                Some(other) => (*beat, *ticks) = (other.beat, 0),
+                None => *ticks = 0,
+            }
+        }
+    }
+
+    /// How many more connections this worker may take and stay within a small slack of the least loaded one.
+    fn share_left(&self, connections: usize) -> usize {
+        let Some(Others { board, beats }) = &self.others else {
+            return usize::MAX;
+        };
+        let counts = board.others().filter_map(|(seat, other)| {
+            other.filter(|other| !other.resting && beats[seat].1 < SILENT_TICKS)
+        });
+        match counts.map(|other| other.connections as usize).min() {
+            // One, and an eighth of what the least loaded one has: two workers are within 7 % of their mean at 50
+            // connections each, and thousands come in strides.
+            Some(least) => (least + 1 + least / 8).saturating_sub(connections),
+            None => usize::MAX,
+        }
+    }
+
+    /// Publishes how many connections this worker holds.
+    pub(crate) fn publish(&self, connections: usize) {
+        if let Some(others) = &self.others {
+            others
+                .board
+                .publish(u32::try_from(connections).unwrap_or(u32::MAX - 1));
+        }
+    }
+
+    /// When the listener wants a turn of its own.
+    pub(crate) fn due(&self) -> Instant {
+        if self.stopped {
+            return Instant::NEVER;
+        }
+        let tick = match self.others {
+            Some(_) => self.tick,
+            None => Instant::NEVER,
+        };
+        match self.claim {
+            Armed::No => tick.min(self.look.max(self.not_before)),
+            _ => tick,
+        }
+    }
+
+    /// What became of an accept.
+    pub(crate) fn handle_accept(
+        &mut self,
+        result: Result<Fd, Errno>,
+        now: Instant,
+        counters: &mut Counters,
+    ) -> Result<Accepted, Dead> {
+        match result {
+            Ok(fd) => {
+                self.set_accepting(true);
+                Ok(Accepted::Connection(fd))
+            }
+            // Another worker was faster.
+            Err(Errno(libc::EAGAIN)) => {
+                self.set_accepting(true);
+                Ok(Accepted::Enough)
+            }
+            // The connection was gone before it was accepted: the next one.
+            Err(Errno(
+                libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+                | libc::ETIMEDOUT
+                | libc::ECONNRESET,
+            )) => Ok(Accepted::Gone),
+            // No descriptor or no memory: the connection stays in the queue, for the others or until some are freed.
+            Err(errno @ Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
+                counters.accept_backoffs += 1;
+                self.not_before = now + TICK;
+                self.set_accepting(false);
+                if !std::mem::replace(&mut self.told, true) {
+                    tell(errno, counters.sockets);
+                }
+                Ok(Accepted::Enough)
+            }
+            // Not a listener any more: whoever started the workers has shut it down, because serving ends.
+            Err(Errno(libc::EINVAL)) => {
+                self.shut = true;
+                self.called = false;
+                Ok(Accepted::Enough)
+            }
+            Err(errno) => Err(Dead(errno)),
+        }
+    }
+
+    fn set_accepting(&self, accepting: bool) {
+        if let Some(others) = &self.others {
+            others.board.set_resting(!accepting);
+        }
+    }
+}
+
+/// Tells the operator, once in the life of a worker, that it can take no more.
+#[cold]
+fn tell(errno: Errno, connections: u64) {
+    let remedy = match errno {
+        Errno(libc::EMFILE) => {
+            "raise the hard limit of open files (ulimit -Hn, LimitNOFILE), or limit clients with --max-connections"
+        }
+        Errno(libc::ENFILE) => "raise fs.file-max",
+        _ => "the system is short of memory for sockets",
+    };
+    tracing::warn!(
+        "this worker cannot accept: {errno}, with {connections} connections; others wait in the accept queue until some \
+         end; {remedy}"
+    );
+}
+
+#[cfg(test)]
+#[path = "listener_tests.rs"]
+mod tests;

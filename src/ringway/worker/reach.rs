@@ -1,0 +1,110 @@
+//! The worker as a [`Handle`](crate::protocol::Handle) reaches it.
+
+use std::sync::Arc;
+
+use crate::conn::link::{Link, Pauses, Phase, Side};
+use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Io, Op, ReceiveMode, Token};
+use crate::proto::{Kind, Role};
+use crate::protocol::{
+    Commands, Connection, Context, Core, OpeningRequest, Prepared, Reach, Speaks, Table, TooMuch,
+};
+use crate::time::Instant;
+
+/// The ring and the connections of a worker, apart from its application.
+#[derive(Debug)]
+pub(crate) struct Reachable<'a, I> {
+    pub(crate) core: &'a mut Core<I>,
+    pub(crate) table: &'a mut Table,
+}
+
+impl<I: Io> Reach for Reachable<'_, I> {
+    fn now(&self) -> Instant {
+        self.core.shared.now
+    }
+
+    fn clock(&self) -> Instant {
+        self.core.io.now()
+    }
+
+    fn connect(
+        &mut self,
+        dial: &ConnectOptions,
+        request: &Arc<OpeningRequest>,
+        tag: u32,
+    ) -> Result<ConnId, Errno> {
+        let Core { io, shared, .. } = &mut *self.core;
+        if shared.protocol.draining {
+            return Err(Errno(libc::ESHUTDOWN));
+        }
+        let fd = io.connect(dial)?;
+        let receive = io.receive_mode().into();
+        let now = shared.now;
+        let speaks = Speaks::begun(request, shared.protocol.keys.nonce());
+        let id = self.table.insert(|id| Connection {
+            link: Link::new(id, fd, Side::Begun, receive, now),
+            speaks,
+        });
+        let Some(conn) = self.table.get_mut(id) else {
+            unreachable!("it was inserted above")
+        };
+        conn.link.tag = tag;
+        if io.receive_mode() == ReceiveMode::Readiness {
+            // Where readiness is one registration, reading comes first and waiting for room is added to it.
+            conn.link.armed.poll_in = true;
+            io.submit_poll_in(Token::new(Op::PollIn, id), fd);
+        }
+        conn.link.armed.poll_out = true;
+        io.submit_poll_out(Token::new(Op::PollOut, id), fd);
+        let deadline = now + shared.protocol.config.handshake_timeout;
+        shared.reschedule(&mut conn.link, Some(deadline));
+        Ok(id)
+    }
+
+    fn context(&mut self, id: ConnId) -> Option<Context<'_>> {
+        let conn = self.table.get_mut(id)?;
+        if conn.link.phase != Phase::Open {
+            return None;
+        }
+        let (_, scratch) = self.core.io.buffer_and_scratch(BufferId::SCRATCH);
+        Some(self.core.shared.context(conn, scratch, BufferId::HOT))
+    }
+
+    fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        self.core.shared.prepare(role, messages)
+    }
+
+    fn reset(&mut self, id: ConnId) {
+        self.core.shared.condemned.push(id);
+    }
+
+    fn send_now(&mut self, id: ConnId) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let waits_for_room = conn.link.armed.poll_out;
+        if conn.link.phase == Phase::Open
+            && !waits_for_room
+            && self.core.send_now(&mut conn.link).is_err()
+        {
+            self.core.shared.condemned.push(id);
+        }
+    }
+
+    fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id)
+            && conn.link.phase == Phase::Open
+        {
+            self.core.pause(&mut conn.link, Pauses::APPLICATION);
+        }
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        if let Some(conn) = self.table.get_mut(id) {
+            self.core.resume(&mut conn.link, Pauses::APPLICATION);
+        }
+    }
+
+    fn commands(&mut self) -> &mut Commands {
+        &mut self.core.shared.protocol.commands
+    }
+}

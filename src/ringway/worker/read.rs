@@ -1,0 +1,357 @@
+//! What arrived on a connection, or can be read from it, on its way to the protocol.
+
+use std::time::Duration;
+
+use crate::conn::link::{Backlog, Inbound, Link, Next, Phase, Receive, Side};
+use crate::conn::spill::Spill;
+use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
+use crate::protocol::{App, Connection, Core, Failure, Host, Speaks};
+
+/// A frame of which more than this is missing is received straight into its message.
+const DIRECT_BYTES_MIN: u64 = 16 << 10;
+
+/// A message of which less than this is there goes on through the hot buffer: else a header and a few bytes would be worth
+/// the memory of a whole direct receive to anyone who sends them.
+const DIRECT_FILLED_MIN: usize = 16 << 10;
+
+/// Smallest direct receive: one system call for less would cost more than the copy it saves.
+const DIRECT_STEP_BYTES: usize = 64 << 10;
+
+/// Readiness of which the peer's end of the stream, or an error, is a part.
+const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
+
+/// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
+/// short, so that little of it has to be copied to where the rest goes directly.
+const LARGE_BYTES_MIN: u64 = 128 << 10;
+const LARGE_FIRST_BYTES: usize = 16 << 10;
+
+/// Largest direct receive: what of it is unmasked at once is still in the L2 cache.
+const DIRECT_BYTES_MAX: usize = 512 << 10;
+
+/// Bytes read from one connection before the others get their turn.
+const TURN_BYTES_MAX: usize = 1 << 20;
+
+/// Time that one connection reads in bulk before the others get their turn, when it takes several receives.
+const TURN_TIME_MAX: Duration = Duration::from_millis(1);
+
+/// Bytes of a spill that are handled in one go.
+const SPILL_BYTES: usize = 64 << 10;
+
+/// Where a receive went.
+enum Target {
+    Hot,
+    Assembly,
+    /// It was received in an earlier turn.
+    Spill,
+}
+
+impl<I: Io> Core<I> {
+    /// A completion of the multishot receive.
+    pub(crate) fn handle_recv<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        done: &Completion,
+    ) -> Next {
+        if !done.more {
+            conn.link.armed.recv = false;
+            conn.link.armed.cancelled = false;
+        }
+        match (done.result, done.buffer) {
+            (Ok(len), Some(buffer)) if len > 0 => {
+                Self::note_buffer(&mut conn.link, len as usize);
+                self.feed(host, conn, buffer, len as usize);
+            }
+            // What came before the end is handled first; the end is met again behind it.
+            (Ok(_), _) if conn.link.spill.is_some() => conn.link.hang_up(),
+            (Ok(_), _) => return self.end_of_stream(host, conn),
+            (Err(Errno(libc::ENOBUFS)), _) => {
+                self.shared.counters.enobufs += 1;
+                self.ran_dry = true;
+                if conn.link.phase != Phase::Ended {
+                    self.starved.push(conn.link.id);
+                    return Next::Park;
+                }
+            }
+            (Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)), _) => {}
+            (Err(_), _) => return Next::Reset,
+        }
+        Next::Continue
+    }
+
+    /// A completion of the multishot readiness.
+    pub(crate) fn handle_poll_in<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        done: &Completion,
+    ) -> Next {
+        if !done.more {
+            conn.link.armed.poll_in = false;
+            conn.link.armed.cancelled = false;
+        }
+        match done.result {
+            Ok(events) => {
+                if events & HANG_UP != 0 {
+                    conn.link.hang_up();
+                }
+                if conn.link.phase == Phase::Connecting {
+                    conn.link.backlog = Backlog::Readable;
+                } else if conn.link.backlog != Backlog::Listed {
+                    return self.read(host, conn);
+                }
+            }
+            Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
+            Err(_) => return Next::Reset,
+        }
+        Next::Continue
+    }
+
+    /// Reads a ready connection until its socket is drained or its share of the turn is used up.
+    pub(super) fn read<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) -> Next {
+        let mut share = TURN_BYTES_MAX;
+        let mut began = None;
+        while conn.link.phase != Phase::Ended && conn.link.inbound != Inbound::Closed {
+            if !conn.link.pauses.is_empty() {
+                conn.link.backlog = Backlog::Readable;
+                return Next::Continue;
+            }
+            if conn.link.armed.recv && conn.link.spill.is_none() {
+                // The receive that is being cancelled may bring more, and what the socket holds comes behind that.
+                return Next::Continue;
+            }
+            let (target, asked, result) = self.receive_some(conn);
+            let len = match result {
+                Ok(0) => return self.end_of_stream(host, conn),
+                Ok(len) => len,
+                Err(Errno(libc::EAGAIN)) => break,
+                Err(_) => return Next::Reset,
+            };
+            match target {
+                Target::Assembly => self.feed_assembly(host, conn, len),
+                Target::Hot => {
+                    self.note_bulk(&mut conn.link, len);
+                    self.feed(host, conn, BufferId::HOT, len);
+                }
+                Target::Spill => self.feed_spill(host, conn, len),
+            }
+            // The hot buffer is used again at once, by this connection or the next.
+            if self.flush_hot(&mut conn.link) == Next::Reset {
+                return Next::Reset;
+            }
+            self.check_pause(&mut conn.link);
+            if conn.link.backlog == Backlog::Listed {
+                // Its share of frames is used up.
+                return Next::Continue;
+            }
+            // Readiness is told once for the last bytes and the end behind them, so the end must be fetched now.
+            if len < asked && conn.link.inbound == Inbound::Open {
+                break;
+            }
+            share = share.saturating_sub(len);
+            let now = self.io.now();
+            let time = now.since(*began.get_or_insert(now));
+            if share == 0 || time >= TURN_TIME_MAX {
+                self.list_ready(&mut conn.link);
+                return Next::Continue;
+            }
+        }
+        if conn.link.backlog == Backlog::Readable {
+            conn.link.backlog = Backlog::None;
+        }
+        Next::Continue
+    }
+
+    /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
+    fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
+        if let Some(spill) = &conn.link.spill {
+            let rest = spill.rest();
+            let len = rest.len().min(SPILL_BYTES);
+            self.io.refill_hot(&rest[..len]);
+            return (Target::Spill, len, Ok(len));
+        }
+        let Speaks::WebSocket(websocket) = &mut conn.speaks else {
+            return (
+                Target::Hot,
+                HOT_BYTES,
+                self.io.recv_hot(conn.link.fd, HOT_BYTES),
+            );
+        };
+        let remaining = websocket.receiver.payload_remaining();
+        let limit = match (remaining, &mut websocket.assembly) {
+            (Some(remaining), Some(assembly)) if remaining >= DIRECT_BYTES_MIN => {
+                websocket.large |= remaining >= LARGE_BYTES_MIN;
+                if assembly.filled >= DIRECT_FILLED_MIN {
+                    let buffers = &mut self.shared.buffers;
+                    let tail =
+                        assembly.tail(remaining, DIRECT_STEP_BYTES, DIRECT_BYTES_MAX, buffers);
+                    return (
+                        Target::Assembly,
+                        tail.len(),
+                        self.io.recv(conn.link.fd, tail),
+                    );
+                }
+                DIRECT_FILLED_MIN
+            }
+            // The rest of a large message, and no more of the next than is worth copying.
+            (Some(remaining), _) if websocket.large => {
+                LARGE_FIRST_BYTES + usize::try_from(remaining).unwrap_or(0)
+            }
+            (None, _) if std::mem::take(&mut websocket.large) => LARGE_FIRST_BYTES,
+            _ => HOT_BYTES,
+        };
+        (Target::Hot, limit, self.io.recv_hot(conn.link.fd, limit))
+    }
+
+    pub(crate) fn feed<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        len: usize,
+    ) {
+        self.note_heard(&mut conn.link, len);
+        if conn.link.spill.is_some() {
+            return self.spill(&mut conn.link, buffer, 0..len);
+        }
+        let read = self.feed_stretches(host, conn, buffer, len);
+        if read < len {
+            self.spill(&mut conn.link, buffer, read..len);
+        }
+    }
+
+    /// Handles what a buffer holds, as far as the connection's share of the turn reaches; returns how far that is.
+    fn feed_stretches<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        len: usize,
+    ) -> usize {
+        let mut read = 0;
+        loop {
+            let (buf, scratch) = self.io.buffer_and_scratch(buffer);
+            read = self
+                .shared
+                .feed(host, conn, &mut buf[..len], read, scratch, buffer);
+            if read == len || !self.shared.protocol.share.goes_on(self.io.now()) {
+                return read;
+            }
+        }
+    }
+
+    /// Keeps what is beyond the connection's share of the turn for the next one. From then on it is read in bulk: only what
+    /// it can handle.
+    #[cold]
+    fn spill(&mut self, link: &mut Link, buffer: BufferId, range: std::ops::Range<usize>) {
+        let buffers = &mut self.shared.buffers;
+        let spill = link.spill.get_or_insert_with(|| Spill::new(buffers));
+        spill.push(&self.io.buffer(buffer)[range], buffers);
+        (link.receive, link.misfits) = (Receive::Bulk, 0);
+        self.list_ready(link);
+    }
+
+    /// The first `len` bytes of the spill lie in the hot buffer.
+    #[cold]
+    fn feed_spill<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
+        let read = self.feed_stretches(host, conn, BufferId::HOT, len);
+        // A connection that is over has none any more.
+        let Some(mut spill) = conn.link.spill.take() else {
+            return;
+        };
+        spill.advance(read);
+        if spill.rest().is_empty() {
+            self.shared.buffers.give_back(spill.into_memory());
+        } else {
+            conn.link.spill = Some(spill);
+        }
+        if read < len {
+            self.list_ready(&mut conn.link);
+        }
+    }
+
+    fn feed_assembly<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
+        self.note_heard(&mut conn.link, len);
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.feed_assembly(host, conn, len, scratch);
+    }
+
+    fn note_heard(&mut self, link: &mut Link, len: usize) {
+        if link.side == Side::Begun && link.receive == Receive::Bulk {
+            // What a turn reads by itself arrives in the course of it: whoever measures times needs them true.
+            self.shared.now = self.io.now();
+        }
+        link.heard = self.shared.now;
+        self.shared.counters.wire_bytes_in += len as u64;
+    }
+
+    /// Sends what a bulk receive led to, at once: segments of scratch and the hot buffer in the order they were made, then the
+    /// queue.
+    pub(super) fn flush_hot(&mut self, link: &mut Link) -> Next {
+        let waits = link.armed.poll_out || link.phase == Phase::Ended;
+        match waits || self.send_now(link).is_ok() {
+            true => Next::Continue,
+            false => Next::Reset,
+        }
+    }
+
+    /// The socket has room again, or the connect that it waited for is decided.
+    pub(super) fn handle_poll_out<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+    ) -> Next {
+        conn.link.armed.poll_out = false;
+        match conn.link.phase {
+            Phase::Ended => return Next::Continue,
+            Phase::Connecting => return self.handle_connected(host, conn),
+            _ => {}
+        }
+        // It is told below.
+        conn.link.out.refused = false;
+        if self.send_now(&mut conn.link).is_err() {
+            return Next::Reset;
+        }
+        if conn.link.out.queue.is_none() && conn.link.inbound == Inbound::Closed {
+            return Next::End;
+        }
+        self.tell_writable(host, conn);
+        Next::Continue
+    }
+
+    /// The socket of a connect is writable: sends the request, or gives up.
+    fn handle_connected<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) -> Next {
+        match self.io.connect_result(conn.link.fd) {
+            Ok(()) => {}
+            Err(Errno(libc::EINPROGRESS | libc::EALREADY)) => {
+                conn.link.armed.poll_out = true;
+                let token = Token::new(Op::PollOut, conn.link.id);
+                self.io.submit_poll_out(token, conn.link.fd);
+                return Next::Continue;
+            }
+            Err(errno) => {
+                self.shared
+                    .report_failure(host, conn, Failure::Connect(errno));
+                return Next::Reset;
+            }
+        }
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.ask(host, conn, scratch);
+        if conn.link.backlog == Backlog::Readable {
+            self.list_ready(&mut conn.link);
+        }
+        Next::Continue
+    }
+
+    /// The send queue is empty again.
+    pub(super) fn tell_writable<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if conn.link.out.queue.is_none() && conn.link.phase == Phase::Open {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            let (app, session) = host.of(conn.link.id);
+            app.writable(
+                &mut self.shared.context(conn, scratch, BufferId::HOT),
+                session,
+            );
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A worker in a simulation, with clients.
+
+use std::time::Duration;
+
+use super::client::Client;
+use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
+use crate::io::Io as _;
+use crate::io::board::Board;
+use crate::io::sim::{Options, Random, Sim};
+use crate::proto::{CloseCode, Message};
+use crate::stats::Counters;
+
+/// Turns of a run at most: what has not ended then never will.
+pub(super) const TURNS_MAX: usize = 300_000;
+
+/// Echoes, and counts its calls. The text [`CLOSE_ME`] makes it close.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) clean: u64,
+}
+
+pub(super) const CLOSE_ME: &[u8] = b"close me";
+
+impl App for Echo {
+    type Session = ();
+
+    fn open(&mut self, _context: &mut Context<'_>, (): &mut ()) {
+        self.opened += 1;
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+        if message.payload() == CLOSE_ME {
+            context
+                .close(CloseCode::NormalClosure, "you asked for it")
+                .expect("the first Close");
+            return;
+        }
+        // Refused only when this side has begun to close.
+        let _ = context.reply(message);
+    }
+
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
+        self.closed += 1;
+        self.clean += u64::from(closed.clean);
+    }
+}
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) worker: Worker<Sim, Echo>,
+    pub(super) clients: Vec<Client>,
+    pub(super) config: Config,
+    pub(super) random: Random,
+    /// Requests for a page: no handshakes, and no failed ones.
+    pub(super) pages: u64,
+    /// How long a turn may wait while nothing happens; without it that is a deadlock.
+    pub(super) patience: Option<Duration>,
+    turns: usize,
+}
+
+impl World {
+    pub(super) fn new(options: Options, config: Config) -> Self {
+        Self::beside(None, options, config)
+    }
+
+    /// A worker beside others on a board.
+    pub(super) fn beside(board: Option<Board>, options: Options, config: Config) -> Self {
+        let mut sim = Sim::new(options);
+        let listener = Listener::new(sim.listen(), board);
+        let worker = Worker::new(sim, Echo::default(), config.clone(), listener);
+        Self {
+            worker,
+            clients: Vec::new(),
+            config,
+            random: Random::new(options.seed ^ 0xC11E),
+            pages: 0,
+            patience: None,
+            turns: 0,
+        }
+    }
+
+    pub(super) fn now(&self) -> crate::time::Instant {
+        self.worker.io().now()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.clients
+            .iter()
+            .all(|client| client.is_over(self.worker.io()))
+    }
+
+    /// Every client acts, then the worker.
+    pub(super) fn step(&mut self) {
+        self.turns += 1;
+        assert!(
+            self.turns < TURNS_MAX,
+            "it ends: {:#?}",
+            self.clients
+                .iter()
+                .map(Client::describe)
+                .collect::<Vec<_>>()
+        );
+        let sim = self.worker.io_mut();
+        for client in &mut self.clients {
+            client.step(sim, sim.now());
+        }
+        if self.is_over() && self.worker.connections() == 0 {
+            return;
+        }
+        let sim = self.worker.io_mut();
+        let alarm = self
+            .clients
+            .iter()
+            .filter_map(|client| client.alarm(sim))
+            .min();
+        sim.set_alarm(alarm);
+        self.worker
+            .turn(self.patience)
+            .expect("a simulation never fails");
+    }
+
+    /// Until every client is over, and then everything else.
+    pub(super) fn run(&mut self) -> Counters {
+        while !self.is_over() {
+            self.step();
+        }
+        self.worker.drain();
+        self.finish()
+    }
+
+    /// Begins the graceful stop. Clients that did not connect by now never will.
+    pub(super) fn stop(&mut self) {
+        self.worker.drain();
+        self.worker.io_mut().clear_backlog();
+        self.clients.retain(|client| client.peer().is_some());
+    }
+
+    /// Until no connection is left; nothing may be left with them. The clients have left before.
+    pub(super) fn finish(&mut self) -> Counters {
+        self.patience = None;
+        while self.worker.connections() > 0 || !self.is_over() {
+            self.step();
+        }
+        self.worker.io_mut().faults_mut().stale = 0;
+        for _ in 0..2 {
+            // Buffers of the last turn go back in the next one.
+            self.worker
+                .turn(Some(Duration::ZERO))
+                .expect("a simulation never fails");
+        }
+        self.check()
+    }
+
+    fn check(&mut self) -> Counters {
+        let sim = self.worker.io();
+        sim.assert_clean();
+        let moved = sim.moved();
+        let counters = *self.worker.counters();
+        let app = self.worker.app();
+        assert_eq!(
+            counters.wire_bytes_in, moved.received,
+            "every byte received is counted"
+        );
+        assert_eq!(
+            counters.wire_bytes_out, moved.sent,
+            "every byte sent is counted"
+        );
+        assert_eq!(
+            (counters.clients, counters.sockets),
+            (0, 0),
+            "gauges end at zero"
+        );
+        assert_eq!(counters.handshakes, app.opened, "every opening is told");
+        assert_eq!(app.closed, app.opened, "every end is told");
+        assert_eq!(
+            counters.closed_unclean,
+            app.closed - app.clean,
+            "every unclean end is counted"
+        );
+        let outcomes = counters.handshakes + counters.handshakes_failed + self.pages;
+        assert_eq!(counters.accepted, outcomes, "every accept has an outcome");
+        counters
+    }
+}
+
+/// Says how to repeat a run that panics.
+#[derive(Debug)]
+struct Replay(u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("RINGWAY_SIM_SEED={} repeats it", self.0);
+        }
+    }
+}
+
+/// Runs `run` with seeds from zero on: `count` of them, or `RINGWAY_SIM_COUNT` times as many; or the one in
+/// `RINGWAY_SIM_SEED`.
+pub(super) fn seeds(count: u64, run: impl Fn(u64)) {
+    let variable = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().expect("a number"))
+    };
+    let seeds = match variable("RINGWAY_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..count * variable("RINGWAY_SIM_COUNT").unwrap_or(1),
+    };
+    for seed in seeds {
+        let _replay = Replay(seed);
+        run(seed);
+    }
+}

@@ -1,0 +1,143 @@
+//! What time does to a connection.
+
+use std::time::Duration;
+
+use crate::conn::link::{Leaving, Link, Next, Phase, Side};
+use crate::io::{BufferId, Io};
+use crate::proto::CloseCode;
+use crate::proto::handshake::Refusal;
+use crate::protocol::{App, Connection, Core, Failure, Heartbeat, Host};
+
+impl<I: Io> Core<I> {
+    /// The time of a connection has come.
+    pub(super) fn handle_timeout<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+    ) -> Next {
+        match (conn.link.phase, conn.link.side) {
+            (Phase::Connecting, _) | (Phase::Opening, Side::Begun) => {
+                self.shared.report_failure(host, conn, Failure::Timeout);
+                Next::Reset
+            }
+            (Phase::Opening, Side::Accepted) => {
+                self.shared.withdraw(host, conn, Failure::Timeout);
+                self.refuse(host, conn, &Refusal::TIMEOUT);
+                Next::Continue
+            }
+            (Phase::Open, _) => self.handle_silence(conn),
+            (Phase::Closing | Phase::Lingering, _) => self.handle_leaving(&mut conn.link),
+            (Phase::Ended, _) => Next::Continue,
+        }
+    }
+
+    /// The peer did not answer our Close, or does not end its side, for the close timeout. While it takes what is left for
+    /// it, or may still do so because the server waits anyway, that is delivered.
+    fn handle_leaving(&mut self, link: &mut Link) -> Next {
+        let (now, limits) = (self.shared.now, *self.shared.limits_of(link.service));
+        let left = link.queued_bytes() + self.io.unsent(link.fd);
+        let left_bytes = u32::try_from(left).unwrap_or(u32::MAX);
+        let since = match link.leaving {
+            Some(before) if left_bytes >= before.left_bytes => before.since,
+            _ => now,
+        };
+        let patience = match self.shared.protocol.draining {
+            // The end of the drain is the end of it.
+            true => limits.write_timeout.unwrap_or(Duration::MAX),
+            false => limits.close_timeout,
+        };
+        if left > 0 && (now.since(since) < patience.max(limits.close_timeout)) {
+            link.leaving = Some(Leaving { left_bytes, since });
+            let deadline = now + limits.close_timeout;
+            self.shared.reschedule(link, Some(deadline));
+            return Next::Continue;
+        }
+        match link.queued_bytes() > 0 || link.phase == Phase::Closing {
+            true => Next::Reset,
+            false => Next::End,
+        }
+    }
+
+    /// Refuses an opening handshake that is not complete.
+    pub(crate) fn refuse<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        refusal: &Refusal,
+    ) {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.refuse_with(host, conn, refusal, scratch);
+    }
+
+    /// The peer of an open WebSocket was silent for a time.
+    fn handle_silence(&mut self, conn: &mut Connection) -> Next {
+        let now = self.shared.now;
+        let link = &mut conn.link;
+        if self.is_stuck(link) {
+            tracing::debug!(slot = link.id.slot, "the peer takes nothing: write timeout");
+            return Next::Reset;
+        }
+        if !link.pauses.is_empty() {
+            // The silence of a peer that is not read from proves nothing: its Pong may lie unread. Whether it still takes
+            // bytes is for the write timeout to say.
+            link.heard = now;
+        }
+        let (heard, silent) = (link.heard, now.since(link.heard));
+        let config = self.shared.protocol.config.of(link.service);
+        let (idle, ping_interval) = (config.idle_timeout, config.ping_interval);
+        if idle.is_some_and(|timeout| silent >= timeout) {
+            self.close(conn, CloseCode::GoingAway, "idle timeout");
+            return Next::Continue;
+        }
+        let Some(websocket) = conn.speaks.websocket() else {
+            unreachable!("the phase is open while a WebSocket is")
+        };
+        let heartbeat = match (websocket.heartbeat, ping_interval) {
+            (Heartbeat::Pinged(at), _) if heard > at => Heartbeat::Quiet,
+            (Heartbeat::Pinged(at), Some(interval)) if now.since(at) >= interval => {
+                return Next::Reset;
+            }
+            (Heartbeat::Quiet, Some(interval)) if silent >= interval => Heartbeat::Pinged(now),
+            (heartbeat, _) => heartbeat,
+        };
+        let begins = heartbeat == Heartbeat::Pinged(now);
+        websocket.heartbeat = heartbeat;
+        if begins {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            let mut context = self.shared.context(conn, scratch, BufferId::HOT);
+            // Refused only after a Close, and then the phase is another.
+            let _ = context.ping(&now.nanos().to_be_bytes());
+        }
+        let deadline = self.shared.next_check(&conn.link, heartbeat);
+        self.shared.reschedule(&mut conn.link, deadline);
+        Next::Continue
+    }
+
+    /// Whether the peer has taken nothing of what is queued for it for the write timeout. Bytes that leave the kernel's
+    /// buffer count as well: a socket has room again only when a third of it is free.
+    fn is_stuck(&mut self, link: &mut Link) -> bool {
+        let now = self.shared.now;
+        let (Some(timeout), Some(queue)) = (
+            self.shared.limits_of(link.service).write_timeout,
+            &mut link.out.queue,
+        ) else {
+            return false;
+        };
+        let unsent = self.io.unsent(link.fd);
+        let before = queue.unsent_bytes.replace(unsent);
+        if before.is_some_and(|before| unsent < before) {
+            queue.stuck_since = Some(now);
+        }
+        queue
+            .stuck_since
+            .is_some_and(|since| now.since(since) >= timeout)
+    }
+
+    /// Begins the closing handshake.
+    pub(crate) fn close(&mut self, conn: &mut Connection, code: CloseCode, reason: &str) {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        let mut context = self.shared.context(conn, scratch, BufferId::HOT);
+        // Refused when the application has closed already, which is as good.
+        let _ = context.close(code, reason);
+    }
+}

@@ -1,0 +1,547 @@
+//! The loop of one worker. One turn is: enter, reap, handle, flush.
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────────────────────────────────┐
+//!        ▼                                                                          │
+//!   1. enter ──▶ 2. sends that were short ──▶ 3. buffers back ──▶ 4. handle ──▶ 5. one send
+//!   (submits 5,       (their buffers are         (one store)        everything     per connection
+//!    waits)            still untouched)                             else
+//! ```
+
+use std::time::Duration;
+
+use super::listener::{Accepted, Dead, Listener};
+use super::reach::Reachable;
+use super::tidy::Tidy;
+use crate::conn;
+use crate::conn::core::LIST_LEN;
+use crate::conn::link::{Backlog, Ending, Link, Next, Pauses, Phase, Side};
+use crate::conn::timers::Wheel;
+use crate::io::pool::CHUNK_BUFFERS;
+use crate::io::{Completion, ConnId, Error, Fd, Io, Op, Token, Wait};
+use crate::proto::handshake::Refusal;
+use crate::proto::{CloseCode, Kind, Role};
+use crate::protocol::{
+    App, Commands, Config, Connection, Core, Failure, Handle, Host, Prepared, Speaks, State, Table,
+    TooMuch,
+};
+use crate::stats::Counters;
+use crate::time::Instant;
+
+/// With more buffers than this in use after a turn, they are given back before the worker waits.
+const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
+
+/// How all connections are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// With a closing handshake.
+    Drain,
+    /// At once.
+    Abort,
+}
+
+/// A worker: its ring, its connections, its application.
+pub struct Worker<I, A: App> {
+    pub(crate) core: Core<I>,
+    host: Host<A>,
+    pub(crate) table: Table,
+    wheel: Wheel,
+    listener: Listener,
+    pub(crate) done: Vec<Completion>,
+    pub(crate) expired: Vec<ConnId>,
+    /// An empty list whose memory the next one uses.
+    pub(crate) spare: Vec<ConnId>,
+    pub(crate) tidy: Tidy,
+    /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
+    /// the last turn, so that nothing may be added to them and no descriptor may be closed.
+    stop: Option<Stop>,
+    /// Watched descriptors that became ready, one bit each.
+    watched: u32,
+    /// When the last turn's system call returned.
+    woken: Instant,
+}
+
+impl<I, A: App> std::fmt::Debug for Worker<I, A> {
+    /// Its size: the connections and their sessions are too many to show.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("connections", &self.table.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I: Io, A: App> Worker<I, A> {
+    /// A worker that accepts on `listener` from its first turn on.
+    pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
+        let limits = State::link_limits(&config);
+        let state = State::new(config, listener.board());
+        let shared = conn::core::Shared::new(limits, io.now(), state);
+        let now = shared.now;
+        Self {
+            core: Core::new(io, shared),
+            host: Host::new(app),
+            table: Table::default(),
+            wheel: Wheel::new(now),
+            listener,
+            done: Vec::new(),
+            expired: Vec::new(),
+            spare: Vec::with_capacity(LIST_LEN),
+            tidy: Tidy::new(),
+            stop: None,
+            watched: 0,
+            woken: now,
+        }
+    }
+
+    /// A worker that accepts nothing: its connections are begun by its application, in [`App::turn`]. Nothing ends the wait
+    /// of a turn before there are any, so the first one is not to wait.
+    pub fn client(io: I, app: A, config: Config) -> Self {
+        Self::new(io, app, config, Listener::none())
+    }
+
+    /// Encodes messages once, to be sent any number of times ([`Context::send_prepared`](super::Context::send_prepared))
+    /// on connections in `role`. What is prepared stays as long as the worker.
+    ///
+    /// # Errors
+    /// [`TooMuch`].
+    pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
+        self.core.shared.prepare(role, messages)
+    }
+
+    /// Tells in [`Self::take_watched`] when `fd` is readable. `bit` is below 32.
+    pub fn watch(&mut self, fd: Fd, bit: u32) {
+        self.core
+            .io
+            .submit_poll_in(Token::fixed(Op::Watch, bit), fd);
+    }
+
+    /// The watched descriptors that became readable since the last call.
+    pub fn take_watched(&mut self) -> u32 {
+        std::mem::take(&mut self.watched)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&mut self) -> &mut Counters {
+        let counts = self.core.io.take_counts();
+        let counters = &mut self.core.shared.counters;
+        counters.turns += counts.enters;
+        counters.cq_overflows += counts.cq_overflows;
+        counters.sockets = self.table.len() as u64;
+        counters
+    }
+
+    /// System calls so far that sent and did nothing else: what went into the ring is not among them.
+    pub const fn lone_sends(&self) -> u64 {
+        self.core.lone_sends
+    }
+
+    /// The instant at which the last turn woke up.
+    pub const fn woken(&self) -> Instant {
+        self.woken
+    }
+
+    /// Connections in any phase.
+    pub const fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The ring.
+    pub const fn io(&self) -> &I {
+        &self.core.io
+    }
+
+    /// The application.
+    pub const fn app(&self) -> &A {
+        &self.host.app
+    }
+
+    /// The application, between turns: what it wants of connections it does in [`App::turn`].
+    pub const fn app_mut(&mut self) -> &mut A {
+        &mut self.host.app
+    }
+
+    /// What is to be done to its connections in the next turn.
+    pub const fn commands(&mut self) -> &mut Commands {
+        &mut self.core.shared.protocol.commands
+    }
+
+    /// Blocks of prepared messages that are in use, or not yet given back.
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> usize {
+        self.core.shared.blocks.len()
+    }
+
+    /// The ring, for tests that play the kernel.
+    pub const fn io_mut(&mut self) -> &mut I {
+        &mut self.core.io
+    }
+
+    /// Stops accepting and, with the next turn, closes every WebSocket with 1001. The worker is done when no connection
+    /// is left.
+    pub fn drain(&mut self) {
+        self.listener.stop(&mut self.core.io);
+        self.core.shared.protocol.draining = true;
+        self.stop.get_or_insert(Stop::Drain);
+    }
+
+    /// Whether the listener was shut down under this worker: then there is nothing left but to drain.
+    pub const fn is_listener_shut(&self) -> bool {
+        self.listener.is_shut()
+    }
+
+    /// Ends every connection with the next turn.
+    pub fn abort(&mut self) {
+        self.stop = Some(Stop::Abort);
+    }
+
+    /// One turn, which waits for at most `patience`.
+    ///
+    /// # Errors
+    /// The ring or the listener failed: the worker cannot go on.
+    pub fn turn(&mut self, patience: Option<Duration>) -> Result<(), Error> {
+        let latest = patience.map(|patience| self.core.io.now() + patience);
+        self.turn_until(latest.unwrap_or(Instant::NEVER))
+    }
+
+    /// One turn, which waits until `latest` and no longer.
+    ///
+    /// # Errors
+    /// The ring or the listener failed: the worker cannot go on.
+    pub fn turn_until(&mut self, latest: Instant) -> Result<(), Error> {
+        self.listener
+            .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
+        let wait = self.wait(latest);
+        let mut done = std::mem::take(&mut self.done);
+        self.core.io.turn(wait, &mut done)?;
+        self.woken = self.core.io.now();
+        self.core.shared.now = self.woken;
+        self.core.shared.outbox.next_turn();
+        self.core.shared.protocol.commands.wake = false;
+        self.core.shared.protocol.share = Default::default();
+
+        self.handle_sends(&done);
+        self.core.shared.blocks.retire(&mut self.core.io);
+        self.core
+            .io
+            .replenish(&mut self.core.held, std::mem::take(&mut self.core.ran_dry));
+        self.feed_starved();
+        let left_over = self.core.ready.len();
+        for completion in &done {
+            self.handle(completion)?;
+        }
+        self.read_on(left_over);
+        self.accept()?;
+        self.tell_relieved();
+        self.expire();
+        self.host.app.turn(&mut Handle::new(&mut Reachable {
+            core: &mut self.core,
+            table: &mut self.table,
+        }));
+        self.core.run_commands(&mut self.host, &mut self.table);
+        self.end_condemned();
+        self.stop_if_asked();
+        self.after_handlers();
+        let busy = !done.is_empty();
+        done.clear();
+        self.done = done;
+        self.tidy(busy);
+        Ok(())
+    }
+
+    /// How long the turn may wait: not at all while work is left over, else until the next deadline.
+    fn wait(&self, latest: Instant) -> Wait {
+        let core = &self.core;
+        if self.stop.is_some()
+            || !core.ready.is_empty()
+            || !core.starved.is_empty()
+            || !core.relieved.is_empty()
+            || core.shared.protocol.commands.is_pending()
+            || core.held.len() > HELD_MAX
+        {
+            return Wait::No;
+        }
+        let due = latest
+            .min(self.wheel.due())
+            .min(self.listener.due())
+            .min(self.tidy.due());
+        match due {
+            Instant::NEVER => Wait::Forever,
+            due => Wait::Until(due),
+        }
+    }
+
+    fn handle_sends(&mut self, done: &[Completion]) {
+        for completion in done
+            .iter()
+            .filter(|completion| completion.token.is(Op::Send))
+        {
+            if let Some(conn) = self.table.get_mut(completion.token.id()) {
+                let next = self.core.handle_send(&mut conn.link, completion.result);
+                if next != Next::Continue {
+                    self.core.settle(&mut self.host, conn, next);
+                }
+            }
+        }
+    }
+
+    /// The pool is full again: receives that found it empty are armed once more.
+    fn feed_starved(&mut self) {
+        if self.core.starved.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.starved);
+        for id in ids.drain(..) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.arm_receive(&mut conn.link);
+            }
+        }
+        self.spare = ids;
+    }
+
+    fn handle(&mut self, completion: &Completion) -> Result<(), Error> {
+        if let Some(buffer) = completion.buffer {
+            self.core.held.push(buffer);
+        }
+        if completion.token.is(Op::Recv) {
+            // The commonest by far.
+            if let Some(conn) = self.table.get_mut(completion.token.id()) {
+                let next = self.core.handle_recv(&mut self.host, conn, completion);
+                self.core.settle(&mut self.host, conn, next);
+                return Ok(());
+            }
+        }
+        match completion.token.op() {
+            Op::Accept => return self.handle_listener(completion),
+            Op::Watch => {
+                self.watched |= 1 << completion.token.id().slot;
+                return Ok(());
+            }
+            Op::Send | Op::Cancel | Op::Alarm => return Ok(()),
+            Op::Recv | Op::PollIn | Op::PollOut => {}
+        }
+        let (core, host) = (&mut self.core, &mut self.host);
+        let Some(conn) = self.table.get_mut(completion.token.id()) else {
+            core.shared.counters.stale_completions += 1;
+            return Ok(());
+        };
+        let next = match completion.token.op() {
+            Op::PollIn => core.handle_poll_in(host, conn, completion),
+            _ => core.handle_poll_out(host, conn),
+        };
+        core.settle(host, conn, next);
+        Ok(())
+    }
+
+    fn handle_listener(&mut self, completion: &Completion) -> Result<(), Error> {
+        let Core { io, shared, .. } = &mut self.core;
+        self.listener
+            .handle_ready(io, completion.token, completion.result, shared.now)
+            .map_err(|Dead(errno)| Error {
+                operation: "listen",
+                source: std::io::Error::from_raw_os_error(errno.0),
+            })
+    }
+
+    /// Takes this worker's share of the connections that wait.
+    fn accept(&mut self) -> Result<(), Error> {
+        let Core { io, shared, .. } = &mut self.core;
+        let allowance = self.listener.allowance(io, self.table.len(), shared.now);
+        for _ in 0..allowance {
+            let result = self.core.io.accept(self.listener.fd());
+            let shared = &mut self.core.shared;
+            shared.counters.sockets = self.table.len() as u64;
+            let accepted = self
+                .listener
+                .handle_accept(result, shared.now, &mut shared.counters);
+            match accepted {
+                Ok(Accepted::Connection(fd)) => self.begin(fd),
+                Ok(Accepted::Gone) => {}
+                Ok(Accepted::Enough) => break,
+                Err(Dead(errno)) => {
+                    return Err(Error {
+                        operation: "accept",
+                        source: std::io::Error::from_raw_os_error(errno.0),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection was accepted.
+    fn begin(&mut self, fd: Fd) {
+        let shared = &mut self.core.shared;
+        shared.counters.accepted += 1;
+        let receive = self.core.io.receive_mode().into();
+        let now = shared.now;
+        let deadline = now + shared.protocol.config.handshake_timeout;
+        let id = self.table.insert(|id| Connection {
+            link: Link::new(id, fd, Side::Accepted, receive, now),
+            speaks: Speaks::accepted(),
+        });
+        if let Some(conn) = self.table.get_mut(id) {
+            shared.reschedule(&mut conn.link, Some(deadline));
+            self.core.arm_receive(&mut conn.link);
+        }
+        self.listener.publish(self.table.len());
+    }
+
+    /// Takes a list whose handlers may fill it again, and leaves an empty one with memory of its own.
+    fn take(&mut self, list: impl FnOnce(&mut Core<I>) -> &mut Vec<ConnId>) -> Vec<ConnId> {
+        std::mem::replace(list(&mut self.core), std::mem::take(&mut self.spare))
+    }
+
+    /// Connections that had more to read than their share.
+    fn read_on(&mut self, left_over: usize) {
+        if left_over == 0 {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.ready);
+        for id in ids.drain(..left_over) {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            conn.link.backlog = Backlog::None;
+            if conn.link.armed.recv && conn.link.spill.is_none() {
+                // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
+                continue;
+            }
+            let next = self.core.read(&mut self.host, conn);
+            self.core.settle(&mut self.host, conn, next);
+        }
+        // Those that were listed in this turn have had their share of it.
+        self.core.ready.append(&mut ids);
+        self.spare = ids;
+    }
+
+    /// The queue that an application was refused at went out as a whole: no readiness will tell of room.
+    fn tell_relieved(&mut self) {
+        if self.core.relieved.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.relieved);
+        for id in ids.drain(..) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.tell_writable(&mut self.host, conn);
+            }
+        }
+        self.spare = ids;
+    }
+
+    fn expire(&mut self) {
+        let now = self.core.shared.now;
+        if now < self.wheel.due() {
+            return;
+        }
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expire(&mut self.table, now, &mut expired);
+        for id in expired.drain(..) {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            if conn.link.deadline > now {
+                self.core.shared.rescheduled.push(id);
+            } else {
+                let next = self.core.handle_timeout(&mut self.host, conn);
+                self.core.settle(&mut self.host, conn, next);
+            }
+        }
+        self.expired = expired;
+    }
+
+    fn end_condemned(&mut self) {
+        if self.core.shared.condemned.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.shared.condemned);
+        for id in ids.drain(..) {
+            if let Some(conn) = self.table.get_mut(id) {
+                self.core.settle(&mut self.host, conn, Next::Reset);
+            }
+        }
+        self.spare = ids;
+    }
+
+    fn stop_if_asked(&mut self) {
+        let Some(stop) = self.stop.take() else { return };
+        for id in self.table.ids() {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            match stop {
+                Stop::Drain if conn.link.phase == Phase::Open => {
+                    let reason = match conn.link.side {
+                        Side::Begun => "the client is stopping",
+                        Side::Accepted => "the server is stopping",
+                    };
+                    self.core.close(conn, CloseCode::GoingAway, reason);
+                    if conn.link.side == Side::Begun {
+                        // Its answer comes behind whatever a connection that is held has not read.
+                        self.core.resume(&mut conn.link, Pauses::APPLICATION);
+                    }
+                }
+                Stop::Drain if conn.link.side == Side::Begun => {
+                    if matches!(conn.link.phase, Phase::Connecting | Phase::Opening) {
+                        self.core.settle(&mut self.host, conn, Next::Reset);
+                    }
+                }
+                Stop::Drain if conn.link.phase == Phase::Opening => {
+                    self.core
+                        .shared
+                        .withdraw(&mut self.host, conn, Failure::Closed);
+                    self.core.refuse(&mut self.host, conn, &Refusal::STOPPING);
+                }
+                Stop::Drain => {}
+                Stop::Abort => self.core.settle(&mut self.host, conn, Next::End),
+            }
+        }
+    }
+
+    /// What the handlers left behind: output, moved deadlines, connections that are over.
+    fn after_handlers(&mut self) {
+        let mut at = 0;
+        while let Some(&id) = self.core.shared.dirty.get(at) {
+            at += 1;
+            if let Some(conn) = self.table.get_mut(id) {
+                let next = self.core.flush(&mut conn.link);
+                if next != Next::Continue {
+                    self.core.settle(&mut self.host, conn, next);
+                }
+            }
+        }
+        self.core.shared.dirty.clear();
+        self.reschedule();
+        self.release();
+    }
+
+    fn reschedule(&mut self) {
+        if self.core.shared.rescheduled.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.shared.rescheduled);
+        for id in ids.drain(..) {
+            if let Some(deadline) = self.table.get_mut(id).map(|conn| conn.link.deadline) {
+                self.wheel.set(&mut self.table, id, deadline);
+            }
+        }
+        self.spare = ids;
+    }
+
+    fn release(&mut self) {
+        if self.core.released.is_empty() {
+            return;
+        }
+        let mut ids = self.take(|core| &mut core.released);
+        for id in ids.drain(..) {
+            let Some(conn) = self.table.get_mut(id) else {
+                continue;
+            };
+            let (fd, reset) = (conn.link.fd, conn.link.ending == Ending::Reset);
+            self.wheel.remove(&mut self.table, id);
+            self.table.remove(id);
+            self.core.io.close(fd, reset);
+        }
+        self.spare = ids;
+        self.listener.publish(self.table.len());
+    }
+}
