@@ -11,22 +11,22 @@
 //! What a message meets on its way, and which module that is:
 //!
 //! ```text
-//!  socket ─▶ io ─▶ conn ─▶ proto::Receiver ─▶ conn::App ─▶ conn::Context ─▶ proto::Sender ─▶ io ─▶ socket
-//!            bytes  turn     frames, in place   your code     reply in place   headers         one send
+//!  socket ─▶ io ─▶ worker ─▶ proto::Receiver ─▶ App ─▶ Context ─▶ proto::Sender ─▶ conn ─▶ io ─▶ socket
+//!            bytes  turn       frames, in place   your code        headers, in place  one send
 //! ```
 //!
 //! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.
 //! - [`proto`]: RFC 6455 without I/O: HTTP heads, opening handshake, framing, masking, UTF-8, closing handshake; both roles.
 //! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
-//! - [`conn`]: connections, timers, send queues, accepting; the [`Worker`](conn::Worker) and its turn; the
-//!   [`App`] interface.
+//! - `conn`: what a connection is bound to: descriptor, what is armed, send queue, flow control, deadline, ending.
+//! - `protocol`: what it speaks, and what an application is told of it: opening handshake, WebSocket, [`App`], [`Context`].
+//! - [`worker`]: the loop: the turn of a [`Worker`](worker::Worker), accepting, timeouts, the one place where connections end.
 //! - [`services`]: applications that come with Ringway: [`Echo`], and several of them on one port.
 //! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
 //! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
 //! - [`options`], [`exit`]: what a server was told, how a process ends. [`signals`]: what each one means.
 //! - [`lines`]: what a server says on stdout and stderr, without waiting for whoever reads it.
-//! - [`server`]: a server of one's own, on processes or threads; [`seat`]: what makes a process a worker.
-//! - [`worker`]: the worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
+//! - [`server`]: a server of one's own, on processes or threads, and the worker process; [`seat`]: what makes a process a worker.
 //!
 //! Dependencies point one way; `tests/it/tidy.rs` holds the table of who may name whom.
 

@@ -36,8 +36,13 @@ const MEMBERS: &[Member] = &[
             ("proto", &[]),
             ("io", &["random", "time"]),
             ("stats", &["time"]),
-            ("conn", &["io", "proto", "random", "stats", "time"]),
-            ("services", &["conn", "proto"]),
+            ("conn", &["io", "stats", "time"]),
+            ("protocol", &["conn", "io", "proto", "random", "time"]),
+            (
+                "worker",
+                &["conn", "io", "proto", "protocol", "stats", "time"],
+            ),
+            ("services", &["proto", "protocol"]),
             ("seat", &["exit"]),
             (
                 "supervise",
@@ -47,20 +52,17 @@ const MEMBERS: &[Member] = &[
             ),
             ("options", &["seat", "services", "supervise"]),
             (
-                "worker",
-                &[
-                    "conn", "exit", "io", "lines", "options", "proto", "signals", "stats", "time",
-                ],
-            ),
-            (
                 "server",
                 &[
-                    "conn",
                     "exit",
                     "io",
+                    "lines",
                     "options",
+                    "proto",
+                    "protocol",
                     "seat",
                     "services",
+                    "signals",
                     "stats",
                     "supervise",
                     "time",
@@ -89,7 +91,7 @@ const MEMBERS: &[Member] = &[
         name: "wsperf",
         may_use: &["ringway", "ringway_command"],
         modules: &[
-            ("load", &["conn", "io", "proto", "random", "time"]),
+            ("load", &["io", "proto", "random", "time", "worker"]),
             ("cli", &["exit", "load", "options", "supervise"]),
             ("lib", &[]),
         ],

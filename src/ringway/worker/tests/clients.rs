@@ -8,13 +8,13 @@ use super::client::Pace;
 use super::drivers::{Driver, Drivers, Outcome};
 use super::servers::{Answer, Ending, Ledger, Server};
 use super::world::{TURNS_MAX, seeds};
-use crate::worker::{Config, Failure, Masking, Worker};
 use crate::io::sim::{Faults, Options, Random, Sim};
 use crate::io::{Errno, Io as _, ReceiveMode};
 use crate::proto::handshake::{Fault, StatusCode};
 use crate::proto::{CloseCode, Role};
 use crate::stats::Counters;
 use crate::time::Instant;
+use crate::worker::{Config, Failure, Masking, Worker};
 
 /// Longer than any pace needs for the rest of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);

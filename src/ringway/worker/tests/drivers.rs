@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::client::difference;
 use super::script::{self, Expected};
 use super::servers::Ledger;
-use crate::worker::{
-    App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError,
-};
 use crate::io::sim::Random;
 use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
 use crate::time::Instant;
+use crate::worker::{
+    App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError,
+};
 
 /// Payload bytes of the prepared messages: small ones first.
 const PREPARED_BYTES: [usize; 24] = [

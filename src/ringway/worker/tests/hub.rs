@@ -4,12 +4,12 @@
 use super::script::Script;
 use super::wire::{Item, Wire};
 use super::world::{TURNS_MAX, seeds};
-use crate::worker::{
-    App, Closed, Config, Context, Failure, Handle, Listener, Opening, Scope, Verdict, Worker,
-};
 use crate::io::sim::{Options, PeerId, Random, Sim};
 use crate::io::{ConnId, ReceiveMode};
 use crate::proto::{CloseCode, Kind, Message};
+use crate::worker::{
+    App, Closed, Config, Context, Failure, Handle, Listener, Opening, Scope, Verdict, Worker,
+};
 
 /// Hands every message on to every other member, by command. Some members are let in a few turns after they asked.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::world::World;
-use crate::worker::Config;
 use crate::io::ReceiveMode;
 use crate::io::board::tests::boards;
 use crate::io::sim::{Options, PeerEnd, PeerId};
+use crate::worker::Config;
 
 const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 

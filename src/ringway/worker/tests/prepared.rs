@@ -1,11 +1,11 @@
 //! Prepared messages, requests and keys by the letter: what lies in memory, and what is refused.
 
-use crate::worker::{App, Config, Context, Masking, OpeningRequest, TooMuch, Worker};
 use crate::io::sim::{Options, Sim};
 use crate::io::{ReceiveMode, SHARED_MAX};
 use crate::proto::handshake::Misuse;
 use crate::proto::http;
 use crate::proto::{Kind, Message, Role};
+use crate::worker::{App, Config, Context, Masking, OpeningRequest, TooMuch, Worker};
 
 struct Nothing;
 

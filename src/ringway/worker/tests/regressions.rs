@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::script::Script;
 use super::world::World;
-use crate::worker::Config;
 use crate::io::ReceiveMode;
 use crate::io::sim::{Options, PeerEnd, PeerId};
+use crate::worker::Config;
 
 /// A world without clients.
 fn world(mode: ReceiveMode) -> World {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::worker::{App, Config, Context, Listener, Worker};
 use crate::io::ReceiveMode;
 use crate::io::sim::{Options, Sim};
 use crate::proto::Message;
 use crate::proto::http::{Answer, Request, StatusCode};
+use crate::worker::{App, Config, Context, Listener, Worker};
 
 /// Says back what it was asked for.
 #[derive(Debug, Default)]

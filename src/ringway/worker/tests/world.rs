@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::client::Client;
-use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
 use crate::io::Io as _;
 use crate::io::board::Board;
 use crate::io::sim::{Options, Random, Sim};
 use crate::proto::{CloseCode, Message};
 use crate::stats::Counters;
+use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
 
 /// Turns of a run at most: what has not ended then never will.
 pub(super) const TURNS_MAX: usize = 300_000;
