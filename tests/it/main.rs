@@ -21,6 +21,8 @@ mod load;
 mod memory;
 mod original;
 mod scenarios;
+mod signals;
+mod supervision;
 mod tidy;
 mod truth;
 mod tune;
