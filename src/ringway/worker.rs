@@ -1,7 +1,7 @@
 //! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
 //! One process = one thread = one ring = one pinned core. It stops on SIGTERM and its like (closing every WebSocket with
-//! 1001 first), on a second signal at once, when its listener is shut down, and when its supervisor is gone. The last one
+//! 1001 first), on a second one from somebody else than its supervisor at once, when its listener is shut down, and when its supervisor is gone. The last one
 //! to know that the supervisor is gone shuts the listener down for all: nobody else would.
 #![forbid(unsafe_code)]
 
@@ -192,7 +192,34 @@ struct Door {
     signals: Fd,
 }
 
+/// Signals to stop that came.
+///
+/// The supervisor's count as one, however many there are: the kernel sends one in its name when it dies, and a second one
+/// when its last thread does. Only who sends a second one by hand has no time for a drain. (systemd signals every process
+/// of a unit, so that a worker is told by it and by the supervisor.)
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    by_supervisor: bool,
+    by_others: u32,
+}
+
+impl Told {
+    const fn is_to_stop(self) -> bool {
+        self.by_supervisor || self.by_others > 0
+    }
+}
+
 impl Door {
+    fn take_signals(self, told: &mut Told) {
+        while let Some(signal) = sys::read_signal(self.signals) {
+            if self.supervisor == Some(signal.sender) {
+                told.by_supervisor = true;
+            } else {
+                told.by_others += 1;
+            }
+        }
+    }
+
     /// Whether nobody will replace this worker or shut the listener.
     fn is_orphan(self) -> bool {
         self.supervisor.is_some_and(|pid| pid != parent_id())
@@ -214,7 +241,7 @@ fn serve<I: Io, A: App>(
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
     let mut deadline: Option<Instant> = None;
-    let mut told_before = false;
+    let mut told = Told::default();
     loop {
         let now = time::now();
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
@@ -229,12 +256,16 @@ fn serve<I: Io, A: App>(
         if now >= reports.due {
             reports.send(worker.counters());
         }
-        let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
-        // The supervisor shuts the listener before it sends its signal: a drain may have begun without one.
-        if told && std::mem::replace(&mut told_before, true) {
+        if worker.take_watched() != 0 {
+            door.take_signals(&mut told);
+        }
+        if told.by_others > 1 {
             return Ok(Exit::Interrupted);
         }
-        if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
+        // The supervisor shuts the listener before it sends its signal: a drain may have begun without one.
+        if deadline.is_none()
+            && (told.is_to_stop() || reports.abandoned || worker.is_listener_shut())
+        {
             if reports.abandoned || door.is_orphan() {
                 // For the other workers too, and even for one that is stopped: the port is free from now on.
                 sys::shutdown(door.listener, std::net::Shutdown::Both);

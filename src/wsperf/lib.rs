@@ -9,4 +9,4 @@
 pub mod cli;
 pub mod load;
 
-use ringway::{conn, exit, io, options, proto, random, time};
+use ringway::{conn, exit, io, options, proto, random, signals, time};

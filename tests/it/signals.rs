@@ -2,17 +2,20 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::common::client::{CLOSE, Client, TEXT, expect_end};
+use crate::common::client::{BINARY, CLOSE, Client, TEXT, expect_end, noise};
 use crate::common::process::ignore_signal;
-use crate::common::{PATIENCE, Server, is_alive, on_both_tiers, scratch, until};
+use crate::common::{PATIENCE, Server, is_alive, on_both_tiers, scratch, signal, terminate, until};
 
 on_both_tiers!(
     a_signal_to_all_processes_at_once_is_one_order_to_drain,
     signals_that_stop_close_every_client_in_order_and_take_the_socket_file_away,
     signals_without_a_meaning_end_neither_the_supervisor_nor_a_worker,
 );
+
+/// So many messages of 64 KiB are more than the sockets hold.
+const MESSAGES: u64 = 100;
 
 /// Answers a Close with 1001, which comes next.
 fn expect_going_away(mut client: Client) {
@@ -51,15 +54,31 @@ fn signals_that_stop_close_every_client_in_order_and_take_the_socket_file_away(i
 
 /// As systemd does: everything in the control group is told, and the supervisor tells its workers once more.
 fn a_signal_to_all_processes_at_once_is_one_order_to_drain(io: &str) {
-    let mut server = Server::start(&["--workers=2", "--port=0", "--drain-timeout=1m", io]);
+    let mut server = Server::start(&[
+        "--workers=2",
+        "--port=auto",
+        "--interval=50ms",
+        "--send-queue=64MiB",
+        "--drain-timeout=1m",
+        io,
+    ]);
     let workers = server.workers();
-    let clients: Vec<_> = (0..8).map(|_| Client::connect(&server.address())).collect();
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(&server.address())).collect();
+    // More answers than the sockets hold, so that some are queued when the signals come.
+    let message = noise(5, 64 << 10);
+    for client in &mut clients {
+        (0..MESSAGES).for_each(|_| client.send(BINARY, &message));
+    }
+    server.counter_reaching("messages", 8 * MESSAGES);
     for pid in workers.iter().chain([&server.pid()]) {
-        crate::common::terminate(*pid);
+        terminate(*pid);
     }
     // Time enough for what came second.
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    clients.into_iter().for_each(expect_going_away);
+    std::thread::sleep(Duration::from_millis(300));
+    for mut client in clients {
+        (0..MESSAGES).for_each(|_| client.expect(BINARY, &message));
+        expect_going_away(client);
+    }
     assert_eq!(server.wait(), Some(0), "{}", server.stderr());
 }
 
@@ -74,10 +93,10 @@ fn a_second_signal_to_a_worker_stops_it_hard() {
     ]);
     let worker = server.workers()[0];
     let mut mute = Client::connect(&server.address());
-    crate::common::terminate(worker);
+    terminate(worker);
     assert_eq!(mute.recv().first, CLOSE);
     assert!(is_alive(worker));
-    crate::common::terminate(worker);
+    terminate(worker);
     until("it leaves", || !is_alive(worker));
 }
 
@@ -85,13 +104,15 @@ fn signals_without_a_meaning_end_neither_the_supervisor_nor_a_worker(io: &str) {
     let mut server = Server::start(&["--workers=2", "--port=0", io]);
     let workers = server.workers();
     let mut client = Client::connect(&server.address());
-    for name in [
+    let names = [
         "HUP", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "STKFLT", "XFSZ", "PIPE", "TTIN",
         "TTOU",
-    ] {
-        server.signal(name);
-        for pid in &workers {
-            crate::common::signal(*pid, name);
+    ];
+    for name in names {
+        // Some shells do not know its name.
+        let number = if name == "STKFLT" { "16" } else { name };
+        for pid in workers.iter().chain([&server.pid()]) {
+            signal(*pid, number);
         }
         client.echo(TEXT, name.as_bytes());
         if !["PIPE", "TTIN", "TTOU"].contains(&name) {
@@ -118,7 +139,7 @@ impl Control {
     fn start(prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
         command
-            .args(["wsperf", "serve", "--wsuri=ws://127.0.0.1:0"])
+            .args(["wsperf", "serve", "--wsuri=ws://127.0.0.1:0", "--port=auto"])
             .stdin(Stdio::null());
         prepare(&mut command);
         let mut child = command
@@ -140,7 +161,7 @@ impl Control {
     }
 
     fn signal(&self, name: &str) {
-        crate::common::signal(self.child.id(), name);
+        signal(self.child.id(), name);
     }
 
     /// The exit code, and what it said on stderr.
@@ -148,7 +169,7 @@ impl Control {
         let began = Instant::now();
         while self.child.try_wait().expect("a child").is_none() {
             assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         let status = self.child.wait().expect("a child").code();
         let mut told = String::new();

@@ -263,6 +263,7 @@ fn a_worker_that_hangs_at_its_start_is_told_and_holds_nobody_up() {
         server.stderr().contains("note: started on ")
     });
     // A replacement is no worse off.
+    drop(client);
     let mut crowd = Crowd::connect(&server, &address);
     ring.hold_next();
     crowd.lose_one(&server);

@@ -89,7 +89,10 @@ const MEMBERS: &[Member] = &[
         name: "wsperf",
         may_use: &["ringway", "ringway_command"],
         modules: &[
-            ("load", &["conn", "io", "proto", "random", "time"]),
+            (
+                "load",
+                &["conn", "io", "proto", "random", "signals", "time"],
+            ),
             ("cli", &["exit", "load", "options", "supervise"]),
             ("lib", &[]),
         ],

@@ -36,7 +36,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// for it longer.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A server whose workers are not all ready after this is worth a word.
+/// A worker that does not serve so long after its start is worth a word.
 const START_TIME_LONG: Duration = Duration::from_secs(10);
 
 /// A worker that has not reported for this long after its start hangs: it is killed, and another one started.
@@ -100,10 +100,7 @@ pub(super) struct Supervisor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not every seat has served yet.
-    Starting {
-        /// When to say that this takes long.
-        long: Option<Instant>,
-    },
+    Starting,
     Running,
     Stopping(Stop),
 }
@@ -145,11 +142,21 @@ enum Life {
     /// An [`Action::Start`] was polled, and its outcome not told yet.
     Launching,
     /// A process that has not reported yet.
-    Starting { pid: u32, born: Instant, hung: bool },
+    Starting { pid: u32, born: Instant, slow: Slow },
     /// A process that has.
     Serving { pid: u32, born: Instant },
     /// No process, and there will be none.
     Gone,
+}
+
+/// What was done about a worker that does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slow {
+    No,
+    /// It was told after [`START_TIME_LONG`].
+    Told,
+    /// It was killed after [`START_TIME_MAX`].
+    Killed,
 }
 
 impl Life {
@@ -173,9 +180,7 @@ impl Supervisor {
         };
         let mut supervisor = Self {
             rules,
-            phase: Phase::Starting {
-                long: Some(now + START_TIME_LONG),
-            },
+            phase: Phase::Starting,
             seats: (0..rules.workers).map(seat).collect(),
             actions: VecDeque::new(),
         };
@@ -190,21 +195,20 @@ impl Supervisor {
 
     /// When `handle_timeout` has something to do; `None` while only events can change anything.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let of_phase = match &self.phase {
-            Phase::Starting { long } => *long,
-            Phase::Running => None,
-            Phase::Stopping(stop) => match stop.kill {
-                Kill::Due(at) | Kill::Done(at) => return Some(at),
-            },
-        };
+        if let Phase::Stopping(stop) = &self.phase {
+            let (Kill::Due(at) | Kill::Done(at)) = stop.kill;
+            return Some(at);
+        }
         let of_seat = |seat: &Seat| match seat.life {
             Life::Vacant { due } => Some(due),
-            Life::Starting {
-                born, hung: false, ..
-            } => Some(born + START_TIME_MAX),
-            _ => None,
+            Life::Starting { born, slow, .. } => match slow {
+                Slow::No => Some(born + START_TIME_LONG),
+                Slow::Told => Some(born + START_TIME_MAX),
+                Slow::Killed => None,
+            },
+            Life::Launching | Life::Serving { .. } | Life::Gone => None,
         };
-        self.seats.iter().filter_map(of_seat).chain(of_phase).min()
+        self.seats.iter().filter_map(of_seat).min()
     }
 
     /// Whether every process is gone, and none will come.
@@ -225,7 +229,7 @@ impl Supervisor {
     pub(super) const fn exit(&self) -> Exit {
         match &self.phase {
             Phase::Stopping(stop) => stop.exit,
-            Phase::Starting { .. } | Phase::Running => Exit::Failure,
+            Phase::Starting | Phase::Running => Exit::Failure,
         }
     }
 
@@ -235,7 +239,7 @@ impl Supervisor {
         self.seats[seat].life = Life::Starting {
             pid,
             born: now,
-            hung: false,
+            slow: Slow::No,
         };
     }
 
@@ -262,7 +266,7 @@ impl Supervisor {
             );
         }
         let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
-        if matches!(self.phase, Phase::Starting { .. }) && self.seats.iter().all(serves) {
+        if matches!(self.phase, Phase::Starting) && self.seats.iter().all(serves) {
             self.phase = Phase::Running;
             self.actions.push_back(Action::Announce);
         }
@@ -275,7 +279,7 @@ impl Supervisor {
         match (&self.phase, life) {
             (Phase::Stopping(_), _) => self.leave(now, seat),
             (_, Life::Serving { pid, born }) => self.handle_death(now, seat, pid, born, &how),
-            (_, Life::Starting { hung: true, .. }) => {
+            (_, Life::Starting { slow, .. }) if slow == Slow::Killed => {
                 let seconds = START_TIME_MAX.as_secs();
                 self.fail_start(now, seat, format!("did not serve within {seconds} s"));
             }
@@ -315,7 +319,7 @@ impl Supervisor {
             );
         }
         match &mut self.phase {
-            Phase::Starting { .. } | Phase::Running => self.stop(now, Exit::Ok, name),
+            Phase::Starting | Phase::Running => self.stop(now, Exit::Ok, name),
             Phase::Stopping(stop) => {
                 if stop.exit == Exit::Ok {
                     stop.exit = Exit::Interrupted;
@@ -327,27 +331,35 @@ impl Supervisor {
 
     /// Does what is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Stopping(Stop { kill, .. }) => return self.press_on(now, kill),
-            Phase::Starting { long: Some(long) } if long <= now => {
-                self.phase = Phase::Starting { long: None };
-                self.complain_about_start();
-            }
-            Phase::Starting { .. } | Phase::Running => {}
+        if let Phase::Stopping(Stop { kill, .. }) = self.phase {
+            return self.press_on(now, kill);
         }
+        let mut late = Vec::new();
         for seat in 0..self.seats.len() {
             match &mut self.seats[seat].life {
                 life @ Life::Vacant { .. } if life_is_due(*life, now) => {
                     *life = Life::Launching;
                     self.actions.push_back(Action::Start { seat });
                 }
-                Life::Starting { born, hung, .. } if !*hung && *born + START_TIME_MAX <= now => {
-                    *hung = true;
-                    let order = Order::Kill;
-                    self.actions.push_back(Action::Order { seat, order });
+                Life::Starting { born, slow, .. } if *slow != Slow::Killed => {
+                    if *born + START_TIME_MAX <= now {
+                        *slow = Slow::Killed;
+                        let order = Order::Kill;
+                        self.actions.push_back(Action::Order { seat, order });
+                    } else if *slow == Slow::No && *born + START_TIME_LONG <= now {
+                        *slow = Slow::Told;
+                        late.push(seat.to_string());
+                    }
                 }
                 _ => {}
             }
+        }
+        if !late.is_empty() {
+            let (seconds, late) = (START_TIME_LONG.as_secs(), late.join(", "));
+            self.say(
+                Severity::Warning,
+                format!("not ready after {seconds} s: worker {late}; --debug shows what they do"),
+            );
         }
     }
 
@@ -360,7 +372,7 @@ impl Supervisor {
         let too_many = self.seats[seat].deaths.are_too_many(policy, now);
         // One seat alone is no reason to end what the others hold, once there was something to hold.
         let last = policy == RespawnPolicy::Never
-            || matches!(self.phase, Phase::Starting { .. })
+            || matches!(self.phase, Phase::Starting)
             || (self.seats.iter_mut()).all(|seat| seat.deaths.are_too_many(policy, now));
         let window = match policy {
             RespawnPolicy::Never => now.since(born),
@@ -525,20 +537,6 @@ impl Supervisor {
         pids.map(|pid| pid.to_string())
             .collect::<Vec<_>>()
             .join(", ")
-    }
-
-    fn complain_about_start(&mut self) {
-        let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
-        let late = (0..self.seats.len()).filter(|seat| !serves(&self.seats[*seat]));
-        let late = late
-            .map(|seat| seat.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let seconds = START_TIME_LONG.as_secs();
-        self.say(
-            Severity::Warning,
-            format!("not ready after {seconds} s: worker {late}; --debug shows what they do"),
-        );
     }
 
     fn say(&mut self, severity: Severity, sentence: String) {

@@ -207,12 +207,18 @@ fn when_all_seats_keep_dying_the_server_gives_up() {
 }
 
 #[test]
-fn a_replacement_that_never_reports_is_killed_and_replaced_while_the_other_serves() {
+fn a_replacement_that_never_reports_is_told_then_killed_and_replaced_while_the_other_serves() {
     let mut supervisor = serving(2);
     supervisor.handle_exit(at(20_000), 1, killed());
     supervisor.handle_timeout(at(20_100));
     actions(&mut supervisor);
     supervisor.handle_started(at(20_100), 1, 200);
+    assert_eq!(supervisor.next_due(), Some(at(30_100)));
+    supervisor.handle_timeout(at(30_100));
+    assert_eq!(
+        said(&actions(&mut supervisor)),
+        ["not ready after 10 s: worker 1; --debug shows what they do"]
+    );
     assert_eq!(supervisor.next_due(), Some(at(50_100)));
     supervisor.handle_timeout(at(50_100));
     let kill = Action::Order {
