@@ -1,5 +1,5 @@
 //! A seeded world around the [`Supervisor`]: processes that die, hang, refuse, are stopped or do not even die of SIGKILL;
-//! descriptors and processes that run out and come back; a loop that is late, because its machine was suspended or its
+//! tables of descriptors and of processes that are full for a while; a log that nobody reads for a while; a loop that is late, because its machine was suspended or its
 //! process stopped; signals of every kind at any time. No process is made, and minutes pass in microseconds.
 //!
 //! What must hold, whatever the seed:
@@ -7,13 +7,15 @@
 //! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
 //! 3. An empty seat is tried again within its back-off, and not more often.
 //! 4. A stop signal closes the listeners at once, and ends the server within its time; a second one sooner.
-//! 5. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
+//! 5. So little is said, whatever happens, that a log which nobody reads for minutes loses none of it.
+//! 6. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
 //!
 //! `RINGWAY_SIM_COUNT=100 cargo test supervisor` runs a hundred times as many seeds; a failure prints the one that repeats it.
 
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::lines;
 use crate::random::Random;
 
 /// How long the machine may keep the supervisor's loop from running.
@@ -84,6 +86,12 @@ struct World {
     signals: Vec<(Instant, i32)>,
     stops: Vec<Instant>,
     pids: u32,
+    /// When no process can be made, or no descriptor be had: every start fails.
+    shortages: Vec<std::ops::Range<Instant>>,
+    /// Bytes of sentences that wait since the log was read last.
+    unread_bytes: usize,
+    /// When the log is read next.
+    read_at: Instant,
     /// How late the loop has been in all since a deadline could have been missed.
     lateness: Duration,
 }
@@ -106,6 +114,11 @@ impl World {
             signals.push((at(stop + random.below(12_000) as u64), libc::SIGTERM));
         }
         signals.sort();
+        let shortages = (0..random.pick(&[0, 0, 1, 3])).map(|_| {
+            let from = at(random.below(300_000) as u64);
+            from..from + Duration::from_millis(random.magnitude(120_000) as u64)
+        });
+        let shortages = shortages.collect();
         let rules = rules(workers);
         Self {
             random,
@@ -122,6 +135,9 @@ impl World {
             signals,
             stops: Vec::new(),
             pids: 1000,
+            shortages,
+            unread_bytes: 0,
+            read_at: at(0),
             lateness: Duration::ZERO,
         }
     }
@@ -232,9 +248,19 @@ impl World {
                         "a process is forgotten on seat {seat}"
                     );
                 }
-                Action::Say(..) => {}
+                Action::Say(_, sentence) => self.say(&sentence),
             }
         }
+    }
+
+    /// A pager is paused for some minutes, again and again.
+    fn say(&mut self, sentence: &str) {
+        if self.now >= self.read_at {
+            self.unread_bytes = 0;
+            self.read_at = self.now + Duration::from_millis(self.random.magnitude(300_000) as u64);
+        }
+        self.unread_bytes += sentence.len();
+        assert!(self.unread_bytes <= lines::BYTES_MAX, "{sentence}");
     }
 
     fn start(&mut self, seat: usize) {
@@ -249,6 +275,12 @@ impl World {
         }
         let spared = (self.faults.good_start && !self.has_served[seat])
             || (self.faults.spare_first && seat == 0);
+        let is_short = |shortage: &std::ops::Range<Instant>| shortage.contains(&self.now);
+        if self.has_served[seat] && self.shortages.iter().any(is_short) {
+            return self
+                .supervisor
+                .handle_start_failed(self.now, seat, "EMFILE");
+        }
         let random = &mut self.random;
         let mut unlucky = |per_mille| !spared && random.chance(per_mille);
         if unlucky(self.faults.start_fails) {
