@@ -36,20 +36,22 @@ const MEMBERS: &[Member] = &[
             ("proto", &[]),
             ("io", &["random", "time"]),
             ("stats", &["time"]),
+            ("control", &["io", "random"]),
             ("conn", &["io", "proto", "random", "stats", "time"]),
             ("services", &["conn", "proto"]),
             ("seat", &["exit"]),
             (
                 "supervise",
                 &[
-                    "exit", "lines", "random", "seat", "signals", "stats", "time",
+                    "control", "exit", "lines", "random", "seat", "signals", "stats", "time",
                 ],
             ),
             ("options", &["seat", "services", "supervise"]),
             (
                 "worker",
                 &[
-                    "conn", "exit", "io", "lines", "options", "proto", "signals", "stats", "time",
+                    "conn", "control", "exit", "io", "lines", "options", "proto", "signals",
+                    "stats", "time",
                 ],
             ),
             (

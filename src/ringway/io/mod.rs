@@ -20,6 +20,7 @@ mod areas;
 pub mod board;
 mod dial;
 pub mod epoll;
+pub mod fds;
 pub mod memory;
 pub mod pool;
 pub mod sim;

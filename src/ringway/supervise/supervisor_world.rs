@@ -6,7 +6,8 @@
 //! 1. A worker that serves is left alone until the server stops.
 //! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
 //! 3. An empty seat is tried again within its back-off, and not more often.
-//! 4. A stop signal closes the listeners at once, and ends the server within its time; a second one sooner.
+//! 4. A stop signal closes the listeners at once, and ends the server within its time, whether workers hear their channel,
+//!    a signal, or nothing; a second one sooner. Who hears either leaves in order.
 //! 5. So little is said, whatever happens, that a log which nobody reads for minutes loses none of it.
 //! 6. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
 //!
@@ -32,6 +33,10 @@ struct Faults {
     frail: u16,
     /// Acts on SIGKILL only.
     stopped: u16,
+    /// Does not hear its channel.
+    deaf: u16,
+    /// Of those: whether the channel does not even take an order.
+    shut: u16,
     /// Acts on nothing.
     immortal: u16,
     late: u16,
@@ -50,6 +55,8 @@ impl Faults {
             hangs: rarely(&[0, 0, 100, 500]),
             frail: rarely(&[0, 100, 500, 1000]),
             stopped: rarely(&[0, 0, 300]),
+            deaf: rarely(&[0, 0, 300]),
+            shut: rarely(&[0, 500, 1000]),
             immortal: rarely(&[0, 0, 0, 200]),
             late: rarely(&[0, 50, 500]),
             spare_first: rarely(&[0, 1]) == 1,
@@ -65,8 +72,18 @@ struct Process {
     serves_at: Option<Instant>,
     serves: bool,
     ends_at: Option<(Instant, Option<ExitStatus>)>,
+    /// Its channel.
+    channel: Channel,
+    drains: bool,
     obeys_term: bool,
     obeys_kill: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Heard,
+    Unheard,
+    Shut,
 }
 
 #[derive(Debug)]
@@ -190,6 +207,9 @@ impl World {
     /// The pipes: who serves for the first time.
     fn report(&mut self) {
         for (seat, process) in &mut self.processes {
+            if std::mem::take(&mut process.drains) {
+                self.supervisor.handle_draining(*seat);
+            }
             if process.serves_at.is_some_and(|at| at <= self.now) {
                 process.serves_at = None;
                 process.serves = true;
@@ -290,6 +310,7 @@ impl World {
         let (refuses, hangs) = (unlucky(self.faults.refuses), unlucky(self.faults.hangs));
         let (frail, stopped) = (unlucky(self.faults.frail), unlucky(self.faults.stopped));
         let immortal = unlucky(self.faults.immortal);
+        let (deaf, shut) = (unlucky(self.faults.deaf), unlucky(self.faults.shut));
         let mut after = |ms: usize| Duration::from_millis(random.magnitude(ms) as u64);
         let serves_at = self.now + after(2_000);
         let status = [exited(2), exited(3), exited(1), killed(), None];
@@ -303,6 +324,12 @@ impl World {
             serves_at: (!refuses && !hangs).then_some(serves_at),
             serves: false,
             ends_at,
+            channel: match (deaf || stopped || immortal || hangs, shut) {
+                (true, true) => Channel::Shut,
+                (true, false) => Channel::Unheard,
+                (false, _) => Channel::Heard,
+            },
+            drains: false,
             obeys_term: !stopped && !immortal,
             obeys_kill: !immortal,
         };
@@ -322,16 +349,24 @@ impl World {
             stopping || !process.serves,
             "a worker that serves is left alone"
         );
+        let by_channel = matches!(order, Order::Drain | Order::Stop);
+        if by_channel && process.channel == Channel::Shut {
+            return self.supervisor.handle_undelivered(seat, order, "closed");
+        }
+        let hears = process.channel == Channel::Heard;
         let (obeys, within) = match order {
             Order::Kill => (process.obeys_kill, 50),
             Order::Terminate => (process.obeys_term, 9_000),
+            Order::Drain => (hears, 9_000),
+            Order::Stop => (hears, 900),
         };
+        process.drains |= obeys && matches!(order, Order::Drain | Order::Terminate);
         if obeys {
             let at = self.now + Duration::from_millis(random.magnitude(within) as u64);
-            let status = if order == Order::Kill {
-                killed()
-            } else {
-                exited(0)
+            let status = match order {
+                Order::Kill => killed(),
+                Order::Stop => exited(5),
+                Order::Drain | Order::Terminate => exited(0),
             };
             let sooner = process.ends_at.is_none_or(|(ends, _)| at < ends);
             if sooner {
@@ -361,7 +396,8 @@ impl World {
         let over = self.supervisor.is_over();
         assert!(over || self.now.since(*first) <= most, "{self:?}");
         if let Some(second) = self.stops.get(1) {
-            let most = Duration::from_secs(5) + late;
+            // What a worker has to leave by itself, and then the time of the killed.
+            let most = Duration::from_secs(1 + 5) + late;
             assert!(over || self.now.since(*second) <= most, "{self:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -113,26 +113,50 @@ pub fn forbid_io_uring(command: &mut Command, errno: i32) {
 
 /// Has the calling process, and all that it starts, get `action` for io_uring_setup(2). Returns what seccomp(2) returns.
 pub fn set_up_filter(action: u32, flags: libc::c_ulong) -> io::Result<i32> {
-    let statement = |code: u32, jt, jf, k| libc::sock_filter {
-        code: code as u16, // they have 16 bits
-        jt,
-        jf,
-        k,
+    install(
+        &[
+            statement(LOAD, 0, 0, 0),
+            statement(JUMP, 0, 1, libc::SYS_io_uring_setup as u32), // 425 everywhere
+            statement(RETURN, 0, 0, action),
+            statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+        flags,
+    )
+}
+
+/// Starts the program where kill(2) with SIGTERM is refused.
+pub fn forbid_sigterm(command: &mut Command) {
+    /// Where the second argument stands in struct seccomp_data: behind number, architecture, address and the first one.
+    const SECOND: u32 = 24;
+    let refused = libc::SECCOMP_RET_ERRNO | 1; // EPERM
+    let forbid = move || {
+        let filter = [
+            statement(LOAD, 0, 0, 0),
+            statement(JUMP, 0, 3, libc::SYS_kill as u32), // a small number everywhere
+            statement(LOAD, 0, 0, SECOND),
+            statement(JUMP, 0, 1, libc::SIGTERM as u32), // 15
+            statement(RETURN, 0, 0, refused),
+            statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        install(&filter, 0).map(drop)
     };
-    // Of struct seccomp_data the number of the system call comes first.
-    let filter = [
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            libc::SYS_io_uring_setup as u32, // 425 everywhere
-        ),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, action),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    // SAFETY: the closure makes plain system calls on memory of its own, and allocates nothing.
+    unsafe { command.pre_exec(forbid) };
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const JUMP: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+/// Of struct seccomp_data the number of the system call comes first.
+fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = code as u16; // they have 16 bits
+    libc::sock_filter { code, jt, jf, k }
+}
+
+fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32> {
     let program = libc::sock_fprog {
-        len: 4,
+        len: filter.len() as u16, // a handful
         filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: takes integers only. It spares the filter the need for a privilege.
@@ -148,6 +172,22 @@ pub fn set_up_filter(action: u32, flags: libc::c_ulong) -> io::Result<i32> {
     };
     let result = result as i32; // a descriptor, 0 or -1
     check(result).map(|()| result)
+}
+
+/// A copy of a descriptor of another process (pidfd_getfd(2), Linux 5.6).
+pub fn descriptor_of(pid: u32, fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers only.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let process = process as i32; // a descriptor or -1
+    check(process)?;
+    // SAFETY: the kernel has just made it, and nothing else knows it.
+    let process = unsafe { OwnedFd::from_raw_fd(process) };
+    // SAFETY: takes integers only.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
+    let copy = copy as i32; // a descriptor or -1
+    check(copy)?;
+    // SAFETY: the kernel has just made it, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Sets the soft limit of open files of a running process.
