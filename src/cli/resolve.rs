@@ -62,6 +62,7 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         index: 0,
         stats_fd: None,
         board_fd: None,
+        control_fd: None,
         config_fd: None,
     }))
 }

@@ -259,6 +259,7 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         index: 0,
         stats_fd: None,
         board_fd: None,
+        control_fd: None,
         config_fd: None,
     };
     assert_eq!(worker, Ok(Some(expected)));

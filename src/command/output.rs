@@ -65,7 +65,16 @@ pub fn set_program(name: &'static str) {
 
 /// Tells the user about an error on stderr. A stderr that is gone is no reason to stop.
 pub fn tell_error(sentence: impl std::fmt::Display) {
+    tell("error", &sentence);
+}
+
+/// Tells the user on stderr what happens in good order.
+pub fn tell_note(sentence: impl std::fmt::Display) {
+    tell("note", &sentence);
+}
+
+fn tell(kind: &str, sentence: &dyn std::fmt::Display) {
     let program = PROGRAM.get().copied().unwrap_or("ringway");
-    let line = format!("{program}: error: {sentence}\n");
+    let line = format!("{program}: {kind}: {sentence}\n");
     let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -34,6 +34,8 @@
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
 mod conn;
+#[doc(hidden)]
+pub mod control;
 pub mod exit;
 #[doc(hidden)]
 pub mod io;

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes that may wait for a slow reader, per stream: some thousand lines of a debug log. One block is taken whatever
 /// its length when nothing else waits.
-const BYTES_MAX: usize = 256 << 10;
+pub const BYTES_MAX: usize = 256 << 10;
 
 /// Time that the last lines have when the process ends.
 pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
@@ -194,36 +194,40 @@ impl Stream {
                 Target::Stdout => write(&mut io::stdout(), lines.as_bytes()),
                 Target::Stderr => write(&mut io::stderr(), lines.as_bytes()),
             };
-            let mut state = self.state();
-            state.writer = Writer::Idle;
-            let dropped = match outcome {
-                Ok(()) => std::mem::take(&mut state.dropped),
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    state.leave();
-                    0
-                }
-                // A full disk, say: the next line may fit again.
-                Err(_) => {
-                    state.dropped += 1;
-                    0
-                }
-            };
-            if dropped > 0 && self.target == Target::Stderr {
-                let told = self.target.told(dropped);
-                state.bytes += told.len();
-                state.waiting.push_front(told);
-            }
-            let gone = state.writer == Writer::Gone;
-            drop(state);
+            let dropped = self.handle_written(outcome);
             self.changed.notify_all();
             if dropped > 0 && self.target == Target::Stdout {
                 // Not on stdout: what reads the figures there does not expect it.
                 STDERR.push(self.target.told(dropped));
             }
-            if gone {
+            if self.state().writer == Writer::Gone {
                 return;
             }
         }
+    }
+
+    /// What became of a write. Returns how many lines were dropped, once it can be told.
+    fn handle_written(&self, outcome: io::Result<()>) -> u64 {
+        let mut state = self.state();
+        state.writer = Writer::Idle;
+        let dropped = match outcome {
+            Ok(()) => std::mem::take(&mut state.dropped),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                state.leave();
+                0
+            }
+            // A full disk, say: the next line may fit again.
+            Err(_) => {
+                state.dropped += 1;
+                0
+            }
+        };
+        if dropped > 0 && self.target == Target::Stderr {
+            let told = self.target.told(dropped);
+            state.bytes += told.len();
+            state.waiting.push_front(told);
+        }
+        dropped
     }
 
     /// Waits for the next lines.
@@ -338,6 +342,66 @@ mod tests {
         (0..7).for_each(|_| STREAM.push("one more\n".to_owned()));
         let state = STREAM.state();
         assert_eq!((state.waiting.len(), state.dropped), (1, 7));
+    }
+
+    /// Whoever reads pauses, and a disk is full, by the seed.
+    #[test]
+    fn every_line_is_written_in_order_or_counted_and_what_waits_is_bounded() {
+        for seed in 0..50 {
+            let mut random = crate::random::Random::new(seed);
+            // In place of the thread: the world below says when a write begins and ends.
+            let stream: &'static Stream = Box::leak(Box::new(Stream::new(Target::Stderr)));
+            let (mut pushed, mut written, mut told, mut failed) = (0_u64, Vec::new(), 0, 0);
+            let mut under_way: Option<String> = None;
+            stream.state().writer = Writer::Idle;
+            for _ in 0..4000 {
+                if random.chance(900) {
+                    let padding = "x".repeat(random.magnitude(5000));
+                    stream.push(format!("{pushed} {padding}\n"));
+                    pushed += 1;
+                }
+                match under_way.take() {
+                    None if !stream.state().waiting.is_empty() => under_way = Some(stream.next()),
+                    Some(lines) if random.chance(600) => {
+                        let outcome = match random.chance(100) {
+                            true => Err(ErrorKind::StorageFull.into()),
+                            false => Ok(()),
+                        };
+                        let is_written = outcome.is_ok();
+                        told += stream.handle_written(outcome);
+                        match lines
+                            .split(' ')
+                            .next()
+                            .and_then(|word| word.parse::<u64>().ok())
+                        {
+                            Some(number) if is_written => written.push(number),
+                            // What tells of a count is no line that was pushed.
+                            number => failed += u64::from(number.is_none() && !is_written),
+                        }
+                    }
+                    lines => under_way = lines,
+                }
+                let bytes: usize = stream.state().waiting.iter().map(String::len).sum();
+                assert_eq!(bytes, stream.state().bytes);
+                assert!(bytes <= BYTES_MAX + 200, "{bytes} bytes wait");
+            }
+            assert!(written.is_sorted(), "in order");
+            let is_line = |lines: &&String| !lines.starts_with("ringway: warning");
+            let state = stream.state();
+            let waiting = state
+                .waiting
+                .iter()
+                .chain(&under_way)
+                .filter(is_line)
+                .count() as u64;
+            let counted = told + state.dropped - failed;
+            assert_eq!(
+                pushed,
+                written.len() as u64 + waiting + counted,
+                "seed {seed}"
+            );
+            assert!(counted > 0 && written.len() > 100, "{counted} dropped");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The place of a worker process, in one environment variable.
 //!
-//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,board=6` — so that the command line of a program that runs a server stays
+//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,control=8,board=6` — so that the command line of a program that runs a server stays
 //! its own. `parent` is the pid of the supervisor: a process that merely inherited the variable, such as a program that a worker
 //! starts, is not its child and ignores it.
 
@@ -25,6 +25,8 @@ pub struct WorkerSeat {
     /// Write end of the stats pipe, non-blocking. `None` without a supervisor: then the worker prints its own block
     /// (`stats::block`).
     pub stats_fd: Option<RawFd>,
+    /// The worker's end of the control channel. `None` without a supervisor: then it is told by signals alone.
+    pub control_fd: Option<RawFd>,
     /// The memfd in which all workers publish their open connections. `None` without a supervisor.
     pub board_fd: Option<RawFd>,
     /// The memfd with the effective configuration of the supervisor, when the program reads one.
@@ -61,6 +63,7 @@ impl WorkerSeat {
         let more = [
             ("cpu", self.cpuid.map(|cpu| cpu.to_string())),
             ("stats", self.stats_fd.map(|fd| fd.to_string())),
+            ("control", self.control_fd.map(|fd| fd.to_string())),
             ("board", self.board_fd.map(|fd| fd.to_string())),
             ("config", self.config_fd.map(|fd| fd.to_string())),
         ];
@@ -80,6 +83,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
         cpuid: None,
         index: 0,
         stats_fd: None,
+        control_fd: None,
         board_fd: None,
         config_fd: None,
     };
@@ -92,6 +96,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             "fd" => seat.fd = descriptor(value)?,
             "cpu" => seat.cpuid = Some(value.parse().ok()?),
             "stats" => seat.stats_fd = Some(descriptor(value)?),
+            "control" => seat.control_fd = Some(descriptor(value)?),
             "board" => seat.board_fd = Some(descriptor(value)?),
             "config" => seat.config_fd = Some(descriptor(value)?),
             _ => return None,
@@ -111,6 +116,7 @@ mod tests {
             cpuid: Some(1),
             index: 2,
             stats_fd: Some(5),
+            control_fd: Some(8),
             board_fd: Some(6),
             config_fd: Some(7),
         };
@@ -120,6 +126,7 @@ mod tests {
             cpuid: None,
             index: 0,
             stats_fd: None,
+            control_fd: None,
             board_fd: None,
             config_fd: None,
         };

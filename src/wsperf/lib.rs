@@ -9,4 +9,4 @@
 pub mod cli;
 pub mod load;
 
-use ringway::{exit, io, options, proto, random, time, worker};
+use ringway::{exit, io, options, proto, random, signals, time, worker};

@@ -401,7 +401,9 @@ fn a_worker_inherits_only_what_it_needs() {
         let seat = seat.expect("the variable is there");
         let names = seat.split(',').filter_map(|pair| pair.split('=').next());
         assert!(
-            names.eq(["parent", "index", "fd", "cpu", "stats", "board", "config"]),
+            names.eq([
+                "parent", "index", "fd", "cpu", "stats", "control", "board", "config"
+            ]),
             "{seat}"
         );
         assert_eq!(of(pid, "cmdline"), of(server.pid(), "cmdline"));

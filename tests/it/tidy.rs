@@ -36,6 +36,7 @@ const MEMBERS: &[Member] = &[
             ("proto", &[]),
             ("io", &["random", "time"]),
             ("stats", &["time"]),
+            ("control", &["io", "random"]),
             ("conn", &["io", "stats", "time"]),
             ("protocol", &["conn", "io", "proto", "random", "time"]),
             (
@@ -47,13 +48,14 @@ const MEMBERS: &[Member] = &[
             (
                 "supervise",
                 &[
-                    "exit", "lines", "random", "seat", "signals", "stats", "time",
+                    "control", "exit", "lines", "random", "seat", "signals", "stats", "time",
                 ],
             ),
             ("options", &["seat", "services", "supervise"]),
             (
                 "server",
                 &[
+                    "control",
                     "exit",
                     "io",
                     "lines",
@@ -91,7 +93,10 @@ const MEMBERS: &[Member] = &[
         name: "wsperf",
         may_use: &["ringway", "ringway_command"],
         modules: &[
-            ("load", &["io", "proto", "random", "time", "worker"]),
+            (
+                "load",
+                &["io", "proto", "random", "signals", "time", "worker"],
+            ),
             ("cli", &["exit", "load", "options", "supervise"]),
             ("lib", &[]),
         ],

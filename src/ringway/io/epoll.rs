@@ -113,7 +113,9 @@ impl Epoll {
             _ => {}
         }
         let events = event.events;
-        if events & WRITE != 0 || events & (libc::EPOLLERR | libc::EPOLLHUP).cast_unsigned() != 0 {
+        let writable = WRITE | (libc::EPOLLERR | libc::EPOLLHUP).cast_unsigned();
+        // A watched descriptor has the number of a connection without being one.
+        if events & writable != 0 && token.op() != Op::Watch {
             self.deliver_writable(token, done);
         }
         if events & !WRITE != 0 {

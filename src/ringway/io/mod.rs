@@ -21,6 +21,7 @@ mod areas;
 pub mod board;
 mod connect;
 pub mod epoll;
+pub mod fds;
 pub mod memory;
 pub mod pool;
 pub mod sim;

@@ -299,14 +299,35 @@ pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
     }
 }
 
+/// A signal that came, and who sent it: 0 for the kernel, and for a process of an outer PID namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its number.
+    pub number: i32,
+    /// The sender's process.
+    pub sender: u32,
+}
+
 /// Takes one pending signal from [`signal_fd`].
-pub fn read_signal(fd: Fd) -> Option<i32> {
+pub fn read_signal(fd: Fd) -> Option<Signal> {
     // SAFETY: signalfd_siginfo is plain data; all-zero is a valid value.
     let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
     let len = size_of::<libc::signalfd_siginfo>();
     // SAFETY: `info` is valid for writes of `len` bytes.
     let got = unsafe { libc::read(fd.0, (&raw mut info).cast(), len) };
-    (usize::try_from(got) == Ok(len)).then(|| i32::try_from(info.ssi_signo).unwrap_or(0))
+    (usize::try_from(got) == Ok(len)).then(|| Signal {
+        number: i32::try_from(info.ssi_signo).unwrap_or(0),
+        sender: info.ssi_pid,
+    })
+}
+
+/// Whether this process was started with `signal` ignored, or ignores it since.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction is plain data; all-zero is a valid value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action is passed, and `action` is valid for writes.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// An integer option of a socket (getsockopt(2), `SOL_SOCKET`).

@@ -1,7 +1,7 @@
 //! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
 //!
-//! One process = one thread = one ring = one pinned core. It stops on SIGTERM and its like (closing every WebSocket with
-//! 1001 first), on a second signal at once, when its listener is shut down, and when its supervisor is gone. The last one
+//! One process = one thread = one ring = one pinned core. It stops when its supervisor says so (`crate::control`) and on
+//! SIGTERM and its like, closing every WebSocket with 1001 first; on a second one from somebody else than its supervisor at once; when its listener is shut down, and when its supervisor is gone. The last one
 //! to know that the supervisor is gone shuts the listener down for all: nobody else would.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::control::{Answer, Channel, Order};
 use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
 use crate::io::epoll::Epoll;
@@ -34,8 +35,9 @@ pub struct Place {
     pub workers: usize,
 }
 
-/// The bit under which the worker watches its signals.
+/// The bits under which the worker watches its signals, and what its supervisor says.
 const SIGNALS: u32 = 0;
+const CONTROL: u32 = 1;
 
 /// After the drain timeout, connections that are told to end get so many turns to do so.
 const ABORT_TURNS: usize = 100;
@@ -91,6 +93,10 @@ fn try_run<A: App>(
         ),
         None => None,
     };
+    let control = match seat.control_fd {
+        Some(fd) => Some(Channel::new(adopt(fd)?.into())),
+        None => None,
+    };
     let app = make(&Place {
         index: seat.index,
         workers: options.workers,
@@ -99,6 +105,9 @@ fn try_run<A: App>(
         listener,
         supervisor: seat.stats_fd.map(|_| supervisor),
         signals: told,
+        control,
+        more: false,
+        told: Told::default(),
     };
     let listener = match options.reuseport {
         // The kernel has dealt its connections out already.
@@ -183,18 +192,82 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
     }
 }
 
-/// What ends the serving, and what is closed with it.
-#[derive(Clone, Copy, Debug)]
+/// Where the end of the serving comes from, and what is closed with it.
+#[derive(Debug)]
 struct Door {
     listener: Fd,
     /// The supervisor at the start, if there is one.
     supervisor: Option<u32>,
     signals: Fd,
+    control: Option<Channel>,
+    /// The channel may hold more orders than were taken.
+    more: bool,
+    told: Told,
+}
+
+/// What came so far.
+///
+/// The supervisor's word counts as one, however often and by whatever way it comes: the kernel sends a signal in its name
+/// when it dies, and a second one when its last thread does. Only who sends a second signal by hand has no time for a drain.
+/// (systemd signals every process of a unit, so that a worker is told by it and by the supervisor.)
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    by_supervisor: bool,
+    signals_of_others: u32,
+    to_leave_now: bool,
+}
+
+impl Told {
+    const fn is_to_drain(self) -> bool {
+        self.by_supervisor || self.signals_of_others > 0
+    }
+
+    const fn is_to_leave_now(self) -> bool {
+        self.to_leave_now || self.signals_of_others > 1
+    }
 }
 
 impl Door {
+    /// Takes what came by the watched descriptors of these bits.
+    fn look(&mut self, watched: u32) {
+        if watched & 1 << SIGNALS != 0 {
+            while let Some(signal) = sys::read_signal(self.signals) {
+                if self.supervisor == Some(signal.sender) {
+                    self.told.by_supervisor = true;
+                } else {
+                    self.told.signals_of_others += 1;
+                }
+            }
+        }
+        if watched & 1 << CONTROL == 0 && !self.more {
+            return;
+        }
+        if let Some(control) = &mut self.control {
+            let (told, strange) = (&mut self.told, control.strange());
+            self.more = control.receive(|order| match order {
+                Order::Drain => told.by_supervisor = true,
+                Order::Stop => told.to_leave_now = true,
+            });
+            if strange == 0 && control.strange() > 0 {
+                tracing::warn!(
+                    "an order that is none of this version came through the control channel: it and its like are passed \
+                     over"
+                );
+            }
+        }
+    }
+
+    /// Tells the supervisor. When it does not read, it does not need to know.
+    fn answer(&self, answer: Answer) {
+        if let Some(control) = &self.control
+            && let Err(why) = control.send(answer)
+        {
+            tracing::debug!("the control channel is {why}: {answer:?} was not told");
+        }
+    }
+
     /// Whether nobody will replace this worker or shut the listener.
-    fn is_orphan(self) -> bool {
+    fn is_orphan(&self) -> bool {
         self.supervisor.is_some_and(|pid| pid != parent_id())
     }
 }
@@ -205,18 +278,22 @@ fn serve<I: Io, A: App>(
     app: A,
     options: &ServerOptions,
     listener: Listener,
-    door: Door,
+    mut door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
     let mut worker = Worker::new(io, app, config(options), listener);
     worker.watch(door.signals, SIGNALS);
+    if let Some(fd) = door.control.as_ref().and_then(Channel::fd) {
+        worker.watch(Fd(fd), CONTROL);
+    }
     worker.turn(Some(Duration::ZERO)).map_err(failed)?;
     reports.send(worker.counters());
+    door.answer(Answer::Ready);
     let mut deadline: Option<Instant> = None;
-    let mut told_before = false;
     loop {
         let due = deadline.map_or(reports.due, |deadline| deadline.min(reports.due));
+        let due = if door.more { time::now() } else { due };
         worker.turn_until(due).map_err(failed)?;
         if worker.take_trim() {
             memory::trim();
@@ -228,25 +305,30 @@ fn serve<I: Io, A: App>(
         if now >= reports.due {
             reports.send(worker.counters());
         }
-        let told = worker.take_watched() != 0 && sys::read_signal(door.signals).is_some();
-        // The supervisor shuts the listener before it sends its signal: a drain may have begun without one.
-        if told && std::mem::replace(&mut told_before, true) {
-            return Ok(Exit::Interrupted);
+        let watched = worker.take_watched();
+        if watched != 0 || door.more {
+            door.look(watched);
         }
-        if deadline.is_none() && (told || reports.abandoned || worker.is_listener_shut()) {
+        let is_told = door.told.is_to_drain() || reports.abandoned || worker.is_listener_shut();
+        if deadline.is_none() && is_told {
             if reports.abandoned || door.is_orphan() {
                 // For the other workers too, and even for one that is stopped: the port is free from now on.
                 sys::shutdown(door.listener, std::net::Shutdown::Both);
             }
             worker.drain();
             deadline = Some(now + options.drain_timeout);
+            door.answer(Answer::Draining);
         }
-        if let Some(deadline) = deadline
-            && (worker.connections() == 0 || now >= deadline)
-        {
+        let is_over = deadline.is_some_and(|at| worker.connections() == 0 || now >= at);
+        if is_over || door.told.is_to_leave_now() {
+            let cut = u32::try_from(worker.connections()).unwrap_or(u32::MAX);
             abort(&mut worker).map_err(failed)?;
             reports.send(worker.counters());
-            return Ok(Exit::Ok);
+            door.answer(Answer::Drained { cut });
+            return Ok(match is_over {
+                true => Exit::Ok,
+                false => Exit::Interrupted,
+            });
         }
     }
 }

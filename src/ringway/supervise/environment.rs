@@ -11,9 +11,9 @@ use super::options::Options;
 use super::{reserve, sys};
 use crate::exit::Fatal;
 
-/// Descriptors of a worker that are no connections: three streams, listener, stats pipe, configuration, signals, and its
-/// ring or epoll.
-const WORKER_DESCRIPTORS: u64 = 8;
+/// Descriptors of a worker that are no connections: three streams, listener, stats pipe, control channel, configuration,
+/// signals, and its ring or epoll. `tests/it/supervision.rs` counts them in a worker that is full.
+const WORKER_DESCRIPTORS: u64 = 9;
 
 /// Below this a server that can hold far more is clipped for no good reason; chosen, untested.
 const DESCRIPTORS_COMFORTABLE: u64 = 65_536;
@@ -70,12 +70,12 @@ fn open_descriptors() -> u64 {
 }
 
 /// What the supervisor needs beside connections of the pages: what is open already, listeners, board, configuration and
-/// the pattern of the reserve, the reserve, and a pipe per worker.
+/// the pattern of the reserve, the reserve, and a pipe and a channel per worker.
 fn needed(options: &Options, open: u64) -> u64 {
     let workers = options.workers as u64;
     let listeners = if options.reuseport { workers } else { 1 };
     let web = options.web.map_or(0, |_| WEB_DESCRIPTORS);
-    open + listeners + 3 + reserve::DESCRIPTORS as u64 + workers + web
+    open + listeners + 3 + reserve::DESCRIPTORS as u64 + 2 * workers + web
 }
 
 fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, Fatal> {
@@ -180,13 +180,13 @@ mod tests {
     #[test]
     fn a_limit_is_mentioned_only_when_it_is_short() {
         assert_eq!(shortage(1 << 20, None), None);
-        assert_eq!(shortage(1008, Some(1000)), None);
+        assert_eq!(shortage(1009, Some(1000)), None);
         let sentence = shortage(1024, Some(5000)).expect("too low");
         assert!(
-            sentence.starts_with("each worker can hold 1016 connections"),
+            sentence.starts_with("each worker can hold 1015 connections"),
             "{sentence}"
         );
-        assert!(sentence.contains("ulimit -Hn 5008"), "{sentence}");
+        assert!(sentence.contains("ulimit -Hn 5009"), "{sentence}");
         assert!(shortage(20_000, None).is_some());
     }
 
@@ -194,10 +194,10 @@ mod tests {
     fn the_pages_get_what_the_workers_do_not_need() {
         let mut options = options();
         options.workers = 2;
-        assert_eq!(needed(&options, 4), 4 + 1 + 3 + 7 + 2);
+        assert_eq!(needed(&options, 4), 4 + 1 + 3 + 9 + 4);
         options.web = Some(([127, 0, 0, 1], 0).into());
         options.reuseport = true;
-        assert_eq!(needed(&options, 4), 4 + 2 + 3 + 7 + 2 + 7);
+        assert_eq!(needed(&options, 4), 4 + 2 + 3 + 9 + 4 + 7);
         let web = |granted| divide(granted, 25, &options).map(|left| left.web_connections);
         assert_eq!(web(1 << 20), Ok(64));
         assert_eq!(web(29), Ok(4));

@@ -12,15 +12,18 @@
 //! - What is said goes through `crate::lines`: dropped and counted when nobody reads it, never waited for.
 //! - The loop waits for one thing only: the next event, or the next instant at which something is due (`run`).
 //!
+//! - Workers are told through a channel of messages (`crate::control`), and by a signal where that is full, closed or not
+//!   answered. Signals are for persons and init systems: they mean the same to a supervisor and to a worker.
+//!
 //! Owns: the listening sockets, the worker processes, the statistics on stdout and the web pages.
 //! Never: sees a byte of a client, maps the board, knows WebSocket. Of the crate it sees the ground only (`stats`, `time`,
-//! `exit`, `lines`, `signals`).
+//! `exit`, `lines`, `signals`, `control`).
 //!
 //! ```text
 //!             listen ── environment ── board          before any worker
 //!                              │
 //!  signals ─┐                  ▼                      ┌ policy
-//!  pipes  ──┼─►  run (one loop) ── events ──► supervisor (decides; no process, descriptor or clock)
+//!  workers ─┼─►  run (one loop) ── events ──► supervisor (decides; no process, descriptor or clock)
 //!  children ┤     │      ▲                            │
 //!  instants ┘     │      └────── actions ─────────────┘
 //!                 ├─ seat (one worker process each) · reserve

@@ -6,9 +6,9 @@
 
 use std::fs::File;
 
-/// A start needs seven: both ends of the stats pipe, both ends of the pipe on which std learns of a failed exec, a copy of
+/// A start needs nine: both ends of the stats pipe and of the control channel, both ends of the pipe on which std learns of a failed exec, a copy of
 /// stderr, /dev/null, and one to spare.
-pub(super) const DESCRIPTORS: usize = 7;
+pub(super) const DESCRIPTORS: usize = 9;
 
 /// The descriptors, or what could be had of them.
 #[derive(Debug)]
@@ -65,6 +65,6 @@ mod tests {
                 .map(|_| File::open("/dev/null").expect("room was made"))
                 .collect()
         });
-        assert_eq!((opened.len(), reserve.is_full()), (7, true));
+        assert_eq!((opened.len(), reserve.is_full()), (9, true));
     }
 }

@@ -4,8 +4,8 @@
 //! goes through `lines`, pipes and signals are non-blocking, and the pages have a thread of their own.
 //!
 //! One pass:
-//! 1. Wait for a signal, a pipe, or the next instant at which something is due.
-//! 2. Read the pipes first, so that after a long pause of this process (stopped, suspended) no worker is judged by its
+//! 1. Wait for a signal, a pipe, a channel, or the next instant at which something is due.
+//! 2. Read the pipes and channels first, so that after a long pause of this process (stopped, suspended) no worker is judged by its
 //!    old records; then signals, then children, then what is due.
 //! 3. Do what the supervisor says until it has nothing more to say.
 
@@ -29,6 +29,7 @@ use super::sys::{self, Waited};
 use super::table;
 #[cfg(feature = "pages")]
 use super::{json, web};
+use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
 use crate::lines;
 use crate::stats::{Record, RecordError};
@@ -188,17 +189,21 @@ impl Hands {
 
     /// Waits for the next event or instant; returns the seats whose worker has something to report.
     fn wait(&self) -> Vec<usize> {
-        let pipe =
-            |(seat, control): (usize, &Seat)| Some((seat, control.process.as_ref()?.waited()?));
-        let pipes = self.seats.iter().enumerate().filter_map(pipe);
-        let (seats, pipes): (Vec<_>, Vec<_>) = pipes.unzip();
-        let mut all = pipes;
+        let (mut seats, mut all) = (Vec::new(), Vec::new());
+        for (index, seat) in self.seats.iter().enumerate() {
+            for waited in seat.process.iter().flat_map(Process::waited) {
+                seats.push(index);
+                all.push(waited);
+            }
+        }
         all.push(Waited::readable(&self.signals));
         let due = self.samples.due.min(self.periods.due);
         let due = self.supervisor.next_due().map_or(due, |at| at.min(due));
         sys::poll(&mut all, Some(due.since(time::now())));
-        let ready = std::iter::zip(seats, all).filter(|(_, pipe)| pipe.is_ready());
-        ready.map(|(seat, _)| seat).collect()
+        let ready = std::iter::zip(seats, all).filter(|(_, waited)| waited.is_ready());
+        let mut talkative: Vec<_> = ready.map(|(seat, _)| seat).collect();
+        talkative.dedup();
+        talkative
     }
 
     /// Does what the supervisor says.
@@ -207,8 +212,11 @@ impl Hands {
             match action {
                 Action::Start { seat } => self.start(seat),
                 Action::Order { seat, order } => {
-                    if let Some(process) = &mut self.seats[seat].process {
-                        process.obey(order);
+                    if let Some(process) = &mut self.seats[seat].process
+                        && let Err(why) = process.obey(order)
+                    {
+                        self.supervisor
+                            .handle_undelivered(seat, order, &why.to_string());
                     }
                 }
                 Action::Vacate { seat, next } => self.vacate(seat, next),
@@ -263,6 +271,21 @@ impl Hands {
         let mut items = Vec::new();
         process.read(|item| items.push(item));
         self.handle_items(now, seat, items);
+        // After the figures, which a worker sends before it says that it is ready: with them it is known what it runs on.
+        self.hear(seat);
+    }
+
+    /// Takes what the worker on a seat answered.
+    fn hear(&mut self, seat: usize) {
+        let Some(process) = &mut self.seats[seat].process else {
+            return;
+        };
+        let supervisor = &mut self.supervisor;
+        process.hear(|answer| match answer {
+            Answer::Ready => supervisor.handle_ready(seat),
+            Answer::Draining => supervisor.handle_draining(seat),
+            Answer::Drained { cut } => supervisor.handle_drained(cut),
+        });
     }
 
     fn handle_items(&mut self, now: Instant, seat: usize, items: Vec<Result<Record, RecordError>>) {
@@ -296,6 +319,7 @@ impl Hands {
         let mut items = Vec::new();
         process.read_rest(|item| items.push(item));
         self.handle_items(now, seat, items);
+        self.hear(seat);
         self.seats[seat].process = None;
         self.seats[seat].bad_record = None;
         self.supervisor.handle_exit(now, seat, status);

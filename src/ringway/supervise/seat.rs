@@ -1,17 +1,18 @@
-//! One worker process: how it is started, what it reports, how it is signalled and reaped.
+//! One worker process: how it is started, what it reports and answers, how it is told and reaped.
 //!
-//! Owns: the child and the read end of its stats pipe. Only the owner of a [`Process`] reaps the child and signals it, so a
+//! Owns: the child, the read end of its stats pipe, and our end of its control channel. Only the owner of a [`Process`] reaps the child and signals it, so a
 //! signal can never reach a stranger with the same pid. Never: decides anything, waits for anything.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::options::WorkerCommand;
 use super::supervisor::Order;
 use super::sys::{self, Waited};
+use crate::control::{self, Answer, Channel, Undelivered};
 use crate::seat::{SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
 
@@ -37,6 +38,7 @@ pub(super) struct Process {
     /// Until its end.
     stats: Option<File>,
     decoder: Decoder,
+    control: Channel,
 }
 
 impl Process {
@@ -44,19 +46,35 @@ impl Process {
     /// to it. Every descriptor that is needed is opened before the process is made, so that a failure leaves none behind.
     pub(super) fn start(command: &WorkerCommand, inheritance: Inheritance) -> io::Result<Self> {
         let (read, write) = sys::pipe()?;
-        let child = spawn(command, inheritance, &write)?;
-        // The write end is dropped here, so that the worker's death is the end of the stream.
+        let (control, theirs) = Channel::pair()?;
+        let child = spawn(command, inheritance, &write, &theirs)?;
+        // The worker's ends are dropped here, so that its death is the end of both.
         Ok(Self {
             pid: child.id(),
             child,
             stats: Some(read),
             decoder: Decoder::new(),
+            control,
         })
     }
 
     /// What to wait for.
-    pub(super) fn waited(&self) -> Option<Waited> {
-        self.stats.as_ref().map(Waited::readable)
+    pub(super) fn waited(&self) -> impl Iterator<Item = Waited> + use<> {
+        let stats = self.stats.as_ref().map(Waited::readable);
+        stats
+            .into_iter()
+            .chain(self.control.socket().map(Waited::readable))
+    }
+
+    /// Takes what the worker answered.
+    pub(super) fn hear(&mut self, tell: impl FnMut(Answer)) {
+        let strange = self.control.strange();
+        // What is left comes in the next pass.
+        self.control.receive(tell);
+        let more = self.control.strange() - strange;
+        if more > 0 {
+            tracing::debug!(pid = self.pid, more, "answers that are none of ours");
+        }
     }
 
     /// Reads once what the worker reported.
@@ -114,17 +132,34 @@ impl Process {
         }
     }
 
-    /// Signals the worker, which is not reaped yet. A process that is gone does not mind.
-    pub(super) fn obey(&mut self, order: Order) {
+    /// Tells the worker, which is not reaped yet. A process that is gone does not mind.
+    ///
+    /// # Errors
+    /// The control channel did not take the order; a signal may.
+    pub(super) fn obey(&mut self, order: Order) -> Result<(), Undelivered> {
         let _ = match order {
-            Order::Kill => self.child.kill(),
-            // One that was stopped goes on, or it could not end in order (systemd does the same).
+            Order::Drain => {
+                self.control.send(control::Order::Drain)?;
+                // One that was stopped goes on, or it could not end in order (systemd does the same).
+                sys::go_on(self.pid)
+            }
+            Order::Stop => {
+                self.control.send(control::Order::Stop)?;
+                sys::go_on(self.pid)
+            }
             Order::Terminate => sys::terminate(self.pid).and_then(|()| sys::go_on(self.pid)),
+            Order::Kill => self.child.kill(),
         };
+        Ok(())
     }
 }
 
-fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io::Result<Child> {
+fn spawn(
+    command: &WorkerCommand,
+    inheritance: Inheritance,
+    stats: &File,
+    control: &OwnedFd,
+) -> io::Result<Child> {
     let Inheritance {
         worker,
         cpu,
@@ -139,6 +174,7 @@ fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io:
         cpuid: cpu,
         index: worker,
         stats_fd: Some(stats.as_raw_fd()),
+        control_fd: Some(control.as_raw_fd()),
         board_fd: Some(board),
         config_fd: Some(config),
     };
@@ -153,7 +189,13 @@ fn spawn(command: &WorkerCommand, inheritance: Inheritance, stats: &File) -> io:
     process.process_group(0);
     sys::prepare_worker(
         &mut process,
-        vec![listener, stats.as_raw_fd(), board, config],
+        vec![
+            listener,
+            stats.as_raw_fd(),
+            control.as_raw_fd(),
+            board,
+            config,
+        ],
     );
     process.spawn()
 }

@@ -10,13 +10,16 @@
 //!
 //! ```text
 //!  Starting ── every seat serves ──► Running ── stop signal, or giving up ──► Stopping ── every seat is empty ──► over
-//!                                                                               ├ second signal ───── SIGKILL ──►
-//!                                                                               └ drain time + grace ─ SIGKILL ──►
+//!                                                                             ├ second signal ─ Stop ─ 1 s ─ SIGKILL ──►
+//!                                                                             └ drain time + grace ───────── SIGKILL ──►
 //!
 //!  a seat:   Vacant ── due: Start ──► Starting ── first record ──► Serving
 //!              ▲   ◄── no process ───────┤ ended, or START_TIME_MAX: SIGKILL │ ended: a death
 //!              └───────── back-off ──────┴───────────────────────────────────┘
 //! ```
+//!
+//! Workers are told through the control channel. Where it is full or closed, or where nothing is answered within
+//! `ANSWER_TIME_MAX`, a signal says the same.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -32,11 +35,17 @@ use crate::time::Instant;
 /// What a worker has beyond its drain time before it is killed.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// What a worker has to answer that it drains, before a signal says the same.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What a worker has to leave when it is told to at once, before it is killed.
+const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// What a killed process has to be gone. One that hangs in the kernel (a dead network file system) never is; nobody waits
 /// for it longer.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A server whose workers are not all ready after this is worth a word.
+/// A worker that does not serve so long after its start is worth a word.
 const START_TIME_LONG: Duration = Duration::from_secs(10);
 
 /// A worker that has not reported for this long after its start hangs: it is killed, and another one started.
@@ -51,7 +60,7 @@ const FIRST_STARTS_MAX: u32 = 5;
 pub(super) enum Action {
     /// Start a worker on the seat, and say at once what came of it.
     Start { seat: usize },
-    /// Signal the worker on the seat.
+    /// Tell the worker on the seat, and say at once if the channel did not take it.
     Order { seat: usize, order: Order },
     /// The seat has no process any more.
     Vacate { seat: usize, next: State },
@@ -66,10 +75,14 @@ pub(super) enum Action {
 /// What a worker is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
+    /// Through the channel: drain, then leave.
+    Drain,
+    /// Through the channel: leave now.
+    Stop,
+    /// SIGTERM, which means Drain.
+    Terminate,
     /// SIGKILL.
     Kill,
-    /// SIGTERM.
-    Terminate,
 }
 
 /// How bad something is that is told.
@@ -100,10 +113,7 @@ pub(super) struct Supervisor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Not every seat has served yet.
-    Starting {
-        /// When to say that this takes long.
-        long: Option<Instant>,
-    },
+    Starting,
     Running,
     Stopping(Stop),
 }
@@ -116,11 +126,17 @@ struct Stop {
     why: String,
     began: Instant,
     kill: Kill,
+    /// When those that have not answered get a signal; `None` afterwards.
+    answer_due: Option<Instant>,
+    /// Connections that did not end by themselves, as far as workers told.
+    cut: u64,
 }
 
-/// The two last resorts of a stop.
+/// The last resorts of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kill {
+    /// A second signal came: all were told to leave at once. Kill what is left then.
+    Pressed(Instant),
     /// Kill what is left then.
     Due(Instant),
     /// Killed; leave behind what is left then.
@@ -133,6 +149,8 @@ struct Seat {
     deaths: Deaths,
     /// Whether a worker of this seat ever served: until then a refusal is the user's to mend.
     has_served: bool,
+    /// Whether its worker drains, by its own word.
+    drains: bool,
     /// Starts that failed since a worker served, and what was said about the last kind of them.
     failed_starts: u32,
     trouble: Option<String>,
@@ -145,11 +163,21 @@ enum Life {
     /// An [`Action::Start`] was polled, and its outcome not told yet.
     Launching,
     /// A process that has not reported yet.
-    Starting { pid: u32, born: Instant, hung: bool },
+    Starting { pid: u32, born: Instant, slow: Slow },
     /// A process that has.
     Serving { pid: u32, born: Instant },
     /// No process, and there will be none.
     Gone,
+}
+
+/// What was done about a worker that does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slow {
+    No,
+    /// It was told after [`START_TIME_LONG`].
+    Told,
+    /// It was killed after [`START_TIME_MAX`].
+    Killed,
 }
 
 impl Life {
@@ -168,14 +196,13 @@ impl Supervisor {
             life: Life::Vacant { due: now },
             deaths: Deaths::default(),
             has_served: false,
+            drains: false,
             failed_starts: 0,
             trouble: None,
         };
         let mut supervisor = Self {
             rules,
-            phase: Phase::Starting {
-                long: Some(now + START_TIME_LONG),
-            },
+            phase: Phase::Starting,
             seats: (0..rules.workers).map(seat).collect(),
             actions: VecDeque::new(),
         };
@@ -190,21 +217,20 @@ impl Supervisor {
 
     /// When `handle_timeout` has something to do; `None` while only events can change anything.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let of_phase = match &self.phase {
-            Phase::Starting { long } => *long,
-            Phase::Running => None,
-            Phase::Stopping(stop) => match stop.kill {
-                Kill::Due(at) | Kill::Done(at) => return Some(at),
-            },
-        };
+        if let Phase::Stopping(stop) = &self.phase {
+            let (Kill::Due(at) | Kill::Pressed(at) | Kill::Done(at)) = stop.kill;
+            return Some(stop.answer_due.map_or(at, |due| due.min(at)));
+        }
         let of_seat = |seat: &Seat| match seat.life {
             Life::Vacant { due } => Some(due),
-            Life::Starting {
-                born, hung: false, ..
-            } => Some(born + START_TIME_MAX),
-            _ => None,
+            Life::Starting { born, slow, .. } => match slow {
+                Slow::No => Some(born + START_TIME_LONG),
+                Slow::Told => Some(born + START_TIME_MAX),
+                Slow::Killed => None,
+            },
+            Life::Launching | Life::Serving { .. } | Life::Gone => None,
         };
-        self.seats.iter().filter_map(of_seat).chain(of_phase).min()
+        self.seats.iter().filter_map(of_seat).min()
     }
 
     /// Whether every process is gone, and none will come.
@@ -225,17 +251,18 @@ impl Supervisor {
     pub(super) const fn exit(&self) -> Exit {
         match &self.phase {
             Phase::Stopping(stop) => stop.exit,
-            Phase::Starting { .. } | Phase::Running => Exit::Failure,
+            Phase::Starting | Phase::Running => Exit::Failure,
         }
     }
 
     /// A worker was started on the seat.
     pub(super) fn handle_started(&mut self, now: Instant, seat: usize, pid: u32) {
         debug_assert_eq!(self.seats[seat].life, Life::Launching);
+        self.seats[seat].drains = false;
         self.seats[seat].life = Life::Starting {
             pid,
             born: now,
-            hung: false,
+            slow: Slow::No,
         };
     }
 
@@ -245,7 +272,33 @@ impl Supervisor {
         self.fail_start(now, seat, format!("cannot be started: {why}"));
     }
 
-    /// The worker on the seat reported for the first time: it accepts.
+    /// The worker on the seat drains, whoever told it to.
+    pub(super) fn handle_draining(&mut self, seat: usize) {
+        self.seats[seat].drains = true;
+    }
+
+    /// A worker leaves, and `cut` of its connections did not end by themselves.
+    pub(super) fn handle_drained(&mut self, cut: u32) {
+        if let Phase::Stopping(stop) = &mut self.phase {
+            stop.cut += u64::from(cut);
+        }
+    }
+
+    /// An order did not reach the worker on the seat through its channel: a signal says the same.
+    pub(super) fn handle_undelivered(&mut self, seat: usize, order: Order, why: &str) {
+        let (order, how) = match order {
+            Order::Drain => (Order::Terminate, "SIGTERM"),
+            Order::Stop => (Order::Kill, "SIGKILL"),
+            Order::Terminate | Order::Kill => return,
+        };
+        self.say(
+            Severity::Warning,
+            format!("worker {seat} is told by {how}, because its control channel is {why}"),
+        );
+        self.actions.push_back(Action::Order { seat, order });
+    }
+
+    /// The worker on the seat said or showed for the first time that it accepts.
     pub(super) fn handle_ready(&mut self, seat: usize) {
         let post = &mut self.seats[seat];
         let Life::Starting { pid, born, .. } = post.life else {
@@ -262,7 +315,7 @@ impl Supervisor {
             );
         }
         let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
-        if matches!(self.phase, Phase::Starting { .. }) && self.seats.iter().all(serves) {
+        if matches!(self.phase, Phase::Starting) && self.seats.iter().all(serves) {
             self.phase = Phase::Running;
             self.actions.push_back(Action::Announce);
         }
@@ -275,7 +328,7 @@ impl Supervisor {
         match (&self.phase, life) {
             (Phase::Stopping(_), _) => self.leave(now, seat),
             (_, Life::Serving { pid, born }) => self.handle_death(now, seat, pid, born, &how),
-            (_, Life::Starting { hung: true, .. }) => {
+            (_, Life::Starting { slow, .. }) if slow == Slow::Killed => {
                 let seconds = START_TIME_MAX.as_secs();
                 self.fail_start(now, seat, format!("did not serve within {seconds} s"));
             }
@@ -315,39 +368,57 @@ impl Supervisor {
             );
         }
         match &mut self.phase {
-            Phase::Starting { .. } | Phase::Running => self.stop(now, Exit::Ok, name),
+            Phase::Starting | Phase::Running => self.stop(now, Exit::Ok, name),
             Phase::Stopping(stop) => {
                 if stop.exit == Exit::Ok {
                     stop.exit = Exit::Interrupted;
                 }
-                self.kill(now);
+                match stop.kill {
+                    Kill::Due(at) => {
+                        stop.kill = Kill::Pressed(at.min(now + STOP_TIME_MAX));
+                        self.order_all(Order::Stop);
+                    }
+                    Kill::Pressed(_) | Kill::Done(_) => self.kill(now),
+                }
             }
         }
     }
 
     /// Does what is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Stopping(Stop { kill, .. }) => return self.press_on(now, kill),
-            Phase::Starting { long: Some(long) } if long <= now => {
-                self.phase = Phase::Starting { long: None };
-                self.complain_about_start();
+        if let Phase::Stopping(stop) = &mut self.phase {
+            let kill = stop.kill;
+            if stop.answer_due.take_if(|due| *due <= now).is_some() {
+                self.signal_the_deaf();
             }
-            Phase::Starting { .. } | Phase::Running => {}
+            return self.press_on(now, kill);
         }
+        let mut late = Vec::new();
         for seat in 0..self.seats.len() {
             match &mut self.seats[seat].life {
                 life @ Life::Vacant { .. } if life_is_due(*life, now) => {
                     *life = Life::Launching;
                     self.actions.push_back(Action::Start { seat });
                 }
-                Life::Starting { born, hung, .. } if !*hung && *born + START_TIME_MAX <= now => {
-                    *hung = true;
-                    let order = Order::Kill;
-                    self.actions.push_back(Action::Order { seat, order });
+                Life::Starting { born, slow, .. } if *slow != Slow::Killed => {
+                    if *born + START_TIME_MAX <= now {
+                        *slow = Slow::Killed;
+                        let order = Order::Kill;
+                        self.actions.push_back(Action::Order { seat, order });
+                    } else if *slow == Slow::No && *born + START_TIME_LONG <= now {
+                        *slow = Slow::Told;
+                        late.push(seat.to_string());
+                    }
                 }
                 _ => {}
             }
+        }
+        if !late.is_empty() {
+            let (seconds, late) = (START_TIME_LONG.as_secs(), late.join(", "));
+            self.say(
+                Severity::Warning,
+                format!("not ready after {seconds} s: worker {late}; --debug shows what they do"),
+            );
         }
     }
 
@@ -360,7 +431,7 @@ impl Supervisor {
         let too_many = self.seats[seat].deaths.are_too_many(policy, now);
         // One seat alone is no reason to end what the others hold, once there was something to hold.
         let last = policy == RespawnPolicy::Never
-            || matches!(self.phase, Phase::Starting { .. })
+            || matches!(self.phase, Phase::Starting)
             || (self.seats.iter_mut()).all(|seat| seat.deaths.are_too_many(policy, now));
         let window = match policy {
             RespawnPolicy::Never => now.since(born),
@@ -437,6 +508,8 @@ impl Supervisor {
             why,
             began,
             kill,
+            answer_due: Some(now + ANSWER_TIME_MAX),
+            cut: 0,
         });
         self.actions
             .retain(|action| !matches!(action, Action::Start { .. }));
@@ -444,7 +517,7 @@ impl Supervisor {
         for seat in 0..self.seats.len() {
             match self.seats[seat].life {
                 Life::Starting { .. } | Life::Serving { .. } => {
-                    let order = Order::Terminate;
+                    let order = Order::Drain;
                     self.actions.push_back(Action::Order { seat, order });
                 }
                 Life::Vacant { .. } | Life::Launching => self.leave(now, seat),
@@ -463,9 +536,16 @@ impl Supervisor {
         }
         if let Phase::Stopping(stop) = &self.phase {
             let took = now.since(stop.began).as_secs_f64();
+            let cut = match stop.cut {
+                0 => String::new(),
+                1 => "; 1 connection had not ended, and was cut".to_owned(),
+                cut => format!("; {cut} connections had not ended, and were cut"),
+            };
             let sentence = match stop.exit {
-                Exit::Ok => format!("stopped by {} after a drain of {took:.3} s", stop.why),
-                Exit::Interrupted => format!("stopped hard by a second signal after {took:.3} s"),
+                Exit::Ok => format!("stopped by {} after a drain of {took:.3} s{cut}", stop.why),
+                Exit::Interrupted => {
+                    format!("stopped hard by a second signal after {took:.3} s{cut}")
+                }
                 // The error that led here was told.
                 _ => return,
             };
@@ -476,14 +556,16 @@ impl Supervisor {
     /// The drain, or even the time of the killed, may be over.
     fn press_on(&mut self, now: Instant, kill: Kill) {
         match kill {
-            Kill::Due(at) if at <= now => {
+            Kill::Due(at) | Kill::Pressed(at) if at <= now => {
+                let why = match kill {
+                    Kill::Pressed(_) => "they do not leave",
+                    _ => "the drain time is over",
+                };
                 let left = self.pids_left();
                 if !left.is_empty() {
                     self.say(
                         Severity::Warning,
-                        format!(
-                            "the drain time is over, killing workers that are left: pid {left}"
-                        ),
+                        format!("{why}, killing workers that are left: pid {left}"),
                     );
                 }
                 self.kill(now);
@@ -502,19 +584,44 @@ impl Supervisor {
                     }
                 }
             }
-            Kill::Due(_) | Kill::Done(_) => {}
+            Kill::Due(_) | Kill::Pressed(_) | Kill::Done(_) => {}
+        }
+    }
+
+    /// Workers that have not answered that they drain are signalled. One that serves and does not answer is worth a word.
+    fn signal_the_deaf(&mut self) {
+        for seat in 0..self.seats.len() {
+            let post = &self.seats[seat];
+            let (drains, life) = (post.drains, post.life);
+            if drains || life.pid().is_none() {
+                continue;
+            }
+            if matches!(life, Life::Serving { .. }) {
+                let seconds = ANSWER_TIME_MAX.as_secs();
+                self.say(
+                    Severity::Warning,
+                    format!("worker {seat} is told by SIGTERM, because it has not answered for {seconds} s"),
+                );
+            }
+            let order = Order::Terminate;
+            self.actions.push_back(Action::Order { seat, order });
         }
     }
 
     fn kill(&mut self, now: Instant) {
         if let Phase::Stopping(stop) = &mut self.phase
-            && matches!(stop.kill, Kill::Due(_))
+            && !matches!(stop.kill, Kill::Done(_))
         {
             stop.kill = Kill::Done(now + KILL_TIME_MAX);
+            stop.answer_due = None;
         }
+        self.order_all(Order::Kill);
+    }
+
+    /// Tells every worker there is.
+    fn order_all(&mut self, order: Order) {
         for seat in 0..self.seats.len() {
             if self.seats[seat].life.pid().is_some() {
-                let order = Order::Kill;
                 self.actions.push_back(Action::Order { seat, order });
             }
         }
@@ -525,20 +632,6 @@ impl Supervisor {
         pids.map(|pid| pid.to_string())
             .collect::<Vec<_>>()
             .join(", ")
-    }
-
-    fn complain_about_start(&mut self) {
-        let serves = |seat: &Seat| matches!(seat.life, Life::Serving { .. });
-        let late = (0..self.seats.len()).filter(|seat| !serves(&self.seats[*seat]));
-        let late = late
-            .map(|seat| seat.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let seconds = START_TIME_LONG.as_secs();
-        self.say(
-            Severity::Warning,
-            format!("not ready after {seconds} s: worker {late}; --debug shows what they do"),
-        );
     }
 
     fn say(&mut self, severity: Severity, sentence: String) {

@@ -134,12 +134,12 @@ fn a_first_worker_that_refuses_ends_the_server_with_its_code() {
         supervisor.handle_started(at(0), 0, 100);
         supervisor.handle_started(at(0), 1, 101);
         supervisor.handle_exit(at(5), 1, exited(code));
-        let terminate = Action::Order {
+        let drain = Action::Order {
             seat: 0,
-            order: Order::Terminate,
+            order: Order::Drain,
         };
         let todo = actions(&mut supervisor);
-        assert!(todo.contains(&terminate) && todo.contains(&Action::CloseListeners));
+        assert!(todo.contains(&drain) && todo.contains(&Action::CloseListeners));
         assert!(said(&todo)[0].contains("it refused to start"), "{todo:?}");
         supervisor.handle_exit(at(6), 0, killed());
         assert!(supervisor.is_over());
@@ -207,12 +207,18 @@ fn when_all_seats_keep_dying_the_server_gives_up() {
 }
 
 #[test]
-fn a_replacement_that_never_reports_is_killed_and_replaced_while_the_other_serves() {
+fn a_replacement_that_never_reports_is_told_then_killed_and_replaced_while_the_other_serves() {
     let mut supervisor = serving(2);
     supervisor.handle_exit(at(20_000), 1, killed());
     supervisor.handle_timeout(at(20_100));
     actions(&mut supervisor);
     supervisor.handle_started(at(20_100), 1, 200);
+    assert_eq!(supervisor.next_due(), Some(at(30_100)));
+    supervisor.handle_timeout(at(30_100));
+    assert_eq!(
+        said(&actions(&mut supervisor)),
+        ["not ready after 10 s: worker 1; --debug shows what they do"]
+    );
     assert_eq!(supervisor.next_due(), Some(at(50_100)));
     supervisor.handle_timeout(at(50_100));
     let kill = Action::Order {
@@ -237,7 +243,7 @@ fn the_listener_goes_before_any_worker_is_told() {
         supervisor.handle_signal(at(1000), signal);
         let order = |seat| Action::Order {
             seat,
-            order: Order::Terminate,
+            order: Order::Drain,
         };
         assert_eq!(
             actions(&mut supervisor),
@@ -263,6 +269,9 @@ fn signals_without_a_meaning_are_told_and_change_nothing() {
 fn a_process_that_does_not_even_die_is_left_behind() {
     let mut supervisor = serving(1);
     supervisor.handle_signal(at(0), libc::SIGTERM);
+    supervisor.handle_draining(0);
+    assert_eq!(supervisor.next_due(), Some(at(1000)));
+    supervisor.handle_timeout(at(1000));
     assert_eq!(supervisor.next_due(), Some(at(11_000)));
     supervisor.handle_timeout(at(11_000));
     assert!(!supervisor.is_over());
@@ -287,5 +296,91 @@ fn an_orderly_stop_is_one_line_in_the_log() {
     assert_eq!(
         said(&actions(&mut supervisor)),
         ["stopped by SIGTERM after a drain of 0.250 s"]
+    );
+}
+
+fn orders(actions: &[Action]) -> Vec<(usize, Order)> {
+    let order = |action: &Action| match action {
+        Action::Order { seat, order } => Some((*seat, *order)),
+        _ => None,
+    };
+    actions.iter().filter_map(order).collect()
+}
+
+#[test]
+fn who_does_not_answer_an_order_is_told_by_a_signal_and_who_does_is_not() {
+    let mut supervisor = serving(2);
+    supervisor.handle_signal(at(0), libc::SIGTERM);
+    supervisor.handle_draining(0);
+    actions(&mut supervisor);
+    supervisor.handle_timeout(at(1000));
+    let todo = actions(&mut supervisor);
+    assert_eq!(orders(&todo), [(1, Order::Terminate)]);
+    assert_eq!(
+        said(&todo),
+        ["worker 1 is told by SIGTERM, because it has not answered for 1 s"]
+    );
+    supervisor.handle_timeout(at(5000));
+    assert_eq!(actions(&mut supervisor), [], "once");
+}
+
+#[test]
+fn an_order_that_its_channel_does_not_take_becomes_a_signal_and_is_told() {
+    let mut supervisor = serving(1);
+    supervisor.handle_signal(at(0), libc::SIGTERM);
+    actions(&mut supervisor);
+    supervisor.handle_undelivered(0, Order::Drain, "full");
+    let todo = actions(&mut supervisor);
+    assert_eq!(orders(&todo), [(0, Order::Terminate)]);
+    assert_eq!(
+        said(&todo),
+        ["worker 0 is told by SIGTERM, because its control channel is full"]
+    );
+    supervisor.handle_signal(at(10), libc::SIGTERM);
+    assert_eq!(orders(&actions(&mut supervisor)), [(0, Order::Stop)]);
+    supervisor.handle_undelivered(0, Order::Stop, "closed");
+    assert_eq!(orders(&actions(&mut supervisor)), [(0, Order::Kill)]);
+}
+
+#[test]
+fn a_second_signal_is_an_order_to_leave_and_then_the_end() {
+    let mut supervisor = serving(1);
+    supervisor.handle_signal(at(0), libc::SIGTERM);
+    supervisor.handle_signal(at(100), libc::SIGINT);
+    let todo = actions(&mut supervisor);
+    assert_eq!(orders(&todo), [(0, Order::Drain), (0, Order::Stop)]);
+    supervisor.handle_draining(0);
+    supervisor.handle_timeout(at(1000));
+    assert_eq!(supervisor.next_due(), Some(at(1100)));
+    supervisor.handle_timeout(at(1100));
+    let todo = actions(&mut supervisor);
+    assert_eq!(orders(&todo), [(0, Order::Kill)]);
+    assert_eq!(
+        said(&todo),
+        ["they do not leave, killing workers that are left: pid 100"]
+    );
+    supervisor.handle_exit(at(1101), 0, killed());
+    assert_eq!(supervisor.exit(), Exit::Interrupted);
+    // A third one does not wait.
+    let mut supervisor = serving(1);
+    for ms in 0..3 {
+        supervisor.handle_signal(at(ms), libc::SIGTERM);
+    }
+    let orders = orders(&actions(&mut supervisor));
+    assert_eq!(orders.last(), Some(&(0, Order::Kill)), "{orders:?}");
+}
+
+#[test]
+fn connections_that_were_cut_are_told_with_the_last_line() {
+    let mut supervisor = serving(2);
+    supervisor.handle_signal(at(1000), libc::SIGTERM);
+    for cut in [0, 3] {
+        supervisor.handle_drained(cut);
+    }
+    supervisor.handle_exit(at(11_000), 0, exited(0));
+    supervisor.handle_exit(at(11_000), 1, exited(0));
+    assert_eq!(
+        said(&actions(&mut supervisor)),
+        ["stopped by SIGTERM after a drain of 10.000 s; 3 connections had not ended, and were cut"]
     );
 }

@@ -1,19 +1,22 @@
 //! A seeded world around the [`Supervisor`]: processes that die, hang, refuse, are stopped or do not even die of SIGKILL;
-//! descriptors and processes that run out and come back; a loop that is late, because its machine was suspended or its
+//! tables of descriptors and of processes that are full for a while; a log that nobody reads for a while; a loop that is late, because its machine was suspended or its
 //! process stopped; signals of every kind at any time. No process is made, and minutes pass in microseconds.
 //!
 //! What must hold, whatever the seed:
 //! 1. A worker that serves is left alone until the server stops.
 //! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
 //! 3. An empty seat is tried again within its back-off, and not more often.
-//! 4. A stop signal closes the listeners at once, and ends the server within its time; a second one sooner.
-//! 5. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
+//! 4. A stop signal closes the listeners at once, and ends the server within its time, whether workers hear their channel,
+//!    a signal, or nothing; a second one sooner. Who hears either leaves in order.
+//! 5. So little is said, whatever happens, that a log which nobody reads for minutes loses none of it.
+//! 6. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
 //!
 //! `RINGWAY_SIM_COUNT=100 cargo test supervisor` runs a hundred times as many seeds; a failure prints the one that repeats it.
 
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::lines;
 use crate::random::Random;
 
 /// How long the machine may keep the supervisor's loop from running.
@@ -30,6 +33,10 @@ struct Faults {
     frail: u16,
     /// Acts on SIGKILL only.
     stopped: u16,
+    /// Does not hear its channel.
+    deaf: u16,
+    /// Of those: whether the channel does not even take an order.
+    shut: u16,
     /// Acts on nothing.
     immortal: u16,
     late: u16,
@@ -48,6 +55,8 @@ impl Faults {
             hangs: rarely(&[0, 0, 100, 500]),
             frail: rarely(&[0, 100, 500, 1000]),
             stopped: rarely(&[0, 0, 300]),
+            deaf: rarely(&[0, 0, 300]),
+            shut: rarely(&[0, 500, 1000]),
             immortal: rarely(&[0, 0, 0, 200]),
             late: rarely(&[0, 50, 500]),
             spare_first: rarely(&[0, 1]) == 1,
@@ -63,8 +72,18 @@ struct Process {
     serves_at: Option<Instant>,
     serves: bool,
     ends_at: Option<(Instant, Option<ExitStatus>)>,
+    /// Its channel.
+    channel: Channel,
+    drains: bool,
     obeys_term: bool,
     obeys_kill: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Heard,
+    Unheard,
+    Shut,
 }
 
 #[derive(Debug)]
@@ -84,6 +103,12 @@ struct World {
     signals: Vec<(Instant, i32)>,
     stops: Vec<Instant>,
     pids: u32,
+    /// When no process can be made, or no descriptor be had: every start fails.
+    shortages: Vec<std::ops::Range<Instant>>,
+    /// Bytes of sentences that wait since the log was read last.
+    unread_bytes: usize,
+    /// When the log is read next.
+    read_at: Instant,
     /// How late the loop has been in all since a deadline could have been missed.
     lateness: Duration,
 }
@@ -106,6 +131,11 @@ impl World {
             signals.push((at(stop + random.below(12_000) as u64), libc::SIGTERM));
         }
         signals.sort();
+        let shortages = (0..random.pick(&[0, 0, 1, 3])).map(|_| {
+            let from = at(random.below(300_000) as u64);
+            from..from + Duration::from_millis(random.magnitude(120_000) as u64)
+        });
+        let shortages = shortages.collect();
         let rules = rules(workers);
         Self {
             random,
@@ -122,6 +152,9 @@ impl World {
             signals,
             stops: Vec::new(),
             pids: 1000,
+            shortages,
+            unread_bytes: 0,
+            read_at: at(0),
             lateness: Duration::ZERO,
         }
     }
@@ -174,6 +207,9 @@ impl World {
     /// The pipes: who serves for the first time.
     fn report(&mut self) {
         for (seat, process) in &mut self.processes {
+            if std::mem::take(&mut process.drains) {
+                self.supervisor.handle_draining(*seat);
+            }
             if process.serves_at.is_some_and(|at| at <= self.now) {
                 process.serves_at = None;
                 process.serves = true;
@@ -232,9 +268,19 @@ impl World {
                         "a process is forgotten on seat {seat}"
                     );
                 }
-                Action::Say(..) => {}
+                Action::Say(_, sentence) => self.say(&sentence),
             }
         }
+    }
+
+    /// A pager is paused for some minutes, again and again.
+    fn say(&mut self, sentence: &str) {
+        if self.now >= self.read_at {
+            self.unread_bytes = 0;
+            self.read_at = self.now + Duration::from_millis(self.random.magnitude(300_000) as u64);
+        }
+        self.unread_bytes += sentence.len();
+        assert!(self.unread_bytes <= lines::BYTES_MAX, "{sentence}");
     }
 
     fn start(&mut self, seat: usize) {
@@ -249,6 +295,12 @@ impl World {
         }
         let spared = (self.faults.good_start && !self.has_served[seat])
             || (self.faults.spare_first && seat == 0);
+        let is_short = |shortage: &std::ops::Range<Instant>| shortage.contains(&self.now);
+        if self.has_served[seat] && self.shortages.iter().any(is_short) {
+            return self
+                .supervisor
+                .handle_start_failed(self.now, seat, "EMFILE");
+        }
         let random = &mut self.random;
         let mut unlucky = |per_mille| !spared && random.chance(per_mille);
         if unlucky(self.faults.start_fails) {
@@ -258,6 +310,7 @@ impl World {
         let (refuses, hangs) = (unlucky(self.faults.refuses), unlucky(self.faults.hangs));
         let (frail, stopped) = (unlucky(self.faults.frail), unlucky(self.faults.stopped));
         let immortal = unlucky(self.faults.immortal);
+        let (deaf, shut) = (unlucky(self.faults.deaf), unlucky(self.faults.shut));
         let mut after = |ms: usize| Duration::from_millis(random.magnitude(ms) as u64);
         let serves_at = self.now + after(2_000);
         let status = [exited(2), exited(3), exited(1), killed(), None];
@@ -271,6 +324,12 @@ impl World {
             serves_at: (!refuses && !hangs).then_some(serves_at),
             serves: false,
             ends_at,
+            channel: match (deaf || stopped || immortal || hangs, shut) {
+                (true, true) => Channel::Shut,
+                (true, false) => Channel::Unheard,
+                (false, _) => Channel::Heard,
+            },
+            drains: false,
             obeys_term: !stopped && !immortal,
             obeys_kill: !immortal,
         };
@@ -290,16 +349,24 @@ impl World {
             stopping || !process.serves,
             "a worker that serves is left alone"
         );
+        let by_channel = matches!(order, Order::Drain | Order::Stop);
+        if by_channel && process.channel == Channel::Shut {
+            return self.supervisor.handle_undelivered(seat, order, "closed");
+        }
+        let hears = process.channel == Channel::Heard;
         let (obeys, within) = match order {
             Order::Kill => (process.obeys_kill, 50),
             Order::Terminate => (process.obeys_term, 9_000),
+            Order::Drain => (hears, 9_000),
+            Order::Stop => (hears, 900),
         };
+        process.drains |= obeys && matches!(order, Order::Drain | Order::Terminate);
         if obeys {
             let at = self.now + Duration::from_millis(random.magnitude(within) as u64);
-            let status = if order == Order::Kill {
-                killed()
-            } else {
-                exited(0)
+            let status = match order {
+                Order::Kill => killed(),
+                Order::Stop => exited(5),
+                Order::Drain | Order::Terminate => exited(0),
             };
             let sooner = process.ends_at.is_none_or(|(ends, _)| at < ends);
             if sooner {
@@ -329,7 +396,8 @@ impl World {
         let over = self.supervisor.is_over();
         assert!(over || self.now.since(*first) <= most, "{self:?}");
         if let Some(second) = self.stops.get(1) {
-            let most = Duration::from_secs(5) + late;
+            // What a worker has to leave by itself, and then the time of the killed.
+            let most = Duration::from_secs(1 + 5) + late;
             assert!(over || self.now.since(*second) <= most, "{self:?}");
         }
     }

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod process;
+pub mod seccomp;
 pub mod testee;
 
 use std::fs;
@@ -113,6 +114,11 @@ impl Server {
     /// Starts it without reading what it prints.
     pub fn start_unread(arguments: &[&str]) -> Self {
         Self::spawn(arguments, |_| {})
+    }
+
+    /// The same after `prepare` has had its way with the command.
+    pub fn start_unread_with(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn(arguments, prepare)
     }
 
     fn spawn(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
@@ -336,7 +342,7 @@ pub fn interrupt(pid: u32) {
 }
 
 /// Sends a signal to one process.
-fn signal(pid: u32, name: &str) {
+pub fn signal(pid: u32, name: &str) {
     let arguments = ["-c".to_owned(), format!("kill -{name} {pid}")];
     let _ = Command::new("sh")
         .args(arguments)

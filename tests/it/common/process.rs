@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -29,7 +30,6 @@ pub fn pss(pid: u32) -> u64 {
 
 /// TCP segments with data that a socket has received (`tcpi_data_segs_in`, Linux 4.6).
 pub fn data_segments_in(stream: &std::net::TcpStream) -> u64 {
-    use std::os::fd::AsRawFd as _;
     /// Where it stands in `struct tcp_info` (include/uapi/linux/tcp.h), which only ever grows.
     const AT: usize = 152;
     let mut info = [0_u8; 256];
@@ -70,6 +70,11 @@ fn nofile() -> libc::rlimit {
     limit
 }
 
+/// The hard limit of open files of this process.
+pub fn nofile_hard() -> u64 {
+    nofile().rlim_max
+}
+
 /// Raises the limit of open files of this process as far as it goes, asserts that it goes to `least`, and returns it.
 pub fn raise_descriptor_limit(least: u64) -> u64 {
     let mut limit = nofile();
@@ -102,46 +107,153 @@ pub fn limit_descriptors(command: &mut Command, files: u64) {
 /// Starts the program where io_uring_setup(2) fails with `errno`, as a seccomp profile makes it fail.
 pub fn forbid_io_uring(command: &mut Command, errno: i32) {
     let errno = u32::try_from(errno).expect("an errno is positive");
-    let uring = u32::try_from(libc::SYS_io_uring_setup).expect("425 everywhere");
-    let statement = |code: u32, jt, jf, k| libc::sock_filter {
-        code: u16::try_from(code).expect("a BPF code"),
-        jt,
-        jf,
-        k,
-    };
-    // Of struct seccomp_data the number of the system call comes first.
-    let filter = [
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, uring),
-        statement(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | errno,
-        ),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let install = move || {
-        let program = libc::sock_fprog {
-            len: u16::try_from(filter.len()).expect("four"),
-            filter: filter.as_ptr().cast_mut(),
-        };
-        // SAFETY: takes integers only. It spares the filter the need for a privilege.
-        check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-        // SAFETY: `program` and the filter that it points to are alive during the call, which copies them.
-        check(unsafe {
-            libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            )
-        })
-    };
-    // SAFETY: the closure makes two plain system calls on memory that was filled before the fork.
+    let install = move || set_up_filter(libc::SECCOMP_RET_ERRNO | errno, 0).map(drop);
+    // SAFETY: the closure makes plain system calls on memory of its own, and allocates nothing.
     unsafe { command.pre_exec(install) };
 }
 
-fn check(result: i32) -> io::Result<()> {
+/// Has the calling process, and all that it starts, get `action` for io_uring_setup(2). Returns what seccomp(2) returns.
+pub fn set_up_filter(action: u32, flags: libc::c_ulong) -> io::Result<i32> {
+    install(
+        &[
+            statement(LOAD, 0, 0, 0),
+            statement(JUMP, 0, 1, libc::SYS_io_uring_setup as u32), // 425 everywhere
+            statement(RETURN, 0, 0, action),
+            statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ],
+        flags,
+    )
+}
+
+/// Starts the program where kill(2) with SIGTERM is refused.
+pub fn forbid_sigterm(command: &mut Command) {
+    /// Where the second argument stands in struct seccomp_data: behind number, architecture, address and the first one.
+    const SECOND: u32 = 24;
+    let refused = libc::SECCOMP_RET_ERRNO | 1; // EPERM
+    let forbid = move || {
+        let filter = [
+            statement(LOAD, 0, 0, 0),
+            statement(JUMP, 0, 3, libc::SYS_kill as u32), // a small number everywhere
+            statement(LOAD, 0, 0, SECOND),
+            statement(JUMP, 0, 1, libc::SIGTERM as u32), // 15
+            statement(RETURN, 0, 0, refused),
+            statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        install(&filter, 0).map(drop)
+    };
+    // SAFETY: the closure makes plain system calls on memory of its own, and allocates nothing.
+    unsafe { command.pre_exec(forbid) };
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const JUMP: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+/// Of struct seccomp_data the number of the system call comes first.
+fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = code as u16; // they have 16 bits
+    libc::sock_filter { code, jt, jf, k }
+}
+
+fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16, // a handful
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: takes integers only. It spares the filter the need for a privilege.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    // SAFETY: `program` and the filter that it points to are alive during the call, which copies them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    let result = result as i32; // a descriptor, 0 or -1
+    check(result).map(|()| result)
+}
+
+/// A copy of a descriptor of another process (pidfd_getfd(2), Linux 5.6).
+pub fn descriptor_of(pid: u32, fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers only.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let process = process as i32; // a descriptor or -1
+    check(process)?;
+    // SAFETY: the kernel has just made it, and nothing else knows it.
+    let process = unsafe { OwnedFd::from_raw_fd(process) };
+    // SAFETY: takes integers only.
+    let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
+    let copy = copy as i32; // a descriptor or -1
+    check(copy)?;
+    // SAFETY: the kernel has just made it, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Sets the soft limit of open files of a running process.
+pub fn limit_descriptors_of(pid: u32, files: u64) {
+    let mut limit = nofile();
+    let pid = i32::try_from(pid).expect("a pid");
+    // SAFETY: `limit` is a live rlimit that is only written.
+    let result =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut limit) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit.rlim_cur = files.min(limit.rlim_max);
+    // SAFETY: `limit` is a live rlimit that is only read.
+    let result = unsafe {
+        libc::prlimit(
+            pid,
+            libc::RLIMIT_NOFILE,
+            &raw const limit,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+/// Starts the program with a signal ignored, as `nohup` does, or a shell for its background jobs.
+pub fn ignore_signal(command: &mut Command, signal: i32) {
+    let ignore = move || {
+        // SAFETY: SIG_IGN runs no code.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: the closure makes one plain system call.
+    unsafe { command.pre_exec(ignore) };
+}
+
+/// Starts the program with stdout and stderr in one pipe.
+pub fn output_into(command: &mut Command, pipe: &impl AsRawFd) {
+    let fd = pipe.as_raw_fd();
+    let redirect = move || {
+        // SAFETY: takes integers only.
+        check(unsafe { libc::dup2(fd, 1) })?;
+        // SAFETY: takes integers only.
+        check(unsafe { libc::dup2(fd, 2) })
+    };
+    // SAFETY: the closure makes two plain system calls.
+    unsafe { command.pre_exec(redirect) };
+}
+
+/// Fills a pipe, and leaves it blocking for whoever inherits it.
+pub fn fill(pipe: &impl AsRawFd) {
+    let fd = pipe.as_raw_fd();
+    let set = |flags: i32| {
+        // SAFETY: takes integers only.
+        let result = unsafe { libc::fcntl(fd, libc::F_SETFL, flags) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    };
+    set(libc::O_NONBLOCK);
+    let bytes = [b'.'; 4096];
+    for len in [4096, 1] {
+        // SAFETY: `bytes` is valid for reads of `len` bytes.
+        while unsafe { libc::write(fd, bytes.as_ptr().cast(), len) } > 0 {}
+    }
+    set(0);
+}
+
+pub fn check(result: i32) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

@@ -29,6 +29,7 @@ use super::uri::Uri;
 use crate::io::{Error, Fd, Io, sys};
 use crate::load::options::IoTier;
 use crate::proto::Limits;
+use crate::signals;
 use crate::worker::{Config, Listener, Worker};
 use control::{Control, Origins, SUBPROTOCOL};
 use jobs::{Jobs, Runner};
@@ -87,14 +88,18 @@ pub enum Place {
     },
 }
 
-/// Serves until SIGINT or SIGTERM, or until the master is lost for good. `ready` is told once where commands come from.
+/// Serves until a signal to stop, or until the master is lost for good. `ready` is told once where commands come from.
+///
+/// The end of the terminal (SIGHUP) is such a signal, unlike to a server: what waits here for tests is to be forgotten with
+/// the session that wanted it. Who started it with nohup wants it to stay.
+///
+/// Returns what stopped it, in a sentence.
 ///
 /// # Errors
 /// The system refuses, or there is no master, in a sentence.
-pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), String> {
+pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<String, String> {
     // Before any thread is there, so that all of them leave the signals to this one.
-    let signals = sys::signal_fd(&[libc::SIGINT, libc::SIGTERM])
-        .map_err(|error| format!("signalfd: {error}"))?;
+    let signals = take_signals().map_err(|error| format!("signalfd: {error}"))?;
     let threads = options.threads.max(1);
     let (said_to, said) = mpsc::channel();
     let pair = UnixStream::pair().and_then(|(wake, woken)| {
@@ -154,6 +159,16 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<(), Str
     )?
 }
 
+/// Has signals that stop be read from a descriptor, and those that have no meaning here do nothing.
+fn take_signals() -> std::io::Result<Fd> {
+    let mut stop = signals::STOP.to_vec();
+    if !sys::is_ignored(libc::SIGHUP) {
+        stop.push(libc::SIGHUP);
+    }
+    sys::ignore_signals(signals::meaningless().filter(|signal| !stop.contains(signal)));
+    sys::signal_fd(&stop)
+}
+
 /// Serves the page, and says where both are.
 fn open_here(host: &str, control: SocketAddr, page_port: Option<u16>) -> Result<String, String> {
     if !control.ip().to_canonical().is_loopback() {
@@ -189,8 +204,8 @@ struct ControlTask {
 }
 
 impl Task for ControlTask {
-    /// Why it ended without being told to.
-    type Output = Result<(), String>;
+    /// Who told it to end, or why it ended without being told to.
+    type Output = Result<String, String>;
 
     fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
         let wake = Fd(self.control.wake.as_raw_fd());
@@ -212,8 +227,9 @@ impl Task for ControlTask {
             let patience = worker.app().master.as_ref().and_then(Master::patience);
             worker.turn(patience)?;
             let signals = worker.take_watched() & (1 << SIGNALS) != 0;
-            if signals && sys::read_signal(self.signals).is_some() {
-                return drain(worker).map(Ok);
+            if signals && let Some(signal) = sys::read_signal(self.signals) {
+                let sentence = format!("stopped by {}", signals::name(signal.number));
+                return drain(worker).map(|()| Ok(sentence));
             }
             if worker.app().master.as_ref().is_some_and(Master::is_over) {
                 let why = "the master cannot be reached any more; --reconnect tries again";

@@ -1,0 +1,332 @@
+//! What a supervisor and its workers tell each other: orders down, answers up, one message each in a channel that keeps
+//! their bounds and can carry descriptors (`io::fds`).
+//!
+//! Owns: the messages, and an end of the channel. Never: waits, and never ends a process: a channel that is full or closed
+//! is told to the caller, who has signals. Figures go another way, the stats pipe.
+//!
+//! ```text
+//!  supervisor ── Drain, Stop ──────────────────▶ worker
+//!             ◀── Ready, Draining, Drained ──────
+//!
+//!  a message:  version (1 byte) · kind (1 byte) · body (of a length that its kind says)
+//! ```
+//!
+//! What cannot be read (another version, another kind, another length) is counted and passed over, and descriptors that
+//! come with it are closed.
+#![forbid(unsafe_code)]
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use crate::io::fds;
+
+/// Of the messages, raised with every change that an older end would misread.
+const VERSION: u8 = 1;
+
+/// Bytes of the longest message.
+pub const MESSAGE_BYTES_MAX: usize = 6;
+
+/// Messages that are taken at a time at most, so that an end that never stops sending holds nobody up. Chosen, untested.
+const BATCH_MAX: usize = 64;
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Accept no more, close every WebSocket with 1001, leave when all have ended or the drain time is over.
+    Drain,
+    /// End every connection and leave now.
+    Stop,
+}
+
+/// What a worker tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It accepts.
+    Ready,
+    /// It drains, whoever told it to.
+    Draining,
+    /// It leaves.
+    Drained {
+        /// Connections that had not ended by themselves.
+        cut: u32,
+    },
+}
+
+/// One direction's messages.
+pub trait Message: Sized {
+    /// Writes the message into the beginning of `into`; returns its length.
+    fn encode(self, into: &mut [u8; MESSAGE_BYTES_MAX]) -> usize;
+
+    /// Reads a whole message; `None` when it is none of ours.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Message for Order {
+    fn encode(self, into: &mut [u8; MESSAGE_BYTES_MAX]) -> usize {
+        let kind = match self {
+            Self::Drain => 1,
+            Self::Stop => 2,
+        };
+        into[..2].copy_from_slice(&[VERSION, kind]);
+        2
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [VERSION, 1] => Some(Self::Drain),
+            [VERSION, 2] => Some(Self::Stop),
+            _ => None,
+        }
+    }
+}
+
+impl Message for Answer {
+    fn encode(self, into: &mut [u8; MESSAGE_BYTES_MAX]) -> usize {
+        let (kind, body) = match self {
+            Self::Ready => (1, None),
+            Self::Draining => (2, None),
+            Self::Drained { cut } => (3, Some(cut.to_le_bytes())),
+        };
+        into[..2].copy_from_slice(&[VERSION, kind]);
+        let Some(body) = body else { return 2 };
+        into[2..].copy_from_slice(&body);
+        MESSAGE_BYTES_MAX
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [VERSION, 1] => Some(Self::Ready),
+            [VERSION, 2] => Some(Self::Draining),
+            [VERSION, 3, body @ ..] => {
+                let cut = u32::from_le_bytes(body.try_into().ok()?);
+                Some(Self::Drained { cut })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a message could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The other end does not read.
+    Full,
+    /// The other end is gone, or the channel was shut.
+    Closed,
+}
+
+impl std::fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+/// One end.
+#[derive(Debug)]
+pub struct Channel {
+    /// Until it is closed.
+    socket: Option<OwnedFd>,
+    /// Messages that could not be read so far.
+    strange: u64,
+}
+
+impl Channel {
+    /// Our end, and the other one for a worker to inherit.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = fds::pair()?;
+        Ok((Self::new(ours), theirs))
+    }
+
+    /// An end that was inherited.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self {
+            socket: Some(socket),
+            strange: 0,
+        }
+    }
+
+    /// The descriptor to wait for; `None` when it is closed.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.socket.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The socket to wait for; `None` when it is closed.
+    pub const fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
+    }
+
+    /// Messages that could not be read so far.
+    pub const fn strange(&self) -> u64 {
+        self.strange
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// It did not reach the channel.
+    pub fn send(&self, message: impl Message) -> Result<(), Undelivered> {
+        let Some(socket) = &self.socket else {
+            return Err(Undelivered::Closed);
+        };
+        let mut bytes = [0; MESSAGE_BYTES_MAX];
+        let len = message.encode(&mut bytes);
+        fds::send(socket, &bytes[..len], &[]).map_err(|error| match error.kind() {
+            // ENOBUFS, ENOMEM: there is no room either.
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+                Undelivered::Closed
+            }
+            _ => Undelivered::Full,
+        })
+    }
+
+    /// Takes what has come, at most 64 messages; returns whether there may be more. At its end the channel is closed, and
+    /// nothing is to be waited for any more.
+    pub fn receive<M: Message>(&mut self, mut tell: impl FnMut(M)) -> bool {
+        for _ in 0..BATCH_MAX {
+            let Some(socket) = &self.socket else {
+                return false;
+            };
+            // A byte more than any message has, so that a longer one is seen to be longer.
+            let mut bytes = [0; MESSAGE_BYTES_MAX + 1];
+            match fds::receive(socket, &mut bytes) {
+                Ok(received) if received.len == 0 => {
+                    self.socket = None;
+                    return false;
+                }
+                Ok(received) => match M::decode(&bytes[..received.len]) {
+                    Some(message) if received.fds.is_empty() && !received.is_cut => tell(message),
+                    _ => self.strange += 1,
+                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.socket = None;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const ORDERS: [Order; 2] = [Order::Drain, Order::Stop];
+    const ANSWERS: [Answer; 4] = [
+        Answer::Ready,
+        Answer::Draining,
+        Answer::Drained { cut: 0 },
+        Answer::Drained { cut: u32::MAX },
+    ];
+
+    fn taken<M: Message>(channel: &mut Channel) -> Vec<M> {
+        let mut all = Vec::new();
+        while channel.receive(|message| all.push(message)) {}
+        all
+    }
+
+    #[test]
+    fn every_message_comes_back_from_its_bytes() {
+        let mut bytes = [0; MESSAGE_BYTES_MAX];
+        for order in ORDERS {
+            let len = order.encode(&mut bytes);
+            assert_eq!(Order::decode(&bytes[..len]), Some(order));
+        }
+        for answer in ANSWERS {
+            let len = answer.encode(&mut bytes);
+            assert_eq!(Answer::decode(&bytes[..len]), Some(answer));
+        }
+        let len = Answer::Drained { cut: 258 }.encode(&mut bytes);
+        assert_eq!(
+            bytes[..len],
+            [1, 3, 2, 1, 0, 0],
+            "the layout is what the head of this file says"
+        );
+    }
+
+    #[test]
+    fn other_versions_kinds_and_lengths_are_none_of_ours() {
+        let strange: [&[u8]; 9] = [
+            &[],
+            &[1],
+            &[0, 1],
+            &[2, 1],
+            &[1, 0],
+            &[1, 4],
+            &[1, 1, 0],
+            &[1, 3, 0, 0, 0],
+            &[1, 3, 0, 0, 0, 0, 0],
+        ];
+        for bytes in strange {
+            assert_eq!(Order::decode(bytes), None, "{bytes:?}");
+            assert_eq!(Answer::decode(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn messages_go_both_ways_in_their_order() {
+        let (mut ours, theirs) = Channel::pair().expect("a socketpair");
+        let mut theirs = Channel::new(theirs);
+        for order in ORDERS {
+            ours.send(order).expect("room");
+        }
+        for answer in ANSWERS {
+            theirs.send(answer).expect("room");
+        }
+        assert_eq!(taken::<Order>(&mut theirs), ORDERS);
+        assert_eq!(taken::<Answer>(&mut ours), ANSWERS);
+        assert_eq!((ours.strange(), theirs.strange()), (0, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted_and_passed_over_and_its_descriptors_are_closed() {
+        let (ours, theirs) = fds::pair().expect("a socketpair");
+        let mut theirs = Channel::new(theirs);
+        let mut random = Random::new(7);
+        for round in 0..200 {
+            let len = 1 + random.below(40);
+            let bytes: Vec<u8> = (0..len)
+                .map(|_| random.below(256).to_le_bytes()[0] | 4)
+                .collect();
+            fds::send(&ours, &bytes, &[]).expect("room");
+            let (mut end, watched) = io::pipe().expect("a pipe");
+            fds::send(&ours, &[VERSION, 1], &[watched.as_raw_fd()]).expect("room");
+            drop(watched);
+            fds::send(&ours, &[VERSION, 2], &[]).expect("room");
+            assert_eq!(taken::<Order>(&mut theirs), [Order::Stop], "{bytes:?}");
+            assert_eq!(theirs.strange(), 2 * (round + 1));
+            let mut rest = Vec::new();
+            // The end comes because nobody has the other end any more.
+            io::Read::read_to_end(&mut end, &mut rest).expect("a pipe");
+        }
+    }
+
+    #[test]
+    fn a_full_channel_and_a_closed_one_are_told_and_never_waited_for() {
+        let (ours, theirs) = Channel::pair().expect("a socketpair");
+        let mut theirs = Channel::new(theirs);
+        let mut sent = 0_usize;
+        while ours.send(Order::Drain).is_ok() {
+            sent += 1;
+        }
+        assert_eq!(ours.send(Order::Drain), Err(Undelivered::Full));
+        // Whoever reads does so in pieces.
+        let mut first = 0;
+        assert!(theirs.receive(|_: Order| first += 1));
+        assert_eq!(first, BATCH_MAX);
+        assert_eq!(first + taken::<Order>(&mut theirs).len(), sent);
+        drop(ours);
+        assert_eq!(taken::<Order>(&mut theirs), []);
+        assert_eq!(theirs.fd(), None, "nothing is to be waited for");
+        assert_eq!(theirs.send(Answer::Ready), Err(Undelivered::Closed));
+    }
+}
