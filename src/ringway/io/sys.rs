@@ -190,7 +190,8 @@ pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
 
 /// Fills `into` with the kernel's random bytes (getrandom(2), Linux 3.17).
 ///
-/// # Panics If the kernel lacks or forbids the call: masking keys could then be predicted, so a client must not continue.
+/// # Panics
+/// If the kernel lacks or forbids the call: masking keys could then be predicted, so a client must not continue.
 pub fn fill_random(into: &mut [u8]) {
     let mut filled = 0;
     while filled < into.len() {
@@ -362,7 +363,8 @@ pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
 
 /// Takes over a descriptor that this process inherited.
 ///
-/// # Errors `EBADF`: there is no such descriptor.
+/// # Errors
+/// `EBADF`: there is no such descriptor.
 pub fn adopt(fd: Fd) -> std::io::Result<std::fs::File> {
     use std::os::fd::FromRawFd;
     // SAFETY: F_SETFD takes no pointer; a number that is no descriptor is an error.

@@ -10,7 +10,8 @@ const RESERVED: u64 = 64;
 /// Makes room for `connections` in the descriptor table of each of `threads` threads. Old kernels (before 5.9) give all
 /// threads one table: there it makes room for all of them, as far as the hard limit allows.
 ///
-/// # Errors A sentence: the hard limit is too low.
+/// # Errors
+/// A sentence: the hard limit is too low.
 pub fn raise(connections: u64, threads: u64) -> Result<(), String> {
     let needed = connections.saturating_add(RESERVED);
     let wanted = needed.saturating_mul(threads);

@@ -139,7 +139,8 @@ impl Sim {
     /// Asserts that the worker gave everything back: no connection is open, every buffer is in the pool, and only
     /// listeners and watches have armed operations or undelivered completions.
     ///
-    /// # Panics When the worker still holds something.
+    /// # Panics
+    /// When the worker still holds something.
     pub fn assert_clean(&self) {
         for (fd, file) in &self.files {
             assert!(!matches!(file, File::Socket(_)), "fd {fd} is open");
