@@ -1,8 +1,7 @@
-//! A bare TCP echo on Ringway's own ring: the floor that the WebSocket server is measured against.
+//! A bare TCP echo on Ringway's own ring: the floor with which the WebSocket server is compared.
 //!
-//! The same turn as the worker's (multishot receives, buffers given back after the next enter, one silent send per
-//! connection and turn), and nothing else: no protocol, no timers, no accounting. A connection that its peer does not
-//! read from is dropped.
+//! It has the worker's turn (multishot receives, buffers given back after the next enter, one silent send per connection
+//! and turn), and nothing else: no protocol, no timers, no accounting. A connection whose peer does not read is dropped.
 //!
 //! `cargo run --release --example bare_echo -- --port 9001 --cpuid 0`
 
@@ -13,7 +12,7 @@ use std::os::fd::AsRawFd;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{BufferId, ConnId, Fd, Io, Op, SEGMENTS_MAX, Segment, Token, Wait, Wake};
 
-/// Segments of one connection in this turn.
+/// Segments that one connection sends in this turn.
 #[derive(Default)]
 struct Connection {
     segments: Vec<Segment>,
@@ -75,7 +74,7 @@ impl Bare {
             false => Wait::Forever,
         };
         self.io.turn(wait, done)?;
-        // A send that was not taken whole ends its connection.
+        // A connection whose send was taken only in part is closed.
         for completion in done.iter().filter(|done| done.token.op() == Op::Send) {
             let fd = Fd(completion.token.id().slot.cast_signed());
             self.io.shutdown(fd, std::net::Shutdown::Both);

@@ -1,7 +1,7 @@
 //! A chat for browsers: `cargo run --release --example chat -- ws://127.0.0.1:9000`, then open <http://127.0.0.1:9000/>.
 //!
-//! The same port serves the page and the WebSockets. A message is encoded once and sent to everybody from where it lies. There is
-//! one worker, because a worker reaches its own connections only.
+//! The same port serves the page and the WebSockets. A message is encoded once, and every connection sends from that
+//! memory. There is one worker, because a worker can reach only its own connections.
 
 use std::process::ExitCode;
 

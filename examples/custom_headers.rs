@@ -1,14 +1,14 @@
 //! Reads headers of the opening handshake, and adds some to the answer:
 //! `cargo run --release --example custom_headers -- ws://127.0.0.1:9000`
 //!
-//! A client that sends no `Authorization` is refused with 401. One that does gets a cookie, and the subprotocol `v2` or `v1` if it
-//! offers one of them.
+//! A client that sends no `Authorization` is refused with 401. Every other client gets a cookie, and the subprotocol `v2`
+//! or `v1` if it offers one of them.
 
 use std::process::ExitCode;
 
 use ringway::{App, Context, Message, Opening, Server, Verdict};
 
-/// The subprotocols that are spoken here, the best one first.
+/// The subprotocols of this server, the best one first.
 const SUBPROTOCOLS: [&str; 2] = ["v2", "v1"];
 
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct Greeter {
 }
 
 impl App for Greeter {
-    /// Who it is, as the client said.
+    /// The name that the client has given.
     type Session = String;
 
     fn connect(&mut self, opening: &mut Opening<'_>, who: &mut String) -> Verdict {

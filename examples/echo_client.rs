@@ -1,4 +1,4 @@
-//! A WebSocket client on the protocol core: bytes in, events out, and a plain `TcpStream` in between.
+//! A WebSocket client on the protocol core: bytes go in, events come out, and a plain `TcpStream` carries the bytes.
 //!
 //! `cargo run --example echo_client -- ws://127.0.0.1:9000 "Hello, Ringway!"`
 
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sends `text` to the server at `url`, and tells on `out` what comes back.
+/// Sends `text` to the server at `url`, and writes the answer to `out`.
 pub(crate) fn run(url: &str, text: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let place = parse(url).map_err(|why| format!("{url}: {why}"))?;
     let Place { name, port, .. } = place;
@@ -56,9 +56,9 @@ pub(crate) fn run(url: &str, text: &str, out: &mut impl Write) -> Result<(), Box
     Ok(writeln!(out, "closed with {answer}")?)
 }
 
-/// What a URL says (RFC 6455 §3).
+/// The parts of a URL (RFC 6455 §3).
 struct Place<'a> {
-    /// For the Host header: as it was typed.
+    /// The value of the Host header, as it was typed.
     host: &'a str,
     /// A name or an address, without brackets.
     name: &'a str,
@@ -118,7 +118,7 @@ fn open(stream: &mut TcpStream, host: &str, target: &str) -> Result<(), Box<dyn 
     let limits = handshake::Limits::default();
     let (mut bytes, mut hint) = (Vec::new(), Resume::default());
     loop {
-        // Byte by byte, so that no frame is read with the head.
+        // Reads byte by byte, so that no frame is read together with the head.
         let mut byte = [0];
         if stream.read(&mut byte)? == 0 {
             return Err("the server ended the connection in place of an answer".into());
@@ -147,7 +147,7 @@ struct Client {
     websocket: WebSocket,
     /// The message whose last chunk has not arrived.
     message: Vec<u8>,
-    /// What came and was not asked for yet: messages, or the code of a Close.
+    /// Received messages, and the code of a Close, that the caller has not asked for yet.
     received: VecDeque<String>,
 }
 
@@ -237,7 +237,7 @@ impl Client {
     }
 }
 
-/// Bytes that nobody can guess: `proto` draws no random numbers.
+/// Unpredictable bytes: `proto` draws no random numbers.
 fn nonce<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;

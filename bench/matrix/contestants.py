@@ -28,10 +28,10 @@ class Contestant:
     binary: str
     arguments: tuple
     ready: str = r"listening (?P<ip>[0-9.]+):(?P<port>[0-9]+)"
-    # The children serve, and are accounted together; the process that was started only watches over them.
+    # Worker processes serve, and are accounted together. The process that was started only watches over them.
     worker_is_child: bool = False
     role: str = "peer"  # "ours", "peer" or "floor"
-    # Seconds of load before the window, whatever the plan says: for a compiler that works at run time.
+    # Least seconds of load before the window, for a just-in-time compiler.
     warm_up_min: float = 0.0
 
 
@@ -40,7 +40,7 @@ def _ringway(tier):
         name=f"ringway-{tier}",
         mode="ws",
         binary="ringway",
-        # --silence would hide the ready line: a long interval keeps the reports out of the window instead.
+        # --silence would hide the ready line. A long interval keeps the reports out of the window instead.
         arguments=("--wsuri", "ws://127.0.0.1:0", "--port", "0", "--workers", "1", "--io", tier, "--interval", "60s"),
         ready=r"listening on ws://(?P<ip>[0-9.]+):(?P<port>[0-9]+)",
         worker_is_child=True,

@@ -66,7 +66,7 @@ def wsperf_command(binary, server, load):
     command = [binary, "wsperf", "echo", f"ws://{server.address}/", "--format=json", f"--size={load.size}"]
     command += [f"--connections={load.connections}", f"--in-flight={load.in_flight}", "--threads=1", f"--cpus={load.cpu}"]
     command += [f"--duration={load.duration * 1000:.0f}ms", f"--warmup={load.warm_up * 1000:.0f}ms", "--timeout=20s"]
-    # Of several workers the parent stands for all: its children are accounted with it.
+    # With worker processes, the parent has their sum.
     accounted = server.accounted
     command.append(f"--server-pid={accounted[0] if len(accounted) == 1 else server.process.pid}")
     if load.payload == "binary":
@@ -150,6 +150,6 @@ def drive(binaries, server, load):
     report["stolen_ticks"] = stolen_ticks() - stolen
     error = report.get("error")
     if not error and not report["messages"]:
-        # It would pass for a cost of zero.
+        # Without messages the cost would look like zero.
         error = f"no message came back within the window of {load.duration} s"
     return report, error

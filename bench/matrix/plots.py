@@ -14,9 +14,10 @@ from pathlib import Path
 from matrix.contestants import CONTESTANTS
 from matrix.summary import OURS, cell_title, mostly, number
 
-# Above this quotient of the longest and the shortest bar the scale is logarithmic: the short ones could not be told apart.
+# Quotient of the longest and the shortest bar above which the scale is logarithmic: short bars could not be
+# distinguished.
 LINEAR_QUOTIENT_MAX = 8
-# The face of each kind of bar, and its words in the legend.
+# The colours of each kind of bar, and its words in the legend.
 KINDS = {
     "ours": ("#1257b0", "Ringway, io_uring"),
     "ours too": ("#7fb0ea", "Ringway, epoll"),
@@ -120,7 +121,7 @@ def panel(axes, rows, field, label, form):
     if logarithmic:
         axes.set_xscale("log")
         left = lowest / 1.6
-        # Room for the figures: a fixed share of the width, whatever the decades.
+        # Room for the figures: a fixed share of the width, also on a logarithmic scale.
         axes.set_xlim(left, highest * (highest / left) ** 0.3)
     else:
         left = 0
@@ -133,7 +134,7 @@ def panel(axes, rows, field, label, form):
             edgecolor="#8a8e94" if row.kind == "floor" or not row.saturated else face, linewidth=0.6,
             hatch=None if row.saturated else UNSATURATED_HATCH,
         )  # fmt: skip
-        # On a white line, to be seen on dark bars too.
+        # Drawn on a white line, so that it is visible on dark bars too.
         for colour, width, cap in (("white", 2.6, 3.3), (INK, 1.1, 2.6)):
             axes.errorbar(
                 values["median"], place, xerr=[[values["median"] - values["min"]], [values["max"] - values["median"]]],
@@ -194,7 +195,7 @@ def legend_of(rows):
 
 def draw_cell(plt, cell, host):
     rows = rows_of(cell)
-    # All vertical measures in inches: the figure grows with its rows, its margins do not.
+    # All heights in inches: the figure grows with its rows, its margins do not.
     head, foot, body = 1.02, 1.12, ROW_INCHES * len(rows)
     height = head + body + foot
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, height), sharey=True, gridspec_kw={"width_ratios": (1.15, 1)})
@@ -223,7 +224,7 @@ def draw_cell(plt, cell, host):
 def draw_overview(plt, cells, host):
     lines = overview_of(cells)
     names = sorted({row.name for _, quotients in lines for row, _ in quotients}, key=list(CONTESTANTS).index)
-    # Markers, not colours alone, tell servers apart; Ringway's other tier and the floors are of one ink each.
+    # Servers are distinguished by markers, not by colours alone. Ringway's other tier has one ink, the floors another.
     markers = "osD^vPX<>*hpd8H"
     colours = plt.get_cmap("tab20").colors
     look = {name: (markers[index % len(markers)], colours[index % len(colours)]) for index, name in enumerate(names)}
@@ -265,7 +266,7 @@ def draw(folder, suffix="svg"):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    # The same summary gives the same bytes; text stays text.
+    # The same summary gives the same bytes, and text stays text.
     matplotlib.rcParams.update(
         {"svg.hashsalt": "ringway", "svg.fonttype": "none", "font.family": "sans-serif", "hatch.linewidth": 0.5, "hatch.color": "#8a8e94"}
     )

@@ -5,7 +5,7 @@ from matrix.summary import cell_title
 
 BEGIN = "<!-- This table is written by bench/run --readme. -->"
 END = "<!-- End of the table. -->"
-# What a reader can take in at once: (size, connections, in flight).
+# The cells of the README, few enough to be read at a glance: (size, connections, in flight).
 CELLS = (
     (20, 100, 1),
     (20, 100, 16),
@@ -17,7 +17,7 @@ CELLS = (
     (1048576, 100, 1),
 )
 LABELS = {"ringway-uring": "Ringway, io_uring", "ringway-epoll": "Ringway, epoll", "bare-ring": "bare", "bare-epoll": "bare, epoll"}
-# With more servers than this the page is too narrow for a column each: they become the rows.
+# Most servers that are columns. With more the page would be too narrow, and they become rows.
 COLUMNS_MAX = 7
 
 

@@ -10,7 +10,7 @@ from matrix.contestants import CONTESTANTS
 PEERS = tuple(name for name, contestant in CONTESTANTS.items() if contestant.role == "peer")
 OURS = "ringway-uring"
 COST = "server_cpu_us_per_message"
-# A side that waited longer than this share of the window for a CPU shared it with somebody else.
+# Share of the window that a side waited for a CPU, above which it was disturbed by another process.
 DISTURBED = 0.05
 
 SMALL = (20, 1024)
@@ -134,7 +134,7 @@ def judge(bar, ratio, ours, theirs):
             notes.append(f"{name} not saturated ({side['server_utilisation']['median']:.0%})")
     verdict = "met" if ratio["median"] <= bar else "missed"
     if any("not saturated" in note for note in notes):
-        # The bars are for a saturated server: the ratio is shown, but it is no verdict.
+        # The bars hold for a saturated server: otherwise the ratio is shown without a decision.
         verdict = f"not judged ({verdict} if it were)"
     return verdict, "; ".join(notes)
 

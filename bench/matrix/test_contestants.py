@@ -11,7 +11,7 @@ from pathlib import Path
 from matrix import contestants
 from matrix.contestants import CONTESTANTS, Server, StartError, process_start
 
-# A supervisor with one worker, as Ringway is; STUBBORN ignores SIGTERM and would leave its worker behind.
+# A supervisor with one worker, like Ringway. STUBBORN ignores SIGTERM and would leave its worker running.
 SUPERVISOR = """#!{python}
 import os, signal, sys, time
 if {stubborn}:

@@ -80,7 +80,7 @@ class Peers(unittest.TestCase):
         for name in ("tungstenite", "uwebsockets", "node-ws", "websockets"):
             with self.subTest(name):
                 clients = self.clients(self.start(name, "--broadcast"), 3)
-                # Who has its own message back is in the set of connections.
+                # A sender that has its own message back is among the connections that get broadcasts.
                 for sender in clients:
                     sender.socket.sendall(HI_MASKED)
                     self.assertEqual(sender.receive(len(HI)), HI)

@@ -30,7 +30,7 @@ def only_cell(records):
 
 class Summary(unittest.TestCase):
     def test_ratios_are_paired_before_the_median(self):
-        # The machine slows down threefold in round 2: the ratio of medians would say 0.9, every pair says 0.9 or 1.2.
+        # The machine is three times slower in round 2: the ratio of medians would be 0.9, the pairs say 0.9 or 1.2.
         ours = [(0, 0.9), (1, 1.2), (2, 3.6)]
         theirs = [(0, 1.0), (1, 1.0), (2, 3.0)]
         records = [record("ringway-uring", *p) for p in ours] + [record("bare-ring", *p) for p in theirs]

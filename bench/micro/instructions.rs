@@ -1,4 +1,4 @@
-//! Instructions per message, as valgrind counts them: a guard without noise.
+//! Instructions per message, counted by valgrind: a guard against regressions that has no noise.
 //!
 //! ```text
 //! cargo run --release --example instructions                 counts, compares with instructions.txt, fails when a cell
@@ -7,11 +7,11 @@
 //! cargo run --release --example instructions -- --only 'text 20 B x 16'
 //! ```
 //!
-//! A cell runs the real worker over [`Replay`], one receive a turn. It is counted by running this program under callgrind
-//! twice, with the worker and with the replay alone, and taking the difference: set-up and copies cancel out.
+//! A cell runs the real worker over [`Replay`], with one receive per turn. Callgrind counts this program twice, with the
+//! worker and with the replay alone. The difference is the worker's: set-up and copies cancel out.
 //!
-//! Counts depend on the compiler and, through `memcpy`, on the C library and the CPU. The baseline says where it was
-//! taken; elsewhere the comparison is coarser.
+//! Counts depend on the compiler and, through `memcpy`, on the C library and the CPU. The baseline names those of the
+//! machine where it was taken; elsewhere more difference is allowed.
 
 mod replay;
 
@@ -29,23 +29,23 @@ const BASELINE: &str = concat!(
     "/../../bench/micro/instructions.txt"
 );
 
-/// How much worse a cell may get, in per cent: where the baseline was taken, and elsewhere.
+/// By how many per cent a cell may get worse: on the baseline's machine, and elsewhere.
 const WORSE_MAX_HERE: f64 = 1.0;
 const WORSE_MAX_ELSEWHERE: f64 = 10.0;
 
-/// Receives in one counted run. What the first ones cost more, for lists that grow, is a thousandth of it.
+/// Receives in one counted run. The first ones cost more, because lists grow; that is a thousandth of the total.
 const RECEIVES: u64 = 2000;
 
-/// What is counted: its name in the baseline, and what arrives.
+/// A counted load: its name in the baseline, and the bytes that arrive.
 struct Cell {
     name: &'static str,
     mode: ReceiveMode,
     what: What,
 }
 
-/// What one connection says, again and again.
+/// What one connection sends, again and again.
 enum What {
-    /// So many messages in a receive.
+    /// This many messages in a receive.
     Messages(Opcode, &'static str, usize, usize),
     /// Opening handshake, Close, end of the stream; then the next connection.
     Lives,
@@ -92,7 +92,7 @@ impl Cell {
             What::Messages(opcode, unit, len, count) => {
                 let mut text = unit.repeat(len / unit.len() + 1);
                 text.truncate(text.floor_char_boundary(*len));
-                // The mixed text is filled up to its length.
+                // Pads the mixed text to its length.
                 text.extend(std::iter::repeat_n('r', len - text.len()));
                 let frames = frame(*opcode, text.as_bytes()).repeat(*count);
                 (vec![frames], Then::Repeat)
@@ -105,7 +105,7 @@ impl Cell {
         Replay::new(self.mode, script, then)
     }
 
-    /// What the count is divided by, for each receive: messages, or one connection for its four turns.
+    /// What the count of a receive is divided by: its messages, or for a connection its four turns.
     fn parts(&self) -> f64 {
         match self.what {
             What::Messages(_, _, _, count) => count as f64,
@@ -126,14 +126,14 @@ fn run(cell: &Cell, alone: bool) {
             .turn(Some(Duration::ZERO))
             .expect("a replay never fails");
     };
-    // Accept, opening handshake, and what the lists of a turn grow by.
+    // First accept, opening handshake, and turns in which lists grow.
     for _ in 0..2 * TURNS_OF_A_LIFE {
         turn(&mut worker);
     }
     let before = (worker.io().sent, worker.io().closed);
     match (&cell.what, alone) {
         (_, false) => (0..RECEIVES).for_each(|_| turn(&mut worker)),
-        // Nothing arrives while there is no connection, so only the worker's part can be counted: all of it.
+        // Without connections nothing arrives, so the replay alone costs nothing.
         (What::Lives, true) => return,
         (What::Messages(..), true) => {
             let mut done = Vec::new();
@@ -181,7 +181,7 @@ fn callgrind(cell: &str, alone: bool) -> Result<f64, String> {
     collected.ok_or_else(|| format!("valgrind counted nothing for \"{cell}\":\n{text}"))
 }
 
-/// Where counts can be compared to a per cent.
+/// The compiler, C library and CPU on which counts depend.
 fn environment() -> String {
     let said = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output();
@@ -212,7 +212,7 @@ const fn has_avx2() -> bool {
     false
 }
 
-/// The checked-in counts, and where they were taken.
+/// The checked-in counts, and the machine on which they were taken.
 #[derive(Default)]
 struct Baseline {
     environment: String,
@@ -253,7 +253,7 @@ fn render(environment: &str, counts: &[(&str, f64)]) -> String {
     text
 }
 
-/// Counts every cell, and prints it beside its baseline. Which ones got worse.
+/// Counts every cell, and prints it next to its baseline. Returns the cells that got worse.
 fn compare(only: Option<&str>, baseline: &Baseline, worse_max: f64) -> Result<Compared, String> {
     let mut compared = Compared::default();
     println!("{:<26} {:>9} {:>9}", "instructions", "baseline", "now");

@@ -1,7 +1,7 @@
-//! What the pure functions of `proto` cost: `cargo bench --bench proto` (add `-- --quick` for a first look).
+//! The cost of the pure functions of `proto`: `cargo bench --bench proto` (add `-- --quick` for a first look).
 //!
-//! Unmasking is in place and its own inverse, so one buffer serves all iterations: what one unmasks the next one masks
-//! again. The masking key is ASCII, so that ASCII text stays ASCII either way.
+//! Unmasking works in place and is its own inverse, so all iterations use one buffer: each undoes the one before. The
+//! masking key is ASCII, so that ASCII text stays ASCII.
 
 use std::hint::black_box;
 
@@ -11,15 +11,16 @@ use ringway::proto::{Event, Input, Limits, Opcode, Receiver, Role, mask, utf8};
 
 const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
-/// 16 payloads in a row, as they lie in a receive buffer; one alone, again and again, would measure how the stores of
-/// one call hold up the loads of the next.
+/// 16 payloads in a row, as in a receive buffer. With a single one, the loads of each call would wait for the stores of
+/// the call before, and that is what would be measured.
 fn mask_apply(c: &mut Criterion) {
     const COUNT: usize = 16;
     let mut group = c.benchmark_group("mask");
     for len in [3, 16, 20, 64, 125, 256, 1024, 16 * 1024, 64 * 1024] {
         let mut buf = vec![b'a'; (len + 8) * COUNT];
         group.throughput(Throughput::Bytes((len * COUNT) as u64));
-        // A payload begins 6, 8 or 14 bytes into a frame that begins anywhere: unaligned is the rule.
+        // A payload begins 6, 8 or 14 bytes behind the beginning of its frame, which may be anywhere: it is rarely
+        // aligned.
         for (name, gap) in [("aligned", 8 - len % 8), ("unaligned", 5)] {
             group.bench_function(BenchmarkId::new(format!("16 x {name}"), len), |b| {
                 b.iter(|| {
@@ -68,7 +69,7 @@ fn frames(opcode: Opcode, count: usize, payload: &[u8], masking_key: Option<[u8;
     one.repeat(count)
 }
 
-/// Reads every message of `input` the way an echo does, down to where its payload lies.
+/// Reads every message of `input` as an echo does.
 fn drain(receiver: &mut Receiver, input: &mut [u8]) -> usize {
     let mut input = Input::new(input);
     let mut bytes = 0;

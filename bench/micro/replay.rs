@@ -1,6 +1,6 @@
-//! A kernel of a few lines for benchmarks: one connection at a time, which says the same things again and again.
+//! A minimal kernel for benchmarks: one connection at a time, on which the same bytes arrive again and again.
 //!
-//! It costs what it costs to copy the bytes of a receive into a buffer. Everything above is the worker's own.
+//! Its only cost is copying the bytes of a receive into a buffer. Everything else that is measured is the worker's.
 
 use std::io::IoSlice;
 use std::ops::Range;
@@ -18,12 +18,12 @@ use ringway::time::Instant;
 /// The descriptor of every connection.
 const CONNECTION: Fd = Fd(5);
 
-/// What the peer does when it has said everything in its script.
+/// What the peer does at the end of its script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// Says the last entry again, in every turn.
+    /// It sends the last entry again, in every turn.
     Repeat,
-    /// Nothing. When the worker has closed, the next connection begins.
+    /// Nothing. Once the worker has closed, the next peer connects.
     Reconnect,
 }
 
@@ -31,16 +31,17 @@ pub(crate) enum Then {
 #[derive(Debug)]
 pub(crate) struct Replay {
     mode: ReceiveMode,
-    /// What arrives, an entry in each turn; an empty one is the end of the stream.
+    /// The bytes of each turn. An empty entry is the end of the stream.
     script: Vec<Vec<u8>>,
     then: Then,
-    /// The entry that arrived last, and what of it the worker has not read, where it reads by itself.
+    /// The entry that arrived last, and its bytes that the worker has not read, in the mode in which the worker reads
+    /// itself.
     current: usize,
     unread: Range<usize>,
     /// The entry that arrives next.
     next: usize,
     accept: Option<Token>,
-    /// A peer waits to be accepted.
+    /// A peer waits in the listener's queue.
     waits: bool,
     receive: Option<Token>,
     open: bool,
@@ -76,7 +77,7 @@ impl Replay {
         }
     }
 
-    /// Plays one receive without a worker: what the measurement of a turn holds and is not the worker's.
+    /// Plays one receive without a worker: the part of a measured turn that is not the worker's.
     pub(crate) fn play(&mut self, done: &mut Vec<Completion>) {
         done.clear();
         self.deliver(done);

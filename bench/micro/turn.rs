@@ -1,7 +1,8 @@
-//! What a worker's turn costs without the kernel: one connection, one receive of so many masked frames, their echo.
+//! The cost of a worker's turn without the kernel: one connection, one receive with several masked frames, and their
+//! echo.
 //!
-//! The kernel is played by [`Replay`], which hands out the same receive again and again. Its copy of the frames into the
-//! buffer is measured with the turn: a few nanoseconds for each. `instructions.rs` counts what this one times.
+//! [`Replay`] plays the kernel, and delivers the same receive again and again. Its copy of the frames into the buffer is
+//! included: a few ns for each. `instructions.rs` counts the instructions of the same turns.
 
 #[expect(dead_code, reason = "`instructions.rs` needs more of it")]
 mod replay;

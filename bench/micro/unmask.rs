@@ -1,7 +1,8 @@
-//! Unmasking as shipped against the same loop in what every machine of this architecture has: `cargo bench --bench unmask`.
+//! Unmasking as shipped, compared with the same loop compiled for any CPU of this architecture: `cargo bench --bench
+//! unmask`.
 //!
-//! Pairs in turn, so that a noisy machine disturbs both alike: quartiles of the time of each and of their ratio. Below the
-//! length from which `mask::apply` asks for wider code, both are the same.
+//! Both run in turn, so that a noisy machine disturbs them alike. Printed are quartiles of the time of each and of their
+//! ratio. Below the length from which `mask::apply` uses wider vectors, both are the same code.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,14 +15,14 @@ const PAIRS: usize = 41;
 /// Bytes unmasked in one measurement.
 const BYTES: usize = 1 << 23;
 
-/// Where a payload begins behind its header.
+/// Offset of a payload in its frame: the longest header.
 const OFFSET: usize = 14;
 
-/// Payloads in a row, as they lie in a receive buffer; one alone would measure how the stores of one call hold up the loads of
-/// the next.
+/// Payloads in a row, as in a receive buffer. With a single one, the loads of each call would wait for the stores of the
+/// call before.
 const IN_A_ROW: usize = 16;
 
-/// `mask::apply` without the choice: the same head and tail, and a loop that is compiled for any machine.
+/// `mask::apply` without the choice of vectors: the same head and tail, and a loop compiled for any CPU.
 #[inline(never)]
 fn baseline(data: &mut [u8], key: u32) -> bool {
     let key = u64::from(key) | u64::from(key) << 32;

@@ -1,34 +1,147 @@
-//! Ringway: a multicore WebSocket server suite on io_uring.
+//! Ringway: a library for WebSocket servers on Linux that use every core. Each worker, a process or a thread, runs one event
+//! loop on io_uring, or on epoll where io_uring is forbidden.
+//!
+//! # A first server
+//!
+//! An application implements [`App`]. [`Server`] runs it, here on two worker processes:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use ringway::{App, Context, Message, Server};
+//!
+//! struct Echo;
+//!
+//! impl App for Echo {
+//!     type Session = ();
+//!
+//!     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+//!         // Fails only after this side has sent a Close.
+//!         let _ = context.reply(message);
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     Server::new("ws://127.0.0.1:9000").workers(2).run(|_worker| Echo)
+//! }
+//! ```
+//!
+//! There is one `Echo` in each worker, made by the closure. [`App::Session`] is a value per connection, for example a name;
+//! the worker makes it by `Default` and passes it to every callback of that connection.
+//!
+//! # The life of a connection
+//!
+//! ```text
+//!  the client's request ──▶ connect ── accept ──▶ open ──▶ message · ping · pong · writable … ──▶ close
+//!                              │
+//!                              ├── refuse: the client gets an HTTP status, and no further callback follows
+//!                              └── later ── Commands::decide ──▶ open,  or failed
+//!
+//!  Handle::connect ──▶ connected ──▶ open ──▶ the same as above        or failed, if it does not open
+//!
+//!  each turn of the event loop ──▶ turn, after all other callbacks
+//! ```
+//!
+//! All callbacks of a worker run on one thread, one after another. A callback that waits stops every connection of its worker.
+//! [`App::connect`] returns a [`Verdict`]; its default accepts every client. [`App::close`] is called once for each
+//! [`App::open`]. A request for something else than a WebSocket, such as a page or a health check, reaches [`App::request`].
+//!
+//! # Sending, and back-pressure
+//!
+//! | call | to | copies of the payload |
+//! |---|---|---|
+//! | [`Context::reply`] | the sender of the message, changed or not | none |
+//! | [`Context::send`] | this connection | one |
+//! | [`Context::send_prepared`] | this connection; the message is encoded once for many ([`Context::prepare`]) | none |
+//! | [`Commands::send`], [`Commands::send_prepared`] | any connection of the worker, at the end of the turn | one, none |
+//!
+//! Everything that a turn sends leaves at its end, with one send per connection. What the socket does not take is copied to the
+//! connection's send queue. Above the queue's limit [`Context::send`] fails with [`SendError::QueueFull`], [`Commands::send`]
+//! drops the message and counts it in [`Counters::drops`], and the worker stops reading from that peer. [`App::writable`] is
+//! called when the queue is empty again. An application that cannot keep up itself stops reading with [`Commands::pause`].
+//!
+//! # Limits
+//!
+//! Everything that a peer can make a worker hold is limited. The most important limits, which [`Limits`] sets per server or per
+//! service; [`options::ServerOptions`] has all of them:
+//!
+//! | limit | default | beyond it |
+//! |---|---|---|
+//! | payload of a message, and of a frame | 16 MiB | the connection is closed with 1009 |
+//! | send queue of a connection | 1 MiB | no message is accepted for it, and its peer is not read |
+//! | time without taking anything of a queue that waits | 60 s | the connection is reset |
+//! | time without receiving anything | none | the connection is closed with 1001 |
+//! | opening handshake: time, bytes, header fields | 5 s, 32 KiB, 128 | 408, 431 |
+//! | closing handshake: time | 10 s | the connection is reset |
+//! | connections of the server | descriptors | 503 |
+//!
+//! # Processes or threads
+//!
+//! [`Server::run`] makes this process a supervisor, and starts this program again for each worker. When a worker dies, only its
+//! own connections are lost, and the supervisor replaces it. [`Server::run_threads`] runs the same application on threads of this
+//! process. [`Server::start`] does that in the background, for tests and for a server inside another program:
+//!
+//! ```
+//! # struct Echo;
+//! # impl ringway::App for Echo {
+//! #     type Session = ();
+//! #     fn message(&mut self, context: &mut ringway::Context<'_>, (): &mut (), message: ringway::Message<'_>) {
+//! #         let _ = context.reply(message);
+//! #     }
+//! # }
+//! let running = ringway::Server::new("ws://127.0.0.1:0").workers(2).start(|_worker| Echo)?;
+//! println!("listening on {}", running.url());
+//! running.shutdown().expect("no worker has failed");
+//! # Ok::<(), ringway::Fatal>(())
+//! ```
+//!
+//! # Several services on one port
+//!
+//! A service is an application under a path, with limits of its own if it needs them. Other paths are answered with 404:
+//!
+//! ```no_run
+//! use ringway::{Echo, Server};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Server::new("ws://127.0.0.1:9000")
+//!         .service("/echo", |_worker| Echo::default())
+//!         .service("/again/{name}", |_worker| Echo::default())
+//!         .run()
+//! }
+//! ```
+//!
+//! # Map
 //!
 //! ```text
 //!              supervisor  (no client byte ever passes through it)
-//!              │  binds the listener once, spawns workers that inherit it, reads one stats pipe per worker
+//!              │  binds the listener once, starts workers that inherit it, reads one statistics pipe per worker
 //!   ┌──────────┼───────────────┐
 //!  worker 0  worker 1   …   worker N-1     one process = one thread = one ring = one pinned core
-//!   └─ accept ─ recv ─ parse ─ app ─ send
-//! ```
+//!   └─ accept ─ receive ─ parse ─ application ─ send
 //!
-//! What a message meets on its way, and which module that is:
-//!
-//! ```text
 //!  socket ─▶ io ─▶ worker ─▶ proto::Receiver ─▶ App ─▶ Context ─▶ proto::Sender ─▶ conn ─▶ io ─▶ socket
 //!            bytes  turn       frames, in place   your code        headers, in place  one send
 //! ```
 //!
-//! - [`time`]: one monotonic instant, always an argument. [`random`]: numbers that a seed decides.
-//! - [`proto`]: RFC 6455 without I/O: HTTP heads, opening handshake, framing, masking, UTF-8, closing handshake; both roles.
-//! - [`io`]: the [`Io`](io::Io) trait and what implements it: [`io::uring`], [`io::epoll`]; the data path's only `unsafe`.
-//! - `conn`: what a connection is bound to: descriptor, what is armed, send queue, flow control, deadline, ending.
-//! - `protocol`: what it speaks, and what an application is told of it: opening handshake, WebSocket, [`App`], [`Context`].
-//! - [`worker`]: the loop: the turn of a [`Worker`](worker::Worker), accepting, timeouts, the one place where connections end.
-//! - [`services`]: applications that come with Ringway: [`Echo`], and several of them on one port.
-//! - [`stats`]: counters, turn-time histograms, the record that crosses the pipe.
-//! - [`supervise`]: binds, spawns, respawns, prints, serves the pages.
-//! - [`options`], [`exit`]: what a server was told, how a process ends. [`signals`]: what each one means.
-//! - [`lines`]: what a server says on stdout and stderr, without waiting for whoever reads it.
-//! - [`server`]: a server of one's own, on processes or threads, and the worker process; [`seat`]: what makes a process a worker.
+//! For applications:
+//! - [`server`]: [`Server`], on processes or threads. [`options`]: everything it can be told.
+//! - [`services`]: [`Echo`], and the routing of services by path.
+//! - [`proto`]: RFC 6455 without I/O, a crate for itself: messages, close codes, HTTP heads, both roles.
+//! - [`time`]: the monotonic instant that callbacks get.
 //!
-//! Dependencies point one way; `tests/it/tidy.rs` holds the table of who may name whom.
+//! Inside, in the source and not in this documentation:
+//! - `io`: the trait `Io` and its implementations on io_uring, epoll and a simulation; the data path's only `unsafe`.
+//! - `conn`: what a connection is bound to: descriptor, armed operations, send queue, flow control, deadline, ending.
+//! - `protocol`: what a connection speaks: opening handshake, WebSocket; the `App` interface.
+//! - `worker`: the event loop: its turn, accepting, timeouts, and the one place where connections end.
+//! - `stats`: counters, turn-time histograms, the record that crosses the pipe.
+//! - `supervise`: binds, starts and replaces workers, prints, serves the pages. `seat`: what makes a process a worker.
+//! - `server::process`: the worker process: pins itself, takes over what it inherited, chooses the I/O tier, runs the loop.
+//! - `control`: orders from the supervisor to a worker process, and its answers.
+//! - `lines`: writes to stdout and stderr without waiting for a slow reader. `signals`: the meaning of each signal.
+//! - `exit`: exit codes, and errors that end a process. `random`: seeded random numbers.
+//!
+//! Dependencies point one way; `tests/it/tidy.rs` holds the table of which module may name which.
 
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
@@ -36,6 +149,7 @@ const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 mod conn;
 #[doc(hidden)]
 pub mod control;
+#[doc(hidden)]
 pub mod exit;
 #[doc(hidden)]
 pub mod io;
@@ -51,6 +165,7 @@ pub mod server;
 pub mod services;
 #[doc(hidden)]
 pub mod signals;
+#[doc(hidden)]
 pub mod stats;
 #[doc(hidden)]
 pub mod supervise;
@@ -65,8 +180,8 @@ pub use io::{ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Closed, Commands, Context, Failure, Handle, Masking, Opening, OpeningRequest, Prepared,
-    Scope, SendError, TooMuch, Verdict,
+    App, Closed, Commands, Context, Failure, Handle, Opening, OpeningRequest, Prepared, Scope,
+    SendError, TooMuch, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};

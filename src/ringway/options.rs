@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;

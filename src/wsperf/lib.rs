@@ -1,4 +1,4 @@
-//! wsperf: a load driver for WebSocket servers, in the client's role on Ringway's own worker.
+//! wsperf: a load driver for WebSocket servers. It is an application in the client's role on Ringway's own worker.
 //!
 //! - [`load`]: scenarios, pacing, latency, what the server costs, reports.
 //! - [`cli`]: the command line of `ringway wsperf`, and of `wsperf` as its own program.

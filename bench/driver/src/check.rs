@@ -1,54 +1,55 @@
-//! The verdict on received bytes. The reply stream of a connection is known in advance, so there is no parser: a
-//! position in the reply ring says what must come next.
+//! Checks received bytes. The reply stream of a connection is known in advance, so there is no parser: a position in the
+//! reply ring says which bytes must come next.
 //!
-//! How much is looked at depends on what a look costs. What comes through the buffer ring is compared byte by byte,
-//! always. Of the rest the first messages of each connection are, and ever after one read in eight, or, of very large
-//! messages, every header and one message in 64. What is not looked at is counted: at the end of a run every connection has
-//! received exactly the bytes it asked for.
+//! Comparing costs CPU time, so not everything is compared. Bytes that come through the buffer ring always are. Of large
+//! messages, the first of each connection are, and then one read in eight; of very large ones every header, and one
+//! message in 64. The other bytes are counted: at the end of a run every connection must have received exactly the bytes
+//! it asked for.
 
 use crate::frames::Frames;
 
-/// Of replies from this size on every header is read; below it a read of its own for a header costs too much.
+/// Bytes of a reply from which every header is compared. For smaller ones, a separate read for the header would cost too
+/// much.
 pub const LARGE_BYTES_MIN: usize = 32 << 10;
-/// One read in so many is compared once the first messages are through.
+/// One read in this many is compared, after the first messages.
 const SAMPLE_READS: u32 = 8;
-/// One large message in so many.
+/// One large message in this many is compared.
 const SAMPLE_LARGE: u64 = 64;
 
-/// Where one connection stands in its reply stream.
+/// The position of one connection in its reply stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     variant: usize,
     in_message: usize,
     completed: u64,
-    /// Reads since the last sample.
+    /// Reads since the last one that was compared.
     reads: u32,
-    /// The first so many messages are compared in full.
+    /// Number of first messages that are compared completely.
     verify: u64,
     /// Messages asked for and not yet answered.
     pub outstanding: u32,
 }
 
-/// How to receive what comes next.
+/// How to receive the next bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Read at most so many bytes and have them compared.
+    /// Read at most this many bytes, and compare them.
     Compare(usize),
-    /// At most so many bytes need not even be copied out of the kernel.
+    /// Discard at most this many bytes in the kernel, without copying them.
     Skip(usize),
 }
 
-/// Why the bytes are not the echo.
+/// Why the bytes are not the expected echo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mismatch(pub String);
 
 impl Position {
-    /// The beginning of the stream; `verify` messages will be compared in full whatever their size.
+    /// The beginning of the stream. The first `verify` messages are compared completely, whatever their size.
     pub fn new(verify: u32) -> Self {
         Self { variant: 0, in_message: 0, completed: 0, reads: 0, verify: u64::from(verify), outstanding: 0 }
     }
 
-    /// How to receive at most `room` bytes of what is outstanding.
+    /// How to receive at most `room` of the outstanding bytes.
     pub fn next(&mut self, frames: &Frames, room: usize) -> Next {
         if self.completed < self.verify {
             return Next::Compare(room);
@@ -72,7 +73,7 @@ impl Position {
         }
     }
 
-    /// Compares `bytes`, the next of the stream, and returns how many messages they complete.
+    /// Compares the next `bytes` of the stream. Returns how many messages they complete.
     pub fn accept(&mut self, frames: &Frames, bytes: &[u8]) -> Result<u32, Mismatch> {
         let mut rest = bytes;
         let mut messages = 0;
@@ -88,12 +89,12 @@ impl Position {
         Ok(messages)
     }
 
-    /// Counts `len` bytes, seen or not, and returns how many messages they complete.
+    /// Counts `len` bytes, compared or not. Returns how many messages they complete.
     pub fn accept_skipped(&mut self, frames: &Frames, len: usize) -> Result<u32, Mismatch> {
         let reached = self.in_message + len;
         if reached < frames.reply_len {
             self.in_message = reached;
-            // More bytes than were asked for: a doubled message, seen before it is complete.
+            // More bytes than were asked for: the server has doubled a message, which shows before it is complete.
             return if self.outstanding == 0 { Err(self.surplus()) } else { Ok(0) };
         }
         let messages = reached / frames.reply_len;

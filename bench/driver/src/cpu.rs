@@ -1,8 +1,8 @@
 //! CPU time of processes, in nanoseconds.
 //!
-//! The POSIX CPU clock of a process asks the scheduler for the time of all its threads (those that ended and io_uring's
-//! kernel workers included) up to this instant. `/proc/PID/schedstat` counts the same nanoseconds, but of a thread that is running
-//! right now it shows the value of the last tick or switch; `/proc/PID/stat` counts ticks of 1 to 10 ms.
+//! The POSIX CPU clock of a process gives the time of all its threads up to this instant, with ended threads and
+//! io_uring's kernel workers. `/proc/PID/schedstat` counts the same nanoseconds, but a running thread only up to its last
+//! tick or switch. `/proc/PID/stat` counts in ticks of 1 to 10 ms.
 
 use std::io;
 use std::time::Duration;
@@ -48,8 +48,8 @@ pub fn context_switches(pid: i32) -> (u64, u64) {
     sum
 }
 
-/// How long all threads of `pid` have been runnable and waited for a CPU: above a few per cent of a window, somebody
-/// else was using it. Zero on kernels without schedstat.
+/// How long the threads of `pid` were runnable and waited for a CPU. Above a few per cent of a window, another process
+/// was using it. Zero on kernels without schedstat.
 pub fn run_delay(pid: i32) -> Duration {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
     let of_task = |path: std::path::PathBuf| {

@@ -1,4 +1,5 @@
-//! The loop: one turn waits for a batch of completions, checks what arrived, and submits what is due in one go.
+//! The event loop: one turn waits for a batch of completions, checks the received bytes, and submits all due sends
+//! together.
 //!
 //! Small messages: a multishot receive per connection into one provided-buffer ring, and one SEND per connection and
 //! turn that either takes everything or reports (MSG_DONTWAIT with MSG_WAITALL, success not posted). Large messages: a
@@ -23,15 +24,15 @@ use crate::report::Report;
 use crate::sys;
 use buffers::BufferRing;
 
-/// A connection whose messages in flight fit here goes through the buffer ring, and everything it receives is compared.
+/// Most bytes in flight of a connection that uses the buffer ring. Everything it receives is compared.
 const SMALL_BYTES_MAX: usize = 8 << 10;
 const SCRATCH_BYTES: usize = 256 << 10;
 const SQ_ENTRIES: u32 = 4096;
 const CQ_ENTRIES: u32 = 32768;
-/// The longest wait, so that deadlines are seen.
+/// The longest wait: deadlines are noticed within this time.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What a completion belongs to, in the upper half of `user_data`; the lower half is the connection.
+/// The kind of a completion, in the upper half of `user_data`. The lower half is the connection.
 #[derive(Clone, Copy)]
 #[repr(u64)]
 enum Op {
@@ -48,20 +49,20 @@ fn user_data(op: Op, index: usize) -> u64 {
 struct Connection {
     socket: OwnedFd,
     position: Position,
-    /// Where in the request ring the next byte to send is.
+    /// Position of the next byte to send in the request ring.
     request_position: usize,
-    /// Bytes due and not taken by the socket yet.
+    /// Bytes that are due and that the socket has not taken.
     unsent: usize,
-    /// Bytes of the SEND submitted in this turn, taken unless its completion says otherwise.
+    /// Bytes of the SEND submitted in this turn. They count as sent unless its completion says otherwise.
     submitted: usize,
-    /// The socket is full: wait until it is writable.
+    /// The socket is full: the connection waits until it is writable.
     blocked: bool,
-    /// Already in the list of those that have something to send.
+    /// The connection is in the list of those that have something to send.
     ready: bool,
 }
 
 struct Engine<'a> {
-    // Dropped first: closing the ring ends every operation that may still use the memory below.
+    // Dropped first: closing the ring ends every operation that could still use the memory below.
     ring: IoUring,
     buffers: BufferRing,
     frames: Frames,
@@ -76,7 +77,7 @@ struct Engine<'a> {
     small: bool,
     want: usize,
     min_wait: bool,
-    /// Answer replies with new requests.
+    /// Whether replies are answered with new requests.
     running: bool,
     outstanding: u64,
     messages: u64,
@@ -104,7 +105,7 @@ struct Clocks {
     own: ProcessClock,
 }
 
-/// Everything read at an edge of the window.
+/// The figures read at one end of the window.
 struct Edge {
     at: Instant,
     server: Duration,
@@ -144,7 +145,7 @@ impl Clocks {
             spun: engine.spun,
             turns: engine.turns,
             own: self.own.read().map_err(gone)?,
-            // Last and next to each other: these two make the utilisation.
+            // Read last, and next to the clock below: the utilisation is the quotient of these two.
             server: cpu::sum(&self.server).map_err(gone)?,
             at: Instant::now(),
         })
@@ -224,7 +225,7 @@ impl<'a> Engine<'a> {
         report.messages = last.messages - first.messages;
         report.turns = last.turns - first.turns;
         report.server_cpu = last.server - first.server;
-        // Spinning is CPU time, but no work.
+        // Spinning takes CPU time but is no work.
         report.driver_cpu = (last.own - first.own).saturating_sub(last.spun - first.spun);
         report.watched_cpu = last.watched.iter().zip(&first.watched).map(|(a, b)| *a - *b).collect();
         report.server_delay = last.server_delay.saturating_sub(first.server_delay);
@@ -235,7 +236,7 @@ impl<'a> Engine<'a> {
         self.drain()
     }
 
-    /// Turns until `deadline`; fails when the server falls silent.
+    /// Runs turns until `deadline`. Fails when the server sends nothing any more.
     fn turns_until(&mut self, deadline: Instant) -> Result<(), String> {
         let mut seen = (self.messages, Instant::now());
         loop {
@@ -252,7 +253,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Every message asked for must come back: a lost one shows here at the latest.
+    /// Waits for the answer of every message: a lost message is noticed here at the latest.
     fn drain(&mut self) -> Result<(), String> {
         self.running = false;
         self.want = 1;
@@ -273,7 +274,7 @@ impl<'a> Engine<'a> {
         let mut completions = std::mem::take(&mut self.completions);
         completions.clear();
         completions.extend(self.ring.completion());
-        // First the sends that did not take everything: a reply in the same batch may want to send more.
+        // First the sends that the socket took only in part: a reply of the same batch may add more to send.
         for cqe in &completions {
             if cqe.user_data() >> 32 == Op::Send as u64 {
                 self.handle_send(cqe.user_data() as u32 as usize, cqe.result())?;
@@ -309,7 +310,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Submits everything and lets the kernel post what has happened, without waiting.
+    /// Submits everything, and lets the kernel post its completions, without waiting.
     fn enter(&mut self) -> Result<(), String> {
         match self.ring.submitter().submit_with_args(0, &SubmitArgs::new()) {
             Ok(_) => Ok(()),
@@ -318,17 +319,17 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Looks at memory shared with the kernel until something happened, at most for a tick: no system call, and no
-    /// wake-up for the server to pay.
+    /// Polls the memory shared with the kernel until there is a completion, at most for one tick. This needs no system
+    /// call, and the server does not pay for a wake-up.
     fn spin(&mut self) {
-        // On the CPU clock, not the wall: a spin that lost its core was not spinning.
+        // Measured by the CPU clock: a spin that lost its core was not spinning.
         let begin_cpu = sys::thread_cpu();
         let begin = Instant::now();
         while begin.elapsed() < TICK && !self.happened() {}
         self.spun += sys::thread_cpu().saturating_sub(begin_cpu);
     }
 
-    /// Whether the kernel has something for the next [`Self::enter`].
+    /// Whether the next [`Self::enter`] will find a completion.
     fn happened(&mut self) -> bool {
         for _ in 0..32 {
             if self.ring.submission().taskrun() || !self.ring.completion().is_empty() {
@@ -339,7 +340,8 @@ impl<'a> Engine<'a> {
         false
     }
 
-    /// Submits everything and sleeps until there is a batch, a part of it after a while, or a tick.
+    /// Submits everything and sleeps until a batch is complete, some time has passed with a part of it, or a tick is
+    /// over.
     fn sleep(&mut self) -> Result<(), String> {
         let tick = Timespec::from(TICK);
         let short = Timespec::from(self.options.batch_wait);
@@ -352,7 +354,7 @@ impl<'a> Engine<'a> {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY) => Ok(()),
-                // Before Linux 6.12 there is no minimum wait: a short timeout does nearly the same.
+                // Linux before 6.12 has no minimum wait. A short timeout has nearly the same effect.
                 Some(libc::EINVAL) if self.min_wait => {
                     self.min_wait = false;
                     Ok(())
@@ -388,7 +390,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// Makes `messages` more requests due.
+    /// Makes `messages` further requests due.
     fn ask(&mut self, index: usize, messages: u32) {
         let connection = &mut self.connections[index];
         connection.position.outstanding += messages;
@@ -400,7 +402,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Counts replies, and asks again while the run lasts.
+    /// Counts replies, and asks for more while the run lasts.
     fn answered(&mut self, index: usize, messages: u32) {
         self.messages += u64::from(messages);
         self.outstanding -= u64::from(messages);
@@ -436,7 +438,7 @@ impl<'a> Engine<'a> {
         self.push(&entry)
     }
 
-    /// A SEND that was not taken whole: put the rest back and wait until the socket is writable.
+    /// Handles a SEND that the socket took only in part: the rest stays due until the socket is writable.
     #[cold]
     fn handle_send(&mut self, index: usize, result: i32) -> Result<(), String> {
         let connection = &mut self.connections[index];
@@ -504,8 +506,8 @@ impl<'a> Engine<'a> {
         self.recv_now(index)
     }
 
-    /// Receives until the socket is drained. Only a large message is answered at once; the rest waits for the end of the
-    /// turn, so that a batch stays a batch.
+    /// Receives until the socket is empty. Only large messages are answered at once. The others wait for the end of the
+    /// turn, so that they leave as one batch.
     fn recv_now(&mut self, index: usize) -> Result<(), String> {
         loop {
             let connection = &mut self.connections[index];

@@ -1,8 +1,8 @@
-//! The bytes sent and the bytes expected, built once.
+//! The bytes to send and the bytes to expect, built once.
 //!
-//! Several variants of the message follow each other in a ring, so that a lost, doubled or reordered message shows in
-//! the content of the next one. The request ring is stored twice in a row: any run of up to one whole ring of requests
-//! is one contiguous slice, wherever it begins.
+//! Several variants of the message follow each other in a ring, so that a lost, doubled or reordered message shows in the
+//! content of the next one. The request ring is stored twice in a row, so that any run of up to one ring is one
+//! contiguous slice, wherever it begins.
 //!
 //! ```text
 //! requests: | hdr key p0 | hdr key p1 | … | hdr key pN || hdr key p0 | … | hdr key pN |   masked
@@ -11,9 +11,9 @@
 
 use crate::options::{Mode, Options, Payload};
 
-/// Fixed, with four different bytes: a server that unmasks with a rotated key is noticed.
+/// A constant with four different bytes: a server that unmasks with a rotated key is noticed.
 const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-/// Keeps the requests close to the L1 cache; chosen, untested.
+/// Bytes of a ring of requests. It stays close to the L1 cache. Chosen, untested.
 const RING_BYTES: usize = 32 << 10;
 const VARIANTS_MIN: usize = 16;
 

@@ -1,4 +1,4 @@
-//! What was asked: the command line, its defaults, and the bounds that keep every run finite.
+//! The command line, its defaults, and the bounds that keep every run finite.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum Mode {
     /// Opening handshake, masked frames out, unmasked frames (four bytes shorter) back.
     Ws,
-    /// No handshake; the very same masked frames out, and the same bytes back.
+    /// No handshake. The same masked frames are sent, and the same bytes come back.
     Tcp,
 }
 
@@ -21,12 +21,12 @@ pub enum Payload {
     Binary,
 }
 
-/// What the driver does when no reply is there.
+/// What the driver does while there is no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Look at the ring's flags until there is one: the server never pays for waking the driver.
+    /// Polls the ring's memory: the server never pays for waking the driver.
     Spin,
-    /// Sleep until there is a batch.
+    /// Sleeps until there is a batch.
     Sleep,
 }
 
@@ -51,13 +51,13 @@ pub struct Options {
     pub warm_up: Duration,
     /// Messages of each connection compared byte by byte even when large.
     pub verify: u32,
-    /// Spinning or sleeping.
+    /// Spin or sleep.
     pub wait: Wait,
-    /// Completions that a sleep asks for; 0 chooses by the number of connections.
+    /// Completions that a sleep waits for. 0: chosen by the number of connections.
     pub batch: usize,
-    /// The longest wait for a batch that does not fill.
+    /// Longest wait for an incomplete batch.
     pub batch_wait: Duration,
-    /// Without any reply for so long, the run fails.
+    /// Longest time without any reply. Then the run fails.
     pub stall: Duration,
     /// The CPU the driver is pinned to.
     pub cpu: Option<usize>,
@@ -65,11 +65,11 @@ pub struct Options {
     pub congestion: Option<String>,
     /// Processes whose CPU time is the server's.
     pub pids: Vec<i32>,
-    /// Processes whose CPU time is reported apart.
+    /// Processes whose CPU time is reported separately.
     pub watch: Vec<i32>,
 }
 
-/// Chosen so that no run can take the machine's memory: the sum of all messages in flight.
+/// Most bytes of all messages in flight, so that no run can take the machine's memory. Chosen.
 pub const IN_FLIGHT_BYTES_MAX: usize = 1 << 30;
 const CONNECTIONS_MAX: usize = 10_000;
 const IN_FLIGHT_MAX: usize = 1024;

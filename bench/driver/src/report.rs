@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::options::{Mode, Options, Payload};
 
-// Both compare the time a process ran or was runnable: on a busy machine a saturated server does not run all the time.
-/// Above this the driver has nothing left to give.
+// Both are shares of the window in which a process ran or was runnable: on a busy machine a saturated server does not run
+// all the time.
+/// Share above which the driver is saturated.
 const DRIVER_SATURATED: f64 = 0.97;
-/// From here on the server is the bottleneck.
+/// Share from which the server is saturated.
 const SERVER_SATURATED: f64 = 0.95;
 
 /// What a run measured.
@@ -25,11 +26,11 @@ pub struct Report {
     pub driver_cpu: Duration,
     /// CPU time of the watched processes in the window.
     pub watched_cpu: Vec<Duration>,
-    /// Time the server's threads were runnable without a CPU in the window.
+    /// Time in the window that the server's threads were runnable without a CPU.
     pub server_delay: Duration,
-    /// The same of the driver.
+    /// Time in the window that the driver was runnable without a CPU.
     pub driver_delay: Duration,
-    /// Context switches of the server in the window: voluntary (it slept), involuntary.
+    /// Context switches of the server in the window: voluntary and involuntary.
     pub context_switches: (u64, u64),
     /// Resident memory of the server at the end of the window.
     pub server_resident_kib: u64,
@@ -39,11 +40,11 @@ pub struct Report {
     pub messages_whole_run: u64,
     /// Sends that the socket took only in part, or not at all, in the whole run.
     pub partial_sends: u64,
-    /// Times a receive found no provided buffer.
+    /// How often a receive found no provided buffer.
     pub buffer_shortages: u64,
-    /// Congestion control in force on the driver's sockets.
+    /// Congestion control that the driver's sockets used.
     pub congestion: String,
-    /// Why the run is worthless; nothing when it is not.
+    /// Why the run does not count. None: it does.
     pub error: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl Report {
         }
     }
 
-    /// Share of the window that `cpu` fills.
+    /// `cpu` as a share of the window.
     fn utilisation(&self, cpu: Duration) -> f64 {
         ratio(cpu.as_secs_f64(), self.window.as_secs_f64())
     }

@@ -1,4 +1,4 @@
-//! Connections and opening handshakes: all of them complete, and checked, before the first message is sent.
+//! Connections and opening handshakes. All of them are complete and checked before the first message is sent.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crate::options::{Mode, Options};
 use crate::sys;
 
-/// Connects in progress at once, below any listener's backlog.
+/// Most connects in progress: fewer than any listener's backlog.
 const CONNECTING_MAX: usize = 64;
 const SETUP_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_BYTES_MAX: usize = 4096;
 
-// The example of RFC 6455 §1.3: with a constant key the right answer is a constant too.
+// The example of RFC 6455 §1.3: for a constant key the right answer is constant too.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

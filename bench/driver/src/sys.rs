@@ -1,5 +1,4 @@
-//! System calls for which std has no safe wrapper, each with a safe face. Everything here is non-blocking except
-//! [`poll`].
+//! Safe functions for system calls that std does not wrap. All are non-blocking except [`poll`].
 
 use std::io;
 use std::mem;
@@ -73,7 +72,7 @@ pub fn connect_error(socket: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Makes the close of `socket` a reset, so that thousands of runs leave no TIME_WAIT behind.
+/// Makes the close of `socket` a reset: otherwise thousands of runs would leave connections in TIME_WAIT.
 pub fn reset_on_close(socket: &OwnedFd) -> io::Result<()> {
     let linger = [1_i32.to_ne_bytes(), 0_i32.to_ne_bytes()].concat();
     set_option(socket, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
@@ -113,7 +112,7 @@ pub fn discard(socket: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
     checked_len(unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) })
 }
 
-/// Sends what the socket takes of `bytes`.
+/// Sends as much of `bytes` as the socket takes.
 pub fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `bytes` is readable for its length and outlives the call.

@@ -1,5 +1,5 @@
-//! The driver against servers that are right and servers that are not: whatever is lost, doubled, changed or made up on
-//! the way must fail the run. The servers here share no code with the driver.
+//! The driver against right and faulty servers: a lost, doubled, changed or invented message must fail the run. The
+//! servers here share no code with the driver.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use echo_driver::options::{Mode, Options, Payload, Wait};
 use echo_driver::report::Report;
 
-/// What a server does wrong, and to which message of each connection.
+/// The fault of a server, and the message of each connection that it affects.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
@@ -23,7 +23,7 @@ enum Fault {
     ExtraByte(u64),
     WrongAccept,
     Refuse,
-    /// The payload comes back as it was sent: nobody unmasked it.
+    /// The payload comes back as it was sent, still masked.
     ForgetUnmasking,
 }
 
@@ -32,7 +32,7 @@ fn serve(mode: Mode, fault: Fault) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            // A client that is done resets its connections: errors end the thread, quietly.
+            // The driver resets its connections at the end. The error ends this thread, and means nothing.
             thread::spawn(move || match mode {
                 Mode::Ws => serve_ws(stream, fault),
                 Mode::Tcp => serve_tcp(stream, fault),
@@ -198,7 +198,7 @@ fn hundreds_of_connections_are_served_binary_and_bare() {
 fn a_spinning_driver_measures_and_notices_the_same() {
     let report = run(Mode::Ws, Fault::None, |o| (o.connections, o.in_flight, o.wait) = (20, 4, Wait::Spin));
     assert_right(&report);
-    // Spinning is no work: it must not show as the driver's cost.
+    // Spinning is no work: it must not count as CPU time of the driver.
     assert!(report.driver_cpu < report.window);
     let report = run(Mode::Ws, Fault::Drop(3), |o| (o.connections, o.wait) = (3, Wait::Spin));
     assert_eq!(report.error.unwrap(), "3 replies never came");
@@ -239,7 +239,7 @@ fn a_dropped_message_is_noticed() {
 
 #[test]
 fn a_dropped_message_of_one_variant_is_noticed_at_the_drain() {
-    // 1 MiB messages are all alike: content cannot show the gap, the count does.
+    // All messages of 1 MiB are alike, so their content cannot show the gap. The count does.
     let report = run(Mode::Ws, Fault::Drop(5), |o| (o.size, o.in_flight) = (1 << 20, 4));
     assert!(report.error.unwrap().contains("never came"));
 }

@@ -13,7 +13,7 @@ class Echo(WSListener):
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         elif frame.msg_type != WSMsgType.PONG:
-            # Pings are answered by picows itself and do not come here.
+            # picows answers Pings itself, so they do not come here.
             transport.send(frame.msg_type, frame.get_payload_as_memoryview(), frame.fin)
 
 

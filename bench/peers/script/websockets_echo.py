@@ -13,7 +13,7 @@ import worker
 
 
 async def echo(connection):
-    # A client that resets its connection is how every run ends: not worth a line.
+    # The driver ends every run by resetting its connections, so errors are not logged.
     with contextlib.suppress(ConnectionClosed):
         async for message in connection:
             await connection.send(message)

@@ -7,9 +7,9 @@ import socket
 
 import uvloop
 
-# Larger messages are refused, by every peer.
+# Largest message that the peers accept.
 MESSAGE_BYTES_MAX = 100 << 20
-# asyncio listens again, with 100 by default.
+# asyncio calls listen again, with a backlog of 100 unless told otherwise.
 BACKLOG = 8192
 
 
@@ -26,7 +26,7 @@ def run(serve, can_broadcast=False):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         listener = socket.socket(fileno=options.fd)
         listener.setblocking(False)
-        # Kept: a server that nobody refers to may be collected.
+        # A reference is kept, because an unreferenced server may be garbage-collected.
         server = await serve(listener, can_broadcast and options.broadcast)
         print("ready", flush=True)
         await stop.wait()

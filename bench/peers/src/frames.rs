@@ -1,6 +1,6 @@
-//! A minimal WebSocket echo over a byte buffer: frames are unmasked and re-framed in place, so that all complete frames
-//! of one read leave in one write. What it leaves out against a full implementation: reassembly (fragments are echoed as
-//! fragments, without UTF-8 validation across them).
+//! A minimal WebSocket echo over a byte buffer. Frames are unmasked and re-framed in place, so that all complete frames
+//! of one read leave in one write. Unlike a full implementation it does not reassemble messages: it echoes fragments as
+//! fragments, and does not validate UTF-8 across them.
 //!
 //! A masked client header is four bytes longer than the server's. The first reply therefore begins four bytes after
 //! its request, its payload does not move at all, and each further payload moves four bytes more to the left:
@@ -18,18 +18,18 @@ use sha1::{Digest, Sha1};
 
 use crate::MESSAGE_BYTES_MAX;
 
-/// The peer broke the protocol, or asked to leave: flush and close.
+/// The peer broke the protocol or sent a Close: flush and close.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closing;
 
-/// What [`echo`] made of a buffer.
+/// The result of [`echo`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Echoed {
     /// The replies, in place.
     pub replies: Range<usize>,
-    /// Bytes at the front that are used up.
+    /// Consumed bytes at the front.
     pub consumed: usize,
-    /// Bytes of the incomplete frame behind them, when its header is known.
+    /// Bytes of the incomplete frame after them, if its header is complete.
     pub frame_bytes: usize,
     /// Whether to close after the replies.
     pub closing: Option<Closing>,
@@ -64,7 +64,7 @@ pub fn echo(buffer: &mut [u8]) -> Echoed {
         }
         let opcode = header.first & 0x0f;
         if opcode == 10 {
-            // A pong asks for nothing.
+            // A Pong has no answer.
             read += frame_bytes;
             continue;
         }
@@ -139,7 +139,7 @@ fn unmask(buffer: &mut [u8], from: usize, to: usize, len: usize, key: [u8; 4]) {
     unmask(buffer, to, to, len, key);
 }
 
-/// The response to an opening handshake, once `bytes` holds all of it; `Err` when there is none to give.
+/// The response to an opening handshake, once `bytes` holds all of it. `Err`: it is refused.
 pub fn handshake(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Closing> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);

@@ -1,5 +1,5 @@
-//! What the peers share: one command line, one kind of listener, one ready line; and for the peers without a WebSocket
-//! library of their own, a minimal frame parser in [`frames`].
+//! What the peers share: the command line, the listener, the ready line, and, for peers without a WebSocket library, the
+//! minimal frame parser [`frames`].
 
 pub mod frames;
 
@@ -11,18 +11,18 @@ use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Larger messages are refused, by every peer.
+/// Largest message that the peers accept.
 pub const MESSAGE_BYTES_MAX: usize = 100 << 20;
-/// Room for every connection of a run at once; the kernel clips it to somaxconn.
+/// Room for every connection of a run at once. The kernel limits it to somaxconn.
 const BACKLOG: i32 = 8192;
 const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// What the command line asked for.
+/// The options.
 #[derive(Debug)]
 pub struct Setup {
     /// Bound, listening, non-blocking.
     pub listener: TcpListener,
-    /// For peers whose read buffer has a size to choose.
+    /// Bytes of the read buffer, for peers where it can be chosen.
     pub read_buffer: usize,
     /// Threads.
     pub workers: usize,
@@ -30,11 +30,11 @@ pub struct Setup {
     pub broadcast: bool,
 }
 
-/// What every peer understands; `--workers N`, `--read-buffer N` and `--broadcast` are for those that ask for them.
+/// The options of every peer. Some also have `--workers N`, `--read-buffer N` and `--broadcast`.
 const COMMON: &str = "--port N [--address IP] [--congestion NAME]";
 
-/// Reads the options every peer has and those of `more` that this one has, binds, and prints `listening IP:PORT`.
-/// Exits with a message when that fails.
+/// Parses the options that every peer has and those of `more`, binds, and prints `listening IP:PORT`. Exits with a
+/// message on an error.
 pub fn set_up(more: &[&str]) -> Setup {
     match try_set_up(more) {
         Ok(setup) => setup,
@@ -50,7 +50,7 @@ pub fn listen() -> TcpListener {
     set_up(&[]).listener
 }
 
-/// Runs `serve` on tokio: on this thread alone, or on `workers` threads that steal from each other.
+/// Runs `serve` on tokio: on this thread alone, or on `workers` threads with work stealing.
 pub fn block_on(workers: usize, serve: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     use tokio::runtime::Builder;
     let mut builder = if workers == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
@@ -93,7 +93,7 @@ fn parse<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, String>
     value.parse().map_err(|error| format!("{name} {value}: {error}"))
 }
 
-/// A non-blocking listener whose options its connections inherit: TCP_NODELAY and the congestion control.
+/// A non-blocking listener. Connections inherit its options: TCP_NODELAY and the congestion control.
 fn bind(address: SocketAddr, congestion: Option<&str>) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -1,8 +1,8 @@
-//! Changing what a profile wants changed, and changing it back.
+//! Changes the values that a profile wants changed, and changes them back.
 //!
-//! Owns: the order of things. Previous values are on disk before the first write; what is not permitted is found before
-//! anything is changed; what the kernel refuses later is reported and does not stay in the journal. Never: touches a
-//! knob that a person must set, or, in `undo`, a value that somebody else has changed since.
+//! Owns: the order of steps. The previous values are on disk before the first write. A missing permission is found before
+//! anything is changed. A value that the kernel refuses later is reported and removed from the journal.
+//! Never: writes a knob that a person must set; or, in `undo`, a value that somebody has changed since.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,20 +17,20 @@ use super::root::Root;
 use ringway::exit::Exit;
 use ringway::exit::Fatal;
 
-/// What `apply` or `undo` did, or would do.
+/// What `apply` or `undo` did, or with `--dry-run` would do.
 #[derive(Debug)]
 pub struct Outcome {
     dry_run: bool,
     steps: Vec<Step>,
 }
 
-/// What became of one value.
+/// The result for one value.
 #[derive(Debug)]
 struct Step {
     kind: Kind,
-    /// The file, or the name of a knob that is set by hand.
+    /// The file, or the name of a knob that a person sets.
     what: String,
-    /// Before, after.
+    /// The values before and after.
     values: Option<(String, String)>,
     why: String,
 }
@@ -39,17 +39,17 @@ struct Step {
 enum Kind {
     /// Written.
     Changed,
-    /// For a person.
+    /// A person has to change it.
     ByHand,
     /// Left as it is, because somebody else has changed it since.
     Kept,
-    /// Nothing to do: it is back, or it is gone.
+    /// Nothing to do: the value is the previous one already, or the file is gone.
     Settled,
     /// The kernel refused.
     Failed,
 }
 
-/// Makes what `profile` wants hold, as far as files can be written; `state` gets the previous values.
+/// Writes what `profile` wants, as far as it can be written. The previous values go to the journal at `state`.
 pub fn apply(root: &Root, profile: Profile, state: &Path, dry_run: bool) -> Result<Outcome, Fatal> {
     let report = check(root, profile);
     let (plan, by_hand) = plan(&report);
@@ -78,12 +78,12 @@ pub fn apply(root: &Root, profile: Profile, state: &Path, dry_run: bool) -> Resu
     Ok(Outcome { dry_run, steps })
 }
 
-/// Puts back what the journal at `state` says, last change first. A value that is no longer what `apply` set is left
-/// alone, and stays in the journal, unless `force`.
+/// Restores the values of the journal at `state`, the last change first. A value that differs from the one `apply` wrote
+/// stays as it is, and stays in the journal, unless `force` is set.
 pub fn undo(root: &Root, state: &Path, force: bool, dry_run: bool) -> Result<Outcome, Fatal> {
     let mut journal = load(state)?;
     let changes = journal.changes.iter().rev();
-    // What earlier steps of this undo have written, or would have.
+    // Values that earlier steps of this undo have written, or with `--dry-run` would have.
     let mut written: BTreeMap<String, String> = BTreeMap::new();
     let mut decided = Vec::new();
     for change in changes {
@@ -164,7 +164,7 @@ fn restoring(change: &Change, now: io::Result<String>, force: bool) -> Restoring
     }
 }
 
-/// What can be written, and what a person must do.
+/// The changes that can be written, and the steps for a person.
 fn plan(report: &Report) -> (Vec<Change>, Vec<Step>) {
     let (mut changes, mut by_hand) = (Vec::new(), Vec::new());
     for finding in report.findings() {
@@ -194,7 +194,7 @@ fn plan(report: &Report) -> (Vec<Change>, Vec<Step>) {
     (changes, by_hand)
 }
 
-/// Writes a value and looks at what it has become: the kernel may round, clamp, or ignore.
+/// Writes a value and reads it back: the kernel may round, clamp or ignore it.
 fn write(root: &Root, path: &str, old: &str, new: &str) -> Step {
     let after = root.write(path, new).and_then(|()| root.read(path));
     let (kind, after, why) = match after {
@@ -213,7 +213,7 @@ fn write(root: &Root, path: &str, old: &str, new: &str) -> Step {
     Step::new(kind, path, old, after, why)
 }
 
-/// Refuses when one of the files cannot be opened for writing; nothing has been changed then.
+/// Fails if one of the files cannot be opened for writing. Nothing has been changed then.
 fn permitted<'a>(root: &Root, paths: impl Iterator<Item = &'a str>) -> Result<(), Fatal> {
     let refused = paths.filter_map(|path| Some((path, root.probe(path).err()?)));
     let refused: Vec<_> = refused.collect();
@@ -273,8 +273,8 @@ impl Step {
 }
 
 impl Outcome {
-    /// How the process ends: [`Exit::Environment`] when the kernel refused something, [`Exit::Failure`] when `undo` left
-    /// something as it is.
+    /// The exit code: [`Exit::Environment`] when the kernel refused a value, [`Exit::Failure`] when `undo` left one as it
+    /// was.
     pub fn exit(&self) -> Exit {
         let any = |kind| self.steps.iter().any(|step| step.kind == kind);
         if any(Kind::Failed) {
@@ -286,7 +286,7 @@ impl Outcome {
         }
     }
 
-    /// For people: a line per value.
+    /// The form for people: a line per value.
     pub fn table(&self) -> String {
         let mut out = String::new();
         for Step {
@@ -318,7 +318,7 @@ impl Outcome {
         out
     }
 
-    /// For programs.
+    /// The form for programs.
     pub fn json(&self) -> Value {
         let step = |step: &Step| {
             let name = match step.kind {

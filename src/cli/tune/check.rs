@@ -1,6 +1,6 @@
-//! What this machine has, beside what a profile wants.
+//! Compares this machine with a profile.
 //!
-//! Owns: the comparison, and how it is shown, as a table and as JSON. Never: changes anything.
+//! Owns: the comparison, and its forms as a table and as JSON. Never: changes anything.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::knob::{Knob, Profile, Scope, Subject, subjects};
 use super::root::Root;
 use super::value::Want;
 
-/// A machine beside a profile.
+/// The result of comparing a machine with a profile.
 #[derive(Debug)]
 pub struct Report {
     profile: Profile,
@@ -34,18 +34,18 @@ pub(super) struct Reading {
     pub(super) value: Result<String, String>,
 }
 
-/// What is to be said about a knob.
+/// The result for one knob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
-    /// It is not what the profile wants.
+    /// Its value is not what the profile wants.
     Change,
-    /// It is there and cannot be read, so nobody knows.
+    /// Its file exists and cannot be read.
     Unknown,
-    /// It is what the profile wants.
+    /// Its value is what the profile wants.
     Holds,
-    /// This kernel, or this machine, does not have it.
+    /// This kernel or machine does not have it.
     Absent,
-    /// The profile wants nothing of it.
+    /// The profile wants no particular value.
     Information,
 }
 
@@ -61,7 +61,7 @@ impl Status {
     }
 }
 
-/// Looks at every knob.
+/// Reads every knob and compares it.
 pub fn check(root: &Root, profile: Profile) -> Report {
     let knobs = subjects()
         .iter()
@@ -102,7 +102,7 @@ impl Finding {
         }
     }
 
-    /// Different values, each once, with the files that have it.
+    /// The distinct values, each with the files that have it.
     fn groups(&self) -> Vec<(String, Vec<&str>)> {
         let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
         for Reading { path, value } in &self.readings {
@@ -119,7 +119,7 @@ impl Finding {
         groups
     }
 
-    /// What a person types to change it.
+    /// The command with which a person changes it.
     fn remedy(&self) -> String {
         if let Some(by_hand) = &self.knob.by_hand {
             return by_hand.clone();
@@ -144,7 +144,7 @@ impl Finding {
 }
 
 impl Report {
-    /// Whether nothing should change.
+    /// Whether the machine has everything that the profile wants.
     pub fn holds(&self) -> bool {
         self.count(Status::Change) + self.count(Status::Unknown) == 0
     }
@@ -158,7 +158,7 @@ impl Report {
         self.findings.iter().filter(with).count()
     }
 
-    /// For people: what should change, with everything about it; then what holds, and what is worth a look.
+    /// The form for people: first what should change, in detail; then what holds, and what is only information.
     pub fn table(&self) -> String {
         let mut out = String::new();
         for finding in self.with(Status::Change) {
@@ -208,7 +208,7 @@ impl Report {
         findings.filter(move |finding| finding.status() == status)
     }
 
-    /// For programs.
+    /// The form for programs.
     pub fn json(&self) -> Value {
         let knob = |finding: &Finding| {
             let status = finding.status();
@@ -234,7 +234,7 @@ impl Report {
     }
 }
 
-/// Everything that a file of `tuning/` says of a knob, except what profiles want.
+/// All fields of a knob in its file of `tuning/`, except what profiles want.
 fn describe(subject: &Subject, knob: &Knob) -> Value {
     json!({
         "name": knob.name,
@@ -251,7 +251,7 @@ fn describe(subject: &Subject, knob: &Knob) -> Value {
     })
 }
 
-/// The catalogue for people: every knob, without a look at the machine.
+/// The catalogue for people: every knob, without reading the machine.
 pub fn catalogue() -> String {
     let mut out = String::new();
     for subject in subjects() {
@@ -302,7 +302,7 @@ fn texts(knob: &Knob) -> impl Iterator<Item = (&'static str, &str)> {
     texts.into_iter().chain(by_hand)
 }
 
-/// A knob that should change, with reasons.
+/// Appends a knob that should change, with its reasons.
 fn change(out: &mut String, finding: &Finding) {
     let Finding { knob, subject, .. } = finding;
     let want = finding.want.map_or_else(String::new, Want::to_string);
@@ -322,7 +322,7 @@ fn change(out: &mut String, finding: &Finding) {
     let _ = writeln!(out, "{}\n", labelled("note", &more));
 }
 
-/// A knob in one line.
+/// Appends a knob in one line.
 fn line(out: &mut String, finding: &Finding) {
     let wanted = match finding.want {
         Some(Want::Exactly(_)) | None => String::new(),
@@ -332,7 +332,7 @@ fn line(out: &mut String, finding: &Finding) {
     let _ = writeln!(out, "{}", wrapped(&text, "  "));
 }
 
-/// The values of a knob in few words: the value, or how often each one is there.
+/// The values of a knob in few words: the value, or how many files have each.
 fn values(finding: &Finding) -> String {
     let groups = finding.groups();
     match groups.as_slice() {
@@ -352,10 +352,10 @@ fn values(finding: &Finding) -> String {
     }
 }
 
-/// Different values of one knob that a table shows.
+/// Most distinct values of one knob in a table.
 const GROUPS_MAX: usize = 8;
 
-/// The parts of `path` that are stars in `pattern`.
+/// The parts of `path` that the stars of `pattern` stand for.
 fn distinct(path: &str, pattern: &str) -> String {
     let parts = path.split('/').zip(pattern.split('/'));
     let stars = parts.filter(|(_, pattern)| pattern.contains('*'));
@@ -367,7 +367,7 @@ fn labelled(label: &str, text: &str) -> String {
     format!("    {label:<12}  {}", body.trim_start())
 }
 
-/// Folds a text at blanks so that lines stay within 80 columns, each after `indent`.
+/// Wraps a text at blanks to 80 columns, with `indent` before each line.
 fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = vec![indent.to_owned()];
     for word in text.split(' ') {
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_is_there_and_cannot_be_read_does_not_hold() {
-        // A folder where a file should be: it exists, and reading fails for root as well.
+        // A folder in the place of the file: it exists, but reading it fails even for root.
         let fake = Fake::new(&[("/proc/sys/net/core/somaxconn/in-the-way", "")]);
         let report = check(&fake.root, Profile::Bench);
         assert_eq!(finding(&report, "net.core.somaxconn").0, Status::Unknown);
@@ -476,7 +476,7 @@ mod tests {
     fn tables_stay_within_eighty_columns_where_words_allow() {
         let wide = |text: &str| {
             let too_wide = |line: &&str| line.chars().count() > 80;
-            // What is typed or opened as it stands has to stay in one piece.
+            // Commands and paths are not wrapped, so that they can be copied.
             let prose = |line: &&str| line.split_whitespace().count() > 2;
             text.lines()
                 .filter(too_wide)

@@ -1,6 +1,6 @@
-//! `ringway tune …`: what was typed, what it means, and who does it.
+//! The command line of `ringway tune …`.
 //!
-//! Owns: the options of its commands and their judgement. Never: touches a knob; that is `crate::tune`.
+//! Owns: its options and the checks of their values. Never: writes a knob; the modules beside this one do.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -151,7 +151,7 @@ struct BenchArgs {
     /// Write raw data and summaries to this folder, which must be new
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    // For tests: a program that prints what `ringway wsperf` would.
+    // For tests: a program that prints what `ringway wsperf` would print.
     #[arg(long, hide = true, value_name = "FILE")]
     driver: Option<PathBuf>,
     #[command(flatten)]
@@ -237,7 +237,7 @@ impl ShowArgs {
 }
 
 impl Show {
-    /// Prints one of two forms, and ends with `exit` unless printing failed.
+    /// Prints the table or the JSON, and ends with `exit` unless printing failed.
     fn print(
         self,
         exit: Exit,

@@ -1,6 +1,6 @@
-//! What was changed, and what was there before: the state file between `apply` and `undo`.
+//! The journal: which values `apply` changed, and their previous values. It is the state file between `apply` and `undo`.
 //!
-//! Owns: the file's form, and that it is replaced as a whole or not at all. Never: touches a knob.
+//! Owns: the file's format, and that it is replaced completely or not at all. Never: writes a knob.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 /// One changed value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Change {
-    /// The file, as it is called on the machine itself.
+    /// The file's path on the machine itself, without the root of a test.
     pub(super) path: String,
-    /// What was there before.
+    /// The value before the change.
     pub(super) old: String,
-    /// What was there afterwards.
+    /// The value after the change.
     pub(super) new: String,
 }
 
-/// Changes in the order in which they were made. Several `apply` in a row go on in the same journal, so that `undo`
-/// comes back to where the first of them began.
+/// Changes in the order in which they were made. A further `apply` adds to the same journal, so that `undo` restores the
+/// values from before the first.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Journal {
-    /// Of the form; there is one so far.
+    /// Version of the format; there is only one so far.
     version: u32,
     pub(super) changes: Vec<Change>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Journal {
 const VERSION: u32 = 1;
 
 impl Journal {
-    /// Reads a journal; one that is not there is empty.
+    /// Reads a journal. A missing file is an empty journal.
     pub(super) fn load(path: &Path) -> io::Result<Self> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -56,7 +56,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Replaces the file: after a crash it is the old one or the new one. An empty journal is no file.
+    /// Replaces the file atomically: after a crash it is the old one or the new one. An empty journal removes the file.
     pub(super) fn store(&self, path: &Path) -> io::Result<()> {
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,

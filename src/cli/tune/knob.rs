@@ -1,6 +1,6 @@
-//! The knobs: `tuning/*.toml`, read into data.
+//! The knobs: `tuning/*.toml`, parsed.
 //!
-//! Owns: their form, and that the files of this crate have it (its tests). Never: looks at the machine.
+//! Owns: the format, and by its tests that the files of this crate have it. Never: reads the machine.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,15 +9,15 @@ use serde::Deserialize;
 
 use super::value::Want;
 
-/// What a machine is for; every knob says what it should be for each.
+/// The purpose of a machine. A knob says which value it should have for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// A benchmark on loopback or in a LAN: connect storms, comparable runs.
+    /// A benchmark on loopback or in a local network: connect storms, repeatable runs.
     Bench,
-    /// Very many connections that are mostly silent.
+    /// Very many connections that are silent most of the time.
     MillionIdle,
-    /// A message's time counts more than power and throughput.
+    /// Latency matters more than power and throughput.
     LowLatency,
 }
 
@@ -36,7 +36,7 @@ impl Profile {
     }
 }
 
-/// How far a value reaches.
+/// The part of a system that a value applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -46,7 +46,7 @@ pub enum Scope {
     Host,
     /// One network namespace: a container has its own.
     Netns,
-    /// One process and what it starts.
+    /// One process and its children.
     Process,
 }
 
@@ -62,16 +62,16 @@ impl Scope {
     }
 }
 
-/// A file of `tuning/`: knobs that belong together, and what one has to know before touching them.
+/// A file of `tuning/`: knobs that belong together, with an introduction.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
-    /// The file's name; it is not in the file.
+    /// The file's name, which is not in the file itself.
     #[serde(skip)]
     pub file: &'static str,
-    /// What it is about, in a word or two.
+    /// The subject, in a word or two.
     pub subject: String,
-    /// How its parts work together, and the traps.
+    /// How its knobs work together, and what can go wrong.
     pub about: String,
     /// The knobs.
     #[serde(rename = "knob")]
@@ -82,26 +82,26 @@ pub struct Subject {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Knob {
-    /// The sysctl's name, or a short one.
+    /// The name of the sysctl, or a short name.
     pub name: String,
     /// A file below `/proc` or `/sys`, where `*` stands for a part of one name; or `rlimit:NAME`, the hard limit of this
     /// process.
     pub path: String,
-    /// How far it reaches.
+    /// The part of the system that it applies to.
     pub scope: Scope,
-    /// Why it matters here.
+    /// Why it matters for Ringway.
     pub reason: String,
-    /// What changing it buys.
+    /// The benefit of changing it.
     pub effect: String,
-    /// What it may cost.
+    /// The possible cost of changing it.
     pub risk: String,
-    /// How to go back without this program.
+    /// How to change it back without this program.
     pub undo: String,
-    /// Where the facts are from.
+    /// The source of these facts.
     pub source: String,
-    /// How a person changes it, where `apply` must not or cannot.
+    /// How a person changes it, where `apply` cannot or must not.
     pub by_hand: Option<String>,
-    /// What each profile wants; a profile that is not named does not care.
+    /// The value that each profile wants. A profile that is not listed wants none.
     #[serde(default)]
     pub want: BTreeMap<Profile, Want>,
 }
@@ -117,11 +117,11 @@ pub fn subjects() -> &'static [Subject] {
     &SUBJECTS
 }
 
-/// Reads one file; an error names it.
+/// Parses one file. The error names it.
 fn parse(file: &'static str, text: &str) -> Result<Subject, String> {
     let mut subject: Subject = toml::from_str(text).map_err(|error| format!("{file}: {error}"))?;
     subject.file = file;
-    // Long texts are folded in the files; here a text is one line.
+    // Long texts are wrapped in the files. Here a text is one line.
     let fold = |text: &mut String| *text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     fold(&mut subject.about);
     for knob in &mut subject.knobs {

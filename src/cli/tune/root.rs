@@ -1,6 +1,7 @@
-//! The files behind the knobs, below a root: `/` for this machine, any folder for a test.
+//! The files behind the knobs, below a root folder: `/` for this machine, any folder for a test.
 //!
-//! Owns: globs, reading, writing. Never: decides what to write. A write is one write(2), as the kernel wants it.
+//! Owns: globs, reading, writing. Never: decides what to write. Each write is one write(2), which files of the kernel
+//! require.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::normal;
 
-/// Where `/proc` and `/sys` begin.
+/// The folder that holds `proc` and `sys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root(PathBuf);
 
@@ -24,7 +25,7 @@ impl Root {
         Self(folder.into())
     }
 
-    /// The paths that `pattern` stands for, in order; without a `*` that is itself, if it is there.
+    /// The existing paths that match `pattern`, in order. A pattern without `*` matches itself.
     pub(super) fn expand(&self, pattern: &str) -> Vec<String> {
         if pattern.starts_with(RLIMIT) {
             return vec![pattern.to_owned()];
@@ -37,7 +38,7 @@ impl Root {
         found
     }
 
-    /// What `part` stands for below `at`.
+    /// The names below `at` that match `part`.
     fn step(&self, at: &str, part: &str) -> Vec<String> {
         let there = |path: String| self.on_disk(&path).exists().then_some(path);
         if !part.contains('*') {
@@ -46,7 +47,7 @@ impl Root {
         let entries = fs::read_dir(self.on_disk(at)).into_iter().flatten();
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut names: Vec<_> = names.filter(|name| matches(part, name)).collect();
-        // Numbers in their order: cpu2 before cpu10.
+        // Sorts numbers by value: cpu2 before cpu10.
         names.sort_by_key(|name| (name.len(), name.clone()));
         let paths = names.into_iter().map(|name| format!("{at}/{name}"));
         paths.filter_map(there).collect()
@@ -62,7 +63,7 @@ impl Root {
 
     /// Writes `value` to `path`.
     pub(super) fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        // The kernel's files do not mind being truncated; plain ones need it.
+        // Plain files must be truncated; the kernel's files ignore it.
         let mut options = fs::OpenOptions::new();
         let mut file = options
             .write(true)
@@ -71,7 +72,7 @@ impl Root {
         file.write_all(format!("{value}\n").as_bytes())
     }
 
-    /// Whether `path` could be written, without writing.
+    /// Whether `path` could be written. Nothing is written.
     pub(super) fn probe(&self, path: &str) -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
         options.write(true).open(self.on_disk(path)).map(drop)
@@ -86,7 +87,7 @@ impl Root {
             .ok_or(io::ErrorKind::Unsupported)?;
         let text = fs::read_to_string(self.on_disk("/proc/self/limits"))?;
         let line = text.lines().find_map(|line| line.strip_prefix(title));
-        // Soft limit, hard limit, unit.
+        // The columns are soft limit, hard limit and unit.
         let hard = line.and_then(|rest| rest.split_whitespace().nth(1));
         hard.map(str::to_owned)
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -97,16 +98,16 @@ impl Root {
     }
 }
 
-/// What the path of a limit begins with.
+/// Prefix of a limit's path.
 pub(super) const RLIMIT: &str = "rlimit:";
 
-/// Limits that can be read, and how `/proc/self/limits` calls them.
+/// Limits that can be read, with their names in `/proc/self/limits`.
 const LIMITS: [(&str, &str); 2] = [
     ("memlock", "Max locked memory"),
     ("nofile", "Max open files"),
 ];
 
-/// Whether `name` is what `pattern` with at most one `*` stands for.
+/// Whether `name` matches `pattern`, which has at most one `*`.
 fn matches(pattern: &str, name: &str) -> bool {
     let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
     name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
@@ -118,7 +119,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A root of plain files that goes away with the test.
+    /// A root of plain files that the test removes at its end.
     pub(in super::super) struct Fake {
         folder: PathBuf,
         pub(in super::super) root: Root,

@@ -1,11 +1,11 @@
-//! What a profile wants of a value, and whether a value is that.
+//! The condition that a profile sets for a value, and whether a value meets it.
 //!
-//! Owns: the operators and their arithmetic. Never: reads a file. Values are text as the kernel prints it, brought into
-//! one form by [`normal`].
+//! Owns: the operators and their arithmetic. Never: reads a file. Values are text as the kernel prints it, normalised by
+//! [`normal`].
 
 use serde::{Deserialize, Deserializer};
 
-/// What a profile wants of a value. Several numbers in one file (`tcp_rmem`) are compared column by column.
+/// The condition for a value. Several numbers in one file (`tcp_rmem`) are compared column by column.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
@@ -17,12 +17,12 @@ pub enum Want {
     Exactly(Word),
     /// One of these texts; the first is what `apply` writes.
     OneOf(Vec<Word>),
-    /// A range of two numbers that holds this one.
+    /// A range of two numbers that includes this one.
     Covers([u64; 2]),
 }
 
 impl Want {
-    /// Whether `value` is what is wanted. What cannot be read as this operator needs it is not.
+    /// Whether `value` meets the condition. A value that this operator cannot parse does not.
     pub fn holds(&self, value: &str) -> bool {
         match self {
             Self::AtLeast(least) => {
@@ -39,8 +39,8 @@ impl Want {
         }
     }
 
-    /// What to write so that it holds. Columns and ends that are right already, or that nobody asked for, stay as they
-    /// are. `None` where `value` is not of the form that this operator is for.
+    /// The value to write so that the condition holds. Columns and ends of ranges that meet it already, or that it leaves
+    /// free, keep their values. `None` if this operator cannot parse `value`.
     pub fn target(&self, value: &str) -> Option<String> {
         match self {
             Self::AtLeast(least) => least.merge(&columns(value)?, u64::max),
@@ -70,7 +70,7 @@ impl std::fmt::Display for Want {
     }
 }
 
-/// Numbers to compare with, one per column; `None` is a column that nobody asks for.
+/// The number for each column. `None`: the column is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns(Vec<Option<u64>>);
 
@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for Word {
     }
 }
 
-/// A value in one form: single blanks between words, and of a choice (`always [madvise] never`) the word that is chosen.
+/// Normalises a value: single blanks between words, and for a choice (`always [madvise] never`) the chosen word.
 pub(super) fn normal(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let chosen = words

@@ -1,4 +1,5 @@
-//! What every implementation has besides its receive buffers: scratch for output, the hot buffer, and shared blocks.
+//! Memory that every implementation of [`Io`](super::Io) has besides its receive buffers: scratch space for output, the
+//! hot buffer, and shared blocks.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::{BufferId, Error, HOT_BYTES, SCRATCH_BYTES, Segment};
 pub(super) struct Areas {
     scratch: Mapping,
     hot: Mapping,
-    /// By index; an empty one stands for none.
+    /// Shared blocks by index. An empty slice stands for no block.
     blocks: Vec<Arc<[u8]>>,
 }
 
@@ -66,7 +67,7 @@ impl Areas {
     }
 }
 
-/// The bytes of a segment of `buffer`.
+/// The bytes of `segment`, which lies in `buffer`.
 #[inline]
 pub(super) fn slice_of<'a>(buffer: &'a [u8], segment: &Segment) -> &'a [u8] {
     &buffer[segment.start as usize..][..segment.len as usize]

@@ -1,4 +1,5 @@
-//! The board: memory that all workers of a server map, where each says how many connections it holds and that it runs.
+//! The board: memory that all workers of a server map. Each worker publishes there how many connections it holds, and
+//! that it runs.
 //!
 //! ```text
 //!   offset 0              64        128
@@ -9,7 +10,7 @@
 //!          │ resting: u32      1 = takes no connections: it drains, or has no descriptors
 //! ```
 //!
-//! The supervisor makes it, all zeroes, and marks the seat of a dead worker vacant; a worker writes its own seat only.
+//! The supervisor creates it, all zeroes, and marks the seat of a dead worker vacant. A worker writes only its own seat.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -18,16 +19,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Error;
 
-/// Distance of two seats: a cache line, so that a store of one worker does not slow the others down.
+/// Bytes from one seat to the next: a cache line, so that a store of one worker does not slow the others down.
 pub const SEAT_BYTES: usize = 64;
 
-/// What a seat holds while nobody sits there.
+/// Value of `connections` in a seat without a worker.
 const VACANT: u32 = u32::MAX;
 
-/// Two workers that reach for the last place at once both find it taken and both step back; they try again so often.
+/// Attempts of [`Board::admit`]. Two workers that try to take the last place at the same time both see the limit exceeded
+/// and both step back, so they have to try again.
 const ADMIT_ATTEMPTS: usize = 100;
 
-/// One number of a seat.
+/// A number of a seat; the value is its offset in bytes.
 #[derive(Clone, Copy, Debug)]
 enum Field {
     Connections = 0,
@@ -36,14 +38,14 @@ enum Field {
     Resting = 12,
 }
 
-/// What a worker sees of another one.
+/// What a worker reads of another worker's seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
-    /// Connections in any phase.
+    /// Connections in any phase, those in their opening handshake included.
     pub connections: u32,
-    /// Another number means that the worker has run in between.
+    /// A counter of turns. The worker has run since the last look if the number differs.
     pub beat: u32,
-    /// It takes no connections.
+    /// The worker accepts no connections: it drains, or has no descriptors.
     pub resting: bool,
 }
 
@@ -90,7 +92,7 @@ impl Board {
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| Error::last(operation))?;
         let board = Self { start, seats, own };
-        // What a predecessor that died has left; the seat stays vacant until all of it is gone.
+        // Clears the numbers of a dead predecessor. The seat counts as vacant until `connections` is stored, the last.
         board
             .number(own, Field::Clients)
             .store(0, Ordering::Relaxed);
@@ -111,7 +113,7 @@ impl Board {
     /// Tells the others that this worker runs.
     pub fn beat(&self) {
         let beat = self.number(self.own, Field::Beat);
-        // Nobody else writes it, so that this needs no locked instruction.
+        // Only this worker writes the number, so no atomic read-modify-write is needed.
         beat.store(
             beat.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Relaxed,
@@ -124,7 +126,7 @@ impl Board {
             .store(resting.into(), Ordering::Relaxed);
     }
 
-    /// The other workers by seat; `None` where nobody sits.
+    /// The other workers by seat. `None` for a vacant seat.
     pub fn others(&self) -> impl Iterator<Item = (usize, Option<Seat>)> {
         (0..self.seats)
             .filter(|seat| *seat != self.own)
@@ -140,16 +142,17 @@ impl Board {
             })
     }
 
-    /// How many seats there are, vacant ones and one's own among them.
+    /// Number of seats, the vacant ones and this worker's included.
     pub const fn seats(&self) -> usize {
         self.seats
     }
 
-    /// Counts one more client of this worker, if all workers together hold fewer than `max`. Never are there more, and
-    /// false means that there were so many.
+    /// Counts one more client of this worker, if all workers together hold fewer than `max`. They never hold more.
+    /// Returns false if the limit is reached.
     pub fn admit(&self, max: u64) -> bool {
         for attempt in 0..ADMIT_ATTEMPTS {
-            // Raise first, then look: of two workers that do so at once at least one sees the other (sequential consistency).
+            // Raises the own number first and reads the sum after it, sequentially consistent: of two workers that do so
+            // at the same time, at least one sees the other's.
             self.number(self.own, Field::Clients)
                 .fetch_add(1, Ordering::SeqCst);
             if self.clients() <= max {
@@ -159,7 +162,8 @@ impl Board {
             if self.clients() >= max {
                 return false;
             }
-            // Another worker has stepped back as well: whoever sits in front tries again first.
+            // Another worker has stepped back too. Each waits for a time that grows with its seat, so that the lowest
+            // seat goes first.
             for _ in 0..attempt * (self.own + 1) {
                 std::hint::spin_loop();
             }
@@ -167,7 +171,7 @@ impl Board {
         false
     }
 
-    /// Counts one client less.
+    /// Counts one client less of this worker.
     pub fn leave(&self) {
         self.number(self.own, Field::Clients)
             .fetch_sub(1, Ordering::SeqCst);
@@ -195,7 +199,7 @@ impl Board {
     }
 }
 
-/// A board of their own for the workers of a test.
+/// A board that a test makes for its workers.
 #[cfg(test)]
 pub(crate) mod tests {
     use std::fs::File;
@@ -223,7 +227,7 @@ pub(crate) mod tests {
         file
     }
 
-    /// The boards of `seats` workers.
+    /// One board for each of `seats` workers, all on the same memory.
     pub(crate) fn boards(seats: usize) -> Vec<Board> {
         let file = file(seats);
         let map = |own| Board::map(&file, seats, own).expect("a board");
@@ -287,8 +291,8 @@ pub(crate) mod tests {
         assert!(!successor.admit(1));
     }
 
-    /// Four threads reach for places and leave them: never are there more than the limit, and with fewer than that in all
-    /// nobody is turned away.
+    /// Four threads take and leave places. There are never more clients than the limit; and no thread is refused while
+    /// fewer than that can be inside.
     #[test]
     fn the_limit_is_exact_however_many_reach_for_the_last_place() {
         const MAX: u64 = 3;
@@ -313,7 +317,7 @@ pub(crate) mod tests {
                 });
             }
         });
-        // All four at once may find three inside; three workers alone never do.
+        // All four threads at once may find three clients inside; three threads alone never do.
         std::thread::scope(|scope| {
             for own in 0..3 {
                 let file = &file;

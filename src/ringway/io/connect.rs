@@ -1,4 +1,4 @@
-//! Connecting: a socket on its way to a peer, without waiting.
+//! Connecting a socket without waiting for the result.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,17 +9,17 @@ use super::{Errno, Fd};
 /// Where to connect to, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// The peer.
+    /// The peer's address.
     pub to: SocketAddr,
-    /// The local address; its port is the system's choice, taken when the connect knows both ends
-    /// (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2), so that each pair of addresses has all ports. `None`: the system's choice.
+    /// The local address. `None`: the kernel chooses. The kernel always chooses the port, and does so when the connect
+    /// knows both ends (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2): each pair of addresses then has all ports.
     pub from: Option<IpAddr>,
-    /// `TCP_CONGESTION`. `None`: the system's.
+    /// The congestion control (`TCP_CONGESTION`). `None`: the system's default.
     pub congestion: Option<String>,
 }
 
 impl ConnectOptions {
-    /// To `to`, everything else as the system likes it.
+    /// Options that name the peer and leave the rest to the kernel.
     pub const fn new(to: SocketAddr) -> Self {
         Self {
             to,
@@ -29,7 +29,7 @@ impl ConnectOptions {
     }
 }
 
-/// Begins to connect, with `TCP_NODELAY`. The socket becomes writable when the result is there
+/// Begins to connect, with `TCP_NODELAY`. The socket becomes writable once the connect has succeeded or failed
 /// ([`connect_result`](super::sys::connect_result)).
 pub(super) fn begin(options: &ConnectOptions) -> Result<Fd, Errno> {
     let socket =

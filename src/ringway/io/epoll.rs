@@ -1,9 +1,9 @@
-//! epoll: readiness only; the worker reads and writes with plain system calls. The tier for kernels and containers
-//! without io_uring, and the honest baseline of every claim about it.
+//! epoll: the kernel reports readiness, and the worker reads and writes with plain system calls. The tier for kernels and
+//! containers without io_uring, and the baseline for every claim about io_uring.
 //!
-//! Edge-triggered: a connection is registered once and then left alone, but for the rare wait for room to write.
-//! Listeners are registered for one event and taken out with it, so that they go to the end of the queue of waiters: else
-//! the kernel wakes the same worker again and again.
+//! Connections are registered once, edge-triggered. A registration changes only when a full socket must report room to
+//! write, which is rare. A listener is registered for one event and removed with it. Registering it again puts the worker
+//! at the end of the kernel's queue of waiters; otherwise the kernel would wake the same worker again and again.
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::time::{self, Instant};
 
-/// Events taken by one epoll_wait.
+/// Most events taken by one epoll_wait.
 const EVENTS: usize = 1024;
 
 const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET).cast_unsigned();
@@ -31,12 +31,12 @@ pub struct Epoll {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
     areas: Areas,
-    /// Completions of what was decided without the kernel's help; delivered by the next turn.
+    /// Completions of operations that needed no wait. The next turn delivers them.
     decided: Vec<Completion>,
     /// The descriptor of each listener that is registered, by slot.
     listeners: Vec<Option<Fd>>,
-    /// The descriptor of each connection that waits for room to write, by slot: clients wait so for their connects, all of
-    /// them at once.
+    /// The descriptor of each connection that waits for room to write, by slot. A client waits like this for every
+    /// connect, so all of its connections may be here.
     writers: Vec<Option<(Token, Fd)>>,
     alarm: Alarm,
     counts: Counts,
@@ -78,7 +78,7 @@ impl Epoll {
         Ok(new)
     }
 
-    /// epoll_ctl(2). A failure is the operation's completion, and false.
+    /// epoll_ctl(2). On failure the errno becomes the operation's completion, and the result is false.
     fn control(&mut self, operation: i32, fd: Fd, events: u32, token: Token) -> bool {
         let mut event = libc::epoll_event {
             events,
@@ -140,7 +140,7 @@ impl Epoll {
         }
     }
 
-    /// What waits for room to write on the connection of `token`.
+    /// Removes and returns the connection of `token` if it waits for room to write.
     fn take_writer(&mut self, token: Token) -> Option<(Token, Fd)> {
         let writer = self.writers.get_mut(token.id().slot as usize)?;
         writer.take_if(|(writer, _)| writer.id() == token.id())
@@ -157,7 +157,7 @@ impl Epoll {
         }
     }
 
-    /// Takes a listener out; whether it was registered.
+    /// Removes a listener. Returns whether it was registered.
     fn forget_listener(&mut self, token: Token) -> bool {
         let slot = token.id().slot as usize;
         let Some(listener) = self.listeners.get_mut(slot).and_then(Option::take) else {
@@ -182,7 +182,7 @@ impl Io for Epoll {
             Wake::One => LISTEN_EXCLUSIVE,
             Wake::All => LISTEN,
         };
-        // One that could not be added is not to be taken out.
+        // A listener that could not be added must not be removed later.
         let added = self.control(libc::EPOLL_CTL_ADD, listener, events, token);
         self.listeners[slot] = added.then_some(listener);
     }
@@ -295,7 +295,7 @@ impl Io for Epoll {
     }
 
     fn release_idle(&mut self, _held: &[BufferId]) {
-        // As long as the largest slot that ever waited.
+        // Shortens the list to the largest slot that still waits.
         while self.writers.pop_if(|writer| writer.is_none()).is_some() {}
         self.writers.shrink_to(self.writers.len().max(EVENTS));
         self.decided.shrink_to(EVENTS);
@@ -340,7 +340,7 @@ impl Io for Epoll {
     }
 }
 
-/// epoll_wait's timeout, rounded up: a timer never fires early.
+/// The timeout of epoll_wait in ms, rounded up: a timer never fires early.
 fn milliseconds(timeout: Timeout) -> i32 {
     match timeout {
         Timeout::Zero => 0,

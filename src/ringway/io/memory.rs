@@ -1,33 +1,33 @@
-//! Memory back to the system: what glibc's allocator is told at start, and what the worker tells it later.
+//! Giving memory back to the kernel: the settings of glibc's allocator at start, and the calls of the worker later.
 //!
-//! glibc keeps what is freed. Blocks above a threshold have a mapping of their own and go back at once, but the threshold
-//! follows the largest block that was ever freed, up to 32 MiB; what lies between two blocks in use stays whatever its size.
-//! So a worker fixes the threshold, and says itself when pages are to go back.
+//! glibc keeps freed memory. Blocks above a threshold have mappings of their own and go back at once, but the threshold
+//! rises to the largest block that was ever freed, up to 32 MiB. A free block between two used ones stays, whatever its
+//! size. So a worker fixes the threshold, and returns pages itself.
 //!
-//! Giving a page back costs half a microsecond and getting it again three (`results/2026-11-28-vm2-memory`): that is why
-//! the worker keeps what it has needed in the last second, and gives the rest back in small steps.
+//! Returning a page costs 0.5 µs, and getting it again 3 µs (`results/2026-11-28-vm2-memory`). So the worker keeps what
+//! it has needed in the last second, and returns the rest in small steps.
 
-/// Blocks of this size and more have mappings of their own: freeing one gives its memory back, and growing one moves page
-/// table entries in place of bytes (mremap). The value that glibc starts with.
+/// Smallest block, in bytes, with a mapping of its own. Freeing such a block returns its memory, and growing it moves
+/// page table entries instead of bytes (mremap). 128 KiB is the value that glibc starts with.
 pub const MAPPED_BYTES_MIN: usize = MMAP_THRESHOLD as usize;
 
-/// The same as glibc counts.
+/// The same in glibc's type.
 const MMAP_THRESHOLD: u32 = 128 << 10;
 
-/// Fixes the allocator's thresholds for this process. Called once, before there is much in the heap.
+/// Fixes the allocator's thresholds for this process. To be called once, at start, while the heap is small.
 pub fn fix_thresholds() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: takes no pointer; a value that is refused changes nothing. The process has one thread at this time.
         unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD.cast_signed()) };
-        // What is free at the end of the heap goes back when `trim` says so, not in the middle of a turn.
+        // Free memory at the end of the heap goes back when `trim` is called, and never in the middle of a turn.
         // SAFETY: as above.
         unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
     }
 }
 
-/// Gives every whole free page of the allocator's heap back. It walks all free blocks: microseconds when there are few,
-/// and half a microsecond for each page.
+/// Returns every whole free page of the allocator's heap to the kernel. It walks all free blocks: microseconds when there
+/// are few, and 0.5 µs for each page.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes no pointer, and touches only what the allocator knows to be free.
@@ -36,8 +36,8 @@ pub fn trim() {
     };
 }
 
-/// Gives the whole pages of `bytes` back: they read as zero until they are written again, and cost no memory before. To be
-/// used before a block is freed whose neighbours are not.
+/// Returns the whole pages in `bytes` to the kernel: they read as zero from then on, and cost no memory until they are
+/// written. For a block that is about to be freed while its neighbours stay in use.
 pub fn discard(bytes: &mut [u8]) {
     let page = usize::try_from(super::sys::page_bytes()).unwrap_or(usize::MAX);
     let start = bytes.as_ptr().align_offset(page).min(bytes.len());

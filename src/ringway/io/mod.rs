@@ -1,4 +1,4 @@
-//! Bytes in and out of sockets: one trait, and behind it io_uring, epoll, or a simulation.
+//! Bytes in and out of sockets: the trait [`Io`] and its implementations, io_uring, epoll and a simulation.
 //!
 //! Owns: the ring, its buffers, every system call of the data path, and all of the data path's `unsafe`.
 //! Never: knows WebSocket, decides policy, keeps a connection's state.
@@ -11,7 +11,7 @@
 //!
 //! The order that every worker keeps (one *turn*):
 //! 1. [`Io::turn`]: submit everything prepared, wait, reap all completions into a list.
-//! 2. Handle the sends that the socket did not take whole: they still need the old buffers.
+//! 2. Handle the sends that a socket took only in part: they still need the old buffers.
 //! 3. [`Io::replenish`] the receive buffers of the turn before.
 //! 4. Handle the rest. Call no `turn` from a handler.
 //! 5. Prepare at most one send per connection.
@@ -37,27 +37,28 @@ use crate::time::Instant;
 pub use connect::ConnectOptions;
 pub use token::{ConnId, Op, Token};
 
-/// An open descriptor, by number. Whoever keeps it closes it, once, with [`Io::close`].
+/// An open descriptor, by number. Its owner closes it once, with [`Io::close`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fd(pub i32);
 
-/// A receive buffer of the implementation's pool, or its scratch space for what is to be sent.
+/// A receive buffer of the implementation's pool, or one of the special buffers below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u16);
 
 impl BufferId {
-    /// The scratch space: [`SCRATCH_BYTES`] for output that is not in a receive buffer. What is written there belongs
-    /// to the kernel from `submit_send` to the end of the next turn.
+    /// The scratch space: [`SCRATCH_BYTES`] for output that is not in a receive buffer. The kernel may read it from
+    /// `submit_send` to the end of the next turn; the worker must not change those bytes meanwhile.
     pub const SCRATCH: Self = Self(u16::MAX);
 
-    /// The hot buffer: [`HOT_BYTES`] that every [`Io::recv_hot`] fills. What is to be sent from it leaves with
-    /// [`Io::send`] before the next receive.
+    /// The hot buffer: [`HOT_BYTES`] that every [`Io::recv_hot`] overwrites. The worker sends from it with [`Io::send`],
+    /// before the next receive.
     pub const HOT: Self = Self(u16::MAX - 1);
 
-    /// The first block of [`Io::share`]; receive buffers have the numbers below (a buffer ring has at most 32768).
+    /// Number of the first block of [`Io::share`]. Receive buffers have the numbers below: a buffer ring holds at most
+    /// 32768.
     const FIRST_SHARED: u16 = 1 << 15;
 
-    /// The buffer of the block number `index`, below [`SHARED_MAX`], for [`Io::share`].
+    /// The buffer of the shared block `index`, which is below [`SHARED_MAX`], for [`Io::share`].
     ///
     /// # Panics
     /// With a greater index.
@@ -67,7 +68,7 @@ impl BufferId {
         Self(Self::FIRST_SHARED + index)
     }
 
-    /// Which shared block this is, if it is one.
+    /// The index of a shared block. `None` for other buffers.
     fn shared_index(self) -> Option<usize> {
         (Self::FIRST_SHARED..Self::HOT.0)
             .contains(&self.0)
@@ -75,16 +76,16 @@ impl BufferId {
     }
 }
 
-/// Blocks that can be shared at most.
+/// Most blocks that can be shared at a time.
 pub const SHARED_MAX: usize = (BufferId::HOT.0 - BufferId::FIRST_SHARED) as usize;
 
 /// Bytes of scratch space per worker.
 pub const SCRATCH_BYTES: usize = SCRATCH_LEN as usize;
 
-/// The same as segments count.
+/// The same in the type of a segment's length.
 const SCRATCH_LEN: u32 = 128 << 10;
 
-/// Bytes of the hot buffer: large enough for what a socket holds, small enough to stay in the L2 cache.
+/// Bytes of the hot buffer (512 KiB): enough for all that a socket holds, and small enough to stay in the L2 cache.
 pub const HOT_BYTES: usize = 512 << 10;
 
 /// A run of bytes in a buffer, to be sent.
@@ -92,13 +93,13 @@ pub const HOT_BYTES: usize = 512 << 10;
 pub struct Segment {
     /// The buffer.
     pub buffer: BufferId,
-    /// Where the run starts in it.
+    /// Offset of the run in the buffer.
     pub start: u32,
-    /// How long it is.
+    /// Bytes of the run.
     pub len: u32,
 }
 
-/// Most segments in one send. A connection with more sends the rest through its queue.
+/// Most segments in one send. The worker sends the rest through the connection's queue.
 pub const SEGMENTS_MAX: usize = 64;
 
 /// An errno.
@@ -117,59 +118,59 @@ impl fmt::Display for Errno {
     }
 }
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion {
-    /// What was submitted.
+    /// The token with which the operation was submitted.
     pub token: Token,
-    /// Bytes, a descriptor, or readiness bits; or why not.
+    /// A count of bytes, or bits of poll(2); or the errno.
     pub result: Result<u32, Errno>,
-    /// The buffer that holds the bytes of a receive. It belongs to the worker until it is replenished.
+    /// The buffer that holds the received bytes. It belongs to the worker until [`Io::replenish`] gives it back.
     pub buffer: Option<BufferId>,
-    /// The operation stays armed and completes again.
+    /// The operation stays armed and will complete again.
     pub more: bool,
 }
 
-/// How a connection's bytes arrive.
+/// How the worker gets the bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiveMode {
     /// [`Io::submit_recv`] delivers them in buffers of the pool.
     Buffers,
-    /// Only readiness is told; the worker reads with [`Io::recv`].
+    /// The kernel reports only readiness. The worker reads with [`Io::recv`].
     Readiness,
 }
 
-/// Whom the kernel wakes for a new connection, of those that wait for one on the same listener.
+/// Which of the workers that wait on the same listener the kernel wakes for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// One of those that said so, in turn: the next connection wakes the next.
+    /// One of the workers that chose `One`. They take turns.
     One,
-    /// Everyone who said so, besides.
+    /// Every worker that chose `All`, in addition to that one.
     All,
 }
 
 /// How long a turn may wait for a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all: there is work left over.
+    /// Do not wait: the worker has more work to do.
     No,
-    /// Until one completes or this instant has come.
+    /// Until an operation completes or this instant has come.
     Until(Instant),
-    /// Until one completes.
+    /// Until an operation completes.
     Forever,
 }
 
-/// The environment failed in a way that no connection can be blamed for.
+/// A system call failed for a reason that is no connection's fault.
 #[derive(Debug)]
 pub struct Error {
-    /// The call that failed.
+    /// The system call that failed.
     pub operation: &'static str,
-    /// Why.
+    /// Its errno.
     pub source: io::Error,
 }
 
 impl Error {
-    /// `operation` failed with the errno of the last system call.
+    /// The error of `operation`, with the errno of the last system call.
     pub fn last(operation: &'static str) -> Self {
         Self {
             operation,
@@ -190,103 +191,107 @@ impl std::error::Error for Error {
     }
 }
 
-/// What an implementation counted since it was asked last.
+/// Counters of an implementation since they were last taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Times the completion queue overflowed.
+    /// How often the completion queue overflowed.
     pub cq_overflows: u64,
     /// System calls of [`Io::turn`].
     pub enters: u64,
 }
 
-/// What a worker needs of the kernel. `submit_*` only prepares; results come out of [`Io::turn`].
+/// What a worker needs from the kernel. `submit_*` only prepares an operation; [`Io::turn`] returns its completions.
 pub trait Io {
     /// How this implementation receives.
     fn receive_mode(&self) -> ReceiveMode;
 
-    /// Tells once that connections wait, at once when some do already. Other workers may be faster: see [`Self::accept`].
+    /// Completes once when connections wait in the listener's queue, at once if some do already. Another worker may take
+    /// them first: see [`Self::accept`].
     fn submit_listen(&mut self, token: Token, listener: Fd, wake: Wake);
 
-    /// Accepts one connection of a listener that is `O_NONBLOCK`.
+    /// Accepts one connection. The listener must be `O_NONBLOCK`.
     ///
     /// # Errors
     /// The errno of accept4(2); `EAGAIN` when none waits.
     fn accept(&mut self, listener: Fd) -> Result<Fd, Errno>;
 
-    /// Whether connections wait.
+    /// Whether connections wait in the listener's queue.
     fn has_waiting(&mut self, listener: Fd) -> bool;
 
-    /// Begins to connect. The socket is not to be received from or sent to before [`Io::submit_poll_out`] has completed and
+    /// Begins to connect. The worker may use the socket once [`Io::submit_poll_out`] has completed and
     /// [`Io::connect_result`] is `Ok`.
     ///
     /// # Errors
     /// The errno of socket(2), bind(2) or connect(2): no descriptor, no port, no route.
     fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno>;
 
-    /// What became of a connect whose socket is writable.
+    /// The result of a connect, once its socket is writable.
     ///
     /// # Errors
     /// The errno that the connect ended with, for example `ECONNREFUSED`.
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno>;
 
-    /// Receives into buffers of the pool until it completes without `more`: at the end of the stream (`Ok(0)`), on an
-    /// error, on a dry pool (`ENOBUFS`), or when it is cancelled. Only in [`ReceiveMode::Buffers`].
+    /// Receives into buffers of the pool, again and again, until a completion without `more`: the end of the stream
+    /// (`Ok(0)`), an error, an empty pool (`ENOBUFS`), or a cancellation. Only in [`ReceiveMode::Buffers`].
     fn submit_recv(&mut self, token: Token, fd: Fd);
 
-    /// Tells readiness to read (the bits of poll(2)), again and again while `more` is set. A completion means: read until
-    /// a receive is short; with `POLLRDHUP`, `POLLHUP` or `POLLERR` in it, until the end, of which nothing else will
-    /// tell. Also for descriptors that are no sockets.
+    /// Reports readiness to read (the bits of poll(2)), again and again while `more` is set. After a completion the
+    /// worker has to read until a receive is short. With `POLLRDHUP`, `POLLHUP` or `POLLERR` it has to read to the end:
+    /// no other completion will report that. Also for descriptors that are no sockets.
     fn submit_poll_in(&mut self, token: Token, fd: Fd);
 
-    /// Tells readiness to write, once.
+    /// Reports readiness to write, once.
     fn submit_poll_out(&mut self, token: Token, fd: Fd);
 
-    /// Ends the armed operation `target` on `fd`; its own last completion tells (`ECANCELED`, or what came first).
+    /// Cancels the armed operation `target` on `fd`. That operation then completes for the last time, with `ECANCELED` or
+    /// with a result that came first.
     fn submit_cancel(&mut self, target: Token, fd: Fd);
 
-    /// Sends `segments`, in order, as far as the socket takes them at once. Full success completes silently or with the
-    /// full count; less completes with the count or `EAGAIN`. Decided when the next turn's system call returns; at most
-    /// one per connection and turn.
+    /// Sends as much of `segments`, in order, as the socket takes at once. Full success completes silently or with the
+    /// full count; anything less completes with the count or `EAGAIN`. The result is decided when the system call of the
+    /// next turn returns. At most one send per connection and turn.
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]);
 
-    /// Submits, waits and reaps: appends to `done`.
+    /// Submits what was prepared, waits, and appends all completions to `done`.
     ///
     /// # Errors
-    /// The ring itself failed; the worker cannot go on.
+    /// The ring itself failed. The worker cannot continue.
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error>;
 
-    /// The bytes of a buffer, and scratch space beside it. For [`BufferId::SCRATCH`] itself the first is empty.
+    /// The bytes of a buffer, and the scratch space. For [`BufferId::SCRATCH`] itself the first slice is empty.
     fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]);
 
     /// The bytes of a buffer.
     fn buffer(&self, buffer: BufferId) -> &[u8];
 
-    /// Makes `bytes` sendable as segments of `buffer` ([`BufferId::shared`]), until [`Io::unshare`].
+    /// Lets segments of `buffer` ([`BufferId::shared`]) send from `bytes`, until [`Io::unshare`].
     fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>);
 
-    /// Ends that. No send from the buffer may be undecided.
+    /// Ends what [`Io::share`] began. No undecided send may use the buffer.
     fn unshare(&mut self, buffer: BufferId);
 
-    /// Gives receive buffers back, and leaves the list empty. `ran_dry`: a receive found the pool empty.
+    /// Gives receive buffers back to the kernel, and empties the list. `ran_dry`: a receive found the pool empty.
     fn replenish(&mut self, buffers: &mut Vec<BufferId>, ran_dry: bool);
 
-    /// Gives memory back that a burst left behind and that was not needed since the last call. `held` are the receive
-    /// buffers that the worker has not given back. Called between turns.
+    /// Returns memory to the kernel that a burst needed and nothing has needed since the last call. `held` are the
+    /// receive buffers that the worker has not given back. To be called between turns.
     fn release_idle(&mut self, _held: &[BufferId]) {}
 
-    /// Receives at once, or not at all (`EAGAIN`). Less than `into` holds means that the socket is drained.
+    /// Receives without waiting (`EAGAIN` if there is nothing). Fewer bytes than `into` holds mean that the socket is
+    /// empty.
     ///
     /// # Errors
     /// The errno of recv(2).
     fn recv(&mut self, fd: Fd, into: &mut [u8]) -> Result<usize, Errno>;
 
-    /// The same into the first `limit` bytes of the hot buffer.
+    /// Like [`Self::recv`], into the first `limit` bytes of the hot buffer.
     ///
     /// # Errors
     /// The errno of recv(2).
     fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno>;
 
-    /// Sends `segments` and `then` at once, as far as the socket takes them, or nothing (`EAGAIN`).
+    /// Sends as much of `segments` and then of `then` as the socket takes at once, without waiting (`EAGAIN` if it takes
+    /// nothing).
     ///
     /// # Errors
     /// The errno of sendmsg(2).
@@ -297,22 +302,23 @@ pub trait Io {
         then: &[io::IoSlice<'_>],
     ) -> Result<usize, Errno>;
 
-    /// Bytes that were sent and that the peer's system has not acknowledged: while nothing is sent, fewer than before means
-    /// that the peer takes some.
+    /// Bytes that were sent and that the peer's kernel has not acknowledged. If the number falls while nothing is sent,
+    /// the peer is taking bytes.
     fn unsent(&mut self, fd: Fd) -> usize;
 
-    /// Puts bytes that were received before into the hot buffer, as if they had just been received.
+    /// Copies bytes that were received earlier into the hot buffer, as if they had just been received there.
     fn refill_hot(&mut self, bytes: &[u8]);
 
-    /// Ends our direction (`Write`) or both of them.
+    /// Shuts down our direction (`Write`) or both.
     fn shutdown(&mut self, fd: Fd, how: std::net::Shutdown);
 
-    /// Closes. Nothing may be armed on `fd`, which may also be a listener. `reset`: drop unsent bytes and answer the peer with RST.
+    /// Closes a connection or a listener. No operation may be armed on `fd`. `reset`: discards unsent bytes and sends the
+    /// peer a RST.
     fn close(&mut self, fd: Fd, reset: bool);
 
     /// The monotonic clock.
     fn now(&self) -> Instant;
 
-    /// What was counted since the last call.
+    /// The counters since the last call.
     fn take_counts(&mut self) -> Counts;
 }

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use super::Error;
 
-/// Anonymous memory straight from mmap: page-aligned, zeroed, returned to the system on drop.
+/// Anonymous memory from mmap: page-aligned, zeroed, unmapped on drop.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
@@ -37,7 +37,7 @@ impl Mapping {
         self.start.as_ptr()
     }
 
-    /// Bytes of the mapping that the kernel does not write at this time.
+    /// A range of the mapping that the kernel does not write at present.
     pub(super) fn slice(&self, range: std::ops::Range<usize>) -> &[u8] {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -50,14 +50,14 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts(start, range.len()) }
     }
 
-    /// Gives the memory back, but keeps the addresses: it reads as zero until it is written again. For receive buffers that
-    /// hold nothing, at a time when the kernel completes no receive (see `Uring::release_idle`).
+    /// Returns the memory to the kernel, but keeps the addresses: it reads as zero until it is written again. For receive
+    /// buffers without content, while the kernel completes no receive (see `Uring::release_idle`).
     fn discard(&mut self) {
         let len = self.len;
         super::memory::discard(self.slice_mut(0..len));
     }
 
-    /// The same, to be written.
+    /// Like [`Self::slice`], for writing.
     pub(super) fn slice_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
         assert!(
             range.start <= range.end && range.end <= self.len,
@@ -78,27 +78,28 @@ impl Drop for Mapping {
     }
 }
 
-/// Bytes of one receive buffer: what a peer with small messages sends at a time. Larger frames go around it, in bulk.
+/// Bytes of one receive buffer (4 KiB): a small message, or a few of them. Larger frames are received in bulk, without
+/// these buffers.
 pub const BUFFER_BYTES: usize = BUFFER_LEN as usize;
 
-/// The same as the kernel counts.
+/// The same in the kernel's type.
 pub(super) const BUFFER_LEN: u32 = 4096;
 
-/// Distance of two buffers. Buffers exactly a page apart would put the same offset of all of them into the same cache
-/// sets; one line more spreads them.
+/// Bytes from one buffer to the next: a cache line more than a page. At a distance of exactly one page, equal offsets of
+/// all buffers would compete for the same cache sets.
 const STRIDE: usize = BUFFER_BYTES + 64;
 
-/// Buffers in one step of growth: 1 MiB and a little, near the L2 cache of a core.
+/// Buffers in one chunk, the step by which the pool grows: 1 MiB and a little, about the L2 cache of a core.
 pub const CHUNK_BUFFERS: u16 = 256;
 
-/// Buffers by number, in chunks that are added while the pool runs dry, and taken out of use when it is quiet again.
+/// Buffers by number. Chunks of them are added when the pool runs dry, and taken out of use when the worker needs few.
 #[derive(Debug)]
 pub(super) struct Pool {
     chunks: Vec<Mapping>,
     chunks_max: usize,
-    /// The pool has shrunk to its first chunk: what comes back of the others is parked.
+    /// The pool uses only its first chunk: buffers of other chunks that come back are parked.
     shrunk: bool,
-    /// Buffers that were taken out of use.
+    /// Numbers of buffers that are out of use.
     parked: Vec<u16>,
 }
 
@@ -114,7 +115,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes what was parked into use again, or adds a chunk, and returns the numbers of these buffers: none at the limit.
+    /// Takes the parked buffers into use again, or adds a chunk. Returns the numbers of these buffers; none when the
+    /// limit is reached.
     pub(super) fn grow(&mut self) -> Result<Vec<u16>, Error> {
         if std::mem::take(&mut self.shrunk) && !self.parked.is_empty() {
             return Ok(std::mem::take(&mut self.parked));
@@ -133,8 +135,8 @@ impl Pool {
         Ok(())
     }
 
-    /// From now on the first chunk is all that is in use. Those of the others that nobody holds give their memory back:
-    /// `is_held` tells of a buffer. What the kernel still has of them comes back one by one and is [parked](Self::park).
+    /// Takes all chunks but the first out of use. A chunk of which the worker holds no buffer (`held`) returns its
+    /// memory. Buffers that the kernel still has come back one by one and are then [parked](Self::park).
     pub(super) fn shrink(&mut self, held: impl Iterator<Item = u16>) {
         self.shrunk = self.chunks.len() > 1;
         let mut in_use = vec![false; self.chunks.len()];
@@ -145,7 +147,7 @@ impl Pool {
         }
     }
 
-    /// Keeps a buffer that came back, if it is not in use any more.
+    /// Parks a buffer that came back, if it is out of use. Returns whether it did.
     #[inline]
     pub(super) fn park(&mut self, number: u16) -> bool {
         let parks = self.shrunk && number >= CHUNK_BUFFERS;
@@ -159,7 +161,7 @@ impl Pool {
         u16::try_from(self.chunks.len()).unwrap_or(u16::MAX) * CHUNK_BUFFERS
     }
 
-    /// Where buffer `number` starts; it is valid for [`BUFFER_BYTES`].
+    /// The address of buffer `number`, valid for [`BUFFER_BYTES`].
     pub(super) fn address(&mut self, number: u16) -> *mut u8 {
         self.buffer_mut(number).as_mut_ptr()
     }
@@ -175,7 +177,7 @@ impl Pool {
     }
 }
 
-/// Where a buffer lies in its chunk.
+/// The range of a buffer in its chunk.
 #[inline]
 fn range_of(number: u16) -> std::ops::Range<usize> {
     let start = usize::from(number % CHUNK_BUFFERS) * STRIDE;
@@ -186,7 +188,7 @@ fn range_of(number: u16) -> std::ops::Range<usize> {
 mod tests {
     use super::*;
 
-    /// The first and the last byte of buffers that no chunk shares.
+    /// The first and the last byte of a buffer, to see that buffers do not overlap.
     fn ends(pool: &Pool, number: u16) -> [u8; 2] {
         let buffer = pool.buffer(number);
         [buffer[0], buffer[BUFFER_BYTES - 1]]

@@ -1,11 +1,11 @@
-//! The plain system calls of the data path, each with its errno.
+//! The plain system calls of the data path. Each returns its errno.
 
 use std::io::IoSlice;
 use std::net::Shutdown;
 
 use super::{Errno, Fd, SEGMENTS_MAX, Segment};
 
-/// Pieces in one plain send: every segment of a turn and some of the queue.
+/// Most pieces in one plain send: every segment of a turn, and some blocks of the queue.
 pub(super) const SEND_SLICES: usize = SEGMENTS_MAX + 16;
 
 fn errno() -> Errno {
@@ -16,12 +16,12 @@ fn errno() -> Errno {
     )
 }
 
-/// A call's result: the count, or errno when it is negative.
+/// The result of a call: a count, or the errno when it is negative.
 fn count(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| errno())
 }
 
-/// recv(2) that never waits.
+/// recv(2) without waiting.
 pub fn recv(fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
     loop {
         // SAFETY: `into` is valid for writes of its length for the duration of the call, which keeps no pointer.
@@ -40,7 +40,7 @@ pub fn recv(fd: Fd, into: &mut [u8]) -> Result<usize, Errno> {
     }
 }
 
-/// send(2) or sendmsg(2) that never waits and never signals.
+/// send(2) or sendmsg(2) without waiting and without SIGPIPE.
 pub fn send(fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
     const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     loop {
@@ -59,7 +59,7 @@ pub fn send(fd: Fd, from: &[IoSlice<'_>]) -> Result<usize, Errno> {
     }
 }
 
-/// A msghdr that carries `from` and nothing else. Valid as long as `from` is.
+/// A msghdr that carries only `from`. Valid while `from` is.
 fn message_header(from: &[IoSlice<'_>]) -> libc::msghdr {
     // SAFETY: msghdr is integers and pointers, for which all-zero is a valid value ("none of it").
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -68,7 +68,7 @@ fn message_header(from: &[IoSlice<'_>]) -> libc::msghdr {
     header
 }
 
-/// [`send`] of segments, looked up by `slice_of`, and what follows them; at most [`SEND_SLICES`] pieces of it.
+/// [`send`] of segments, whose bytes `slice_of` finds, and then of `then`; at most [`SEND_SLICES`] pieces.
 pub(super) fn send_segments<'a>(
     fd: Fd,
     segments: &[Segment],
@@ -102,7 +102,7 @@ pub(super) fn accept(listener: Fd) -> Result<Fd, Errno> {
     if fd < 0 { Err(errno()) } else { Ok(Fd(fd)) }
 }
 
-/// Whether poll(2) says at once that `fd` is readable.
+/// Whether poll(2) reports at this moment that `fd` is readable.
 pub(super) fn is_readable(fd: Fd) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.0,
@@ -114,7 +114,7 @@ pub(super) fn is_readable(fd: Fd) -> bool {
     ready == 1 && poll.revents & libc::POLLIN != 0
 }
 
-/// Bytes in the send buffer of a socket (tcp(7), unix(7): `SIOCOUTQ`); none where it cannot be asked.
+/// Bytes in the send buffer of a socket (tcp(7), unix(7): `SIOCOUTQ`). 0 for a descriptor that does not know the call.
 pub(super) fn unsent(fd: Fd) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: `bytes` is valid for the write of one int; TIOCOUTQ is SIOCOUTQ by another name (linux/sockios.h).
@@ -125,7 +125,7 @@ pub(super) fn unsent(fd: Fd) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
 
-/// shutdown(2). Its errors (already gone) change nothing for the caller.
+/// shutdown(2). Errors are ignored: they mean that the connection has ended already.
 pub fn shutdown(fd: Fd, how: Shutdown) {
     let how = match how {
         Shutdown::Read => libc::SHUT_RD,
@@ -136,7 +136,7 @@ pub fn shutdown(fd: Fd, how: Shutdown) {
     unsafe { libc::shutdown(fd.0, how) };
 }
 
-/// close(2), with RST in place of FIN when `reset`. Linux frees the descriptor whatever it returns.
+/// close(2), with a RST instead of a FIN if `reset`. Linux frees the descriptor even when it returns an error.
 pub fn close(fd: Fd, reset: bool) {
     if reset {
         let linger = libc::linger {
@@ -158,7 +158,7 @@ pub fn close(fd: Fd, reset: bool) {
     unsafe { libc::close(fd.0) };
 }
 
-/// Sets or clears O_NONBLOCK on the open file that `fd` shares with its other holders.
+/// Sets or clears O_NONBLOCK. It belongs to the open file, which other processes may share with `fd`.
 pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
     // SAFETY: F_GETFL takes no pointer.
     let flags = unsafe { libc::fcntl(fd.0, libc::F_GETFL) };
@@ -177,7 +177,7 @@ pub fn set_nonblocking(fd: Fd, on: bool) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The address of a socket's peer: `None` for a Unix socket, and for a peer that has left.
+/// The address of a socket's peer. `None` for a Unix socket, and for a peer that has closed.
 pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
     // SAFETY: the descriptor is open for this call: its owner, the worker, closes it only between turns; `SockRef` borrows it and
     // closes nothing.
@@ -188,10 +188,10 @@ pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
         .as_socket()
 }
 
-/// Fills `into` from the system's randomness (getrandom(2), since kernel 3.17).
+/// Fills `into` with the kernel's random bytes (getrandom(2), Linux 3.17).
 ///
 /// # Panics
-/// The kernel has no such call or forbids it: no key would be a secret, so no client may go on.
+/// If the kernel lacks or forbids the call: masking keys could then be predicted, so a client must not continue.
 pub fn fill_random(into: &mut [u8]) {
     let mut filled = 0;
     while filled < into.len() {
@@ -206,7 +206,7 @@ pub fn fill_random(into: &mut [u8]) {
     }
 }
 
-/// CPU time of the calling thread so far, nanoseconds.
+/// CPU time of the calling thread so far, in ns.
 pub fn thread_cpu_ns() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -218,7 +218,7 @@ pub fn thread_cpu_ns() -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// User and system time of the calling thread so far, nanoseconds (getrusage(2), `RUSAGE_THREAD`).
+/// User and system time of the calling thread so far, in ns (getrusage(2), `RUSAGE_THREAD`).
 pub fn thread_usage_ns() -> (u64, u64) {
     // SAFETY: rusage is integers, for which all-zero is a valid value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -231,10 +231,11 @@ pub fn thread_usage_ns() -> (u64, u64) {
     (ns(usage.ru_utime), ns(usage.ru_stime))
 }
 
-/// Gives the calling thread a table of descriptors of its own, with nothing in it but the first three: from now on it has
-/// `RLIMIT_NOFILE` to itself (close_range(2), Linux 5.9). Where the kernel cannot, the table stays shared.
+/// Gives the calling thread a descriptor table for itself, with only the first three descriptors in it: from then on it
+/// has `RLIMIT_NOFILE` for itself (close_range(2), Linux 5.9). Returns false where the kernel cannot; the table then
+/// stays shared.
 ///
-/// Descriptors that other threads hold are not touched: theirs is another table.
+/// The descriptors of other threads are in another table and stay open.
 pub fn own_descriptors() -> bool {
     // SAFETY: takes no pointer. What is closed is this thread's copies; whoever opened them keeps the originals, and this
     // thread has opened none: it is called first thing in a new thread.
@@ -249,8 +250,8 @@ pub fn own_descriptors() -> bool {
     result == 0
 }
 
-/// Names the calling thread, which for a process of one thread is its name in ps(1) and top(1); at most 15 bytes of it
-/// are kept (prctl(2), `PR_SET_NAME`).
+/// Names the calling thread. For a process with one thread this is its name in ps(1) and top(1). The kernel keeps at most
+/// 15 bytes (prctl(2), `PR_SET_NAME`).
 pub fn set_name(name: &str) {
     let mut bytes = [0_u8; 16];
     let len = name.len().min(15);
@@ -259,13 +260,14 @@ pub fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
-/// Has timers of the calling thread fire when they are due, not up to 50 µs later (prctl(2), `PR_SET_TIMERSLACK`).
+/// Makes timers of the calling thread fire exactly when they are due, instead of up to 50 µs later (prctl(2),
+/// `PR_SET_TIMERSLACK`).
 pub fn exact_timers() {
     // SAFETY: takes no pointer; 1 is the least slack in nanoseconds.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64) };
 }
 
-/// Has the kernel throw `signals` away when they come.
+/// Makes the kernel discard `signals`.
 pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
     for signal in signals {
         // SAFETY: SIG_IGN runs no code of this process; a number that is no signal is an error, not undefined.
@@ -273,8 +275,8 @@ pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
     }
 }
 
-/// Blocks `signals` for this thread, and for those that it makes from now on, and returns a descriptor that becomes
-/// readable when one is pending. That one was ignored when this process was started is forgotten.
+/// Blocks `signals` for this thread and for threads it starts later. Returns a descriptor that becomes readable when one
+/// of them is pending. A signal that the parent process had set to be ignored is delivered too.
 pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
     // SAFETY: sigset_t is plain data; sigemptyset initialises it before use.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -308,7 +310,7 @@ pub struct Signal {
     pub sender: u32,
 }
 
-/// Takes one pending signal from [`signal_fd`].
+/// Reads one pending signal from [`signal_fd`].
 pub fn read_signal(fd: Fd) -> Option<Signal> {
     // SAFETY: signalfd_siginfo is plain data; all-zero is a valid value.
     let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
@@ -352,7 +354,7 @@ pub fn is_listener(fd: Fd) -> bool {
     socket_option(fd, libc::SO_ACCEPTCONN) == Ok(1)
 }
 
-/// Has the next bind of an address leave the port to the connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
+/// Makes the next bind of an address leave the choice of the port to the connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
 pub(super) fn bind_address_no_port(socket: &socket2::Socket) -> std::io::Result<()> {
     use std::os::fd::AsRawFd;
     let on: libc::c_int = 1;
@@ -372,7 +374,7 @@ pub(super) fn bind_address_no_port(socket: &socket2::Socket) -> std::io::Result<
     Ok(())
 }
 
-/// What became of a connect whose socket is writable now (connect(2), `EINPROGRESS`).
+/// The result of a connect whose socket has become writable (connect(2), `EINPROGRESS`).
 pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
     match socket_option(fd, libc::SO_ERROR)? {
         0 => Ok(()),
@@ -380,10 +382,10 @@ pub(super) fn connect_result(fd: Fd) -> Result<(), Errno> {
     }
 }
 
-/// Takes over a descriptor that this process was started with.
+/// Takes over a descriptor that this process inherited.
 ///
 /// # Errors
-/// `EBADF`: it was not.
+/// `EBADF`: there is no such descriptor.
 pub fn adopt(fd: Fd) -> std::io::Result<std::fs::File> {
     use std::os::fd::FromRawFd;
     // SAFETY: F_SETFD takes no pointer; a number that is no descriptor is an error.
@@ -406,7 +408,7 @@ const fn socklen<T>() -> libc::socklen_t {
     len
 }
 
-/// The CPU clock of a process: what the scheduler counts of all its threads, in nanoseconds.
+/// The CPU clock of a process: CPU time of all its threads in ns, as the scheduler counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuClock(libc::clockid_t);
 
@@ -423,7 +425,7 @@ pub fn process_cpu_clock(pid: i32) -> std::io::Result<CpuClock> {
     }
 }
 
-/// What a CPU clock says, in nanoseconds.
+/// The time of a CPU clock, in ns.
 ///
 /// # Errors
 /// `EINVAL`: the process has been reaped.
@@ -440,7 +442,7 @@ pub fn cpu_clock_ns(clock: CpuClock) -> std::io::Result<u64> {
         + u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Bytes of a page of memory.
+/// Bytes of a memory page.
 pub fn page_bytes() -> u64 {
     // SAFETY: takes no pointer.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

@@ -1,4 +1,4 @@
-//! What travels through the ring as `user_data`: which operation, on what, and on whose life of it.
+//! The `user_data` of an operation: what it does, to which slot, and for which generation of that slot.
 //!
 //! ```text
 //!   63      56 55              32 31                      0
@@ -11,7 +11,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Op {
-    /// Readiness of a listener to accept; the slot says which.
+    /// Readiness of a listener to accept; the slot is the listener's number.
     Accept = 1,
     /// Multishot receive of a connection.
     Recv = 2,
@@ -21,20 +21,21 @@ pub enum Op {
     PollOut = 4,
     /// Send of a connection.
     Send = 5,
-    /// The cancellation itself.
+    /// The cancellation itself, not the operation it cancels.
     Cancel = 6,
-    /// Readiness of a descriptor that the worker watches besides its connections; the slot says which.
+    /// Readiness of a descriptor that the worker watches besides its connections; the slot is the watch's number.
     Watch = 7,
     /// Readiness of the timer that ends a wait; known to the implementations of [`Io`](super::Io) alone.
     Alarm = 8,
 }
 
-/// A connection's slot in the worker's table, and which of the slot's lives it is.
+/// A connection: its slot in the worker's table, and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
     /// Index in the table.
     pub slot: u32,
-    /// Raised each time the slot is freed; 24 bits.
+    /// Raised each time the slot is freed, so that a late completion cannot reach the next connection in the slot; 24
+    /// bits.
     pub generation: u32,
 }
 
@@ -42,7 +43,7 @@ const GENERATION_BITS: u32 = 24;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 
 impl ConnId {
-    /// The next life of the same slot.
+    /// The same slot for the next connection.
     #[must_use]
     pub const fn next_generation(self) -> Self {
         Self {
@@ -52,7 +53,7 @@ impl ConnId {
     }
 }
 
-/// `user_data`.
+/// The value that travels through the ring as `user_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
 
@@ -66,7 +67,7 @@ impl Token {
         Self((op as u64) << 56 | generation << 32 | id.slot as u64)
     }
 
-    /// Operation `op` on a listener or watch, which have one life.
+    /// Operation `op` on a listener or watch, whose slots are never reused.
     #[inline]
     pub const fn fixed(op: Op, slot: u32) -> Self {
         Self::new(
@@ -103,7 +104,7 @@ impl Token {
         self.0 >> 56 == op as u64
     }
 
-    /// What the operation was submitted for.
+    /// The connection, listener or watch of the operation.
     #[inline]
     pub const fn id(self) -> ConnId {
         ConnId {

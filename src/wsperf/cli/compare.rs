@@ -1,6 +1,6 @@
 //! `wsperf compare A B`: what changed between two results, and whether it is more than noise.
 //!
-//! Owns: its options and its exit code. Never: judges a figure; that is `load::report::compare`.
+//! Owns: its options and its exit code. Never: decides whether a figure got worse; `load::report::compare` does.
 
 use clap::Args;
 

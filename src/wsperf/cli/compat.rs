@@ -1,6 +1,6 @@
-//! What the original wsperf programs are called by: `wsperf serve`, `wsperf aggregate`, and the standalone form.
+//! The commands that the original wsperf programs had: `wsperf serve`, `wsperf aggregate`, and the standalone form.
 //!
-//! Owns: their options and what is printed. Never: reads a command of the control protocol.
+//! Owns: their options and their output. Never: reads a command of the control protocol.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -183,7 +183,7 @@ pub(super) fn standalone(words: &[String]) -> Result<Exit, Fatal> {
     }
     let form = standalone::parse(&words).map_err(usage)?;
     make_room_for_handshakes(form.high, form.threads)?;
-    // Before the run: who cannot write the file need not wait for it.
+    // Checked before the run: if the file cannot be written, the user should know now.
     files::check(&form.result).map_err(environment)?;
     let interrupt = interrupt()?;
     let result = tests::handshakes(&form, IoTier::Auto, &mut |_| interrupt.flow());
@@ -201,7 +201,7 @@ pub(super) fn standalone(words: &[String]) -> Result<Exit, Fatal> {
     })
 }
 
-/// Prints to stdout; a reader that left is no failure.
+/// Prints to stdout. A reader that has closed its end is no failure.
 fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,6 +1,6 @@
-//! A signal during a run: the first ends it early, and what was measured is printed; a second SIGINT or SIGTERM ends the
-//! process at once. SIGHUP, which the end of a session may send more than once, does so never; who has it ignored (nohup)
-//! wants it ignored.
+//! Signals during a run. The first SIGINT, SIGTERM or SIGHUP ends the run early, and the result so far is printed. A
+//! second SIGINT or SIGTERM ends the process at once. A second SIGHUP does not: the end of a login session may send
+//! several. A SIGHUP that was ignored at start (nohup) stays ignored.
 //!
 //! Owns: SIGINT, SIGTERM and SIGHUP from the beginning of a run on. Never: prints.
 
@@ -12,12 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
 
-/// Whether the run is to end.
+/// Set once a signal has asked the run to end.
 #[derive(Clone, Debug)]
 pub(super) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Watches the signals in a thread of its own.
+    /// Watches the signals in a separate thread.
     pub(super) fn watch() -> std::io::Result<Self> {
         let interrupt = Self(Arc::new(AtomicBool::new(false)));
         let told = interrupt.clone();
@@ -60,7 +60,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// What a run does next.
+    /// Whether the run goes on or ends.
     pub(super) fn flow(&self) -> ControlFlow<()> {
         if self.has_come() {
             ControlFlow::Break(())

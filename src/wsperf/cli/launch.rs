@@ -1,6 +1,6 @@
 //! From the options of a scenario to its result.
 //!
-//! Owns: everything of it that asks the system: names, CPUs, descriptors, files. Never: judges a value, measures.
+//! Owns: every request to the system: names, CPUs, descriptors, files. Never: checks an option's value, or measures.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -19,7 +19,7 @@ use crate::options::Format;
 use ringway_command::file;
 use ringway_command::output::{log_to_stderr, print, read};
 
-/// `wsperf echo …` and its like.
+/// Runs `wsperf echo …` and the other scenarios.
 pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
     let RunArgs { load, process } = args;
     let load = match &process.config {
@@ -41,7 +41,7 @@ pub(super) fn cpus() -> Vec<usize> {
     cpus
 }
 
-/// Everything that a run needs of the system.
+/// Gets everything that a run needs from the system: addresses, CPUs, descriptors.
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(false);
     run.options.target.addresses = look_up(&run.host, run.port)?;
@@ -53,13 +53,13 @@ pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     Ok(run)
 }
 
-/// Runs it, and prints what came of it.
+/// Does the run, and prints its result.
 fn measure(run: &Run) -> Result<Exit, Fatal> {
     let interrupt = interrupt()?;
     let progress = Progress::new(run.silence, String::new());
     let report = observed(&run.options, &progress, &interrupt)?;
     let written = files::write(&run.options.outputs, &report.outcome, &report.intervals);
-    // Printed even if a file could not be written: the run may have taken hours.
+    // Prints the result even if a file could not be written: the run may have taken hours.
     let printed = match run.format {
         _ if run.silence || run.options.outputs.use_stdout() => Exit::Ok,
         Format::Json => print(&(json::render(&report.outcome) + "\n")),
@@ -73,12 +73,12 @@ fn measure(run: &Run) -> Result<Exit, Fatal> {
     })
 }
 
-/// From now on Ctrl-C ends runs, not the process.
+/// From now on Ctrl-C ends the run instead of the process.
 pub(super) fn interrupt() -> Result<Interrupt, Fatal> {
     Interrupt::watch().map_err(|error| environment(format!("cannot watch signals: {error}")))
 }
 
-/// One run, while it is shown how it goes.
+/// Does one run, with a progress line on the terminal.
 pub(super) fn observed(
     options: &LoadOptions,
     progress: &Progress,
@@ -111,7 +111,7 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
     )))
 }
 
-/// Makes room for the connections of each driver thread.
+/// Raises the limit of descriptors for the connections of each driver thread.
 fn make_room(options: &LoadOptions) -> Result<(), Fatal> {
     match options.scenario {
         Scenario::Handshake { high, .. } => make_room_for_handshakes(high, options.threads),
@@ -119,7 +119,7 @@ fn make_room(options: &LoadOptions) -> Result<(), Fatal> {
     }
 }
 
-/// The same for `high` opening handshakes: those that are closing while others open come on top.
+/// The same for `high` opening handshakes. Connections that are closing while others open need descriptors too.
 pub(super) fn make_room_for_handshakes(high: usize, threads: usize) -> Result<(), Fatal> {
     raise(high, CLOSING_MAX, threads)
 }

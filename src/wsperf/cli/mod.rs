@@ -2,8 +2,8 @@
 //!
 //! Owns: options of scenarios, their values, the progress line, the exit code. Never: opens a connection itself.
 //!
-//! The same steps as for the server: `args` says what can be typed, `resolve` judges it, `show` prints it back, `launch`
-//! runs it.
+//! The same steps as for the server: `args` declares the options, `resolve` checks their values, `show` prints them back,
+//! `launch` runs the scenario.
 
 mod args;
 mod compare;
@@ -23,7 +23,7 @@ use crate::exit::Exit;
 use crate::exit::Fatal;
 use ringway_command::output::{set_program, tell_error};
 
-/// The table of exit codes at the end of `--help` of what measures.
+/// The exit codes at the end of `--help` of the commands that measure.
 pub const HELP_CODES: &str = "\
 Exit codes:
   0  measured, whatever the result
@@ -33,7 +33,7 @@ Exit codes:
   5  a signal (Ctrl-C, the end of a session) ended the run early; what was
      measured is printed";
 
-/// The same for all tasks together.
+/// The exit codes of all commands together.
 pub const ALL_CODES: &str = "\
 Exit codes:
   0  done: measured, whatever the result
@@ -44,7 +44,7 @@ Exit codes:
      measured is printed
   6  compare --fail-on-regression: B is worse";
 
-/// Does what was typed.
+/// Runs the command that was typed.
 pub fn run(args: WsperfArgs) -> Exit {
     set_program("wsperf");
     try_run(args).unwrap_or_else(|fatal| {

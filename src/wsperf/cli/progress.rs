@@ -1,23 +1,23 @@
-//! How a run goes, on one line of a terminal.
+//! The progress of a run, on one line of a terminal.
 //!
-//! Owns: that line on stderr. Never: writes to anything but a terminal, or to stdout, where the result belongs.
+//! Owns: that line on stderr. Never: writes when stderr is no terminal, or to stdout, where the result goes.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use crate::load::run::{Live, Phase};
 
-/// Cells of the bar.
+/// Width of the bar in characters.
 const BAR: usize = 20;
 
-/// Columns of a terminal that nobody has widened.
+/// Width of a terminal, assumed.
 const COLUMNS: usize = 80;
 
-/// The line, if there is a terminal to write it to.
+/// The progress line, if stderr is a terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
     is_shown: bool,
-    /// Which run of several it is.
+    /// Names this run if it is one of several.
     prefix: String,
 }
 
@@ -29,10 +29,10 @@ impl Progress {
         }
     }
 
-    /// Writes the line anew.
+    /// Rewrites the line.
     pub(super) fn show(&self, live: &Live) {
         if self.is_shown {
-            // Erased to its end, because the line before may have been longer.
+            // Erases the rest of the line, because the text before may have been longer.
             write(&format!("\r{}\x1b[K", line(&self.prefix, live)));
         }
     }
@@ -45,12 +45,12 @@ impl Progress {
     }
 }
 
-/// A terminal that is gone is no reason to stop.
+/// Writes to stderr. An error, for example of a closed terminal, does not end the run.
 fn write(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Fits a terminal of 80 columns, whose last one stays free: a full line would wrap.
+/// The text, at most 79 characters: a full line of 80 would wrap.
 fn line(prefix: &str, live: &Live) -> String {
     let mut line = format!("{prefix}{}", whole_line(live));
     line.truncate(COLUMNS - 1);

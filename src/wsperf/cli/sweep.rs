@@ -1,6 +1,6 @@
 //! `wsperf sweep`: the highest rate, or number of connections, at which a bound still holds.
 //!
-//! Owns: its options, and doing each of its runs. Never: chooses a point; that is `load::report::sweep`.
+//! Owns: its options, and doing each run. Never: chooses the next point; `load::report::sweep` does.
 
 use clap::Args;
 
@@ -79,14 +79,14 @@ pub(super) fn run(args: SweepArgs) -> Result<Exit, Fatal> {
         silence,
         ..
     } = launch::prepared(base)?;
-    // The files are the sweep's, not those of each run.
+    // The output files belong to the whole sweep, not to each run.
     let outputs = std::mem::take(&mut options.outputs);
     let interrupt = launch::interrupt()?;
     let sweep = sweep::sweep(&plan, &mut |point| {
         let progress = Progress::new(silence, format!("{} {}: ", point.over, point.value));
         let report = launch::observed(&options_at(&options, point), &progress, &interrupt)?;
         if interrupt.has_come() {
-            // Half a point is none.
+            // An interrupted point has no figures that could be compared.
             return Err(environment("the sweep was interrupted"));
         }
         Ok(report.outcome)
@@ -114,7 +114,7 @@ pub(super) fn run(args: SweepArgs) -> Result<Exit, Fatal> {
     }
 }
 
-/// What is searched, and the run at its last point.
+/// The plan of the search, and the options of the run at its last point.
 fn resolve(args: SweepArgs, cpus: &[usize]) -> Resolved<(Plan, Run)> {
     let SweepArgs {
         plan: typed,
@@ -197,7 +197,7 @@ fn plan(typed: &PlanArgs, over: Over) -> Resolved<Plan> {
     Ok(plan)
 }
 
-/// The run of one point.
+/// The options of the run at one point.
 fn options_at(base: &LoadOptions, point: Point) -> LoadOptions {
     let mut options = base.clone();
     match point.over {

@@ -1,7 +1,7 @@
-//! The server passes every message to all connections: the scenario `broadcast`.
+//! The scenario `broadcast`: the server passes every message on to all connections.
 //!
-//! A message carries who sent it, its number, and when it was due, so that every connection can tell how long it was under
-//! way (all clocks are the same one) and whether one is missing:
+//! A message carries its sender, its number, and the time at which it was due. So every connection can compute the
+//! latency (all connections share one clock) and see whether a message is missing:
 //!
 //! ```text
 //!   "rwb1" sender: 8 hex digits, number: 8, nanoseconds: 16, then filler up to the size
@@ -25,17 +25,17 @@ use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
 const MAGIC: &[u8] = b"rwb1";
 
-/// Messages sent in one turn by the schedule.
+/// Most messages sent by the schedule in one turn, so that a late thread also reads answers in between.
 const SCHEDULED_PER_TURN: u64 = 1024;
 
-/// What all threads count together: a message is complete when every connection has it.
+/// Counters that all threads share. A message is complete once every connection has received it.
 #[derive(Debug, Default)]
 pub(super) struct Fanout {
-    /// Deliveries that are due: for each message the connections that were open when it was sent.
+    /// Deliveries that are due: each message counts the connections that were open when it was sent.
     expected: AtomicU64,
-    /// Deliveries that came.
+    /// Deliveries received.
     delivered: AtomicU64,
-    /// Connections open over all threads.
+    /// Open connections of all threads.
     open: AtomicU64,
 }
 
@@ -45,28 +45,28 @@ impl Fanout {
     }
 }
 
-/// Who sends, and when.
+/// When senders send.
 #[derive(Debug)]
 pub(super) enum Pace {
-    /// Each sender sends again when its own message has come back; so many are under way.
+    /// A sender sends its next message when an earlier one has come back; each has `in_flight` messages under way.
     Closed { in_flight: usize },
-    /// By the clock.
+    /// By the clock, whatever the server does.
     Open(Schedule),
 }
 
-/// The part of one thread.
+/// The part of one thread in a broadcast.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
-    /// The number of its first connection among all, and how many it has.
+    /// Number of the thread's first connection among those of all threads, and how many it has.
     pub(super) first: usize,
     pub(super) count: usize,
-    /// Connections of all threads that send: those below this number.
+    /// How many connections of all threads send: those with the lowest numbers.
     pub(super) senders: usize,
     /// The server sends a message to all but its sender.
     pub(super) others_only: bool,
-    /// Each message with a system call of its own.
+    /// Sends each message with a system call of its own.
     pub(super) unbatched: bool,
-    /// Bytes of a message, and what it is.
+    /// Payload bytes of a message, and its kind.
     pub(super) size: usize,
     pub(super) kind: Kind,
 }
@@ -80,13 +80,14 @@ pub(super) struct Broadcast {
     fanout: Arc<Fanout>,
     /// The number of this thread's first connection among all.
     first: usize,
-    /// Connections of all threads that send are those below this number.
+    /// How many connections of all threads send: those with the lowest numbers.
     senders: usize,
     others_only: bool,
     unbatched: bool,
     ids: Vec<Option<ConnId>>,
     sent: Vec<u32>,
-    /// The number that each connection expects next from each sender, by connection and sender; empty when there are too many.
+    /// The number of the next message that each connection expects from each sender. Empty when there are more than
+    /// [`EXPECTED_MAX`] pairs: then the order is not checked.
     expected: Vec<u32>,
     payload: Vec<u8>,
     kind: Kind,
@@ -94,16 +95,16 @@ pub(super) struct Broadcast {
     late: Histogram<u64>,
     scheduled: Vec<(u64, Instant)>,
     refused: u64,
-    /// Messages that came back to their senders.
+    /// Messages that came back to the connection that sent them.
     own: u64,
     out_of_order: u64,
     finishing: bool,
 }
 
-/// Entries of `expected` at most: 64 MiB.
+/// Most entries of `expected`: 64 MiB of memory.
 const EXPECTED_MAX: usize = 16 << 20;
 
-/// A message, read back.
+/// The fields of a received message.
 struct Stamp {
     sender: u32,
     number: u32,
@@ -178,7 +179,7 @@ impl Broadcast {
         }
     }
 
-    /// This thread's connections that send: the tags below this.
+    /// How many of this thread's connections send: those with tags below this number.
     fn own_senders(&self) -> usize {
         self.senders.saturating_sub(self.first).min(self.ids.len())
     }
@@ -217,7 +218,7 @@ impl Broadcast {
         for (number, at) in due.drain(..) {
             let place = usize::try_from(number % senders as u64).unwrap_or(0);
             let Some(id) = self.ids[place] else {
-                // The server ended the sender's connection, or never opened it.
+                // The message was due, but the server had closed the sender's connection or had never opened it.
                 self.meter.miss(at);
                 continue;
             };
@@ -256,7 +257,7 @@ impl Broadcast {
         }
     }
 
-    /// Whether the message is the next that this connection was to get from its sender.
+    /// Whether the message is the next one that this connection expects from its sender.
     fn note_order(&mut self, at: usize, stamp: &Stamp) {
         let entry = at * self.senders + stamp.sender as usize;
         let Some(expected) = self.expected.get_mut(entry) else {
@@ -418,7 +419,7 @@ impl Script for Broadcast {
 }
 
 impl Fanout {
-    /// Deliveries that were due, and those that came.
+    /// Deliveries that were due, and deliveries received.
     pub(super) fn totals(&self) -> (u64, u64) {
         (
             self.expected.load(Ordering::Relaxed),

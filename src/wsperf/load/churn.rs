@@ -1,4 +1,4 @@
-//! Peers that misbehave, at rates: some close and come again, some reset, some read slowly.
+//! Misbehaving clients for `stress` and `soak`: some close and reconnect, some reset, some read slowly.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::random::Random;
 use crate::time::Instant;
 use crate::worker::Handle;
 
-/// How often slow readers are given what they may read.
+/// How often a slow reader may read the next part of its budget.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Connections closed, and reset, in one turn.
+/// Most connections closed, and most connections reset, in one turn.
 const EVENTS_PER_TURN: usize = 64;
 
-/// Events at a rate.
+/// A series of events at a given rate.
 #[derive(Debug)]
 struct Beat {
     period: Option<Duration>,
@@ -39,7 +39,7 @@ impl Beat {
         }
     }
 
-    /// Whether one more is due.
+    /// Whether one more event is due.
     fn strikes(&mut self, now: Instant) -> bool {
         let strikes = now >= self.next;
         if strikes && let Some(period) = self.period {
@@ -55,16 +55,16 @@ pub(super) struct Churn {
     random: Random,
     reconnects: Beat,
     resets: Beat,
-    /// Every so many connections one reads slowly.
+    /// One of this many connections reads slowly.
     slow_every: Option<usize>,
     slow_bytes_per_tick: f64,
-    /// What each slow reader may still read in this tick, by place among them.
+    /// Bytes that each slow reader may still read in this tick, by its place among the slow readers.
     budgets: Vec<f64>,
     tick: Instant,
 }
 
 impl Churn {
-    /// `share`: the part of the whole that this thread drives, from 0 to 1; `count`: its connections.
+    /// `share` is the part of all connections that this thread drives, from 0 to 1; `count` is how many these are.
     pub(super) fn new(churn: &options::Churn, share: f64, count: usize, seed: u64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
@@ -102,7 +102,7 @@ impl Churn {
         Some(self.reconnects.next.min(self.resets.next).min(self.tick))
     }
 
-    /// A slow reader has read.
+    /// Notes that a slow reader has read `bytes`.
     pub(super) fn note_read(&mut self, tag: u32, bytes: usize) {
         if let Some(every) = self.slow_every
             && let Some(budget) = self.budgets.get_mut(tag as usize / every)
@@ -111,7 +111,7 @@ impl Churn {
         }
     }
 
-    /// What is due now.
+    /// Closes, resets and lets slow readers read, as far as each is due now.
     pub(super) fn step(&mut self, peers: &mut [Peer], reach: &mut Handle<'_>) {
         let now = reach.now();
         for _ in 0..EVENTS_PER_TURN {
@@ -141,7 +141,7 @@ impl Churn {
         self.pace_slow_readers(peers, reach, now);
     }
 
-    /// Some connection that is open and not leaving.
+    /// A random connection that is open and that we are not closing already.
     fn victim<'p>(&mut self, peers: &'p mut [Peer]) -> Option<&'p mut Peer> {
         let at = self.random.below(peers.len());
         peers
@@ -168,7 +168,7 @@ impl Churn {
         }
     }
 
-    /// The window is over: slow readers read what they are still owed.
+    /// Ends the misbehaviour after the window: slow readers read the answers that still wait for them.
     pub(super) fn stop(&mut self, peers: &[Peer], reach: &mut Handle<'_>) {
         let never = Instant::from_nanos(u64::MAX);
         (self.reconnects.next, self.resets.next, self.tick) = (never, never, never);

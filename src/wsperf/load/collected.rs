@@ -1,7 +1,7 @@
-//! What the conductor of a run collects from its threads, until a result is made of it.
+//! Figures that the conductor of a run collects from its threads, until it makes a result of them.
 //!
-//! Slices are added as they come, and go: a histogram is a quarter of a megabyte, and a run may take days. What stays is one
-//! distribution of the whole window, and a row for each interval with its distribution as text.
+//! The slices of a thread are added up and then dropped: a histogram takes 256 KiB, and a run may last days. What stays
+//! is one distribution of the whole window, and a row per interval with its distribution as text.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,34 +14,35 @@ use super::report::hdr;
 use super::thread;
 use crate::time::Instant;
 
-/// Intervals of a run at most: a few MiB of rows. They are a second long, or as many seconds as it takes.
+/// Most intervals of a run: a few MiB of rows. An interval is 1 s, or as many whole seconds as keep a long run below
+/// this.
 const INTERVALS_MAX: u64 = 3600;
 
-/// Slices in a second.
+/// Slices per second.
 const SLICES: i64 = 4;
 
 /// What is collected from the threads.
 #[derive(Debug)]
 pub(super) struct Collected {
-    /// Slices of the window, and of one interval.
+    /// Length of the window, and of an interval, in slices.
     window: i64,
     per_interval: i64,
-    /// Everything that counts, also from behind the window.
+    /// Latency of every message that counts, also of those answered after the window.
     pub(super) latency: Histogram<u64>,
-    /// Messages in the window of each thread, and bytes of all.
+    /// Messages of each thread in the window, and bytes of all threads.
     pub(super) messages: Vec<u64>,
     pub(super) bytes: u64,
-    /// Intervals that are over, in order.
+    /// Complete intervals, in order.
     pub(super) rows: Vec<Row>,
     open: BTreeMap<i64, Span>,
-    /// The last slice, and the faults so far, of each thread.
+    /// Number of the last slice, and faults so far, of each thread.
     newest: Vec<i64>,
     errors: Vec<u64>,
-    /// The last slices, for who wants to know how the run goes.
+    /// The latest slices, for the progress line.
     pub(super) recent: VecDeque<Slice>,
     pub(super) threads: Vec<thread::Result>,
     pub(super) fanout: Option<(u64, u64)>,
-    /// The clock's start, and the window's begin in wall time.
+    /// When the clock started, and the wall-clock time at which the window began.
     pub(super) go: Option<Instant>,
     pub(super) began_unix_ms: u64,
     /// Connections open when the clock started.
@@ -49,29 +50,29 @@ pub(super) struct Collected {
     pub(super) interrupted: bool,
 }
 
-/// An interval that is over.
+/// A complete interval.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Since the window began, and how long.
+    /// When it began, from the beginning of the window, and its length.
     pub(super) start: Duration,
     pub(super) length: Duration,
     pub(super) messages: u64,
     pub(super) errors: u64,
     pub(super) connections: u64,
-    /// CPU time of all threads.
+    /// CPU time of all threads in it, in ns.
     pub(super) cpu_ns: u64,
     pub(super) latency: Latency,
-    /// The same as text ([`hdr::encode`]).
+    /// The same distribution as text ([`hdr::encode`]).
     pub(super) encoded: String,
 }
 
-/// An interval that is not over.
+/// An interval to which slices are still added.
 #[derive(Debug)]
 struct Span {
     messages: u64,
     errors: u64,
     cpu_ns: u64,
-    /// Of each thread, as it told last.
+    /// Open connections by thread, from its last slice.
     connections: BTreeMap<usize, u64>,
     latency: Histogram<u64>,
 }
@@ -105,7 +106,7 @@ impl Collected {
         SLICE * u32::try_from(self.per_interval).unwrap_or(u32::MAX)
     }
 
-    /// Adds what a thread told. Slices of one thread come in order.
+    /// Adds a thread's slice. The slices of one thread come in order.
     pub(super) fn add(&mut self, slice: Slice) {
         let thread = slice.thread;
         let errors = slice.errors.total();
@@ -128,12 +129,12 @@ impl Collected {
         }
     }
 
-    /// Nothing more comes.
+    /// Completes the open intervals: no further slice will come.
     pub(super) fn finish(&mut self) {
         self.close_up_to(i64::MAX);
     }
 
-    /// Makes rows of the intervals whose last slice is not behind `newest`.
+    /// Turns the intervals that end at or before slice `newest` into rows.
     fn close_up_to(&mut self, newest: i64) {
         while let Some((&number, _)) = self.open.first_key_value() {
             let last = ((number + 1) * self.per_interval).min(self.window) - 1;
@@ -227,7 +228,7 @@ mod tests {
         let mut collected = Collected::new(2, Duration::from_millis(1500));
         (0..6).for_each(|index| collected.add(slice(0, index, 1)));
         assert_eq!(collected.rows.len(), 0);
-        // The other thread was held up, and told nothing for a while.
+        // The other thread was delayed, and has sent no slice for a while.
         collected.add(slice(1, 0, 2));
         collected.add(slice(1, 5, 3));
         collected.add(slice(1, 7, 5));

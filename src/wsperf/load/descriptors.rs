@@ -1,14 +1,14 @@
-//! Open files: as many as the connections of a driver thread, which has a descriptor table of its own.
+//! Descriptors: each driver thread has a table of its own, which must hold its connections.
 //!
-//! Owns: raising the soft limit (RLIMIT_NOFILE), and the sentence when the hard one is in the way.
+//! Owns: raising the soft limit (RLIMIT_NOFILE), and the sentence for a hard limit that is too low.
 
 use crate::io::sys;
 
-/// Descriptors of a thread that are no connections: streams, ring, buffers, timers, some to spare. Chosen, untested.
+/// Descriptors of a thread besides its connections: standard streams, ring, timers, and some to spare. Chosen, untested.
 const RESERVED: u64 = 64;
 
-/// Makes room for `connections` in the descriptor table of each of `threads` threads; for all of them in one table, which
-/// old kernels make the threads share, as far as the hard limit goes.
+/// Makes room for `connections` in the descriptor table of each of `threads` threads. Old kernels (before 5.9) give all
+/// threads one table: there it makes room for all of them, as far as the hard limit allows.
 ///
 /// # Errors
 /// A sentence: the hard limit is too low.

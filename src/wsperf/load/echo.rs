@@ -1,4 +1,4 @@
-//! Every message comes back to its sender: the scenarios `echo`, `mixed`, `stress` and `soak`.
+//! The scenarios `echo`, `mixed`, `stress` and `soak`: the server sends every message back to its sender.
 
 use std::collections::VecDeque;
 
@@ -15,24 +15,24 @@ use crate::time::Instant;
 use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 use hdrhistogram::Histogram;
 
-/// Messages sent in one turn by the schedule, so that a thread that was held up gets to its answers in between.
+/// Most messages sent by the schedule in one turn, so that a late thread also reads answers in between.
 const SCHEDULED_PER_TURN: u64 = 4096;
 
 /// When messages are due.
 #[derive(Debug)]
 pub(super) enum Pace {
-    /// A message for each answer; so many of each connection are under way.
+    /// A message for each answer; each connection has `in_flight` messages under way.
     Closed { in_flight: usize },
-    /// By the clock.
+    /// By the clock, whatever the server does.
     Open(Schedule),
 }
 
 /// How the connections of one thread send.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Which of them send, by tag.
+    /// Whether each connection sends, by tag.
     pub(super) active: Vec<bool>,
-    /// Each message with a system call of its own.
+    /// Sends each message with a system call of its own.
     pub(super) unbatched: bool,
 }
 
@@ -44,22 +44,22 @@ pub(super) struct Echo {
     pub(super) ramp: Ramp,
     pace: Pace,
     pub(super) peers: Vec<Peer>,
-    /// Connections that take part in sending.
+    /// Tags of the connections that send.
     active: Vec<u32>,
     unbatched: bool,
     churn: Option<Churn>,
-    /// Messages that are due and not answered.
+    /// Messages that are due and have no answer yet.
     outstanding: u64,
-    /// The clock runs and the first messages were sent.
+    /// The clock runs, and the first messages were sent.
     started: bool,
-    /// Messages that were due on a connection that was not open because we had ended it.
+    /// Messages that were due on a connection that this driver had closed or reset itself.
     skipped: u64,
-    /// Messages without an answer when we closed or reset their connection on purpose.
+    /// Messages without an answer on connections that this driver closed or reset on purpose.
     abandoned: u64,
     late: Histogram<u64>,
-    /// Connections that may have something to send in this turn.
+    /// Tags of connections that may have something to send in this turn.
     touched: Vec<u32>,
-    /// An empty list whose memory the next turn uses.
+    /// An empty list, kept for its memory.
     scheduled: Vec<(u64, Instant)>,
     finishing: bool,
 }
@@ -105,7 +105,8 @@ impl Echo {
         }
     }
 
-    /// A message is due on a connection: it leaves with this turn if there is room, else as soon as there is.
+    /// Notes that a message is due on a connection. It leaves in this turn if the send queue has room, or else as soon as
+    /// it has.
     #[inline]
     fn add(&mut self, tag: u32, due: Instant) {
         self.outstanding += 1;
@@ -113,7 +114,7 @@ impl Echo {
         self.touch(tag);
     }
 
-    /// The connection may have something to send.
+    /// Notes that the connection may have something to send.
     #[inline]
     fn touch(&mut self, tag: u32) {
         let peer = &mut self.peers[tag as usize];
@@ -122,7 +123,7 @@ impl Echo {
         }
     }
 
-    /// Sends what is due, once per connection and turn.
+    /// Sends what is due, with one send per connection and turn.
     fn pump_touched(&mut self, reach: &mut Handle<'_>) {
         let mut touched = std::mem::take(&mut self.touched);
         for tag in touched.drain(..) {
@@ -138,7 +139,7 @@ impl Echo {
         self.touched = touched;
     }
 
-    /// Sends what is due on a connection, each message by itself.
+    /// Sends what is due on a connection, each message with its own send.
     fn pump_apart(&mut self, reach: &mut Handle<'_>, id: ConnId, tag: u32) {
         while let Some(mut context) = reach.context(id)
             && self.pump(&mut context, tag, 1)
@@ -147,8 +148,8 @@ impl Echo {
         }
     }
 
-    /// Hands over what is due and lies one behind the other, at most so many messages. False: there is nothing more, or the
-    /// queue takes no more; then [`App::writable`] goes on.
+    /// Queues due messages that are neighbours in memory, at most `most` of them. Returns false if there is nothing more
+    /// to send, or if the queue is full: then [`App::writable`] continues.
     fn pump(&mut self, context: &mut Context<'_>, tag: u32, most: usize) -> bool {
         let Some(prepared) = self.payloads.prepared() else {
             return false;
@@ -168,7 +169,7 @@ impl Echo {
         true
     }
 
-    /// What the schedule has become due for.
+    /// Adds the messages that the schedule makes due by now.
     fn follow_schedule(&mut self, now: Instant) {
         let Pace::Open(schedule) = &mut self.pace else {
             return;
@@ -186,7 +187,7 @@ impl Echo {
                 continue;
             }
             if peer.id.is_none() {
-                // The server's doing: what a client wanted to send then, nobody answered.
+                // The message was due while the server had this connection closed, so it counts as missing.
                 self.meter.miss(at);
                 continue;
             }
@@ -199,7 +200,7 @@ impl Echo {
         self.scheduled = due;
     }
 
-    /// The first messages of a closed loop.
+    /// Sends the first messages of a closed loop.
     fn begin(&mut self, now: Instant) {
         for tag in 0..u32::try_from(self.peers.len()).unwrap_or(u32::MAX) {
             if self.peers[tag as usize].id.is_some() {
@@ -208,7 +209,7 @@ impl Echo {
         }
     }
 
-    /// Brings a connection to its number of messages in flight.
+    /// Adds messages until the connection has its number in flight.
     fn fill(&mut self, tag: u32, now: Instant) {
         let Pace::Closed { in_flight } = self.pace else {
             return;
@@ -223,7 +224,7 @@ impl Echo {
             .fault(|errors| errors.content += 1, || what.to_owned());
     }
 
-    /// A connection is over: its messages will not be answered.
+    /// Drops a connection that has ended: its messages will not be answered.
     fn lose(&mut self, tag: u32) -> bool {
         let peer = &mut self.peers[tag as usize];
         let ours = peer.leaving;
@@ -239,8 +240,8 @@ impl Echo {
         ours
     }
 
-    /// Messages that will not be answered. Those of a closed loop have no time that they were due at by themselves, and
-    /// those of slow readers are late on purpose.
+    /// Counts messages that will not be answered. Two kinds do not enter the latency: those of a closed loop, which have
+    /// no due time independent of the server, and those of slow readers, which are late on purpose.
     fn give_up<'d>(&mut self, due: impl ExactSizeIterator<Item = &'d Instant>, slow: bool) {
         match self.pace {
             Pace::Open(_) if !slow => due.for_each(|due| self.meter.miss(*due)),
@@ -296,7 +297,7 @@ impl App for Echo {
         let right = self.payloads.is(index, &message);
         let peer = &self.peers[tag as usize];
         if !right {
-            // No measurement: how fast something wrong came says nothing.
+            // A wrong answer is not measured: its latency would mean nothing.
             self.surprise("a message came back with other contents than were sent");
         } else if peer.slow {
             self.meter.message(now, message.len());

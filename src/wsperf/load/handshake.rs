@@ -1,6 +1,7 @@
-//! Opening and closing handshakes, and nothing between them: the scenario `handshake`.
+//! The scenario `handshake`: opening and closing handshakes, and no messages between them.
 //!
-//! Opening handshakes are begun until `high` are in progress, and again when only `low` are: the water marks of wsperf.
+//! New opening handshakes are begun until `high` are in progress, and again once only `low` are: the high and low water
+//! marks of the original wsperf.
 
 use std::time::Duration;
 
@@ -14,15 +15,15 @@ use crate::proto::{CloseCode, Kind, Message};
 use crate::time::Instant;
 use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
-/// Handshakes kept one by one at most: 32 bytes each.
+/// Most handshakes that are kept one by one, 32 bytes each.
 const RECORDS_MAX: u64 = 10_000_000;
 
-/// What a thread is to do of it.
+/// The part of one thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) low: usize,
     pub(super) high: usize,
-    /// So many, or as many as the window has room for.
+    /// Handshakes to do. None: as many as the window has time for.
     pub(super) count: Option<u64>,
 }
 
@@ -33,12 +34,12 @@ pub(super) struct Handshake {
     ramp: Ramp,
     plan: Plan,
     begun: u64,
-    /// Connections that are not over: opening or closing.
+    /// Connections that are opening or closing.
     alive: usize,
-    /// Tags that are not in use.
+    /// Unused tags.
     free: Vec<u32>,
     opened: Vec<Instant>,
-    /// Beginning has paused at the high mark.
+    /// No handshake is begun until only `low` are in progress.
     throttled: bool,
     throttles: u64,
     resumes: u64,
@@ -49,7 +50,7 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Tags that a thread needs.
+    /// How many tags a thread needs.
     pub(super) const fn tags(plan: &Plan) -> usize {
         plan.high + CLOSING_MAX
     }
@@ -76,7 +77,7 @@ impl Handshake {
         }
     }
 
-    /// Whether one more may be begun.
+    /// Whether one more handshake may be begun.
     fn wants_more(&self) -> bool {
         self.plan.count.is_none_or(|count| self.begun < count)
     }
@@ -160,7 +161,7 @@ impl App for Handshake {
         self.tcp
             .saturating_record(nanos(self.ramp.connect_time(tag)).max(1));
         self.ramp.note_open(tag);
-        // Open until now, so nothing forbids a Close.
+        // The connection is open, so a Close is allowed.
         let _ = context.close(CloseCode::NormalClosure, "");
     }
 
@@ -206,7 +207,7 @@ impl App for Handshake {
         if self.meter.is_running(now) {
             self.begin_more();
         } else {
-            // The window is over: what waits while the server is away is not begun any more.
+            // The window is over: connections that wait because the server is away are not begun any more.
             for tag in self.ramp.stop() {
                 self.begun -= 1;
                 self.give_back(tag);

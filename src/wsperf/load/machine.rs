@@ -1,4 +1,5 @@
-//! What a result was measured on. Owns: asking `/proc`. Never: makes a run fail; what is not told stays empty.
+//! The machine on which a result was measured. Owns: reading `/proc`. Never: makes a run fail; an unknown figure stays
+//! empty.
 
 use std::fs;
 
@@ -18,14 +19,14 @@ pub(super) fn machine() -> Machine {
     }
 }
 
-/// Of the first CPU: where they differ, nobody says which one the driver had.
+/// The model of the first CPU. Where models differ, nobody knows which of them the driver ran on.
 fn model(cpuinfo: &str) -> Option<String> {
     let line = |name: &str| {
         let mut lines = cpuinfo.lines();
         lines.find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))
     };
     let model = line("model name").or_else(|| line("Model"))?;
-    // Some vendors fill the name up with blanks.
+    // Some vendors pad the name with blanks.
     let words: Vec<&str> = model.split_whitespace().collect();
     (!words.is_empty()).then(|| words.join(" "))
 }

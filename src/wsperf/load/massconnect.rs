@@ -1,5 +1,5 @@
-//! Many connections that do nothing: the scenario `massconnect`. They are opened in batches and held; a connect that fails is
-//! tried again.
+//! The scenario `massconnect`: many connections that send nothing. They are opened in batches and then held. A connect
+//! that fails is retried.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::proto::{Kind, Message};
 use crate::time::Instant;
 use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
-/// Tries of one connection before it is given up.
+/// Attempts for one connection before it is given up.
 const TRIES_MAX: u8 = 20;
 
-/// The server is full when it took nothing for so long at least, however soon connects are tried again.
+/// Shortest time without a new connection after which the server counts as full, however soon connects are retried.
 const QUIET_MIN: Duration = Duration::from_secs(1);
 
-/// Pings sent in one turn.
+/// Most Pings sent in one turn.
 const PINGS_PER_TURN: usize = 1024;
 
 /// How a thread opens its connections.
@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) batch_delay: Duration,
     pub(super) retry_delay: Duration,
     pub(super) ping_interval: Option<Duration>,
-    /// For each connect and opening handshake.
+    /// Limit of each connect and of each opening handshake.
     pub(super) timeout: Duration,
 }
 
@@ -39,10 +39,10 @@ pub(super) struct Massconnect {
     meter: Meter,
     ramp: Ramp,
     plan: Plan,
-    /// Connections by tag, while they are open.
+    /// Open connections by tag.
     ids: Vec<Option<ConnId>>,
     tries: Vec<u8>,
-    /// Tags that were not begun yet start here.
+    /// The first tag that was not begun yet.
     next: usize,
     next_batch: Instant,
     began: Option<Instant>,
@@ -50,15 +50,15 @@ pub(super) struct Massconnect {
     retries: u64,
     lost: u64,
     given_up: u64,
-    /// Of these, connections that were given up because the server took no more.
+    /// Those of `given_up` that were given up because the server is full.
     given_up_full: u64,
-    /// When a connection was opened last, or the first was begun.
+    /// When a connection was last opened, or when the first was begun.
     progressed: Instant,
-    /// Pings go round: who is next, and when.
+    /// The connection that gets the next Ping, and when.
     next_ping: (usize, Instant),
     pings: u64,
     pongs: u64,
-    /// When the Ping was sent that each connection owes a Pong for: any other Pong is not an answer.
+    /// When the unanswered Ping of each connection was sent. A Pong with another time in its payload is ignored.
     pinged: Vec<Option<Instant>>,
     pong_times: Histogram<u64>,
     opening: Histogram<u64>,
@@ -103,7 +103,7 @@ impl Massconnect {
         self.next_batch = now + self.plan.batch_delay;
     }
 
-    /// Tries again later, or never.
+    /// Retries the connection later, or gives it up.
     fn retry(&mut self, tag: u32, now: Instant) {
         let tries = &mut self.tries[tag as usize];
         *tries += 1;
@@ -115,8 +115,9 @@ impl Massconnect {
         }
     }
 
-    /// One did not open. Where none has for as long as every one of them would be tried, the server is full: to try the
-    /// others as well would take the same time for each batch, and say nothing more.
+    /// Notes that a connection did not open. If none has opened for as long as all attempts of one connection take, the
+    /// server is full. Then all others are given up too: trying them would cost the same time per batch and show nothing
+    /// new.
     fn note_failed(&mut self, tag: u32, patience: Duration, now: Instant) {
         if now.since(self.progressed) < patience {
             return self.retry(tag, now);
@@ -135,7 +136,7 @@ impl Massconnect {
         }
     }
 
-    /// Pings those whose turn it is: each once per interval, evenly spread over it.
+    /// Pings the connections whose turn it is. Each gets one Ping per interval, and the Pings are spread evenly over it.
     fn ping_some(&mut self, reach: &mut Handle<'_>) {
         let Some(interval) = self.plan.ping_interval else {
             return;
@@ -150,7 +151,7 @@ impl Massconnect {
             if due > now {
                 break;
             }
-            // One that owes a Pong is asked again when it has answered.
+            // A connection that has not answered its last Ping gets no other.
             if self.pinged[at].is_none()
                 && let Some(mut context) = self.ids[at].and_then(|id| reach.context(id))
                 && context.ping(&now.nanos().to_be_bytes()).is_ok()
@@ -185,7 +186,7 @@ impl App for Massconnect {
             let patience = self.plan.retry_delay * u32::from(TRIES_MAX);
             self.note_failed(scope.tag(), patience.max(QUIET_MIN), now);
         } else if now.since(self.progressed) < self.plan.timeout {
-            // It has had all of its time: more would only make the run longer.
+            // Given up: the connection has used all of its attempts, and others would only lengthen the run.
             self.given_up += 1;
         } else {
             self.note_failed(scope.tag(), self.plan.timeout, now);

@@ -1,12 +1,12 @@
-//! What one driver thread measures, in slices of a quarter of a second that leave through a channel.
+//! Figures of one driver thread, in slices of 250 ms that it sends to the conductor through a channel.
 //!
 //! ```text
 //!   go          begin                                   end
 //!   │  warm-up   │  slice 0 │ slice 1 │ …   │ slice n-1  │  the last answers
 //! ```
 //!
-//! A message counts in the slice in which it is complete. Its latency counts when it was *due* inside the window (open loop:
-//! a stall at the end of the window is not cut off), or complete inside it (closed loop).
+//! A message counts in the slice in which it is completed. Its latency counts if it was *due* inside the window (open
+//! loop, so that a stall at the end of the window is not cut off), or completed inside it (closed loop).
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
@@ -18,10 +18,10 @@ use super::outcome::Errors;
 use crate::time::Instant;
 use crate::worker::Closed;
 
-/// Length of a slice: how often figures leave a thread.
+/// Length of a slice, and so the time between two reports of a thread.
 pub(super) const SLICE: Duration = Duration::from_millis(250);
 
-/// The longest latency that is told apart, in nanoseconds: one hour.
+/// The longest latency that the histogram distinguishes, in ns: one hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
 /// A histogram of nanoseconds with three significant digits: 0.1 %.
@@ -29,10 +29,10 @@ pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).expect("the bounds are constant and valid")
 }
 
-/// When things are measured.
+/// The instants that bound the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
-    /// Messages are sent from here on.
+    /// From here on messages are sent.
     pub(super) go: Instant,
     /// The measured window.
     pub(super) begin: Instant,
@@ -40,7 +40,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Slices of the window.
+    /// Length of the window in slices.
     pub(super) fn slices(&self) -> i64 {
         let slices = self
             .end
@@ -50,7 +50,7 @@ impl Window {
         i64::try_from(slices).unwrap_or(i64::MAX)
     }
 
-    /// The slice that `now` is in: negative in the warm-up, from [`Self::slices`] on behind the window.
+    /// The slice in which `now` lies: negative in the warm-up, [`Self::slices`] or more after the window.
     fn slice_at(&self, now: Instant) -> i64 {
         let ns = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let slice = ns(SLICE);
@@ -83,69 +83,70 @@ impl Window {
     }
 }
 
-/// A quarter of a second of one thread.
+/// The figures of one thread in 250 ms.
 #[derive(Clone, Debug)]
 pub(super) struct Slice {
     pub(super) thread: usize,
-    /// Negative: warm-up.
+    /// Number of the slice; negative in the warm-up.
     pub(super) index: i64,
     pub(super) messages: u64,
     pub(super) bytes: u64,
     pub(super) errors: Errors,
     /// Open connections at its end.
     pub(super) connections: u64,
-    /// CPU time of the thread in it, nanoseconds.
+    /// CPU time of the thread in it, in ns.
     pub(super) cpu_ns: u64,
     pub(super) latency: Histogram<u64>,
 }
 
-/// What a thread tells.
+/// A report of a thread to the conductor.
 #[derive(Debug)]
 pub(super) enum Note {
-    /// All its connections are open or given up: so many are open.
+    /// All connections of the thread are open or given up; how many are open.
     Ready {
         thread: usize,
         open: u64,
         errors: Errors,
     },
-    /// So many are open by now.
+    /// How many connections are open so far.
     Opening {
         thread: usize,
         open: u64,
         errors: Errors,
     },
-    /// A slice is over.
+    /// A slice is complete.
     Slice(Box<Slice>),
 }
 
-/// The measuring side of a thread.
+/// The counters and histograms of one thread.
 #[derive(Debug)]
 pub(super) struct Meter {
     notes: Sender<Note>,
     window: Option<Window>,
     slice: Slice,
     slice_end: Instant,
-    /// CPU time of the thread when the slice began.
+    /// CPU time of the thread at the beginning of the slice, in ns.
     cpu_ns: u64,
-    /// Latencies that are equal one after the other are recorded at once: the answers of one receive.
+    /// A latency and how often it came in a row. Answers of one receive have equal latencies, and one entry records them
+    /// all.
     run: (u64, u64),
-    /// Everything that went wrong so far.
+    /// Faults so far.
     pub(super) errors: Errors,
-    /// The first failure in words.
+    /// The first failure, as a sentence.
     pub(super) first_failure: Option<String>,
-    /// Open connections now.
+    /// Connections that are open now.
     pub(super) connections: u64,
-    /// Connections that were opened, from the beginning on.
+    /// Connections that were opened since the start.
     pub(super) opened: u64,
     missed: Missed,
 }
 
-/// Messages that were due in the window and never answered: so many by when they were due. A run of days has as many
-/// entries as one of minutes: they are as wide as it takes.
+/// Messages that were due in the window and never answered: how many, by the time at which they were due. The window is
+/// divided into at most [`MISSED_MAX`] entries of equal width, so a run of days needs no more memory than one of minutes.
 #[derive(Debug, Default)]
 struct Missed(BTreeMap<u64, u64>);
 
-/// Entries of [`Missed`] in a window at most: 64 KiB of them.
+/// Most entries of [`Missed`]: 64 KiB of memory.
 const MISSED_MAX: u64 = 4096;
 
 impl Missed {
@@ -159,7 +160,8 @@ impl Missed {
         *self.0.entry(since / Self::width_ns(window)).or_default() += 1;
     }
 
-    /// Adds each with the time from when it was due (or the beginning of its entry, which is earlier) to `until`.
+    /// Records each missed message with the time from its entry's beginning, which is when it was due or a little
+    /// earlier, to `until`.
     fn record(&mut self, latency: &mut Histogram<u64>, window: &Window, until: Instant) {
         for (place, count) in std::mem::take(&mut self.0) {
             let due = window.begin.nanos() + place * Self::width_ns(window);
@@ -200,7 +202,7 @@ impl Meter {
         self.opened += 1;
     }
 
-    /// The clock starts.
+    /// Starts the clock.
     pub(super) fn start(&mut self, window: Window) {
         self.window = Some(window);
         self.slice.index = window.slice_at(window.go);
@@ -208,7 +210,7 @@ impl Meter {
         self.slice_end = window.slice_end(self.slice.index);
     }
 
-    /// When things are measured, once that is known.
+    /// The window, once it is known.
     pub(super) const fn window(&self) -> Option<Window> {
         self.window
     }
@@ -218,26 +220,26 @@ impl Meter {
         self.window.is_some_and(|window| now >= window.go)
     }
 
-    /// Whether what is due at `at` is due in the measured window.
+    /// Whether a message due at `at` is due inside the measured window.
     pub(super) fn is_measured(&self, at: Instant) -> bool {
         self.window
             .is_some_and(|window| at >= window.begin && at < window.end)
     }
 
-    /// Whether messages are still to be begun.
+    /// Whether new messages are still to be sent.
     pub(super) fn is_running(&self, now: Instant) -> bool {
         self.window
             .is_some_and(|window| now >= window.go && now < window.end)
     }
 
-    /// A message that was due at `from` is complete at `now`.
+    /// Counts a message that was due at `from` and is completed at `now`, and records its latency.
     #[inline]
     pub(super) fn complete(&mut self, now: Instant, from: Instant, bytes: usize, due: Due) {
         self.message(now, bytes);
         self.latency(now, from, due);
     }
 
-    /// A message is complete; its latency is nobody's business.
+    /// Counts a message without recording its latency.
     #[inline]
     pub(super) fn message(&mut self, now: Instant, bytes: usize) {
         self.pass(now);
@@ -245,7 +247,7 @@ impl Meter {
         self.slice.bytes += bytes as u64;
     }
 
-    /// The latency of something that was due at `from`.
+    /// Records the latency of something that was due at `from`.
     #[inline]
     pub(super) fn latency(&mut self, now: Instant, from: Instant, due: Due) {
         let Some(window) = &self.window else { return };
@@ -272,7 +274,7 @@ impl Meter {
         }
     }
 
-    /// A message that was due at `due` by the schedule will never be answered, or was never sent.
+    /// Counts a scheduled message, due at `due`, that was never sent or will never be answered.
     pub(super) fn miss(&mut self, due: Instant) {
         self.errors.missing += 1;
         if let Some(window) = &self.window
@@ -282,13 +284,13 @@ impl Meter {
         }
     }
 
-    /// Something went wrong; `what` names it once.
+    /// Counts a fault. `what` describes it; only the first description is kept.
     pub(super) fn fault(&mut self, add: impl FnOnce(&mut Errors), what: impl FnOnce() -> String) {
         add(&mut self.errors);
         self.first_failure.get_or_insert_with(what);
     }
 
-    /// A connection ended that we had not asked to end.
+    /// Counts a connection that ended although this driver had not asked for it.
     pub(super) fn lost(&mut self, closed: &Closed) {
         match closed.violation {
             Some(violation) => self.fault(
@@ -302,7 +304,7 @@ impl Meter {
         }
     }
 
-    /// A connection ended that we had asked to end, at the end of the run.
+    /// Counts a connection that ended because this driver closed it at the end of the run.
     pub(super) fn left(&mut self, closed: &Closed) {
         if !closed.clean {
             self.fault(
@@ -312,7 +314,7 @@ impl Meter {
         }
     }
 
-    /// Time has passed: what is over leaves.
+    /// Sends the slices that are complete at `now`.
     #[inline]
     pub(super) fn pass(&mut self, now: Instant) {
         if now >= self.slice_end {
@@ -338,12 +340,12 @@ impl Meter {
         let cpu_ns = crate::io::sys::thread_cpu_ns();
         over.cpu_ns = cpu_ns - std::mem::replace(&mut self.cpu_ns, cpu_ns);
         self.slice_end = window.slice_end(index);
-        // Whoever collects has left only when the run is being given up.
+        // The receiver is gone only when the run is being abandoned.
         let _ = self.notes.send(Note::Slice(Box::new(over)));
     }
 
-    /// Sends what is left. What was due and never came counts as if it had been waited for until `patience` after the
-    /// window: no percentile of an open loop may look better because something was lost.
+    /// Sends the last slices. A message that was due and never answered counts as if the driver had waited for it until
+    /// `patience` after the window: losing messages must not improve a percentile of an open loop.
     pub(super) fn finish(&mut self, now: Instant, patience: Duration) {
         if let Some(window) = &self.window {
             let until = now.min(window.end) + patience;
@@ -352,7 +354,7 @@ impl Meter {
         self.roll(now);
     }
 
-    /// How far the opening is.
+    /// Reports how many connections are open.
     pub(super) fn tell_opening(&self, ready: bool) {
         let (thread, open, errors) = (self.slice.thread, self.connections, self.errors);
         let _ = self.notes.send(if ready {
@@ -381,12 +383,12 @@ impl Slice {
     }
 }
 
-/// What makes a latency count.
+/// Which latencies count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// It was due inside the window, by a schedule.
+    /// Those of messages that were due inside the window, by a schedule.
     Scheduled,
-    /// It was complete inside the window.
+    /// Those of messages that were completed inside the window.
     Whenever,
 }
 

@@ -1,4 +1,4 @@
-//! The load driver: WebSocket clients on the same loop as the server, and what they measure.
+//! The load driver: WebSocket clients on the same event loop as the server, and the measurement of what they see.
 //!
 //! Owns: scenarios, pacing, latency, the accounting of driver and server, reports.
 //! Never: parses a frame or makes a data-path system call itself (that is [`worker`](crate::worker), in the client's role).

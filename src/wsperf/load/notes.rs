@@ -1,27 +1,27 @@
-//! What the figures of a run allow to be said, and what not: saturation, and the notes of the result.
+//! Conclusions from the figures of a run: who was saturated, and the notes of the result.
 
 use super::collected::Collected;
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Outcome, Thread, WorkerShare};
 use super::thread::Figures;
 
-/// A thread that ran, or waited for its CPU, for more than this part of the window had no time left.
+/// Share of the window that a saturated thread has run or waited for its CPU.
 const SATURATED: f64 = 0.97;
 
-/// A thread that waited for its CPU for more than this part of the window was robbed of it.
+/// Share of the window that a thread waited for its CPU, above which the note says so: another process had that CPU.
 const ROBBED: f64 = 0.10;
 
-/// The driver was later than this at the 99th percentile: a reader has to know.
+/// 99th percentile of the driver's own delay (1 ms), above which there is a note.
 const LATE_NS: u64 = 1_000_000;
 
-/// Connections, and messages, of a worker on average from which their spread says something: fewer are uneven by chance.
+/// Fewest connections, and messages, per worker on average for a note about their spread. Below it, unevenness is chance.
 const SPREAD_CONNECTIONS_MIN: u64 = 10;
 const SPREAD_MESSAGES_MIN: u64 = 500;
 
-/// Below this window the ticks and the reading of clocks themselves count.
+/// Shortest window without a note: in a shorter one, clock ticks and the reading of clocks distort the CPU times.
 const SHORT_S: f64 = 0.5;
 
-/// Sets who was saturated and adds the notes.
+/// Sets which side was saturated, and adds the notes.
 pub(super) fn add(
     outcome: &mut Outcome,
     options: &LoadOptions,
@@ -33,11 +33,11 @@ pub(super) fn add(
         .iter()
         .filter(|thread| is_full(thread))
         .collect();
-    // A worker without time is enough for the rate not to be the driver's.
+    // One saturated worker is enough: the rate is then no longer limited by the driver alone.
     let server_is = outcome.server_saturated == Some(true) || full_workers(outcome) > 0;
     let mut notes = Vec::new();
     notes.extend(note_driver(&full, outcome.driver.len(), server_is));
-    // Where the server has no time left either, the rate is the server's.
+    // If the server is saturated too, the rate is not the driver's.
     outcome.driver_saturated = !full.is_empty() && !server_is;
     notes.extend(note_shared_cpus(outcome));
     notes.extend(note_full_workers(outcome));
@@ -88,7 +88,7 @@ pub(super) fn is_full(thread: &Thread) -> bool {
     thread.utilisation + thread.waiting.unwrap_or(0.0) > SATURATED
 }
 
-/// Threads without time: because they were busy, or because another had their CPU.
+/// Driver threads without time to spare: they were busy, or another process had their CPU.
 fn note_driver(full: &[&Thread], threads: usize, server_is: bool) -> Option<String> {
     let waiting = full
         .iter()
@@ -115,7 +115,7 @@ fn note_driver(full: &[&Thread], threads: usize, server_is: bool) -> Option<Stri
     }
 }
 
-/// A driver thread and a server process that are pinned to the same CPU measure each other.
+/// A driver thread and a server process that are pinned to the same CPU take each other's time.
 fn note_shared_cpus(outcome: &Outcome) -> Vec<String> {
     let processes = outcome.server.iter().flat_map(|server| &server.processes);
     let pinned: Vec<_> = processes
@@ -135,7 +135,7 @@ fn note_shared_cpus(outcome: &Outcome) -> Vec<String> {
     notes
 }
 
-/// The CPU that a process is pinned to, if it is one.
+/// The CPU to which a process is pinned. None if it may run on several.
 fn only_cpu(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let list = status
@@ -156,7 +156,7 @@ fn full_workers(outcome: &Outcome) -> usize {
     workers.filter(|worker| worker.saturated).count()
 }
 
-/// Some workers have no time left, and others have: what was measured is the former.
+/// Some workers are saturated and others are not: the rate is that of the saturated ones.
 fn note_full_workers(outcome: &Outcome) -> Option<String> {
     let (full, all) = (full_workers(outcome), workers(outcome));
     let others = all.iter().filter(|worker| !worker.saturated);
@@ -172,7 +172,7 @@ fn note_full_workers(outcome: &Outcome) -> Option<String> {
     })
 }
 
-/// Connections, or those which are active, lie so unevenly that few workers do the work of all.
+/// Connections, or the active ones among them, are spread so unevenly that few workers do all the work.
 fn note_spread(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let all = workers(outcome);
     let shown = |of: fn(&WorkerShare) -> u64| {
@@ -189,7 +189,7 @@ fn note_spread(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
         })
     };
     let clients = |worker: &WorkerShare| worker.clients;
-    // Opening and closing goes on: what is open at one instant says nothing.
+    // In this scenario connections open and close all the time: how many a worker has at one instant means nothing.
     let holds = !matches!(options.scenario, Scenario::Handshake { .. });
     if holds && is_uneven(all, clients, SPREAD_CONNECTIONS_MIN) {
         return Some(format!(
@@ -207,7 +207,7 @@ fn note_spread(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     })
 }
 
-/// One has half as much again as its share, or half of it.
+/// Whether some worker has more than 1.5 times its share, or less than half of it.
 fn is_uneven(workers: &[WorkerShare], of: impl Fn(&WorkerShare) -> u64, mean_min: u64) -> bool {
     let (sum, count) = (workers.iter().map(&of).sum::<u64>(), workers.len() as u64);
     let off = |worker: &WorkerShare| {
@@ -217,7 +217,7 @@ fn is_uneven(workers: &[WorkerShare], of: impl Fn(&WorkerShare) -> u64, mean_min
     count > 1 && sum >= mean_min * count && workers.iter().any(off)
 }
 
-/// What was due and never came is in the percentiles of an open loop: a reader has to know as what.
+/// Says how missing messages of an open loop enter the percentiles.
 fn note_missing(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let missing = outcome.errors_by_kind.missing;
     let offered = options.rate.is_some() && missing > 0;
@@ -230,7 +230,7 @@ fn note_missing(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     })
 }
 
-/// Connections that the server did not take, however long it was tried.
+/// Says how many connections the server never accepted.
 fn note_full_server(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let given_up = outcome.figures.get("given_up_full").copied().unwrap_or(0.0);
     (given_up > 0.0).then(|| {
@@ -242,7 +242,7 @@ fn note_full_server(outcome: &Outcome, options: &LoadOptions) -> Option<String> 
     })
 }
 
-/// A server that leaves out the sender of a message is no server that loses messages.
+/// A server that does not send to the sender of a message loses none: this note says so.
 fn note_left_out_sender(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let figure = |name: &str| outcome.figures.get(name).copied().unwrap_or(0.0);
     let is_asked = matches!(
@@ -258,7 +258,7 @@ fn note_left_out_sender(outcome: &Outcome, options: &LoadOptions) -> Option<Stri
     })
 }
 
-/// A server that sends a message to nobody but its sender has other figures than a broadcast.
+/// A server that sends a message only back to its sender is no broadcast server: this note says so.
 fn note_echo(outcome: &Outcome, options: &LoadOptions) -> Option<String> {
     let figure = |name: &str| outcome.figures.get(name).copied().unwrap_or(0.0);
     let delivered = figure("broadcast_delivered");

@@ -1,69 +1,71 @@
-//! What a run is to do, decided: plain values in the units of the code.
+//! The options of a run, after all checks: plain values in the units of the code.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Connections of a driver thread at most that are closing while others open: they take descriptors as well.
+/// Most connections of a driver thread that are closing while others open. They need descriptors too.
 pub const CLOSING_MAX: usize = 4096;
 
-/// Bytes that a message of a broadcast needs: who sent it, its number, and when it was due.
+/// Fewest payload bytes of a broadcast message: its sender, its number, and when it was due.
 pub const BROADCAST_BYTES_MIN: usize = 36;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadOptions {
-    /// Who is measured.
+    /// The server to measure.
     pub target: Target,
-    /// What is done to it.
+    /// What the driver does.
     pub scenario: Scenario,
     /// Connections over all threads.
     pub connections: usize,
     /// Driver threads, each with a ring of its own.
     pub threads: usize,
-    /// CPUs that the threads are pinned to, in turn; empty: not pinned.
+    /// CPUs to which the threads are pinned, in turn. Empty: not pinned.
     pub cpus: Vec<usize>,
     /// Length of the measured window.
     pub duration: Duration,
-    /// Run before it and not measured.
+    /// Time before the window in which messages are sent and not measured.
     pub warmup: Duration,
-    /// Messages per second over all connections, sent on a fixed schedule (open loop); none: a closed loop.
+    /// Messages per second over all connections, on a fixed schedule (open loop). None: a closed loop.
     pub rate: Option<f64>,
-    /// Messages per connection that wait for their answers in a closed loop.
+    /// Messages of each connection that are under way in a closed loop.
     pub in_flight: usize,
-    /// Of everything that is drawn: payloads, keys, sizes, order.
+    /// Seed of everything random: payloads, masking keys, sizes, order.
     pub seed: u64,
-    /// Local addresses, in turn: each has its own 64 k ports. Empty: the system's choice.
+    /// Local addresses, used in turn: each has its own 64 k ports. Empty: the kernel chooses.
     pub sources: Vec<IpAddr>,
     /// Sizes and kind of messages.
     pub payload: Payload,
     /// How answers are compared.
     pub verify: Verify,
-    /// The ring, or epoll.
+    /// io_uring or epoll.
     pub io: IoTier,
     /// Connects and opening handshakes in progress at once, over all threads.
     pub connecting_max: usize,
-    /// For each connect, opening and closing handshake, and for the last answers after the window.
+    /// Limit of each connect, opening handshake and closing handshake, and of the wait for the last answers after the
+    /// window.
     pub timeout: Duration,
-    /// Longest head of a response, bytes, interim answers included.
+    /// Most bytes of a response's head, interim responses included.
     pub max_head: usize,
-    /// Header fields of a response.
+    /// Most header fields of a response.
     pub max_headers: usize,
-    /// TCP_CONGESTION of the driver's sockets; none: the system's.
+    /// TCP_CONGESTION of the driver's sockets. None: the system's default.
     pub congestion: Option<String>,
-    /// The process whose CPU time is the server's, with its children; none: found by its listening socket.
+    /// The server's process; its CPU time and that of its children is measured. None: the process is found by its
+    /// listening socket.
     pub server_pid: Option<i32>,
-    /// Where a Ringway server serves `/stats.json` (host:port); none: looked for among the server's listeners.
+    /// Address where a Ringway server serves `/stats.json`. None: it is looked for among the server's listeners.
     pub server_stats: Option<SocketAddr>,
-    /// Every message leaves with a system call of its own, as from independent clients; else a thread hands over what is
-    /// due on all its connections at once.
+    /// Sends every message with a system call of its own, as independent clients would. Otherwise a thread submits the
+    /// due messages of all its connections with one.
     pub unbatched: bool,
-    /// Files that are written beside the result.
+    /// Files written besides the printed result.
     pub outputs: Outputs,
 }
 
 impl LoadOptions {
-    /// The defaults.
+    /// The defaults of a scenario.
     pub fn new(target: Target, scenario: Scenario) -> Self {
         Self {
             target,
@@ -99,10 +101,10 @@ impl LoadOptions {
 /// Where the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// As it was typed.
+    /// The URI as it was typed.
     pub uri: String,
-    /// What to connect to: the addresses that the name stands for, tried in this order until one takes a connection. Not
-    /// none; those behind the first [`ADDRESSES_MAX`](super::route::ADDRESSES_MAX) are not tried.
+    /// Addresses of the host, never empty. They are tried in this order until one takes a connection; only the first
+    /// [`ADDRESSES_MAX`](super::route::ADDRESSES_MAX) are tried.
     pub addresses: Vec<SocketAddr>,
     /// For the Host header: host and, unless it is 80, port.
     pub host: String,
@@ -112,20 +114,20 @@ pub struct Target {
     pub subprotocols: Vec<String>,
 }
 
-/// What is done.
+/// What the driver does.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Scenario {
-    /// Every message comes back to its sender.
+    /// The server sends every message back to its sender.
     Echo,
-    /// WebSockets are opened and closed, nothing else. `low`..`high`: opening handshakes in progress over all threads; when
-    /// they fall to `low` more are begun, up to `high`.
+    /// Opens and closes WebSockets, without messages. `low` and `high` bound the opening handshakes in progress over all
+    /// threads.
     Handshake {
-        /// Begin more when fewer than this many are in progress.
+        /// Begins new handshakes once fewer than this many are in progress.
         low: usize,
-        /// At most so many in progress.
+        /// Most handshakes in progress.
         high: usize,
-        /// Stop after so many handshakes; none: after the duration.
+        /// Ends after this many handshakes. None: after the duration.
         count: Option<u64>,
     },
     /// Opens all connections in batches and holds them for the duration.
@@ -136,33 +138,33 @@ pub enum Scenario {
         batch_delay: Duration,
         /// Time before a failed connect is tried again.
         retry_delay: Duration,
-        /// A Ping on each held connection this often; none: silence.
+        /// Time between two Pings on each held connection. None: no Pings.
         ping_interval: Option<Duration>,
     },
-    /// `senders` of the connections send, the server passes each message to all connections.
+    /// `senders` of the connections send, and the server passes each message on to all connections.
     Broadcast {
-        /// Connections that send: 1, or all of them.
+        /// How many connections send, at least one.
         senders: usize,
         /// The server sends a message to all but its sender.
         others_only: bool,
     },
-    /// Echo with sizes by distribution, where only some connections are active.
+    /// Echo with several message sizes, where only some connections are active.
     Mixed {
         /// Share of connections that never send, from 0 to 1.
         idle: f64,
     },
-    /// Echo with peers that misbehave: churn, slow readers, resets.
+    /// Echo with misbehaving clients: they reconnect, reset, or read slowly.
     Stress(Churn),
-    /// The same as `Stress`, for hours: interval figures are what matters.
+    /// Like `Stress`, for hours: the figures per interval matter.
     Soak(Churn),
 }
 
-/// How peers misbehave, each as events per second over all connections or a share of connections.
+/// How clients misbehave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Churn {
-    /// Connections closed properly and opened again, per second.
+    /// Connections per second that close properly and connect again.
     pub reconnects_per_second: f64,
-    /// Connections reset and opened again, per second.
+    /// Connections per second that reset and connect again.
     pub resets_per_second: f64,
     /// Share of connections that read slowly, from 0 to 1.
     pub slow_readers: f64,
@@ -170,16 +172,16 @@ pub struct Churn {
     pub slow_bytes_per_second: f64,
 }
 
-/// What messages carry.
+/// The contents of messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payload {
-    /// Sizes in bytes with their weights; one entry: all the same.
+    /// Sizes in bytes with their weights. One entry: all messages have this size.
     pub sizes: Vec<(usize, f64)>,
-    /// Binary in place of text.
+    /// Binary messages instead of text.
     pub binary: bool,
 }
 
-/// What is compared of each answer.
+/// How an answer is compared with its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// Every byte.
@@ -188,18 +190,18 @@ pub enum Verify {
     Length,
 }
 
-/// The way of I/O.
+/// The I/O tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoTier {
     /// io_uring, or epoll where it is forbidden.
     Auto,
-    /// io_uring or nothing.
+    /// io_uring; the run fails where it is forbidden.
     Uring,
     /// epoll.
     Epoll,
 }
 
-/// Files beside the result.
+/// Files written besides the printed result. `-` is stdout.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outputs {
     /// The JSON object.
@@ -211,19 +213,19 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Those which are asked for.
+    /// The files that were asked for.
     pub fn files(&self) -> Vec<&PathBuf> {
         let files = [&self.json, &self.hdr, &self.html];
         files.into_iter().flatten().collect()
     }
 
-    /// Whether one of them is stdout, which is then theirs alone.
+    /// Whether one of the files is stdout. Then nothing else is printed there.
     pub fn use_stdout(&self) -> bool {
         self.files().iter().any(|path| is_stdout(path))
     }
 }
 
-/// `-`, as it is written for stdout everywhere.
+/// Whether the path is `-`, which means stdout.
 pub fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }

@@ -1,4 +1,4 @@
-//! The options of a run as text, for its record: what has to be the same for two runs to be compared.
+//! The options of a run as text, for its result. Two runs can be compared only if these are equal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn time(time: Duration) -> String {
     format!("{time:?}")
 }
 
-/// What is sent, by the scenarios that send.
+/// The options of messages, for the scenarios that send some.
 fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
     if matches!(
         options.scenario,

@@ -1,9 +1,9 @@
-//! What a run found out: one value that everything printed, drawn, compared and kept is made from. Its JSON form is the
-//! schema of `--format=json` (documented in `docs/wsperf.md`): names carry their unit, absent means not known.
+//! The result of a run. Everything that is printed, drawn, compared and stored is made from it. Its JSON form is the
+//! schema of `--format=json`, documented in `docs/wsperf.md`: names carry their unit, and an absent field is unknown.
 
 use serde::{Deserialize, Serialize};
 
-/// Raised when a field changes its meaning or goes away.
+/// Version of the schema, raised when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
 /// The result of one scenario.
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub scenario: String,
     /// The server's URI, as it was typed.
     pub target: String,
-    /// What was asked for: every effective option, as it would be typed.
+    /// Every effective option, as it would be typed.
     pub options: std::collections::BTreeMap<String, String>,
     /// When the measured window began, in milliseconds since 1970-01-01 UTC.
     pub began_unix_ms: u64,
@@ -29,68 +29,69 @@ pub struct Outcome {
     pub duration_s: f64,
     /// Messages completed in the window: echoes, deliveries of a broadcast, or handshakes (open and close).
     pub messages: u64,
-    /// `messages` by `duration_s`.
+    /// `messages` divided by `duration_s`.
     pub messages_per_second: f64,
     /// Payload bytes of these messages.
     pub bytes: u64,
-    /// What open loop offered; absent in a closed loop.
+    /// Messages per second that the schedule of an open loop wanted to send. Absent in a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offered_per_second: Option<f64>,
-    /// Everything that went wrong, from the first connect on: the sum of `errors_by_kind`.
+    /// All faults since the first connect: the sum of `errors_by_kind`.
     pub errors: u64,
-    /// The same by kind; kinds that did not occur are zero.
+    /// The faults by kind; a kind that did not occur is 0.
     pub errors_by_kind: Errors,
-    /// See `latency_is` for what was measured.
+    /// Percentiles of the latency. `latency_is` says what it measures.
     pub latency_us: Latency,
     /// What `latency_us` counts from and to, in a sentence.
     pub latency_is: String,
     /// The same distribution: HdrHistogram V2, deflated, base64; values in nanoseconds.
     pub latency_histogram: String,
-    /// Scenario's own figures by name, for example `handshake_close_p99_us` or `broadcast_reach`; each is documented.
+    /// Figures of the scenario by name, for example `handshake_close_p99_us` or `broadcast_reach`; each is documented.
     pub figures: std::collections::BTreeMap<String, f64>,
     /// The machine that the driver ran on.
     #[serde(default)]
     pub machine: Machine,
-    /// User and system time of the driver's threads by message; 0 without messages.
+    /// User and system time of the driver's threads per message; 0 without messages.
     pub driver_cpu_us_per_message: f64,
-    /// User time alone.
+    /// User time alone, per message.
     pub driver_user_us_per_message: f64,
-    /// The driver had no time left, so the rate is the driver's and not the server's.
+    /// The driver had no time to spare and the server had: the rate is the driver's limit, not the server's.
     pub driver_saturated: bool,
     /// What each driver thread did.
     pub driver: Vec<Thread>,
-    /// CPU time of the server's processes by message; absent when they are not known.
+    /// CPU time of the server's processes per message. Absent when the processes are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_cpu_us_per_message: Option<f64>,
-    /// The server had no time left.
+    /// The server had no time to spare.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_saturated: Option<bool>,
-    /// The server as the system sees it; absent when it is not on this machine or was not found.
+    /// The server's processes as the kernel accounts them. Absent when the server is on another machine or was not found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
-    /// Second by second, warm-up left out; of a run above an hour by as many seconds as make 3600 of them.
+    /// The window second by second. In a run above an hour an interval is several seconds, so that there are at most
+    /// 3600.
     pub intervals: Vec<Interval>,
-    /// What a reader has to know before he believes the rest, in sentences.
+    /// Sentences that a reader has to know before relying on the figures.
     pub notes: Vec<String>,
 }
 
-/// Faults by kind.
+/// Number of faults by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Errors {
     /// TCP connects that failed.
     pub connect: u64,
-    /// Opening handshakes that were refused, wrong or too late.
+    /// Opening handshakes that the server refused or answered wrongly, or that took too long.
     pub handshake: u64,
     /// Violations of RFC 6455 by the server.
     pub protocol: u64,
-    /// Messages with other contents, length or kind than were sent.
+    /// Answers whose contents, length or kind differ from the message sent.
     pub content: u64,
-    /// Connections that ended before we ended them.
+    /// Connections that ended before the driver ended them.
     pub closed: u64,
-    /// Messages that were due and had not arrived when the run was given up.
+    /// Messages that were due and had no answer at the end of the run.
     pub missing: u64,
-    /// Closing handshakes that were not completed in time.
+    /// Closing handshakes that the server did not complete in time.
     pub close: u64,
 }
 
@@ -122,9 +123,9 @@ impl std::ops::AddAssign for Errors {
 /// A distribution of times in microseconds. All zero without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// How many were measured.
+    /// Number of latencies measured.
     pub samples: u64,
-    /// The least.
+    /// The smallest.
     pub min: f64,
     /// The arithmetic mean.
     pub mean: f64,
@@ -134,29 +135,29 @@ pub struct Latency {
     pub p50: f64,
     /// 90 % were at most this.
     pub p90: f64,
-    /// 99 %.
+    /// 99 % were at most this.
     pub p99: f64,
-    /// 99.9 %.
+    /// 99.9 % were at most this.
     pub p999: f64,
-    /// 99.99 %.
+    /// 99.99 % were at most this.
     pub p9999: f64,
-    /// The greatest.
+    /// The largest.
     pub max: f64,
 }
 
-/// What a result was measured on.
+/// The machine of the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The kernel's name and release, for example `Linux 6.12.0`.
     pub kernel: String,
     /// `x86_64`, `aarch64`.
     pub architecture: String,
-    /// The model of its CPUs; absent where the kernel does not tell.
+    /// The model of its CPUs. Absent where the kernel does not name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
-    /// CPUs that the driver's process may use.
+    /// CPUs that the driver's process was allowed to use.
     pub cpus: u64,
-    /// Memory.
+    /// Memory of the machine.
     pub memory_bytes: u64,
 }
 
@@ -170,24 +171,26 @@ pub struct Thread {
     pub connections: u64,
     /// Messages it completed.
     pub messages: u64,
-    /// CPU time (user and system) by wall time.
+    /// CPU time (user and system) divided by wall time: 1 is one core.
     pub utilisation: f64,
-    /// Time it was ready to run and another had the CPU, by wall time; absent where the kernel does not count it.
+    /// Time in which the thread was ready to run and another one had the CPU, divided by wall time. Absent where the
+    /// kernel does not count it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<f64>,
     /// User time in seconds.
     pub user_s: f64,
     /// System time in seconds.
     pub system_s: f64,
-    /// System calls of its loop that wait, and with io_uring submit everything.
+    /// System calls of its loop that wait for events. With io_uring they also submit all operations.
     pub enters: u64,
-    /// System calls that only sent: with epoll one for each send, with io_uring those of `--unbatched`.
+    /// System calls that only send: with epoll one for each send, with io_uring those of `--unbatched`.
     #[serde(default)]
     pub sends: u64,
-    /// It had no time left.
+    /// The thread had no time to spare.
     #[serde(default)]
     pub saturated: bool,
-    /// How much later than intended messages were handed to the socket (open loop): the 99th percentile.
+    /// 99th percentile of the driver's own delay in an open loop: how much later than due messages were handed to the
+    /// socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_p99_us: Option<f64>,
 }
@@ -204,16 +207,16 @@ pub struct Server {
     /// Kernel memory of TCP sockets on this machine (both ends of loopback) at the end of the window, where readable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_tcp_bytes: Option<u64>,
-    /// System calls of the server's loops by message, from its own statistics.
+    /// System calls of the server's loops per message, from its own statistics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enters_per_message: Option<f64>,
-    /// The server and its version, where it tells; absent without its own statistics.
+    /// The server's name and version, from its own statistics. Absent where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Where the server's own statistics came from.
+    /// Address from which the server's own statistics came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statistics: Option<String>,
-    /// Each worker by the server's own statistics: the balance.
+    /// The workers by the server's own statistics: how evenly they shared the load.
     pub workers: Vec<WorkerShare>,
 }
 
@@ -224,16 +227,16 @@ pub struct Process {
     pub pid: i32,
     /// Its name (comm).
     pub name: String,
-    /// Threads that it had.
+    /// Its threads.
     pub threads: u64,
     /// CPU time in the window, in seconds.
     pub cpu_s: f64,
-    /// CPU time by wall time: 1 is one core.
+    /// CPU time divided by wall time: 1 is one core.
     pub utilisation: f64,
-    /// It had no time left.
+    /// The process had no time to spare.
     #[serde(default)]
     pub saturated: bool,
-    /// Time its threads were ready to run and another had the CPU, by wall time.
+    /// Time in which its threads were ready to run and another one had the CPU, divided by wall time.
     pub waiting: f64,
     /// Voluntary and involuntary context switches in the window.
     pub context_switches: u64,
@@ -244,20 +247,20 @@ pub struct Process {
 /// One worker of a Ringway server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerShare {
-    /// Its number.
+    /// The worker's number.
     pub index: u64,
     /// Open WebSockets at the end of the window.
     pub clients: u64,
     /// Messages in the window.
     pub messages: u64,
-    /// CPU time by wall time.
+    /// CPU time divided by wall time: 1 is one core.
     pub utilisation: f64,
-    /// It had no time left.
+    /// The worker had no time to spare.
     #[serde(default)]
     pub saturated: bool,
 }
 
-/// One second of the measured window.
+/// One interval of the measured window, mostly one second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Its end, in seconds since the window began.
@@ -276,9 +279,9 @@ pub struct Interval {
     pub p99_us: f64,
     /// Greatest latency in it.
     pub max_us: f64,
-    /// CPU time of the driver's threads by wall time, summed: 2 is two cores.
+    /// CPU time of all driver threads divided by wall time: 2 is two cores.
     pub driver_utilisation: f64,
-    /// CPU time of the server's processes by wall time, summed.
+    /// CPU time of all processes of the server divided by wall time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_utilisation: Option<f64>,
 }

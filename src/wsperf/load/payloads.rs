@@ -55,7 +55,7 @@ impl Payloads {
         }
     }
 
-    /// What is to be encoded.
+    /// The messages to be encoded, in order.
     pub(super) fn messages(&self) -> Vec<(Kind, &[u8])> {
         self.sequence
             .iter()
@@ -80,13 +80,13 @@ impl Payloads {
         usize::try_from(place).unwrap_or(0)
     }
 
-    /// The messages that `tag` sends from its `number`-th on, at most `max` of them, as far as they lie one behind the other.
+    /// The messages that `tag` sends from its `number`-th on: at most `max`, and only neighbours in memory.
     pub(super) fn run(&self, tag: u32, number: u64, max: usize) -> std::ops::Range<usize> {
         let first = self.index(tag, number);
         first..self.sequence.len().min(first.saturating_add(max))
     }
 
-    /// Whether `message` is message `index` as it was sent.
+    /// Whether `message` equals message `index` of the sequence.
     #[inline]
     pub(super) fn is(&self, index: usize, message: &Message<'_>) -> bool {
         let payload = &self.sequence[index];
@@ -120,8 +120,8 @@ fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
         reason = "between 1 and MIXED_MESSAGES"
     )]
     let count = power_of_two(fits.min(MIXED_MESSAGES as f64) as usize);
-    // Each size as often as its weight says, to the nearest message, and then in a random order: 256 independent draws would
-    // miss the weights by several per cent.
+    // Gives each size its exact share of the messages, rounded, and then shuffles them: 256 independent draws would miss
+    // the weights by several per cent.
     let mut sizes = Vec::with_capacity(count);
     let mut reached = 0.0;
     for (size, weight) in &payload.sizes {

@@ -1,4 +1,4 @@
-//! One connection of an echo, as its script and its misbehaviour see it.
+//! The state of one connection in an echo.
 
 use std::collections::VecDeque;
 
@@ -9,27 +9,27 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Peer {
     pub(super) id: Option<ConnId>,
-    /// When each message that is not answered was due; the first of them `received`.
+    /// When each unanswered message was due. The first of them has the number `received`.
     pub(super) due: VecDeque<Instant>,
-    /// Messages handed to the socket, and answers.
+    /// Messages sent so far, and answers received so far.
     pub(super) sent: u64,
     pub(super) received: u64,
-    /// We are closing or resetting it ourselves.
+    /// The driver is closing or resetting the connection.
     pub(super) leaving: bool,
-    /// It is not open because we ended it ourselves.
+    /// The connection is not open, because the driver ended it.
     pub(super) ended_by_us: bool,
-    /// Times that the server ended it since it last answered.
+    /// How often the server has ended the connection since its last answer.
     pub(super) losses: u32,
-    /// It never sends.
+    /// The connection never sends.
     pub(super) idle: bool,
-    /// It reads slowly, on purpose: its latency is not the server's.
+    /// The connection reads slowly on purpose, so its latency says nothing about the server.
     pub(super) slow: bool,
-    /// In the list of those that may have something to send.
+    /// The connection is in the list of those that may have something to send.
     pub(super) touched: bool,
 }
 
 impl Peer {
-    /// A new connection in its place.
+    /// Prepares for a new connection with the same tag.
     pub(super) fn reset(&mut self) {
         self.due.clear();
         (self.id, self.sent, self.received, self.leaving) = (None, 0, 0, false);

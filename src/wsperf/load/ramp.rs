@@ -1,6 +1,6 @@
-//! Opening connections: so many at once, the rest in the order in which they were asked for.
+//! Opening connections. A limited number is in progress at a time; the others wait in order.
 //!
-//! Owns: which address a connect goes to, and the pauses between attempts at a server that is away.
+//! Owns: which address a connect uses, and the pauses between attempts while the server is away.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,61 +15,61 @@ use crate::random::Random;
 use crate::time::Instant;
 use crate::worker::{Failure, Handle, OpeningRequest, Scope};
 
-/// So many attempts in a row that fail, without one that opens between them, are a server that is away. Fewer are what
-/// a server does that refuses some of many.
+/// Consecutive failed attempts, without an open connection between them, after which the server counts as away. A server
+/// that only refuses some of many connections does not produce as many in a row.
 const AWAY_FROM: u32 = 3;
 
-/// The pause after these; each further one is twice as long.
+/// The first pause. Each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// The longest pause: a server that is back is used again within so long.
+/// The longest pause: at most this long after a server is back, the driver connects again.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// A server that took no connection at all while so many pauses went by is not there.
+/// Pauses after which a server that never took a connection counts as not there at all.
 const HOPELESS_FROM: u32 = 5;
 
-/// The place of an address is not chosen yet.
+/// Value of an address index that is not chosen yet.
 const UNDECIDED: u8 = u8::MAX;
 
 /// The connects of one driver thread.
 #[derive(Debug)]
 pub(super) struct Ramp {
-    /// By address of the server, then by local address.
+    /// Options of a connect, by the server's address and then by local address.
     destinations: Vec<Vec<ConnectOptions>>,
     route: Route,
     request: Arc<OpeningRequest>,
     waiting: VecDeque<u32>,
-    /// To be begun again, not before an instant.
+    /// Connections to be begun again, with the earliest instant for it.
     later: BinaryHeap<Reverse<(Instant, u32)>>,
     in_progress: usize,
     in_progress_max: usize,
-    /// When each connection was begun and connected, and which address it went to, by tag.
+    /// When each connection was begun, when it was connected, and the index of its address; each by tag.
     began: Vec<Instant>,
     connected: Vec<Option<Instant>>,
     places: Vec<u8>,
     pauses: Pauses,
 }
 
-/// Attempts at a server that is away: one at a time, after pauses that grow.
+/// The pauses while the server is away: one attempt at a time, and a growing pause after each.
 #[derive(Debug)]
 struct Pauses {
-    /// A connection that fails is begun again, so attempts without a pause would never end.
+    /// Pauses are made. Scenarios that begin a failed connection again need them: otherwise they would try without end.
     are_on: bool,
     random: Random,
-    /// Attempts that failed since one opened.
+    /// Attempts that failed since a connection last opened.
     failures: u32,
-    /// Pauses since one opened.
+    /// Pauses since a connection last opened.
     count: u32,
-    /// Nothing is begun before.
+    /// No connection is begun before this.
     until: Instant,
-    /// A connection was opened at some time.
+    /// At least one connection has opened.
     has_opened: bool,
 }
 
 impl Pauses {
     fn fail(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        // Those that were under way together fail together: they are one reason to pause.
+        // Attempts that were in progress together fail together, and cause one pause.
         if self.is_away() && now >= self.until {
             self.until = now + pause(self.count, &mut self.random);
             self.count = self.count.saturating_add(1);
@@ -87,26 +87,26 @@ impl Pauses {
     }
 }
 
-/// The pause after `before` others: twice as long each time, and by chance down to half of that, so that connections that
-/// were lost together do not come back together.
+/// The pause that follows `before` others. It doubles each time. A random factor between 0.5 and 1 keeps connections that
+/// were lost together from coming back together.
 fn pause(before: u32, random: &mut Random) -> Duration {
     let longest = PAUSE_MIN.saturating_mul(1 << before.min(16)).min(PAUSE_MAX);
     let per_mille = u32::try_from(random.between(500, 1000)).unwrap_or(1000);
     longest * per_mille / 1000
 }
 
-/// What became of a connection that did not open.
+/// What happens next with a connection that did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// The server's next address is tried for it: nothing is to be done.
+    /// The server's next address is tried. The caller has nothing to do.
     MovedOn,
-    /// It is given up, and counted.
+    /// The connection failed, and is counted as such.
     Failed,
 }
 
 impl Ramp {
-    /// For `count` tags, with `in_progress_max` connects and opening handshakes at once. `first` is the number of the
-    /// first connection among those of all threads: source addresses go by it.
+    /// For `count` tags, with at most `in_progress_max` connects and opening handshakes at a time. `first` is the number
+    /// of the first connection among those of all threads; it decides which local address is used.
     pub(super) fn new(
         options: &LoadOptions,
         request: &Arc<OpeningRequest>,
@@ -152,7 +152,7 @@ impl Ramp {
         }
     }
 
-    /// From now on connections that fail are begun again, with pauses while the server is away.
+    /// Turns the pauses on, for scenarios that begin failed connections again.
     pub(super) const fn pause_between_attempts(&mut self) {
         self.pauses.are_on = true;
     }
@@ -162,18 +162,19 @@ impl Ramp {
         self.waiting.push_back(tag);
     }
 
-    /// Asks for a connection that is not to be begun before `at`.
+    /// Asks for a connection that is begun at `at` or later.
     pub(super) fn add_later(&mut self, tag: u32, at: Instant) {
         self.later.push(Reverse((at, tag)));
     }
 
-    /// Asks for a connection in place of one that was lost, `losses` times in a row without an answer in between.
+    /// Asks for a connection that replaces a lost one. `losses`: how often it was lost in a row without an answer in
+    /// between.
     pub(super) fn add_again(&mut self, tag: u32, losses: u32, now: Instant) {
         let pause = pause(losses.saturating_sub(1), &mut self.pauses.random);
         self.add_later(tag, now + pause);
     }
 
-    /// Nothing more is begun. Returns what was not.
+    /// Begins no further connection. Returns the tags that were still waiting.
     pub(super) fn stop(&mut self) -> Vec<u32> {
         let later = std::mem::take(&mut self.later).into_iter();
         let mut tags: Vec<u32> = later.map(|Reverse((_, tag))| tag).collect();
@@ -181,22 +182,22 @@ impl Ramp {
         tags
     }
 
-    /// Connects and opening handshakes in progress, and those that wait for their turn.
+    /// Connects and opening handshakes that are in progress or wait for their turn.
     pub(super) fn unsettled(&self) -> usize {
         self.in_progress + self.waiting.len()
     }
 
-    /// Whether everything that was asked for is decided.
+    /// Whether every connection that was asked for has opened or failed.
     pub(super) fn is_settled(&self) -> bool {
         self.in_progress == 0 && self.waiting.is_empty() && self.later.is_empty()
     }
 
-    /// No connection was ever opened, and it was tried for a while.
+    /// Whether no connection ever opened, after several pauses.
     pub(super) const fn is_hopeless(&self) -> bool {
         !self.pauses.has_opened && self.pauses.count >= HOPELESS_FROM
     }
 
-    /// When a connection is to be begun next by the clock.
+    /// The next instant at which a connection is to be begun.
     pub(super) fn due(&self) -> Option<Instant> {
         let later = self.later.peek().map(|Reverse((at, _))| *at);
         let waits = self.pauses.is_away() && self.in_progress == 0 && !self.waiting.is_empty();
@@ -206,7 +207,7 @@ impl Ramp {
             .min()
     }
 
-    /// Begins what there is room for. Returns those which the system refused at once.
+    /// Begins as many connections as the limit allows. Returns those that the kernel refused at once.
     pub(super) fn step(&mut self, reach: &mut Handle<'_>) -> Vec<(u32, Errno)> {
         let now = reach.now();
         while let Some(Reverse((at, tag))) = self.later.peek().copied()
@@ -261,7 +262,7 @@ impl Ramp {
         self.pauses.open();
     }
 
-    /// A connection did not open: it is tried at the server's next address, or counted.
+    /// Handles a connection that did not open: its next address is tried, or it counts as failed.
     pub(super) fn note_failed(
         &mut self,
         meter: &mut Meter,
@@ -273,7 +274,7 @@ impl Ramp {
         let tag = scope.tag();
         let errno = match failed {
             Failure::Connect(errno) => Some(*errno),
-            // Not even the connect was done in time.
+            // The timeout struck before even the TCP connect was complete.
             Failure::Timeout if self.connected[tag as usize].is_none() => {
                 Some(Errno(libc::ETIMEDOUT))
             }
@@ -291,16 +292,16 @@ impl Ramp {
         Fate::Failed
     }
 
-    /// A connection that was asked for is given up with all others: it is no failure.
+    /// Takes a connection off the list because all are given up. It does not count as failed.
     pub(super) const fn settle(&mut self) {
         self.in_progress -= 1;
     }
 
-    /// Whether the server has another address for a connect that failed; then it is begun next.
+    /// Whether the server has another address for a failed connect. If so, that connect is begun next.
     fn moves_on(&mut self, tag: u32, errno: Errno) -> bool {
         let place = &mut self.places[tag as usize];
         let next = self.route.failed((*place).into(), &errno);
-        // What this machine is short of, it is short of for every address.
+        // A shortage on this machine affects every address alike.
         let is_ours = matches!(
             errno,
             Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOENT)
@@ -348,7 +349,7 @@ fn describe(failure: &Failure) -> String {
     }
 }
 
-/// What can be done about an errno of connecting.
+/// What the user can do about an errno of connect(2).
 const fn remedy(errno: Errno) -> &'static str {
     match errno {
         Errno(libc::ECONNREFUSED) => ": is a server listening there?",

@@ -1,25 +1,25 @@
-//! The addresses of one server, tried in turn until one of them takes a connection.
+//! The addresses of one server, tried in turn until one takes a connection.
 //!
-//! Owns: which address is next, and the sentence that names those which were tried. Never: looks a name up, connects.
+//! Owns: which address is next, and the sentence that names those that were tried. Never: resolves a name, or connects.
 
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
-/// Addresses of one name that are tried at most: each costs up to the time for a connect.
+/// Most addresses of a name that are tried. Each may cost the whole connect timeout.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// What is known of the addresses, by their place in the list.
+/// What is known about each address, by its index.
 #[derive(Debug)]
 pub(super) struct Route {
     addresses: Vec<SocketAddr>,
-    /// Why each could not be connected to, when that was tried.
+    /// Why the connect to each address failed, if it was tried.
     failures: Vec<Option<String>>,
-    /// The one that took a connection: it is the server's from then on.
+    /// The address that took a connection. All further connections use it.
     taken: Option<usize>,
 }
 
 impl Route {
-    /// `addresses`: in the order in which they are tried; not none.
+    /// `addresses` in the order in which they are tried; at least one.
     pub(super) fn new(addresses: &[SocketAddr]) -> Self {
         let addresses: Vec<_> = addresses.iter().copied().take(ADDRESSES_MAX).collect();
         Self {
@@ -29,7 +29,7 @@ impl Route {
         }
     }
 
-    /// The place to begin at: the one that took a connection, or the first that is not known to refuse.
+    /// The index to begin with: the address that took a connection, or the first that has not failed.
     pub(super) fn first(&self) -> usize {
         let untried = || self.failures.iter().position(Option::is_none);
         self.taken.or_else(untried).unwrap_or(0)
@@ -40,7 +40,7 @@ impl Route {
         self.taken.get_or_insert(place);
     }
 
-    /// The address at `place` could not be connected to. Returns the place to try in its stead, if there is one.
+    /// Notes that the connect to the address at `place` failed. Returns the index to try next, if there is one.
     pub(super) fn failed(&mut self, place: usize, why: &dyn Display) -> Option<usize> {
         self.failures[place] = Some(why.to_string());
         match self.taken {
@@ -49,7 +49,7 @@ impl Route {
         }
     }
 
-    /// Which addresses were tried, and what each of them said: `[::1]:9000: refused; 127.0.0.1:9000: refused`.
+    /// The addresses that were tried, each with its error: `[::1]:9000: refused; 127.0.0.1:9000: refused`.
     pub(super) fn tried(&self) -> String {
         let mut said = String::new();
         let failures = self.addresses.iter().zip(&self.failures);

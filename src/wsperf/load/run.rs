@@ -33,24 +33,24 @@ use crate::random::Random;
 use crate::time::{self, Instant};
 use crate::worker::OpeningRequest;
 
-/// From the moment at which all threads are ready to the start of the clock, so that every thread knows it in time.
+/// Time from the moment all threads are ready to the start of the clock, so that every thread learns the start before it.
 const LEAD: Duration = Duration::from_millis(30);
 
-/// Messages under way over all connections at most: each takes 16 bytes of the driver.
+/// Most messages under way over all connections: each takes 16 bytes of the driver's memory.
 const IN_FLIGHT_MAX: usize = 16 << 20;
 
-/// How often somebody is told how the run goes.
+/// Time between two reports to the progress line.
 const LIVE: Duration = Duration::from_millis(250);
 
 pub use super::summary::Report;
 pub use super::thread::Record as HandshakeRecord;
 
-/// Why there is no result: a sentence with cause and remedy.
+/// Why there is no result.
 #[derive(Debug)]
 pub struct Error {
-    /// The command line asked for what cannot be; else the system or the server is at fault.
+    /// The options are wrong. False: the system or the server failed.
     pub is_usage: bool,
-    /// The sentence.
+    /// A sentence with cause and remedy.
     pub sentence: String,
 }
 
@@ -78,7 +78,7 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Where a run is.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Connections are being opened.
@@ -87,30 +87,30 @@ pub enum Phase {
     Warmup,
     /// The measured window.
     Measuring,
-    /// The window is over; the last answers are awaited, and connections closed.
+    /// The window is over: the driver waits for the last answers and closes its connections.
     Finishing,
 }
 
-/// How a run goes.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Live {
-    /// Where it is.
+    /// The current phase.
     pub phase: Phase,
-    /// Time in the window.
+    /// Time since the window began.
     pub elapsed: Duration,
     /// Length of the window.
     pub total: Duration,
     /// Open connections.
     pub connections: u64,
-    /// In the last quarter of a second.
+    /// Rate of the last 250 ms.
     pub messages_per_second: f64,
-    /// The same.
+    /// 99th percentile of the latency in the last 250 ms.
     pub p99_us: f64,
-    /// So far.
+    /// Faults so far.
     pub errors: u64,
 }
 
-/// Does what `options` say. `observe` is told four times a second how it goes and may end it early.
+/// Does a run. `observe` is called four times a second with its progress, and may end it early.
 ///
 /// # Errors
 /// [`Error`]: no connection could be opened, a thread failed, or the options contradict each other.
@@ -161,16 +161,16 @@ pub fn run(
     Ok(summary::report(&options, collected, observer, &samples))
 }
 
-/// What all threads have in common.
+/// What all threads of a run share.
 #[derive(Debug)]
 struct Cast {
     request: Arc<OpeningRequest>,
     fanout: Arc<Fanout>,
-    /// Which connections send, in the order of all of them.
+    /// Which connections send, by their number among those of all threads.
     active: Vec<bool>,
 }
 
-/// Which connections send: of those of `mixed` a part that the seed draws, from the first connection to the last.
+/// Chooses which connections send. In `mixed` the seed draws a part of them, over the whole range of numbers.
 fn active(options: &LoadOptions) -> Vec<bool> {
     let count = options.connections;
     let Scenario::Mixed { idle } = options.scenario else {
@@ -187,7 +187,7 @@ fn active(options: &LoadOptions) -> Vec<bool> {
     active
 }
 
-/// A run in which no connection ever opened measured nothing, however it came to its end.
+/// The error of a run in which no connection ever opened: nothing was measured.
 fn nothing_opened(options: &LoadOptions, collected: &Collected) -> Option<Error> {
     let opened: u64 = collected.threads.iter().map(|thread| thread.opened).sum();
     if opened > 0 || collected.interrupted {
@@ -211,8 +211,8 @@ fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
         .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
 }
 
-/// The options as they can be kept: what is counted is measured from the first on, and the server's addresses are of the
-/// family of the local ones.
+/// Adjusts the options. A scenario with a count has no warm-up, because it counts from the first handshake on. Of the
+/// server's addresses only those of the local addresses' family stay.
 fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
     let mut options = options.clone();
     let sources = options.sources.clone();
@@ -236,7 +236,7 @@ fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
     Ok(options)
 }
 
-/// What contradicts itself.
+/// Refuses options that contradict each other.
 fn check(options: &LoadOptions) -> Result<(), Error> {
     let per_thread = options.connections / options.threads.max(1);
     if options.threads == 0 || options.connections == 0 {
@@ -282,7 +282,7 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// The part of `total` that thread `index` of `threads` drives: first and count.
+/// The part of `total` that thread `index` of `threads` drives: the first number, and how many.
 fn share(total: usize, index: usize, threads: usize) -> (usize, usize) {
     let (each, rest) = (total / threads, total % threads);
     (
@@ -359,7 +359,7 @@ fn play(seat: &Seat, cast: &Cast, notes: Sender<Note>) -> Result<thread::Result,
     }
 }
 
-/// The part of a broadcast of the connections from `first` on, `count` of them.
+/// The part in a broadcast of `count` connections, from number `first` on.
 fn broadcast(
     seat: &Seat,
     meter: Meter,
@@ -371,7 +371,7 @@ fn broadcast(
     let options = &*seat.options;
     let own = senders.saturating_sub(first).min(count);
     let pace = match options.rate {
-        // Without a sender of its own a thread only receives.
+        // A thread without senders only receives.
         Some(rate) => {
             let rate = if own > 0 {
                 rate * own as f64 / senders as f64
@@ -402,7 +402,7 @@ fn broadcast(
     Broadcast::new(meter, ramp, pace, fanout, plan)
 }
 
-/// The echo script in its variants.
+/// The script of the scenarios that echo.
 fn echo(
     seat: &Seat,
     meter: Meter,
@@ -430,7 +430,7 @@ fn echo(
             let share = senders as f64 / all_senders as f64;
             echo::Pace::Open(Schedule::new(rate * share, phase))
         }
-        // In a thread whose connections are all idle nothing is ever due.
+        // In a thread whose connections are all idle nothing is ever due, so any pace will do.
         _ => echo::Pace::Closed {
             in_flight: options.in_flight,
         },
@@ -443,7 +443,7 @@ fn echo(
     Echo::new(meter, payloads, ramp, pace, plan, churn)
 }
 
-/// Who leads the threads through the run.
+/// Leads all threads through the run.
 struct Conductor<'a> {
     options: &'a LoadOptions,
     control: &'a Control,
@@ -451,13 +451,13 @@ struct Conductor<'a> {
     observe: &'a mut dyn FnMut(&Live) -> ControlFlow<()>,
     threads: Vec<Handle>,
     collected: Collected,
-    /// Connections, faults and readiness of each thread.
+    /// Open connections, faults and readiness of each thread.
     opening: Vec<(u64, Errors, bool)>,
     told_live: Instant,
 }
 
 impl Conductor<'_> {
-    /// Waits until every thread has opened its connections or given them up.
+    /// Waits until every thread has opened or given up its connections.
     fn open(&mut self) -> Result<(), Error> {
         let mut ready = 0;
         while ready < self.threads.len() {
@@ -505,7 +505,7 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    /// Starts the clock and stays until every thread is done.
+    /// Starts the clock and waits until every thread is done.
     fn conduct(&mut self, observer: &mut Observer) -> Result<Vec<(Instant, Sample)>, Error> {
         let opens_first = !matches!(self.options.scenario, Scenario::Handshake { .. });
         if opens_first && self.collected.connections == 0 && !self.collected.interrupted {
@@ -519,7 +519,7 @@ impl Conductor<'_> {
         self.control.set_go(go);
         self.collected.go = Some(go);
         self.collected.began_unix_ms = unix_ms() + millis(begin.since(time::now()));
-        // Exactly at the ends of the window, and at those of its intervals.
+        // Samples the server exactly at both ends of the window and at the end of each interval.
         let interval = self.collected.interval();
         let mut next = Some(begin);
         let mut samples = Vec::new();
@@ -531,7 +531,7 @@ impl Conductor<'_> {
                 continue;
             }
             if self.collected.interrupted && next.is_some_and(|next| next > begin) {
-                // The window ends before its time.
+                // The run was stopped: the window ends now.
                 samples.push((now, observer.end()));
                 next = None;
             }
@@ -546,13 +546,13 @@ impl Conductor<'_> {
             }
         }
         if next.is_some_and(|next| next > begin) {
-            // What was asked for was done before the window was over.
+            // The threads finished their work before the window was over.
             samples.push((time::now(), observer.end()));
         }
         Ok(samples)
     }
 
-    /// Keeps a slice, and tells how the run goes when all threads have told theirs.
+    /// Keeps a slice, and reports the progress once all threads have sent theirs.
     fn take(&mut self, slice: Slice, end: Instant) {
         let index = slice.index;
         self.collected.add(slice);
@@ -595,7 +595,7 @@ impl Conductor<'_> {
         (self.observe)(live)
     }
 
-    /// Why no connection is open, as the threads tell.
+    /// Why no connection is open, from the reports of the threads.
     fn fail(&mut self) -> Error {
         self.control.abandon();
         let first = self

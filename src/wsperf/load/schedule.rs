@@ -1,16 +1,16 @@
-//! Open loop: when each message is due, by the clock and nothing else. A server that stalls does not slow the schedule down,
-//! so that what it delays is seen as latency of everything that was due meanwhile (no coordinated omission).
+//! The schedule of an open loop: when each message is due, by the clock alone. A server that stalls does not slow the
+//! schedule down, so the stall shows as latency of every message that became due meanwhile (no coordinated omission).
 
 use crate::time::Instant;
 
-/// Due times at equal distances, of one thread.
+/// Due times at equal distances, for one thread.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     /// Nanoseconds between two messages.
     period_ns: f64,
-    /// Where in the period this thread begins, so that threads take turns.
+    /// Nanoseconds by which this thread begins later, so that the threads send in turn.
     offset_ns: f64,
-    /// From the first on, and before which messages are due.
+    /// The start of the schedule and its end: messages are due from the first to before the second.
     span: Option<(Instant, Instant)>,
     next: u64,
 }
@@ -42,13 +42,13 @@ impl Schedule {
         Instant::from_nanos(go.nanos() + ns)
     }
 
-    /// When the next message is due, if one is: however late a thread is, what was due before the end is still sent.
+    /// When the next message is due. A late thread still gets every message that was due before the end.
     pub(super) fn next(&self) -> Option<Instant> {
         let (go, end) = self.span?;
         Some(self.due(go, self.next)).filter(|due| *due < end)
     }
 
-    /// Appends the messages that are due by `now`, at most `max`: number and instant.
+    /// Appends the number and due time of the messages that are due by `now`, at most `max`.
     pub(super) fn take(&mut self, now: Instant, max: u64, due: &mut Vec<(u64, Instant)>) {
         let Some((go, end)) = self.span else { return };
         for number in self.next..self.next + max {

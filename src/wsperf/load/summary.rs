@@ -1,4 +1,4 @@
-//! The result of a run, from what its threads and its observer collected.
+//! Makes the result of a run from the figures of its threads and of its observer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::report::hdr;
 use super::thread::{self, Figures, Record};
 use crate::time::Instant;
 
-/// A run that was done.
+/// A completed run.
 #[derive(Debug)]
 pub struct Report {
     /// The result.
     pub outcome: Outcome,
     /// The latencies of each interval of the window.
     pub intervals: Vec<hdr::IntervalHistogram>,
-    /// Every handshake, when the scenario counts them.
+    /// Every handshake, in the scenario that counts them.
     pub handshakes: Vec<Record>,
 }
 
-/// Puts everything together.
+/// Makes the result.
 pub(super) fn report(
     options: &LoadOptions,
     mut collected: Collected,
@@ -87,7 +87,7 @@ pub(super) fn report(
     }
 }
 
-/// How long the window was, when it was cut short or ended by itself.
+/// The true length of the window: shorter than planned if the run was cut short. None: the window never began.
 fn window_length(options: &LoadOptions, collected: &Collected) -> Option<Duration> {
     let begin = collected.go? + options.warmup;
     let ended = collected
@@ -103,7 +103,7 @@ fn window_length(options: &LoadOptions, collected: &Collected) -> Option<Duratio
     )
 }
 
-/// Interval by interval, and the latencies of each.
+/// The rows of the intervals, and their latencies.
 fn intervals(
     rows: Vec<Row>,
     duration: Duration,
@@ -112,7 +112,7 @@ fn intervals(
 ) -> (Vec<Interval>, Vec<hdr::IntervalHistogram>) {
     let mut found = (Vec::new(), Vec::new());
     for row in rows {
-        // The last one is as long as the window allows.
+        // The last interval may be shorter, as the window ends.
         let length = row.length.min(duration.saturating_sub(row.start));
         if length.is_zero() {
             break;
@@ -136,7 +136,7 @@ fn intervals(
     found
 }
 
-/// The server's, between the samples nearest to the ends of the second.
+/// CPU use of the server in an interval, between the samples nearest to its ends.
 fn server_utilisation(
     samples: &[(Instant, Sample)],
     begin: Instant,
@@ -191,7 +191,7 @@ fn add_threads(outcome: &mut Outcome, collected: &Collected) {
         |thread: &Thread| thread.system_s,
     ]
     .map(|of| driver.iter().map(of).sum::<f64>());
-    // Without a message there is nothing that it could be divided by.
+    // Without messages a figure per message has no meaning.
     if outcome.messages > 0 {
         let messages = outcome.messages as f64;
         outcome.driver_cpu_us_per_message = (user + system) * 1e6 / messages;
@@ -200,7 +200,7 @@ fn add_threads(outcome: &mut Outcome, collected: &Collected) {
     outcome.driver = driver;
 }
 
-/// Counts as they are, distributions as their percentiles in microseconds.
+/// Adds counts as they are, and distributions as percentiles in µs.
 fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) {
     for (name, count) in &figures.counts {
         outcome.figures.insert((*name).to_owned(), *count as f64);
@@ -228,7 +228,7 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
     }
 }
 
-/// What an open loop wants to be completed: of a broadcast one delivery to every connection.
+/// The rate that an open loop is to complete: in a broadcast, a delivery to every connection for each message.
 fn offered(options: &LoadOptions) -> Option<f64> {
     let deliveries = match options.scenario {
         Scenario::Broadcast { others_only, .. } => {
@@ -239,8 +239,8 @@ fn offered(options: &LoadOptions) -> Option<f64> {
     options.rate.map(|rate| rate * deliveries)
 }
 
-/// Deliveries of an open loop that never came: nobody can say of each when its message was due, but that it was waited for
-/// until the end, which is at least the time for the last answers.
+/// Adds the missing deliveries of an open loop to the latencies. The due time of each is not known, but the driver waited
+/// until the end for it, which is at least the timeout for the last answers.
 fn count_undelivered(options: &LoadOptions, collected: &mut Collected) {
     if let Some((expected, delivered)) = collected.fanout
         && options.rate.is_some()

@@ -1,4 +1,4 @@
-//! One driver thread: its ring, its script, its loop.
+//! One driver thread: its ring, its script, its event loop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,64 +17,64 @@ use crate::proto::{Kind, Limits, Role, http};
 use crate::time::{self, Instant};
 use crate::worker::{App, Config, Masking, Prepared, Worker};
 
-/// Bytes queued for a server above which nothing is added: they are references to prepared messages, not copies.
+/// Most bytes queued for one connection (64 MiB). They are references to prepared messages, not copies.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// The longest turn: how soon a thread sees what the others decided.
+/// Longest wait of a turn: a thread notices within this time what the conductor decided.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Behind the window a turn waits at least so long, unless something arrives.
+/// Shortest wait of a turn after the window, unless something arrives.
 const REST: Duration = Duration::from_millis(1);
 
-/// How often the progress of opening is told.
+/// Time between two reports while connections are opened.
 const TELL: Duration = Duration::from_millis(250);
 
-/// What a thread does with its connections.
+/// What a scenario does with the connections of one thread.
 pub(super) trait Script: App {
-    /// What is to be encoded before the first turn.
+    /// The messages to be encoded before the first turn.
     fn messages(&self) -> Vec<(Kind, &[u8])>;
 
-    /// The same, encoded.
+    /// Takes the encoded messages.
     fn set_prepared(&mut self, prepared: Prepared);
 
-    /// Everything that comes before the clock starts is done.
+    /// Whether all work that precedes the start of the clock is done.
     fn is_ready(&self) -> bool;
 
-    /// The clock starts; the meter has the window.
+    /// Starts the clock. The meter gets the window.
     fn set_go(&mut self, window: Window);
 
-    /// When it wants a turn, whatever arrives.
+    /// When the script needs its next turn, even if nothing arrives.
     fn due(&self) -> Option<Instant>;
 
-    /// Behind the window: nothing more is waited for.
+    /// After the window: whether the script waits for nothing more.
     fn is_done(&self) -> bool;
 
-    /// What was asked for is done, though the window is not over: the run ends here.
+    /// Whether the script's work is done before the window ends. The run then ends.
     fn is_complete(&self) -> bool {
         false
     }
 
-    /// All is over; connections that end from now on end because of us. Unless the run was broken off, what has not come by
-    /// now is missing.
+    /// Ends the script. Connections that end after this were closed by the driver. If `in_time`, an answer that has not
+    /// arrived is missing; otherwise the run was abandoned.
     fn finish(&mut self, in_time: bool);
 
-    /// The measuring side.
+    /// The counters and histograms of this thread.
     fn meter(&mut self) -> &mut Meter;
 
-    /// What this script knows besides.
+    /// The scenario's figures.
     fn figures(&mut self) -> Figures;
 }
 
-/// Figures of one thread beyond messages and latencies.
+/// Figures of one thread besides messages and latencies.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     /// Counts, summed over threads.
     pub(super) counts: BTreeMap<&'static str, u64>,
-    /// Distributions of nanoseconds, merged over threads.
+    /// Distributions in ns, merged over threads.
     pub(super) times: BTreeMap<&'static str, Histogram<u64>>,
-    /// How late messages left, by the schedule.
+    /// How much later than due messages were sent.
     pub(super) late: Option<Histogram<u64>>,
-    /// How long opening all connections took; the longest of all threads counts.
+    /// How long opening all connections took. The result has the longest of all threads.
     pub(super) ramp: Option<Duration>,
     /// Every handshake, where the scenario keeps them.
     pub(super) handshakes: Vec<Record>,
@@ -86,7 +86,7 @@ impl Figures {
     }
 }
 
-/// One handshake, in nanoseconds.
+/// One handshake; times in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// From the start to the TCP connection.
@@ -95,18 +95,18 @@ pub struct Record {
     pub open_ns: u64,
     /// From the open WebSocket to its end.
     pub close_ns: u64,
-    /// It did not open.
+    /// The WebSocket did not open.
     pub failed: bool,
 }
 
 /// What the threads of a run share.
 #[derive(Debug, Default)]
 pub(super) struct Control {
-    /// When the clock starts; zero while that is not known.
+    /// When the clock starts. Zero until that is known.
     go_ns: AtomicU64,
     /// The run is to end now.
     stop: AtomicBool,
-    /// The figures of the server were read: its connections may be closed.
+    /// The observer has read the server's figures, so threads may close their connections.
     may_close: AtomicBool,
 }
 
@@ -122,18 +122,18 @@ impl Control {
         }
     }
 
-    /// Ends the run; what was measured counts.
+    /// Ends the run early. Its figures count.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Ends the run, of which nothing is wanted any more.
+    /// Abandons the run. Its figures are not wanted.
     pub(super) fn abandon(&self) {
         self.stop();
         self.let_close();
     }
 
-    /// Lets the threads close their connections.
+    /// Allows the threads to close their connections.
     pub(super) fn let_close(&self) {
         self.may_close.store(true, Ordering::Release);
     }
@@ -147,7 +147,7 @@ impl Control {
     }
 }
 
-/// Who a thread is among the others.
+/// A thread's number, and the options of the run.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
     pub(super) index: usize,
@@ -156,7 +156,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The CPU that this thread is pinned to.
+    /// The CPU to which this thread is pinned.
     pub(super) fn cpu(&self) -> Option<usize> {
         let cpus = &self.options.cpus;
         (!cpus.is_empty()).then(|| cpus[self.index % cpus.len()])
@@ -172,20 +172,20 @@ impl Seat {
     }
 }
 
-/// What a thread leaves behind.
+/// The figures of a thread at its end.
 #[derive(Debug)]
 pub(super) struct Result {
     pub(super) thread: Thread,
     pub(super) errors: Errors,
-    /// Connections that were opened, from the beginning on.
+    /// Connections that were opened since the start.
     pub(super) opened: u64,
     pub(super) first_failure: Option<String>,
     pub(super) figures: Figures,
-    /// When the window ended for this thread: before its time if the run was stopped.
+    /// When the window ended for this thread: earlier than planned if the run was stopped.
     pub(super) ended: Option<Instant>,
 }
 
-/// Runs a script to its end, in a thread of its own.
+/// Runs a script to its end, in the calling thread.
 pub(super) fn run<S: Script>(seat: &Seat, script: S) -> std::result::Result<Result, String> {
     sys::own_descriptors();
     sys::exact_timers();
@@ -235,10 +235,11 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         },
         handshake_timeout: options.timeout,
         close_timeout: options.timeout,
-        // A server that stops reading is what is measured.
+        // No write timeout: how a server that stops reading behaves is to be measured, not cut off.
         write_timeout: None,
         send_queue_bytes_max: QUEUE_BYTES_MAX,
-        // Its payloads are its own, and a seed must decide every byte of a run.
+        // Seeded masking keys, so that the seed decides every byte of a run. The payloads are random filler that needs no
+        // protection.
         masking: Masking::Seeded(options.seed ^ (thread as u64) << 32),
         ..Config::default()
     }
@@ -253,7 +254,7 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
     let last = loop {
         let mut patience = patience(worker.app());
         if marks.end.is_some() {
-            // Behind the window nothing is so urgent that it is worth taking the server's time for.
+            // After the window nothing is urgent: a longer wait leaves the server its CPU time.
             patience = patience.max(REST);
         }
         worker.turn(Some(patience))?;
@@ -328,8 +329,8 @@ fn patience(script: &impl Script) -> Duration {
     }
 }
 
-/// Keeps what is open until the server's figures were read: what each of its workers holds is not known any more once
-/// thousands of connections are closing.
+/// Keeps the connections open until the observer has read the server's figures. Once thousands are closing, the server's
+/// figures per worker no longer say how many each had.
 fn hold<I: Io, S: Script>(
     worker: &mut Worker<I, S>,
     seat: &Seat,
@@ -340,7 +341,7 @@ fn hold<I: Io, S: Script>(
     Ok(())
 }
 
-/// Closes what is open with a closing handshake, and resets what does not answer in time.
+/// Closes the open connections with a closing handshake, and resets those whose server does not answer in time.
 fn say_goodbye<I: Io, S: Script>(
     worker: &mut Worker<I, S>,
     seat: &Seat,
@@ -357,7 +358,7 @@ fn say_goodbye<I: Io, S: Script>(
     Ok(())
 }
 
-/// The thread's own expense at the two ends of the window.
+/// The thread's own CPU time and system calls at the two ends of the window.
 #[derive(Debug, Default)]
 struct Marks {
     window: Option<Window>,
@@ -371,7 +372,7 @@ struct Mark {
     user_ns: u64,
     system_ns: u64,
     waited_ns: Option<u64>,
-    /// Turns, and sends of their own.
+    /// System calls of turns, and system calls that only send.
     calls: (u64, u64),
 }
 
@@ -388,7 +389,7 @@ impl Mark {
     }
 }
 
-/// How long this thread has been ready to run and another had the CPU.
+/// How long this thread was ready to run while another one had the CPU, in ns.
 fn waited_ns() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().nth(1)?.parse().ok()
@@ -405,7 +406,7 @@ impl Marks {
         }
     }
 
-    /// Whether the window and what follows it are over.
+    /// Whether the window, and the wait for the last answers, are over.
     fn is_over(&self, now: Instant, done: bool, options: &LoadOptions) -> bool {
         self.window.is_some_and(|window| {
             now >= window.end && (done || now >= window.end + options.timeout)

@@ -1,4 +1,4 @@
-//! One ring of provided buffers: the kernel takes them in order, the engine gives them back after looking.
+//! One ring of provided buffers: the kernel takes them in order, and the engine gives them back after reading them.
 
 use std::alloc::{self, Layout};
 use std::io;
@@ -10,7 +10,7 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 const BUFFER_BYTES_MIN: usize = 256;
-/// All buffers together; the ring is walked whole, so this should stay near the L2 cache.
+/// Bytes of all buffers. The kernel goes through the whole ring, so it should stay near the size of the L2 cache.
 const POOL_BYTES: usize = 1 << 20;
 const ENTRIES_MAX: usize = 1024;
 const ENTRIES_MIN: usize = 32;
@@ -53,7 +53,7 @@ impl BufferRing {
         Ok(buffers)
     }
 
-    /// The first `len` bytes of a buffer the kernel has filled and not got back yet.
+    /// The first `len` bytes of a buffer that the kernel has filled and that was not given back yet.
     pub(super) fn bytes(&self, buffer: u16, len: usize) -> &[u8] {
         assert!(usize::from(buffer) < self.count && len <= self.buffer_bytes);
         // SAFETY: within the pool, as asserted.
@@ -78,7 +78,7 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Lets the kernel see all buffers given back: one store.
+    /// Makes all buffers that were given back visible to the kernel, with one store.
     pub(super) fn publish(&self) {
         // SAFETY: `entries` is the base of a registered buffer ring.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };

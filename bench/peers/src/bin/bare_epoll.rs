@@ -1,5 +1,5 @@
-//! A bare TCP echo on epoll: what the kernel alone costs. One thread, edge-triggered, one hot buffer; what a socket does
-//! not take is kept per connection, which is then not read until it is written.
+//! A bare TCP echo on epoll: the cost of the kernel alone. One thread, edge-triggered, one hot buffer. Bytes that a full
+//! socket refuses are kept per connection, which is then not read until they are written.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 const BUFFER_BYTES: usize = 512 << 10;
 const EVENTS: usize = 1024;
 
-/// What a connection still owes, from an offset on; absent when nothing.
+/// Unwritten bytes of each connection, from an offset on. Connections without any have no entry.
 type Unsent = HashMap<RawFd, (Vec<u8>, usize)>;
 
 fn checked(result: isize) -> io::Result<usize> {
@@ -20,7 +20,7 @@ fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     checked(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) })
 }
 
-/// Sends what the socket takes; zero when it is full.
+/// Sends as much as the socket takes; zero when it is full.
 fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `bytes` is readable for its length and outlives the call.
@@ -36,7 +36,7 @@ fn watch(epoll: RawFd, fd: RawFd, events: libc::c_int) -> io::Result<()> {
     checked(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) } as isize).map(drop)
 }
 
-/// Echoes until the socket is drained or full; `Ok(false)` when the peer is gone.
+/// Echoes until the socket is empty or full. `Ok(false)` when the peer has closed.
 fn echo(fd: RawFd, buffer: &mut [u8], unsent: &mut Unsent) -> io::Result<bool> {
     if let Some((bytes, offset)) = unsent.get_mut(&fd) {
         *offset += send(fd, &bytes[*offset..])?;

@@ -7,7 +7,7 @@ use peers::{MESSAGE_BYTES_MAX, frames};
 use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::{TcpListener, TcpStream};
 
-/// Holds 16 messages of 1 KiB; larger frames grow it, as their bytes arrive.
+/// Bytes of a buffer: room for 16 messages of 1 KiB. A larger frame makes it grow as its bytes arrive.
 const BUFFER_BYTES: usize = 64 << 10;
 const RING_ENTRIES: u32 = 4096;
 
@@ -42,7 +42,7 @@ async fn serve_connection(stream: TcpStream) -> io::Result<()> {
             buffer.drain(..echoed.consumed);
         }
         if buffer.len() == buffer.capacity() {
-            // Never by what a header announces: double, up to the frame's size.
+            // Grows with the received bytes and not with the announced length: doubles, up to the frame's size.
             let target = echoed.frame_bytes.min(2 * buffer.capacity()).min(MESSAGE_BYTES_MAX + 14);
             buffer.reserve_exact(target.saturating_sub(buffer.len()).max(1));
         }
@@ -64,14 +64,14 @@ async fn serve(listener: std::net::TcpListener) -> io::Result<()> {
     let listener = TcpListener::from_std(listener);
     loop {
         let (stream, _) = listener.accept().await?;
-        // A client that resets its connection is how every run ends: not worth a line.
+        // The driver ends every run by resetting its connections, so errors are not logged.
         tokio_uring::spawn(async move { drop(serve_connection(stream).await) });
     }
 }
 
 fn main() -> io::Result<()> {
     let listener = peers::listen();
-    // Blocking on the ring's side: a non-blocking file would make the kernel answer EAGAIN instead of waiting.
+    // The listener must block: with a non-blocking file the kernel answers EAGAIN instead of waiting.
     listener.set_nonblocking(false)?;
     let mut ring = tokio_uring::uring_builder();
     ring.setup_coop_taskrun();

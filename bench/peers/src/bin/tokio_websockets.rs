@@ -1,14 +1,14 @@
-//! tokio-websockets as in its own echo example: frames of any size, tokio without budget (`unconstrained`). The example flushes
-//! each reply, and so does asking for the next message: here the messages at hand are taken first, and then all are answered with one
-//! flush. `--workers N`: tokio's multi-thread runtime.
+//! tokio-websockets as in its own echo example: frames of any size, tokio without budget (`unconstrained`). The example
+//! flushes after each reply, and asking for the next message flushes too. Here all received messages are taken first, and
+//! then answered with one flush. `--workers N`: tokio's multi-thread runtime.
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_websockets::{Config, Error, Limits, ServerBuilder};
 
-/// Its default of 8 KiB would cut a batch of 16 messages of 1 KiB in two.
+/// Bytes of replies that cause a flush. The default of 8 KiB would split a batch of 16 messages of 1 KiB.
 const FLUSH_BYTES: usize = 64 << 10;
-/// The most messages taken before they are answered: more than any run has in flight on a connection.
+/// Most messages that are taken before they are answered: more than any run has in flight on a connection.
 const BATCH_MESSAGES: usize = 64;
 
 async fn echo(stream: TcpStream) -> Result<(), Error> {
@@ -40,7 +40,7 @@ async fn serve(listener: std::net::TcpListener) -> std::io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        // A client that resets its connection is how every run ends: not worth a line.
+        // The driver ends every run by resetting its connections, so errors are not logged.
         tokio::spawn(tokio::task::unconstrained(async move { drop(echo(stream).await) }));
     }
 }

@@ -1,11 +1,11 @@
-//! tokio-tungstenite, Stream and Sink on tokio's current-thread runtime. Replies are fed as long as messages are at
-//! hand and flushed when there are none: what `forward` in its own echo example does, without the lock of `split`.
+//! tokio-tungstenite, Stream and Sink on tokio's current-thread runtime. Replies are fed while there are received
+//! messages, and flushed when there are none: as `forward` in its own echo example, but without the lock of `split`.
 //!
-//! tungstenite clears its whole read buffer before each read. At its default of 128 KiB that makes a 20 B message cost
-//! three times what it does at 16 KiB, while a message of 1 MiB costs a quarter less: so the size is an option here.
+//! tungstenite clears its whole read buffer before each read. With its default of 128 KiB a message of 20 B costs three
+//! times as much as with 16 KiB, and a message of 1 MiB a quarter less. So the size is an option here.
 //!
-//! `--workers N`: tokio's multi-thread runtime. `--broadcast`: as its own chat example, an unbounded channel per connection and a
-//! map of them behind a mutex; the payload is shared, not copied.
+//! `--workers N`: tokio's multi-thread runtime. `--broadcast`: as in its own chat example, an unbounded channel per
+//! connection, and a map of these channels behind a mutex. The payload is shared, not copied.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -57,7 +57,7 @@ impl Audience {
     }
 }
 
-/// Sends what this connection receives to the audience, and what the audience sends to this connection.
+/// Sends what this connection receives to all connections, and what others sent to this connection.
 async fn relay(mut websocket: WebSocket, audience: &Audience, inbox: &mut UnboundedReceiver<Message>) -> Result<()> {
     loop {
         tokio::select! {
@@ -99,7 +99,7 @@ async fn serve(setup: peers::Setup) -> std::io::Result<()> {
             let Ok(websocket) = open(stream, setup.read_buffer).await else { return };
             match audience {
                 Some(audience) => broadcast(websocket, address, audience).await,
-                // A client that resets its connection is how every run ends: not worth a line.
+                // The driver ends every run by resetting its connections, so errors are not logged.
                 None => drop(echo(websocket).await),
             }
         }));

@@ -1,6 +1,6 @@
-//! What can be measured: `tuning/bench.toml`, read into data.
+//! What can be measured: `tuning/bench.toml`, parsed.
 //!
-//! Owns: its form. Never: runs anything.
+//! Owns: its format. Never: runs anything.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -20,23 +20,23 @@ pub(super) struct Plan {
     pub(super) candidates: Vec<Candidate>,
 }
 
-/// What the driver does in a run.
+/// A load under which knobs are measured.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Workload {
-    /// In words.
+    /// Its description.
     pub(super) about: String,
-    /// Scenario and load of the driver; windows, addresses and formats are added.
+    /// The driver's arguments for the scenario and its load. Windows, addresses and formats are added to them.
     pub(super) arguments: Vec<String>,
-    /// The measured window is never shorter.
+    /// Shortest measured window, in s.
     #[serde(default)]
     window_s_min: u64,
-    /// The figure that decides; the others are shown beside it.
+    /// The figure that decides. The others are shown with it.
     pub(super) primary: String,
 }
 
 impl Workload {
-    /// The measured window, where `asked` is what a user wants of all workloads.
+    /// The measured window. `asked` is what the user wants for all workloads.
     pub(super) fn window(&self, asked: Duration) -> Duration {
         asked.max(Duration::from_secs(self.window_s_min))
     }
@@ -51,22 +51,22 @@ pub(super) struct Candidate {
     pub(super) why: String,
     side: Sides,
     pub(super) setting: Setting,
-    /// In the order in which they are tried.
+    /// Values to try, in order: the first that the kernel accepts is measured.
     values: Vec<String>,
 }
 
-/// How B is made of A.
+/// How B differs from A.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Setting {
-    /// Not at all.
+    /// It does not: a control.
     Control,
-    /// A value is written to this file.
+    /// By a value written to this file.
     File(String),
-    /// `ip link set dev DEVICE KEY VALUE`.
+    /// By `ip link set dev DEVICE KEY VALUE`.
     Link(String),
 }
 
-/// A candidate as it is written in the file.
+/// A candidate as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -90,7 +90,7 @@ enum Sides {
     Server,
 }
 
-/// A value that stands for the mask of the CPU that a side is pinned to.
+/// A value that stands for the mask of the CPU to which the server or the driver is pinned.
 pub(super) const OWN_CPU: &str = "own-cpu";
 
 impl TryFrom<Written> for Candidate {
@@ -139,7 +139,7 @@ impl Candidate {
         &self.workload
     }
 
-    /// The file that is written, if it is one.
+    /// The file that is written, if the setting is one.
     pub(super) fn file(&self) -> Option<String> {
         match &self.setting {
             Setting::File(path) => Some(path.clone()),
@@ -159,7 +159,7 @@ impl Candidate {
         }
     }
 
-    /// What B sets, in a few words.
+    /// The setting of B, in a few words.
     pub(super) fn shown(&self, value: &str) -> String {
         let what = match &self.setting {
             Setting::Control => return "nothing".to_owned(),
@@ -170,7 +170,7 @@ impl Candidate {
     }
 }
 
-/// The embedded plan.
+/// The plan that is compiled into this program.
 pub(super) fn plan() -> &'static Plan {
     static PLAN: LazyLock<Plan> = LazyLock::new(|| {
         let text = include_str!("../../../../tuning/bench.toml");

@@ -1,6 +1,6 @@
-//! The load driver, from outside: its command line, and what is read of its report.
+//! The load driver as another process: its command line, and the fields of its report.
 //!
-//! Owns: that contract (docs/wsperf.md), in one place. Never: drives load itself.
+//! Owns: these two (docs/wsperf.md). Never: produces load itself.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::BenchOptions;
 use super::candidate::Workload;
 use super::netns::SERVER;
 
-/// Adds the driver and its arguments to a command that runs in the right place.
+/// Adds the driver's arguments to a command that runs in its namespace.
 pub(super) fn arguments(
     command: &mut Command,
     options: &BenchOptions,
@@ -43,13 +43,14 @@ pub(super) fn arguments(
         .arg("--format=json");
 }
 
-/// How long a run may take beside its windows: a storm into a short queue tries again after seconds.
+/// Longest time of a run in addition to its windows: in a connect storm against a short queue, clients retry after
+/// seconds.
 pub(super) const OVERHEAD_MAX: Duration = Duration::from_secs(30);
 
-/// Fields that are long and that no verdict needs.
+/// Long fields of the report that no comparison needs.
 const BULKY: [&str; 2] = ["latency_histogram", "intervals"];
 
-/// What the driver printed, as data; or why it is none.
+/// Parses the driver's output.
 pub(super) fn report(stdout: &str) -> Result<Value, String> {
     let mut report: Value = serde_json::from_str(stdout)
         .map_err(|error| format!("the load driver printed no JSON object: {error}"))?;
@@ -71,7 +72,7 @@ pub(super) fn figure(report: &Value, pointer: &str) -> Option<f64> {
     report.pointer(pointer)?.as_f64()
 }
 
-/// Whether the driver had no time left.
+/// Whether the driver was saturated.
 pub(super) fn saturated(report: &Value) -> bool {
     report["driver_saturated"] == true
 }

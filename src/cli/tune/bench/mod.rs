@@ -1,12 +1,13 @@
-//! Measuring one knob at a time: A is a new network namespace as the kernel makes it, B the same with one setting.
+//! Measures one knob at a time: A is a new network namespace with the kernel's defaults, B the same with one setting.
 //!
-//! Owns: the namespaces, the processes in them, the order of runs, the verdicts, the files of a result. Never: writes a
-//! setting of the host; that its values are the same afterwards is part of every result.
+//! Owns: the namespaces, the processes in them, the order of runs, the significance of effects, the files of a result.
+//! Never: writes a setting of the host. Every result shows that the host's values are the same afterwards.
 //!
-//! 1. `candidate` says what is measured (`tuning/bench.toml`); what this kernel refuses is found before the first run.
-//! 2. `order` interleaves: ABBA within two rounds, candidates shuffled by a seed.
+//! 1. `candidate` says what can be measured (`tuning/bench.toml`). Values that this kernel refuses are found before the
+//!    first run.
+//! 2. `order` interleaves the runs: ABBA within two rounds, candidates shuffled by a seed.
 //! 3. `run` makes two namespaces and a veth pair (`netns`), starts a server in one and the load driver in the other
-//!    (`process`, `driver`), each on a CPU of its own, and takes everything away again.
+//!    (`process`, `driver`), each on a CPU for itself, and removes everything again.
 //! 4. `significance` tells effects from noise.
 //! 5. `result` prints, and writes the folder.
 
@@ -37,30 +38,30 @@ use ringway::exit::Fatal;
 /// What is measured, and how long.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
-    /// Names of candidates; empty: all of them.
+    /// Names of candidates. Empty: all of them.
     pub knobs: Vec<String>,
     /// Pairs of runs per candidate.
     pub rounds: usize,
     /// The measured window of a run.
     pub duration: Duration,
-    /// What goes before it.
+    /// The time of a run before its window.
     pub warmup: Duration,
-    /// Decides the order.
+    /// Seed of the order.
     pub seed: u64,
-    /// Where the result is written, if anywhere: a folder that is not there yet.
+    /// A new folder for the result. None: no files are written.
     pub out: Option<PathBuf>,
     /// CPU of the server and CPU of the driver.
     pub cpus: [usize; 2],
-    /// The program that is both.
+    /// The program that is both server and driver.
     pub program: PathBuf,
-    /// A load driver in place of `ringway wsperf`.
+    /// Another load driver instead of `ringway wsperf`.
     pub driver: Option<PathBuf>,
-    /// As it was typed, for the result.
+    /// The command line as typed, for the result.
     pub command: String,
 }
 
-/// With fewer rounds no verdict on any of so many knobs is possible, however large an effect is: equal signs in n pairs are one
-/// in 2ⁿ⁻¹ outcomes, and that must be rare enough for the first of them.
+/// Fewest rounds with which an effect of any size can be significant. Equal signs in all of n pairs are one in 2ⁿ⁻¹
+/// outcomes, and for the first of `knobs` knobs that must be rare enough.
 pub fn rounds_min(knobs: usize) -> usize {
     significance::pairs_min(knobs)
 }
@@ -71,7 +72,7 @@ pub fn names() -> Vec<&'static str> {
     plan.candidates.iter().map(|c| c.name.as_str()).collect()
 }
 
-/// Two CPUs that this process may use, the first two; or why there are none.
+/// The first two CPUs that this process may use. The error says why there are none.
 pub fn cpus() -> Result<[usize; 2], Fatal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status
@@ -91,7 +92,7 @@ pub fn cpus() -> Result<[usize; 2], Fatal> {
     }
 }
 
-/// Measures. Progress goes to `talk`.
+/// Measures. `talk` is called with lines of progress.
 pub fn bench(options: &BenchOptions, mut talk: impl FnMut(&str)) -> Result<Results, Fatal> {
     let stop = Stop::on_signals().map_err(|error| environment(format!("no signals: {error}")))?;
     if let Some(folder) = &options.out {
@@ -154,19 +155,19 @@ fn measure(
     Ok((chosen, skipped, samples))
 }
 
-/// A candidate that this kernel takes.
+/// A candidate with a value that this kernel accepts.
 #[derive(Clone, Debug)]
 struct Chosen {
     candidate: &'static Candidate,
-    /// What A has, where it can be read.
+    /// The value in A, if it can be read.
     default: Option<String>,
-    /// What B sets; empty for the control.
+    /// The value in B. Empty for the control.
     value: String,
 }
 
 type Choice = (Vec<Chosen>, Vec<(String, String)>);
 
-/// Tries every candidate in a pair of namespaces that is thrown away: a value that the kernel refuses, or that is the
+/// Tries every candidate in a pair of namespaces that is removed again. A value that the kernel refuses, or that is the
 /// default already, cannot be measured.
 fn choose(plan: &'static Plan, options: &BenchOptions) -> Result<Choice, Trouble> {
     let net = Net::make("probe")?;
@@ -215,13 +216,13 @@ fn choose(plan: &'static Plan, options: &BenchOptions) -> Result<Choice, Trouble
 }
 
 impl Candidate {
-    /// What the server's side has, where a file says so.
+    /// The value on the server's side, if the setting is a file.
     fn read(&self, net: &Net) -> Option<String> {
         let path = self.file()?;
         net.read(Side::Server, &path).ok()
     }
 
-    /// Makes the setting on the sides that it is for; the error is why the kernel does not take it.
+    /// Makes the setting on its side or sides. The error says why the kernel refused it.
     fn set(&self, net: &Net, value: &str, cpus: [usize; 2]) -> Result<(), String> {
         for &side in self.sides() {
             match &self.setting {
@@ -240,13 +241,13 @@ impl Candidate {
     }
 }
 
-/// A CPU as the kernel writes masks: groups of 32 bits in hexadecimal.
+/// The mask of a CPU in the kernel's form: groups of 32 bits in hexadecimal.
 fn mask(cpu: usize) -> String {
     let zeros = ",00000000".repeat(cpu / 32);
     format!("{:x}{zeros}", 1_u32 << (cpu % 32))
 }
 
-/// The host's values of everything about the network that these files know.
+/// The host's values of every network knob in `tuning/`.
 fn host() -> Vec<(String, String)> {
     let root = Root::default();
     let knobs = subjects().iter().flat_map(|subject| &subject.knobs);

@@ -1,7 +1,7 @@
 //! Two network namespaces and a veth pair between them, for one run.
 //!
-//! Owns: their names, their addresses, and that they go away. Never: makes a device, an address or a setting in the
-//! host's own namespace.
+//! Owns: their names, their addresses, and that they are removed.
+//! Never: makes a device, an address or a setting in the host's own namespace.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,23 +10,23 @@ use super::super::value::normal;
 use super::environment;
 use super::process::{Trouble, call};
 
-/// Which of the two.
+/// The server's namespace or the driver's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Server,
     Driver,
 }
 
-/// The device of either side, in its own namespace.
+/// Name of the device on either side, in its own namespace.
 pub(super) const DEVICE: &str = "veth0";
 
-/// The server's address: of 198.18.0.0/15, which RFC 2544 keeps for measurements of networks.
+/// The server's address. RFC 2544 reserves 198.18.0.0/15 for benchmarks of networks.
 pub(super) const SERVER: &str = "198.18.0.1";
 
 /// Both addresses with their prefix.
 const ADDRESSES: [&str; 2] = ["198.18.0.1/30", "198.18.0.2/30"];
 
-/// What all names begin with; the pid of this process follows, so that runs do not collide.
+/// Prefix of all names. The pid of this process follows it, so that parallel runs do not collide.
 const PREFIX: &str = "ringway-tune-";
 
 /// A pair of namespaces.
@@ -36,14 +36,14 @@ pub(super) struct Net {
 }
 
 impl Net {
-    /// Makes the pair, with a link that is up. `tag` tells it from others of this process.
+    /// Makes the pair, with its link up. `tag` distinguishes it from other pairs of this process.
     pub(super) fn make(tag: &str) -> Result<Self, Trouble> {
         let name = |side| format!("{PREFIX}{}-{tag}-{side}", std::process::id());
         let net = Self {
             names: [name("server"), name("driver")],
         };
         let [server, driver] = &net.names;
-        // From here on dropping `net` takes away whatever is there.
+        // From here on, dropping `net` removes whatever was made.
         for name in &net.names {
             let made = call(Command::new("ip").args(["netns", "add", name]), None);
             made.map_err(forbidden)?;
@@ -67,7 +67,7 @@ impl Net {
         Ok(net)
     }
 
-    /// The beginning of a command that runs inside, on one CPU.
+    /// The beginning of a command that runs in a namespace, on one CPU.
     pub(super) fn command(&self, side: Side, cpu: usize) -> Command {
         let mut command = self.inside(side);
         command.args(["taskset", "--cpu-list", &cpu.to_string()]);
@@ -80,13 +80,14 @@ impl Net {
         command
     }
 
-    /// The value of a file as it is inside: `/proc/sys/net` and `/sys/class/net` show the namespace of who reads.
+    /// The value of a file inside a namespace: `/proc/sys/net` and `/sys/class/net` show the namespace of the process
+    /// that reads.
     pub(super) fn read(&self, side: Side, path: &str) -> Result<String, String> {
         let text = call(self.inside(side).args(["cat", path]), None);
         text.map(|text| normal(&text)).map_err(reason)
     }
 
-    /// Writes a file inside, and looks whether it took the value.
+    /// Writes a file inside a namespace, and checks that it has the value.
     pub(super) fn write(&self, side: Side, path: &str, value: &str) -> Result<(), String> {
         let input = format!("{value}\n");
         call(self.inside(side).args(["tee", path]), Some(&input)).map_err(reason)?;
@@ -96,7 +97,7 @@ impl Net {
         }
     }
 
-    /// Sets a property of the device, and looks whether it is there.
+    /// Sets a property of the device, and checks that it has it.
     pub(super) fn link(&self, side: Side, key: &str, value: &str) -> Result<(), String> {
         let name = &self.names[side as usize];
         let set = ["-n", name, "link", "set", "dev", DEVICE, key, value];
@@ -119,8 +120,8 @@ impl Drop for Net {
     }
 }
 
-/// Ends what still runs in a namespace, which only this program has put there, and removes it. Failures are quiet: it may
-/// never have been made.
+/// Ends the processes that still run in a namespace, all of which this program started, and removes it. Errors are
+/// ignored: the namespace may never have been made.
 fn remove(name: &str) {
     let deadline = Instant::now() + LEAVE_TIME_MAX;
     loop {
@@ -130,7 +131,7 @@ fn remove(name: &str) {
         if pids.is_empty() {
             break;
         }
-        // Workers leave by themselves when their supervisor is gone.
+        // Workers end by themselves after their supervisor.
         if Instant::now() > deadline {
             let kill = format!("kill -KILL {}", pids.join(" "));
             let _ = call(Command::new("sh").args(["-c", &kill]), None);
@@ -141,10 +142,10 @@ fn remove(name: &str) {
     let _ = call(Command::new("ip").args(["netns", "delete", name]), None);
 }
 
-/// How long processes may take to leave a namespace.
+/// Longest wait for processes to leave a namespace.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Removes what a run left behind that was killed: namespaces of ours whose process is gone.
+/// Removes namespaces of this program whose process no longer runs: a killed run left them behind.
 pub(super) fn remove_stale(talk: &mut impl FnMut(&str)) -> Result<(), Trouble> {
     let list = call(Command::new("ip").args(["netns", "list"]), None)?;
     let names = list.lines().filter_map(|line| line.split(' ').next());
@@ -164,7 +165,7 @@ fn is_stale(name: &str) -> bool {
     pid.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists())
 }
 
-/// Whether the kernel shows `value` as `now`: masks come back with leading zeros.
+/// Whether the kernel's text `now` means `value`: it prints masks with leading zeros.
 fn same(now: &str, value: &str) -> bool {
     let plain = |text: &str| text.trim_start_matches(['0', ',']).to_owned();
     now == value || (plain(now) == plain(value) && !plain(value).is_empty())
@@ -196,7 +197,7 @@ mod tests {
     fn only_our_namespaces_of_processes_that_are_gone_are_stale() {
         let own = format!("{PREFIX}{}-r1-server", std::process::id());
         assert!(!is_stale(&own));
-        // Above the largest pid_max there is.
+        // A number above the largest possible pid_max.
         assert!(is_stale("ringway-tune-4194305-r1-server"));
         assert!(!is_stale("ringway-tune-x-r1-server"));
         assert!(!is_stale("blue"));

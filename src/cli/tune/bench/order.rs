@@ -1,8 +1,8 @@
-//! Who runs when: pairs of A and B side by side in time, so that a drift of the machine meets both alike.
+//! The order of runs: A and B of a pair run one after the other, so that a drift of the machine affects both alike.
 
 use ringway::random::Random;
 
-/// Without the setting, or with it.
+/// A is without the setting, B with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arm {
     A,
@@ -27,8 +27,8 @@ pub(super) struct Turn {
     pub(super) arm: Arm,
 }
 
-/// Every candidate once per round, in an order of its own; its pair is AB or BA, drawn in even rounds and turned round in
-/// the odd one that follows: ABBA.
+/// Every candidate once per round, each round in a new order. In even rounds it is drawn whether a pair runs AB or BA;
+/// the odd round after it runs the pair the other way round.
 pub(super) fn order(candidates: usize, rounds: usize, seed: u64) -> Vec<Turn> {
     let mut random = Random::new(seed);
     let mut turns = Vec::with_capacity(candidates * rounds * 2);

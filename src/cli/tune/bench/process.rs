@@ -1,6 +1,6 @@
-//! Processes of a run: started, read while they run, waited for with patience, gone in the end.
+//! The processes of a run: started, read while they run, waited for with a limit, and always ended.
 //!
-//! Owns: their lives, and the flag that a signal raises. Never: knows what they are for.
+//! Owns: their lives, and the flag that a signal sets. Never: knows what a process is for.
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,14 +14,14 @@ use super::super::value::normal;
 use super::environment;
 use ringway::exit::Fatal;
 
-/// Why something did not come to its end.
+/// Why something was not completed.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Nothing can be measured here.
+    /// Nothing can be measured on this machine.
     Fatal(Fatal),
-    /// This run is lost, others may do.
+    /// This run failed; others may succeed.
     Run(String),
-    /// A signal came.
+    /// A signal ended the measurement.
     Stopped,
 }
 
@@ -31,7 +31,8 @@ impl From<Fatal> for Trouble {
     }
 }
 
-/// Whether SIGINT, SIGTERM or SIGHUP came. They do not end the process: what it made must be taken away first.
+/// Set by SIGINT, SIGTERM or SIGHUP. The signals do not end the process at once, because it must first remove what it
+/// made.
 #[derive(Clone, Debug)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
@@ -43,7 +44,7 @@ impl Stop {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // Handlers are there when this returns, so that no signal goes by.
+        // The handlers are installed when this returns, so that no signal is missed.
         let mut signals = {
             let _inside = runtime.enter();
             (
@@ -68,7 +69,7 @@ impl Stop {
         Ok(Self(flag))
     }
 
-    /// An error once a signal came.
+    /// An error if a signal has come.
     fn check(&self) -> Result<(), Trouble> {
         match self.0.load(Ordering::Relaxed) {
             true => Err(Trouble::Stopped),
@@ -77,7 +78,7 @@ impl Stop {
     }
 }
 
-/// A process that is killed when nobody waits for it any more.
+/// A process that is killed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Running {
     what: &'static str,
@@ -97,7 +98,7 @@ impl Running {
         if let Some(stdout) = child.stdout.take() {
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    // Nobody listens any more: read on, so that the process does not wait for a reader.
+                    // The receiver may be gone. The thread reads on, so that the process does not block on a full pipe.
                     let _ = sender.send(line);
                 }
             });
@@ -137,7 +138,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end; the rest of its stdout.
+    /// Waits for its end, and returns the rest of its stdout.
     pub(super) fn end(
         &mut self,
         patience: Duration,
@@ -161,7 +162,7 @@ impl Running {
         Ok((status, lines.join("\n")))
     }
 
-    /// What it said on stderr, once it has ended.
+    /// Its stderr, once it has ended.
     pub(super) fn complaint(&mut self) -> String {
         let text = self.stderr.take().and_then(|reader| reader.join().ok());
         normal(&text.unwrap_or_default())
@@ -174,7 +175,7 @@ impl Running {
         Trouble::Run(format!("the {} {how}: {complaint}", self.what))
     }
 
-    /// Asks it to end, and waits. A server that is asked closes what it holds; one that does not end is killed.
+    /// Sends SIGTERM and waits. A server closes its connections then; a process that does not end is killed.
     pub(super) fn terminate(mut self) {
         let asked = Command::new("sh")
             .args(["-c", &format!("kill -TERM {}", self.pid())])
@@ -197,13 +198,13 @@ impl Drop for Running {
     }
 }
 
-/// How often something is looked at while it is waited for.
+/// Time between two checks while waiting.
 const STEP: Duration = Duration::from_millis(5);
 
-/// How long a process that was asked to end may take.
+/// Longest wait for a process that got SIGTERM.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a program of the system to its end: its stdout, or what it complained about.
+/// Runs a system program to its end. Returns its stdout; the error is its stderr.
 pub(super) fn call(command: &mut Command, input: Option<&str>) -> Result<String, Trouble> {
     use std::io::Write as _;
     command
@@ -216,7 +217,7 @@ pub(super) fn call(command: &mut Command, input: Option<&str>) -> Result<String,
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| missing(command, &error))?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // A program that failed already has closed it: its complaint says more.
+        // A program that has failed has closed its stdin, and its stderr says more than this error.
         let _ = stdin.write_all(input.as_bytes());
     }
     let output = child

@@ -1,4 +1,4 @@
-//! What was found: for people, for programs, and as a folder of `results/`.
+//! The result of a measurement: for people, for programs, and as a folder of `results/`.
 //!
 //! Owns: the forms. The folder has the layout of `results/README.md`; `raw.jsonl` grows run by run.
 
@@ -21,13 +21,13 @@ use super::{BenchOptions, Chosen, driver, environment};
 use ringway::exit::Exit;
 use ringway::exit::Fatal;
 
-/// A measurement, judged.
+/// A measurement with the significance of its effects.
 #[derive(Debug)]
 pub struct Results {
     rows: Vec<Row>,
     skipped: Vec<(String, String)>,
     seed: u64,
-    /// Values of the host that were compared, before and after.
+    /// Number of the host's values that were compared before and after.
     host_values: usize,
     host_changes: Vec<String>,
 }
@@ -37,9 +37,9 @@ pub struct Results {
 struct Row {
     chosen: Chosen,
     effects: Vec<Effect>,
-    /// Runs that failed, of A and of B: a setting may be why.
+    /// Errors of failed runs, of A and of B. The setting may be the reason.
     failed: [Vec<String>; 2],
-    /// Runs in which the driver had no time left.
+    /// Number of runs in which the driver was saturated.
     saturated: usize,
     runs: usize,
 }
@@ -117,7 +117,7 @@ impl Results {
         }
     }
 
-    /// How the process ends.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         let unknown = |row: &Row| {
             row.effects
@@ -131,7 +131,7 @@ impl Results {
         }
     }
 
-    /// For people; it is Markdown as well.
+    /// The form for people, which is Markdown.
     pub fn table(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(
@@ -219,7 +219,7 @@ impl Results {
         notes
     }
 
-    /// For programs.
+    /// The form for programs.
     pub fn json(&self) -> Value {
         let effect = |row: &Row, effect: &Effect| {
             json!({
@@ -260,7 +260,7 @@ impl Results {
         })
     }
 
-    /// Writes everything beside `raw.jsonl`.
+    /// Writes all files except `raw.jsonl`.
     pub(super) fn write(&self, folder: &Path, options: &BenchOptions) -> Result<(), Fatal> {
         let plan = json!({
             "command": options.command,
@@ -298,7 +298,7 @@ impl Results {
     }
 }
 
-/// Makes the folder of a result; one with something in it belongs to another.
+/// Makes the folder of a result. A folder with files in it is refused.
 pub(super) fn claim(folder: &Path) -> Result<(), Fatal> {
     let used = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if used {
@@ -323,7 +323,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Fatal {
     environment(format!("{} cannot be written: {error}", path.display()))
 }
 
-/// What a reader of the numbers has to know of the machine. Never its name.
+/// Facts about the machine that a reader of the figures needs. Never its name.
 fn machine(options: &BenchOptions) -> Value {
     let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -364,7 +364,7 @@ fn machine(options: &BenchOptions) -> Value {
     })
 }
 
-/// A median with as many digits as it deserves.
+/// A median with a sensible number of digits.
 fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),

@@ -1,6 +1,6 @@
-//! One run: a pair of namespaces, a fresh server in one, the driver in the other, one report.
+//! One run: a pair of namespaces, a new server in one, the driver in the other, one report.
 //!
-//! Owns: the steps, and that whatever was begun is ended when a step fails. A run that fails is a sample with an error.
+//! Owns: the steps, and that everything begun is ended when a step fails. A failed run is a sample with an error.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::netns::{Net, SERVER, Side};
 use super::order::{Arm, Turn};
 use super::process::{Running, Stop, Trouble};
 
-/// What a run has left.
+/// The result of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) turn: Turn,
@@ -23,7 +23,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// In a few words.
+    /// The result in a few words.
     pub(super) fn summary(&self) -> String {
         let report = match &self.report {
             Ok(report) => report,
@@ -42,7 +42,7 @@ impl Sample {
     }
 }
 
-/// Runs `candidate` once. Only what makes all further runs senseless is an error.
+/// Runs `candidate` once. An error means that further runs make no sense either.
 pub(super) fn run(
     options: &BenchOptions,
     stop: &Stop,
@@ -91,7 +91,7 @@ fn attempt(
             .arg(&options.program)
             .arg("server")
             .arg(format!("--wsuri=ws://{SERVER}:{PORT}"))
-            // As long as the namespace allows, so that somaxconn is what decides.
+            // The longest queue that the namespace allows, so that somaxconn decides.
             .arg("--backlog")
             .args(["--workers=1", "--port=0", "--format=json", "--interval=1h"])
             .args(["--drain-timeout=0"]),
@@ -110,17 +110,17 @@ fn attempt(
     let patience = workload.window(options.duration) + options.warmup + driver::OVERHEAD_MAX;
     let (status, stdout) = driver.end(patience, stop)?;
     server.terminate();
-    // A driver that met errors may say so with its exit code and still have a report.
+    // A driver that counted errors may exit with a code for it and still have a report.
     driver::report(&stdout).map_err(|why| {
         let complaint = driver.complaint();
         Trouble::Run(format!("{why} ({status}): {complaint}"))
     })
 }
 
-/// Any port does: the namespace is new.
+/// Any port is free, because the namespace is new.
 const PORT: u16 = 9000;
 
-/// How long the server may take until it listens.
+/// Longest wait until the server listens.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Load average of the last minute.
@@ -129,7 +129,7 @@ fn load() -> Option<f64> {
     text.split(' ').next()?.parse().ok()
 }
 
-/// Time that a hypervisor took from all CPUs together, in ticks.
+/// CPU time that the hypervisor gave to others, over all CPUs, in ticks.
 fn stolen_ticks() -> u64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let cpu = text.lines().next().unwrap_or_default();

@@ -1,18 +1,20 @@
 //! Which effects are real: a paired test that assumes no distribution.
 //!
-//! For each pair of neighbouring runs the logarithm of B ÷ A is taken. If the setting did nothing, A and B could be swapped
-//! within any pair: the sign of each logarithm would be a coin. So the mean is compared with the means under all choices
-//! of signs (all 2ⁿ of them up to 16 pairs, else 65,536 drawn with the seed); p is the share that is at least as far from zero.
-//! An effect is *real* when p, corrected for the number of candidates (Holm 1979), is at most 5 % and the effect at
-//! least 1 %. That is asked of one figure per candidate, its workload's primary one. The others have no correction: they are a
-//! *hint* at best.
+//! For each pair of neighbouring runs the logarithm of B ÷ A is taken. If the setting did nothing, A and B could be
+//! swapped within any pair, so each sign would be random. The mean is therefore compared with the means under all choices
+//! of signs: all 2ⁿ of them up to 16 pairs, otherwise 65,536 drawn with the seed. p is the share of choices whose mean is
+//! at least as far from zero.
+//!
+//! An effect is *real* when p, corrected for the number of candidates (Holm 1979), is at most 5 % and the effect is at
+//! least 1 %. Only one figure per candidate can be real, its workload's primary one. The other figures have no
+//! correction, and are a *hint* at most.
 
 use serde_json::Value;
 
 use super::driver;
 use ringway::random::Random;
 
-/// A number of a report.
+/// A figure of the driver's report.
 #[derive(Debug)]
 pub(super) struct Figure {
     pub(super) name: &'static str,
@@ -22,13 +24,13 @@ pub(super) struct Figure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Never zero; an effect is a factor.
+    /// Never zero. An effect is a factor.
     Ratio,
-    /// Often zero; an effect is a difference.
+    /// Often zero. An effect is a difference.
     Count,
 }
 
-/// Everything that is looked at, in the order in which it is shown.
+/// All figures, in the order of the table.
 pub(super) const FIGURES: [Figure; 5] = [
     Figure {
         name: "messages_per_second",
@@ -57,16 +59,16 @@ pub(super) const FIGURES: [Figure; 5] = [
     },
 ];
 
-/// The least effect that anybody should care about: 1 %, or one error more per run.
+/// Smallest effect that counts: 1 %, or one error more per run.
 const EFFECT_MIN: f64 = 0.01;
 
-/// How often noise may be called real.
+/// Probability with which noise may be called real.
 const P_MAX: f64 = 0.05;
 
-/// Pairs up to which all signs are tried.
+/// Most pairs for which all choices of signs are tried.
 const EXACT_PAIRS_MAX: usize = 16;
 
-/// Choices of signs that are drawn above.
+/// Choices of signs that are drawn for more pairs.
 const DRAWS: u32 = 1 << 16;
 
 /// One figure of one candidate.
@@ -77,25 +79,25 @@ pub(super) struct Effect {
     /// Medians of all A and of all B.
     pub(super) a: f64,
     pub(super) b: f64,
-    /// Mean effect: B ÷ A - 1, or B - A of a count.
+    /// Mean effect: B ÷ A - 1, or B - A for a count.
     pub(super) effect: f64,
-    /// The same of the pair where it was least, and of the one where it was greatest.
+    /// The smallest and the largest effect of a pair.
     pub(super) span: [f64; 2],
     pub(super) p: f64,
     pub(super) verdict: Significance,
     kind: Kind,
 }
 
-/// What an effect is.
+/// Whether an effect is more than noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Significance {
-    /// The machine does such things by itself.
+    /// No more than the machine varies by itself.
     Noise,
-    /// Not the figure that was asked, and many were looked at.
+    /// Noticeable, in a figure that is not the primary one: with many figures, some are so by chance.
     Hint,
-    /// It would show again.
+    /// Significant: another measurement would show it again.
     Real,
-    /// Too few pairs for any answer.
+    /// Too few pairs to tell.
     Unknown,
 }
 
@@ -111,7 +113,7 @@ impl Significance {
 }
 
 impl Effect {
-    /// Of one figure over the reports of pairs (A, B). `None` when no pair has it.
+    /// The effect on one figure, from the reports of pairs (A, B). `None` when no pair has the figure.
     pub(super) fn of(
         figure: &'static Figure,
         pairs: &[(&Value, &Value)],
@@ -178,7 +180,7 @@ impl Effect {
     }
 }
 
-/// Pairs that the first of `tests` needs to be called real if all its signs are equal.
+/// Fewest pairs with which the first of `tests` candidates can be real, if all its signs are equal.
 pub(super) fn pairs_min(tests: usize) -> usize {
     let tests = f64::from(u32::try_from(tests.max(1)).unwrap_or(u32::MAX));
     let rare = |pairs: &i32| 2.0 * 0.5_f64.powi(*pairs) <= P_MAX / tests;
@@ -186,7 +188,7 @@ pub(super) fn pairs_min(tests: usize) -> usize {
     usize::try_from(pairs).unwrap_or(usize::MAX)
 }
 
-/// Decides about all effects of a result: those whose `primary` is true against each other, the rest each by itself.
+/// Sets the significance of all effects: those marked `primary` are corrected together, the others are tested one by one.
 pub(super) fn decide(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
     let mut primary: Vec<_> = effects
         .iter()
@@ -198,7 +200,7 @@ pub(super) fn decide(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
     let mut real = vec![false; effects.len()];
     let tests = primary.len();
     for (rank, (at, p)) in primary.into_iter().enumerate() {
-        // Holm: the least p against 5 % ÷ tests, the next against 5 % ÷ (tests - 1), and so on until one fails.
+        // Holm: the smallest p is compared with 5 % ÷ tests, the next with 5 % ÷ (tests - 1), and so on until one fails.
         let limit = P_MAX / f64::from(u32::try_from(tests - rank).unwrap_or(u32::MAX));
         if p > limit {
             break;
@@ -223,7 +225,7 @@ pub(super) fn decide(effects: &mut [(bool, &mut Effect)], pairs_min: usize) {
 /// The share of sign choices whose mean is at least as far from zero as that of `steps`.
 fn sign_flip(steps: &[f64], seed: u64) -> f64 {
     let observed = steps.iter().sum::<f64>().abs();
-    // Sums of the same numbers in another order differ in the last bits.
+    // Sums of the same numbers in another order differ in their last bits.
     let threshold = observed - observed * 1e-9;
     let extreme = |signs: &dyn Fn(usize) -> bool| {
         let signed = steps.iter().enumerate();
@@ -244,11 +246,11 @@ fn sign_flip(steps: &[f64], seed: u64) -> f64 {
         extreme(&|at| signs[at])
     });
     let hits = u32::try_from(hits.count()).unwrap_or(DRAWS);
-    // The observed signs are one of the choices.
+    // The observed signs count as one of the choices.
     f64::from(hits + 1) / f64::from(DRAWS + 1)
 }
 
-/// Rounded to one digit; what rounds to zero is not minus zero.
+/// Rounded to one digit. -0.0 becomes 0.0.
 fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0 + 0.0
 }
@@ -351,7 +353,7 @@ mod tests {
     fn drawn_signs_come_near_to_all_signs() {
         let b: Vec<_> = (0..16).map(|at| 100.0 + f64::from(at % 5) - 1.2).collect();
         let exact = effect(&[100.0; 16], &b);
-        // The same effect with a pair more that says nothing: drawn instead of counted.
+        // The same effect with one more pair that shows nothing: choices are now drawn.
         let more: Vec<_> = b.iter().copied().chain([100.0]).collect();
         let drawn = effect(&[100.0; 17], &more);
         assert!((exact.p - drawn.p).abs() < 0.01, "{} {}", exact.p, drawn.p);

@@ -1,21 +1,21 @@
-//! The receive buffers of a simulation, and who owns each of them.
+//! The receive buffers of a simulation, and the owner of each.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::{BufferId, HOT_BYTES, SCRATCH_BYTES, pool};
 
-/// What a buffer holds while nobody may read it.
+/// Content of a buffer that nobody may read.
 pub(super) const POISON: u8 = 0xDB;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// It waits in the pool, or holds a completion that was not delivered.
+    /// The buffer is in the pool, or in a completion that was not delivered.
     Kernel,
     Worker,
 }
 
-/// Buffers by number; handed out first in, first out, as the kernel does.
+/// Buffers by number. As in the kernel, the buffer that was given back first is used first.
 #[derive(Debug)]
 pub(super) struct Buffers {
     bytes: Vec<Box<[u8]>>,
@@ -64,12 +64,12 @@ impl Buffers {
         Some((BufferId(number), &mut self.bytes[usize::from(number)]))
     }
 
-    /// The completion that names it was delivered.
+    /// The worker gets `buffer`: its completion was delivered.
     pub(super) fn hand_out(&mut self, buffer: BufferId) {
         self.owners[usize::from(buffer.0)] = Owner::Worker;
     }
 
-    /// What the worker may look at.
+    /// The bytes of a buffer that belongs to the worker.
     pub(super) fn of_worker(&self, buffer: BufferId) -> &[u8] {
         match buffer {
             BufferId::SCRATCH => &self.scratch,
@@ -84,7 +84,7 @@ impl Buffers {
         }
     }
 
-    /// Makes `bytes` a block that can be sent from.
+    /// Makes `bytes` a shared block.
     pub(super) fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
         let index = buffer.shared_index().expect("a block's own number");
         if index >= self.shared.len() {
@@ -100,7 +100,7 @@ impl Buffers {
         assert!(before.is_some(), "{buffer:?} is given back twice");
     }
 
-    /// What the worker may change, and scratch space beside it.
+    /// A buffer that belongs to the worker, for writing, and the scratch space.
     pub(super) fn of_worker_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {
         let bytes = match buffer {
             BufferId::SCRATCH => &mut [],
@@ -122,14 +122,14 @@ impl Buffers {
         );
     }
 
-    /// The hot buffer for one more receive; what the last one left there is gone.
+    /// The hot buffer for one more receive. Its former content is overwritten with poison.
     pub(super) fn hot_mut(&mut self) -> &mut [u8] {
         self.hot[..self.hot_len].fill(POISON);
         self.hot_len = self.hot.len();
         &mut self.hot
     }
 
-    /// So many bytes were received into the hot buffer.
+    /// Says that the last receive put `len` bytes into the hot buffer.
     pub(super) const fn set_hot_len(&mut self, len: usize) {
         self.hot_len = len;
     }

@@ -1,4 +1,4 @@
-//! The worker's side: the contract of [`Io`], and panics for who breaks it.
+//! The contract of [`Io`] as the worker sees it. A call that breaks it panics.
 
 use std::io::IoSlice;
 use std::net::Shutdown;
@@ -131,14 +131,15 @@ impl Io for Sim {
         if done.len() > before || wait == Wait::No {
             return Ok(());
         }
-        // The turn waits, so whatever is on its way comes.
+        // The turn waits, so all bytes on their way arrive meanwhile.
         self.progress(true);
         self.deliver(true, done);
         if done.len() > before {
             return Ok(());
         }
         if std::mem::take(&mut self.news) {
-            // A peer may answer what was just sent, long before the wait is over: the test first.
+            // A peer may answer what the worker has just sent long before the wait would end, so the test gets its turn
+            // first.
             return Ok(());
         }
         let end = match wait {
@@ -255,7 +256,7 @@ impl Io for Sim {
 }
 
 impl Sim {
-    /// The socket of `fd`, which is about to be read directly.
+    /// The socket of `fd`, on which the worker is about to call `recv`.
     fn socket_to_read(&mut self, fd: Fd) -> usize {
         let receives = |operation: &Operation| operation.fd == fd && operation.kind == Kind::Recv;
         let submitted = self
@@ -272,13 +273,13 @@ impl Sim {
         self.sockets[at].assert_up("a receive");
         let in_parts = self.options.faults.arrive_in_parts;
         if self.random.chance(in_parts) {
-            // More comes while the worker reads; readiness is told of it as well.
+            // More bytes may arrive while the worker reads. Readiness is reported for them too.
             self.sockets[at].arrive(&mut self.random, in_parts);
         }
         at
     }
 
-    /// Nothing that is still to be sent lies in `buffer`.
+    /// Asserts that no undecided send uses `buffer`.
     fn assert_decided(&self, buffer: BufferId) {
         for submission in &self.submissions {
             if let Submission::Send { segments, .. } = submission {

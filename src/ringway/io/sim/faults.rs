@@ -1,8 +1,8 @@
-//! How often what goes wrong, drawn once per run: a run with one frequent fault finds what a mixture hides.
+//! How often each fault happens, drawn once per run: a run with one frequent fault finds bugs that a mixture hides.
 
 use super::Random;
 
-/// Chances, in thousandths.
+/// Probabilities in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// An accept finds no descriptor (`EMFILE`); the connection stays in the backlog.
@@ -11,37 +11,37 @@ pub struct Faults {
     pub accept_aborted: u16,
     /// A connect finds no port (`EADDRNOTAVAIL`).
     pub connect_fails: u16,
-    /// What a peer sent arrives only in part.
+    /// Only a part of the bytes on their way arrives.
     pub arrive_in_parts: u16,
-    /// A receive takes less than there is, so that the rest comes in further buffers.
+    /// A receive takes less than the socket holds, and the rest comes in further buffers.
     pub recv_short: u16,
-    /// A receive says `ENOBUFS` although there are buffers.
+    /// A receive completes with `ENOBUFS` although there are buffers.
     pub recv_enobufs: u16,
     /// A multishot operation ends without an error.
     pub multishot_ends: u16,
-    /// An operation that is cancelled completes first with what it has.
+    /// A cancelled operation first completes with a result.
     pub cancel_races: u16,
-    /// Completions of an operation stay behind for a turn.
+    /// The completions of an operation are delivered one turn later.
     pub late: u16,
-    /// Readiness is told that is not there.
+    /// Readiness is reported although nothing is ready.
     pub spurious: u16,
-    /// A completion of an earlier life of a slot comes up again.
+    /// A completion of an earlier generation of a slot is delivered.
     pub stale: u16,
-    /// A turn returns with nothing, as after `EINTR` or `EBUSY`.
+    /// A turn returns no completion, as after `EINTR` or `EBUSY`.
     pub empty_turn: u16,
-    /// A send is taken in part although there is room.
+    /// A send takes only a part although the socket has room.
     pub send_short: u16,
-    /// A send says `EAGAIN` although there is room.
+    /// A send completes with `EAGAIN` although the socket has room.
     pub send_eagain: u16,
     /// A send finds the connection reset.
     pub send_reset: u16,
-    /// A full send completes aloud.
+    /// A full send posts a completion.
     pub send_aloud: u16,
 }
 
 impl Faults {
-    /// A mixture in which every fault is absent, rare or frequent. Connections are not broken: what breaks them
-    /// ([`Self::accept_aborted`], [`Self::send_reset`]) stays out, so that a test can expect every byte.
+    /// A mixture in which every fault is absent, rare or frequent. Faults that break a connection
+    /// ([`Self::accept_aborted`], [`Self::send_reset`]) are left out, so that a test can expect every byte.
     pub fn draw(random: &mut Random) -> Self {
         let mut some = |frequent: u16| match random.below(4) {
             0 | 1 => 0,
@@ -68,7 +68,7 @@ impl Faults {
         }
     }
 
-    /// [`Self::draw`], and connections break on their own.
+    /// Like [`Self::draw`], with faults that break connections.
     pub fn draw_breaking(random: &mut Random) -> Self {
         Self {
             accept_aborted: random.pick(&[0, 50, 300]),

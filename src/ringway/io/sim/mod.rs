@@ -1,19 +1,21 @@
-//! A simulated kernel and network for tests: one seed decides what arrives when, in which pieces, and what fails.
+//! A simulated kernel and network for tests. A seed decides what arrives when, in which pieces, and what fails.
 //!
-//! Owns: sockets, buffers, armed operations and time, all in memory; the peers are played by the test ([`Sim::connect`]
-//! and the `peer_*` calls).
-//! Never: allows what a real implementation may not, or forbids what it may. What breaks the contract of
-//! [`Io`](super::Io) panics.
+//! Owns: sockets, buffers, armed operations and time, all in memory. The test plays the peers ([`Sim::connect`] and the
+//! `peer_*` calls).
+//! Never: allows what a real implementation forbids, or forbids what it allows. A worker that breaks the contract of
+//! [`Io`](super::Io) makes it panic.
 //!
 //! What is checked, besides what the worker sends:
-//! - A buffer belongs to the worker from its completion until it is replenished, and is full of poison after that.
-//! - A send is read when the turn runs, so whatever it points to must still be there. One per connection and turn.
-//! - Nothing is armed twice, cancelled a turn after it ended, or left armed on a descriptor that is closed.
-//! - Nothing is read past an armed receive, which may have taken bytes that are not delivered yet.
-//! - A turn that waits for ever while nothing can happen is a deadlock.
+//! - A buffer belongs to the worker from its completion until it is replenished. After that it is filled with poison.
+//! - The bytes of a send are read when the turn runs, so they must still be unchanged then. One send per connection and
+//!   turn.
+//! - No operation is armed twice, cancelled more than a turn after it ended, or armed on a descriptor that is closed.
+//! - The worker does not call `recv` while a receive is armed: that one may have taken bytes that are not delivered yet.
+//! - A turn that waits without a limit while nothing can happen is a deadlock.
 //!
-//! Time stands still but for a few microseconds per turn, and jumps when a turn waits: to the end of its wait, or to the
-//! [alarm](Sim::set_alarm) of the test if that comes first. A turn that sends something does not wait: the peers' turn.
+//! Each turn takes a few simulated microseconds. When a turn waits, time jumps to the end of the wait, or to the test's
+//! [alarm](Sim::set_alarm) if that is earlier. A turn that sends something does not wait: the test's peers may answer
+//! first.
 #![forbid(unsafe_code)]
 
 mod buffers;
@@ -39,14 +41,14 @@ pub use options::Options;
 pub use socket::PeerEnd;
 use socket::Socket;
 
-/// A peer, by the order of connecting.
+/// A peer, numbered in the order of connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub usize);
 
-/// Bytes that went through the worker's sockets.
+/// Bytes that passed through the worker's sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Out of the sockets, to the worker.
+    /// From the sockets to the worker.
     pub received: u64,
     /// From the worker, into the sockets.
     pub sent: u64,
@@ -56,7 +58,7 @@ pub struct Moved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum File {
     Listener,
-    /// No socket: becomes readable when the test says so.
+    /// A descriptor that is no socket. It becomes readable when the test calls [`Sim::raise`].
     Watch {
         raised: bool,
     },
@@ -70,21 +72,21 @@ pub struct Sim {
     random: Random,
     now: Instant,
     alarm: Option<Instant>,
-    /// Something was done since the last turn that a peer sees.
+    /// Since the last turn the worker did something that a peer can see.
     news: bool,
     files: BTreeMap<i32, File>,
     sockets: Vec<Socket>,
     backlog: VecDeque<usize>,
-    /// Peers that the worker connects to, in order, until the test decides.
+    /// Peers to which the worker connects, in order, until the test accepts or refuses.
     dialled: VecDeque<PeerId>,
     buffers: Buffers,
     submissions: Vec<Submission>,
     operations: Vec<Operation>,
-    /// Completions of sends and cancellations.
+    /// Completions of sends and cancellations that the next turn delivers.
     decided: Vec<Completion>,
-    /// Operations whose last completion came with the last turn: the worker may cancel them before it has seen that.
+    /// Operations whose last completion was delivered with the last turn. The worker may still cancel them.
     ended: Vec<Token>,
-    /// Connections whose descriptors were closed, by what was last armed on them.
+    /// Connections whose descriptors were closed, as named by the last operation on them.
     retired: Vec<ConnId>,
     moved: Moved,
     counts: Counts,
@@ -114,31 +116,31 @@ impl Sim {
         }
     }
 
-    /// What this simulation is like.
+    /// The options of this simulation.
     pub const fn options(&self) -> &Options {
         &self.options
     }
 
-    /// What goes wrong from now on.
+    /// The faults from now on.
     pub const fn faults_mut(&mut self) -> &mut Faults {
         &mut self.options.faults
     }
 
-    /// When the test wants to do something: no turn waits longer. `None`: it waits for the worker.
+    /// The time at which the test wants to act: no turn waits beyond it. `None`: turns wait as long as the worker says.
     pub const fn set_alarm(&mut self, at: Option<Instant>) {
         self.alarm = at;
     }
 
-    /// Bytes that went through the worker's sockets so far.
+    /// Bytes that have passed through the worker's sockets so far.
     pub const fn moved(&self) -> Moved {
         self.moved
     }
 
-    /// Asserts that the worker gave everything back: no connection is open, every buffer is in the pool, nothing is
-    /// armed but what is for listeners and watches, no completion is undelivered but theirs.
+    /// Asserts that the worker gave everything back: no connection is open, every buffer is in the pool, and only
+    /// listeners and watches have armed operations or undelivered completions.
     ///
     /// # Panics
-    /// When something is left.
+    /// When the worker still holds something.
     pub fn assert_clean(&self) {
         for (fd, file) in &self.files {
             assert!(!matches!(file, File::Socket(_)), "fd {fd} is open");
@@ -160,7 +162,8 @@ impl Sim {
     }
 
     fn open(&mut self, file: File) -> Fd {
-        // The lowest free number, as the kernel does: a late use of a closed one meets its successor.
+        // The lowest free number, as in the kernel: a worker that uses a closed descriptor meets the connection that has
+        // its number now.
         let fd = (3..)
             .find(|fd| !self.files.contains_key(fd))
             .expect("some number is free");

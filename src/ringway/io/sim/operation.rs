@@ -1,4 +1,4 @@
-//! What is armed, and what is only prepared.
+//! Armed operations, and prepared ones.
 
 use std::collections::VecDeque;
 
@@ -12,17 +12,17 @@ pub(super) enum Kind {
     Recv,
 }
 
-/// An operation from the turn that submits it to the delivery of its last completion.
+/// An operation, from the turn that submits it until its last completion is delivered.
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) token: Token,
     pub(super) fd: Fd,
     pub(super) kind: Kind,
-    /// A cancellation has found it.
+    /// A cancellation has reached it.
     pub(super) cancelled: bool,
     /// Its last completion is in `completions`.
     pub(super) ended: bool,
-    /// Completions that were not delivered; they keep their order.
+    /// Completions that were not delivered yet, in order.
     pub(super) completions: VecDeque<Completion>,
 }
 
@@ -61,7 +61,7 @@ impl Operation {
     }
 }
 
-/// What was prepared since the last turn, in order.
+/// An operation prepared since the last turn.
 #[derive(Debug)]
 pub(super) enum Submission {
     Arm(Operation),

@@ -1,29 +1,29 @@
-//! What one run is like, given or drawn.
+//! The options of a run, given or drawn.
 
 use super::super::ReceiveMode;
 use super::{Faults, Random};
 
-/// What a simulation is like.
+/// The options of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Decides everything that is random.
+    /// The seed of everything random.
     pub seed: u64,
-    /// How the worker is to receive.
+    /// How the worker receives.
     pub receive_mode: ReceiveMode,
     /// Receive buffers at the start.
     pub buffers: u16,
-    /// Receive buffers at most, when the worker says that the pool ran dry.
+    /// Most receive buffers. The pool grows up to them when the worker says that it ran dry.
     pub buffers_max: u16,
-    /// Bytes that a socket holds for the worker to read.
+    /// Most bytes that a socket holds for the worker to read.
     pub inbox_max: usize,
-    /// Bytes that a socket holds for the peer to take.
+    /// Most bytes that a socket holds for the peer to read.
     pub outbox_max: usize,
-    /// What goes wrong.
+    /// Which faults happen how often.
     pub faults: Faults,
 }
 
 impl Options {
-    /// A kernel that does everything at once and whole.
+    /// A kernel that does everything at once and completely.
     pub const fn faultless(receive_mode: ReceiveMode) -> Self {
         Self {
             seed: 0,
@@ -53,7 +53,7 @@ impl Options {
         }
     }
 
-    /// Everything as `seed` decides; no connection breaks on its own.
+    /// Options drawn by `seed`. No connection breaks by itself.
     pub fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let buffers = random.pick(&[2, 4, 16, 64]);

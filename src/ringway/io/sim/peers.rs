@@ -1,16 +1,16 @@
-//! The test's side: peers, and what else the worker watches.
+//! The test's side: the peers, and the descriptors that the worker watches.
 
 use super::super::Fd;
 use super::socket::Link;
 use super::{File, PeerEnd, PeerId, Sim, Socket};
 
 impl Sim {
-    /// A listening socket. All of them share one backlog.
+    /// A listening socket. All listeners share one backlog.
     pub fn listen(&mut self) -> Fd {
         self.open(File::Listener)
     }
 
-    /// A descriptor that is no socket and becomes readable with [`Self::raise`].
+    /// A descriptor that is no socket. [`Self::raise`] makes it readable.
     pub fn watchable(&mut self) -> Fd {
         self.open(File::Watch { raised: false })
     }
@@ -24,7 +24,7 @@ impl Sim {
         self.files.insert(watch.0, File::Watch { raised: true });
     }
 
-    /// A new peer, in the backlog of the listeners.
+    /// A new peer, which waits in the backlog of the listeners.
     pub fn connect(&mut self) -> PeerId {
         let at = self.sockets.len();
         self.sockets
@@ -33,7 +33,7 @@ impl Sim {
         PeerId(at)
     }
 
-    /// The next peer that the worker connects to: [`Self::take_up`] or [`Self::refuse`] it.
+    /// The next peer to which the worker connects. The test decides with [`Self::take_up`] or [`Self::refuse`].
     pub fn dialled(&mut self) -> Option<PeerId> {
         self.dialled.pop_front()
     }
@@ -50,19 +50,19 @@ impl Sim {
         self.sockets[peer.0].edge = true;
     }
 
-    /// Resets every peer that is not accepted, as when the last holder of the listeners closes them.
+    /// Resets every peer that was not accepted, as the kernel does when the last holder of the listeners closes them.
     pub fn clear_backlog(&mut self) {
         for at in self.backlog.drain(..) {
             self.sockets[at].close(true, &mut self.random);
         }
     }
 
-    /// Whether the worker has not closed `fd`.
+    /// Whether `fd` is open in the worker.
     pub fn is_open(&self, fd: Fd) -> bool {
         self.files.contains_key(&fd.0)
     }
 
-    /// The descriptor that the worker has for `peer`, between accept and close.
+    /// The worker's descriptor for `peer`, between accept and close.
     pub fn fd(&self, peer: PeerId) -> Option<Fd> {
         self.sockets[peer.0].fd
     }
@@ -72,27 +72,27 @@ impl Sim {
         self.sockets[peer.0].closed
     }
 
-    /// Sends: any number of bytes, which arrive as there is room for them.
+    /// Sends any number of bytes. They arrive as the socket has room for them.
     pub fn peer_send(&mut self, peer: PeerId, bytes: &[u8]) {
         self.sockets[peer.0].peer_send(bytes);
     }
 
-    /// Reads all that has come from the worker. A peer that never does fills the socket.
+    /// Reads all that the worker has sent. A peer that never reads fills the socket.
     pub fn peer_take(&mut self, peer: PeerId) -> Vec<u8> {
         self.peer_take_some(peer, usize::MAX)
     }
 
-    /// Reads at most `max` bytes of what has come from the worker.
+    /// Reads at most `max` bytes of what the worker has sent.
     pub fn peer_take_some(&mut self, peer: PeerId, max: usize) -> Vec<u8> {
         self.sockets[peer.0].peer_take(max)
     }
 
-    /// What `peer` meets after the bytes that it can take.
+    /// What `peer` finds behind the bytes that it can read.
     pub fn peer_end(&self, peer: PeerId) -> PeerEnd {
         self.sockets[peer.0].peer_end_seen()
     }
 
-    /// Bytes that `peer` could take.
+    /// Bytes that `peer` can read.
     pub fn peer_pending(&self, peer: PeerId) -> usize {
         self.sockets[peer.0].waiting_for_peer()
     }
@@ -102,17 +102,17 @@ impl Sim {
         self.sockets[peer.0].waiting_for_worker()
     }
 
-    /// Ends the peer's direction, after what it has sent.
+    /// Ends the peer's direction, behind the bytes that it has sent.
     pub fn peer_half_close(&mut self, peer: PeerId) {
         self.sockets[peer.0].peer_end();
     }
 
-    /// Closes: FIN after what was sent; RST at once when there is something that the peer did not read.
+    /// Closes: a FIN behind the sent bytes, or at once a RST if the peer has unread bytes.
     pub fn peer_close(&mut self, peer: PeerId) {
         self.sockets[peer.0].peer_close();
     }
 
-    /// Resets: what was sent and has not arrived is lost.
+    /// Resets the connection: sent bytes that have not arrived are lost.
     pub fn peer_reset(&mut self, peer: PeerId) {
         self.sockets[peer.0].peer_reset();
     }

@@ -1,14 +1,14 @@
-//! What the kernel and the network do in a turn.
+//! What the simulated kernel and network do in a turn.
 
 use super::super::{Completion, ConnId, Errno, Fd, Op, ReceiveMode, Token};
 use super::operation::{Kind, Operation, Submission};
 use super::{File, Sim};
 
-/// Receives of one operation in one turn at most, as in the kernel (MULTISHOT_MAX_RETRY).
+/// Most receives of one operation in one turn, as in the kernel (MULTISHOT_MAX_RETRY).
 const ROUNDS: usize = 32;
 
 impl Sim {
-    /// Carries out what was prepared, in order.
+    /// Carries out the prepared operations in order.
     pub(super) fn submit(&mut self) {
         for submission in std::mem::take(&mut self.submissions) {
             match submission {
@@ -44,7 +44,7 @@ impl Sim {
             None if target.op() == Op::PollOut
                 && self.options.receive_mode == ReceiveMode::Readiness =>
             {
-                // As epoll does, where nobody looks whether it was armed.
+                // As in epoll, where a cancellation always succeeds.
                 self.decide(target, Err(Errno(libc::ECANCELED)));
             }
             _ => self.decide(
@@ -83,7 +83,7 @@ impl Sim {
         Ok(sent)
     }
 
-    /// Lets everything happen that can; `all` at once, or as the faults allow.
+    /// Lets everything happen that can: `all` of it, or what the faults allow.
     pub(super) fn progress(&mut self, all: bool) {
         let in_parts = if all {
             0
@@ -96,7 +96,7 @@ impl Sim {
         let mut operations = std::mem::take(&mut self.operations);
         self.random.shuffle(&mut operations);
         for operation in &mut operations {
-            // A multishot operation with undelivered completions stays as it is, so that it cannot run far ahead.
+            // A multishot operation waits while completions of it are undelivered, so that it cannot run far ahead.
             if !operation.ended && (operation.completions.is_empty() || operation.cancelled) {
                 self.advance(operation);
             }
@@ -135,7 +135,7 @@ impl Sim {
         }
     }
 
-    /// One receive into one buffer; whether there may be another one now.
+    /// One receive into one buffer. Returns whether another may follow now.
     fn recv_round(&mut self, operation: &mut Operation) -> bool {
         let faults = self.options.faults;
         let File::Socket(at) = self.file(operation.fd) else {
@@ -203,7 +203,8 @@ impl Sim {
         }
     }
 
-    /// Appends to `done`: sends always, the rest `all` at once or late. The order of different operations is random.
+    /// Appends completions to `done`: those of sends always, the others `all` at once or some a turn later. Completions
+    /// of different operations come in random order.
     pub(super) fn deliver(&mut self, all: bool, done: &mut Vec<Completion>) {
         let faults = self.options.faults;
         let mut queues: Vec<_> = self
@@ -243,7 +244,7 @@ impl Sim {
         }
     }
 
-    /// A completion that names a life which is over, of a slot which may be in use again.
+    /// A completion of an earlier generation of a slot, which may be in use again.
     fn stale(&mut self) -> Completion {
         let retired: ConnId = self.random.pick(&self.retired);
         let ops: &[Op] = match self.options.receive_mode {

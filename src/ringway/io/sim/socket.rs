@@ -12,12 +12,12 @@ use std::net::Shutdown;
 use super::super::{ConnId, Errno, Fd};
 use super::Random;
 
-/// What a peer sees at the end of what it takes.
+/// What a peer finds behind the bytes that it can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerEnd {
     /// The worker may send more.
     Open,
-    /// The worker ended its direction.
+    /// The worker has ended its direction.
     Fin,
     /// The connection is gone.
     Reset,
@@ -31,13 +31,13 @@ enum Tail {
     Reset,
 }
 
-/// Whether the two ends know each other.
+/// The state of the connection between the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Up,
-    /// The worker connects, and the peer has not decided.
+    /// The worker connects, and the test has not decided for the peer.
     Pending,
-    /// The peer took no connection.
+    /// The peer refused the connection.
     Refused,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Socket {
     pub(super) link: Link,
     /// The worker's descriptor, from accept to close.
     pub(super) fd: Option<Fd>,
-    /// What the worker calls it, as far as its tokens tell.
+    /// The worker's id for the connection, as read from its tokens.
     pub(super) owner: Option<ConnId>,
     /// The worker has closed its descriptor.
     pub(super) closed: bool,
@@ -54,19 +54,19 @@ pub(super) struct Socket {
     tail: Tail,
     inbox: VecDeque<u8>,
     inbox_max: usize,
-    /// The peer's end of its direction has arrived, or the worker has shut it.
+    /// The peer's FIN has arrived, or the worker has shut down its reading side.
     inbox_ended: bool,
     outbox: VecDeque<u8>,
     outbox_max: usize,
     /// The worker has ended its direction.
     outbox_ended: bool,
-    /// The peer has closed: what is sent to it is answered by RST.
+    /// The peer has closed. Bytes for it are answered with a RST.
     peer_gone: bool,
     /// The connection was reset, by either side.
     reset: bool,
-    /// What the next call fails with, once.
+    /// The errno of the next call, once.
     error: Option<Errno>,
-    /// Something arrived that readiness was not told of.
+    /// Something arrived for which readiness was not reported yet.
     pub(super) edge: bool,
 }
 
@@ -114,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// Closes: with bytes that it never read, the peer's system resets.
+    /// Closes. If the peer has unread bytes, its kernel sends a RST.
     pub(super) fn peer_close(&mut self) {
         self.peer_end();
         self.peer_gone = true;
@@ -155,7 +155,7 @@ impl Socket {
 
     // What the network does.
 
-    /// Brings bytes from the peer, all that there is room for or a part of them.
+    /// Delivers bytes from the peer: as many as there is room for, or a part of them.
     pub(super) fn arrive(&mut self, random: &mut Random, in_parts: u16) {
         if self.closed {
             return self.arrive_at_closed(random);
@@ -180,7 +180,8 @@ impl Socket {
         }
     }
 
-    /// Nobody reads here any more: bytes are answered by RST, and what the peer has not got is lost with it.
+    /// Bytes arrive for a descriptor that the worker has closed: they are answered with a RST, and the peer loses what it
+    /// has not read.
     fn arrive_at_closed(&mut self, random: &mut Random) {
         if !self.on_the_way.is_empty() && !self.reset {
             self.reset = true;
@@ -190,7 +191,7 @@ impl Socket {
         self.on_the_way.clear();
     }
 
-    /// RST has arrived: what is in the inbox can still be read, what is in the outbox is lost.
+    /// A RST has arrived: the worker can still read its inbox, and the outbox is lost.
     pub(super) fn break_off(&mut self) {
         self.reset = true;
         self.inbox_ended = true;
@@ -202,7 +203,7 @@ impl Socket {
 
     // What the worker does.
 
-    /// Reads what has arrived; `EAGAIN` when there is nothing, `Ok(0)` at the end.
+    /// Reads what has arrived. `EAGAIN` when there is nothing, `Ok(0)` at the end of the stream.
     pub(super) fn recv(&mut self, into: &mut [u8]) -> Result<usize, Errno> {
         let mut count = 0;
         while count < into.len() && !self.inbox.is_empty() {
@@ -221,7 +222,7 @@ impl Socket {
         }
     }
 
-    /// Takes as much as there is room for, at most `max` bytes.
+    /// Takes as many bytes as there is room for, at most `max`.
     pub(super) fn send(&mut self, bytes: &[u8], max: usize) -> Result<usize, Errno> {
         if let Some(errno) = self.error.take() {
             return Err(errno);
@@ -255,7 +256,7 @@ impl Socket {
         }
     }
 
-    /// Closes. Bytes that the worker did not read make the system answer with RST instead of FIN.
+    /// Closes. If the worker left bytes unread, the kernel sends a RST instead of a FIN.
     pub(super) fn close(&mut self, reset: bool, random: &mut Random) {
         self.fd = None;
         self.closed = true;
@@ -297,7 +298,7 @@ impl Socket {
             Link::Refused => return libc::POLLOUT | libc::POLLERR | libc::POLLHUP,
         }
         let mut events = self.broken();
-        // Linux tells of room when a third of the buffer is free (sk_stream_is_writeable).
+        // Linux reports room once a third of the buffer is free (sk_stream_is_writeable).
         if self.room() * 3 >= self.outbox_max || self.outbox_ended || self.reset {
             events |= libc::POLLOUT;
         }

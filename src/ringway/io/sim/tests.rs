@@ -1,4 +1,4 @@
-//! The simulation keeps the contract of [`Io`], and notices who does not.
+//! The simulation keeps the contract of [`Io`], and notices a caller that breaks it.
 
 use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -157,8 +157,8 @@ fn a_send_is_read_when_the_turn_runs() {
     assert_eq!(sim.peer_take(peer), b"later");
 }
 
-/// Bytes and the end that arrive together are one edge, as in the kernel: who stops at the short receive and overlooks
-/// `POLLRDHUP` never hears of the end.
+/// Bytes and a FIN that arrive together are one edge, as in the kernel: a reader that stops at the short receive and
+/// overlooks `POLLRDHUP` never learns of the end.
 #[test]
 fn readiness_is_told_once_for_bytes_and_end_together() {
     let (mut sim, peer, fd) = readiness();
@@ -310,8 +310,8 @@ fn buffers_of_others_are_out_of_reach() {
     });
 }
 
-/// Everything that peers send reaches a reader that knows nothing but the contract, in order, whatever goes wrong; and the
-/// same seed does the same twice.
+/// A reader that knows only the contract gets everything that peers send, in order, whatever fails. The same seed does
+/// the same twice.
 #[test]
 fn with_every_fault_bytes_keep_their_order() {
     for seed in 0..200 {
@@ -321,7 +321,7 @@ fn with_every_fault_bytes_keep_their_order() {
     }
 }
 
-/// Reads one peer to its end, and returns what was seen on the way.
+/// Reads one peer to its end, and returns a log of what happened.
 fn read_all(seed: u64) -> Vec<String> {
     let drawn = Options::draw(seed);
     let mut sim = Sim::new(drawn);

@@ -1,10 +1,12 @@
-//! The provided-buffer ring: how buffers travel back to the kernel (io_uring_register_buf_ring(3), Linux 5.19).
+//! The provided-buffer ring: how the worker gives receive buffers to the kernel (io_uring_register_buf_ring(3), Linux
+//! 5.19).
 //!
 //! ```text
 //!   kernel takes at head ─▶ [ b7 | b2 | b9 | … ] ◀─ we add at tail, then publish the tail once
 //! ```
 //!
-//! The ring is first in, first out: the whole pool is walked, whatever its size. So the pool stays near the cache.
+//! The ring is first in, first out, so the kernel goes through the whole pool. That is why the pool stays near the size
+//! of the L2 cache.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -13,12 +15,12 @@ use io_uring::types::BufRingEntry;
 use super::super::Error;
 use super::super::pool::{BUFFER_LEN, Mapping};
 
-/// A power of two of entries in page-aligned memory, shared with the kernel.
+/// The ring's entries, a power of two of them, in page-aligned memory that the kernel reads.
 #[derive(Debug)]
 pub(super) struct BufRing {
     memory: Mapping,
     entries: u16,
-    /// Where the next buffer goes; the kernel sees it after [`Self::publish`].
+    /// Position of the next buffer. The kernel sees it after [`Self::publish`].
     tail: u16,
 }
 
@@ -44,7 +46,7 @@ impl BufRing {
         self.entries
     }
 
-    /// Adds buffer `number` at `address`. The caller adds each buffer once, and not before its receive completed.
+    /// Adds buffer `number` at `address`. The caller adds a buffer only once, after its receive has completed.
     pub(super) fn add(&mut self, number: u16, address: *mut u8) {
         let index = usize::from(self.tail & (self.entries - 1));
         // SAFETY: `index` is below `entries`, for which `memory` has room.
@@ -58,7 +60,7 @@ impl BufRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Makes everything added so far visible to the kernel: one store.
+    /// Makes all added buffers visible to the kernel, with one store.
     pub(super) fn publish(&self) {
         // SAFETY: the ring's memory is mapped and large enough for one entry, which holds the tail.
         let tail = unsafe { BufRingEntry::tail(self.memory.as_ptr().cast()) };

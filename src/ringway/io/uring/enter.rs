@@ -34,7 +34,7 @@ struct RingFdUpdate {
     data: u64,
 }
 
-/// How this ring is entered: by its registered index where the kernel has that (it saves a descriptor look-up).
+/// How this ring is entered: by its registered index where the kernel can do that, which saves a descriptor look-up.
 #[derive(Debug)]
 pub(super) struct Enter {
     fd: i32,
@@ -45,7 +45,7 @@ impl Enter {
     pub(super) fn new(ring: &IoUring) -> Self {
         let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         if ring.params().is_feature_no_iowait() {
-            // A server that waits for the network is idle, not waiting for a disk (Linux 6.15).
+            // Without this flag (Linux 6.15) the kernel accounts waiting for the network as waiting for a disk.
             flags |= EnterFlags::NO_IOWAIT;
         }
         match register(ring.as_raw_fd()) {
@@ -60,7 +60,7 @@ impl Enter {
         }
     }
 
-    /// Submits everything in the queue and waits as told. Deferred task work runs here.
+    /// Submits everything in the queue and waits as `timeout` says. The kernel runs deferred task work in this call.
     pub(super) fn call(&self, ring: &mut IoUring, timeout: Timeout) -> Result<(), Error> {
         let (want, timeout) = match timeout {
             Timeout::Zero => (0, None),
@@ -99,8 +99,8 @@ impl Enter {
             }
             let error = std::io::Error::last_os_error();
             match error.raw_os_error() {
-                // The time is over; or the completion queue must be reaped, or memory freed, before more can be
-                // submitted: the caller reaps now and comes back.
+                // Either the time is over; or the kernel can submit more only after completions are reaped or memory is
+                // freed: the caller reaps and calls again.
                 Some(libc::ETIME | libc::EBUSY | libc::EAGAIN) => return Ok(()),
                 Some(libc::EINTR) => {}
                 _ => {

@@ -1,9 +1,11 @@
-//! io_uring: multishot receives into one buffer ring, sends that are decided inside the one system call of a turn.
+//! io_uring: multishot receives into one buffer ring, and sends whose result is known when the one system call of a turn
+//! returns.
 //!
-//! How a send leaves without a completion: `SEND` with `MSG_DONTWAIT | MSG_WAITALL` and `IOSQE_CQE_SKIP_SUCCESS` never
-//! waits. Full success posts nothing, a short send posts its count, a full socket posts `EAGAIN`. So when `enter`
-//! returns, every send of the batch is decided and its memory is free. Without `MSG_WAITALL` a short send would be
-//! silent: a self-test proves the behaviour on this kernel, else the completions are kept.
+//! How a send succeeds without a completion: `SEND` with `MSG_DONTWAIT | MSG_WAITALL` and `IOSQE_CQE_SKIP_SUCCESS` never
+//! waits. Full success posts no completion, a short send posts its count, a full socket posts `EAGAIN`. So when `enter`
+//! returns, every send of the batch is decided and the kernel no longer needs its memory. Without `MSG_WAITALL` a short
+//! send would post nothing. A self-test proves this behaviour on the running kernel; where it fails, sends post
+//! completions.
 
 mod buf_ring;
 mod enter;
@@ -28,16 +30,16 @@ use buf_ring::BufRing;
 use enter::Enter;
 pub use setup::{Options, Unavailable};
 
-/// Segments of all gathered sends of one batch; when they are used up the batch is submitted early.
+/// Most segments of all gathered sends (`SENDMSG`) in one batch. A batch that needs more is submitted early.
 const IOVECS: usize = 4096;
 
-/// Gathered sends in one batch.
+/// Most gathered sends in one batch.
 const MESSAGES: usize = 512;
 
-/// Times that the kernel is asked to take what it left, a millisecond apart, before the worker gives up.
+/// Attempts, 1 ms apart, to submit entries that the kernel did not take. The worker gives up after them.
 const SUBMIT_ATTEMPTS: u32 = 1000;
 
-/// A turn that gives fewer receive buffers back than this would do with the first chunk of the pool alone.
+/// Receive buffers given back in one turn, below which the first chunk of the pool would have been enough.
 const USED_LITTLE: usize = CHUNK_BUFFERS as usize / 2;
 
 /// The group id of the one buffer ring.
@@ -58,23 +60,23 @@ pub struct Uring {
     areas: Areas,
     enter: Enter,
     alarm: Alarm,
-    /// What gathered sends point to until the batch is submitted. Never grown, so never moved.
+    /// Memory that gathered sends point to until the batch is submitted. Its capacity is fixed, so it never moves.
     messages: Vec<libc::msghdr>,
     iovecs: Vec<libc::iovec>,
-    /// Completions that were reaped before their turn.
+    /// Completions reaped by an early submission. The next turn delivers them.
     early: Vec<Completion>,
-    /// The ring failed before its turn.
+    /// An early submission failed. The next turn returns this error.
     broken: Option<Error>,
-    /// Whether full sends post no completion (proved by the self-test).
+    /// Whether fully successful sends post no completion (proved by the self-test).
     skip_success: bool,
     /// Which set-up flags the kernel took, and what the self-test found.
     note: String,
     counts: Counts,
     /// The readiness of the alarm is armed.
     watches_alarm: bool,
-    /// The kernel completes receives in `enter` only (`IORING_SETUP_DEFER_TASKRUN`).
+    /// The kernel completes receives only inside `enter` (`IORING_SETUP_DEFER_TASKRUN`).
     deferred: bool,
-    /// Most receive buffers that one turn gave back since the pool was last looked at.
+    /// Most receive buffers that one turn has given back since the last `release_idle`.
     used_max: usize,
 }
 
@@ -88,22 +90,23 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// Sets up a ring, its buffers and its options as the kernel allows, and proves on a socket pair that it behaves.
+    /// Sets up a ring and its buffers with the best options that the kernel has, and tests on a socket pair that it
+    /// behaves.
     ///
     /// # Errors
-    /// [`Unavailable`] says why io_uring cannot serve here and what would change that.
+    /// [`Unavailable`] says why io_uring cannot be used here, and what would change that.
     pub fn new(options: &Options) -> Result<Self, Unavailable> {
         let mut uring = setup::open(options)?;
         selftest::run(&mut uring)?;
         Ok(uring)
     }
 
-    /// What was chosen, for the log.
+    /// The tier and the result of the self-test, for the log.
     pub fn note(&self) -> &str {
         &self.note
     }
 
-    /// Puts one entry into the submission queue; a full queue is submitted first (counted by `Counts::enters`).
+    /// Puts one entry into the submission queue. A full queue is submitted first (counted in `Counts::enters`).
     #[inline]
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: every pointer in an entry leads to memory that this value owns and keeps until the kernel is done
@@ -111,12 +114,12 @@ impl Uring {
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.submit_early();
             if self.broken.is_some() {
-                return; // the turn says so, and the worker ends
+                return; // the next turn returns the error, and the worker ends
             }
         }
     }
 
-    /// Submits the batch without waiting; what completes, or fails, is kept for the turn.
+    /// Submits the batch without waiting. Completions and an error are kept for the next turn.
     #[cold]
     fn submit_early(&mut self) {
         let mut early = std::mem::take(&mut self.early);
@@ -124,8 +127,9 @@ impl Uring {
         self.early = early;
     }
 
-    /// One system call, or more while the kernel has not taken every entry: it leaves some when it lacks memory for a
-    /// request or room for its completion, and those still point to buffers that are given back after a turn.
+    /// One system call, or several while the kernel has not taken every entry. It leaves entries when it lacks memory for
+    /// a request or room for its completion. They must not stay: they point to buffers that the worker gives back after
+    /// the turn.
     fn submit(&mut self, timeout: Timeout, done: &mut Vec<Completion>) -> Result<(), Error> {
         let mut timeout = timeout;
         for attempt in 0..SUBMIT_ATTEMPTS {
@@ -157,7 +161,7 @@ impl Uring {
         self.push(&entry.flags(flags).user_data(token.to_bits()));
     }
 
-    /// Where a segment lies; checked against the bounds of its buffer.
+    /// The address of a segment, checked against the bounds of its buffer.
     fn address(&self, segment: &Segment) -> *const u8 {
         slice_of(self.buffer(segment.buffer), segment).as_ptr()
     }
@@ -206,9 +210,9 @@ impl Uring {
         }
     }
 
-    /// Gives the kernel a further chunk of buffers, up to the limit.
+    /// Gives the kernel one more chunk of buffers, up to the limit.
     fn grow(&mut self) {
-        // Growth is a wish: without memory the pool stays as it is and receives wait for it.
+        // Without memory for it the pool keeps its size, and receives wait for a free buffer.
         for number in self.pool.grow().unwrap_or_default() {
             self.buf_ring.add(number, self.pool.address(number));
         }
@@ -216,7 +220,7 @@ impl Uring {
 }
 
 impl Drop for Uring {
-    /// Cancels whatever is armed, so that the kernel writes to no buffer after the fields are gone.
+    /// Cancels every armed operation, so that the kernel writes to no buffer once the fields are dropped.
     fn drop(&mut self) {
         let _ = self
             .ring
@@ -353,8 +357,9 @@ impl Io for Uring {
     }
 
     fn release_idle(&mut self, held: &[BufferId]) {
-        // With deferred task work (6.1) the kernel fills buffers in `enter` only, and what it has filled was reaped there:
-        // whatever is not held is empty. Else a completion may have come since, and its buffer must not be touched.
+        // With deferred task work (Linux 6.1) the kernel fills buffers only inside `enter`, and their completions were
+        // reaped there: every buffer that the worker does not hold is empty. Without it the kernel may have filled a
+        // buffer since, and its content must not be discarded.
         let all_known =
             self.deferred && self.early.is_empty() && !self.ring.submission().cq_overflow();
         if all_known && std::mem::take(&mut self.used_max) < USED_LITTLE {

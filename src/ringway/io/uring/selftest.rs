@@ -1,5 +1,5 @@
-//! Proof, on a socket pair, that this kernel does what the worker relies on: a version number proves nothing about
-//! backports, containers and emulations.
+//! Tests on a socket pair that this kernel does what the worker relies on. A version number would not tell of backports,
+//! containers and emulations.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -17,10 +17,11 @@ const ID: ConnId = ConnId {
     generation: 0,
 };
 
-/// Long enough for a machine under any load; reached only when the kernel never answers.
+/// How long a step may take: enough for a machine under any load. It is reached only if the kernel never answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Checks multishot receive, which the worker cannot do without, and the silent send, which it can.
+/// Checks multishot receive, without which io_uring cannot be used, and the silent send, without which sends post
+/// completions.
 pub(super) fn run(uring: &mut Uring) -> Result<(), Unavailable> {
     let (ours, theirs) = UnixStream::pair().map_err(|source| Error {
         operation: "socketpair",
@@ -38,12 +39,12 @@ pub(super) fn run(uring: &mut Uring) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// Two messages through one armed receive, then its cancellation.
+/// Two messages through one armed receive, and then its cancellation.
 fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
     let token = Token::new(Op::Recv, ID);
     uring.submit_recv(token, ours);
     for message in [b"first".as_slice(), b"second"] {
-        // The armed receive is submitted before the message is there, so that it has to wait for it.
+        // The receive is submitted before the message is sent, so that it has to wait for it.
         let mut done = turn(uring, Wait::No)?;
         sys::send(theirs, &[std::io::IoSlice::new(message)])
             .map_err(|errno| failed("send", errno))?;
@@ -87,8 +88,8 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
     }
 }
 
-/// Whether a full send is silent, a short one tells its count, and one to a full socket tells EAGAIN, on their own and
-/// gathered.
+/// Whether a full send posts nothing, a short one its count, and one to a full socket `EAGAIN`; for single and for
+/// gathered sends.
 fn silent_send_works(uring: &mut Uring) -> Result<bool, Unavailable> {
     let whole = Segment {
         buffer: BufferId::SCRATCH,
@@ -124,7 +125,7 @@ fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
         return Ok(false);
     }
     let mut sent = 5;
-    // The socket takes some hundred KiB at most: it is full after a few rounds, and before that it was short once.
+    // The socket takes at most some hundred KiB: a few rounds fill it, and the last send before that is short.
     for _ in 0..64 {
         uring.submit_send(token, fd, large);
         match turn(uring, Wait::No)?[..] {
@@ -146,7 +147,7 @@ fn behaves(uring: &mut Uring, large: &[Segment]) -> Result<bool, Unavailable> {
     Ok(false)
 }
 
-/// How many bytes arrived.
+/// Reads everything, and returns the number of bytes.
 fn drained(from: &UnixStream) -> Option<usize> {
     let mut buf = vec![0; 1 << 16];
     let mut total = 0;

@@ -1,4 +1,4 @@
-//! Opening a ring with the best flags the kernel takes, and saying plainly when it takes none.
+//! Opens a ring with the best flags that the kernel takes, and explains in a sentence when it takes none.
 
 use std::fmt;
 use std::io;
@@ -13,17 +13,17 @@ use super::buf_ring::BufRing;
 use super::enter::Enter;
 use super::{GROUP, IOVECS, MESSAGES, Uring};
 
-/// Submission entries: sends of one turn and re-arms; a full queue only costs an early submit.
+/// Submission entries: room for the sends and re-armed operations of a turn. A full queue costs only an early submission.
 const SQ_ENTRIES: u32 = 4096;
 
-/// Completion entries (16 bytes each, 512 KiB). An overfull queue ends multishot receives by the hundred, so it is four
-/// times the connections that can be ready at once.
+/// Completion entries (16 bytes each, 512 KiB): four times the connections that can be ready at once. An overfull queue
+/// ends multishot receives by the hundred.
 const CQ_ENTRIES: u32 = 32768;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Receive buffers at most, 4160 bytes each. The pool starts with 256 and grows by 256 when it ran dry.
+    /// Most receive buffers, 4160 bytes each. The pool starts with 256 and grows by 256 whenever it runs dry.
     pub buffers_max: u16,
 }
 
@@ -33,7 +33,7 @@ impl Default for Options {
     }
 }
 
-/// Why io_uring cannot serve here, with the remedy.
+/// Why io_uring cannot be used here, with the remedy.
 #[derive(Debug)]
 pub struct Unavailable {
     reason: String,
@@ -77,7 +77,7 @@ impl From<Error> for Unavailable {
     }
 }
 
-/// Set-up flags from the best to the least, each with the kernel that brought its last one.
+/// Set-up flags from best to least, each with the kernel version that first had all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tier {
     NoSqArray,
@@ -116,7 +116,7 @@ impl Tier {
     }
 }
 
-/// A ring with its buffers registered and filled; not yet tested.
+/// A ring with its buffers registered and filled, before the self-test.
 pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     let (ring, tier) = build()?;
     check_features(&ring)?;
@@ -158,7 +158,7 @@ pub(super) fn open(options: &Options) -> Result<Uring, Unavailable> {
     })
 }
 
-/// The first tier that the kernel takes. Only EINVAL (a flag it does not know) is a reason to ask for less.
+/// The first tier that the kernel takes. Only EINVAL (an unknown flag) leads to the next lower tier.
 fn build() -> Result<(IoUring, Tier), Unavailable> {
     let mut refused = None;
     for tier in Tier::ALL {

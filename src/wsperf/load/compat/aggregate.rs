@@ -1,11 +1,11 @@
 //! The report over several result files: `ringway wsperf aggregate FILES…`.
 //!
-//! Owns: reading files of this program and of the originals, what is counted over all of them, and how it is printed.
+//! Owns: reading files of this program and of the original ones, the figures over all of them, and the printed form.
 //! Never: opens a connection.
 //!
-//! Duration is from the first start to the last end; Handshakes/sec are successes by duration. What follows is about
-//! `open` of the connections that succeeded, as the original defines it: SD with Bessel's correction, the median
-//! `sorted[n / 2]`, and a quantile that leaves 1/k of `n` above it `sorted[n − ⌈n / k⌉]`.
+//! Duration is from the first start to the last end. Handshakes/sec is the number of successes divided by it. The other
+//! figures are about `open` of the connections that succeeded, as the original program defines them: SD with Bessel's
+//! correction, the median `sorted[n / 2]`, and `sorted[n − ⌈n / k⌉]` for the quantile with 1/k of `n` above it.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -17,57 +17,57 @@ use serde::Serialize;
 use super::samples::{deviation, mean};
 use super::standalone::ResultFile;
 
-/// Where timestamps are told apart: as nanoseconds this is 1973, as microseconds the year 5138.
+/// Smallest timestamp that is read as ns. As ns this is the year 1973, as µs the year 5138.
 const NS_NOT_US: u64 = 100_000_000_000_000_000;
 
-/// What several runs came to.
+/// The figures over several runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Aggregate {
     /// From the first start to the last end.
     pub duration_s: f64,
     /// Connections.
     pub total: usize,
-    /// Those that opened.
+    /// Connections that opened.
     pub success: usize,
-    /// Those that did not.
+    /// Connections that did not open.
     pub fail: usize,
     /// `fail` in percent of `total`.
     pub fail_percent: f64,
-    /// `success` by `duration_s`.
+    /// `success` divided by `duration_s`.
     pub handshakes_per_second: f64,
-    /// Times of opening handshakes; none: none succeeded.
+    /// Times of opening handshakes. None when no handshake succeeded.
     pub open_ms: Option<OpenTimes>,
 }
 
-/// A distribution of opening times in milliseconds.
+/// A distribution of opening times in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct OpenTimes {
-    /// The least.
+    /// The smallest.
     pub min: f64,
     /// The standard deviation.
     pub sd: f64,
     /// The arithmetic mean.
     pub avg: f64,
-    /// The upper of the two in the middle.
+    /// The upper of the two middle values.
     pub median: f64,
-    /// A tenth is at least this.
+    /// A tenth of the values is at least this.
     pub q90: f64,
-    /// A twentieth.
+    /// 1 in 20 is at least this.
     pub q95: f64,
-    /// 1 in 100.
+    /// 1 in 100 is at least this.
     pub q99: f64,
-    /// 1 in 1000.
+    /// 1 in 1000 is at least this.
     pub q99_9: f64,
-    /// 1 in 10,000.
+    /// 1 in 10,000 is at least this.
     pub q99_99: f64,
-    /// The greatest.
+    /// The largest.
     pub max: f64,
 }
 
-/// Reads a result file of this program or of an original.
+/// Reads a result file of this program or of an original one.
 ///
 /// # Errors
-/// What is wrong with it, in a sentence.
+/// A sentence that says what is wrong with the file.
 pub fn read(path: &Path) -> Result<ResultFile, String> {
     let shown = path.display();
     let file = File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
@@ -76,10 +76,10 @@ pub fn read(path: &Path) -> Result<ResultFile, String> {
 }
 
 impl Aggregate {
-    /// Over these runs.
+    /// The figures over these runs.
     ///
     /// # Errors
-    /// Why they cannot be put together, in a sentence.
+    /// A sentence that says why they cannot be combined.
     #[expect(
         clippy::cast_precision_loss,
         reason = "fewer than 2^53 of all that is counted"
@@ -115,7 +115,8 @@ impl Aggregate {
     }
 }
 
-/// From the first start to the last end. The first originals did not write these; then one file's own duration is taken.
+/// From the first start to the last end. The first original programs did not write these; then a single file's own
+/// duration is taken.
 fn duration_ns(files: &[ResultFile]) -> Result<u64, String> {
     if let [file] = files
         && file.ended == 0
@@ -177,7 +178,7 @@ impl OpenTimes {
     }
 }
 
-/// The report, laid out as the original's.
+/// The report, in the layout of the original program.
 impl fmt::Display for Aggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -204,7 +205,7 @@ impl fmt::Display for Aggregate {
 }
 
 impl Aggregate {
-    /// The same as one JSON object.
+    /// The figures as one JSON object.
     pub fn json(&self) -> String {
         let mut text = serde_json::to_string(self).expect("plain numbers");
         let _ = text.write_char('\n');
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
     use crate::load::compat::standalone::ConnectionStats;
 
-    /// As an original wrote them: the one in µs, the other in ns, with a field more than is known here.
+    /// Files as two original programs wrote them: one in µs, the other in ns and with a field that is unknown here.
     const FIRST: &str = r#"{"total_duration":1500000,"started":1400000000000000,"ended":1400000001500000,
         "handshake_throttle_count":1,"handshake_resume_count":1,"connection_stats":[
         {"tcp_pre_init":100,"tcp_post_init":2,"open":1000,"close":300,"failed":false},
@@ -233,8 +234,9 @@ mod tests {
         serde_json::from_str(text).expect("a result file")
     }
 
-    /// By hand: 2 s from the first start to the last end; 5 of 6 opened, in 1, 2, 3, 4 and 10 ms. Mean 4; squares
-    /// 9 + 4 + 1 + 0 + 36 = 50, by 4, root 3.5; the third in order is 3; every quantile leaves one: the last.
+    /// Computed by hand: 2 s from the first start to the last end. 5 of 6 connections opened, in 1, 2, 3, 4 and 10 ms.
+    /// Mean 4; squares 9 + 4 + 1 + 0 + 36 = 50, divided by 4, root 3.5; the third in order is 3; each quantile leaves one
+    /// value above it, the last.
     #[test]
     fn a_report_is_as_computed_by_hand() {
         let aggregate = Aggregate::of(&[file(FIRST), file(SECOND)]).expect("good");

@@ -1,6 +1,6 @@
 //! Commands: `name:key=value;key=value;`, each parameter ended by `;`, the last one too.
 //!
-//! Owns: reading them, and what each parameter may be. Never: resolves a name, and never starts anything.
+//! Owns: parsing commands, and the limits of each parameter. Never: resolves a name, or starts anything.
 //!
 //! A value cannot hold a `;` (in a URI write `%3B`), and begins after the first `=`; an empty value counts as not given.
 //!
@@ -38,42 +38,42 @@ use std::time::Duration;
 use super::uri::Uri;
 use crate::load::options::Verify;
 
-/// The longest command. Both URIs and tokens fit with room to spare; chosen, untested.
+/// Most bytes of a command. URIs and tokens of the longest kind fit. Chosen, untested.
 pub const COMMAND_BYTES_MAX: usize = 8192;
 
-/// However long a test may take by its parameters, it ends after so long.
+/// Longest time of a test. It ends then, whatever its parameters say.
 pub const TEST_MAX: Duration = Duration::from_secs(3600);
 
-/// Messages of one test: their times are kept until its end, 8 bytes each, and 16 in a `stress_test`.
+/// Most messages of one test. Their times are kept until its end: 8 bytes each, and 16 in a `stress_test`.
 pub const MESSAGES_MAX: u64 = 1_000_000;
 
-/// The same when every time is sent back: one megabyte of JSON.
+/// Most messages of a test that returns every time: 1 MB of JSON.
 pub const RTTS_MAX: u64 = 100_000;
 
-/// Bytes of one message: 64 MiB.
+/// Most bytes of one message: 64 MiB.
 pub const SIZE_MAX: u64 = 64 << 20;
 
-/// Bytes of messages that a `stress_test` can have on its way at once, over all connections: 256 MiB.
+/// Most bytes of messages under way in a `stress_test`, over all connections: 256 MiB.
 pub const STRESS_BYTES_MAX: u64 = 256 << 20;
 
-/// Connections of one `stress_test`: what one source address and a usual limit of descriptors allow.
+/// Most connections of one `stress_test`: as many as one source address and a usual limit of descriptors allow.
 pub const CONNECTIONS_MAX: u64 = 20_000;
 
-/// Quantiles of a result.
+/// Most quantiles of a result.
 pub const QUANTILES_MAX: u64 = 1000;
 
-/// Bytes of a token.
+/// Most bytes of a token.
 const TOKEN_BYTES_MAX: usize = 256;
 
-/// Between two opens: longer than this is no stress.
+/// Longest time between two opens, in ms.
 const DELAY_MS_MAX: u64 = 60_000;
 
-/// What a command asks for.
+/// The test that a command asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// One connection, its answers compared and timed.
+    /// One connection, whose answers are compared and timed.
     Message(MessageTest),
-    /// Many connections, every step of each timed.
+    /// Many connections, of which every step is timed.
     Stress(StressTest),
 }
 
@@ -82,23 +82,23 @@ pub enum Test {
 pub struct MessageTest {
     /// The server under test.
     pub uri: Uri,
-    /// Comes back in every reply.
+    /// Text that comes back in every reply.
     pub token: String,
     /// Payload bytes of each message.
     pub size: usize,
-    /// Messages.
+    /// Number of messages.
     pub count: u64,
-    /// For the whole test.
+    /// Limit of the whole test.
     pub timeout: Duration,
-    /// Binary in place of text.
+    /// Binary messages instead of text.
     pub binary: bool,
-    /// The next message only after the answer.
+    /// Sends the next message only after the answer.
     pub sync: bool,
     /// How answers are compared.
     pub correctness: Verify,
     /// Quantiles in the result.
     pub quantile_count: usize,
-    /// Every sample in the result.
+    /// Returns every sample in the result.
     pub rtts: bool,
 }
 
@@ -107,15 +107,15 @@ pub struct MessageTest {
 pub struct StressTest {
     /// The server under test.
     pub uri: Uri,
-    /// Comes back in every reply.
+    /// Text that comes back in every reply.
     pub token: String,
-    /// Connections.
+    /// Number of connections.
     pub connection_count: usize,
-    /// From one open to the next.
+    /// Time from one open to the next.
     pub handshake_delay: Duration,
     /// Messages of each connection.
     pub messages: Messages,
-    /// Payload bytes of each.
+    /// Payload bytes of each message.
     pub msg_size: usize,
     /// How long each connection stays open.
     pub lifetime: Lifetime,
@@ -124,38 +124,38 @@ pub struct StressTest {
 /// Messages of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Messages {
-    /// So many.
+    /// This many.
     Fixed(u64),
     /// As many as fit into the connection's time.
     Infinite,
 }
 
-/// The time of one connection, from its opening handshake to our Close.
+/// The life of one connection, from its opening handshake to our Close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
     /// Until its messages are done.
     Infinite,
-    /// So long, whether or not its messages are done.
+    /// For this long, whether or not its messages are done.
     Fixed(Duration),
-    /// Drawn evenly between nothing and so long.
+    /// A random time up to this one.
     Random(Duration),
 }
 
-/// A command that is not obeyed.
+/// Why a command is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The command's token, where one was found.
+    /// The command's token, if it had one.
     pub token: String,
-    /// What the original says: "Invalid Command" or `Invalid <key> parameter.`
+    /// The text of the original program: "Invalid Command" or `Invalid <key> parameter.`
     pub data: String,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub detail: String,
 }
 
-/// Reads a command. White space around it is no part of it.
+/// Parses a command. White space around it is ignored.
 ///
 /// # Errors
-/// The answer to send.
+/// The refusal to send as the answer.
 pub fn parse(text: &str) -> Result<Test, Refusal> {
     let invalid = |detail: &str| Refusal {
         token: String::new(),
@@ -187,7 +187,7 @@ pub fn parse(text: &str) -> Result<Test, Refusal> {
     })
 }
 
-/// A parameter that is not as it should be.
+/// A parameter that is missing or not allowed.
 #[derive(Debug)]
 struct Wrong {
     key: String,
@@ -272,12 +272,12 @@ fn stress_test(parameters: &mut Parameters<'_>) -> Result<Test, Wrong> {
     }))
 }
 
-/// Parameters that were not looked at yet.
+/// Parameters that were not taken yet.
 #[derive(Debug, Default)]
 struct Parameters<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Parameters<'a> {
-    /// Cuts at each `;`, then at the first `=`. After an error, what came before it is there all the same.
+    /// Splits at each `;`, and each part at its first `=`. After an error the parameters before it are returned as well.
     fn cut(mut rest: &'a str) -> (Self, Result<(), Wrong>) {
         let mut found = Self::default();
         while !rest.is_empty() {
@@ -296,13 +296,13 @@ impl<'a> Parameters<'a> {
         (found, Ok(()))
     }
 
-    /// A value that is there and not empty.
+    /// The value of a parameter that is present and not empty.
     fn find(&self, key: &str) -> Option<&'a str> {
         let found = self.0.iter().find(|(other, _)| *other == key);
         found.map(|(_, value)| *value).filter(|v| !v.is_empty())
     }
 
-    /// The value for a parameter that is not given.
+    /// Adds the default of a parameter that is not given.
     fn set_default(&mut self, key: &'a str, value: &'a str) {
         if self.find(key).is_none() {
             self.0.retain(|(other, _)| *other != key);
@@ -310,7 +310,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// Takes a value out.
+    /// Takes a parameter's value.
     fn text(&mut self, key: &str) -> Result<&'a str, Wrong> {
         let value = self.find(key);
         self.0.retain(|(other, _)| *other != key);
@@ -329,7 +329,7 @@ impl<'a> Parameters<'a> {
         Uri::parse(self.text("uri")?).map_err(|why| Wrong::new("uri", why))
     }
 
-    /// Decimal digits and nothing else.
+    /// Takes a number: decimal digits only.
     fn number(&mut self, key: &str, min: u64, max: u64) -> Result<u64, Wrong> {
         let text = self.text(key)?;
         let number = text.bytes().all(|b| b.is_ascii_digit());
@@ -371,7 +371,7 @@ impl<'a> Parameters<'a> {
 }
 
 impl Test {
-    /// Comes back in every reply.
+    /// Text that comes back in every reply.
     pub fn token(&self) -> &str {
         match self {
             Self::Message(test) => &test.token,

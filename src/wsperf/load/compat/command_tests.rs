@@ -1,4 +1,4 @@
-//! What commands are understood, and what the others are told.
+//! Which commands are accepted, and the answers to the others.
 
 use super::*;
 
@@ -109,7 +109,7 @@ fn a_wrong_parameter_is_named_and_the_token_comes_back() {
     }
 }
 
-/// The original lost the last parameter here, and answered as if it had not been given.
+/// The original program lost the last parameter here, and behaved as if it were not given.
 #[test]
 fn a_last_parameter_without_its_semicolon_is_an_error() {
     let (token, data, detail) = refused(MESSAGE.strip_suffix(';').expect("it has one"));
@@ -120,7 +120,7 @@ fn a_last_parameter_without_its_semicolon_is_an_error() {
     assert_eq!(detail, "it does not end with ';'");
 }
 
-/// The original looked for the '=' of `msg_size` in what follows, and so lost `connection_count`.
+/// The original program looked for the '=' of `msg_size` beyond its `;`, and so lost `connection_count`.
 #[test]
 fn a_parameter_without_a_value_does_not_swallow_the_next() {
     let text = "stress_test:uri=ws://h/?a=b;token=t;msg_size;connection_count=7;";

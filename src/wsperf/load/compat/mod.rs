@@ -1,11 +1,15 @@
-//! The languages of the two programs that were called wsperf, so that what drives them, or reads their files, works here.
+//! The command protocol and file formats of the two original programs called wsperf, so that whatever drives them or
+//! reads their files works with this one.
 //!
-//! Owns: the command protocol of the WebSocket++ example (commands as text, replies as JSON, over a control WebSocket), the
-//! page that drives it from a browser, the result file of the standalone program, and the report over several such files.
-//! Never: makes a frame or a system call of the data path itself. [`command`], [`reply`], [`standalone`] and [`aggregate`] turn
-//! text into plain values and records into text; [`run`] measures, [`serve`] listens.
+//! Owns: the command protocol of the WebSocket++ example (commands as text, replies as JSON, over a control WebSocket),
+//! the page that sends commands from a browser, the result file of the standalone program, and the report over several
+//! such files.
+//! Never: makes a frame or a system call of the data path itself.
 //!
-//! What the originals did wrong, and what happens here in its place:
+//! [`command`], [`reply`], [`standalone`] and [`aggregate`] convert between text and plain values; [`run`] measures,
+//! [`serve`] listens.
+//!
+//! Faults of the original programs, and what this one does:
 //!
 //! | original | here |
 //! |---|---|

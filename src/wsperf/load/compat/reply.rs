@@ -1,9 +1,9 @@
-//! Replies: what the control server says, as JSON text.
+//! The replies of the control server, as JSON text.
 //!
-//! Owns: the fields, named and ordered as the original wrote them, and the records that results are made from.
+//! Owns: their fields, named and ordered as in the original program, and the records that results are made from.
 //! Never: measures anything.
 //!
-//! serde_json writes them: a command is no JSON, so nothing here is parsed, and nothing is waited for while it is written.
+//! serde_json writes them. Nothing here parses JSON: commands are plain text.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::command::{MessageTest, Refusal};
 use super::samples::Summary;
 
-/// What the original called itself to servers and to its clients.
+/// The name and version that this program sends to servers and to its clients.
 pub const VERSION: &str = concat!("ringway wsperf/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Serialize)]
@@ -43,7 +43,7 @@ enum Reply<'a, T> {
     },
 }
 
-/// One without a result.
+/// A reply without a result.
 type Plain<'a> = Reply<'a, ()>;
 
 #[derive(Serialize)]
@@ -67,23 +67,23 @@ pub fn welcome(ident: &str, num_workers: usize) -> String {
     .text()
 }
 
-/// A job thread has begun with it.
+/// A thread has begun the test.
 pub fn start(token: &str, worker_id: usize) -> String {
     let data = Job { worker_id };
     Plain::TestStart { token, data }.text()
 }
 
-/// There is nothing more to come.
+/// The last reply about a test.
 pub fn complete(token: &str) -> String {
     Plain::TestComplete { token, data: "" }.text()
 }
 
-/// A command that is not obeyed.
+/// A command that is not carried out.
 pub fn refused(refusal: &Refusal) -> String {
     error(&refusal.token, &refusal.data, &refusal.detail)
 }
 
-/// Something that went wrong, and perhaps why.
+/// An error, with its reason in `detail` if it is known.
 pub fn error(token: &str, data: &str, detail: &str) -> String {
     Plain::Error {
         token,
@@ -105,14 +105,14 @@ pub enum Ending {
     TimeOut,
 }
 
-/// What a `message_test` found out.
+/// The record of a `message_test`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageOutcome {
     /// How it ended.
     pub ending: Ending,
-    /// From each message's hand-over to its answer, in nanoseconds, in order of arrival.
+    /// Times in ns from sending each message to its answer, in order of arrival.
     pub round_trips_ns: Vec<u64>,
-    /// From the first hand-over to the end.
+    /// From the first send to the end.
     pub total: Duration,
 }
 
@@ -131,7 +131,7 @@ struct MessageData {
     rtts: Option<Vec<f64>>,
 }
 
-/// The result of a `message_test`, or why there was no connection.
+/// The reply with the result of a `message_test`. The error says why there was no connection.
 pub fn message_data(test: &MessageTest, outcome: Result<&MessageOutcome, &str>) -> String {
     let token = &test.token;
     let outcome = match outcome {
@@ -163,15 +163,15 @@ pub fn message_data(test: &MessageTest, outcome: Result<&MessageOutcome, &str>) 
     Reply::TestData { token, data }.text()
 }
 
-/// Where a connection of a `stress_test` is.
+/// The state of a connection of a `stress_test`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Status {
-    /// Before the end of the opening handshake.
+    /// The opening handshake is not complete.
     #[default]
     Connecting,
     /// Open.
     Open,
-    /// Our Close is sent.
+    /// We have sent a Close.
     Closing,
     /// The WebSocket is closed.
     Closed,
@@ -179,39 +179,39 @@ pub enum Status {
     Failed,
 }
 
-/// One connection of a `stress_test`: when each step was reached, in nanoseconds since the test began.
+/// One connection of a `stress_test`: when it reached each step, in ns since the test began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StressConnection {
-    /// Where it is now.
+    /// Its state.
     pub status: Status,
     /// The connect was begun.
     pub start_ns: Option<u64>,
     /// TCP was connected.
     pub tcp_ns: Option<u64>,
-    /// The opening handshake was done.
+    /// The WebSocket was open.
     pub open_ns: Option<u64>,
-    /// It failed.
+    /// The opening handshake failed.
     pub fail_ns: Option<u64>,
     /// Our Close was sent.
     pub close_sent_ns: Option<u64>,
-    /// The connection was over.
+    /// The connection ended.
     pub close_ns: Option<u64>,
-    /// Of each message that was answered: handed over, answered.
+    /// For each answered message: when it was sent, and when it was answered.
     pub messages_ns: Vec<[u64; 2]>,
 }
 
-/// What a `stress_test` found out.
+/// The record of a `stress_test`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StressOutcome {
-    /// Open at the end.
+    /// Connections open at the end.
     pub current: u64,
-    /// Open at the same time, at most.
+    /// Most connections open at the same time.
     pub max: u64,
-    /// Opened.
+    /// Connections that opened.
     pub total: u64,
-    /// Failed to open.
+    /// Connections that failed to open.
     pub failed: u64,
-    /// Each of them, in the order of their starts.
+    /// The connections, in the order in which they were begun.
     pub connections: Vec<StressConnection>,
 }
 
@@ -237,7 +237,7 @@ struct ConnectionData {
     messages: Vec<[f64; 2]>,
 }
 
-/// The result of a `stress_test`. A step that was not reached is 0, as in the original.
+/// The reply with the result of a `stress_test`. A step that was not reached is 0, as in the original program.
 pub fn stress_data(token: &str, outcome: &StressOutcome) -> String {
     let since = |ns: Option<u64>| ns.map_or(0.0, micros);
     let connections = outcome.connections.iter().enumerate();

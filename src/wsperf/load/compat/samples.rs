@@ -1,6 +1,6 @@
-//! Statistics over samples that are all kept, as wsperf defines them.
+//! Statistics over samples that are all kept, by the definitions of the original wsperf.
 //!
-//! Owns: the definitions. Never: keeps a histogram; every rank here is exact.
+//! Owns: these definitions. Never: uses a histogram; every rank here is exact.
 //!
 //! - median: the lower of the two middle samples, `sorted[(n − 1) / 2]`.
 //! - standard deviation: of a sample (divided by n − 1); 0 for a single one.
@@ -8,14 +8,14 @@
 //!   samples above the bound of quantile `i − 1`, or that one sample where there are fewer samples than quantiles. When
 //!   `q` divides `n`, these are the original's buckets.
 
-/// What is said of a set of times, each in microseconds. All zero without samples.
+/// The statistics of a set of times in µs. All zero without samples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// The least.
+    /// The smallest.
     pub min: f64,
-    /// The greatest.
+    /// The largest.
     pub max: f64,
-    /// The lower of the two in the middle.
+    /// The lower of the two middle values.
     pub median: f64,
     /// The arithmetic mean.
     pub avg: f64,
@@ -26,7 +26,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of samples that are sorted, with so many quantiles.
+    /// The statistics of sorted samples, with `quantile_count` quantiles.
     pub fn of_sorted(sorted: &[f64], quantile_count: usize) -> Self {
         debug_assert!(sorted.is_sorted(), "ranks are by order");
         let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_count_that_does_not_divide_leaves_no_sample_out() {
-        // Seven in three: up to the ranks ⌈7/3⌉ = 3, ⌈14/3⌉ = 5 and 7.
+        // Seven samples in three quantiles: up to the ranks ⌈7/3⌉ = 3, ⌈14/3⌉ = 5 and 7.
         let sorted = [1.0, 2.0, 3.0, 4.0, 6.0, 7.0, 9.0];
         let summary = Summary::of_sorted(&sorted, 3);
         assert_eq!(summary.quantiles, [[2.0, 3.0], [5.0, 6.0], [8.0, 9.0]]);

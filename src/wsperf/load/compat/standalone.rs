@@ -1,10 +1,11 @@
-//! The standalone form, `wsperf URI THREADS CONNS LOW HIGH RESULT.json`: what is typed, and the file that comes of it.
+//! The standalone form, `wsperf URI THREADS CONNS LOW HIGH RESULT.json`: its arguments, and the file it writes.
 //!
 //! Owns: both, as plain values. Never: opens a connection or a file.
 //!
-//! Opening handshakes in progress rise to HIGH, and when they fall to LOW again up to HIGH; each WebSocket is closed as
-//! soon as it is open, and nothing is tried twice. That is the scenario [`Handshake`](crate::load::options::Scenario) with a
-//! count; its threads share nothing, so the marks and the connections are divided among them. The file is one JSON object:
+//! New opening handshakes are begun until HIGH are in progress, and again once only LOW are. Each WebSocket is closed as
+//! soon as it is open, and a failed connect is not retried. This is the scenario
+//! [`Handshake`](crate::load::options::Scenario) with a count. Its threads share nothing, so each gets its part of the
+//! marks and connections. The file is one JSON object:
 //!
 //! | field | what |
 //! |---|---|
@@ -28,33 +29,33 @@ use crate::load::run::HandshakeRecord;
 pub const USAGE: &str = "wsperf URI THREADS CONNS LOW HIGH RESULT.json, \
                          for example: wsperf ws://127.0.0.1:9000 4 200000 1000 2000 result.json";
 
-/// Connections of one run: as many as have their records kept.
+/// Most connections of one run: the record of each is kept.
 pub const CONNECTIONS_MAX: usize = 10_000_000;
 
-/// Driver threads.
+/// Most driver threads.
 pub const THREADS_MAX: usize = 1024;
 
-/// What the form asks for.
+/// The arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standalone {
     /// The server under test.
     pub uri: Uri,
-    /// Driver threads; 0 is one as well: the loop has no use for the calling thread.
+    /// Driver threads. 0 means one: the loop cannot use the calling thread.
     pub threads: usize,
-    /// Connections in all.
+    /// Connections of all threads.
     pub connections: usize,
-    /// Go on when fewer opening handshakes than this are in progress.
+    /// Begins new handshakes once fewer than this many are in progress.
     pub low: usize,
-    /// At most so many in progress.
+    /// Most handshakes in progress.
     pub high: usize,
     /// The file to write.
     pub result: std::path::PathBuf,
 }
 
-/// Reads the six words of the form.
+/// Parses the six arguments.
 ///
 /// # Errors
-/// What is wrong, in a sentence.
+/// A sentence that says what is wrong.
 pub fn parse(words: &[&str]) -> Result<Standalone, String> {
     let &[uri, threads, connections, low, high, result] = words else {
         return Err(format!(
@@ -91,32 +92,32 @@ pub fn parse(words: &[&str]) -> Result<Standalone, String> {
 pub struct ResultFile {
     /// In microseconds.
     pub total_duration: u64,
-    /// In nanoseconds since 1970-01-01 UTC; the first originals had neither, later ones wrote microseconds.
+    /// In ns since 1970-01-01 UTC. The first original programs wrote none, later ones µs.
     #[serde(default)]
     pub started: u64,
-    /// The same for the end.
+    /// The same for the end of the run.
     #[serde(default)]
     pub ended: u64,
     /// How often the high mark was reached.
     #[serde(default)]
     pub handshake_throttle_count: u64,
-    /// How often it went on at the low mark.
+    /// How often handshakes were begun again at the low mark.
     #[serde(default)]
     pub handshake_resume_count: u64,
-    /// Each connection.
+    /// The connections.
     pub connection_stats: Vec<ConnectionStats>,
 }
 
-/// One connection: each step's own time in microseconds. The originals could write negative ones.
+/// One connection: the duration of each step in µs. The original programs could write negative ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionStats {
-    /// To TCP connected.
+    /// From the start to TCP connected.
     pub tcp_pre_init: i64,
-    /// From there to the opening handshake.
+    /// From there to the beginning of the opening handshake.
     pub tcp_post_init: i64,
-    /// From there to open, or to the failure.
+    /// From there to the open WebSocket, or to the failure.
     pub open: i64,
-    /// From there to closed.
+    /// From there to the closed connection.
     pub close: i64,
     /// The opening handshake failed.
     pub failed: bool,

@@ -1,8 +1,8 @@
-//! The URI of a server under test. Owns: reading it. Never: asks what address a name stands for.
+//! The URI of a server under test. Owns: parsing it. Never: resolves a name.
 
 use std::fmt;
 
-/// A `ws` URI (RFC 6455 §3): where to connect, and what to ask for.
+/// A `ws` URI (RFC 6455 §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uri {
     /// A name or an address, without brackets.
@@ -13,14 +13,14 @@ pub struct Uri {
     pub resource: String,
 }
 
-/// The longest that is read: twice the 8000 bytes that RFC 9110 §4.1 wants everybody to support at least.
+/// Most bytes of a URI: twice the 8000 bytes that RFC 9110 §4.1 recommends everybody to support.
 const BYTES_MAX: usize = 16_000;
 
 impl Uri {
-    /// Reads `ws://host[:port][/path][?query]`.
+    /// Parses `ws://host[:port][/path][?query]`.
     ///
     /// # Errors
-    /// What is wrong, as a clause.
+    /// A clause that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > BYTES_MAX {
             return Err("it is longer than 16000 bytes");
@@ -47,7 +47,7 @@ impl Uri {
         })
     }
 
-    /// For the Host header: the port is left out when it is 80.
+    /// The value of the Host header. The port is left out when it is 80.
     pub fn authority(&self) -> String {
         let (open, close) = if self.host.contains(':') {
             ("[", "]")
@@ -67,14 +67,14 @@ impl fmt::Display for Uri {
     }
 }
 
-/// What follows a scheme, which is written in any case (RFC 3986 §3.1).
+/// The text after a scheme. Upper and lower case are the same in a scheme (RFC 3986 §3.1).
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (begin, rest) = text.split_at_checked(scheme.len())?;
     begin.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
 fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
-    // RFC 6455 §3 gives a WebSocket URI no userinfo; that of a URI that was copied from elsewhere would be ignored.
+    // A WebSocket URI has no userinfo (RFC 6455 §3). Ignoring one silently would surprise a user who pasted it.
     if authority.contains('@') {
         return Err("it names a user (before the @), and a WebSocket URI has none; leave it out");
     }
@@ -94,7 +94,7 @@ fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
     };
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok((host, 80)),
-        // RFC 3986 §6.2.3: an empty port is the scheme's own.
+        // RFC 3986 §3.2.3: an empty port means the scheme's default.
         Some("") => Ok((host, 80)),
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
             Ok(0) | Err(_) => Err("its port is not between 1 and 65535"),

@@ -1,10 +1,9 @@
-//! Which processes serve an address: those that hold its listening sockets.
+//! Which processes are the server of an address: those that hold its listening socket.
 //!
-//! Owns: the search, and the sentence when it finds nothing. Never: counts this process, or one behind an address of
-//! another machine.
+//! Owns: the search, and the sentence when it finds nothing. Never: counts this process, or a server on another machine.
 //!
-//! Workers that share one listener hold the same socket, and so does the supervisor that bound it; workers with
-//! SO_REUSEPORT hold one each on the same port. All of them are the server.
+//! Workers that share a listener hold the same socket, and the supervisor that bound it does too. Workers with
+//! SO_REUSEPORT each hold a socket on the same port. All of these processes are the server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,14 +11,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::procfs::{self, Listening, Stat};
 
-/// The first process of the system: as systemd it holds the listeners of every socket unit.
+/// PID of init. It does not count: systemd, for example, holds the listeners of every socket unit.
 const INIT: i32 = 1;
 
-/// One process, told from a later one with the same pid by when it started.
+/// A process, distinguished by its start time from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Process {
     pub(super) pid: i32,
-    /// Ticks since the machine started.
+    /// When it started, in clock ticks since boot.
     pub(super) started: u64,
 }
 
@@ -38,8 +37,8 @@ enum By {
     Pid(i32),
 }
 
-/// Finds who serves `address`: the process `pid` with its descendants if one is given, else whoever listens there.
-/// The error is a sentence for the notes of the result.
+/// Finds the processes of the server at `address`: the process `pid` with its descendants if given, otherwise those that
+/// listen there. The error is a sentence for the notes of the result.
 pub(super) fn find(address: SocketAddr, pid: Option<i32>) -> Result<Found, String> {
     let by = match pid {
         Some(pid) => By::Pid(pid),
@@ -61,7 +60,7 @@ pub(super) fn find(address: SocketAddr, pid: Option<i32>) -> Result<Found, Strin
 }
 
 impl Found {
-    /// Looks again: processes come and go. What was found before stays when nothing is.
+    /// Searches again, because processes may have been replaced. If nothing is found, the last finding stays.
     pub(super) fn refresh(&mut self) {
         if let Ok((processes, _)) = search(self.address, self.by) {
             self.processes = processes;
@@ -95,8 +94,8 @@ fn search(address: SocketAddr, by: By) -> Result<(Vec<Process>, Vec<String>), St
     Ok((processes, notes))
 }
 
-/// Where else the processes of the server, or the one that started them, listen on this machine: perhaps there is a
-/// page with statistics.
+/// The other listeners of the server's processes and of their parent on this machine. One of them may serve a statistics
+/// page.
 pub(super) fn other_listeners(found: &Found) -> Vec<SocketAddr> {
     let everyone = everyone();
     let mut pids: BTreeSet<i32> = found.processes.iter().map(|process| process.pid).collect();
@@ -120,7 +119,7 @@ pub(super) fn other_listeners(found: &Found) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Where a client on this machine connects to for a listener.
+/// The address to which a client on this machine connects to reach a listener.
 fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -130,7 +129,7 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listener.port())
 }
 
-/// Who holds a listening socket of `address`.
+/// The processes that hold a listening socket of `address`.
 fn holders(address: SocketAddr) -> Result<BTreeSet<i32>, String> {
     let inodes: BTreeSet<u64> = serving(&all_listening(), address)
         .into_iter()
@@ -148,7 +147,7 @@ fn holders(address: SocketAddr) -> Result<BTreeSet<i32>, String> {
         match sockets(pid) {
             Ok(sockets) if !sockets.is_disjoint(&inodes) => drop(found.insert(pid)),
             Ok(_) => {}
-            // Gone in the meantime is NotFound.
+            // NotFound: the process ended meanwhile.
             Err(error) => {
                 denied += usize::from(error.kind() == std::io::ErrorKind::PermissionDenied)
             }
@@ -170,8 +169,8 @@ fn holders(address: SocketAddr) -> Result<BTreeSet<i32>, String> {
     }
 }
 
-/// Those of `listening` that a connection to `address` reaches: the exact address if there is one, as the kernel
-/// chooses, else the wildcard of its family, else the wildcard of both.
+/// Those of `listening` to which the kernel gives a connection to `address`: a socket with the exact address if there is
+/// one, else the wildcard of its family, else the wildcard of both families.
 fn serving(listening: &[Listening], address: SocketAddr) -> Vec<Listening> {
     let on_port = |ip: IpAddr| -> Vec<Listening> {
         let wanted = SocketAddr::new(ip, address.port());
@@ -195,7 +194,7 @@ fn serving(listening: &[Listening], address: SocketAddr) -> Vec<Listening> {
         .unwrap_or_default()
 }
 
-/// A server whose children serve what it accepts is measured in part only.
+/// A note for a server whose child processes serve accepted connections: only the parent is measured.
 fn note_on_children(holders: &BTreeSet<i32>, everyone: &[(i32, Stat)]) -> Option<String> {
     let mut all = BTreeSet::new();
     holders
@@ -211,7 +210,7 @@ fn note_on_children(holders: &BTreeSet<i32>, everyone: &[(i32, Stat)]) -> Option
     })
 }
 
-/// `pid` and everybody that descends from it, except this process.
+/// `pid` and all of its descendants, except this process.
 fn descendants(pid: i32, everyone: &[(i32, Stat)]) -> BTreeSet<i32> {
     let mut family = BTreeSet::from([pid]);
     loop {
@@ -229,7 +228,7 @@ fn descendants(pid: i32, everyone: &[(i32, Stat)]) -> BTreeSet<i32> {
     family
 }
 
-/// Every process that is alive.
+/// Every process of the machine.
 fn everyone() -> Vec<(i32, Stat)> {
     let alive = |stat: &Stat| !matches!(stat.state, 'Z' | 'X');
     pids()
@@ -238,9 +237,9 @@ fn everyone() -> Vec<(i32, Stat)> {
         .collect()
 }
 
-/// What the system says about a process.
+/// Reads `/proc/PID/stat`.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    // A name may hold any bytes.
+    // The name in it may hold any bytes.
     let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
     procfs::stat(&String::from_utf8_lossy(&bytes))
 }
@@ -272,7 +271,7 @@ fn is_self(pid: i32) -> bool {
     i64::from(pid) == i64::from(std::process::id())
 }
 
-/// Whether `ip` is an address of this machine: only such a one can be bound.
+/// Whether `ip` is an address of this machine. The test is whether it can be bound.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }

@@ -1,15 +1,17 @@
-//! The server as its machine sees it, whatever language it is written in: CPU time, waiting, memory, and of a Ringway
-//! server its own statistics.
+//! Measures the server from outside, in whatever language it is written: CPU time, waiting and memory of its processes. A
+//! Ringway server also has its own statistics.
 //!
-//! Owns: finding the server's processes, sampling them, and the share of the result that is about them. Never: sends a
-//! message of the run, signals a process, makes the run fail; what cannot be known is absent, with a sentence why.
+//! Owns: finding the server's processes, sampling them, and the part of the result about them.
+//! Never: sends a message of the run, signals a process, or makes the run fail. An unknown figure is absent, and a note
+//! says why.
 //!
 //! 1. [`Observer::new`] finds the processes, [`Observer::before`] reads their memory: no connection is open yet.
 //! 2. [`Observer::begin`] and [`Observer::end`] take the full figures at both ends of the measured window.
 //! 3. [`Observer::sample`] reads the CPU clocks alone, once per second: a system call per process.
 //! 4. [`Observer::finish`] puts the differences into the [`Outcome`].
 //!
-//! All of it belongs on a thread that drives no connections: `begin` and `end` read `/proc` and ask the statistics page.
+//! The observer runs on a thread without connections: `begin` and `end` read `/proc` and ask the statistics page, which
+//! takes milliseconds.
 
 mod find;
 mod procfs;
@@ -33,12 +35,12 @@ use crate::time::{self, Instant};
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     at: Instant,
-    /// None: the processes are not known.
+    /// None: the server's processes are not known.
     cpu_ns: Option<u64>,
 }
 
 impl Sample {
-    /// CPU time by wall time since an earlier sample, all processes together: 2 is two cores.
+    /// CPU time since an earlier sample divided by wall time, all processes together: 2 is two cores.
     pub fn utilisation_since(&self, earlier: &Self) -> Option<f64> {
         let ran = self.cpu_ns?.saturating_sub(earlier.cpu_ns?);
         let wall = self.at.since(earlier.at);
@@ -50,7 +52,7 @@ impl Sample {
 #[derive(Debug)]
 pub struct Observer {
     found: Option<Found>,
-    /// Every process seen so far, those that ended included: sums of CPU time never go backwards.
+    /// The CPU clock of every process seen so far. Ended processes stay, so that sums of CPU time never decrease.
     clocks: BTreeMap<Process, Clock>,
     page: Option<Page>,
     scenario: Scenario,
@@ -62,7 +64,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Finds the server that `options` names. Nothing found is no error: the notes of the result say why.
+    /// Finds the server that `options` names. Finding none is no error: the notes of the result say why.
     pub fn new(options: &LoadOptions) -> Self {
         let mut notes = Vec::new();
         let found = find_any(&options.target.addresses, options.server_pid);
@@ -85,12 +87,12 @@ impl Observer {
         observer
     }
 
-    /// Reads the server's memory before the connections are opened.
+    /// Reads the server's memory. To be called before connections are opened.
     pub fn before(&mut self) {
         self.memory_before = self.resident_bytes().values().sum();
     }
 
-    /// The measured window begins.
+    /// Reads all figures at the beginning of the window.
     pub fn begin(&mut self) -> Sample {
         let (sample, edge) = self.edge();
         self.began = Some((sample.at, edge));
@@ -102,14 +104,14 @@ impl Observer {
     pub fn sample(&mut self) -> Sample {
         let sample = self.read_clocks();
         if self.clocks.values().any(Clock::has_just_ended) {
-            // Whoever takes its place is counted from its birth on.
+            // A process that replaces an ended one is counted from its start.
             self.find_again();
         }
         self.ask_page();
         sample
     }
 
-    /// The measured window ends.
+    /// Reads all figures at the end of the window.
     pub fn end(&mut self) -> Sample {
         let (sample, mut edge) = self.edge();
         if let Some(page) = &mut self.page {
@@ -120,7 +122,8 @@ impl Observer {
         sample
     }
 
-    /// Puts what was seen between [`Observer::begin`] and [`Observer::end`] into the result, whose messages are there.
+    /// Puts the differences between [`Observer::begin`] and [`Observer::end`] into the result, which must have its
+    /// messages already.
     pub fn finish(mut self, outcome: &mut Outcome) {
         outcome.notes.append(&mut self.notes);
         let (Some((began, first)), Some((ended, last))) = (self.began, self.ended) else {
@@ -154,7 +157,7 @@ impl Observer {
             );
             outcome.notes.extend(said.err());
             if !server.workers.is_empty() {
-                // One full worker is not a full server.
+                // The server is saturated only if all of its workers are.
                 let all = server.workers.iter().all(|worker| worker.saturated);
                 outcome.server_saturated = Some(all);
             }
@@ -162,8 +165,8 @@ impl Observer {
         outcome.server = Some(server);
     }
 
-    /// Everything there is to know but memory. The clocks come first, because what follows takes milliseconds: the
-    /// processes are looked for again, for one may have been replaced.
+    /// Reads everything but memory. The CPU clocks come first, because the rest takes milliseconds. Then the processes
+    /// are searched for again: one may have been replaced.
     fn edge(&mut self) -> (Sample, Edge) {
         let sample = self.read_clocks();
         let mut processes = self.readings();
@@ -195,7 +198,7 @@ impl Observer {
         }
     }
 
-    /// A clock for every process that has none.
+    /// Adds a clock for every process that has none.
     fn watch(&mut self) {
         for process in self.found.iter().flat_map(|found| &found.processes) {
             if !self.clocks.contains_key(process)
@@ -225,7 +228,7 @@ impl Observer {
             .collect()
     }
 
-    /// Once the window has begun, until there are figures to compare the last ones with.
+    /// Asks the statistics page for the first figures of the window, until it has them.
     fn ask_page(&mut self) {
         if let (Some(page), Some((began, _))) = (&mut self.page, &self.began) {
             page.handle_begin(*began, self.warmup);
@@ -233,7 +236,7 @@ impl Observer {
     }
 }
 
-/// Who serves the first of the addresses that somebody serves. The error is that of the first.
+/// The server of the first address at which a server is found. The error is that of the first address.
 fn find_any(addresses: &[SocketAddr], pid: Option<i32>) -> Result<Found, String> {
     let mut why = Err("the server has no address".to_owned());
     for address in addresses.iter().rev() {
@@ -245,8 +248,8 @@ fn find_any(addresses: &[SocketAddr], pid: Option<i32>) -> Result<Found, String>
     why
 }
 
-/// The page with the server's own statistics: at the address given, or among its other listeners. Only a Ringway server
-/// has one, so not finding it is nothing to talk about.
+/// The server's statistics page: at the address given, or among its other listeners. Only a Ringway server has one, so a
+/// page that is not found needs no note.
 fn find_page(found: Option<&Found>, given: Option<SocketAddr>) -> Result<Option<Page>, String> {
     match (given, found) {
         (Some(address), _) => {

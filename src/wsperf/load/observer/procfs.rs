@@ -1,4 +1,4 @@
-//! The texts of `/proc` as values: proc(5), proc_net(5). Owns: their formats. Never: opens a file.
+//! Parses the files of `/proc`: proc(5), proc_net(5). Owns: their formats. Never: opens a file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ pub(super) struct Listening {
     pub(super) inode: u64,
 }
 
-/// The listening sockets in the text of `/proc/net/tcp` or `/proc/net/tcp6`. Lines that are not understood are skipped.
+/// The listening sockets in the text of `/proc/net/tcp` or `/proc/net/tcp6`. Lines in an unknown format are skipped.
 pub(super) fn listening(text: &str) -> Vec<Listening> {
     // The first line is a heading.
     text.lines().skip(1).filter_map(listening_line).collect()
@@ -33,7 +33,8 @@ fn listening_line(line: &str) -> Option<Listening> {
     Some(Listening { address, inode })
 }
 
-/// 8 or 32 hexadecimal digits: words of four bytes in network order, each printed as a number of this machine.
+/// Parses an address of 8 or 32 hexadecimal digits: words of four bytes in network order, each printed as an integer in
+/// this machine's byte order.
 fn address(digits: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = digits.get(at..at + 8)?;
@@ -52,7 +53,7 @@ fn address(digits: &str) -> Option<IpAddr> {
     }
 }
 
-/// The inode in the target of a link of `/proc/PID/fd` to a socket.
+/// The inode of a socket, from the target of a link in `/proc/PID/fd`.
 pub(super) fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?
         .strip_suffix(']')?
@@ -60,19 +61,19 @@ pub(super) fn socket_inode(link: &str) -> Option<u64> {
         .ok()
 }
 
-/// What is used of `/proc/PID/stat`.
+/// The fields of `/proc/PID/stat` that are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) name: String,
     pub(super) state: char,
     pub(super) parent: i32,
-    /// When it started, in ticks since the machine did: with the pid, who it is.
+    /// When it started, in clock ticks since boot. With the pid it identifies the process.
     pub(super) started: u64,
 }
 
 /// Parses `/proc/PID/stat`.
 pub(super) fn stat(text: &str) -> Option<Stat> {
-    // The name is whatever the process likes, parentheses and blanks included.
+    // The process chooses its name, which may contain parentheses and blanks.
     let (head, rest) = text.rsplit_once(") ")?;
     let (_, name) = head.split_once('(')?;
     let mut fields = rest.split_whitespace();
@@ -91,20 +92,20 @@ pub(super) fn schedstat(text: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// What follows `name` on its line, in `status`, `smaps_rollup` and their like.
+/// The text after `name` on its line, in `status`, `smaps_rollup` and similar files.
 pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line?.strip_prefix(':').map(str::trim)
 }
 
-/// A count on its line, 0 when it is not there.
+/// The number on the line of `name`. 0 without such a line.
 pub(super) fn count(text: &str, name: &str) -> u64 {
     field(text, name)
         .and_then(|value| value.parse().ok())
         .unwrap_or(0)
 }
 
-/// A size in kB on its line, in bytes.
+/// The size on the line of `name`, which is in kB; returned in bytes.
 pub(super) fn kib(text: &str, name: &str) -> Option<u64> {
     let value = field(text, name)?.strip_suffix("kB")?;
     value.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -1,11 +1,11 @@
-//! A Ringway server's own statistics: turns of its loops, and the balance of its workers.
+//! The statistics of a Ringway server itself: turns of its event loops, and how evenly its workers share the load.
 //!
-//! Owns: asking the supervisor's page, believing the answer only if it is Ringway's, and the differences over the
-//! window. Never: waits longer than [`PATIENCE`] for an answer.
+//! Owns: asking the supervisor's page, checking that the answer is Ringway's, and the differences over the window.
+//! Never: waits longer than [`PATIENCE`] for an answer.
 //!
-//! Each worker tells its supervisor once per second or more often what it has counted, so the page shows the past: it
-//! says of each worker how old its record is, and what the worker's clock said when it made it. Differences are between
-//! two records of steady load, by the worker's own clock between them:
+//! Each worker sends its counters to its supervisor at least once per second, so the page shows records of the past. It
+//! names the age of each record, and the worker's clock when the record was made. A difference is taken between two
+//! records made under steady load, over the time between them by the worker's own clock:
 //!
 //! ```text
 //!        warm-up      │            measured window            │
@@ -27,20 +27,20 @@ use crate::load::outcome::{Process, Server, WorkerShare};
 use crate::proto::http::{self, Progress, StatusCode};
 use crate::time::{self, Instant};
 
-/// Where a Ringway server has them.
+/// Path of the statistics page.
 pub(super) const PATH: &str = "/stats.json";
 
-/// The page is answered from memory on the same machine, by a supervisor that may have to wait for a CPU; chosen,
+/// Limit for an answer. The supervisor answers from memory on the same machine, but may have to wait for a CPU. Chosen,
 /// untested.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// About 2 KiB per worker, and at most 1024 workers.
+/// Most bytes of an answer: about 2 KiB per worker for at most 1024 workers, and room to spare.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// So many listeners of the server are asked whether they are the page.
+/// Most listeners of the server that are asked whether they serve the page.
 const CANDIDATES_MAX: usize = 8;
 
-/// The page of one server, and what it said at both ends of the window.
+/// The statistics page of one server, and its answers at both ends of the window.
 #[derive(Debug)]
 pub(super) struct Page {
     address: SocketAddr,
@@ -49,7 +49,7 @@ pub(super) struct Page {
     last: Result<Vec<Worker>, String>,
 }
 
-/// The answer. Fields that are not used are ignored.
+/// An answer of the page. Unused fields are ignored.
 #[derive(Debug, Deserialize)]
 struct Answer {
     event: String,
@@ -68,7 +68,7 @@ struct Worker {
     worker: u64,
     pid: Option<i32>,
     clients: u64,
-    /// None until the first one came.
+    /// None until the worker has sent its first record.
     record: Option<Record>,
     total: Totals,
     /// When the answer came, by the clock of this process.
@@ -92,7 +92,7 @@ struct Totals {
 }
 
 impl Page {
-    /// The page at `address`; the error says what is wrong with it.
+    /// The page at `address`. The error says why there is none.
     pub(super) fn open(address: SocketAddr) -> Result<Self, String> {
         let answer = ask(address)?;
         Ok(Self {
@@ -103,7 +103,7 @@ impl Page {
         })
     }
 
-    /// The first of `candidates` that is one.
+    /// The first of `candidates` that serves the page.
     pub(super) fn look_for(candidates: &[SocketAddr]) -> Option<Self> {
         let candidates = candidates.iter().take(CANDIDATES_MAX);
         candidates
@@ -111,8 +111,8 @@ impl Page {
             .find_map(|address| Self::open(address).ok())
     }
 
-    /// Asks for the first figures unless they are there: of every worker, and none from before the load became steady
-    /// at `began` less `warmup`.
+    /// Asks for the first figures, unless it has them: a record of every worker, made when the load was already steady,
+    /// which is after `began` less `warmup`.
     pub(super) fn handle_begin(&mut self, began: Instant, warmup: Duration) {
         let is_steady = |worker: &Worker| {
             let record = worker.record;
@@ -131,8 +131,8 @@ impl Page {
         self.last = ask(self.address).map(|answer| answer.workers);
     }
 
-    /// Adds what the server says about itself in a window of `wall`, in which `messages` were counted here. The error
-    /// is a sentence for the notes.
+    /// Adds the server's own figures for a window of `wall`, in which the driver counted `messages`. The error is a
+    /// sentence for the notes.
     pub(super) fn finish(
         self,
         scenario: &Scenario,
@@ -161,7 +161,7 @@ impl Page {
             Scenario::Handshake { .. } | Scenario::Massconnect { .. } => {
                 sum(|share| share.handshakes)
             }
-            // One message of a sender is many deliveries, which the server does not count.
+            // The server counts what a sender sent, not the many deliveries of it.
             Scenario::Broadcast { .. } => messages_per_second,
             _ => sum(|share| share.messages),
         };
@@ -181,13 +181,14 @@ impl Page {
     }
 }
 
-/// No time left: as the system saw its process, or by its own account where the process is not known.
+/// Whether a worker had no time to spare: from the kernel's accounting of its process, or from its own record where the
+/// process is not known.
 fn is_saturated(worker: &Worker, share: &Share, processes: &[Process]) -> bool {
     let known = processes.iter().find(|row| Some(row.pid) == worker.pid);
     known.map_or(share.cpu_s >= SATURATED, |row| row.saturated)
 }
 
-/// What one worker did, each by second.
+/// The work of one worker, per second.
 #[derive(Debug)]
 struct Share {
     handshakes: f64,
@@ -196,13 +197,13 @@ struct Share {
     cpu_s: f64,
 }
 
-/// None when both are the same record.
+/// None if both are the same record.
 fn share(first: &Worker, last: &Worker) -> Option<Share> {
     let (before, after) = (first.record?, last.record?);
     let span = if first.pid == last.pid {
         Duration::from_nanos(after.clock_ns.checked_sub(before.clock_ns)?)
     } else {
-        // Its successor's clock began anew.
+        // The worker was replaced, and its successor's clock began at zero: takes the driver's clock instead.
         (last.asked.since(first.asked) + before.age).saturating_sub(after.age)
     };
     let seconds = span.as_secs_f64();
@@ -220,7 +221,7 @@ fn share(first: &Worker, last: &Worker) -> Option<Share> {
     })
 }
 
-/// Seconds as a number.
+/// Parses seconds given as a number.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
 }
@@ -234,7 +235,7 @@ fn whole(count: f64) -> u64 {
     count.round() as u64
 }
 
-/// Asks once; the error says what is wrong with the answer.
+/// Asks once. The error says what is wrong with the answer.
 fn ask(address: SocketAddr) -> Result<Answer, String> {
     let response = get(address).map_err(|error| error.to_string())?;
     let mut answer = parse(&response, address)?;
@@ -246,7 +247,7 @@ fn ask(address: SocketAddr) -> Result<Answer, String> {
     Ok(answer)
 }
 
-/// A plain GET; everything that comes back until the server closes.
+/// Sends a GET and returns all bytes up to the server's close.
 fn get(address: SocketAddr) -> io::Result<Vec<u8>> {
     let deadline = time::now() + PATIENCE;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
@@ -270,7 +271,7 @@ fn get(address: SocketAddr) -> io::Result<Vec<u8>> {
     Err(io::ErrorKind::FileTooLarge.into())
 }
 
-/// The statistics in a response, if that is what it holds.
+/// Parses the statistics in a response.
 fn parse(response: &[u8], address: SocketAddr) -> Result<Answer, String> {
     let foreign =
         |why: &dyn std::fmt::Display| format!("{address} is no page of a Ringway server: {why}");
@@ -299,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    /// One worker with figures that are multiples of `n`.
+    /// A page with one worker, whose figures are multiples of `n`.
     fn body(n: u64, age_s: f64, pid: i32) -> String {
         let total = json!({ "handshakes": n, "messages": 100 * n, "turns": 25 * n, "cpu_ns": 500_000_000 * n, "drops": 3 });
         let record = json!({ "clock_ns": 1_000_000_000 * n, "age_s": age_s });
@@ -316,7 +317,7 @@ mod tests {
         .into_bytes()
     }
 
-    /// A page that gives these answers, one per connection.
+    /// A server that gives these answers, one per connection.
     fn page(answers: Vec<Vec<u8>>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
         let address = listener.local_addr().expect("bound");
@@ -398,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_successor_is_compared_by_when_its_record_came() {
-        // Asked at that second; the record was a second old.
+        // The page was asked at that second; its record was 1 s old.
         let worker = |pid, clock_ns, asked: u64| Worker {
             worker: 0,
             pid: Some(pid),

@@ -1,10 +1,11 @@
-//! What one process has used so far.
+//! The resources that one process has used so far.
 //!
-//! Owns: which file or clock each figure comes from. Never: keeps a descriptor open, fails; who is gone has no figures.
+//! Owns: which file or clock each figure comes from. Never: keeps a descriptor open, or fails: an ended process has no
+//! figures.
 //!
-//! CPU time is the process's POSIX CPU clock: the scheduler's nanoseconds of all its threads (those that ended and
-//! io_uring's kernel workers included) up to this instant. `/proc/PID/schedstat` counts the same, but of a thread that runs right
-//! now as of the last tick or switch; `/proc/PID/stat` counts ticks of 1 to 10 ms.
+//! CPU time comes from the process's POSIX CPU clock: nanoseconds of all its threads as the scheduler counts them, up to
+//! this instant, with ended threads and io_uring's kernel workers. `/proc/PID/schedstat` counts the same, but a running
+//! thread only up to its last tick or switch. `/proc/PID/stat` counts in ticks of 1 to 10 ms.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +14,10 @@ use super::find::{self, Process};
 use super::procfs;
 use crate::io::sys::{self, CpuClock};
 
-/// How io_uring names the kernel's threads that it lends to a process: they are not threads of the program.
+/// Prefix of io_uring's kernel threads in a process. They are not threads of the program.
 const KERNEL_WORKER: &str = "iou-";
 
-/// The CPU clock of one process, and what it last said.
+/// The CPU clock of one process, and its last reading.
 #[derive(Debug)]
 pub(super) struct Clock {
     clock: CpuClock,
@@ -27,13 +28,13 @@ pub(super) struct Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,
-    /// It was alive at the reading before the last one.
+    /// The last reading found that the process has ended; the one before found it alive.
     JustEnded,
     Ended,
 }
 
 impl Clock {
-    /// None when the process is gone.
+    /// None when the process has ended.
     pub(super) fn new(process: Process) -> Option<Self> {
         let clock = sys::process_cpu_clock(process.pid).ok()?;
         let mut clock = Self {
@@ -42,11 +43,11 @@ impl Clock {
             state: State::Alive,
         };
         clock.read();
-        // The pid may have passed to another process since it was found.
+        // The pid may belong to another process since the search.
         clock.is_alive_as(process).then_some(clock)
     }
 
-    /// CPU time in nanoseconds; of a process that ended what it said last.
+    /// CPU time in ns. For an ended process it is the last reading.
     pub(super) fn read(&mut self) -> u64 {
         self.state = match (self.state, sys::cpu_clock_ns(self.clock)) {
             (State::Alive, Ok(ns)) => {
@@ -59,7 +60,7 @@ impl Clock {
         self.last_ns
     }
 
-    /// What it last said.
+    /// The last reading.
     pub(super) const fn last_ns(&self) -> u64 {
         self.last_ns
     }
@@ -78,20 +79,20 @@ impl Clock {
     }
 }
 
-/// The figures of one process that are not its CPU time or its memory.
+/// The figures of one process besides CPU time and memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) name: String,
     /// CPUs it may run on.
     pub(super) cpus: usize,
-    /// Run time and run delay of each thread, in nanoseconds; the kernel's own left out.
+    /// Run time and run delay of each thread in ns, without kernel threads.
     pub(super) threads: BTreeMap<i32, (u64, u64)>,
-    /// Voluntary and involuntary.
+    /// Voluntary and involuntary context switches.
     pub(super) context_switches: u64,
 }
 
 impl Reading {
-    /// None when the process is gone.
+    /// None when the process has ended.
     pub(super) fn of(process: Process) -> Option<Self> {
         let stat = find::stat(process.pid)?;
         if stat.started != process.started {
@@ -120,7 +121,7 @@ impl Reading {
         }
         self.context_switches += procfs::count(&status, "voluntary_ctxt_switches")
             + procfs::count(&status, "nonvoluntary_ctxt_switches");
-        // A kernel without schedstat counts no delay.
+        // Without schedstat in the kernel the delay is not known.
         let times = read(pid, &format!("task/{tid}/schedstat"));
         let times = times
             .and_then(|text| procfs::schedstat(&text))
@@ -129,13 +130,13 @@ impl Reading {
     }
 }
 
-/// Resident memory: its proportional share of what it maps where that may be read, else all of it.
+/// Resident memory: the proportional set size (PSS) where it is readable, otherwise all resident pages.
 pub(super) fn resident_bytes(pid: i32) -> Option<u64> {
     let share = read(pid, "smaps_rollup").and_then(|text| procfs::kib(&text, "Pss"));
     share.or_else(|| read(pid, "status").and_then(|text| procfs::kib(&text, "VmRSS")))
 }
 
-/// Memory of the kernel's TCP on this machine.
+/// Kernel memory of all TCP sockets on this machine.
 pub(super) fn kernel_tcp_bytes() -> Option<u64> {
     let text = fs::read_to_string("/proc/net/sockstat").ok()?;
     procfs::tcp_pages(&text)?.checked_mul(sys::page_bytes())

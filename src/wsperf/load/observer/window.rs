@@ -1,6 +1,7 @@
-//! Two readings of the same processes, and what happened between them.
+//! Compares two readings of the same processes, at the ends of the window.
 //!
-//! Owns: the arithmetic, what *saturated* means, and the sentences about processes that came, went or had to wait.
+//! Owns: the arithmetic, the definition of *saturated*, and the sentences about processes that started, ended or had to
+//! wait.
 //! Never: reads anything.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,22 +11,22 @@ use super::find::Process;
 use super::sample::Reading;
 use crate::load::outcome;
 
-/// Ran, or was runnable and waited for its core, for so much of the window: the definition of bench/README.md.
+/// Share of the window in which a saturated process ran, or was runnable and waited for its CPU. As in bench/README.md.
 pub(super) const SATURATED: f64 = 0.95;
 
-/// A process that waited for a core for more of the window than this was disturbed: bench/README.md again.
+/// Share of the window that a process waited for a CPU, above which it was disturbed by others. As in bench/README.md.
 const DISTURBED: f64 = 0.05;
 
-/// What one end of the window looked like.
+/// The readings at one end of the window.
 #[derive(Debug, Default)]
 pub(super) struct Edge {
     pub(super) processes: BTreeMap<Process, Reading>,
-    /// CPU time of every process ever seen, in nanoseconds; of those that ended what was read last.
+    /// CPU time in ns of every process seen so far. For an ended process it is the last reading.
     pub(super) cpu_ns: BTreeMap<Process, u64>,
     pub(super) resident_bytes: BTreeMap<Process, u64>,
 }
 
-/// The server in the window.
+/// The server in the window: the differences of two readings.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) processes: Vec<outcome::Process>,
@@ -33,7 +34,7 @@ pub(super) struct Window {
     pub(super) notes: Vec<String>,
 }
 
-/// What happened from `began` to `ended`, which are `wall` apart.
+/// Compares the readings at both ends of a window of length `wall`.
 pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
     let mut window = Window {
         processes: Vec::new(),
@@ -46,7 +47,7 @@ pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
         let (first, last) = (began.processes.get(process), ended.processes.get(process));
         let was_there = began.cpu_ns.get(process);
         if first.is_none() && last.is_none() && was_there == ended.cpu_ns.get(process) {
-            // It ended before the window.
+            // The process ended before the window.
             continue;
         }
         let cpu_ns = ended.cpu_ns.get(process).copied().unwrap_or_default();
@@ -84,7 +85,8 @@ pub(super) fn compare(began: &Edge, ended: &Edge, wall: Duration) -> Window {
     window
 }
 
-/// No time left: each of its threads that can run at once was busy, or one thread was, which the others then wait for.
+/// Whether a process had no time to spare: as many threads as it has CPUs were busy all the time, or one thread was, for
+/// which the others then wait.
 fn is_saturated(before: &Reading, after: &Reading, busy: Duration, wall: Duration) -> bool {
     let at_once = u32::try_from(after.threads.len().min(after.cpus)).unwrap_or(u32::MAX);
     let is_full = |busy: Duration, wall: Duration| busy.div_duration_f64(wall) >= SATURATED;
@@ -96,7 +98,7 @@ fn is_saturated(before: &Reading, after: &Reading, busy: Duration, wall: Duratio
     })
 }
 
-/// Times of the threads that were there at both ends.
+/// The times of the threads that existed at both ends.
 fn both<'a>(
     before: &'a Reading,
     after: &'a Reading,
@@ -105,7 +107,7 @@ fn both<'a>(
     after.threads.iter().filter_map(pair)
 }
 
-/// How long its threads were ready to run and others had the CPU.
+/// How long its threads were ready to run while others had the CPU.
 fn waited(before: &Reading, after: &Reading) -> Duration {
     let delays = after.threads.iter().map(|(tid, (_, delay))| {
         let earlier = before.threads.get(tid).map_or(0, |(_, delay)| *delay);

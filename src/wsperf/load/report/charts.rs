@@ -1,6 +1,6 @@
 //! The plots of one result.
 //!
-//! Owns: which figures go on which axes. What was not measured has no plot.
+//! Owns: which figures go on which axes. A figure that was not measured has no plot.
 
 use super::hdr;
 use super::plot::{Axis, Kind, Plot, Rule, Series};
@@ -9,20 +9,21 @@ use super::table::noun;
 use super::units::{count, grouped, percent, rate, time};
 use crate::load::outcome::{Interval, Outcome};
 
-/// About so many ticks on an axis.
+/// About this many ticks on an axis.
 const TICKS_X: f64 = 10.0;
 const TICKS_Y: f64 = 5.0;
 
-/// So that a line near the top keeps clear of the frame.
+/// Factor between the largest value and the end of the axis, so that a line near the top does not touch the frame.
 const HEADROOM: f64 = 1.05;
 
-/// Steps per halving of what remains above: HdrHistogram's own plots take 5 and show corners.
+/// Points of the percentile curve for each halving of the distance to 100 %. HdrHistogram's own plots take 5 and show
+/// corners.
 const CURVE_STEPS: u32 = 16;
 
-/// As many points as there are pixels to show them; a soak of hours has more intervals.
+/// Most points of a plot: about its width in pixels. A soak of hours has more intervals.
 const POINTS_MAX: usize = 800;
 
-/// All of them, in the order in which they are looked at.
+/// All plots of a result, in the order of the page.
 pub(super) fn of(outcome: &Outcome) -> Vec<Plot> {
     let outcome = &Outcome {
         intervals: thinned(&outcome.intervals),
@@ -40,8 +41,8 @@ pub(super) fn of(outcome: &Outcome) -> Vec<Plot> {
     all.into_iter().flatten().collect()
 }
 
-/// Neighbours taken together where there are too many to be told apart. Of their latencies the worst stays: the merged
-/// p99 is the greatest of theirs, and a pause is not averaged away.
+/// Merges neighbouring intervals when there are more than a plot can show. The merged percentiles are the worst of their
+/// intervals, so that a pause is not averaged away.
 fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     let together = intervals.len().div_ceil(POINTS_MAX).max(1);
     let merge = |chunk: &[Interval]| {
@@ -70,7 +71,7 @@ fn thinned(intervals: &[Interval]) -> Vec<Interval> {
     intervals.chunks(together).map(merge).collect()
 }
 
-/// A value on an axis: as elsewhere, without the zeros at its end (`1.50 ms` is `1.5 ms`).
+/// A value as written at a tick: without trailing zeros (`1.50 ms` becomes `1.5 ms`).
 pub(super) fn tick(text: &str) -> String {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
@@ -81,7 +82,7 @@ pub(super) fn tick(text: &str) -> String {
     format!("{number}{unit}")
 }
 
-/// A share at a tick, which can be a fraction of a percent.
+/// A share as written at a tick. It may be a fraction of a per cent.
 pub(super) fn share(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
@@ -101,7 +102,7 @@ fn percentiles(outcome: &Outcome) -> Option<Plot> {
     if histogram.is_empty() {
         return None;
     }
-    // The greatest of n values is the quantile 1 - 1/n: further to the right nothing was measured.
+    // The largest of n values is the quantile 1 - 1/n: nothing was measured to the right of it.
     let decades = (histogram.len() as f64).log10().max(1.0);
     let us = |ns: u64| ns.min(histogram.max()) as f64 / 1e3;
     let steps = histogram.iter_quantiles(CURVE_STEPS);
@@ -155,7 +156,7 @@ fn percentiles(outcome: &Outcome) -> Option<Plot> {
     })
 }
 
-/// `99.9 %`: as many decimals as it takes.
+/// `99.9 %`, with as many decimals as needed.
 fn quantile_text(quantile: f64) -> String {
     let text = format!("{:.7}", quantile * 100.0);
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -188,7 +189,7 @@ fn per_second(interval: &Interval) -> f64 {
     interval.messages as f64 / interval.duration_s.max(f64::MIN_POSITIVE)
 }
 
-/// The plot over time with nothing on it; none without intervals.
+/// An empty plot over time. None without intervals.
 fn over_time(
     outcome: &Outcome,
     title: &str,
@@ -236,7 +237,7 @@ fn over_time(
     })
 }
 
-/// `12:30`: whole parts and the rest of a smaller unit.
+/// `12:30`: a value in a unit and its smaller unit, of which `parts` make one.
 fn clock(value: f64, parts: f64) -> String {
     let whole = (value / parts + 1e-9).floor();
     format!("{whole:.0}:{:02.0}", (value - whole * parts).abs())
@@ -323,7 +324,7 @@ fn cpu(outcome: &Outcome) -> Option<Plot> {
     Some(plot)
 }
 
-/// Only where it changes: a held number needs no plot.
+/// The plot of open connections. None when their number never changes.
 fn connections(outcome: &Outcome) -> Option<Plot> {
     let open = points(outcome, |interval| interval.connections as f64);
     let first = open.first()?.1;
@@ -381,14 +382,14 @@ fn threads(outcome: &Outcome) -> Option<Plot> {
     )
 }
 
-/// Bars of connections and messages beside each other: both as a part of what each would have if all were equal.
+/// Connections and messages of each worker as bars, as a share of what it would have if all workers were equal.
 fn balance(
     title: &str,
     label: &str,
     colours: [&'static str; 2],
     rows: Vec<(String, String, u64, u64, f64)>,
 ) -> Option<Plot> {
-    // One alone is always in balance.
+    // A single worker is always in balance.
     if rows.len() < 2 {
         return None;
     }

@@ -1,6 +1,6 @@
-//! The files that are written beside a result.
+//! The files that are written besides the printed result.
 //!
-//! Owns: writing each of them whole, or an error that names it.
+//! Owns: writing each file completely, or an error that names it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -31,8 +31,8 @@ pub fn write(
     Ok(())
 }
 
-/// Finds out whether a file can be written, before a run whose result would be lost. What is there stays as it is, and
-/// what is not there is not there afterwards: an empty file would look like a result.
+/// Checks before a run that a file can be written, so that the result is not lost after it. An existing file stays as it
+/// is. A file that did not exist is removed again: an empty one would look like a result.
 pub fn check(path: &Path) -> Result<(), WriteError> {
     if is_stdout(path) {
         return Ok(());
@@ -54,7 +54,7 @@ pub fn check(path: &Path) -> Result<(), WriteError> {
     })
 }
 
-/// Creates or replaces a file: a page or a line of a sweep or a comparison.
+/// Creates or replaces a file with the page or JSON line of a sweep or a comparison.
 pub fn write_text(path: &Path, text: &str) -> Result<(), WriteError> {
     file(path, |out| out.write_all(text.as_bytes()))
 }
@@ -65,7 +65,7 @@ fn file(
 ) -> Result<(), WriteError> {
     let write = || {
         if is_stdout(path) {
-            // A reader that left is no failure.
+            // A reader that has closed its end of stdout is no failure.
             let mut out = BufWriter::new(io::stdout().lock());
             let written = fill(&mut out).and_then(|()| out.flush());
             return match written {

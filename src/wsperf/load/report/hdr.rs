@@ -1,7 +1,7 @@
-//! Latency distributions in HdrHistogram's own forms: one histogram as text, a run as an interval log, and the figures
-//! that people read off it.
+//! Latency distributions in HdrHistogram's own forms: a histogram as text, a run as an interval log, and the percentiles
+//! of both.
 //!
-//! Owns: these encodings. Never: records a value; the threads of the driver do, in nanoseconds.
+//! Owns: these encodings. Never: records a value; the driver's threads do, in ns.
 
 use std::fmt;
 use std::io;
@@ -19,24 +19,24 @@ use hdrhistogram::serialization::{
 
 use crate::load::outcome::{Latency, Outcome};
 
-/// A histogram of nanoseconds as [`encode`] writes it, with the interval that it covers: the start since the window began,
-/// and the length. As text because a run has thousands of them.
+/// A histogram of ns as [`encode`] writes it, and its interval: start from the beginning of the window, and length. It is
+/// kept as text, because a run has thousands of them.
 pub type IntervalHistogram = (Duration, Duration, String);
 
-/// The largest text that [`decode`] looks at. Ours, with three digits up to a minute, stay below 64 KiB.
+/// Most bytes of text that [`decode`] accepts. Our own histograms, with three digits up to a minute, stay below 64 KiB.
 const TEXT_LEN_MAX: usize = 4 << 20;
 
-/// The third column of the log is for human eyes; the readers of the Java and Python tools expect nanoseconds divided to
-/// milliseconds there (`HistogramLogWriter`'s default ratio).
+/// Divisor of the third column of the log, which is for people. The readers of the Java and Python tools expect
+/// nanoseconds there as milliseconds (`HistogramLogWriter`'s default).
 const LOG_MAX_DIVISOR: f64 = 1e6;
 
 impl Latency {
-    /// The figures of a histogram of nanoseconds, in microseconds.
+    /// The percentiles, in µs, of a histogram of ns.
     pub fn of(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
             return Self::default();
         }
-        // A quantile is the upper end of its bucket, which can lie above the greatest value's.
+        // A quantile is the upper end of its bucket, which can be above the largest recorded value.
         let max = histogram.max();
         let at = |quantile| us(histogram.value_at_quantile(quantile).min(max));
         Self {
@@ -67,7 +67,7 @@ pub fn encode(histogram: &Histogram<u64>) -> String {
     BASE64.encode(bytes)
 }
 
-/// Reads what [`encode`] wrote, or another program in the same form.
+/// Reads a histogram that [`encode`] or another program wrote.
 pub fn decode(text: &str) -> Result<Histogram<u64>, DecodeError> {
     if text.len() > TEXT_LEN_MAX {
         return Err(DecodeError::TooLong(text.len()));
@@ -82,7 +82,7 @@ pub fn decode(text: &str) -> Result<Histogram<u64>, DecodeError> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Longer than any histogram of a run.
+    /// Longer than any histogram of a run can be.
     TooLong(usize),
     /// Not base64.
     Base64(base64::DecodeError),
@@ -102,8 +102,8 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Writes the interval log of a run: one line for each interval, tagged with the scenario, in the format (V2, deflated)
-/// that HdrHistogram's log readers, its plotter and its processors take. Values are nanoseconds.
+/// Writes the interval log of a run: a line per interval, tagged with the scenario, in the format (V2, deflated) that
+/// HdrHistogram's log readers, plotter and processors understand. Values are in ns.
 pub fn write_log(
     out: &mut impl io::Write,
     outcome: &Outcome,
@@ -117,7 +117,8 @@ pub fn write_log(
             "[ringway wsperf {} {}; values in nanoseconds: {}]",
             outcome.version, outcome.scenario, outcome.latency_is
         ))
-        // Both, because with a BaseTime alone the Java reader takes the first interval's offset for the start.
+        // Writes StartTime and BaseTime: with BaseTime alone the Java reader takes the first interval's offset for the
+        // start.
         .with_start_time(began)
         .with_base_time(began)
         .with_max_value_divisor(LOG_MAX_DIVISOR)

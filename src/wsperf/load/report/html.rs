@@ -1,6 +1,6 @@
-//! A result as a page: the figures that are read first, the plots, the tables, what was asked for.
+//! A result as a page: the main figures, the plots, the tables, the options.
 //!
-//! Owns: the order of the page. Frame and style are `page`'s, the drawing is `plot`'s.
+//! Owns: the order of the page. The frame and style are in `page`, the drawing in `plot`.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use super::units::{bytes, date, grouped, percent, rate, time};
 use super::{charts, page};
 use crate::load::outcome::{Outcome, Server};
 
-/// The page, complete in itself.
+/// The page, in one file that needs no other.
 pub fn render(outcome: &Outcome) -> String {
     let mut body = header(outcome);
     body.push_str(&tiles(&headline(outcome)));
@@ -299,7 +299,7 @@ fn yes_no(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
-/// The server's processes, and its workers where it tells about them.
+/// The server's processes, and its workers if the server has statistics of its own.
 fn server(server: &Server) -> String {
     let whole = |number: u64| grouped(number as f64);
     let processes = server.processes.iter().map(|one| {

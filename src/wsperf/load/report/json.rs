@@ -1,6 +1,6 @@
-//! A result as one line of JSON, and back. The fields are the outcome's own; `docs/wsperf.md` documents each.
+//! A result as one line of JSON, and back. `docs/wsperf.md` documents each field.
 //!
-//! Owns: both directions, and which schema is understood. Never: prints.
+//! Owns: both directions, and which schema is accepted. Never: prints.
 
 use std::fmt;
 use std::io;
@@ -12,10 +12,10 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::load::outcome::{Outcome, SCHEMA};
 
-/// The largest file that is read: a soak of a day, second by second, is 30 MB.
+/// Most bytes of a file that is read. A soak of a day, second by second, is 30 MB.
 const FILE_LEN_MAX: u64 = 256 << 20;
 
-/// `value` on one line, without its end.
+/// `value` on one line, without a line end.
 pub fn render(value: &impl Serialize) -> String {
     let mut line = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut line, Figures);
@@ -25,8 +25,8 @@ pub fn render(value: &impl Serialize) -> String {
     String::from_utf8(line).expect("JSON is UTF-8")
 }
 
-/// Numbers as they are worth writing: nothing is measured to more than nine digits. JSON has no form for a quotient by
-/// zero; and since what is not known is left out, a null could only be one, which no program would read as a number.
+/// Formats numbers with at most nine digits, because nothing is measured more exactly. NaN and infinity become 0: JSON
+/// has no form for them, and no reader of the schema expects a null in place of a number.
 struct Figures;
 
 impl Formatter for Figures {
@@ -57,7 +57,8 @@ pub fn read(path: &Path) -> Result<Outcome, ReadError> {
     parse(&text).map_err(failed)
 }
 
-/// No more than a result can be, whatever the file says of its length: a device says nothing, and a pipe may never end.
+/// Reads at most as many bytes as a result can have. The file's length is no help: a device has none, and a pipe may
+/// never end.
 fn read_text(path: &Path) -> io::Result<String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path)?;
@@ -68,14 +69,14 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 fn parse(text: &str) -> Result<Outcome, Cause> {
     let value: Value = serde_json::from_str(text).map_err(Cause::Json)?;
-    // Looked at first, so that another schema is called that and not a missing field.
+    // Checks the schema first, so that the error for another schema says so instead of naming a missing field.
     match value.get("schema").and_then(Value::as_u64) {
         Some(schema) if schema == u64::from(SCHEMA) => {}
         Some(schema) => return Err(Cause::Schema(schema)),
         None => return Err(Cause::NoResult),
     }
     let mut outcome: Outcome = serde_json::from_value(value).map_err(Cause::Json)?;
-    // A file of unknown origin is shown on a terminal: what would steer it stays out.
+    // A file may come from anybody, and its text goes to a terminal: control characters are removed.
     outcome.target.retain(|character| !character.is_control());
     for note in &mut outcome.notes {
         note.retain(|character| !character.is_control());
@@ -132,7 +133,7 @@ mod tests {
 
     const DOCUMENT: &str = include_str!("../../../../docs/wsperf.md");
 
-    /// The paths of all fields: `driver[].cpu`. Names under `options` and `figures` are data.
+    /// The paths of all fields, such as `driver[].cpu`. The keys under `options` and `figures` are data.
     fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(_) if at == "options" || at == "figures" => {}

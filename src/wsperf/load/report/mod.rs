@@ -1,10 +1,11 @@
-//! What is made of an [`Outcome`](super::outcome::Outcome): text for people, files for programs, pages, comparisons.
+//! Everything made from an [`Outcome`](super::outcome::Outcome): tables for people, JSON for programs, pages,
+//! comparisons.
 //!
 //! - [`table`]: for people, 80 columns wide; [`json`]: one line for programs, and back.
 //! - [`hdr`]: latency distributions as HdrHistogram text and interval logs; [`html`]: a page with plots.
 //! - [`compare`]: what changed between two sets of results, and whether it is more than noise.
-//! - [`sweep`]: how far it goes, as a search and as a curve.
-//! - [`files`]: all that is written beside a result.
+//! - [`sweep`]: the highest rate at which a bound holds, as a search and as a curve.
+//! - [`files`]: all files written besides the printed result.
 //!
 //! Owns: every form of a result. Never: measures, or reads a clock.
 

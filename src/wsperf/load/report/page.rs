@@ -1,10 +1,10 @@
-//! The frame of every page: one file that needs nothing else, light or dark as the reader's system is.
+//! The frame of every page: one file that needs no other, light or dark as the reader's system is.
 //!
 //! Owns: head, style, tables, tiles, escaping. Never: knows what a page is about.
 
 use std::fmt::Write as _;
 
-/// Text inside an element or a quoted attribute.
+/// Escapes text for use inside an element or a quoted attribute.
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -14,7 +14,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // HTML has no form for other control characters.
+            // HTML cannot express other control characters.
             letter if letter.is_control() && letter != '\n' && letter != '\t' => {
                 out.push('\u{fffd}')
             }
@@ -24,7 +24,7 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
-/// A whole page around `body`, which is HTML.
+/// A whole page around `body`, which is HTML already.
 pub(super) fn render(title: &str, body: &str) -> String {
     let title = escape(title);
     let style = include_str!("page.css");
@@ -36,17 +36,17 @@ pub(super) fn render(title: &str, body: &str) -> String {
     )
 }
 
-/// A figure that is read first: what it is, the number, and a line below it.
+/// One of the main figures: its name, the number, and a line below it.
 #[derive(Clone, Debug)]
 pub(super) struct Tile {
     pub(super) name: &'static str,
     pub(super) value: String,
     pub(super) about: String,
-    /// Shown as an alarm.
+    /// Shown in the colour of an alarm.
     pub(super) bad: bool,
 }
 
-/// The tiles in a row.
+/// A row of tiles.
 pub(super) fn tiles(tiles: &[Tile]) -> String {
     let mut out = String::from("<dl class=tiles>\n");
     for tile in tiles {
@@ -61,8 +61,8 @@ pub(super) fn tiles(tiles: &[Tile]) -> String {
     out
 }
 
-/// A table with a heading. The first column names, the others are figures and stand right. Without names of columns it
-/// is a list of pairs; without rows it is nothing.
+/// A table with a heading. The first column holds names; the other columns are aligned to the right. Without column names
+/// it is a list of pairs. Without rows it is empty text.
 pub(super) fn table(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();

@@ -1,22 +1,22 @@
-//! Plots as SVG elements inside a page, without a script and without a font of their own.
+//! Plots as SVG elements inside a page, without scripts and fonts.
 //!
-//! Hand-made in place of a plotting library: what is drawn carries classes and no colours, so that the page's style
-//! sheet gives it those of the reader's light or dark theme; and the percentile axis is nobody else's.
+//! Written by hand instead of with a plotting library, for two reasons. The elements carry classes and no colours, so
+//! that the page's style sheet can colour them for a light or a dark theme. And no library has the percentile axis.
 //!
-//! Owns: frame, ticks, legend, lines, bars, marks, what the pointer shows. Never: knows what is plotted.
+//! Owns: frame, ticks, legend, lines, bars, marks, and what the pointer shows. Never: knows the meaning of a figure.
 
 use std::fmt::Write as _;
 
 use super::page::escape;
 use super::scale::Scale;
 
-/// What a plot is drawn into, in units of the viewBox. A page shows them about one to one.
+/// The area of a drawing in units of its viewBox, about one pixel each.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    /// `page.css` shows one class or the other, by the width of the window.
+    /// CSS class. `page.css` shows the drawing of one class or the other, by the width of the window.
     class: &'static str,
     width: f64,
-    /// Where the axis stands.
+    /// Where the vertical axis stands.
     left: f64,
 }
 
@@ -37,16 +37,16 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 46.0;
 
-/// Width of a character at the size that `page.css` gives to ticks (12 px), generously.
+/// Width of a character, rounded up, at the size that `page.css` gives to ticks (12 px).
 const LETTER: f64 = 7.0;
 
-/// A bar is a stroke, not a surface.
+/// Widest bar.
 const BAR_WIDTH_MAX: f64 = 40.0;
 
-/// A series of fewer points shows each of them.
+/// A series with fewer points than this shows each as a dot.
 const DOTS_BELOW: usize = 45;
 
-/// One axis: its scale, its ticks with their texts, and what it shows with its unit.
+/// One axis: its scale, its ticks with their texts, and its label with the unit.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     pub(super) scale: Scale,
@@ -58,7 +58,7 @@ pub(super) struct Axis {
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) name: String,
-    /// The class that gives it its colour: `blue`, `orange`, `red`, `green`, `violet`, `grey`.
+    /// CSS class of its colour: `blue`, `orange`, `red`, `green`, `violet`, `grey`.
     pub(super) colour: &'static str,
     pub(super) kind: Kind,
     pub(super) points: Vec<(f64, f64)>,
@@ -68,19 +68,19 @@ pub(super) struct Series {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Line,
-    /// A broad, pale line that others may lie upon and still let be seen.
+    /// A broad, pale line, which stays visible under another line.
     Broad,
-    /// A line with its ground filled.
+    /// A line with the area below it filled.
     Area,
-    /// Bars at whole numbers; several such series stand side by side.
+    /// Bars at whole numbers. Several series of bars stand side by side.
     Bars,
     /// Thin lines from top to bottom where y is not zero.
     Flags,
-    /// Circles that are not filled.
+    /// Circles without filling.
     Rings,
 }
 
-/// A straight line across the plot, with a word on it.
+/// A straight line across the plot, with a label.
 #[derive(Clone, Debug)]
 pub(super) enum Rule {
     Horizontal(f64, String),
@@ -95,15 +95,15 @@ pub(super) struct Plot {
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
     pub(super) rules: Vec<Rule>,
-    /// Points that are named beside themselves, towards the upper left.
+    /// Points with a label to their upper left.
     pub(super) named: Vec<(f64, f64, String)>,
-    /// What the pointer shows at the places of x.
+    /// Text that the pointer shows, by x.
     pub(super) hints: Vec<(f64, String)>,
 }
 
 impl Plot {
-    /// The `figure` element: the plot for a window, and one for a phone, where the text of the first would be too small to
-    /// read; the page shows the one that fits.
+    /// The `figure` element. It holds two drawings, and the page shows the one that fits: in the drawing for a wide
+    /// window, text would be too small on a phone.
     pub(super) fn render(&self) -> String {
         let mut out = String::from("<figure>\n<figcaption>");
         let _ = write!(out, "<h3>{}</h3>", escape(&self.title));
@@ -133,7 +133,7 @@ impl Plot {
     }
 }
 
-/// A plot in one of its sizes.
+/// A plot drawn in one of the two sizes.
 struct Drawing<'a> {
     plot: &'a Plot,
     frame: Frame,
@@ -189,7 +189,7 @@ impl Drawing<'_> {
 
     fn x_axis(&self, out: &mut String) {
         let bottom = HEIGHT - BOTTOM;
-        // The end of the last text: one that would touch it is left out, its tick stays.
+        // End of the last tick text. A text that would touch it is left out; its tick stays.
         let mut free = 0.0;
         for (value, text) in &self.plot.x.ticks {
             let left = self.left(*value);
@@ -295,7 +295,7 @@ impl Drawing<'_> {
             };
             let _ = writeln!(out, "<path class=rule d=\"{path}\"/>");
         }
-        // Behind all lines, so that none of them crosses a word.
+        // Rules are drawn behind all lines, so that none of them crosses a word.
         for rule in &self.plot.rules {
             let (class, left, base, text) = match rule {
                 Rule::Horizontal(y, text) => {
@@ -320,8 +320,8 @@ impl Drawing<'_> {
         }
     }
 
-    /// Where the text of a horizontal rule at `top` stands: above or below it, at its beginning or its end, wherever the
-    /// fewest lines go through.
+    /// Where the label of a horizontal rule at `top` goes: above or below it, at its beginning or its end, wherever the
+    /// fewest lines cross.
     fn label_place(&self, top: f64, text: &str) -> (&'static str, f64, f64) {
         let width = text.chars().count() as f64 * LETTER;
         let (from, to) = (self.frame.left + 6.0, self.frame.width - RIGHT - 6.0);
@@ -341,9 +341,9 @@ impl Drawing<'_> {
         best.map_or(("start", from, bases[1]), |(_, place)| place)
     }
 
-    /// How often lines and vertical rules go through a box.
+    /// How many lines and vertical rules cross a box.
     fn hits(&self, across: (f64, f64), down: (f64, f64)) -> usize {
-        /// Points between two of a line: no gap between them is wider than a word.
+        /// Steps between two points of a line that are tested: closer together than the width of a word.
         const STEPS: u32 = 40;
         let inside = |(left, top): (f64, f64)| {
             (across.0..=across.1).contains(&left) && (down.0..=down.1).contains(&top)
@@ -372,7 +372,7 @@ impl Drawing<'_> {
     }
 
     fn names(&self, out: &mut String) {
-        // What has a text already: its left end, right end and base.
+        // Places that have a label already: left end, right end and baseline.
         let mut taken: Vec<(f64, f64, f64)> = Vec::new();
         for (x, y, text) in &self.plot.named {
             let (left, top) = (self.left(*x), self.top(*y));
@@ -477,7 +477,7 @@ mod tests {
 
     #[test]
     fn no_line_goes_through_the_text_of_a_rule() {
-        // The line lies upon the rule at first, and leaves it downwards.
+        // The line first lies on the rule, and then leaves it downwards.
         let mut plot = plot(Kind::Line, vec![(0.0, 5.1), (4.0, 5.1), (10.0, 0.0)]);
         plot.rules = vec![Rule::Horizontal(5.0, "bound".to_owned())];
         let svg = plot.render();

@@ -10,7 +10,7 @@ use crate::load::outcome::{
     Errors, Interval, Latency, Machine, Outcome, Process, SCHEMA, Server, Thread, WorkerShare,
 };
 
-/// Every field is there and none is zero.
+/// An outcome in which every field is present and none is zero.
 pub(super) fn filled() -> Outcome {
     let mut outcome = run(1, 10, 2);
     outcome.options = [
@@ -40,7 +40,7 @@ pub(super) fn filled() -> Outcome {
     outcome
 }
 
-/// An echo of `seconds` intervals against a server of `workers`, with noise that `seed` decides.
+/// An echo of `seconds` intervals against a server of `workers`, with noise from `seed`.
 pub(super) fn run(seed: u64, seconds: u32, workers: u64) -> Outcome {
     let mut random = Random::new(seed);
     let mut noise =
@@ -48,7 +48,7 @@ pub(super) fn run(seed: u64, seconds: u32, workers: u64) -> Outcome {
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("bounds");
     let mut intervals = Vec::new();
     for second in 1..=seconds {
-        // A tail that grows like an exponential distribution's, and now and then a pause.
+        // The tail of an exponential distribution, and a pause now and then.
         let scale = noise(3) * if second % 17 == 0 { 3.0 } else { 1.0 };
         for part in 1..=1000_u32 {
             let ns = 40_000.0 + 60_000.0 * scale * -(1.0 - f64::from(part) / 1001.0).ln();
@@ -102,7 +102,7 @@ pub(super) fn run(seed: u64, seconds: u32, workers: u64) -> Outcome {
         server_saturated: Some(true),
         server: Some(server(workers, messages)),
         intervals,
-        // No `..default()`: a new field has to be filled here, and documented, before the tests pass.
+        // No `..default()` here: a new field must be filled in, and documented, before the tests pass.
         offered_per_second: None,
         errors: 0,
         errors_by_kind: Errors::default(),

@@ -1,8 +1,8 @@
-//! The axes of plots: where a value lies, and which values are worth a tick.
+//! The axes of plots: the position of a value, and the values of the ticks.
 //!
 //! Owns: linear, logarithmic and percentile scales. Never: knows about pixels.
 
-/// From values to 0..=1.
+/// A mapping from values to positions from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scale {
     /// Equal distances are equal differences.
@@ -19,16 +19,16 @@ pub(super) enum Scale {
         /// The value at 1.
         high: f64,
     },
-    /// HdrHistogram's percentile scale for quantiles: equal distances are equal factors of 1/(1-q), so that each further
-    /// nine has the same room. The value is the decades at 1: 3 ends at 99.9 %.
+    /// HdrHistogram's percentile scale for quantiles: equal distances are equal factors of 1/(1-q), so that 90 %, 99 %
+    /// and 99.9 % are equally far apart. The value is the number of nines at position 1: 3 ends at 99.9 %.
     Tail(f64),
 }
 
-/// A logarithmic axis pays off from this factor between its ends on; below it, one from zero reads better. Chosen.
+/// Quotient of the ends of an axis from which it is logarithmic. Below it an axis from zero reads better. Chosen.
 const LOG_FROM: f64 = 30.0;
 
 impl Scale {
-    /// From zero to a round number that is not below `most`.
+    /// A linear scale from zero to the next round number from `most` on.
     pub(super) fn from_zero(most: f64) -> Self {
         let most = if most > 0.0 && most.is_finite() {
             most
@@ -40,7 +40,7 @@ impl Scale {
         Self::Linear { low: 0.0, high }
     }
 
-    /// For positive values: logarithmic where they span decades, else from zero.
+    /// A scale for positive values: logarithmic where they span decades, otherwise linear from zero.
     pub(super) fn fit(values: impl Iterator<Item = f64> + Clone) -> Self {
         let positive = values
             .clone()
@@ -50,7 +50,7 @@ impl Scale {
         if high / low < LOG_FROM || high == 0.0 {
             return Self::from_zero(high);
         }
-        // Out to the next 1, 2 or 5 of a decade.
+        // Extends the ends to the next 1, 2 or 5 times a power of ten.
         let round_down = |value: f64| {
             let decade = 10_f64.powf(value.log10().floor());
             let leads = [5.0, 2.0, 1.0].map(|lead| lead * decade);
@@ -73,7 +73,7 @@ impl Scale {
         }
     }
 
-    /// Where `value` lies; what is outside lies at the end.
+    /// The position of `value`. A value outside the scale gets the position of the nearer end.
     pub(super) fn place(self, value: f64) -> f64 {
         let part = match self {
             Self::Linear { low, high } => (value - low) / (high - low),
@@ -139,7 +139,7 @@ fn multiples(low: f64, high: f64, step: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Every decade, or every second or third of many; of few decades also their 2 and 5.
+/// Every decade, or every second or third one if there are many. With few decades also their 2 and 5.
 fn log_ticks(low: f64, high: f64, wanted: f64) -> Vec<f64> {
     let decades = (high / low).log10();
     let leads: &[f64] = if decades * 3.0 <= wanted * 1.5 {

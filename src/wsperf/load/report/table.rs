@@ -1,25 +1,25 @@
 //! A result as a table for people, at most 80 columns wide.
 //!
-//! Owns: its layout. What did not happen takes no line; a saturated driver takes a box.
+//! Owns: its layout. A row appears only if there is something to say; a saturated driver is shown in a box.
 
 use std::fmt::Write as _;
 
 use super::units::{bytes, count, grouped, percent, rate, time};
 use crate::load::outcome::{Errors, Machine, Outcome, Server};
 
-/// Columns of a terminal that nobody has widened.
+/// Width of a terminal, assumed.
 pub(super) const WIDTH: usize = 80;
 
-/// Columns before the text of a row: the longest name and two blanks.
+/// Columns left of a row's text: the longest name and two blanks.
 const MARGIN: usize = 11;
 
-/// A blank at which no line is broken.
+/// A blank at which no line is wrapped.
 const TIED: char = '\u{a0}';
 
-/// Rows of a balance that are printed whole; of more, the extremes.
+/// Most workers that are printed one by one. Of more, only the extremes are.
 const BALANCE_ROWS_MAX: usize = 16;
 
-/// What a saturated driver means, for tables and pages.
+/// The warning about a saturated driver, for tables and pages.
 pub(super) const SATURATED: &str = "THE DRIVER WAS SATURATED. The rate below is what this driver can do, not what \
      the server can, and the latency contains the driver's own queue. Give it more threads or CPUs of its own, or \
      offer less.";
@@ -50,7 +50,7 @@ pub fn render(outcome: &Outcome) -> String {
     out
 }
 
-/// Machine, kernel and versions: without them a figure says nothing to anybody else.
+/// Machine, kernel and versions. Without them the figures cannot be compared with others.
 pub(super) fn machine(outcome: &Outcome) -> Option<String> {
     let Machine {
         kernel,
@@ -84,7 +84,7 @@ fn measured_on(out: &mut String, outcome: &Outcome) {
     }
 }
 
-/// What the messages of a scenario are.
+/// The plural for the messages of a scenario.
 pub(super) fn noun(scenario: &str) -> &'static str {
     match scenario {
         "handshake" => "handshakes",
@@ -93,7 +93,7 @@ pub(super) fn noun(scenario: &str) -> &'static str {
     }
 }
 
-/// One of them.
+/// The singular of [`noun`].
 pub(super) fn singular(scenario: &str) -> &'static str {
     match scenario {
         "handshake" => "handshake",
@@ -102,7 +102,7 @@ pub(super) fn singular(scenario: &str) -> &'static str {
     }
 }
 
-/// What was done: connections, threads, length, loop.
+/// The shape of the run: connections, threads, length, open or closed loop.
 pub(super) fn shape(outcome: &Outcome) -> String {
     let offered = outcome.offered_per_second.map_or_else(
         || "closed loop".to_owned(),
@@ -138,7 +138,7 @@ pub(super) fn kinds(errors: &Errors) -> Vec<(&'static str, u64)> {
     all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
-/// `text` broken at blanks into lines of at most `width` columns. A word that is longer is cut.
+/// Wraps `text` at blanks into lines of at most `width` columns. A longer word is cut.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let words = text
@@ -164,7 +164,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A name at the left, a text beside it that keeps its margin.
+/// Appends a row: a name at the left, and a text that is indented on every line.
 pub(super) fn row(out: &mut String, name: &str, text: &str) {
     let mut name = name;
     for line in wrap(text, WIDTH - MARGIN) {
@@ -174,7 +174,7 @@ pub(super) fn row(out: &mut String, name: &str, text: &str) {
     }
 }
 
-/// A text that nobody overlooks.
+/// Appends a text in a box.
 pub(super) fn boxed(out: &mut String, text: &str) {
     let _ = writeln!(out, "{:!<WIDTH$}", "");
     for line in wrap(text, WIDTH - 6) {
@@ -261,7 +261,7 @@ fn cpu(out: &mut String, outcome: &Outcome) {
     let noun = singular(&outcome.scenario);
     let head = [&*format!("per {noun}"), "user each", "busy", "calls each"];
     out.push_str(&line("cpu", head, ""));
-    // Summed from a positive zero: that of no thread would print its sign.
+    // The sum starts at positive zero: the empty sum of floats is -0.0, and its sign would be printed.
     let busy =
         |parts: &mut dyn Iterator<Item = f64>| percent(parts.fold(0.0, |sum, one| sum + one));
     let calls = calls(outcome).map_or_else(|| "-".to_owned(), |calls| format!("{calls:.3}"));
@@ -297,14 +297,14 @@ fn cpu(out: &mut String, outcome: &Outcome) {
     out.push_str(&line("  server", texts, &server_saturated(outcome)));
 }
 
-/// System calls of the driver by message.
+/// System calls of the driver per message.
 pub(super) fn calls(outcome: &Outcome) -> Option<f64> {
     let threads = outcome.driver.iter();
     let calls: u64 = threads.map(|thread| thread.enters + thread.sends).sum();
     (outcome.messages > 0).then(|| calls as f64 / outcome.messages as f64)
 }
 
-/// Whether the server had time left: all of it, or so many of its workers had none.
+/// Says whether the server had time to spare, or how many of its workers had none.
 pub(super) fn server_saturated(outcome: &Outcome) -> String {
     let workers = outcome.server.iter().flat_map(|server| &server.workers);
     let (full, all) = workers.fold((0, 0), |(full, all), worker| {
@@ -317,7 +317,7 @@ pub(super) fn server_saturated(outcome: &Outcome) -> String {
     }
 }
 
-/// Connections from which memory by connection says something.
+/// Fewest connections for a figure of memory per connection.
 const CONNECTIONS_MIN: u64 = 1000;
 
 fn memory(out: &mut String, server: &Server, connections: u64) {
@@ -326,7 +326,7 @@ fn memory(out: &mut String, server: &Server, connections: u64) {
         server.memory_bytes as f64,
     );
     let mut text = format!("server {}, before {}", bytes(after), bytes(before));
-    // Below that the first use of code and buffers outweighs what connections take.
+    // With fewer connections, the memory that code and buffers take on first use outweighs that of the connections.
     if connections >= CONNECTIONS_MIN && after > before {
         let each = bytes((after - before) / connections as f64);
         let _ = write!(text, ", {each} a connection");
@@ -349,14 +349,14 @@ fn figures(out: &mut String, outcome: &Outcome) {
     }
 }
 
-/// A figure's name without the unit that it ends with: what is printed behind it has the unit that fits.
+/// A figure's name without its unit, which is printed behind the value.
 pub(super) fn figure_name(name: &str) -> &str {
     let units = ["_us", "_s", "_bytes"];
     let bare = units.into_iter().find_map(|unit| name.strip_suffix(unit));
     bare.unwrap_or(name)
 }
 
-/// A scenario's figure, whose name ends with the unit that it is in.
+/// A scenario's figure as text. The end of its name is its unit.
 pub(super) fn figure_text(name: &str, value: f64) -> String {
     if name.ends_with("_us") {
         time(value)
@@ -371,7 +371,7 @@ pub(super) fn figure_text(name: &str, value: f64) -> String {
     }
 }
 
-/// One row of a balance.
+/// One worker's row.
 struct Share {
     name: String,
     cpu: Option<u64>,
@@ -530,7 +530,7 @@ cpu          per message    user each         busy   calls each
         let table = render(&outcome);
         let wide = table.lines().find(|line| line.chars().count() > WIDTH);
         assert_eq!(wide, None, "{table}");
-        // 64 workers: sixteen, and the extremes of all.
+        // Of 64 workers, the first sixteen and the extremes of all are printed.
         assert!(table.contains("worker 15 ") && !table.contains("worker 16 "));
         assert!(
             table.contains("48 more; of all, the least did 4.60k, the most 5.59k"),

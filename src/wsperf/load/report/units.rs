@@ -1,14 +1,14 @@
-//! Numbers as people read them: three digits and a unit, thousands apart, shares in percent, instants as dates.
+//! Numbers for people: three digits and a unit, thousands separated, shares in per cent, instants as dates.
 //!
 //! Owns: every unit that tables and pages print. Never: decides what is printed.
 
-/// Microseconds with three digits and the unit that fits: `950 ns`, `12.3 µs`, `1.23 ms`, `60.0 s`.
+/// Microseconds with three digits and a fitting unit: `950 ns`, `12.3 µs`, `1.23 ms`, `60.0 s`.
 pub(super) fn time(us: f64) -> String {
     const UNITS: [(&str, f64); 4] = [("ns", 1e-3), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
     if us == 0.0 {
         return "0".to_owned();
     }
-    // Rounded up to 1000, a value belongs to the next unit.
+    // A value that rounds up to 1000 belongs to the next unit.
     let unit = UNITS
         .into_iter()
         .rfind(|(_, unit)| us.abs() >= unit * 0.9995);
@@ -51,7 +51,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// A whole number with its thousands apart: `1,234,567`.
+/// A whole number with separated thousands: `1,234,567`.
 pub(super) fn grouped(value: f64) -> String {
     let plain = format!("{value:.0}");
     let (sign, digits) = plain
@@ -67,7 +67,7 @@ pub(super) fn grouped(value: f64) -> String {
     out
 }
 
-/// A rate per second: its thousands apart, with decimals where it is small.
+/// A rate per second: thousands separated, with decimals when it is small.
 pub(super) fn rate(per_second: f64) -> String {
     match per_second.abs() {
         ..99.95 if per_second != 0.0 => digits(per_second),
@@ -92,7 +92,7 @@ pub(super) fn date(unix_ms: u64) -> String {
     let leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     };
-    // A result file can hold any number: no loop longer than four thousand years.
+    // A result file can hold any number: the year stops at 9999, so the loop is bounded.
     while days >= 365 + u64::from(leap(year)) && year < 9999 {
         days -= 365 + u64::from(leap(year));
         year += 1;

@@ -8,7 +8,7 @@ use super::resolve;
 use crate::load::options::{IoTier, LoadOptions, Scenario, Target};
 use crate::load::run;
 
-/// The count ends a run, not the window: a week.
+/// Limit of a run (a week). The count ends it long before.
 const WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Runs the standalone form.

@@ -1,4 +1,4 @@
-//! `message_test`: one connection, its answers compared and timed.
+//! `message_test`: one connection, whose answers are compared and timed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,19 +17,19 @@ use crate::worker::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, SendError, Worker,
 };
 
-/// With `sync=false`: messages that wait for their answers, at most.
+/// With `sync=false`: most messages that wait for their answers.
 const IN_FLIGHT_MAX: usize = 1024;
 
-/// The same in bytes; two messages are always allowed.
+/// With `sync=false`: most bytes of these messages. Two messages are always allowed.
 const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 
-/// A wrong answer may be longer than a right one by so much and still be read as an answer.
+/// Bytes by which a wrong answer may be longer than a right one without ending the connection.
 const LONGER_BYTES: u64 = 1024;
 
-/// Runs a `message_test`. None when it was cancelled; inside, why there was no connection.
+/// Runs a `message_test`. None: it was cancelled. The inner error says why there was no connection.
 ///
 /// # Errors
-/// The loop failed, in a sentence.
+/// The event loop failed, in a sentence.
 pub fn message(
     test: &MessageTest,
     destination: &Destination,
@@ -96,7 +96,7 @@ impl Task for MessageTask<'_> {
     }
 }
 
-/// The test's own time, when that is less.
+/// The limit of the opening handshake: the test's timeout if that is shorter.
 fn handshake_timeout(test: &MessageTest) -> std::time::Duration {
     HANDSHAKE_TIMEOUT.min(test.timeout)
 }
@@ -120,14 +120,14 @@ struct Exchange<'a> {
     payload: Vec<u8>,
     prepared: Option<Prepared>,
     conn: Option<ConnId>,
-    /// The place of the address that is connected to, and whether that was begun.
+    /// The index of the address, and whether the connect was begun.
     place: usize,
     begun: bool,
     sent: u64,
-    /// When the messages were handed over whose answers are due.
+    /// When each unanswered message was sent.
     due: VecDeque<Instant>,
     round_trips_ns: Vec<u64>,
-    /// The first hand-over, and the end of the test.
+    /// When the first message was sent, and when the test ended.
     first: Option<Instant>,
     end: Option<Instant>,
     deadline: Option<Instant>,
@@ -193,7 +193,7 @@ impl<'a> Exchange<'a> {
         (IN_FLIGHT_BYTES_MAX / self.test.size.max(1)).clamp(2, IN_FLIGHT_MAX)
     }
 
-    /// Hands over as many messages as may be in flight.
+    /// Sends as many messages as may be under way.
     fn send(&mut self, context: &mut Context<'_>) {
         let in_flight_max = self.in_flight_max();
         let Some(prepared) = &self.prepared else {
@@ -223,7 +223,7 @@ impl<'a> Exchange<'a> {
     fn finish(&mut self, context: &mut Context<'_>, ending: Ending) {
         self.ending = Some(ending);
         self.end = Some(time::now());
-        // The peer may have closed already.
+        // Fails if the peer has closed already, which changes nothing.
         let _ = context.close(CloseCode::NormalClosure, "");
     }
 }
@@ -253,7 +253,7 @@ impl App for Exchange<'_> {
         if self.ending.is_some() {
             return;
         }
-        // An answer that nobody asked for is a wrong one.
+        // An answer without a message counts as a wrong one.
         let Some(sent) = self.due.pop_front() else {
             return self.finish(context, Ending::Fail);
         };

@@ -1,9 +1,9 @@
-//! The tests themselves, each on a loop of its own.
+//! The tests, each on an event loop for itself.
 //!
-//! Owns: what is sent when, and the clock readings that results are made from. Never: reads a command or writes a result.
+//! Owns: what is sent when, and the times that results are made from. Never: parses a command or writes a result.
 //!
-//! A test runs on the calling thread and returns when it is over. It looks at its cancellation flag each
-//! `PATIENCE`, so a client that goes away does not leave its tests behind.
+//! A test runs on the calling thread and returns when it is over. It looks at its cancellation flag every [`PATIENCE`],
+//! so that a client that disconnects does not leave its tests running.
 
 mod handshakes;
 mod message;
@@ -26,28 +26,28 @@ pub use handshakes::handshakes;
 pub use message::message;
 pub use stress::stress;
 
-/// A test that was cancelled ends within so long.
+/// Longest time until a cancelled test ends.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// From a connect to an open WebSocket.
+/// Limit from a connect to the open WebSocket.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From a Close to the end of its connection.
+/// Limit from a Close to the end of its connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where a test goes, resolved.
+/// The server of a test, with its name resolved.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// One for each address, in the order in which they are tried.
+    /// Its addresses, in the order in which they are tried.
     addresses: Vec<ConnectOptions>,
     pub(super) request: Arc<OpeningRequest>,
 }
 
 impl Destination {
-    /// Asks for the address of a URI's host. This can take seconds. `subprotocols` are offered to it.
+    /// Resolves a URI's host, which can take seconds. `subprotocols` are offered to the server.
     ///
     /// # Errors
-    /// Why it cannot be reached, in a sentence.
+    /// A sentence that says why the server cannot be tested.
     pub fn resolve(uri: &Uri, allow_remote: bool, subprotocols: &[String]) -> Result<Self, String> {
         let may_be_tested = |address: &SocketAddr| allow_remote || is_loopback(address);
         let addresses: Vec<_> = resolve(uri)?
@@ -86,7 +86,7 @@ impl Way {
         }
     }
 
-    /// The place of the address to begin at.
+    /// The index of the address to begin with.
     pub(super) fn first(&self) -> usize {
         self.route.first()
     }
@@ -96,8 +96,8 @@ impl Way {
         self.route.connected(place);
     }
 
-    /// Begins a connection to the address at `place`, or to those behind it that the system does not refuse at once.
-    /// The error names those which were tried.
+    /// Begins to connect to the address at `place`, or to the next one that the kernel does not refuse at once. The error
+    /// names the addresses that were tried.
     pub(super) fn connect(
         &mut self,
         reach: &mut Handle<'_>,
@@ -116,7 +116,8 @@ impl Way {
         }
     }
 
-    /// A connection to the address at `place` did not open: the place to try in its stead, or why there is none.
+    /// Handles a failed connect to the address at `place`. Returns the index to try next; the error says why there is
+    /// none.
     pub(super) fn failed(
         &mut self,
         place: usize,
@@ -142,7 +143,7 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Something that runs on a loop of whichever tier there is.
+/// Work that runs on a worker of either I/O tier.
 pub(super) trait Task {
     type Output;
 
@@ -165,12 +166,12 @@ pub(super) fn on<T: Task>(tier: IoTier, task: T) -> Result<T::Output, String> {
     }
 }
 
-/// 64 bits of the system's randomness: for masking keys, payloads and lifetimes.
+/// 64 random bits from the kernel: the seed for masking keys, payloads and lifetimes.
 pub(super) fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// Why a connection did not open for which there were `within`, as a clause.
+/// Why a connection did not open within `within`, as a clause.
 fn why(failed: &Failure, within: Duration) -> String {
     match failed {
         Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
@@ -182,7 +183,7 @@ fn why(failed: &Failure, within: Duration) -> String {
     }
 }
 
-/// Ends every connection of a loop that is given up, so that no descriptor stays behind.
+/// Ends every connection of a worker that is about to be dropped, so that no descriptor stays open.
 fn abandon<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Error> {
     worker.abort();
     while worker.connections() > 0 {
@@ -191,7 +192,7 @@ fn abandon<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a tag counts.
+/// A tag as an index.
 fn index(tag: u32) -> usize {
     usize::try_from(tag).expect("usize has 64 bits")
 }

@@ -1,4 +1,4 @@
-//! `stress_test`: many connections, every step of each timed.
+//! `stress_test`: many connections, of which every step is timed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,16 +19,16 @@ use crate::worker::{
     App, Closed, Config, Context, Failure, Handle, Masking, Prepared, Scope, Worker,
 };
 
-/// A connection whose answer takes longer has failed.
+/// Longest wait for an answer. A connection that waits longer has failed.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Without a delay between them: connects of one turn. A backlog takes a few hundred at a time.
+/// Most connects in one turn when there is no delay between them. A backlog takes a few hundred at a time.
 const CONNECTS_PER_TURN: usize = 128;
 
-/// Runs a `stress_test`. None when it was cancelled.
+/// Runs a `stress_test`. None: it was cancelled.
 ///
 /// # Errors
-/// The loop failed, in a sentence.
+/// The event loop failed, in a sentence.
 pub fn stress(
     test: &StressTest,
     destination: &Destination,
@@ -95,31 +95,31 @@ impl Task for StressTask<'_> {
 struct Crowd<'a> {
     test: &'a StressTest,
     way: Way,
-    /// Connections to be begun at the server's next address: which one, and the address.
+    /// Connections that try the server's next address: their number, and the index of the address.
     moved_on: Vec<(u32, usize)>,
     random: Random,
     prepared: Option<Prepared>,
     began: Instant,
     /// When the next connect is due.
     connect_at: Instant,
-    /// When to look for answers that are late.
+    /// When to look for late answers.
     look_at: Instant,
-    /// The test's own time is up: nothing more is begun.
+    /// The test's time is over: nothing more is begun.
     stopped: bool,
     messages: u64,
     peers: Vec<Peer>,
-    /// Ends of lifetimes.
+    /// When connections are to be closed, and which.
     ends: BinaryHeap<Reverse<(u64, u32)>>,
     outcome: StressOutcome,
 }
 
-/// What a connection does now.
+/// The state of one connection.
 struct Peer {
-    /// None: its connect did not even begin.
+    /// None: the connect could not even begin.
     id: Option<ConnId>,
-    /// The place of the address that it is connected to.
+    /// The index of its address.
     place: usize,
-    /// When the message was handed over whose answer is due.
+    /// When the unanswered message was sent.
     due: Option<Instant>,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Crowd<'a> {
         self.stopped || self.peers.len() == self.test.connection_count
     }
 
-    /// Until something is due.
+    /// The time until something is due.
     fn patience(&self) -> Duration {
         let end = self
             .ends
@@ -196,7 +196,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// The connection is of no use: it did not open, or an answer was wrong or late.
+    /// Gives a connection up: it did not open, or an answer was wrong or late.
     fn fail(&mut self, tag: u32) {
         let now = self.ns(time::now());
         let record = self.record(tag);
@@ -205,7 +205,7 @@ impl<'a> Crowd<'a> {
         self.outcome.failed += 1;
     }
 
-    /// The next message, or the end, or nothing until the connection's time is up.
+    /// Sends the next message, or closes, or waits until the connection's time is over.
     fn go_on(&mut self, context: &mut Context<'_>) {
         let tag = context.tag();
         if self.record(tag).messages_ns.len() as u64 == self.messages {
@@ -218,7 +218,7 @@ impl<'a> Crowd<'a> {
             unreachable!("it is prepared before the first turn")
         };
         let now = time::now();
-        // One in flight fits the queue; after a Close there is nothing more to say.
+        // One message always fits the queue. After a Close the send fails, which is right.
         if context.send_prepared(prepared, 0).is_ok() {
             self.peers[index(tag)].due = Some(now);
         }
@@ -233,7 +233,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Closes connections whose time is up.
+    /// Closes connections whose time is over.
     fn expire(&mut self, reach: &mut Handle<'_>) {
         while let Some(Reverse((at, tag))) = self.ends.peek().copied()
             && Instant::from_nanos(at) <= reach.now()

@@ -1,6 +1,6 @@
 //! The control connections: a welcome, commands in, replies out.
 //!
-//! Owns: who may connect, what each client still waits for. Never: runs a test.
+//! Owns: who may connect, and the tests that each client still waits for. Never: runs a test.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -17,24 +17,24 @@ use crate::io::ConnId;
 use crate::proto::{Kind, Message};
 use crate::worker::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 
-/// Commands of one client that are not answered yet. Chosen, untested.
+/// Most unanswered commands of one client. Chosen, untested.
 const OUTSTANDING_MAX: usize = 16;
 
-/// The subprotocol that masters and slaves spoke; a client that offers it gets it.
+/// The subprotocol between masters and control servers. A client that offers it gets it.
 pub(super) const SUBPROTOCOL: &str = "wsperf";
 
-/// Who may connect (RFC 6455 §10.2): a page in a browser could otherwise make this machine load itself.
+/// Who may connect (RFC 6455 §10.2). Without this check, any page in a browser could make this machine produce load.
 ///
-/// - a client that sends no `Origin`: it is no browser.
-/// - a page of the same host, when that host is an address, `localhost`, or the one that is listened on. Any other name
-///   could be made to point here after its page was loaded.
-/// - what is allowed by name. A page from a file is `null`; so is one that a stranger's page puts into a sandbox, and that
-///   is why `null` has to be allowed by name as well.
+/// - A client that sends no `Origin`: it is no browser.
+/// - A page of this host, if the host is an address, `localhost`, or the name that the server listens on. The owner of
+///   any other name could point it here after the page was loaded (DNS rebinding).
+/// - An origin that is allowed by name. A page opened from a file is `null`; so is a sandboxed page of a stranger, which
+///   is why `null` must be allowed by name too.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
-    /// As they are sent: `http://example.com:8080`, or `null`.
+    /// Allowed origins as browsers send them: `http://example.com:8080`, or `null`.
     pub(super) allowed: Vec<String>,
-    /// The host that is listened on.
+    /// The host on which the server listens.
     pub(super) own_host: String,
 }
 
@@ -68,10 +68,10 @@ pub(super) struct Control {
     pub(super) welcome: String,
     pub(super) jobs: Arc<Jobs>,
     pub(super) said: Receiver<Said>,
-    /// A byte for everything said.
+    /// Receives a byte for every reply of a test.
     pub(super) wake: UnixStream,
     pub(super) clients: HashMap<ConnId, Client>,
-    /// Who commands, in the client's role.
+    /// The connection to the master, if there is one.
     pub(super) master: Option<Master>,
 }
 
@@ -79,12 +79,12 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 pub(super) struct Client {
     outstanding: usize,
-    /// Ends its tests.
+    /// Cancels its tests.
     gone: Arc<AtomicBool>,
 }
 
 impl Control {
-    /// The error that answers a message, or nothing when its test is in the queue.
+    /// Queues the test that a message asks for. The error is the answer to send instead.
     fn obey(&mut self, id: ConnId, message: &Message<'_>) -> Result<(), String> {
         let invalid = |why| reply::error("", "Invalid Command", why);
         let text = message.text().ok_or_else(|| invalid("commands are text"))?;
@@ -144,7 +144,7 @@ impl App for Control {
 
     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
         if let Err(error) = self.obey(context.id(), &message) {
-            // A client that does not read is in for `turn`'s treatment as soon as there is a result.
+            // If the client's send queue is full, `turn` ends the connection once there is a result.
             let _ = context.send(Kind::Text, error.as_bytes());
         }
     }
@@ -153,7 +153,7 @@ impl App for Control {
         if let Some(master) = &mut self.master {
             master.connect(reach);
         }
-        // First the bytes: what is said after this makes new ones.
+        // Empties the socket before the channel: a reply after this writes a new byte.
         let mut bytes = [0; 256];
         while matches!((&self.wake).read(&mut bytes), Ok(n) if n == bytes.len()) {}
         while let Ok(Said { to, text, last }) = self.said.try_recv() {
@@ -201,7 +201,7 @@ mod tests {
             (Some("null"), "localhost:9050", false),
             (Some("http://example.com"), "localhost:9050", false),
             (Some("http://localhost:8081"), "127.0.0.1:9050", false),
-            // A name that was made to point here.
+            // A name whose owner has pointed it here (DNS rebinding).
             (Some("http://evil.test"), "evil.test:9050", false),
             (Some("http://localhost.evil.test"), "localhost:9050", false),
             (Some("http://localhost@evil.test"), "localhost:9050", false),

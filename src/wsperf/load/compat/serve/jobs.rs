@@ -1,7 +1,8 @@
-//! Tests that wait for a thread, and the threads.
+//! Tests that wait for a thread, and the threads that run them.
 //!
-//! Owns: one queue, first in first out; what a thread says about its test. Never: touches a control connection: what is
-//! said goes through a channel, and a byte on a socket pair wakes the loop that sends it on.
+//! Owns: one queue, first in, first out; and the replies of a thread about its test.
+//! Never: touches a control connection. Replies go through a channel, and a byte on a socket pair wakes the event loop,
+//! which sends them.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -16,25 +17,25 @@ use super::super::run::{self, Destination};
 use crate::io::ConnId;
 use crate::load::options::IoTier;
 
-/// Tests that wait, over all control connections: more is no queue but a backlog. Chosen, untested.
+/// Most waiting tests over all control connections. Chosen, untested.
 const WAITING_MAX: usize = 64;
 
-/// A test that was asked for.
+/// A queued test.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Who asked.
+    /// The control connection that asked for it.
     pub(super) asker: ConnId,
     pub(super) test: Test,
-    /// The asker is gone.
+    /// Set when that connection has ended.
     pub(super) cancelled: Arc<AtomicBool>,
 }
 
-/// Something to be sent to who asked.
+/// A reply for the connection that asked for a test.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) to: ConnId,
     pub(super) text: String,
-    /// It is the last about a test.
+    /// It is the last reply about this test.
     pub(super) last: bool,
 }
 
@@ -46,7 +47,7 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// Puts a job at the end, if there is room.
+    /// Adds a job at the end. Returns false if the queue is full.
     pub(super) fn push(&self, job: Job) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= WAITING_MAX {
@@ -57,7 +58,7 @@ impl Jobs {
         true
     }
 
-    /// Waits for the first that somebody still waits for.
+    /// Waits for a job, and skips cancelled ones.
     fn wait(&self) -> Job {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -81,7 +82,7 @@ fn first(waiting: &mut VecDeque<Job>) -> Option<Job> {
     }
 }
 
-/// What runs jobs.
+/// A thread that runs jobs.
 #[derive(Clone, Debug)]
 pub(super) struct Runner {
     pub(super) tier: IoTier,
@@ -103,7 +104,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Tells that a test begins, runs it, and tells what came of it.
+    /// Replies that a test begins, runs it, and replies with its result.
     fn run(&self, job: &Job, id: usize) {
         let token = job.test.token();
         self.say(job, reply::start(token, id), false);
@@ -112,13 +113,13 @@ impl Runner {
                 self.say(job, data, false);
                 self.say(job, reply::complete(token), true);
             }
-            // Nobody is there any more.
+            // The test was cancelled: nobody waits for a reply.
             Ok(None) => {}
             Err(text) => self.say(job, text, true),
         }
     }
 
-    /// The reply with the result; none when the test was cancelled; or the reply with an error.
+    /// The reply with the result. None: the test was cancelled. The error is the reply to send instead.
     fn result(&self, job: &Job) -> Result<Option<String>, String> {
         let token = job.test.token();
         let destination = Destination::resolve(job.test.uri(), self.allow_remote, &[])
@@ -138,7 +139,7 @@ impl Runner {
     fn say(&self, job: &Job, text: String, last: bool) {
         let to = job.asker;
         if self.said.send(Said { to, text, last }).is_ok() {
-            // Full: the loop has bytes to wake up from already.
+            // If the socket is full, it holds bytes that will wake the loop anyway.
             let _ = (&*self.wake).write(&[1]);
         }
     }

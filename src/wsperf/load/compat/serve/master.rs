@@ -1,6 +1,6 @@
-//! The client's role: the control server connects to a master, which commands it over the subprotocol `wsperf`.
+//! The client's role: the control server connects to a master, which sends commands over the subprotocol `wsperf`.
 //!
-//! Owns: when to connect, and whether to do so again. Never: reads a command; [`Control`](super::control::Control) does, in
+//! Owns: when to connect, and whether to retry. Never: parses a command; [`Control`](super::control::Control) does, in
 //! either role.
 
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::worker::{Failure, Handle};
 #[derive(Debug)]
 pub(super) struct Master {
     way: Way,
-    /// The place of the address that is connected to.
+    /// The index of the address.
     place: usize,
-    /// Time before it is tried again; none: not at all.
+    /// Time before a retry. None: no retry.
     reconnect: Option<Duration>,
-    /// When to connect; none: it is connected, or over.
+    /// When to connect. None: it is connected, or given up.
     due: Option<Instant>,
     over: bool,
 }
 
 impl Master {
-    /// To be connected to at once.
+    /// A connection that is due at once.
     pub(super) fn new(destination: &Destination, reconnect: Option<Duration>) -> Self {
         Self {
             way: Way::new(destination),
@@ -51,7 +51,7 @@ impl Master {
         self.way.connected(self.place);
     }
 
-    /// The connection did not open: the next address is tried at once.
+    /// Handles a connection that did not open: the next address is tried at once.
     pub(super) fn failed(&mut self, failed: &Failure) {
         match self.way.failed(self.place, failed, HANDSHAKE_TIMEOUT) {
             Ok(next) => (self.place, self.due) = (next, Some(Instant::ZERO)),
@@ -59,7 +59,7 @@ impl Master {
         }
     }
 
-    /// There is no connection any more, or never was.
+    /// Handles the loss of the connection, or that none of the addresses could be reached.
     pub(super) fn lost(&mut self, why: &str) {
         tracing::warn!("no master: {why}");
         self.place = self.way.first();
@@ -69,12 +69,12 @@ impl Master {
         }
     }
 
-    /// It will not be tried again.
+    /// Whether it will not be retried.
     pub(super) const fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Until it is to be tried again.
+    /// The time until the next attempt.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.due.map(|due| due.since(time::now()))
     }

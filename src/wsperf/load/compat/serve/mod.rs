@@ -1,14 +1,15 @@
 //! The control server: `ringway wsperf serve`.
 //!
-//! Owns: the control WebSocket, its clients, the queue of tests and the threads that run them, the page. Never: listens
-//! beyond what it was told to, and tests no other machine unless it was allowed to.
+//! Owns: the control WebSocket, its clients, the queue of tests, the threads that run them, and the page.
+//! Never: listens anywhere but where its options say, or tests another machine without permission.
 //!
 //! 1. One loop, on the calling thread, serves the control WebSocket: Ringway's own, in the server's role.
 //! 2. A command becomes a job in one queue; `threads` threads take jobs from it.
 //! 3. A job's replies come back through a channel, and a socket pair wakes the loop.
-//! 4. A client that goes away takes its tests with it.
+//! 4. When a client disconnects, its tests are cancelled.
 //!
-//! With a master it listens nowhere: it connects to the master, which offers the subprotocol `wsperf` and commands it.
+//! With a master it does not listen: it connects to the master, offers the subprotocol `wsperf`, and gets its commands
+//! there.
 
 mod control;
 mod jobs;
@@ -35,68 +36,65 @@ use control::{Control, Origins, SUBPROTOCOL};
 use jobs::{Jobs, Runner};
 use master::Master;
 
-/// Control connections at once. Chosen, untested.
+/// Most control connections. Chosen, untested.
 const CLIENTS_MAX: usize = 64;
 
-/// A reader of results that is behind by so much is dropped: a `stress_test` with a million messages takes about 40 MB.
+/// Most bytes of replies that wait for a client. One that is slower is disconnected. The result of a `stress_test` with a
+/// million messages takes about 40 MB.
 const RESULTS_BYTES_MAX: usize = 128 << 20;
 
-/// The bit under which signals are watched.
+/// Number of the watch for signals.
 const SIGNALS: u32 = 0;
 
-/// The bit under which replies are watched.
+/// Number of the watch for replies.
 const REPLIES: u32 = 1;
 
-/// For the closing handshakes at the end.
+/// Limit of the closing handshakes at the end.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// What the control server is told.
+/// Options of the control server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
     /// Where commands come from.
     pub place: Place,
-    /// Threads that run tests, each of them one at a time; 0 is 1.
+    /// Threads that run tests, one test at a time each. 0 means 1.
     pub threads: usize,
-    /// What it calls itself.
+    /// The name that it sends to clients.
     pub ident: String,
-    /// Tests may go to other machines.
+    /// Allows tests of other machines.
     pub allow_remote: bool,
-    /// The ring, or epoll.
+    /// io_uring or epoll.
     pub io: IoTier,
 }
 
 /// Where commands come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Clients that connect to us.
+    /// Clients that connect to this server.
     Here {
         /// Where to listen: a name or an address.
         host: String,
-        /// Of the control WebSocket; 0: any that is free.
+        /// Port of the control WebSocket. 0: any free port.
         port: u16,
-        /// Of the page; 0: any that is free; none: no page.
+        /// Port of the page. 0: any free port. None: no page.
         page_port: Option<u16>,
-        /// Pages that may drive it besides those of its own host.
+        /// Origins of pages that may connect, besides those of its own host.
         origins: Vec<String>,
     },
-    /// A master that we connect to.
+    /// A master to which this server connects.
     Master {
-        /// Where it is.
+        /// The master's URI.
         uri: Uri,
-        /// Time before a lost or refused connection is tried again; none: it is not.
+        /// Time before a lost or refused connection is retried. None: no retry.
         reconnect: Option<Duration>,
     },
 }
 
-/// Serves until a signal to stop, or until the master is lost for good. `ready` is told once where commands come from.
-///
-/// The end of the terminal (SIGHUP) is such a signal, unlike to a server: what waits here for tests is to be forgotten with
-/// the session that wanted it. Who started it with nohup wants it to stay.
-///
-/// Returns what stopped it, in a sentence.
+/// Serves until SIGINT or SIGTERM, or until the master is lost for good. `ready` is called once, with the place where
+/// commands come from.
 ///
 /// # Errors
-/// The system refuses, or there is no master, in a sentence.
+/// A sentence: the system refused something, or there is no master.
 pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<String, String> {
     // Before any thread is there, so that all of them leave the signals to this one.
     let signals = take_signals().map_err(|error| format!("signalfd: {error}"))?;
@@ -159,7 +157,7 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&str)) -> Result<String,
     )?
 }
 
-/// Has signals that stop be read from a descriptor, and those that have no meaning here do nothing.
+/// The signals that end serving, as a descriptor. SIGHUP is one of them unless whoever started the program ignores it.
 fn take_signals() -> std::io::Result<Fd> {
     let mut stop = signals::STOP.to_vec();
     if !sys::is_ignored(libc::SIGHUP) {
@@ -169,7 +167,7 @@ fn take_signals() -> std::io::Result<Fd> {
     sys::signal_fd(&stop)
 }
 
-/// Serves the page, and says where both are.
+/// Opens the page, and returns the text that names both addresses.
 fn open_here(host: &str, control: SocketAddr, page_port: Option<u16>) -> Result<String, String> {
     if !control.ip().to_canonical().is_loopback() {
         tracing::warn!(
@@ -198,13 +196,13 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, String> {
 
 struct ControlTask {
     control: Control,
-    /// None: the master commands.
+    /// None: commands come from a master.
     listener: Option<TcpListener>,
     signals: Fd,
 }
 
 impl Task for ControlTask {
-    /// Who told it to end, or why it ended without being told to.
+    /// The error says why it ended without a signal.
     type Output = Result<String, String>;
 
     fn run<I: Io>(self, io: I) -> Result<Self::Output, Error> {
@@ -240,7 +238,7 @@ impl Task for ControlTask {
 }
 
 fn config() -> Config {
-    // A command that is too long is answered; one that is far too long ends the connection.
+    // A command above its own limit is answered with an error; one above this limit ends the connection.
     let bytes_max = 8 * COMMAND_BYTES_MAX as u64;
     Config {
         connections_max: CLIENTS_MAX,
@@ -248,7 +246,7 @@ fn config() -> Config {
             frame_bytes_max: bytes_max,
             message_bytes_max: bytes_max,
         },
-        // What is said of a master that does not answer.
+        // Limit for a master that does not answer the opening handshake.
         handshake_timeout: HANDSHAKE_TIMEOUT,
         send_queue_bytes_max: RESULTS_BYTES_MAX,
         ..Config::default()

@@ -1,6 +1,6 @@
-//! The page that drives the control server from a browser, over HTTP.
+//! The page that sends commands to the control server from a browser, over HTTP.
 //!
-//! Owns: one document, on a thread of its own. Never: talks to the control server; the browser does.
+//! Owns: one document, served on a separate thread. Never: talks to the control server; the browser does.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,11 +11,11 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
 
-/// Nothing is loaded from elsewhere; the page may connect to any control server.
+/// The page loads nothing from elsewhere, and may connect to any control server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
      connect-src ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What stands in the file for the control server's port, which is right for a page that is opened as a file.
+/// The line of the document that is replaced by the true port. As it stands it is right for a page opened as a file.
 const DEFAULT_PORT: &str = "const CONTROL_PORT = 9050;";
 
 /// Serves the page until the process ends.

@@ -1,4 +1,4 @@
-//! The figures that are compared, their samples, and which direction is worse.
+//! The figures that are compared, their samples, and the direction that is worse.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use super::{Change, Samples, Scale, Significance, Unit};
 use crate::load::outcome::{Interval, Latency, Outcome};
 use crate::load::report::sweep::median;
 
-/// Neighbouring intervals are alike: a second that is slow is followed by a slow one. Taken together into at most so many
-/// parts, they come closer to the independence that the test counts on. Chosen.
+/// Most parts into which the intervals of one run are merged. The test assumes independent values, but neighbouring
+/// intervals are alike: after a slow second follows another. Merged ones are less so. Chosen.
 const PARTS_MAX: usize = 20;
 
 /// Which direction is good.
@@ -22,19 +22,19 @@ pub(super) enum Better {
 type OfRun = Box<dyn Fn(&Outcome) -> Option<f64>>;
 type OfInterval = fn(&Interval) -> Option<f64>;
 
-/// Something that is compared.
+/// A figure that is compared.
 pub(super) struct Figure {
     pub(super) name: String,
     unit: Unit,
     better: Better,
-    /// Whether it can fail a comparison. The greatest latency of a run is a single value, and the driver's CPU is not the
-    /// server's: they are shown, and judged, and fail nothing.
+    /// Whether the figure can fail a comparison. Two cannot, although they are shown and tested: the largest latency of a
+    /// run, which is a single value, and the CPU time of the driver, which is not the server's.
     gates: bool,
     of_run: OfRun,
     of_interval: Option<OfInterval>,
 }
 
-/// All figures of these runs.
+/// All figures that these runs have.
 pub(super) fn all(a: &[Outcome], b: &[Outcome]) -> Vec<Figure> {
     let mut figures = vec![
         figure("rate", Unit::PerSecond, Better::Higher, true, |run| {
@@ -105,7 +105,7 @@ fn latency(name: &str, gates: bool, of: fn(&Latency) -> f64) -> Figure {
     })
 }
 
-/// Without a message there is no latency.
+/// A latency. None for an interval without messages.
 fn measured(part: &Interval, us: f64) -> Option<f64> {
     (part.messages > 0).then_some(us)
 }
@@ -122,7 +122,7 @@ impl Figure {
         }
     }
 
-    /// Whether all runs have it.
+    /// Whether all runs have this figure.
     pub(super) fn known(&self, runs: &[Outcome]) -> bool {
         self.of_runs(runs).is_some()
     }
@@ -134,12 +134,12 @@ impl Figure {
         values.collect()
     }
 
-    /// The intervals of one run, neighbours taken together. Those without a value are left out.
+    /// Values of one run: its intervals, with neighbours merged. Intervals without a value are left out.
     fn of_parts(&self, runs: &[Outcome]) -> Option<Vec<f64>> {
         let (of, run) = (self.of_interval?, runs.first()?);
         let together = run.intervals.len().div_ceil(PARTS_MAX).max(1);
         let parts = run.intervals.chunks(together);
-        // A last part that is shorter than half of the others is noisier than they are.
+        // A last part with less than half as many intervals as the others is dropped: it would be noisier.
         let whole = parts.filter(|part| part.len() * 2 >= together);
         let mean = |part: &[Interval]| {
             let values: Vec<f64> = part
@@ -188,7 +188,7 @@ impl Figure {
         if let Some((a, b)) = sampled {
             self.compare(&mut change, a, b);
         }
-        // However few: what never happened before is no noise of what did.
+        // Errors that occur in B and never in A are no noise, however few runs there are.
         if self.name == "errors" && change.a == 0.0 && a.iter().all(|run| run.errors == 0) {
             let any = b.iter().any(|run| run.errors > 0);
             change.verdict = if any {
@@ -200,7 +200,7 @@ impl Figure {
         Some(change)
     }
 
-    /// Adds what the samples say.
+    /// Adds the shift, its interval and its significance.
     fn compare(&self, change: &mut Change, a: Vec<f64>, b: Vec<f64>) {
         let logarithm = |values: Vec<f64>| match change.scale {
             Scale::Relative => values.into_iter().map(f64::ln).collect(),

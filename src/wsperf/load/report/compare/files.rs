@@ -1,4 +1,4 @@
-//! `ringway wsperf compare A B`: from names to a text and a yes or no.
+//! `wsperf compare A B`: from two names to a text, and to whether B is worse.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use super::{Comparison, compare, forms};
 use crate::load::outcome::Outcome;
 use crate::load::report::json;
 
-/// What `compare` is told.
+/// Options of `compare`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompareOptions {
     /// A result file, a folder of them, or a pattern with `*` and `?` in its last part.
     pub a: String,
-    /// The same of the other side.
+    /// The same for the other side.
     pub b: String,
-    /// JSON in place of the table.
+    /// JSON instead of the table.
     pub json: bool,
-    /// What got worse by less is no regression.
+    /// A figure that got worse by less is no regression.
     pub threshold: Threshold,
 }
 
-/// A change that counts, as a share: typed as `5%`.
+/// Smallest change that counts, as a share; typed as `5%`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold(pub f64);
 
@@ -53,16 +53,16 @@ impl fmt::Display for Threshold {
     }
 }
 
-/// What `compare` found.
+/// The result of `compare`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    /// For stdout, with its last newline.
+    /// The text for stdout, with its last line end.
     pub text: String,
-    /// B is worse than A by at least the threshold, and that is more than noise.
+    /// Whether B is worse than A in some figure, significantly and by at least the threshold.
     pub regressed: bool,
 }
 
-/// The JSON form: the comparison, and what fails it.
+/// The JSON form: the comparison and its regressions.
 #[derive(Serialize)]
 struct Judged<'a> {
     #[serde(flatten)]
@@ -99,7 +99,7 @@ fn read(name: &str) -> Result<Vec<Outcome>, String> {
     results.map_err(|error| error.to_string())
 }
 
-/// The files that a name stands for, in the order of their names.
+/// The files that a name, folder or pattern stands for, sorted by name.
 fn expand(name: &str) -> Result<Vec<PathBuf>, String> {
     let path = Path::new(name);
     let (folder, pattern) = if path.is_dir() {
@@ -137,7 +137,7 @@ fn expand(name: &str) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// Whether `name` fits `pattern`: `*` stands for any bytes, `?` for one.
+/// Whether `name` matches `pattern`, in which `*` stands for any bytes and `?` for one.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,

@@ -1,4 +1,4 @@
-//! A comparison as a table, at most 80 columns wide. What differed before anything was measured comes first.
+//! A comparison as a table, at most 80 columns wide. Differences in options and versions come first.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::{Change, Comparison, Samples, Scale, Significance, Unit};
 use crate::load::report::table::{WIDTH, boxed, row, wrap};
 use crate::load::report::units::{bytes, count, rate, time};
 
-/// The table. `names` are what A and B were called.
+/// The table. `names` are A and B as they were typed.
 pub fn table(comparison: &Comparison, names: [&str; 2], threshold: f64) -> String {
     let mut out = String::new();
     let runs = |runs: usize| {
@@ -62,7 +62,7 @@ pub fn table(comparison: &Comparison, names: [&str; 2], threshold: f64) -> Strin
 }
 
 fn line(out: &mut String, change: &Change) {
-    // A scenario's own name can be longer than its column: then it has a line to itself.
+    // A scenario's figure may have a name longer than its column: then the name has a line for itself.
     let mut name = &*change.name;
     if name.chars().count() > 14 {
         wrap(name, WIDTH).iter().for_each(|name| {
@@ -104,7 +104,7 @@ fn amount(change: &Change, shift: f64) -> String {
         (Scale::Relative, percent) => format!("{} %", count(percent)),
         (Scale::Absolute, _) => figure(change.unit, size),
     };
-    // Without digits there is no direction.
+    // A text that shows only zeros gets no sign.
     let zero = !text.contains(|digit: char| ('1'..='9').contains(&digit));
     if zero { text } else { format!("{sign}{text}") }
 }
@@ -133,7 +133,7 @@ const fn how(samples: Samples) -> &'static str {
     }
 }
 
-/// The sentence that is read last and remembered.
+/// The last sentence: in which figures B is worse, better or different.
 fn result(comparison: &Comparison, threshold: f64) -> String {
     let names = |verdict: Significance| {
         let changes = comparison

@@ -1,12 +1,12 @@
 //! What changed between two sets of results, and whether it is more than noise.
 //!
-//! 1. What was not the same in A and B (versions, targets, options) comes first: it may be the reason.
-//! 2. Each figure becomes two samples: one value for each run, or, where there is one run on each side, for each part of
-//!    its intervals.
-//! 3. The samples are compared by their ranks (`statistics`): how far B lies from A, an interval for that, and how
-//!    often chance alone would do as much.
+//! 1. Differences in versions, targets and options come first: they may be the reason for the others.
+//! 2. Each figure becomes two samples. With several runs a value is the figure of a run; with one run on each side a
+//!    value is the figure of a part of its intervals.
+//! 3. The samples are compared by their ranks (`statistics`): the shift from A to B, an interval for it, and the
+//!    probability that chance alone would do as much.
 //!
-//! Owns: what is compared, which direction is worse, the verdict. Never: runs anything.
+//! Owns: which figures are compared, which direction is worse, and the significance. Never: runs anything.
 
 mod figures;
 mod files;
@@ -24,10 +24,10 @@ use self::figures::Figure;
 use super::units::grouped;
 use crate::load::outcome::Outcome;
 
-/// Raised when a field of a comparison's JSON changes its meaning or goes away.
+/// Version of the schema of a comparison's JSON, raised when a field changes its meaning or is removed.
 pub const COMPARISON_SCHEMA: u32 = 1;
 
-/// Options that say where a result goes, not what was measured.
+/// Options that say where a result goes. They do not change what is measured.
 const BESIDE: [&str; 7] = [
     "format",
     "hdr",
@@ -38,7 +38,7 @@ const BESIDE: [&str; 7] = [
     "server-stats",
 ];
 
-/// What is between A and B.
+/// The differences between A and B.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// [`COMPARISON_SCHEMA`].
@@ -49,36 +49,36 @@ pub struct Comparison {
     pub runs_a: usize,
     /// Runs of B.
     pub runs_b: usize,
-    /// What the samples are.
+    /// What one value of a sample is.
     pub samples: Samples,
-    /// Of the intervals, and of the verdicts.
+    /// Confidence of the intervals and of the significance: 0.95.
     pub confidence: f64,
-    /// What was not the same before anything was measured.
+    /// Differences in versions, targets and options.
     pub differences: Vec<Difference>,
-    /// What a reader has to know before he believes the rest, in sentences.
+    /// Sentences that a reader has to know before relying on the figures.
     pub cautions: Vec<String>,
-    /// One for each figure.
+    /// One entry for each figure.
     pub changes: Vec<Change>,
 }
 
-/// What the samples are.
+/// What one value of a sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Samples {
-    /// One value for each run.
+    /// The figure of one run.
     Runs,
-    /// One value for each interval of a single run, or for neighbours taken together.
+    /// The figure of one interval of a single run, or of several neighbouring ones.
     Intervals,
 }
 
-/// Something that was not the same.
+/// A difference in a version, a target or an option.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `(version)`, `(server)`, `(kernel)`, `(cpu)`, `(target)`, or an option.
     pub name: String,
-    /// In A; several values where A's runs differ among themselves.
+    /// The value in A; several values if A's runs differ.
     pub a: String,
-    /// In B.
+    /// The value in B.
     pub b: String,
 }
 
@@ -87,30 +87,31 @@ pub struct Difference {
 pub struct Change {
     /// For example `p99`.
     pub name: String,
-    /// What it is counted in.
+    /// The unit of `a` and `b`.
     pub unit: Unit,
     /// Median of A's runs.
     pub a: f64,
     /// Median of B's runs.
     pub b: f64,
-    /// How `change`, `low` and `high` count.
+    /// The unit of `change` and of `interval`.
     pub scale: Scale,
-    /// From A to B: 0.05 is 5 % more, or in the figure's own unit. Absent when it has no meaning (a quotient by zero).
+    /// The change from A to B: 0.05 is 5 % more, or it is in the figure's own unit. Absent when it is undefined (a
+    /// quotient by zero).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<f64>,
-    /// Ends of the interval that holds the change with the confidence; absent when the samples are too few for one.
+    /// Ends of the interval that holds the change with the confidence. Absent when the samples are too small for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<(f64, f64)>,
-    /// How often chance alone would do as much; absent when it was not tested.
+    /// Probability that chance alone would change as much. Absent when it was not tested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
-    /// What it means.
+    /// Whether the change is more than noise.
     pub verdict: Significance,
     /// Whether it can fail a comparison with `--fail-on-regression`.
     pub gates: bool,
 }
 
-/// What a figure is counted in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -124,13 +125,13 @@ pub enum Unit {
     Count,
 }
 
-/// How a change counts.
+/// How a change is expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// As a share of A.
     Relative,
-    /// In the figure's own unit, where a zero forbids quotients.
+    /// In the figure's own unit, for figures that can be zero in A.
     Absolute,
 }
 
@@ -142,19 +143,19 @@ pub enum Significance {
     Better,
     /// More than noise, in the bad direction.
     Worse,
-    /// More than noise, of a figure that has no good direction.
+    /// More than noise, for a figure without a good direction.
     Changed,
     /// Not more than noise.
     Noise,
     /// Too few samples: even the clearest difference could be chance.
     TooFew,
-    /// One value on each side and nothing to test.
+    /// Not tested: only one value on each side.
     Untested,
 }
 
 impl Comparison {
-    /// What got worse by at least `threshold` (0.05 is 5 %) and is more than noise. Errors in B while A had none always
-    /// count.
+    /// The figures that got worse significantly and by at least `threshold` (0.05 is 5 %). Errors that occur in B and
+    /// never in A always count.
     pub fn regressions(&self, threshold: f64) -> Vec<&Change> {
         let enough = |change: &&Change| match (change.scale, change.change) {
             (Scale::Relative, Some(share)) => share.abs() >= threshold,
@@ -249,7 +250,7 @@ fn differences(a: &[Outcome], b: &[Outcome]) -> Vec<Difference> {
     found.collect()
 }
 
-/// What makes the figures less than they seem.
+/// Sentences about reasons to doubt the figures.
 fn cautions(
     a: &[Outcome],
     b: &[Outcome],

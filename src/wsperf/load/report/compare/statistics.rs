@@ -1,41 +1,42 @@
-//! Two samples compared by their ranks: how far one lies from the other, and whether chance could do as much.
+//! Compares two samples by their ranks: how far one is shifted against the other, and whether chance could do as much.
 //!
 //! - The shift is that of Hodges and Lehmann: the median of all differences between a value of B and one of A.
-//! - The test is that of Mann, Whitney and Wilcoxon, and its distribution is not assumed but counted: over all ways of
-//!   dealing the values out to A and B, or over 20,000 ways that a seed draws where there are more.
-//! - The interval holds all shifts that the same test would not reject.
+//! - The test is that of Mann, Whitney and Wilcoxon. Its distribution is counted over all ways to divide the values into
+//!   A and B, or over 20,000 ways drawn with a seed if there are too many.
+//! - The interval holds all shifts that this test would not reject.
 //!
-//! Nothing is assumed of the shape of the noise, and an outlier has one rank like every other value.
+//! No shape of the noise is assumed, and an outlier has one rank like every other value.
 
 use crate::io::sim::Random;
 
-/// Of intervals; a change whose chance is at most the rest is more than noise.
+/// Confidence of intervals and tests: a change with a probability of at most 0.05 by chance is more than noise.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
-/// Values of both samples up to which all ways are counted: 2^16 masks, of which 12,870 deal out eight and eight.
+/// Most values of both samples for which all ways are counted: 2^16 masks, of which 12,870 divide the values eight and
+/// eight.
 const EXACT_MAX: usize = 16;
 
-/// Ways that are drawn otherwise; chosen: the chance of 5 % is then known to within 0.3 %.
+/// Ways drawn for larger samples. Chosen: a probability of 5 % is then known to within 0.3 %.
 const DRAWN: usize = 20_000;
 
-/// Of the draws. The same files give the same verdict.
+/// Seed of the draws: the same files always give the same result.
 const SEED: u64 = 0x5eed;
 
-/// How B lies to A.
+/// The shift between two samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shift {
-    /// From A to B.
+    /// Its estimate, from A to B.
     pub(super) estimate: f64,
-    /// Ends of the interval; none when the samples are too few for one.
+    /// Ends of the interval. None when the samples are too small for one.
     pub(super) interval: Option<(f64, f64)>,
-    /// Whether B's value is the greater in more than half of the pairs. The estimate can be zero all the same: where most
-    /// values are equal, as those of rare errors are.
+    /// Whether B's value is greater in more than half of all pairs. The estimate can still be zero, where most values are
+    /// equal, as for rare errors.
     pub(super) upwards: bool,
-    /// How often chance alone would do as much, in either direction.
+    /// Probability that chance alone would do as much, in either direction.
     pub(super) p: f64,
 }
 
-/// Whether samples of these sizes can tell anything: whether the rarest of all ways is rare enough.
+/// Whether samples of these sizes can show anything: whether the most extreme way to divide them is rare enough.
 pub(super) fn enough(a: usize, b: usize) -> bool {
     let ways = (0..a.min(b)).fold(1.0, |ways, at| ways * (a + b - at) as f64 / (at + 1) as f64);
     2.0 / ways <= 1.0 - CONFIDENCE
@@ -72,7 +73,7 @@ pub(super) fn shift(a: &[f64], b: &[f64]) -> Shift {
     }
 }
 
-/// In how many pairs B's value is the greater, for all ways of dealing the values out: distances from the middle.
+/// For every way to divide the values: in how many pairs B's value is greater, as the distance from the middle.
 struct Chances {
     distances: Vec<f64>,
     middle: f64,
@@ -84,7 +85,7 @@ impl Chances {
         let ranks = ranks(a.iter().chain(b).copied().collect());
         let count = b.len();
         let middle = (a.len() * b.len()) as f64 / 2.0;
-        // The wins of B are the sum of its ranks less what it would be if all of B were below A.
+        // B's wins are the sum of its ranks, less the sum it would have if all of B were below A.
         let least = (count * (count + 1)) as f64 / 2.0;
         let drawn = ranks.len() > EXACT_MAX;
         let mut sums = Vec::new();
@@ -116,7 +117,8 @@ impl Chances {
         }
     }
 
-    /// The share of ways that lie at least so far from the middle. Of drawn ways the one that happened is one more.
+    /// The share of ways that are at least `distance` from the middle. With drawn ways, the observed one is counted with
+    /// them.
     fn at_least(&self, distance: f64) -> f64 {
         let far = self
             .distances
@@ -127,7 +129,7 @@ impl Chances {
         (far + more) as f64 / (self.distances.len() + more) as f64
     }
 
-    /// How many of the sorted differences lie outside the interval at each end: the most wins that are still rare.
+    /// How many of the sorted differences are outside the interval at each end: the most wins that are still rare.
     fn left_out(&self) -> Option<usize> {
         let rare = |wins: &usize| self.at_least(self.middle - *wins as f64) <= 1.0 - CONFIDENCE;
         let wins = (0..)
@@ -229,7 +231,7 @@ mod tests {
 
     #[test]
     fn chance_alone_is_seldom_taken_for_a_change() {
-        // 400 comparisons of samples from the same distribution: 5 % of them, give or take, may be wrong.
+        // 400 comparisons of samples from one distribution: about 5 % of them may find a difference by chance.
         let mut random = Random::new(7);
         let mut draw = |count: usize| -> Vec<f64> {
             (0..count).map(|_| random.below(1_000_000) as f64).collect()

@@ -3,12 +3,12 @@
 use super::*;
 use crate::load::report::samples;
 
-/// Runs whose figures differ by up to `noise` per mille from `scale` times the usual.
+/// Runs whose figures are `scale` times the usual ones, with small differences between them.
 fn runs(count: u64, first_seed: u64, scale: f64) -> Vec<Outcome> {
     (0..count)
         .map(|at| {
             let mut run = samples::run(first_seed + at, 3, 1);
-            // Runs of a side are never quite the same: steps of 0.2 %.
+            // Runs of one side are never quite equal: steps of 0.2 %.
             let noise = 1.0 + (at as f64 - 2.0) / 500.0 + first_seed as f64 / 1e5;
             run.messages_per_second = 100_000.0 * noise / scale;
             run.latency_us.p50 = 80.0 * noise * scale;
@@ -46,7 +46,7 @@ fn runs_that_are_ten_percent_slower_are_worse() {
     assert!(
         (change - 0.1).abs() < 0.002 && low > 0.09 && high < 0.11 && low < change && change < high
     );
-    // The greatest latency is judged and fails nothing.
+    // The largest latency is tested, and fails nothing.
     let regressions: Vec<_> = found
         .regressions(0.05)
         .iter()
@@ -103,7 +103,7 @@ fn single_runs_are_compared_by_their_intervals_with_a_caution() {
     assert_eq!(found.samples, Samples::Intervals);
     assert_eq!(verdict(&found, "p50"), Significance::Worse);
     assert_eq!(verdict(&found, "driver cpu"), Significance::Noise);
-    // There is no series of the 90th percentile, nor of memory.
+    // Intervals have no 90th percentile and no memory.
     assert_eq!(verdict(&found, "p90"), Significance::Untested);
     assert_eq!(verdict(&found, "server memory"), Significance::Untested);
     let change = found.changes[1].change.expect("a quotient");
@@ -123,7 +123,7 @@ fn errors_that_were_never_there_are_a_regression() {
     assert_eq!(verdict(&found, "errors"), Significance::Worse);
     assert_eq!(found.regressions(0.5).len(), 1);
     assert_eq!(found.cautions, ["B has errors (1) and A has none."]);
-    // The same in A as in B is noise.
+    // Errors that occur in A as in B are noise.
     let found = compare(&b, &b).expect("the same scenario");
     assert_eq!(verdict(&found, "errors"), Significance::Noise);
 }
@@ -186,7 +186,7 @@ fn figures_of_a_scenario_have_their_direction_from_their_unit() {
     let found = compare(&with(1, 1.0), &with(2, 2.0)).expect("the same scenario");
     assert_eq!(verdict(&found, "close_p99_us"), Significance::Worse);
     assert_eq!(verdict(&found, "reach"), Significance::Changed);
-    // They fail nothing: what is good of them is the scenario's to say.
+    // These figures fail nothing: which direction is good depends on the scenario.
     assert!(found.regressions(0.0).is_empty());
 }
 

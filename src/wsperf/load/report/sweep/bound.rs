@@ -1,4 +1,4 @@
-//! What grows and what must hold, as they are typed.
+//! What a sweep increases and which bound must hold, as typed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,12 +55,12 @@ pub enum Measure {
     P999,
     /// 99.99 %.
     P9999,
-    /// The greatest.
+    /// The largest.
     Max,
 }
 
 impl Measure {
-    /// All with their names; percentiles are also taken with a point.
+    /// All measures with their names. A percentile may be typed with a decimal point too.
     const NAMES: [(Self, &'static str, &'static str); 7] = [
         (Self::Mean, "mean", "mean"),
         (Self::P50, "p50", "p50"),
@@ -71,7 +71,7 @@ impl Measure {
         (Self::Max, "max", "max"),
     ];
 
-    /// The figure.
+    /// This figure of a distribution.
     pub const fn of(self, latency: &Latency) -> f64 {
         match self {
             Self::Mean => latency.mean,
@@ -95,7 +95,7 @@ impl fmt::Display for Measure {
 /// A latency that must not be exceeded: `p99=1ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bound {
-    /// Of what.
+    /// The figure that is bounded.
     pub measure: Measure,
     /// The limit in microseconds.
     pub limit_us: f64,

@@ -46,7 +46,7 @@ pub fn table(sweep: &Sweep) -> String {
                 .map_or_else(|| "-".to_owned(), percent),
             &percent(step.driver_utilisation),
         ];
-        // What broke is in the figures, or in the lines below; here there is room for a word.
+        // One word per row: details of what broke are in the figures or in the lines below.
         let _ = writeln!(out, "{}", line(&rate(step.value), cells, word(step)));
     }
     out.push('\n');
@@ -115,7 +115,7 @@ pub(super) fn at(over: Over, value: f64) -> String {
     }
 }
 
-/// What was found, in a sentence or two.
+/// The result in a sentence or two.
 fn verdict(sweep: &Sweep) -> String {
     let at = |value| at(sweep.plan.over, value);
     let until = sweep.sustained.map_or_else(
@@ -141,7 +141,7 @@ fn verdict(sweep: &Sweep) -> String {
     }
 }
 
-/// The page, complete in itself.
+/// The page, in one file that needs no other.
 pub fn page(sweep: &Sweep) -> String {
     let (title, asked, verdict) = (title(sweep), asked(sweep), verdict(sweep));
     let first = first(sweep);
@@ -235,7 +235,7 @@ fn tiles(sweep: &Sweep) -> Vec<Tile> {
     ]
 }
 
-/// The axis of what grows.
+/// The axis of the rate or the connections.
 fn x_axis(sweep: &Sweep) -> Axis {
     let label = match sweep.plan.over {
         Over::Rate => "messages offered per second",
@@ -249,7 +249,7 @@ fn x_axis(sweep: &Sweep) -> Axis {
     )
 }
 
-/// A plot over what grows, with the knee on it.
+/// A plot over the rate or the connections, with the knee marked.
 fn over(sweep: &Sweep, title: &str, y: Axis) -> Plot {
     let hint = |step: &Step| {
         let (at, latency) = (at(sweep.plan.over, step.value), &step.latency_us);
@@ -292,7 +292,7 @@ fn series(
     }
 }
 
-/// Points that are the driver's and not the server's.
+/// Points at which the driver was saturated: they say nothing about the server.
 fn rings(sweep: &Sweep, value: impl Fn(&Step) -> f64) -> Option<Series> {
     let mark = |step: &Step| step.driver_saturated.then(|| value(step));
     let rings = Series {
@@ -359,7 +359,7 @@ fn throughput(sweep: &Sweep) -> Plot {
     );
     let mut plot = over(sweep, "Throughput", y);
     if sweep.plan.over == Over::Rate {
-        // What was achieved lies upon it as long as it is the same.
+        // The achieved rate lies on top of the offered one while both are equal.
         plot.series.push(Series {
             kind: Kind::Broad,
             ..series(sweep, "offered", "grey", offered)

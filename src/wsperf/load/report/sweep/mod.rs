@@ -1,12 +1,13 @@
-//! How far it goes: the same scenario at growing rates or connections until a bound breaks, then closer and closer to
-//! where it broke.
+//! The highest load at which a bound holds: the same scenario at growing rates or connections until the bound breaks, and
+//! then closer to that point.
 //!
-//! 1. Walk up from `from` to `to` in equal factors and stop at the first point that breaks the bound.
-//! 2. Halve (geometrically) the gap between the last point that held and the first that broke, until it is smaller
-//!    than the tolerance. What held then is the knee.
-//! 3. A point where the driver had no time left says nothing about the server: the sweep ends there, and says so.
+//! 1. Increase the value from `from` to `to` by equal factors, and stop at the first point that breaks the bound.
+//! 2. Halve (geometrically) the gap between the last point that held and the first that broke, until it is smaller than
+//!    the tolerance. The highest point that held is the knee.
+//! 3. A point at which the driver is saturated says nothing about the server: the sweep ends there, and its result says
+//!    so.
 //!
-//! Owns: the search, what it found, and its forms. Never: runs anything; a closure does.
+//! Owns: the search, its result, and the forms of it. Never: does a run; a closure does.
 
 mod bound;
 mod forms;
@@ -22,10 +23,10 @@ pub use walk::sweep;
 
 use crate::load::outcome::{Latency, Outcome};
 
-/// Raised when a field of a sweep's JSON changes its meaning or goes away.
+/// Version of the schema of a sweep's JSON, raised when a field changes its meaning or is removed.
 pub const SWEEP_SCHEMA: u32 = 1;
 
-/// What to walk, how far, and what must hold.
+/// What to increase, how far, and which bound must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// What grows.
@@ -34,17 +35,17 @@ pub struct Plan {
     pub from: f64,
     /// The last point.
     pub to: f64,
-    /// How it grows.
+    /// The steps from the first to the last point.
     pub growth: Growth,
     /// The latency that must hold.
     pub bound: Bound,
-    /// Errors that a run may have.
+    /// Most errors of a run that holds.
     pub errors_max: u64,
-    /// Share of the offered rate that must be achieved (open loop).
+    /// Smallest share of the offered rate that a run must achieve (open loop).
     pub achieved_least: f64,
-    /// The search ends when what broke is at most this share above what held.
+    /// The search ends when the lowest point that broke is at most this share above the highest that held.
     pub tolerance: f64,
-    /// Runs of each point. It breaks when at least half of them do; its figures are their medians.
+    /// Runs of each point. A point breaks when at least half of its runs do, and its figures are their medians.
     pub repeats: u32,
 }
 
@@ -52,23 +53,23 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Growth {
-    /// So many points in equal factors, both ends among them.
+    /// This many points by equal factors, including both ends.
     Steps(u32),
-    /// Each point so many times the one before.
+    /// Each point is this factor times the one before.
     Factor(f64),
 }
 
 impl Plan {
-    /// Errors that a run may have by default.
+    /// Default of `errors_max`.
     pub const ERRORS_MAX: u64 = 0;
-    /// Default share of the offered rate. Below it the queue of what was not sent grows as long as the run does.
+    /// Default of `achieved_least`. Below it, the queue of unsent messages grows during the whole run.
     pub const ACHIEVED_LEAST: f64 = 0.95;
-    /// Default tolerance.
+    /// Default of `tolerance`.
     pub const TOLERANCE: f64 = 0.05;
-    /// The most points of a walk: a mistyped factor must not run for a week.
+    /// Most points: a mistyped factor must not run for a week.
     pub const STEPS_MAX: u32 = 1000;
 
-    /// What makes the plan impossible, as a sentence.
+    /// Refuses an impossible plan with a sentence.
     pub fn check(&self) -> Result<(), String> {
         let number = |value: f64| value.is_finite() && value > 0.0;
         let grows = match self.growth {
@@ -94,7 +95,7 @@ impl Plan {
     }
 }
 
-/// One run to do.
+/// A run to be done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     /// What `value` is.
@@ -105,35 +106,35 @@ pub struct Point {
     pub repeat: u32,
 }
 
-/// One point as measured: medians of its runs.
+/// A measured point; its figures are medians of its runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Step {
     /// Messages per second offered, or connections.
     pub value: f64,
     /// Whether the bound held.
     pub holds: bool,
-    /// What broke in any of the runs, in words; empty when nothing did.
+    /// Why each run that broke did so. Empty when none broke.
     pub breaches: Vec<String>,
-    /// The driver had no time left: what broke is not the server's.
+    /// The driver had no time to spare, so the point says nothing about the server.
     pub driver_saturated: bool,
-    /// The server had no time left; absent when it is not known.
+    /// The server had no time to spare. Absent when that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_saturated: Option<bool>,
-    /// Achieved.
+    /// The achieved rate.
     pub messages_per_second: f64,
-    /// Each figure is the median of the runs'.
+    /// Each percentile is the median of the runs' values.
     pub latency_us: Latency,
-    /// The least and the greatest of what the bound is about, over the runs: how far they differ by themselves.
+    /// Smallest value of the bounded figure over the runs: with the largest it shows how much runs differ by themselves.
     pub bounded_us_min: f64,
-    /// The greatest.
+    /// Largest value of the bounded figure.
     pub bounded_us_max: f64,
     /// Runs that broke.
     pub runs_broken: u64,
     /// Errors of all runs.
     pub errors: u64,
-    /// CPU time of the driver's threads by wall time, summed.
+    /// CPU time of all driver threads divided by wall time.
     pub driver_utilisation: f64,
-    /// CPU time of the server's processes by wall time, summed; absent when they are not known.
+    /// CPU time of all processes of the server divided by wall time. Absent when they are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_utilisation: Option<f64>,
     /// The runs themselves.
@@ -145,43 +146,43 @@ pub struct Step {
 #[serde(tag = "reason", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum End {
-    /// The knee lies between what held and what broke.
+    /// The knee is between these two values.
     Knee {
         /// The highest value that held.
         holds: f64,
-        /// The lowest that broke.
+        /// The lowest value that broke.
         breaks: f64,
     },
-    /// Everything up to the last point held.
+    /// Every point held, up to the last.
     NeverBroke,
-    /// The first point broke already.
+    /// The first point broke.
     BrokenAtStart,
-    /// The driver had no time left.
+    /// The driver had no time to spare.
     DriverSaturated {
-        /// There.
+        /// The value at which this happened.
         at: f64,
     },
-    /// A run could not be done.
+    /// A run failed.
     Failed {
-        /// There.
+        /// The value at which this happened.
         at: f64,
         /// The reason.
         error: String,
     },
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sweep {
     /// [`SWEEP_SCHEMA`].
     pub schema: u32,
-    /// What was asked for.
+    /// The plan.
     pub plan: Plan,
-    /// The highest value at which the bound held; absent when it never did.
+    /// The highest value at which the bound held. Absent when it held nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sustained: Option<f64>,
     /// Why the search ended.
     pub end: End,
-    /// All points in the order of their values.
+    /// All points, sorted by their values.
     pub steps: Vec<Step>,
 }

@@ -1,18 +1,18 @@
-//! How far the runs of one point differ by themselves: a knee is no sharper than that.
+//! How much the runs of one point differ by themselves: the knee cannot be known more exactly.
 //!
-//! Owns: the sentences about it. Never: judges a point.
+//! Owns: the sentences about that. Never: decides whether a point holds.
 
 use super::forms::at;
 use super::{Measure, Step, Sweep};
 use crate::load::report::units::{grouped, percent, time};
 
-/// Runs that differ by less than this part of their median are as equal as they will be on any machine.
+/// Difference between runs, as a share of their median, below which there is no note. No machine is quieter.
 const QUIET: f64 = 0.10;
 
-/// A percentile that rests on fewer messages than this is a matter of chance.
+/// Fewest messages above a percentile. With fewer, the percentile is a matter of chance.
 const TAIL_MIN: f64 = 30.0;
 
-/// What the runs say about each other, in sentences.
+/// Sentences about the differences between runs.
 pub(super) fn notes(sweep: &Sweep) -> Vec<String> {
     let mut notes = Vec::new();
     if sweep.steps.is_empty() {
@@ -68,7 +68,7 @@ fn disagreement(sweep: &Sweep) -> Option<String> {
     (!said.is_empty()).then(|| format!("Not every run agrees: {}.", said.join(", ")))
 }
 
-/// A percentile of few messages.
+/// A percentile that rests on few messages.
 fn thin_tail(sweep: &Sweep) -> Option<String> {
     let measure = sweep.plan.bound.measure;
     let beyond = match measure {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::load::report::samples;
 
-    /// A sweep whose runs of a point have these p99, in µs.
+    /// A sweep with one point whose runs have these p99, in µs.
     fn swept(p99: &'static [f64], samples: u64) -> Sweep {
         let plan = Plan {
             over: Over::Rate,

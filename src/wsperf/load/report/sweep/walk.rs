@@ -1,4 +1,4 @@
-//! The search itself. Owns: which point is next, and when a point holds.
+//! The search. Owns: which point is next, and when a point holds.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{End, Growth, Over, Plan, Point, SWEEP_SCHEMA, Step, Sweep};
 use crate::load::outcome::{Latency, Outcome};
 use crate::load::report::units::{grouped, percent, rate, time};
 
-/// Walks up, then closes in on the knee. `run` does one run; when it fails, what was found until then is kept.
+/// Searches for the knee. `run` does one run. When a run fails, the result keeps all points up to then.
 ///
 /// The plan must pass [`Plan::check`].
 pub fn sweep<E: fmt::Display>(
@@ -41,7 +41,7 @@ struct Walk<'a, E> {
 }
 
 impl<E: fmt::Display> Walk<'_, E> {
-    /// `Err` is an end, too: one that came before the search was done.
+    /// `Err` is also an end of the search, but one before it was complete.
     fn search(&mut self) -> Result<End, End> {
         let mut broken = None;
         for value in values(self.plan) {
@@ -58,7 +58,7 @@ impl<E: fmt::Display> Walk<'_, E> {
         };
         while breaks / holds > 1.0 + self.plan.tolerance {
             let middle = rounded(self.plan.over, (breaks * holds).sqrt());
-            // Whole numbers have an end.
+            // There is no whole number between the two ends.
             if middle <= holds || middle >= breaks {
                 break;
             }
@@ -71,7 +71,8 @@ impl<E: fmt::Display> Walk<'_, E> {
         Ok(End::Knee { holds, breaks })
     }
 
-    /// Measures a point; the end when it cannot be judged.
+    /// Measures a point and returns whether it holds. The error is the end of the search, when the point cannot decide
+    /// that.
     fn holds(&mut self, value: f64) -> Result<bool, End> {
         let mut runs = Vec::new();
         for repeat in 0..self.plan.repeats {
@@ -100,7 +101,7 @@ impl<E: fmt::Display> Walk<'_, E> {
     }
 }
 
-/// The points of the walk.
+/// The points of the first step.
 fn values(plan: &Plan) -> Vec<f64> {
     let factor = match plan.growth {
         Growth::Factor(factor) => factor,
@@ -108,7 +109,7 @@ fn values(plan: &Plan) -> Vec<f64> {
     };
     let mut values = Vec::new();
     let mut value = plan.from;
-    // Not quite `to`: of two points that differ only by a rounding error the last is enough.
+    // Stops short of `to`: otherwise a rounding error could give two almost equal last points.
     while value < plan.to * 0.999 && values.len() < Plan::STEPS_MAX as usize {
         values.push(rounded(plan.over, value));
         value *= factor;
@@ -118,7 +119,7 @@ fn values(plan: &Plan) -> Vec<f64> {
     values
 }
 
-/// A value that can be offered and read: whole connections, rates of four digits.
+/// A value that can be offered and read: whole connections, rates with four digits.
 fn rounded(over: Over, value: f64) -> f64 {
     match over {
         Over::Connections => value.round().max(1.0),
@@ -126,7 +127,7 @@ fn rounded(over: Over, value: f64) -> f64 {
     }
 }
 
-/// A point of its runs.
+/// The point that these runs make.
 fn judged(plan: &Plan, value: f64, runs: Vec<Outcome>) -> Step {
     let breaches: Vec<_> = runs.iter().map(|run| breaches(plan, run)).collect();
     let half = |times: usize| times * 2 >= runs.len().max(1);
@@ -163,7 +164,7 @@ fn judged(plan: &Plan, value: f64, runs: Vec<Outcome>) -> Step {
     }
 }
 
-/// What a run breaks, in words.
+/// Why a run breaks the bound. Empty when it holds.
 fn breaches(plan: &Plan, run: &Outcome) -> Vec<String> {
     let mut found = Vec::new();
     let latency = &run.latency_us;
@@ -205,7 +206,7 @@ fn latency(runs: &[Outcome]) -> Latency {
     }
 }
 
-/// The middle value, or the mean of the two; zero of none.
+/// The middle value, or the mean of the two middle ones; 0 for an empty list.
 pub(in crate::load::report) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let low = values.len().checked_sub(1).map(|last| last / 2);

@@ -21,8 +21,8 @@ const PLAN: Plan = Plan {
     repeats: 1,
 };
 
-/// An M/M/1 queue that serves 100,000 messages per second: the time in it is exponential with the mean 1/(µ - λ). Past
-/// µ it serves µ, and the queue grows. The driver can offer `driver` messages per second.
+/// An M/M/1 queue that serves µ = 100,000 messages per second: the time in it is exponential with the mean 1/(µ - λ).
+/// Beyond µ it serves µ, and the queue grows. The driver can offer `driver` messages per second.
 fn queue(rate: f64, driver: f64) -> Outcome {
     const SERVED: f64 = 100_000.0;
     let achieved = rate.min(SERVED).min(driver);
