@@ -210,7 +210,8 @@ fn json_begins_with_listening_and_then_has_one_object_per_interval() {
             "{line}"
         );
         assert_eq!(value["workers"].as_array().map(Vec::len), Some(2));
-        assert!(value["total"]["total"]["messages"].is_u64());
+        assert!(value["total"]["total"]["messages_in"].is_u64());
+        assert!(value["total"]["period"]["message_bytes_out"]["per_s"].is_number());
     }
 }
 

@@ -9,6 +9,7 @@ mod bad_input;
 mod balance;
 mod cli;
 mod client_role;
+mod counters;
 mod driver;
 mod environment;
 mod faults;

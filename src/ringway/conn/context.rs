@@ -251,8 +251,7 @@ impl Context<'_> {
             masking_key: None,
         };
         self.output.transmit.sender.check(&header)?;
-        self.output.shared.counters.messages += 1;
-        self.output.shared.counters.bytes += header.payload_len;
+        self.output.shared.count_out(1, header.payload_len);
         if let Backing::Assembly = self.output.backing {
             self.reply_assembled(&header, message);
         } else if self.output.transmit.queue.is_some() {
@@ -295,6 +294,7 @@ impl Context<'_> {
         let mut head = [0; HEADER_BYTES_MAX];
         let len = self.output.transmit.sender.header(&header, &mut head)?;
         let head = &head[..len];
+        self.output.shared.count_out(1, header.payload_len);
         self.output
             .copy(Carries::Messages, head, payload, masking_key);
         Ok(())
@@ -329,6 +329,10 @@ impl Context<'_> {
         let (_, last) = prepared.frame(messages.end - 1);
         // A whole message leaves the sender as it was, so what holds for the first holds for all.
         self.output.transmit.sender.check(&header)?;
+        let payload_bytes = prepared.payload_bytes(&messages);
+        self.output
+            .shared
+            .count_out(messages.len() as u64, payload_bytes);
         self.output.share(prepared, first.start..last.end);
         Ok(())
     }

@@ -117,6 +117,20 @@ enum Ending {
 }
 
 impl Shared {
+    /// The application is given a message.
+    #[inline(always)]
+    const fn count_in(&mut self, payload_bytes: usize) {
+        self.counters.messages_in += 1;
+        self.counters.message_bytes_in += payload_bytes as u64;
+    }
+
+    /// Messages were accepted from the application. Every way of sending comes through here.
+    #[inline(always)]
+    pub(super) const fn count_out(&mut self, messages: u64, payload_bytes: u64) {
+        self.counters.messages_out += messages;
+        self.counters.message_bytes_out += payload_bytes;
+    }
+
     /// Encodes messages for connections in `role`.
     pub(super) fn prepare(
         &mut self,
@@ -320,6 +334,7 @@ fn read_frames<A: App>(
         *left -= 1;
         match receiver.poll_event(input) {
             Ok(Some(Event::Message(message))) => {
+                context.output.shared.count_in(message.len());
                 app.message(context, session, message);
                 input.set_answers_end(context.output.answers_end());
             }
@@ -378,6 +393,7 @@ fn deliver<A: App>(
     };
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    context.output.shared.count_in(assembly.filled - HEADROOM);
     app.message(
         context,
         session,

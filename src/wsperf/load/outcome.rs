@@ -248,7 +248,7 @@ pub struct WorkerShare {
     pub index: u64,
     /// Open WebSockets at the end of the window.
     pub clients: u64,
-    /// Messages in the window.
+    /// Messages that it sent in the window: echoes, or deliveries of a broadcast.
     pub messages: u64,
     /// CPU time by wall time.
     pub utilisation: f64,

@@ -146,12 +146,7 @@ impl Observer {
             server.processes = window.processes;
         }
         if let Some(page) = self.page {
-            let said = page.finish(
-                &self.scenario,
-                outcome.messages_per_second,
-                wall,
-                &mut server,
-            );
+            let said = page.finish(&self.scenario, wall, &mut server);
             outcome.notes.extend(said.err());
             if !server.workers.is_empty() {
                 // One full worker is not a full server.
