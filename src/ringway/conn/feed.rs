@@ -107,6 +107,15 @@ pub(super) struct Told {
     pub(super) http_2: bool,
 }
 
+/// Frames that are handled in one go.
+struct Stretch {
+    /// How many may still be handled.
+    left: u32,
+    /// How many were no whole message: fragments and control frames. The rest are messages, so that counting them costs no
+    /// message an instruction.
+    others: u32,
+}
+
 /// How a conversation ended, found while events were read.
 enum Ending {
     PeerClosed {
@@ -117,13 +126,6 @@ enum Ending {
 }
 
 impl Shared {
-    /// The application is given a message.
-    #[inline(always)]
-    const fn count_in(&mut self, payload_bytes: usize) {
-        self.counters.messages_in += 1;
-        self.counters.message_bytes_in += payload_bytes as u64;
-    }
-
     /// Messages were accepted from the application. Every way of sending comes through here.
     #[inline(always)]
     pub(super) const fn count_out(&mut self, messages: u64, payload_bytes: u64) {
@@ -197,7 +199,10 @@ impl Shared {
         buffer: BufferId,
     ) -> usize {
         let frames = self.share.stretch(conn.id);
-        let mut left = frames;
+        let mut stretch = Stretch {
+            left: frames,
+            others: 0,
+        };
         let mut input = Input::starting_at(buf, from);
         let Connection {
             receiver,
@@ -233,11 +238,13 @@ impl Shared {
             &mut context,
             assembly,
             receive,
-            &mut left,
+            &mut stretch,
         );
         context.output.end_run();
         let read = input.position();
-        self.share.frames += frames - left;
+        let handled = frames - stretch.left;
+        self.share.frames += handled;
+        self.counters.messages_in += u64::from(handled - stretch.others);
         match ending {
             Some(ending) => {
                 let end = buf.len();
@@ -319,7 +326,7 @@ impl Shared {
     }
 }
 
-/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were handled.
+/// Hands frames to the application until the input is read, the conversation is over, or the stretch is.
 #[inline(always)]
 fn read_frames<A: App>(
     (app, session): (&mut A, &mut A::Session),
@@ -328,16 +335,20 @@ fn read_frames<A: App>(
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
     receive: &mut Receive,
-    left: &mut u32,
+    stretch: &mut Stretch,
 ) -> Option<Ending> {
-    while *left > 0 {
-        *left -= 1;
-        match receiver.poll_event(input) {
-            Ok(Some(Event::Message(message))) => {
-                context.output.shared.count_in(message.len());
-                app.message(context, session, message);
-                input.set_answers_end(context.output.answers_end());
-            }
+    while stretch.left > 0 {
+        stretch.left -= 1;
+        let event = receiver.poll_event(input);
+        if let Ok(Some(Event::Message(message))) = event {
+            context.output.shared.counters.message_bytes_in += message.len() as u64;
+            app.message(context, session, message);
+            input.set_answers_end(context.output.answers_end());
+            continue;
+        }
+        stretch.others += 1;
+        match event {
+            Ok(Some(Event::Message(_))) => unreachable!("handled above"),
             Ok(Some(Event::Part(part))) => {
                 if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
                     *receive = Receive::Bulk;
@@ -393,7 +404,9 @@ fn deliver<A: App>(
     };
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
-    context.output.shared.count_in(assembly.filled - HEADROOM);
+    let counters = &mut context.output.shared.counters;
+    counters.messages_in += 1;
+    counters.message_bytes_in += (assembly.filled - HEADROOM) as u64;
     app.message(
         context,
         session,
