@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::common::client::noise;
 use crate::common::{Server, on_both_tiers};
+use ringway::Counters;
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnectOptions, Errno, Io};
@@ -43,6 +44,8 @@ struct Clients {
     failures: Vec<Failure>,
     /// How each ended: whether cleanly, and with which code.
     closed: Vec<(bool, CloseCode)>,
+    /// By the worker, when all is over.
+    counted: Counters,
 }
 
 impl Clients {
@@ -61,6 +64,7 @@ impl Clients {
             connected: 0,
             failures: Vec::new(),
             closed: Vec::new(),
+            counted: Counters::default(),
         }
     }
 
@@ -156,6 +160,7 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
             .expect("the ring works");
     }
     assert_eq!(worker.counters().clients, 0);
+    worker.app_mut().counted = *worker.counters();
     let none = ConnectOptions::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     std::mem::replace(worker.app_mut(), Clients::new(none, 0))
 }
@@ -173,7 +178,17 @@ fn messages_of_many_connections_come_back(tier: &str) {
         assert_eq!((clean, code), (true, CloseCode::NormalClosure));
     }
     let messages = u64::from(CONNECTIONS) * ROUNDS as u64;
-    assert_eq!(server.counter_reaching("messages", messages), [messages]);
+    assert_eq!(server.counter_reaching("messages_in", messages), [messages]);
+    assert_eq!(
+        server.counter_reaching("messages_out", messages),
+        [messages]
+    );
+    // Both sides count the same, each in its own direction.
+    let ours = clients.counted;
+    assert_eq!((ours.messages_in, ours.messages_out), (messages, messages));
+    assert_eq!(server.counter("message_bytes_in"), [ours.message_bytes_out]);
+    assert_eq!(server.counter("message_bytes_out"), [ours.message_bytes_in]);
+    assert!(ours.message_bytes_out > messages);
 }
 
 fn a_closed_port_is_told(tier: &str) {

@@ -89,13 +89,13 @@ fn a_worker_echoes_on_while_its_supervisor_is_stopped_and_figures_come_again(io:
         echoes += 1;
     }
     go_on(server.pid());
-    server.counter_reaching("messages", echoes);
+    server.counter_reaching("messages_in", echoes);
     until("records were dropped, and that is told", || {
         server.counter("records_dropped")[0] > 0
     });
     client.echo(BINARY, &payload);
     assert_eq!(
-        server.counter_reaching("messages", echoes + 1),
+        server.counter_reaching("messages_in", echoes + 1),
         [echoes + 1]
     );
     println!("{io}: {echoes} echoes without a supervisor");

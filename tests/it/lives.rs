@@ -112,7 +112,7 @@ fn a_draining_server_waits_for_a_client_that_pauses_before_it_reads(io: &str) {
     let mut client = Client::connect(&server.address());
     ask_for_many(&mut client);
     until("every message has arrived", || {
-        server.counter("messages") == [MESSAGES]
+        server.counter("messages_in") == [MESSAGES]
     });
     server.signal("TERM");
     // Once, everything that was queued was lost after the close timeout.

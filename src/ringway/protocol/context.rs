@@ -175,8 +175,7 @@ impl Context<'_> {
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
-        self.output.shared.counters.messages += 1;
-        self.output.shared.counters.bytes += header.payload_len;
+        self.output.shared.count_out(1, header.payload_len);
         if self.output.backing != Backing::Assembly && self.output.out.queue.is_none() {
             self.output.reply_in_place(message);
         } else {
@@ -222,6 +221,7 @@ impl Context<'_> {
         let mut head = [0; HEADER_BYTES_MAX];
         let len = self.sender.header(&header, &mut head)?;
         let head = &head[..len];
+        self.output.shared.count_out(1, header.payload_len);
         let sent = self.output.copy(Carries::Messages, head, payload);
         if let Some(key) = masking_key {
             mask::apply(sent, Key::new(key));
@@ -258,6 +258,10 @@ impl Context<'_> {
         let (_, last) = prepared.frame(messages.end - 1);
         // A whole message leaves the sender as it was, so what holds for the first holds for all.
         self.sender.check(&header)?;
+        let payload_bytes = prepared.payload_bytes(&messages);
+        self.output
+            .shared
+            .count_out(messages.len() as u64, payload_bytes);
         self.output
             .share(prepared.buffer(), prepared.block(), first.start..last.end);
         Ok(())

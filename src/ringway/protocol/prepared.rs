@@ -30,6 +30,8 @@ struct Frame {
     header: Header,
     start: usize,
     end: usize,
+    /// Payload bytes of the messages before this one.
+    payload_before: u64,
 }
 
 /// More than 1 GiB of messages, or as many blocks as a worker can have.
@@ -61,6 +63,7 @@ impl Prepared {
             return Err(TooMuch);
         }
         let mut block = Vec::with_capacity(bytes);
+        let mut payload_before = 0;
         let encode = |(kind, payload): &(Kind, &[u8])| {
             let header = Header {
                 fin: true,
@@ -68,7 +71,9 @@ impl Prepared {
                 payload_len: payload.len() as u64,
                 masking_key: (role == Role::Client).then(|| keys.masking_key()),
             };
-            push(&mut block, header, payload)
+            let frame = push(&mut block, header, payload, payload_before);
+            payload_before += header.payload_len;
+            frame
         };
         let frames = messages.iter().map(encode).collect();
         Ok(Self(Rc::new(Inner {
@@ -86,8 +91,17 @@ impl Prepared {
     }
 
     pub(crate) fn frame(&self, index: usize) -> (Header, Range<usize>) {
-        let Frame { header, start, end } = self.0.frames[index];
-        (header, start..end)
+        let frame = &self.0.frames[index];
+        (frame.header, frame.start..frame.end)
+    }
+
+    /// Payload bytes of these messages; there is one at least.
+    pub(crate) fn payload_bytes(&self, messages: &Range<usize>) -> u64 {
+        let (first, last) = (
+            &self.0.frames[messages.start],
+            &self.0.frames[messages.end - 1],
+        );
+        last.payload_before + last.header.payload_len - first.payload_before
     }
 
     pub(crate) fn buffer(&self) -> BufferId {
@@ -99,7 +113,7 @@ impl Prepared {
     }
 }
 
-fn push(block: &mut Vec<u8>, header: Header, payload: &[u8]) -> Frame {
+fn push(block: &mut Vec<u8>, header: Header, payload: &[u8], payload_before: u64) -> Frame {
     let start = block.len();
     let mut head = [0; HEADER_BYTES_MAX];
     let head_len = frame::encode(&header, &mut head);
@@ -112,5 +126,6 @@ fn push(block: &mut Vec<u8>, header: Header, payload: &[u8]) -> Frame {
         header,
         start,
         end: block.len(),
+        payload_before,
     }
 }

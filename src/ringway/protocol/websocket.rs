@@ -54,6 +54,21 @@ impl WebSocket {
     }
 }
 
+/// Messages that were handed over, and their payload bytes: kept in registers while frames are read.
+#[derive(Default)]
+struct Heard {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Heard {
+    #[inline(always)]
+    const fn add(&mut self, len: usize) {
+        self.messages += 1;
+        self.bytes += len as u64;
+    }
+}
+
 /// How a conversation ended, found while events were read.
 enum Ending {
     PeerClosed {
@@ -64,6 +79,13 @@ enum Ending {
 }
 
 impl Shared {
+    /// Messages were accepted from the application. Every way of sending comes through here.
+    #[inline(always)]
+    pub(crate) const fn count_out(&mut self, messages: u64, payload_bytes: u64) {
+        self.counters.messages_out += messages;
+        self.counters.message_bytes_out += payload_bytes;
+    }
+
     /// Encodes messages for connections in `role`.
     pub(crate) fn prepare(
         &mut self,
@@ -139,6 +161,7 @@ impl Shared {
     ) -> usize {
         let frames = self.protocol.share.stretch(conn.link.id);
         let mut left = frames;
+        let mut heard = Heard::default();
         let mut input = Input::starting_at(buf, from);
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("frames are read while the WebSocket is open")
@@ -160,10 +183,13 @@ impl Shared {
             assembly,
             &mut receive,
             &mut left,
+            &mut heard,
         );
         context.output.end_run();
         let read = input.position();
         self.protocol.share.frames += frames - left;
+        self.counters.messages_in += heard.messages;
+        self.counters.message_bytes_in += heard.bytes;
         conn.link.receive = receive;
         match ending {
             Some(ending) => {
@@ -265,7 +291,8 @@ impl Shared {
     }
 }
 
-/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were handled.
+/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were
+/// handled.
 #[inline(always)]
 fn read_frames<A: App>(
     (app, session): (&mut A, &mut A::Session),
@@ -275,12 +302,14 @@ fn read_frames<A: App>(
     assembly: &mut Option<Assembly>,
     receive: &mut Receive,
     left: &mut u32,
+    heard: &mut Heard,
 ) -> Option<Ending> {
     // Looked for at the beginning and behind a frame that was split. What follows other frames is likely to be like them.
     let mut short_may_follow = true;
     while *left > 0 {
         if std::mem::take(&mut short_may_follow) {
             let short = receiver.short_messages(input, *left, |message| {
+                heard.add(message.len());
                 app.message(context, session, message);
                 context.output.answers_end()
             });
@@ -293,6 +322,7 @@ fn read_frames<A: App>(
         *left -= 1;
         match receiver.poll_event(input) {
             Ok(Some(Event::Message(message))) => {
+                heard.add(message.len());
                 app.message(context, session, message);
                 input.set_answers_end(context.output.answers_end());
             }
@@ -352,6 +382,9 @@ fn deliver<A: App>(
     };
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    let counters = &mut context.output.shared.counters;
+    counters.messages_in += 1;
+    counters.message_bytes_in += (assembly.filled - HEADROOM) as u64;
     app.message(
         context,
         session,

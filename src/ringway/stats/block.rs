@@ -1,5 +1,5 @@
 //! The statistics block of a worker that runs without a supervisor, in the layout that Autobahn's multicore echo
-//! server made familiar. Owns: that layout. Never: prints, reads a clock.
+//! server made familiar; what it called echoed is told apart into what came in and what was sent. Owns: that layout. Never: prints, reads a clock.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -49,11 +49,13 @@ pub fn render(period: &Period<'_>) -> String {
     out
 }
 
-fn rows(counters: &Counters) -> [(&'static str, u64, char); 5] {
+fn rows(counters: &Counters) -> [(&'static str, u64, char); 7] {
     [
         ("Handshakes", counters.handshakes, '#'),
-        ("Echo'ed msgs", counters.messages, '#'),
-        ("Echo'ed bytes", counters.bytes, 'B'),
+        ("Messages in", counters.messages_in, '#'),
+        ("Messages out", counters.messages_out, '#'),
+        ("Payload in", counters.message_bytes_in, 'B'),
+        ("Payload out", counters.message_bytes_out, 'B'),
         ("Wire bytes in", counters.wire_bytes_in, 'B'),
         ("Wire bytes out", counters.wire_bytes_out, 'B'),
     ]
@@ -77,6 +79,7 @@ mod tests {
         let after = Counters {
             clients: 63,
             handshakes: 16720,
+            messages_out: 7,
             wire_bytes_in: 3_341_409,
             ..Counters::default()
         };
@@ -97,14 +100,18 @@ mod tests {
             lines[8],
             "  Handshakes      :                16710 #                3341 #/s"
         );
-        assert_eq!(lines[15], "  Handshakes      :                16720 #");
+        assert_eq!(
+            lines[10],
+            "  Messages out    :                    7 #                   1 #/s"
+        );
+        assert_eq!(lines[17], "  Handshakes      :                16720 #");
         assert!(lines.iter().all(|line| line.len() <= 80));
     }
 
     #[test]
     fn a_period_of_no_length_has_no_rate() {
         let after = Counters {
-            messages: 5,
+            messages_in: 5,
             ..Counters::default()
         };
         let period = Period {

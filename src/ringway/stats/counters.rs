@@ -1,219 +1,158 @@
 //! The counters of one worker. Plain integers: one thread writes them, a copy leaves once per interval.
+//!
+//! Owns: the list of them, at the bottom of this file: one line each with name, kind and help. Everything that shows, sends or
+//! adds up counters reads it from there: the record to the supervisor, the table, JSON and `/metrics`.
 
-/// Totals since the worker started, and two gauges. Every field is a count unless its name says bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Gauge: connections whose opening handshake is complete and that are not yet closed.
-    pub clients: u64,
-    /// Gauge: sockets of any state, accepted or begun by a client (includes `clients`, half-open handshakes and lingering
-    /// closes).
-    pub sockets: u64,
-    /// Sockets accepted.
-    pub accepted: u64,
-    /// Opening handshakes completed.
-    pub handshakes: u64,
-    /// Opening handshakes refused, timed out or broken off; on a client's side also those whose connect failed.
-    pub handshakes_failed: u64,
-    /// Data messages that the application answered (echoed).
-    pub messages: u64,
-    /// Payload bytes of those messages.
-    pub bytes: u64,
-    /// Bytes read from sockets, counted as they arrive.
-    pub wire_bytes_in: u64,
-    /// Bytes accepted by the kernel for sending, counted as they leave.
-    pub wire_bytes_out: u64,
-    /// Messages or byte runs that were accepted from the application but could not be delivered because the
-    /// connection ended first.
-    pub drops: u64,
-    /// Connections that ended without a clean closing handshake after they had been open.
-    pub closed_unclean: u64,
-    /// Peers failed for breaking the protocol.
-    pub violations: u64,
-    /// Receives that found the buffer pool dry (back-pressure, nothing is lost).
-    pub enobufs: u64,
-    /// Sends that the socket took only in part or not at all (back-pressure, the rest is queued).
-    pub partial_sends: u64,
-    /// Times reading from a peer was paused because its send queue was over its mark.
-    pub pauses: u64,
-    /// Completions whose connection was already gone.
-    pub stale_completions: u64,
-    /// Times the completion queue overflowed.
-    pub cq_overflows: u64,
-    /// Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
-    pub accept_backoffs: u64,
-    /// Sockets refused because `--max-connections` was reached.
-    pub refused: u64,
-    /// Turns of the loop (one io_uring_enter or epoll_wait each).
-    pub turns: u64,
-    /// Stats records dropped because the pipe to the supervisor was full.
-    pub records_dropped: u64,
-    /// CPU time of the worker so far, nanoseconds (user + system).
-    pub cpu_ns: u64,
+/// What a figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CounterKind {
+    /// How many there are now. A worker that is gone has none.
+    Gauge,
+    /// How many there were since the worker started: things, or bytes where the name says so.
+    Counter,
+    /// Time that was used since the worker started.
+    Nanoseconds,
+}
+
+macro_rules! counters {
+    ($($name:ident: $kind:ident, $help:literal;)*) => {
+        /// Totals since the worker started, and gauges. Every field is a count unless its name says bytes or time.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $(#[doc = concat!($help, ".")] pub $name: u64,)*
+        }
+
+        /// What [`Counters`] come to per second.
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub struct Rates {
+            $(#[doc = concat!("Per second: ", $help, ".")] pub $name: f64,)*
+        }
+
+        impl Counters {
+            /// Their names, in the order of [`Counters::to_array`].
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// How many figures there are.
+            pub const COUNT: usize = Self::NAMES.len();
+
+            /// What each of them is, in the same order.
+            pub const KINDS: [CounterKind; Self::COUNT] = [$(CounterKind::$kind),*];
+
+            /// What each of them means: a line without a full stop, in the same order.
+            pub const HELP: [&'static str; Self::COUNT] = [$($help),*];
+
+            /// Every figure, in the order of the fields.
+            pub const fn to_array(&self) -> [u64; Self::COUNT] {
+                [$(self.$name),*]
+            }
+
+            /// The inverse of [`Counters::to_array`].
+            pub const fn from_array(figures: [u64; Self::COUNT]) -> Self {
+                let [$($name),*] = figures;
+                Self { $($name),* }
+            }
+        }
+
+        impl Rates {
+            /// Every rate, in the order of [`Counters::to_array`].
+            pub const fn to_array(&self) -> [f64; Counters::COUNT] {
+                [$(self.$name),*]
+            }
+
+            /// The inverse of [`Rates::to_array`].
+            pub const fn from_array(rates: [f64; Counters::COUNT]) -> Self {
+                let [$($name),*] = rates;
+                Self { $($name),* }
+            }
+        }
+    };
 }
 
 impl Counters {
-    /// How many figures there are.
-    pub const COUNT: usize = 22;
-
-    /// Their names, in the order of [`Counters::to_array`].
-    pub const NAMES: [&'static str; Self::COUNT] = [
-        "clients",
-        "sockets",
-        "accepted",
-        "handshakes",
-        "handshakes_failed",
-        "messages",
-        "bytes",
-        "wire_bytes_in",
-        "wire_bytes_out",
-        "drops",
-        "closed_unclean",
-        "violations",
-        "enobufs",
-        "partial_sends",
-        "pauses",
-        "stale_completions",
-        "cq_overflows",
-        "accept_backoffs",
-        "refused",
-        "turns",
-        "records_dropped",
-        "cpu_ns",
-    ];
-
-    /// Every figure, in the order of the fields. Destructured, so that a new field does not compile until it is here.
-    pub const fn to_array(&self) -> [u64; Self::COUNT] {
-        let Self {
-            clients,
-            sockets,
-            accepted,
-            handshakes,
-            handshakes_failed,
-            messages,
-            bytes,
-            wire_bytes_in,
-            wire_bytes_out,
-            drops,
-            closed_unclean,
-            violations,
-            enobufs,
-            partial_sends,
-            pauses,
-            stale_completions,
-            cq_overflows,
-            accept_backoffs,
-            refused,
-            turns,
-            records_dropped,
-            cpu_ns,
-        } = *self;
-        [
-            clients,
-            sockets,
-            accepted,
-            handshakes,
-            handshakes_failed,
-            messages,
-            bytes,
-            wire_bytes_in,
-            wire_bytes_out,
-            drops,
-            closed_unclean,
-            violations,
-            enobufs,
-            partial_sends,
-            pauses,
-            stale_completions,
-            cq_overflows,
-            accept_backoffs,
-            refused,
-            turns,
-            records_dropped,
-            cpu_ns,
-        ]
-    }
-
-    /// The inverse of [`Counters::to_array`].
-    pub const fn from_array(figures: [u64; Self::COUNT]) -> Self {
-        let [
-            clients,
-            sockets,
-            accepted,
-            handshakes,
-            handshakes_failed,
-            messages,
-            bytes,
-            wire_bytes_in,
-            wire_bytes_out,
-            drops,
-            closed_unclean,
-            violations,
-            enobufs,
-            partial_sends,
-            pauses,
-            stale_completions,
-            cq_overflows,
-            accept_backoffs,
-            refused,
-            turns,
-            records_dropped,
-            cpu_ns,
-        ] = figures;
-        Self {
-            clients,
-            sockets,
-            accepted,
-            handshakes,
-            handshakes_failed,
-            messages,
-            bytes,
-            wire_bytes_in,
-            wire_bytes_out,
-            drops,
-            closed_unclean,
-            violations,
-            enobufs,
-            partial_sends,
-            pauses,
-            stale_completions,
-            cq_overflows,
-            accept_backoffs,
-            refused,
-            turns,
-            records_dropped,
-            cpu_ns,
-        }
-    }
-
     /// What happened between `earlier` and `self`: counts are differences (never below zero), gauges are as they are
     /// in `self`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let (now, before) = (self.to_array(), earlier.to_array());
-        let delta = Self::from_array(std::array::from_fn(|i| now[i].saturating_sub(before[i])));
-        Self {
-            clients: self.clients,
-            sockets: self.sockets,
-            ..delta
-        }
+        self.map(|index, now| match Self::KINDS[index] {
+            CounterKind::Gauge => now,
+            _ => now.saturating_sub(earlier.to_array()[index]),
+        })
     }
 
     /// The sum of both, gauges included: right for several workers at one moment.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        let (left, right) = (self.to_array(), other.to_array());
-        Self::from_array(std::array::from_fn(|i| left[i].saturating_add(right[i])))
+        self.map(|index, figure| figure.saturating_add(other.to_array()[index]))
     }
 
     /// The counts alone: what remains of a worker that is gone.
     #[must_use]
-    pub const fn without_gauges(self) -> Self {
-        Self {
-            clients: 0,
-            sockets: 0,
-            ..self
-        }
+    pub fn without_gauges(&self) -> Self {
+        self.with_gauges_of(&Self::default())
     }
+
+    /// The counts of `self` and the gauges of `other`.
+    #[must_use]
+    pub fn with_gauges_of(&self, other: &Self) -> Self {
+        self.map(|index, figure| match Self::KINDS[index] {
+            CounterKind::Gauge => other.to_array()[index],
+            _ => figure,
+        })
+    }
+
+    /// What a difference over `seconds` comes to per second. A time of zero has no rate.
+    #[must_use]
+    pub fn per_second(&self, seconds: f64) -> Rates {
+        let figures = self.to_array();
+        #[expect(clippy::cast_precision_loss, reason = "a rate is shown rounded")]
+        let rate = |index: usize| match seconds {
+            ..=0.0 => 0.0,
+            _ => figures[index] as f64 / seconds,
+        };
+        Rates::from_array(std::array::from_fn(rate))
+    }
+
+    fn map(&self, figure: impl Fn(usize, u64) -> u64) -> Self {
+        let figures = self.to_array();
+        Self::from_array(std::array::from_fn(|index| figure(index, figures[index])))
+    }
+}
+
+impl Rates {
+    /// The sum of both: right for several workers.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let (left, right) = (self.to_array(), other.to_array());
+        Self::from_array(std::array::from_fn(|index| left[index] + right[index]))
+    }
+}
+
+// Names are those of the record, the JSON and `/metrics`, where a counter gets `_total`; help is what `/metrics` shows.
+counters! {
+    clients: Gauge, "Connections whose opening handshake is complete and that are not yet closed";
+    sockets: Gauge, "Sockets of any state, accepted or begun by a client, half-open handshakes and lingering closes included";
+    accepted: Counter, "Sockets accepted";
+    handshakes: Counter, "Opening handshakes completed";
+    handshakes_failed: Counter, "Opening handshakes refused, timed out or broken off, and a client's connects that failed";
+    messages_in: Counter, "Data messages that the application received";
+    message_bytes_in: Counter, "Payload bytes of the messages that the application received";
+    messages_out: Counter, "Data messages that the application sent, counted as they are accepted from it";
+    message_bytes_out: Counter, "Payload bytes of the messages that the application sent";
+    wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
+    wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";
+    drops: Counter, "Times that messages of the application could not be delivered: the connection ended first, or its queue was full";
+    closed_unclean: Counter, "Open connections that ended without a clean closing handshake";
+    violations: Counter, "Peers failed for breaking the protocol";
+    enobufs: Counter, "Receives that found the buffer pool dry (back-pressure, nothing is lost)";
+    partial_sends: Counter, "Sends that the socket took only in part or not at all (back-pressure, the rest is queued)";
+    pauses: Counter, "Times reading from a peer was paused because its send queue was over its mark";
+    stale_completions: Counter, "Completions whose connection was already gone";
+    cq_overflows: Counter, "Times the completion queue overflowed";
+    accept_backoffs: Counter, "Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)";
+    refused: Counter, "Sockets refused because --max-connections was reached";
+    turns: Counter, "Turns of the loop (one io_uring_enter or epoll_wait each)";
+    records_dropped: Counter, "Records of statistics dropped because the pipe to the supervisor was full";
+    cpu_ns: Nanoseconds, "CPU time of the worker, user and system";
 }
 
 #[cfg(test)]
@@ -231,49 +170,78 @@ mod tests {
             (counters.clients, counters.sockets, counters.accepted),
             (1, 2, 3)
         );
-        assert_eq!(counters.cpu_ns, 22);
-        assert_eq!(Counters::NAMES[0], "clients");
-        assert_eq!(Counters::NAMES[21], "cpu_ns");
+        assert_eq!((Counters::COUNT, counters.cpu_ns), (24, 24));
+        assert_eq!(
+            (Counters::NAMES[0], Counters::NAMES[23]),
+            ("clients", "cpu_ns")
+        );
         assert_eq!(Counters::from_array(counters.to_array()), counters);
+    }
+
+    #[test]
+    fn a_name_says_its_unit_and_help_is_one_line_without_a_full_stop() {
+        for (index, name) in Counters::NAMES.iter().enumerate() {
+            let (kind, help) = (Counters::KINDS[index], Counters::HELP[index]);
+            assert_eq!(
+                name.ends_with("_ns"),
+                kind == CounterKind::Nanoseconds,
+                "{name}"
+            );
+            assert!(
+                !help.ends_with('.') && !help.contains(['\n', '\\']),
+                "{name}"
+            );
+        }
     }
 
     #[test]
     fn a_difference_keeps_gauges_and_never_goes_below_zero() {
         let earlier = Counters {
             clients: 9,
-            messages: 10,
+            messages_in: 10,
             drops: 5,
             ..Counters::default()
         };
         let later = Counters {
             clients: 4,
-            messages: 17,
+            messages_in: 17,
             drops: 3,
             ..Counters::default()
         };
         let delta = later.since(&earlier);
-        assert_eq!((delta.clients, delta.messages, delta.drops), (4, 7, 0));
+        assert_eq!((delta.clients, delta.messages_in, delta.drops), (4, 7, 0));
     }
 
     #[test]
     fn a_sum_adds_gauges_and_saturates() {
         let one = Counters {
             clients: 2,
-            bytes: u64::MAX,
+            message_bytes_out: u64::MAX,
             ..Counters::default()
         };
         let two = Counters {
             clients: 3,
-            bytes: 1,
+            message_bytes_out: 1,
             ..Counters::default()
         };
         let sum = one.plus(&two);
-        assert_eq!((sum.clients, sum.bytes), (5, u64::MAX));
+        assert_eq!((sum.clients, sum.message_bytes_out), (5, u64::MAX));
     }
 
     #[test]
     fn the_dead_leave_counts_but_no_clients() {
         let left = figures().without_gauges();
         assert_eq!((left.clients, left.sockets, left.accepted), (0, 0, 3));
+    }
+
+    #[test]
+    fn rates_add_up_and_a_time_of_zero_has_none() {
+        let counters = Counters {
+            turns: 10,
+            ..Counters::default()
+        };
+        let rates = counters.per_second(4.0).plus(&counters.per_second(5.0));
+        assert_eq!((rates.turns, rates.drops), (4.5, 0.0));
+        assert_eq!(counters.per_second(0.0), Rates::default());
     }
 }

@@ -16,7 +16,7 @@ pub mod record;
 pub mod reporter;
 pub mod turns;
 
-pub use counters::Counters;
+pub use counters::{CounterKind, Counters, Rates};
 pub use record::{Decoder, Record, RecordError};
 pub use reporter::{ReportError, Reported, Reporter};
 pub use turns::TurnTimes;

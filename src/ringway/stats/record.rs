@@ -21,7 +21,7 @@ use crate::time::Instant;
 const MAGIC: [u8; 4] = *b"RWst";
 
 /// Version of the layout. Supervisor and workers are the same binary, so another version is a fault, not a dialect.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Magic and length.
 const PREFIX_LEN: usize = 8;
@@ -295,7 +295,7 @@ mod tests {
         };
         let counters = Counters {
             clients: 5,
-            messages: 1 << 40,
+            messages_out: 1 << 40,
             cpu_ns: 9,
             ..Counters::default()
         };
@@ -324,7 +324,7 @@ mod tests {
             ("uring", "self-test passed")
         );
         assert_eq!(
-            (record.counters.clients, record.counters.messages),
+            (record.counters.clients, record.counters.messages_out),
             (5, 1 << 40)
         );
         assert_eq!(record.turns.len(), 499);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::stats::{Counters, Record, turns};
+use crate::stats::{Counters, Rates, Record, turns};
 use crate::time::Instant;
 
 /// Samples of the plot: five minutes, one per second.
@@ -58,8 +58,15 @@ pub(super) struct About {
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,
-    /// Messages per second of each worker.
-    pub(super) messages: Vec<f64>,
+    /// Of each worker.
+    pub(super) rates: Vec<MessageRates>,
+}
+
+/// Messages per second of one worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct MessageRates {
+    pub(super) messages_in: f64,
+    pub(super) messages_out: f64,
 }
 
 /// One worker's place; its workers come and go.
@@ -141,12 +148,7 @@ pub(super) struct Figures {
     pub(super) delta: Counters,
     /// Of one CPU: 1.0 is all of it.
     pub(super) cpu_share: f64,
-    pub(super) handshakes_per_s: f64,
-    pub(super) messages_per_s: f64,
-    pub(super) bytes_per_s: f64,
-    pub(super) wire_in_per_s: f64,
-    pub(super) wire_out_per_s: f64,
-    pub(super) turns_per_s: f64,
+    pub(super) per_s: Rates,
     pub(super) turn_ns_p50: u64,
     pub(super) turn_ns_p99: u64,
     pub(super) turn_ns_max: u64,
@@ -176,12 +178,7 @@ impl Fleet {
             std::mem::swap(&mut seat.closed, &mut seat.open);
             seat.open.clear();
             // A worker that reported nothing still holds its connections.
-            let gauges = seat.current;
-            seat.closed.delta = Counters {
-                clients: gauges.clients,
-                sockets: gauges.sockets,
-                ..seat.closed.delta
-            };
+            seat.closed.delta = seat.closed.delta.with_gauges_of(&seat.current);
         }
     }
 
@@ -198,12 +195,18 @@ impl Fleet {
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
         }
-        let messages = self
+        let rates = self
             .seats
             .iter()
-            .map(|seat| seat.live.figures().messages_per_s)
+            .map(|seat| {
+                let per_s = seat.live.figures().per_s;
+                MessageRates {
+                    messages_in: per_s.messages_in,
+                    messages_out: per_s.messages_out,
+                }
+            })
             .collect();
-        self.history.push_back(Sample { at: now, messages });
+        self.history.push_back(Sample { at: now, rates });
         silent
     }
 
@@ -349,15 +352,10 @@ impl Figures {
             let delta = &part.delta;
             sum.seconds = sum.seconds.max(seconds);
             sum.delta = sum.delta.plus(delta);
-            sum.cpu_share += rate(delta.cpu_ns, seconds) / 1e9;
-            sum.handshakes_per_s += rate(delta.handshakes, seconds);
-            sum.messages_per_s += rate(delta.messages, seconds);
-            sum.bytes_per_s += rate(delta.bytes, seconds);
-            sum.wire_in_per_s += rate(delta.wire_bytes_in, seconds);
-            sum.wire_out_per_s += rate(delta.wire_bytes_out, seconds);
-            sum.turns_per_s += rate(delta.turns, seconds);
+            sum.per_s = sum.per_s.plus(&delta.per_second(seconds));
             add(&mut turns, &part.turns);
         }
+        sum.cpu_share = sum.per_s.cpu_ns / 1e9;
         sum.turn_ns_p50 = turns.value_at_quantile(0.5);
         sum.turn_ns_p99 = turns.value_at_quantile(0.99);
         sum.turn_ns_max = turns.max();
@@ -369,25 +367,11 @@ impl Figures {
             seconds: 0.0,
             delta: Counters::default(),
             cpu_share: 0.0,
-            handshakes_per_s: 0.0,
-            messages_per_s: 0.0,
-            bytes_per_s: 0.0,
-            wire_in_per_s: 0.0,
-            wire_out_per_s: 0.0,
-            turns_per_s: 0.0,
+            per_s: Rates::default(),
             turn_ns_p50: 0,
             turn_ns_p99: 0,
             turn_ns_max: 0,
         }
-    }
-}
-
-/// A count per second; a time of zero has no rate.
-fn rate(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 {
-        as_f64(count) / seconds
-    } else {
-        0.0
     }
 }
 

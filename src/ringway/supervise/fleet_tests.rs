@@ -36,7 +36,8 @@ pub(in crate::supervise) fn record(worker: u16, sequence: u64, counters: Counter
 fn counters(clients: u64, messages: u64) -> Counters {
     Counters {
         clients,
-        messages,
+        messages_in: messages,
+        messages_out: 2 * messages,
         cpu_ns: messages * 1_000_000,
         ..Counters::default()
     }
@@ -51,13 +52,17 @@ fn a_period_sums_its_records_and_measures_rates_from_their_intervals() {
     fleet.close_period(Instant::from_nanos(2_000_000_000));
 
     let first = fleet.seats[0].closed.figures();
-    assert_eq!((first.delta.clients, first.delta.messages), (4, 300));
-    assert_eq!((first.seconds, first.messages_per_s), (2.0, 150.0));
+    assert_eq!((first.delta.clients, first.delta.messages_in), (4, 300));
+    assert_eq!((first.seconds, first.per_s.messages_in), (2.0, 150.0));
     assert!((first.cpu_share - 0.15).abs() < 1e-9);
 
     let both = fleet.closed();
     assert_eq!(
-        (both.delta.clients, both.delta.messages, both.messages_per_s),
+        (
+            both.delta.clients,
+            both.delta.messages_in,
+            both.per_s.messages_in
+        ),
         (9, 350, 200.0)
     );
     assert!((19_800..=20_200).contains(&both.turn_ns_p50));
@@ -71,9 +76,13 @@ fn a_period_without_records_has_no_rates_but_keeps_its_clients() {
     fleet.close_period(Instant::from_nanos(1));
     fleet.close_period(Instant::from_nanos(2));
     let figures = fleet.closed();
-    assert_eq!((figures.delta.clients, figures.delta.messages), (3, 0));
+    assert_eq!((figures.delta.clients, figures.delta.messages_in), (3, 0));
     assert_eq!(
-        (figures.messages_per_s, figures.seconds, figures.turn_ns_max),
+        (
+            figures.per_s.messages_in,
+            figures.seconds,
+            figures.turn_ns_max
+        ),
         (0.0, 0.0, 0)
     );
 }
@@ -87,11 +96,15 @@ fn totals_do_not_go_backwards_when_a_worker_is_replaced() {
     seat.handle_record(Instant::ZERO, record(0, 0, counters(3, 100)));
     assert_eq!(seat.state, State::Ready);
     seat.handle_death(State::Waiting);
-    assert_eq!((seat.total().messages, seat.total().clients), (100, 0));
+    assert_eq!((seat.total().messages_in, seat.total().clients), (100, 0));
     seat.handle_birth(101);
     seat.handle_record(Instant::ZERO, record(0, 0, counters(1, 5)));
     assert_eq!(
-        (seat.total().messages, seat.total().clients, seat.restarts),
+        (
+            seat.total().messages_in,
+            seat.total().clients,
+            seat.restarts
+        ),
         (105, 1, 1)
     );
 }
@@ -103,7 +116,7 @@ fn the_history_keeps_five_minutes() {
     (0..400).for_each(|tick| drop(fleet.sample(Instant::from_nanos(tick))));
     assert_eq!(fleet.history().count(), 300);
     let first = fleet.history().next().expect("there are 300");
-    assert_eq!((first.at.nanos(), first.messages[0]), (100, 100.0));
+    assert_eq!((first.at.nanos(), first.rates[0].messages_in), (100, 100.0));
 }
 
 #[test]
@@ -129,10 +142,10 @@ fn a_worker_that_reports_no_more_is_silent_once_and_its_rates_are_gone() {
     let mut fleet = fleet(1);
     fleet.seats[0].handle_record(at(1000), record(0, 0, counters(3, 100)));
     assert!(fleet.sample(at(4000)).is_empty());
-    assert_eq!(fleet.live().messages_per_s, 100.0);
+    assert_eq!(fleet.live().per_s.messages_in, 100.0);
     assert_eq!(fleet.sample(at(4001)), [0]);
     assert_eq!(
-        (fleet.live().messages_per_s, fleet.total().clients),
+        (fleet.live().per_s.messages_in, fleet.total().clients),
         (0.0, 3)
     );
     assert!(fleet.sample(at(5000)).is_empty(), "said once");

@@ -1,6 +1,6 @@
 //! The start-up line and the statistics as JSON: one object each.
 //!
-//! Owns: the names of the fields, which scripts rely on:
+//! Owns: the names of the fields, which scripts rely on; those of counters are the names of [`Counters`]:
 //!
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{Figures, Fleet, Seat, as_f64};
+use super::fleet::{Figures, Fleet, MessageRates, Seat, as_f64};
 use crate::stats::Counters;
 use crate::time::Instant;
 
@@ -76,13 +76,23 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     value
 }
 
-/// The last minutes of the plot: seconds since the start, and messages per second of each worker.
+/// The last minutes of the plot: seconds since the start, and messages per second of each worker in both directions.
 pub(super) fn history(fleet: &Fleet) -> Value {
     let samples: Vec<_> = fleet
         .history()
         .map(|sample| {
-            let messages: Vec<_> = sample.messages.iter().map(|rate| round(*rate)).collect();
-            json!({ "uptime_s": round(sample.at.since(fleet.about.started).as_secs_f64()), "messages": messages })
+            let each = |rate: fn(&MessageRates) -> f64| -> Vec<_> {
+                sample
+                    .rates
+                    .iter()
+                    .map(|rates| round(rate(rates)))
+                    .collect()
+            };
+            json!({
+                "uptime_s": round(sample.at.since(fleet.about.started).as_secs_f64()),
+                "messages_in": each(|rates| rates.messages_in),
+                "messages_out": each(|rates| rates.messages_out),
+            })
         })
         .collect();
     json!({ "samples": samples })
@@ -114,17 +124,19 @@ fn record(seat: &Seat, now: Instant) -> Value {
 }
 
 fn figures(figures: &Figures) -> Value {
-    let delta = &figures.delta;
+    let Figures { delta, per_s, .. } = figures;
     let counted = |count: u64, rate: f64| json!({ "count": count, "per_s": round(rate) });
     json!({
         "duration_s": round(figures.seconds),
         "cpu_percent": round(figures.cpu_share * 100.0),
-        "handshakes": counted(delta.handshakes, figures.handshakes_per_s),
-        "messages": counted(delta.messages, figures.messages_per_s),
-        "bytes": counted(delta.bytes, figures.bytes_per_s),
-        "wire_bytes_in": counted(delta.wire_bytes_in, figures.wire_in_per_s),
-        "wire_bytes_out": counted(delta.wire_bytes_out, figures.wire_out_per_s),
-        "turns": counted(delta.turns, figures.turns_per_s),
+        "handshakes": counted(delta.handshakes, per_s.handshakes),
+        "messages_in": counted(delta.messages_in, per_s.messages_in),
+        "message_bytes_in": counted(delta.message_bytes_in, per_s.message_bytes_in),
+        "messages_out": counted(delta.messages_out, per_s.messages_out),
+        "message_bytes_out": counted(delta.message_bytes_out, per_s.message_bytes_out),
+        "wire_bytes_in": counted(delta.wire_bytes_in, per_s.wire_bytes_in),
+        "wire_bytes_out": counted(delta.wire_bytes_out, per_s.wire_bytes_out),
+        "turns": counted(delta.turns, per_s.turns),
         "drops": delta.drops,
         "enobufs": delta.enobufs,
         "partial_sends": delta.partial_sends,
@@ -164,8 +176,9 @@ mod tests {
         let mut fleet = fleet(2);
         let figures = Counters {
             clients: 5,
-            messages: 10,
-            bytes: 200,
+            messages_in: 10,
+            messages_out: 40,
+            message_bytes_out: 200,
             cpu_ns: 250_000_000,
             ..Counters::default()
         };
@@ -200,12 +213,12 @@ mod tests {
             (&json!(1), &json!(101), &json!(5))
         );
         assert_eq!(
-            worker["period"]["messages"],
+            worker["period"]["messages_in"],
             json!({ "count": 10, "per_s": 10.0 })
         );
         assert_eq!(worker["period"]["cpu_percent"], 25.0);
-        assert_eq!(worker["total"]["bytes"], 200);
-        assert_eq!(value["total"]["total"]["messages"], 10);
+        assert_eq!(worker["total"]["message_bytes_out"], 200);
+        assert_eq!(value["total"]["total"]["messages_out"], 40);
         assert_eq!(value["workers"][0]["state"], "starting");
         assert!(worker.get("live").is_none() && worker.get("record").is_none());
     }
@@ -215,15 +228,15 @@ mod tests {
         let mut fleet = busy();
         fleet.sample(Instant::from_nanos(3_000_000_000));
         let value = page(&fleet, Instant::from_nanos(3_000_000_000));
-        assert_eq!(value["workers"][1]["live"]["messages"]["per_s"], 10.0);
-        assert_eq!(value["total"]["live"]["messages"]["per_s"], 10.0);
+        assert_eq!(value["workers"][1]["live"]["messages_out"]["per_s"], 40.0);
+        assert_eq!(value["total"]["live"]["messages_out"]["per_s"], 40.0);
         assert_eq!(value["server"]["options"]["workers"], 2);
         assert_eq!(value["workers"][0]["record"], Value::Null);
         let age = json!({ "age_s": 3.0, "clock_ns": 0 });
         assert_eq!(value["workers"][1]["record"], age);
         assert_eq!(
             history(&fleet),
-            json!({ "samples": [{ "uptime_s": 3.0, "messages": [0.0, 10.0] }] })
+            json!({ "samples": [{ "uptime_s": 3.0, "messages_in": [0.0, 10.0], "messages_out": [0.0, 40.0] }] })
         );
     }
 }

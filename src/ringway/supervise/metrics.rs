@@ -6,37 +6,11 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::fleet::{Fleet, State, as_f64};
-use crate::stats::Counters;
+use crate::stats::{CounterKind, Counters};
 use crate::time::Instant;
 
 /// What `/metrics` answers with.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// One line of help per counter, in the order of [`Counters::NAMES`].
-const HELP: [&str; Counters::COUNT] = [
-    "Connections whose opening handshake is complete",
-    "Accepted sockets of any state",
-    "Sockets accepted",
-    "Opening handshakes completed",
-    "Opening handshakes refused, timed out or broken off",
-    "Data messages answered by the application",
-    "Payload bytes of those messages",
-    "Bytes read from sockets",
-    "Bytes written to sockets",
-    "Messages that could not be delivered because the connection ended first",
-    "Open connections that ended without a clean closing handshake",
-    "Peers failed for breaking the protocol",
-    "Receives that found the buffer pool dry",
-    "Sends that the socket took only in part or not at all",
-    "Times reading from a peer was paused because its send queue was full",
-    "Completions whose connection was already gone",
-    "Overflows of the completion queue",
-    "Accepts that failed for want of descriptors or memory",
-    "Sockets refused because the limit of connections was reached",
-    "Turns of the loop",
-    "Stats records dropped because the pipe to the supervisor was full",
-    "CPU time of the worker, user and system",
-];
 
 /// Upper bounds of the buckets of turn times.
 const TURN_BUCKETS_NS: [u64; 12] = [
@@ -63,20 +37,19 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
         .iter()
         .map(|seat| seat.total().to_array())
         .collect();
-    for (index, (name, help)) in Counters::NAMES.iter().zip(HELP).enumerate() {
+    for (index, name) in Counters::NAMES.iter().enumerate() {
+        let help = Counters::HELP[index];
         let figures = totals.iter().map(|figures| figures[index]);
-        match *name {
-            "clients" | "sockets" => family(&mut out, name, "gauge", help, figures),
-            "cpu_ns" => {
-                family(
-                    &mut out,
-                    "cpu_seconds_total",
-                    "counter",
-                    help,
-                    figures.map(|ns| as_f64(ns) / 1e9),
-                );
+        match Counters::KINDS[index] {
+            CounterKind::Gauge => family(&mut out, name, "gauge", help, figures),
+            CounterKind::Counter => {
+                family(&mut out, &format!("{name}_total"), "counter", help, figures);
             }
-            _ => family(&mut out, &format!("{name}_total"), "counter", help, figures),
+            CounterKind::Nanoseconds => {
+                let name = format!("{}_seconds_total", name.trim_end_matches("_ns"));
+                let seconds = figures.map(|ns| as_f64(ns) / 1e9);
+                family(&mut out, &name, "counter", help, seconds);
+            }
         }
     }
     turn_times(&mut out, fleet);
@@ -193,7 +166,7 @@ mod tests {
         let mut fleet = fleet(2);
         let figures = Counters {
             clients: 5,
-            messages: 10,
+            messages_out: 10,
             cpu_ns: 250_000_000,
             ..Counters::default()
         };
@@ -205,8 +178,8 @@ mod tests {
     fn counters_gauges_and_seconds_have_their_names() {
         let text = rendered();
         for line in [
-            "# TYPE ringway_messages_total counter",
-            "ringway_messages_total{worker=\"1\"} 10",
+            "# TYPE ringway_messages_out_total counter",
+            "ringway_messages_out_total{worker=\"1\"} 10",
             "# TYPE ringway_clients gauge",
             "ringway_clients{worker=\"1\"} 5",
             "ringway_cpu_seconds_total{worker=\"1\"} 0.25",

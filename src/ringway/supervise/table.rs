@@ -5,21 +5,32 @@
 use std::fmt::Write as _;
 
 use super::fleet::{Figures, Fleet, State, as_f64};
-use crate::stats::Counters;
+use crate::stats::{Counters, Rates};
 use crate::time::Instant;
 
-/// The closed period of `fleet`: rates, counts of the period, totals.
+/// The columns of the three tables that show the same counters.
+const HEAD: &str = "   handsh  msgs in       out  bytes in       out   wire in       out";
+
+/// The closed period of `fleet`: its loop, its rates, its counts, and the totals.
 pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     let mut out = headline(fleet, now);
     let rows = Row::all(fleet);
     out.push_str(
-        "worker      pid clients handsh/s   msgs/s  oct/s  in B/s out B/s turns/s   cpu\n",
+        "worker      pid clients   cpu turns/s turn p50    p99    max drops enobufs short\n",
     );
-    rows.iter().for_each(|row| rate_line(&mut out, row));
-    out.push_str("period   handsh    msgs  bytes    in B   out B   drops enobufs  partial\n");
-    rows.iter().for_each(|row| period_line(&mut out, row));
-    out.push_str("total    handsh    msgs  bytes    in B   out B turn p50     p99     max\n");
-    rows.iter().for_each(|row| total_line(&mut out, row));
+    rows.iter().for_each(|row| worker_line(&mut out, row));
+    let _ = writeln!(out, "per s {HEAD}");
+    for row in &rows {
+        counter_line(&mut out, row, &row.period.per_s);
+    }
+    let _ = writeln!(out, "period{HEAD}");
+    for row in &rows {
+        counter_line(&mut out, row, &row.period.delta.per_second(1.0));
+    }
+    let _ = writeln!(out, "total {HEAD}");
+    for row in &rows {
+        counter_line(&mut out, row, &row.total.per_second(1.0));
+    }
     out.push('\n');
     out
 }
@@ -64,58 +75,40 @@ fn headline(fleet: &Fleet, now: Instant) -> String {
     format!("{head:-<80}\n")
 }
 
-fn rate_line(out: &mut String, row: &Row) {
+/// The process and its loop in the period. What is short are sends: the socket took only a part.
+fn worker_line(out: &mut String, row: &Row) {
     let period = &row.period;
+    let [clients, drops, enobufs, short] = [
+        period.delta.clients,
+        period.delta.drops,
+        period.delta.enobufs,
+        period.delta.partial_sends,
+    ]
+    .map(|count| human(as_f64(count)));
+    let [p50, p99, max] =
+        [period.turn_ns_p50, period.turn_ns_p99, period.turn_ns_max].map(human_ns);
+    let (cpu, turns) = (percent(period.cpu_share), human(period.per_s.turns));
     let _ = writeln!(
         out,
-        "{:>6} {:>8} {:>7} {:>8} {:>8} {:>6} {:>7} {:>7} {:>7} {:>4}%",
-        row.name,
-        row.pid,
-        human(as_f64(period.delta.clients)),
-        human(period.handshakes_per_s),
-        human(period.messages_per_s),
-        human(period.bytes_per_s),
-        human(period.wire_in_per_s),
-        human(period.wire_out_per_s),
-        human(period.turns_per_s),
-        percent(period.cpu_share),
+        "{:>6} {:>8} {clients:>7} {cpu:>4}% {turns:>7} {p50:>8} {p99:>6} {max:>6} {drops:>5} {enobufs:>7} {short:>5}",
+        row.name, row.pid,
     );
 }
 
-fn period_line(out: &mut String, row: &Row) {
-    let delta = &row.period.delta;
-    let _ = write!(out, "{:>6}", row.name);
-    five(out, delta);
-    let [drops, enobufs, partial] =
-        [delta.drops, delta.enobufs, delta.partial_sends].map(|count| human(as_f64(count)));
-    let _ = writeln!(out, " {drops:>7} {enobufs:>7} {partial:>8}");
-}
-
-fn total_line(out: &mut String, row: &Row) {
-    let _ = write!(out, "{:>6}", row.name);
-    five(out, &row.total);
-    let [p50, p99, max] = [
-        row.period.turn_ns_p50,
-        row.period.turn_ns_p99,
-        row.period.turn_ns_max,
-    ]
-    .map(human_ns);
-    let _ = writeln!(out, " {p50:>8} {p99:>7} {max:>7}");
-}
-
-/// The five counters that every Autobahn user knows.
-fn five(out: &mut String, counters: &Counters) {
-    let five = [
-        counters.handshakes,
-        counters.messages,
-        counters.bytes,
-        counters.wire_bytes_in,
-        counters.wire_bytes_out,
-    ];
-    for (index, count) in five.into_iter().enumerate() {
-        let width = if index == 0 { 8 } else { 7 };
-        let _ = write!(out, " {:>width$}", human(as_f64(count)));
-    }
+/// The counters that every Autobahn user knows, with messages in and out told apart.
+fn counter_line(out: &mut String, row: &Row, figures: &Rates) {
+    let _ = writeln!(
+        out,
+        "{:>6} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        row.name,
+        human(figures.handshakes),
+        human(figures.messages_in),
+        human(figures.messages_out),
+        human(figures.message_bytes_in),
+        human(figures.message_bytes_out),
+        human(figures.wire_bytes_in),
+        human(figures.wire_bytes_out),
+    );
 }
 
 /// Three digits and a decimal unit: `0`, `12.5`, `999`, `1.23k`, `456M`.
@@ -229,7 +222,7 @@ mod tests {
         fleet.close_period(Instant::from_nanos(5_001_000_000));
         let table = render(&fleet, Instant::from_nanos(5_001_000_000));
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
-        assert_eq!(table.lines().count(), 14); // headline, three tables of head and three rows, blank
+        assert_eq!(table.lines().count(), 18); // headline, four tables of head and three rows, blank
     }
 
     #[test]
@@ -238,8 +231,10 @@ mod tests {
         let counters = Counters {
             clients: 100,
             handshakes: 12,
-            messages: 123_400,
-            bytes: 2_468_000,
+            messages_in: 123_400,
+            message_bytes_in: 2_468_000,
+            messages_out: 1_234_000,
+            message_bytes_out: 24_680_000,
             wire_bytes_in: 3_000_000,
             wire_bytes_out: 2_700_000,
             partial_sends: 3,
@@ -252,15 +247,18 @@ mod tests {
         fleet.close_period(Instant::from_nanos(1_000_000_000));
         let expected = "\
 --- period 1, 1.000 s, up 1 s --------------------------------------------------
-worker      pid clients handsh/s   msgs/s  oct/s  in B/s out B/s turns/s   cpu
-     0     4711     100       12     123k  2.47M   3.00M   2.70M   9.00k   98%
-   all              100       12     123k  2.47M   3.00M   2.70M   9.00k   98%
-period   handsh    msgs  bytes    in B   out B   drops enobufs  partial
-     0       12    123k   2.47M   3.00M   2.70M       0       0        3
-   all       12    123k   2.47M   3.00M   2.70M       0       0        3
-total    handsh    msgs  bytes    in B   out B turn p50     p99     max
-     0       12    123k   2.47M   3.00M   2.70M   20.1us  20.1us  20.1us
-   all       12    123k   2.47M   3.00M   2.70M   20.1us  20.1us  20.1us
+worker      pid clients   cpu turns/s turn p50    p99    max drops enobufs short
+     0     4711     100   98%   9.00k   20.1us 20.1us 20.1us     0       0     3
+   all              100   98%   9.00k   20.1us 20.1us 20.1us     0       0     3
+per s    handsh  msgs in       out  bytes in       out   wire in       out
+     0       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
+   all       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
+period   handsh  msgs in       out  bytes in       out   wire in       out
+     0       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
+   all       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
+total    handsh  msgs in       out  bytes in       out   wire in       out
+     0       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
+   all       12     123k     1.23M     2.47M     24.7M     3.00M     2.70M
 
 ";
         assert_eq!(render(&fleet, Instant::from_nanos(1_000_000_000)), expected);

@@ -251,7 +251,7 @@ pub struct WorkerShare {
     pub index: u64,
     /// Open WebSockets at the end of the window.
     pub clients: u64,
-    /// Messages in the window.
+    /// Messages that it sent in the window: echoes, or deliveries of a broadcast.
     pub messages: u64,
     /// CPU time divided by wall time: 1 is one core.
     pub utilisation: f64,

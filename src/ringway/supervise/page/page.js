@@ -40,6 +40,7 @@
     const spans = parts.map((text) => Object.assign(document.createElement("span"), { textContent: text }));
     $(id).replaceChildren(...spans.flatMap((span, at) => (at ? [" ", span] : [span])));
   }
+  const split = (id, incoming, outgoing) => sub(id, `in ${short(incoming.per_s)},`, `out ${short(outgoing.per_s)}`);
   function bigRate(id, value, unit) {
     const [number, prefix] = human(value);
     big(id, number, prefix + unit);
@@ -93,14 +94,16 @@
     const wire = live.wire_bytes_in.per_s + live.wire_bytes_out.per_s;
     big("t-clients", total.clients.toLocaleString(), "");
     $("t-handshakes").textContent = `${short(live.handshakes.per_s)} handshakes/s`;
-    bigRate("t-messages", live.messages.per_s, "/s");
-    $("t-messages-total").textContent = `${short(total.total.messages)} in total`;
-    bigRate("t-bytes", live.bytes.per_s, "B/s");
-    $("t-bytes-total").textContent = `${bytes(total.total.bytes)} in total`;
+    bigRate("t-messages", live.messages_in.per_s + live.messages_out.per_s, "/s");
+    split("t-messages-split", live.messages_in, live.messages_out);
+    bigRate("t-bytes", live.message_bytes_in.per_s + live.message_bytes_out.per_s, "B/s");
+    split("t-bytes-split", live.message_bytes_in, live.message_bytes_out);
     bigRate("t-wire", wire, "B/s");
-    sub("t-wire-split", `in ${short(live.wire_bytes_in.per_s)},`, `out ${short(live.wire_bytes_out.per_s)}`);
+    split("t-wire-split", live.wire_bytes_in, live.wire_bytes_out);
     big("t-cpu", live.cpu_percent.toFixed(0), "%");
-    $("t-cpu-sub").textContent = `${(live.messages.per_s ? (live.cpu_percent * 1e4) / live.messages.per_s : 0).toFixed(2)} µs per message`;
+    // An echo's message is one in and one out; a broadcast is dear by what it sends.
+    const [way, messages] = live.messages_out.per_s > live.messages_in.per_s ? ["out", live.messages_out.per_s] : ["in", live.messages_in.per_s];
+    $("t-cpu-sub").textContent = `${(messages ? (live.cpu_percent * 1e4) / messages : 0).toFixed(2)} µs per message ${way}`;
     const [turn, unit] = nanos(live.turn_ns.p99).split(" ");
     big("t-turn", turn, unit || "");
     sub("t-turn-sub", `p50 ${nanos(live.turn_ns.p50)},`, `max ${nanos(live.turn_ns.max)}`);
@@ -128,7 +131,7 @@
     row.append(name, state);
     const cells = [
       worker.pid ?? "", worker.cpu ?? "", `${live.cpu_percent.toFixed(0)} %`, worker.clients.toLocaleString(),
-      short(live.handshakes.per_s), short(live.messages.per_s),
+      short(live.handshakes.per_s), short(live.messages_in.per_s), short(live.messages_out.per_s),
       bytes(live.wire_bytes_in.per_s), bytes(live.wire_bytes_out.per_s),
       nanos(live.turn_ns.p50), nanos(live.turn_ns.p99), nanos(live.turn_ns.max),
       short(worker.total.drops), short(worker.total.enobufs), short(worker.total.partial_sends),
@@ -148,15 +151,18 @@
 
   // ---- the plot ----
 
-  const samples = []; // { t: seconds since start, messages: [per worker] }
+  const samples = []; // { t: seconds since start, in: [per worker], out: [per worker] }
   let span = 60;
+  let way = "both";
   let pointer = null;
 
   function addSample(stats) {
-    const messages = stats.workers.map((worker) => worker.live.messages.per_s);
-    samples.push({ t: stats.uptime_s, messages });
+    const rates = (name) => stats.workers.map((worker) => worker.live[name].per_s);
+    samples.push({ t: stats.uptime_s, in: rates("messages_in"), out: rates("messages_out") });
     while (samples.length && samples[0].t < stats.uptime_s - HISTORY_S - 2) samples.shift();
   }
+  const rate = (sample, worker) => (way === "out" ? 0 : sample.in[worker] ?? 0) + (way === "in" ? 0 : sample.out[worker] ?? 0);
+  const messages = (sample) => sample.in.map((_, worker) => rate(sample, worker));
   const sum = (values) => values.reduce((a, b) => a + b, 0);
 
   // The next of 1, 2, 2.5, 5 × 10^n above value / 4: four or five grid lines.
@@ -181,7 +187,7 @@
     const box = { left: 52, right: width - 8, top: 8, bottom: height - 24 };
     const now = samples.length ? samples.at(-1).t : 0;
     const shown = samples.filter((sample) => sample.t >= now - span - 2);
-    const peak = Math.max(1, ...shown.map((sample) => sum(sample.messages)));
+    const peak = Math.max(1, ...shown.map((sample) => sum(messages(sample))));
     const step = gridStep(peak);
     const top = step * Math.ceil((peak * 1.04) / step);
     const x = (t) => box.right - ((now - t) / span) * (box.right - box.left);
@@ -191,11 +197,11 @@
     ctx.beginPath();
     ctx.rect(box.left, box.top - 4, box.right - box.left + 4, box.bottom - box.top + 5);
     ctx.clip();
-    const workers = shown.length ? shown.at(-1).messages.length : 0;
-    drawLine(ctx, shown, x, y, (s) => sum(s.messages), css("--accent"), 2, box.bottom);
+    const workers = shown.length ? shown.at(-1).in.length : 0;
+    drawLine(ctx, shown, x, y, (s) => sum(messages(s)), css("--accent"), 2, box.bottom);
     if (workers > 1) {
       for (let worker = 0; worker < workers; worker += 1) {
-        drawLine(ctx, shown, x, y, (s) => s.messages[worker] ?? 0, color(worker), 1.25, null);
+        drawLine(ctx, shown, x, y, (s) => rate(s, worker), color(worker), 1.25, null);
       }
     }
     ctx.restore();
@@ -257,13 +263,13 @@
     ctx.lineTo(at, box.bottom);
     ctx.stroke();
     ctx.setLineDash([]);
-    const lines = [["Total", sum(near.messages)], ...near.messages.slice(0, 12).map((rate, i) => [`Worker ${i}`, rate])];
+    const lines = [["Total", sum(messages(near))], ...messages(near).slice(0, 12).map((value, i) => [`Worker ${i}`, value])];
     const title = document.createElement("b");
     const ago = Math.round(now - near.t);
     title.textContent = ago ? `${ago} s ago` : "now";
-    tip.replaceChildren(title, ...lines.map(([name, rate]) => {
+    tip.replaceChildren(title, ...lines.map(([name, value]) => {
       const line = document.createElement("span");
-      line.append(name, Object.assign(document.createElement("code"), { textContent: `${short(rate)}/s` }));
+      line.append(name, Object.assign(document.createElement("code"), { textContent: `${short(value)}/s` }));
       return line;
     }));
     tip.style.top = `${box.top + 4}px`;
@@ -282,15 +288,21 @@
     $("legend").replaceChildren(...items);
   }
 
-  for (const button of document.querySelectorAll("[data-span]")) {
-    const press = () => button.setAttribute("aria-pressed", String(Number(button.dataset.span) === span));
-    press();
-    button.addEventListener("click", () => {
-      span = Number(button.dataset.span);
-      document.querySelectorAll("[data-span]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-      draw();
-    });
+  // A group of buttons of which one is pressed: what its attribute says holds.
+  function choose(attribute, chosen, set) {
+    const buttons = [...document.querySelectorAll(`[data-${attribute}]`)];
+    const press = (value) => buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset[attribute] === value)));
+    press(chosen);
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        set(button.dataset[attribute]);
+        press(button.dataset[attribute]);
+        draw();
+      });
+    }
   }
+  choose("span", String(span), (value) => { span = Number(value); });
+  choose("way", way, (value) => { way = value; });
   $("plot").addEventListener("pointermove", (event) => { pointer = event.offsetX; draw(); });
   $("plot").addEventListener("pointerleave", () => { pointer = null; draw(); });
   addEventListener("resize", draw);
@@ -390,7 +402,7 @@
     startedAt = server.started_unix_s; // a server that was restarted begins a new plot
     samples.length = 0;
     const history = await fetchJson("/history.json");
-    for (const sample of history.samples) samples.push({ t: sample.uptime_s, messages: sample.messages });
+    for (const sample of history.samples) samples.push({ t: sample.uptime_s, in: sample.messages_in, out: sample.messages_out });
   }
 
   async function poll() {

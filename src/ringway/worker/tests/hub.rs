@@ -235,7 +235,16 @@ fn every_member_hears_the_others_in_order_and_nothing_is_left() {
             "every prepared message is given back"
         );
         assert_eq!(room.worker.app().closed, members as u64);
-        assert_eq!(room.worker.counters().drops, 0);
+        let counters = room.worker.counters();
+        assert_eq!(counters.drops, 0);
+        let came = (members * messages) as u64;
+        let to_each = members as u64 - 1;
+        assert_eq!(
+            (counters.messages_in, counters.messages_out),
+            (came, came * to_each)
+        );
+        let (bytes_in, bytes_out) = (counters.message_bytes_in, counters.message_bytes_out);
+        assert_eq!((bytes_in > came, bytes_out), (true, bytes_in * to_each));
         room.worker.io().assert_clean();
     });
 }

@@ -65,13 +65,15 @@ fn every_message_comes_back_once_and_in_order() {
         }
         let counters = world.run();
         let scripts = || world.clients.iter().map(|client| &client.script);
+        let messages = scripts().map(|script| script.messages).sum::<u64>();
+        let bytes = scripts().map(|script| script.message_bytes).sum::<u64>();
         assert_eq!(
-            counters.messages,
-            scripts().map(|script| script.messages).sum::<u64>()
+            (counters.messages_in, counters.messages_out),
+            (messages, messages)
         );
         assert_eq!(
-            counters.bytes,
-            scripts().map(|script| script.message_bytes).sum::<u64>()
+            (counters.message_bytes_in, counters.message_bytes_out),
+            (bytes, bytes)
         );
     });
 }

@@ -149,12 +149,7 @@ impl Observer {
             server.processes = window.processes;
         }
         if let Some(page) = self.page {
-            let said = page.finish(
-                &self.scenario,
-                outcome.messages_per_second,
-                wall,
-                &mut server,
-            );
+            let said = page.finish(&self.scenario, wall, &mut server);
             outcome.notes.extend(said.err());
             if !server.workers.is_empty() {
                 // The server is saturated only if all of its workers are.

@@ -86,7 +86,7 @@ struct Record {
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Totals {
     handshakes: u64,
-    messages: u64,
+    messages_out: u64,
     turns: u64,
     cpu_ns: u64,
 }
@@ -131,12 +131,10 @@ impl Page {
         self.last = ask(self.address).map(|answer| answer.workers);
     }
 
-    /// Adds the server's own figures for a window of `wall`, in which the driver counted `messages`. The error is a
-    /// sentence for the notes.
+    /// Adds what the server says about itself in a window of `wall`. The error is a sentence for the notes.
     pub(super) fn finish(
         self,
         scenario: &Scenario,
-        messages_per_second: f64,
         wall: Duration,
         server: &mut Server,
     ) -> Result<(), String> {
@@ -161,9 +159,8 @@ impl Page {
             Scenario::Handshake { .. } | Scenario::Massconnect { .. } => {
                 sum(|share| share.handshakes)
             }
-            // The server counts what a sender sent, not the many deliveries of it.
-            Scenario::Broadcast { .. } => messages_per_second,
-            _ => sum(|share| share.messages),
+            // Echoes, or deliveries of a broadcast: what the server sends is what is measured.
+            _ => sum(|share| share.messages_out),
         };
         if per_second > 0.0 {
             server.enters_per_message = Some(sum(|share| share.turns) / per_second);
@@ -171,7 +168,7 @@ impl Page {
         let rows = shares.iter().zip(&last).map(|(share, worker)| WorkerShare {
             index: worker.worker,
             clients: worker.clients,
-            messages: whole(share.messages * wall.as_secs_f64()),
+            messages: whole(share.messages_out * wall.as_secs_f64()),
             utilisation: share.cpu_s,
             saturated: is_saturated(worker, share, &server.processes),
         });
@@ -192,7 +189,7 @@ fn is_saturated(worker: &Worker, share: &Share, processes: &[Process]) -> bool {
 #[derive(Debug)]
 struct Share {
     handshakes: f64,
-    messages: f64,
+    messages_out: f64,
     turns: f64,
     cpu_s: f64,
 }
@@ -215,7 +212,7 @@ fn share(first: &Worker, last: &Worker) -> Option<Share> {
     };
     (seconds > 0.0).then(|| Share {
         handshakes: rate(|total| total.handshakes),
-        messages: rate(|total| total.messages),
+        messages_out: rate(|total| total.messages_out),
         turns: rate(|total| total.turns),
         cpu_s: rate(|total| total.cpu_ns) / 1e9,
     })
@@ -302,7 +299,7 @@ mod tests {
 
     /// A page with one worker, whose figures are multiples of `n`.
     fn body(n: u64, age_s: f64, pid: i32) -> String {
-        let total = json!({ "handshakes": n, "messages": 100 * n, "turns": 25 * n, "cpu_ns": 500_000_000 * n, "drops": 3 });
+        let total = json!({ "handshakes": n, "messages_in": n, "messages_out": 100 * n, "turns": 25 * n, "cpu_ns": 500_000_000 * n, "drops": 3 });
         let record = json!({ "clock_ns": 1_000_000_000 * n, "age_s": age_s });
         let worker = json!({ "worker": 0, "pid": pid, "clients": 7, "record": record, "total": total, "state": "ready" });
         let server = json!({ "event": "listening", "version": "1.2.3" });
@@ -339,7 +336,7 @@ mod tests {
 
     fn finish(page: Page) -> Result<Server, String> {
         let mut server = Server::default();
-        page.finish(&Scenario::Echo, 0.0, Duration::from_secs(10), &mut server)?;
+        page.finish(&Scenario::Echo, Duration::from_secs(10), &mut server)?;
         Ok(server)
     }
 
@@ -379,7 +376,7 @@ mod tests {
         assert!(page.first.is_none(), "0.9 s old, and the load is 0.1 s old");
         page.handle_begin(began, Duration::from_millis(100));
         assert_eq!(
-            page.first.as_ref().map(|first| first[0].total.messages),
+            page.first.as_ref().map(|first| first[0].total.messages_out),
             Some(300)
         );
     }
@@ -410,13 +407,13 @@ mod tests {
             }),
             total: Totals {
                 handshakes: 0,
-                messages: asked,
+                messages_out: asked,
                 turns: 0,
                 cpu_ns: 0,
             },
             asked: Instant::from_nanos(asked * 1_000_000_000),
         };
-        let rate = |first, last| share(&first, &last).map(|share| share.messages);
+        let rate = |first, last| share(&first, &last).map(|share| share.messages_out);
         assert_eq!(rate(worker(8, 900, 4), worker(9, 100, 8)), Some(1.0));
         assert_eq!(rate(worker(8, 900, 4), worker(8, 900, 4)), None);
     }
