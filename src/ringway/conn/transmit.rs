@@ -4,7 +4,7 @@ use super::app::{App, Host};
 use super::connection::{Connection, Pauses, Phase};
 use super::outbox::{Carries, Outbox};
 use super::worker::Core;
-use crate::io::{BufferId, Errno, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
+use crate::io::{BufferId, Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 use crate::proto::Role;
 
 /// The socket is of no use any more.
@@ -104,14 +104,19 @@ impl<I: Io> Core<I> {
 
     /// Sends `batch`, then the queue. False when the socket is full before the end.
     fn send_batch(&mut self, conn: &mut Connection, batch: &mut Batch) -> Result<bool, Broken> {
+        let follows = match conn.finish {
+            true => Follows::End,
+            false => Follows::Nothing,
+        };
         while batch.bytes > 0 || conn.transmit.queue.is_some() {
             let (result, queued) = match &conn.transmit.queue {
-                None => (self.io.send(conn.fd, &batch.segments, &[]), 0),
+                None => (self.io.send(conn.fd, &batch.segments, &[], follows), 0),
                 Some(queue) => {
                     let (slices, count) = queue.slices();
                     let queued = slices.iter().map(|slice| slice.len()).sum();
                     (
-                        self.io.send(conn.fd, &batch.segments, &slices[..count]),
+                        self.io
+                            .send(conn.fd, &batch.segments, &slices[..count], follows),
                         queued,
                     )
                 }

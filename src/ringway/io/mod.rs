@@ -158,6 +158,15 @@ pub enum Wait {
     Forever,
 }
 
+/// What comes behind a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing that is known yet.
+    Nothing,
+    /// [`Io::shutdown`] at once, when everything was taken: the last bytes wait for it, and share a TCP segment with the FIN.
+    End,
+}
+
 /// The environment failed in a way that no connection can be blamed for.
 #[derive(Debug)]
 pub struct Error {
@@ -294,6 +303,7 @@ pub trait Io {
         fd: Fd,
         segments: &[Segment],
         then: &[io::IoSlice<'_>],
+        follows: Follows,
     ) -> Result<usize, Errno>;
 
     /// Bytes that were sent and that the peer's system has not acknowledged: while nothing is sent, fewer than before means
