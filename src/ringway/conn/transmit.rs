@@ -31,6 +31,14 @@ impl Batch {
     }
 }
 
+/// What comes behind a send that leaves `rest_bytes` of the queue for the next one.
+fn what_follows(conn: &Connection, rest_bytes: usize) -> Follows {
+    match conn.finish && rest_bytes == 0 {
+        true => Follows::End,
+        false => Follows::Nothing,
+    }
+}
+
 impl<I: Io> Core<I> {
     /// What a connection wants to send in this turn. The common case goes into the ring and is decided by the next
     /// `enter`; whatever needs an order (queue, FIN) is sent at once.
@@ -104,16 +112,16 @@ impl<I: Io> Core<I> {
 
     /// Sends `batch`, then the queue. False when the socket is full before the end.
     fn send_batch(&mut self, conn: &mut Connection, batch: &mut Batch) -> Result<bool, Broken> {
-        let follows = match conn.finish {
-            true => Follows::End,
-            false => Follows::Nothing,
-        };
         while batch.bytes > 0 || conn.transmit.queue.is_some() {
             let (result, queued) = match &conn.transmit.queue {
-                None => (self.io.send(conn.fd, &batch.segments, &[], follows), 0),
+                None => {
+                    let follows = what_follows(conn, 0);
+                    (self.io.send(conn.fd, &batch.segments, &[], follows), 0)
+                }
                 Some(queue) => {
                     let (slices, count) = queue.slices();
                     let queued = slices.iter().map(|slice| slice.len()).sum();
+                    let follows = what_follows(conn, queue.bytes() - queued);
                     (
                         self.io
                             .send(conn.fd, &batch.segments, &slices[..count], follows),
