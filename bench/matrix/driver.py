@@ -34,6 +34,7 @@ class Load:
     cpu: int
     congestion: str  # or None: the system's
     driver: str = "wsperf"  # or "replay"
+    unbatched: bool = False  # wsperf: a system call for each message
 
 
 def kernel_threads(prefix):
@@ -69,6 +70,8 @@ def wsperf_command(binary, server, load):
     # With worker processes, the parent has their sum.
     accounted = server.accounted
     command.append(f"--server-pid={accounted[0] if len(accounted) == 1 else server.process.pid}")
+    if load.unbatched:
+        command.append("--unbatched")
     if load.payload == "binary":
         command.append("--binary")
     if load.congestion:

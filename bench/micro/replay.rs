@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ringway::io::{
-    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, HOT_BYTES, Io, ReceiveMode,
-    SCRATCH_BYTES, Segment, Token, Wait, Wake,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, HOT_BYTES, Io,
+    ReceiveMode, SCRATCH_BYTES, Segment, Token, Wait, Wake,
 };
 use ringway::proto::frame::{HEADER_BYTES_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
@@ -196,7 +196,13 @@ impl Io for Replay {
         self.buffer[..bytes.len()].copy_from_slice(&self.script[self.current][bytes.clone()]);
         Ok(bytes.len())
     }
-    fn send(&mut self, _: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    fn send(
+        &mut self,
+        _: Fd,
+        segments: &[Segment],
+        then: &[IoSlice<'_>],
+        _: Follows,
+    ) -> Result<usize, Errno> {
         let bytes = bytes_of(segments) + then.iter().map(|slice| slice.len() as u64).sum::<u64>();
         self.sent += bytes;
         Ok(usize::try_from(bytes).expect("they are in memory"))

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::link::{Ending, Link, Next, Pauses, Phase, Side};
 use super::outbox::{Carries, Outbox};
-use crate::io::{Errno, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
+use crate::io::{Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 
 /// The socket is of no use any more.
 #[derive(Debug)]
@@ -26,6 +26,14 @@ impl Batch {
             .iter()
             .map(|segment| segment.len as usize)
             .sum();
+    }
+}
+
+/// What comes behind a send that leaves `rest_bytes` of the queue for the next one.
+fn what_follows(link: &Link, rest_bytes: usize) -> Follows {
+    match link.ending == Ending::FinAfterQueue && rest_bytes == 0 {
+        true => Follows::End,
+        false => Follows::Nothing,
     }
 }
 
@@ -107,12 +115,17 @@ impl<I: Io, P> Core<I, P> {
     fn send_batch(&mut self, link: &mut Link, batch: &mut Batch) -> Result<bool, Broken> {
         while batch.bytes > 0 || link.out.queue.is_some() {
             let (result, queued) = match &link.out.queue {
-                None => (self.io.send(link.fd, &batch.segments, &[]), 0),
+                None => {
+                    let follows = what_follows(link, 0);
+                    (self.io.send(link.fd, &batch.segments, &[], follows), 0)
+                }
                 Some(queue) => {
                     let (slices, count) = queue.slices();
                     let queued = slices.iter().map(|slice| slice.len()).sum();
+                    let follows = what_follows(link, queue.bytes() - queued);
                     (
-                        self.io.send(link.fd, &batch.segments, &slices[..count]),
+                        self.io
+                            .send(link.fd, &batch.segments, &slices[..count], follows),
                         queued,
                     )
                 }

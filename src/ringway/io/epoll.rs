@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::{
-    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode, Segment,
-    Token, Wait, Wake, connect, sys,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, Io, Op, ReceiveMode,
+    Segment, Token, Wait, Wake, connect, sys,
 };
 use crate::time::{self, Instant};
 
@@ -237,7 +237,7 @@ impl Io for Epoll {
 
     fn submit_send(&mut self, token: Token, fd: Fd, segments: &[Segment]) {
         let total: usize = segments.iter().map(|segment| segment.len as usize).sum();
-        match self.send(fd, segments, &[]) {
+        match self.send(fd, segments, &[], Follows::Nothing) {
             Ok(sent) if sent == total => {}
             Ok(sent) => self.decide(token, Ok(u32::try_from(sent).unwrap_or(u32::MAX)), false),
             Err(errno) => self.decide(token, Err(errno), false),
@@ -309,8 +309,14 @@ impl Io for Epoll {
         sys::recv(fd, &mut self.areas.hot_mut()[..limit])
     }
 
-    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send_segments(fd, segments, then, |segment| {
+    fn send(
+        &mut self,
+        fd: Fd,
+        segments: &[Segment],
+        then: &[IoSlice<'_>],
+        follows: Follows,
+    ) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, follows, |segment| {
             slice_of(self.areas.buffer(segment.buffer), segment)
         })
     }

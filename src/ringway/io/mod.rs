@@ -160,6 +160,15 @@ pub enum Wait {
     Forever,
 }
 
+/// What comes behind a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing that is known yet.
+    Nothing,
+    /// [`Io::shutdown`] at once, when everything was taken: the last bytes wait for it, and share a TCP segment with the FIN.
+    End,
+}
+
 /// A system call failed for a reason that is no connection's fault.
 #[derive(Debug)]
 pub struct Error {
@@ -300,6 +309,7 @@ pub trait Io {
         fd: Fd,
         segments: &[Segment],
         then: &[io::IoSlice<'_>],
+        follows: Follows,
     ) -> Result<usize, Errno>;
 
     /// Bytes that were sent and that the peer's kernel has not acknowledged. If the number falls while nothing is sent,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::areas::slice_of;
 use super::super::{
-    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, Io, Op, ReceiveMode,
     SEGMENTS_MAX, Segment, Token, Wait, Wake,
 };
 use super::operation::{Kind, Operation, Submission};
@@ -118,6 +118,11 @@ impl Io for Sim {
 
     fn turn(&mut self, wait: Wait, done: &mut Vec<Completion>) -> Result<(), Error> {
         let before = done.len();
+        let mut sockets = self.sockets.iter();
+        assert!(
+            sockets.all(|socket| socket.closed || !socket.waits_for_end),
+            "bytes are held back for an end that does not follow"
+        );
         self.ended.clear();
         self.counts.enters += 1;
         self.now = self.now + Duration::from_micros(self.random.between(1, 40) as u64);
@@ -203,7 +208,13 @@ impl Io for Sim {
         received
     }
 
-    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    fn send(
+        &mut self,
+        fd: Fd,
+        segments: &[Segment],
+        then: &[IoSlice<'_>],
+        follows: Follows,
+    ) -> Result<usize, Errno> {
         self.socket(fd).assert_up("a send");
         self.assert_no_send_of(fd, "a direct send");
         let mut bytes = self.gather(segments);
@@ -211,7 +222,9 @@ impl Io for Sim {
         if bytes.is_empty() {
             return Ok(0);
         }
-        self.send_bytes(fd, &bytes)
+        let sent = self.send_bytes(fd, &bytes)?;
+        self.socket(fd).waits_for_end = follows == Follows::End && sent == bytes.len();
+        Ok(sent)
     }
 
     fn unsent(&mut self, fd: Fd) -> usize {
@@ -224,7 +237,10 @@ impl Io for Sim {
     }
 
     fn shutdown(&mut self, fd: Fd, how: Shutdown) {
-        self.socket(fd).shutdown(how);
+        let socket = self.socket(fd);
+        socket.shutdown(how);
+        let joined = std::mem::take(&mut socket.waits_for_end);
+        self.moved.joined_ends += u64::from(joined);
         self.news = true;
     }
 

@@ -52,6 +52,8 @@ pub struct Moved {
     pub received: u64,
     /// From the worker, into the sockets.
     pub sent: u64,
+    /// Last bytes that left together with the end behind them.
+    pub joined_ends: u64,
 }
 
 /// What a descriptor of the worker is.

@@ -60,6 +60,8 @@ pub(super) struct Socket {
     outbox_max: usize,
     /// The worker has ended its direction.
     outbox_ended: bool,
+    /// The last bytes wait for the end that was announced to follow them.
+    pub(super) waits_for_end: bool,
     /// The peer has closed. Bytes for it are answered with a RST.
     peer_gone: bool,
     /// The connection was reset, by either side.
@@ -85,6 +87,7 @@ impl Socket {
             outbox: VecDeque::new(),
             outbox_max,
             outbox_ended: false,
+            waits_for_end: false,
             peer_gone: false,
             reset: false,
             error: None,

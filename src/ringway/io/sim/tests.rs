@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::super::{BufferId, Errno, Io, ReceiveMode, Segment, Wait, Wake};
+use super::super::{BufferId, Errno, Follows, Io, ReceiveMode, Segment, Wait, Wake};
 use super::*;
 
 const LISTENER: Token = Token::fixed(Op::Accept, 0);
@@ -187,7 +187,7 @@ fn a_reset_is_told_once_after_what_arrived() {
     assert_eq!(sim.recv(fd, &mut into), Err(Errno(libc::ECONNRESET)));
     assert_eq!(sim.recv(fd, &mut into), Ok(0));
     assert_eq!(
-        sim.send(fd, &[], &[IoSlice::new(b"anyone?")]),
+        sim.send(fd, &[], &[IoSlice::new(b"anyone?")], Follows::Nothing),
         Err(Errno(libc::EPIPE))
     );
 }
@@ -275,7 +275,7 @@ fn breaches_of_the_contract_panic() {
     panics("a direct send", || {
         let (mut sim, _, fd) = buffers();
         submit_send(&mut sim, fd, b"one");
-        let _ = sim.send(fd, &[], &[IoSlice::new(b"two")]);
+        let _ = sim.send(fd, &[], &[IoSlice::new(b"two")], Follows::Nothing);
     });
     panics("past its armed receive", || {
         let (mut sim, _, fd) = buffers();

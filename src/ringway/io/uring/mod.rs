@@ -22,7 +22,7 @@ use super::alarm::{Alarm, Timeout};
 use super::areas::{Areas, slice_of};
 use super::pool::{CHUNK_BUFFERS, Pool};
 use super::{
-    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Io, Op, ReceiveMode,
+    BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, Io, Op, ReceiveMode,
     SEGMENTS_MAX, Segment, Token, Wait, Wake, connect, sys,
 };
 use crate::time::{self, Instant};
@@ -375,8 +375,14 @@ impl Io for Uring {
         sys::recv(fd, &mut self.areas.hot_mut()[..limit])
     }
 
-    fn send(&mut self, fd: Fd, segments: &[Segment], then: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        sys::send_segments(fd, segments, then, |segment| {
+    fn send(
+        &mut self,
+        fd: Fd,
+        segments: &[Segment],
+        then: &[IoSlice<'_>],
+        follows: Follows,
+    ) -> Result<usize, Errno> {
+        sys::send_segments(fd, segments, then, follows, |segment| {
             slice_of(self.buffer(segment.buffer), segment)
         })
     }

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::super::{
-    BufferId, Completion, ConnId, Errno, Error, Fd, Io, Op, SCRATCH_BYTES, SCRATCH_LEN, Segment,
-    Token, Wait, sys,
+    BufferId, Completion, ConnId, Errno, Error, Fd, Follows, Io, Op, SCRATCH_BYTES, SCRATCH_LEN,
+    Segment, Token, Wait, sys,
 };
 use super::{Unavailable, Uring};
 use crate::time;
@@ -46,7 +46,7 @@ fn receive(uring: &mut Uring, ours: Fd, theirs: Fd) -> Result<(), Unavailable> {
     for message in [b"first".as_slice(), b"second"] {
         // The receive is submitted before the message is sent, so that it has to wait for it.
         let mut done = turn(uring, Wait::No)?;
-        sys::send(theirs, &[std::io::IoSlice::new(message)])
+        sys::send(theirs, &[std::io::IoSlice::new(message)], Follows::Nothing)
             .map_err(|errno| failed("send", errno))?;
         if done.is_empty() {
             done = turn(uring, Wait::Until(time::now() + PATIENCE))?;

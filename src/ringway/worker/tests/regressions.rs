@@ -259,3 +259,22 @@ fn a_paused_peer_that_takes_its_answers_is_not_silent() {
         world.finish();
     }
 }
+
+/// The answer to a Close left alone, and the FIN behind it: a second TCP segment, its handling at the peer, and a peer that had
+/// closed at the first one answered the second with RST.
+#[test]
+fn the_last_bytes_leave_together_with_the_end() {
+    for mode in [ReceiveMode::Buffers, ReceiveMode::Readiness] {
+        for last in [&b"\x88\x80\0\0\0\0"[..], b"\x81\x00 unmasked"] {
+            let mut world = world(mode);
+            let peer = world.open();
+            world.send(peer, last);
+            (0..3).for_each(|_| world.turn());
+            assert!(world.take(peer).starts_with(b"\x88"), "a Close");
+            assert_eq!(world.worker.io().moved().joined_ends, 1);
+            world.worker.io_mut().peer_close(peer);
+            (0..3).for_each(|_| world.turn());
+            world.finish();
+        }
+    }
+}
