@@ -320,12 +320,15 @@ fn read_frames<A: App>(
             continue;
         }
         *left -= 1;
-        match receiver.poll_event(input) {
-            Ok(Some(Event::Message(message))) => {
-                heard.add(message.len());
-                app.message(context, session, message);
-                input.set_answers_end(context.output.answers_end());
-            }
+        let event = receiver.poll_event(input);
+        if let Ok(Some(Event::Message(message))) = event {
+            heard.add(message.len());
+            app.message(context, session, message);
+            input.set_answers_end(context.output.answers_end());
+            continue;
+        }
+        match event {
+            Ok(Some(Event::Message(_))) => unreachable!("handled above"),
             Ok(Some(Event::Chunk(part))) => {
                 if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
                     *receive = Receive::Bulk;
