@@ -39,7 +39,7 @@ pub fn header(data: &[u8]) {
     }
 }
 
-/// The whole receive path, close payloads included. The first byte chooses the role, the limits and a cut; the rest
+/// The whole receive path, close payloads included, with and without the path of short messages. The first byte chooses the role, the limits and a cut; the rest
 /// arrives whole, byte by byte, and in pieces as long as the cut says.
 pub fn receive(data: &[u8]) {
     let Some((choice, wire)) = data.split_first() else {
@@ -59,6 +59,8 @@ pub fn receive(data: &[u8]) {
         }
     };
     let whole = listen(role, limits, wire, wire.len().max(1));
+    let general = listen_on(role, limits, wire, wire.len().max(1), false);
+    assert_eq!(general, whole, "without the path of short messages");
     assert_eq!(listen(role, limits, wire, 1), whole, "byte by byte");
     let piece = usize::from(choice >> 2) + 2;
     assert_eq!(
@@ -282,6 +284,10 @@ enum Heard {
 }
 
 fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
+    listen_on(role, limits, wire, piece, true)
+}
+
+fn listen_on(role: Role, limits: Limits, wire: &[u8], piece: usize, short: bool) -> Vec<Heard> {
     let mut receiver = Receiver::new(role, limits);
     let mut heard = vec![];
     let mut open: Option<Vec<u8>> = None;
@@ -289,6 +295,21 @@ fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
         let mut piece = piece.to_vec();
         let mut input = Input::new(&mut piece);
         loop {
+            let found = if !short || open.is_some() {
+                Ok(0)
+            } else {
+                // Answered in place, as an echo does.
+                receiver.short_messages(&mut input, 3, |message| {
+                    heard.push(Heard::Message(message.kind(), message.payload().to_vec()));
+                    let (buf, room_at, payload) = message.into_parts();
+                    buf[room_at..payload.start].fill(0xEE);
+                    Some(payload.end)
+                })
+            };
+            if let Err(violation) = found {
+                heard.push(Heard::Violation(violation));
+                continue;
+            }
             let event = match receiver.poll_event(&mut input) {
                 Ok(None) => break,
                 Ok(Some(event)) => event,
