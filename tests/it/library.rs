@@ -63,7 +63,16 @@ fn target() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }
 
-/// A crate with `ringway` as its only dependency, and its two programs; made and built once.
+/// The examples that need nothing but `ringway`.
+const EXAMPLES: [&str; 5] = [
+    "chat",
+    "custom_headers",
+    "echo_client",
+    "echo_server",
+    "several_services",
+];
+
+/// A crate with `ringway` as its only dependency, with two programs of its own and the examples; made and built once.
 fn outside() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -82,6 +91,10 @@ fn outside() -> &'static Path {
         write("Cargo.toml", &manifest);
         write("src/bin/processes.rs", &program());
         write("src/bin/threads.rs", &on_threads());
+        let examples = EXAMPLES.map(|name| format!("{name}.rs"));
+        for file in examples.iter().map(String::as_str).chain(["chat.html"]) {
+            std::fs::copy(root().join("examples").join(file), sources.join(file)).expect(file);
+        }
         // The versions that this repository is tested with.
         std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
         cargo(&folder, &["build", "--offline"]);
@@ -90,7 +103,7 @@ fn outside() -> &'static Path {
 }
 
 /// A process that is killed when the test is over.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -99,7 +112,7 @@ impl Drop for Running {
     }
 }
 
-fn start(program: &str, arguments: &[&str], stdout: Stdio) -> Running {
+pub(crate) fn start(program: &str, arguments: &[&str], stdout: Stdio) -> Running {
     outside();
     let child = Command::new(target().join("debug").join(program))
         .args(arguments)
@@ -125,6 +138,13 @@ fn first_line(server: &mut Running) -> String {
     line
 }
 
+/// Where a server listens, as its first line says: `ringway: listening on ws://127.0.0.1:40123 (…`.
+pub(crate) fn address(server: &mut Running) -> String {
+    let line = first_line(server);
+    let address = line.split("ws://").nth(1).expect("a URL");
+    address.split(' ').next().expect("its end").to_owned()
+}
+
 /// The children of a process.
 fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
@@ -138,10 +158,7 @@ fn children(pid: u32) -> Vec<u32> {
 fn the_readmes_first_program_serves_on_processes_and_survives_the_death_of_one() {
     let mut server = start("processes", &["ws://127.0.0.1:0"], Stdio::piped());
     let pid = server.0.id();
-    // ringway: listening on ws://127.0.0.1:40123 (…
-    let line = first_line(&mut server);
-    let address = line.split("ws://").nth(1).expect("a URL");
-    let address = address.split(' ').next().expect("its end").to_owned();
+    let address = address(&mut server);
     assert_eq!(children(pid).len(), 2);
     assert!(echo(&address));
     let before = children(pid);

@@ -12,6 +12,7 @@ mod client_role;
 mod counters;
 mod driver;
 mod environment;
+mod examples;
 mod faults;
 mod fuzz_corpora;
 mod http;
