@@ -5,18 +5,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ringway_command::file::overlay;
 use ringway_command::judge::BadOption;
-use ringway_command::output::{log_to_stderr, print, read};
+use ringway_command::options::{self, Given};
+use ringway_command::output::{log_to_stderr, print};
 
-use super::args::{self, ConfigArgs, ServerArgs};
-use super::{file, resolve, services};
+use super::args::{self, ServerCommand};
+use super::options::ServerArgs;
+use super::{resolve, services};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
 use ringway::server::{Origins, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
-use ringway_command::Text;
 
 /// What a process ends with: one of our codes, or what the worker says.
 pub(super) enum Outcome {
@@ -34,7 +34,7 @@ impl From<Outcome> for ExitCode {
 }
 
 /// `ringway server`.
-pub(super) fn server(args: ServerArgs) -> Outcome {
+pub(super) fn server(args: ServerCommand) -> Outcome {
     let outcome = try_server(args).unwrap_or_else(|fatal| {
         supervise::error(&fatal);
         Outcome::Exit(fatal.exit)
@@ -43,8 +43,8 @@ pub(super) fn server(args: ServerArgs) -> Outcome {
     outcome
 }
 
-fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
-    let ServerArgs { config, process } = args;
+fn try_server(args: ServerCommand) -> Result<Outcome, Fatal> {
+    let ServerCommand { server, process } = args;
     let usage = |sentence: String| Fatal {
         exit: Exit::Usage,
         sentence,
@@ -53,25 +53,25 @@ fn try_server(args: ServerArgs) -> Result<Outcome, Fatal> {
         Some(seat) => Some(seat),
         None => WorkerSeat::from_environment()?,
     };
-    let config = match config_path(&process, seat.as_ref()) {
-        Some(path) => overlay(&config, &read(&path)?),
-        None => config,
+    let given = match config_path(&process, seat.as_ref()) {
+        Some(path) => server.over_file(&path)?,
+        None => server,
     };
-    let options = resolve_options(&config).map_err(|bad| usage(bad.to_string()))?;
+    let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
     if process.print_config {
-        return Ok(Outcome::Exit(print(&file::show(&options))));
+        return Ok(Outcome::Exit(print(&options::show::<ServerArgs>(&options))));
     }
     lines::detach();
     log_to_stderr(options.debug);
     match seat {
         Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
-        None => supervise(&options, &config).map(Outcome::Exit),
+        None => supervise(&options, &given).map(Outcome::Exit),
     }
 }
 
-fn resolve_options(config: &ConfigArgs) -> Result<ServerOptions, BadOption> {
+fn resolve_options(given: &Given<ServerArgs>) -> Result<ServerOptions, BadOption> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    resolve::server(config, cpus)
+    resolve::server(given, cpus)
 }
 
 /// The file to read: a worker reads the effective configuration that its supervisor left in memory.
@@ -82,27 +82,27 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
     }
 }
 
-/// `config` is what was typed and written, for who chose what.
-fn supervise(options: &ServerOptions, config: &ConfigArgs) -> Result<Exit, Fatal> {
+/// `given` is what was typed and written, for who chose what.
+fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit, Fatal> {
     let command = WorkerCommand {
         name: std::env::args_os()
             .next()
             .unwrap_or_else(|| "ringway".into()),
         arguments: args::original(),
-        config: file::show(options),
+        config: options::show::<ServerArgs>(options),
     };
-    let origin = |text: &Option<Text>| match text {
-        Some(_) => Origin::User,
-        None => Origin::Default,
+    let origin = |name| match given.has(name) {
+        true => Origin::User,
+        false => Origin::Default,
     };
     let origins = Origins {
-        backlog: origin(&config.backlog),
-        web: origin(&config.port),
+        backlog: origin("backlog"),
+        web: origin("port"),
     };
     supervise::run(supervisor_options(
         options,
         origins,
         command,
-        file::pairs(options),
+        options::pairs::<ServerArgs>(options),
     )?)
 }

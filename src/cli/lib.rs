@@ -3,15 +3,15 @@
 //! Owns: options, their values, the configuration file, the exit code. Never: serves a client; a worker is
 //! `ringway::worker`, a supervisor is `ringway::supervise`.
 //!
-//! 1. `args` says what can be typed; clap reads it.
-//! 2. `file` reads `--config`; the command line is laid over it.
-//! 3. `resolve` judges every value.
+//! 1. `args` says which commands there are, `options` which options the server has; clap reads them.
+//! 2. `--config` is a file with the same options; the command line is laid over it.
+//! 3. `resolve` judges every value by its definition, and how values go together.
 //! 4. `launch` starts what was asked for.
 #![forbid(unsafe_code)]
 
 mod args;
-mod file;
 mod launch;
+mod options;
 mod resolve;
 mod services;
 pub mod tune;
@@ -120,13 +120,11 @@ mod tests {
         let args = args::StandaloneArgs::try_parse_from(typed)
             .expect("as the user types it")
             .server
-            .config;
-        assert_eq!(
-            args.backlog,
-            Some(ringway_command::Text("somaxconn".into()))
-        );
-        assert_eq!(args.silence, Some(ringway_command::Text("true".into())));
-        assert_eq!(args.nodelay, Some(ringway_command::Text("false".into())));
+            .server;
+        assert_eq!(args.text("workers"), Some("4"));
+        assert_eq!(args.text("backlog"), Some("somaxconn"));
+        assert_eq!(args.text("silence"), Some("true"));
+        assert_eq!(args.text("nodelay"), Some("false"));
     }
 
     #[test]

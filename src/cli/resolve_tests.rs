@@ -1,6 +1,9 @@
 //! What each option accepts and refuses.
 
-use ringway::options::WebPort;
+use ringway::options::{Backlog, WebPort};
+use ringway_command::endpoint::endpoint;
+
+use std::time::Duration;
 
 use super::*;
 
@@ -8,15 +11,13 @@ fn text(value: &str) -> Option<Text> {
     Some(Text(value.to_owned()))
 }
 
-fn from(change: impl FnOnce(&mut ConfigArgs)) -> Result<ServerOptions, String> {
-    let mut args = ConfigArgs::default();
-    change(&mut args);
-    server(&args, 4).map_err(|bad| bad.to_string())
+fn from(typed: &[(&'static str, &str)]) -> Result<ServerOptions, String> {
+    server(&Given::typed(typed), 4).map_err(|bad| bad.to_string())
 }
 
 #[test]
 fn nothing_typed_is_the_defaults() {
-    let options = from(|_| {}).unwrap();
+    let options = from(&[]).unwrap();
     assert_eq!(options, ServerOptions::new(4));
     assert_eq!((options.workers, options.max_frame), (4, 16 << 20));
     assert!(options.socket.nodelay);
@@ -72,25 +73,25 @@ fn a_bad_endpoint_says_what_is_wrong_with_it() {
 
 #[test]
 fn zero_workers_is_refused_with_the_remedy() {
-    let sentence = from(|args| args.workers = text("0")).unwrap_err();
+    let sentence = from(&[("workers", "0")]).unwrap_err();
     assert_eq!(
         sentence,
         "--workers 0 is not a number from 1 to 1024: a server needs at least 1 worker, one per CPU is best"
     );
-    assert!(from(|args| args.workers = text("100000")).is_err());
-    assert!(from(|args| args.workers = text("-1")).is_err());
-    assert!(from(|args| args.workers = text("two")).is_err());
+    assert!(from(&[("workers", "100000")]).is_err());
+    assert!(from(&[("workers", "-1")]).is_err());
+    assert!(from(&[("workers", "two")]).is_err());
 }
 
 #[test]
 fn zero_means_off_where_help_says_so() {
-    let options = from(|args| {
-        args.port = text("0");
-        args.max_connections = text("0");
-        args.idle_timeout = text("0");
-        args.ping_interval = text("0s");
-        args.keepalive = text("0");
-    })
+    let options = from(&[
+        ("port", "0"),
+        ("max-connections", "0"),
+        ("idle-timeout", "0"),
+        ("ping-interval", "0s"),
+        ("keepalive", "0"),
+    ])
     .unwrap();
     assert_eq!(options.web_port, WebPort::Off);
     assert_eq!(
@@ -106,12 +107,12 @@ fn zero_means_off_where_help_says_so() {
 #[test]
 fn zero_is_refused_where_it_would_stop_everything() {
     for change in [
-        (|args: &mut ConfigArgs| args.handshake_timeout = text("0")) as fn(&mut ConfigArgs),
-        |args| args.close_timeout = text("0"),
-        |args| args.interval = text("0"),
-        |args| args.max_message = text("0"),
-        |args| args.send_queue = text("0"),
-        |args| args.backlog = text("0"),
+        &[("handshake-timeout", "0")][..],
+        &[("close-timeout", "0")],
+        &[("interval", "0")],
+        &[("max-message", "0")],
+        &[("send-queue", "0")],
+        &[("backlog", "0")],
     ] {
         assert!(from(change).is_err());
     }
@@ -119,17 +120,8 @@ fn zero_is_refused_where_it_would_stop_everything() {
 
 #[test]
 fn a_frame_limit_follows_the_message_limit_and_never_exceeds_it() {
-    assert_eq!(
-        from(|args| args.max_message = text("1MiB"))
-            .unwrap()
-            .max_frame,
-        1 << 20
-    );
-    let sentence = from(|args| {
-        args.max_message = text("1000");
-        args.max_frame = text("2000");
-    })
-    .unwrap_err();
+    assert_eq!(from(&[("max-message", "1MiB")]).unwrap().max_frame, 1 << 20);
+    let sentence = from(&[("max-message", "1000"), ("max-frame", "2000")]).unwrap_err();
     assert!(
         sentence.contains("--max-frame 2000 is above --max-message 1000"),
         "{sentence}"
@@ -139,31 +131,20 @@ fn a_frame_limit_follows_the_message_limit_and_never_exceeds_it() {
 #[test]
 fn a_backlog_is_a_number_or_somaxconn() {
     assert_eq!(
-        from(|args| args.backlog = text("somaxconn"))
-            .unwrap()
-            .backlog,
+        from(&[("backlog", "somaxconn")]).unwrap().backlog,
         Backlog::Somaxconn
     );
     assert_eq!(
-        from(|args| args.backlog = text("4k")).unwrap().backlog,
+        from(&[("backlog", "4k")]).unwrap().backlog,
         Backlog::Depth(4000)
     );
 }
 
 #[test]
 fn a_switch_can_be_turned_off_again() {
-    assert!(
-        !from(|args| args.nodelay = text("false"))
-            .unwrap()
-            .socket
-            .nodelay
-    );
-    assert!(
-        from(|args| args.noaffinity = text("false"))
-            .unwrap()
-            .affinity
-    );
-    let sentence = from(|args| args.silence = text("loud")).unwrap_err();
+    assert!(!from(&[("nodelay", "false")]).unwrap().socket.nodelay);
+    assert!(from(&[("noaffinity", "false")]).unwrap().affinity);
+    let sentence = from(&[("silence", "loud")]).unwrap_err();
     assert_eq!(
         sentence,
         "--silence loud is not true or false: or leave the value off"
@@ -172,7 +153,7 @@ fn a_switch_can_be_turned_off_again() {
 
 #[test]
 fn a_choice_names_the_choices() {
-    let sentence = from(|args| args.io = text("kqueue")).unwrap_err();
+    let sentence = from(&[("io", "kqueue")]).unwrap_err();
     assert_eq!(
         sentence,
         "--io kqueue is not one of auto, uring, epoll: choose one of them"
@@ -181,11 +162,7 @@ fn a_choice_names_the_choices() {
 
 #[test]
 fn reuseport_and_a_unix_socket_exclude_each_other() {
-    let sentence = from(|args| {
-        args.wsuri = text("ws+unix:/tmp/x");
-        args.reuseport = text("true");
-    })
-    .unwrap_err();
+    let sentence = from(&[("wsuri", "ws+unix:/tmp/x"), ("reuseport", "true")]).unwrap_err();
     assert!(
         sentence.contains("a Unix socket has one listener"),
         "{sentence}"
@@ -194,56 +171,49 @@ fn reuseport_and_a_unix_socket_exclude_each_other() {
 
 #[test]
 fn keepalive_details_need_keepalive() {
-    let off = |args: &mut ConfigArgs| {
-        args.keepalive = text("0");
-        args.keepalive_count = text("3");
-    };
+    let off = &[("keepalive", "0"), ("keepalive-count", "3")];
     assert!(from(off).is_err());
-    assert!(from(|args| args.keepalive_count = text("3")).is_ok());
-    let options = from(|args| {
-        args.keepalive = text("60s");
-        args.keepalive_count = text("3");
-    })
-    .unwrap();
+    assert!(from(&[("keepalive-count", "3")]).is_ok());
+    let options = from(&[("keepalive", "60s"), ("keepalive-count", "3")]).unwrap();
     assert_eq!(options.socket.keepalive, Some(Duration::from_secs(60)));
-    assert!(from(|args| args.keepalive = text("10ms")).is_err());
+    assert!(from(&[("keepalive", "10ms")]).is_err());
 }
 
 #[test]
 fn the_kernel_finds_out_vanished_peers_unless_it_is_told_not_to() {
-    let socket = from(|_| {}).unwrap().socket;
+    let socket = from(&[]).unwrap().socket;
     assert_eq!(socket.keepalive, Some(Duration::from_secs(120)));
     assert_eq!(socket.keepalive_interval, Some(Duration::from_secs(15)));
     assert_eq!(socket.keepalive_count, Some(4));
     assert_eq!(socket.user_timeout, Some(Duration::from_secs(180)));
-    let user_timeout = |change: fn(&mut ConfigArgs)| from(change).unwrap().socket.user_timeout;
+    let user_timeout = |typed: &[(&'static str, &str)]| from(typed).unwrap().socket.user_timeout;
     assert_eq!(
-        user_timeout(|args| args.keepalive = text("10m")),
+        user_timeout(&[("keepalive", "10m")]),
         Some(Duration::from_secs(660))
     );
     assert_eq!(
-        user_timeout(|args| args.write_timeout = text("1h")),
+        user_timeout(&[("write-timeout", "1h")]),
         Some(Duration::from_secs(3600))
     );
-    assert_eq!(user_timeout(|args| args.write_timeout = text("0")), None);
-    assert_eq!(user_timeout(|args| args.keepalive = text("0")), None);
-    assert_eq!(user_timeout(|args| args.user_timeout = text("0")), None);
+    assert_eq!(user_timeout(&[("write-timeout", "0")]), None);
+    assert_eq!(user_timeout(&[("keepalive", "0")]), None);
+    assert_eq!(user_timeout(&[("user-timeout", "0")]), None);
     assert_eq!(
-        user_timeout(|args| args.user_timeout = text("7s")),
+        user_timeout(&[("user-timeout", "7s")]),
         Some(Duration::from_secs(7))
     );
 }
 
 #[test]
 fn a_write_timeout_is_a_minute_another_time_or_none() {
-    let write_timeout = |change: fn(&mut ConfigArgs)| from(change).unwrap().write_timeout;
-    assert_eq!(write_timeout(|_| {}), Some(Duration::from_secs(60)));
+    let write_timeout = |typed: &[(&'static str, &str)]| from(typed).unwrap().write_timeout;
+    assert_eq!(write_timeout(&[]), Some(Duration::from_secs(60)));
     assert_eq!(
-        write_timeout(|args| args.write_timeout = text("250ms")),
+        write_timeout(&[("write-timeout", "250ms")]),
         Some(Duration::from_millis(250))
     );
-    assert_eq!(write_timeout(|args| args.write_timeout = text("0")), None);
-    assert!(from(|args| args.write_timeout = text("soon")).is_err());
+    assert_eq!(write_timeout(&[("write-timeout", "0")]), None);
+    assert!(from(&[("write-timeout", "soon")]).is_err());
 }
 
 #[test]
@@ -287,29 +257,29 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
 
 #[test]
 fn heads_and_subprotocols_have_limits_and_names() {
-    let options = from(|args| {
-        args.max_head = text("64KiB");
-        args.max_headers = text("200");
-        args.subprotocol = text("a,b");
-    })
+    let options = from(&[
+        ("max-head", "64KiB"),
+        ("max-headers", "200"),
+        ("subprotocol", "a,b"),
+    ])
     .unwrap();
     assert_eq!((options.max_head, options.max_headers), (64 << 10, 200));
     assert_eq!(options.subprotocols.to_string(), "a,b");
     for (change, why) in [
         (
-            (|args| args.max_head = text("100")) as fn(&mut ConfigArgs),
+            &[("max-head", "100")][..],
             "--max-head 100 is not a size from 256 to 1MiB",
         ),
         (
-            |args| args.max_head = text("2MiB"),
+            &[("max-head", "2MiB")],
             "--max-head 2MiB is not a size from 256 to 1MiB",
         ),
         (
-            |args| args.max_headers = text("4"),
+            &[("max-headers", "4")],
             "--max-headers 4 is not a number from 5 to 10000",
         ),
         (
-            |args| args.subprotocol = text("a b"),
+            &[("subprotocol", "a b")],
             "--subprotocol a b: 'a b' cannot be a subprotocol",
         ),
     ] {

@@ -7,30 +7,31 @@ use std::process::ExitCode;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::services::{Echo, Pattern, Services};
 use ringway::worker;
-use ringway_command::judge::{BadOption, Resolved};
+use ringway_command::kinds::{Bare, Words, Wrong};
 
-/// Parses `/echo=echo,/again/*=echo`.
-pub(super) fn parse(text: &str) -> Resolved<Vec<(Pattern, Application)>> {
-    text.split(',').map(parse_one).collect()
-}
+/// `/echo=echo,/again/*=echo`.
+pub(super) const KIND: Words<Vec<(Pattern, Application)>> = Words {
+    value_name: "PATH=KIND,...",
+    parse: |text| text.split(',').map(parse_one).collect(),
+    show: |applications| (!applications.is_empty()).then(|| show(applications)),
+    bare: Bare::Refused,
+};
 
-fn parse_one(text: &str) -> Resolved<(Pattern, Application)> {
-    let (path, kind) = text.trim().split_once('=').ok_or_else(|| {
-        BadOption(format!(
-            "--service {text} has no kind: write it as /echo=echo"
-        ))
-    })?;
-    let pattern = Pattern::new(path).map_err(|bad| BadOption(format!("--service: {bad}")))?;
+fn parse_one(text: &str) -> Result<(Pattern, Application), Wrong> {
+    let text = text.trim();
+    let (path, kind) = text
+        .split_once('=')
+        .ok_or_else(|| Wrong::Because(format!(": '{text}' has no kind: write it as /echo=echo")))?;
+    let pattern = Pattern::new(path).map_err(|bad| Wrong::Because(format!(": {bad}")))?;
     match kind {
         "echo" => Ok((pattern, Application::Echo)),
-        _ => Err(BadOption(format!(
-            "--service {text}: there is no application '{kind}': it can be echo"
+        _ => Err(Wrong::Because(format!(
+            ": there is no application '{kind}': it can be echo"
         ))),
     }
 }
 
-/// The text that [`parse`] reads.
-pub(super) fn show(applications: &[(Pattern, Application)]) -> String {
+fn show(applications: &[(Pattern, Application)]) -> String {
     let each = applications.iter().map(|(pattern, application)| {
         let kind = match application {
             Application::Echo => "echo",
@@ -64,24 +65,28 @@ fn echo(options: &ServerOptions) -> Echo {
 
 #[cfg(test)]
 mod tests {
+    use ringway_command::kinds::Kind as _;
+
     use super::*;
 
     #[test]
     fn what_is_shown_parses_back() {
         let text = "/echo=echo,/again/*=echo";
-        assert_eq!(show(&parse(text).expect("two services")), text);
+        let services = KIND.parse(text).expect("two services");
+        assert_eq!(KIND.show(&services).as_deref(), Some(text));
+        assert_eq!(KIND.show(&Vec::new()), None);
     }
 
     #[test]
     fn what_is_no_service_says_why() {
-        let why = |text| parse(text).expect_err("no service").0;
+        let why = |text| KIND.parse(text).expect_err("no service").to_string();
         assert_eq!(
             why("/echo"),
-            "--service /echo has no kind: write it as /echo=echo"
+            ": '/echo' has no kind: write it as /echo=echo"
         );
         assert_eq!(
             why("/a=cat"),
-            "--service /a=cat: there is no application 'cat': it can be echo"
+            ": there is no application 'cat': it can be echo"
         );
         assert!(why("echo=echo").contains("does not begin with a slash"));
     }

@@ -2,10 +2,11 @@
 //!
 //! Owns: the text of `--wsuri`, `--port` and `--congestion`. Never: opens a socket or looks up a name.
 
-use ringway::options::{Endpoint, WebHost, WebPort};
+use ringway::options::{BadEndpoint, Endpoint, WebHost, WebPort};
 
 use crate::Text;
 use crate::judge::{BadOption, Resolved};
+use crate::kinds::{Bare, Kind, Words, Wrong};
 
 /// Limits of heads that a user may set. The head of the smallest opening handshake has about 150 bytes and five fields. A
 /// larger limit than these would let each connection hold a megabyte before it is one.
@@ -17,24 +18,96 @@ pub const HEADERS_MIN: u64 = 5;
 /// See [`HEAD_MIN`].
 pub const HEADERS_MAX: u64 = 10_000;
 
-/// Parses `ws://host:port` or `ws+unix:/path`.
+/// A place to listen: `ws://host:port` or `ws+unix:/path`.
+pub const URI: Words<Endpoint> = Words {
+    value_name: "URI",
+    parse: |uri| {
+        uri.parse().map_err(|bad: BadEndpoint| {
+            let sentence = bad.to_string();
+            Wrong::Because(sentence.strip_prefix(uri).unwrap_or(&sentence).to_owned())
+        })
+    },
+    show: |endpoint| {
+        Some(match endpoint {
+            Endpoint::Tcp { host, port } if host.contains(':') => format!("ws://[{host}]:{port}"),
+            Endpoint::Tcp { host, port } => format!("ws://{host}:{port}"),
+            Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
+        })
+    },
+    bare: Bare::Refused,
+};
+
+/// The port of the web pages: a number, `auto`, or 0 for none, perhaps behind an address.
+pub const WEB_PORT: Words<WebPort> = Words {
+    value_name: "[HOST:]PORT",
+    parse: parse_web_port,
+    show: |port| {
+        let (host, port) = match port {
+            WebPort::Auto(host) => (host, "auto".to_owned()),
+            WebPort::Fixed(host, port) => (host, port.to_string()),
+            WebPort::Off => return Some("0".to_owned()),
+        };
+        Some(match host {
+            WebHost::Loopback => port,
+            WebHost::Named(host) if host.contains(':') => format!("[{host}]:{port}"),
+            WebHost::Named(host) => format!("{host}:{port}"),
+        })
+    },
+    bare: Bare::Refused,
+};
+
+/// A name the kernel could know: TCP_CA_NAME_MAX is 16 with its end.
+pub const CONGESTION: Words<String> = Words {
+    value_name: "NAME",
+    parse: |name| {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        match name.len() {
+            1..=15 if name.chars().all(known) => Ok(name.to_owned()),
+            _ => Err(Wrong::Because(
+                " is no name of a congestion control: see \
+                 /proc/sys/net/ipv4/tcp_available_congestion_control"
+                    .to_owned(),
+            )),
+        }
+    },
+    show: |name| Some(name.clone()),
+    bare: Bare::Refused,
+};
+
+/// [`URI`] as `--wsuri`.
 ///
 /// # Errors
 /// It is neither.
 pub fn endpoint(uri: &str) -> Resolved<Endpoint> {
-    uri.parse()
-        .map_err(|bad| BadOption(format!("--wsuri {bad}")))
+    typed("wsuri", uri, &URI)
 }
 
-/// Parses a port of the web pages: a number, `auto`, or 0 for none, perhaps behind an address.
+/// [`WEB_PORT`] as `--port`.
 ///
 /// # Errors
 /// It is none of these.
 pub fn web_port(text: &str) -> Resolved<WebPort> {
+    typed("port", text, &WEB_PORT)
+}
+
+/// [`CONGESTION`] as `--congestion`.
+///
+/// # Errors
+/// It cannot be one.
+pub fn congestion(Text(name): &Text) -> Resolved<String> {
+    typed("congestion", name, &CONGESTION)
+}
+
+fn typed<V>(name: &str, text: &str, kind: &impl Kind<V>) -> Resolved<V> {
+    kind.parse(text)
+        .map_err(|wrong| BadOption(format!("--{name} {text}{wrong}")))
+}
+
+fn parse_web_port(text: &str) -> Result<WebPort, Wrong> {
     let wrong = |why: &str| {
-        BadOption(format!(
-            "--port {text} {why}: give a number from 1 to 65535, auto for any free one, or 0 for no web pages; with an \
-             address in front, as 0.0.0.0:8080 or [::]:8080, others than this machine can see them"
+        Wrong::Because(format!(
+            " {why}: give a number from 1 to 65535, auto for any free one, or 0 for no web pages; with an address in \
+             front, as 0.0.0.0:8080 or [::]:8080, others than this machine can see them"
         ))
     };
     let (host, port) = match text.rsplit_once(':') {
@@ -64,17 +137,5 @@ fn web_host(host: &str) -> Result<String, &'static str> {
         None if host.is_empty() => Err("has no address before the colon"),
         None if host.contains(':') => Err("has an IPv6 address without brackets"),
         None => Ok(host.to_owned()),
-    }
-}
-
-/// A name the kernel could know: TCP_CA_NAME_MAX is 16 with its end.
-pub fn congestion(Text(name): &Text) -> Resolved<String> {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    match name.len() {
-        1..=15 if name.chars().all(known) => Ok(name.clone()),
-        _ => Err(BadOption(format!(
-            "--congestion {name} is no name of a congestion control: see \
-             /proc/sys/net/ipv4/tcp_available_congestion_control"
-        ))),
     }
 }

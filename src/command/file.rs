@@ -9,9 +9,17 @@ use toml::{Table, Value};
 
 /// Reads the text of a file with the options `A`. The error is one sentence without the file's name.
 pub fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
-    let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
     let known = names::<A>();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    parse_table(text, &known)?
+        .try_into()
+        .map_err(|error: toml::de::Error| one_line(&error, text))
+}
+
+/// Reads the text of a file that may have these keys, each with a string, a number, true or false. The error is one sentence
+/// without the file's name.
+pub(crate) fn parse_table(text: &str, known: &[&str]) -> Result<Table, String> {
+    let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
     if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
         // Two letters make a typing error in a long name, and another word of a short one.
         let near = known
@@ -24,14 +32,12 @@ pub fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
         );
         return Err(format!("unknown key '{key}': {hint}"));
     }
-    if let Some((key, _)) = table.iter().find(|(_, value)| !is_plain(value)) {
-        return Err(format!(
+    match table.iter().find(|(_, value)| !is_plain(value)) {
+        Some((key, _)) => Err(format!(
             "key '{key}' must be a string, a number, true or false"
-        ));
+        )),
+        None => Ok(table),
     }
-    table
-        .try_into()
-        .map_err(|error: toml::de::Error| one_line(&error, text))
 }
 
 /// The command line over the file: what was typed wins.

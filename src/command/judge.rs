@@ -2,10 +2,11 @@
 //!
 //! Owns: the sentences, which name the option, the value and the remedy. Never: knows which program asks.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::Text;
-use crate::values;
+use crate::kinds::{Count, Kind, Size, Switch, Time};
 
 /// A value that cannot be used: one sentence with the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,6 @@ impl std::fmt::Display for BadOption {
 /// A value in order, or the sentence for the user.
 pub type Resolved<T> = Result<T, BadOption>;
 
-/// No timer runs longer: a day is further than any peer's patience.
-const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
-
 /// Takes a value that was given.
 pub fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
@@ -30,17 +28,24 @@ pub fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
+/// A value of a kind.
+///
+/// # Errors
+/// It is none.
+pub fn value<V>(name: &str, text: &Option<Text>, kind: &impl Kind<V>) -> Resolved<Option<V>> {
+    let Some(Text(text)) = text else {
+        return Ok(None);
+    };
+    let value = kind.parse(text).map(Some);
+    value.map_err(|wrong| BadOption(format!("--{name} {text}{wrong}")))
+}
+
 /// A switch.
 ///
 /// # Errors
 /// It is neither true nor false.
 pub fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    values::switch(value)
-        .map(Some)
-        .ok_or_else(|| bad(name, text, "true or false", "or leave the value off"))
+    value(name, text, &Switch)
 }
 
 /// One of a few words.
@@ -78,50 +83,18 @@ pub fn choice<T: Copy>(
 pub fn whole(
     name: &str,
     text: &Option<Text>,
-    range: std::ops::RangeInclusive<u64>,
-    why: &str,
+    range: RangeInclusive<u64>,
+    why: &'static str,
 ) -> Resolved<Option<u64>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::size(value).filter(|number| range.contains(number)) {
-        Some(number) => Ok(Some(number)),
-        None => Err(bad(
-            name,
-            text,
-            &format!("a number from {} to {}", range.start(), range.end()),
-            why,
-        )),
-    }
+    value(name, text, &Count(range, why))
 }
 
 /// A size in bytes.
 ///
 /// # Errors
 /// It is none, or out of `range`.
-pub fn bytes(
-    name: &str,
-    text: &Option<Text>,
-    range: std::ops::RangeInclusive<u64>,
-) -> Resolved<Option<u64>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::size(value).filter(|number| range.contains(number)) {
-        Some(number) => Ok(Some(number)),
-        None => {
-            let (low, high) = (
-                values::show_size(*range.start()),
-                values::show_size(*range.end()),
-            );
-            Err(bad(
-                name,
-                text,
-                &format!("a size from {low} to {high}"),
-                "write it as 1000, 64KiB or 16MiB",
-            ))
-        }
-    }
+pub fn bytes(name: &str, text: &Option<Text>, range: RangeInclusive<u64>) -> Resolved<Option<u64>> {
+    value(name, text, &Size(range))
 }
 
 /// A time of at least `min` and at most a day.
@@ -129,7 +102,7 @@ pub fn bytes(
 /// # Errors
 /// It is none, or out of that range.
 pub fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
-    time_within(name, text, min..=TIME_MAX)
+    value(name, text, &Time::from(min))
 }
 
 /// A time.
@@ -139,26 +112,9 @@ pub fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<D
 pub fn time_within(
     name: &str,
     text: &Option<Text>,
-    range: std::ops::RangeInclusive<Duration>,
+    range: RangeInclusive<Duration>,
 ) -> Resolved<Option<Duration>> {
-    let Some(Text(value)) = text else {
-        return Ok(None);
-    };
-    match values::duration(value).filter(|time| range.contains(time)) {
-        Some(time) => Ok(Some(time)),
-        None => {
-            let (low, high) = (
-                values::show_duration(*range.start()),
-                values::show_duration(*range.end()),
-            );
-            Err(bad(
-                name,
-                text,
-                &format!("a time from {low} to {high}"),
-                "write it as 250ms, 10s or 1m",
-            ))
-        }
-    }
+    value(name, text, &Time(range))
 }
 
 /// The sentence for a value that cannot be used.

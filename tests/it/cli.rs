@@ -82,7 +82,11 @@ fn a_bad_configuration_file_is_one_sentence_and_exit_code_two() {
         ("workers = \n", "line 1: "),
         (
             "workers = 0\n",
-            "--workers 0 is not a number from 1 to 1024",
+            "bad.toml: workers = 0 is not a number from 1 to 1024",
+        ),
+        (
+            "handshake-timeout = \"5x\"\n",
+            "bad.toml: handshake-timeout = 5x is not a time from 1ms to 24h",
         ),
     ];
     for (text, why) in cases {

@@ -77,9 +77,11 @@ const MEMBERS: &[Member] = &[
         modules: &[
             ("text", &[]),
             ("values", &[]),
-            ("judge", &["Text", "values"]),
-            ("endpoint", &["Text", "judge"]),
+            ("kinds", &["values"]),
+            ("judge", &["Text", "kinds"]),
+            ("endpoint", &["Text", "judge", "kinds"]),
             ("file", &[]),
+            ("options", &["file", "judge", "kinds"]),
             ("output", &["file"]),
             ("lib", &[]),
         ],

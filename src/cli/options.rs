@@ -1,0 +1,279 @@
+//! The options of `ringway server`, each defined once: name, field, kind of value with its range, and help. The default is the
+//! field's own ([`ServerOptions::new`]).
+//!
+//! Owns: these definitions. Never: judges how options go together (that is `resolve`), makes a system call.
+
+use std::time::Duration;
+
+use ringway::options::{Backlog, Format, IoChoice, ServerOptions};
+use ringway_command::endpoint::{
+    CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
+};
+use ringway_command::kinds::{
+    Bare, Choice, Count, OrOff, Size, Switch, Time, Unless, Without, Words, Wrong,
+};
+use ringway_command::options::{Defined, Definition, define, under};
+use ringway_command::values;
+
+use super::services;
+
+/// More workers than this share no machine we know of, and the board would outgrow its page table for nothing.
+const WORKERS_MAX: u64 = 1024;
+
+/// Sizes of messages, frames and queues stay below half of the smallest address space that makes sense.
+const SIZE_MAX: u64 = 1 << 40;
+
+/// What the kernel takes for the size of a buffer.
+const BUFFER_MAX: u64 = 0x7fff_ffff;
+
+/// The smallest time that can be written: any at all.
+const ANY: Duration = Duration::from_micros(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The options of `ringway server`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerArgs;
+
+impl Defined for ServerArgs {
+    type Options = ServerOptions;
+
+    fn definitions() -> Vec<Definition<ServerOptions>> {
+        let mut all = Vec::from(general());
+        all.extend(under("Limits", limits()));
+        all.extend(under("Limits", timeouts()));
+        all.extend(under(SOCKETS, sockets()));
+        all
+    }
+
+    fn defaults() -> ServerOptions {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        ServerOptions::new(cpus)
+    }
+}
+
+macro_rules! field {
+    ($($name:ident).+) => { ringway_command::field!(ServerOptions: $($name).+) };
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn general() -> [Definition<ServerOptions>; 13] {
+    [
+        define("wsuri", field!(endpoint), URI,
+            "Where to listen: ws://host:port, or ws+unix:/path. Port 0 is any free port"),
+        define("port", field!(web_port), WEB_PORT,
+            "Web pages of the supervisor: status, /stats.json, /metrics. A port, `auto` for any free one, 0 = off. On loopback \
+             only, unless an address is in front, as 0.0.0.0:8080")
+            .default_said("{}, or off if that is taken"),
+        define("workers", field!(workers),
+            Count(1..=WORKERS_MAX, "a server needs at least 1 worker, one per CPU is best"),
+            "Worker processes")
+            .default_said("the CPUs this process may use"),
+        define("noaffinity", field!(affinity), Without, "Do not pin workers to CPUs"),
+        define("backlog", field!(backlog), BACKLOG,
+            "Length of the accept queue; without a value as long as the kernel allows (net.core.somaxconn)"),
+        define("silence", field!(silence), Switch, "Print neither the start-up line nor statistics"),
+        define("debug", field!(debug), Switch, "Log debug messages on stderr"),
+        define("interval", field!(interval), Time::from(Duration::from_millis(10)), "Time between statistics"),
+        define("format", field!(format),
+            Choice("FORMAT", &[("table", Format::Table), ("json", Format::Json)]),
+            "How statistics are printed: table, or json for one object per line"),
+        define("io", field!(io),
+            Choice("TIER", &[("auto", IoChoice::Auto), ("uring", IoChoice::Uring), ("epoll", IoChoice::Epoll)]),
+            "I/O of the workers: auto, uring or epoll"),
+        define("service", field!(applications), services::KIND,
+            "Applications by path, as /echo=echo,/again=echo; other paths are answered 404. Kinds: echo")
+            .default_said("an echo on every path"),
+        define("reuseport", field!(reuseport), Switch,
+            "One listener per worker (SO_REUSEPORT) instead of one that all share"),
+        define("subprotocol", field!(subprotocols), SUBPROTOCOLS,
+            "Subprotocols to choose from, as a,b: the first one that the client offers is chosen, and none if none of them is \
+             offered. `any`: its first one, whatever it is; `none`: never one, and then browsers that offer some fail the \
+             connection"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn limits() -> [Definition<ServerOptions>; 6] {
+    [
+        define("max-connections", field!(max_connections), OrOff(Count(1..=1 << 32, "write it as 1000, 50k or 1M")),
+            "Open WebSockets of the whole server: one more is answered 503. 0 = no limit"),
+        define("max-message", field!(max_message), Size(1..=SIZE_MAX), "Longest message accepted"),
+        define("max-frame", field!(max_frame), Size(1..=SIZE_MAX), "Longest frame accepted")
+            .default_said("as --max-message"),
+        define("send-queue", field!(send_queue), Size(1024..=SIZE_MAX),
+            "Bytes queued for a peer above which reading from it pauses"),
+        define("max-head", field!(max_head), Size(HEAD_MIN..=HEAD_MAX),
+            "Longest head of a request, cookies and all (431 above, 414 when it is the target); held only while a head is \
+             incomplete"),
+        define("max-headers", field!(max_headers),
+            Count(HEADERS_MIN..=HEADERS_MAX, "an opening handshake has 5, a browser's about 20"),
+            "Header fields of a request (431 above)"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn timeouts() -> [Definition<ServerOptions>; 6] {
+    [
+        define("handshake-timeout", field!(handshake_timeout), Time::from(MILLISECOND),
+            "Time for the opening handshake"),
+        define("write-timeout", field!(write_timeout), OrOff(Time::from(ANY)),
+            "Drop a peer that takes nothing of what is queued for it for this long; a slow reader stays; 0 = never"),
+        define("idle-timeout", field!(idle_timeout), OrOff(Time::from(ANY)),
+            "Close a connection with 1001 on which nothing arrived for this long (Pongs count); 0 = never"),
+        define("ping-interval", field!(ping_interval), OrOff(Time::from(ANY)),
+            "Ping a peer that was silent for this long, drop it after as long again; finds out peers behind proxies, which \
+             --keepalive does not, at about 6 us of CPU each time; 0 = never"),
+        define("close-timeout", field!(close_timeout), Time::from(MILLISECOND),
+            "Time for the closing handshake, anew whenever the peer takes some of what is left for it"),
+        define("drain-timeout", field!(drain_timeout), Time::from(Duration::ZERO),
+            "Time for connections to end after SIGINT or SIGTERM"),
+    ]
+}
+
+const SOCKETS: &str = "Sockets (set on the listener, inherited by connections)";
+
+#[rustfmt::skip] // one option per block, help last
+fn sockets() -> [Definition<ServerOptions>; 13] {
+    [
+        define("nodelay", field!(socket.nodelay), Switch, "Send small frames at once: TCP_NODELAY"),
+        define("congestion", field!(socket.congestion), Unless(CONGESTION),
+            "Congestion control: TCP_CONGESTION, e.g. bbr"),
+        define("rcvbuf", field!(socket.rcvbuf), Unless(Size(1..=BUFFER_MAX)), "Receive buffer: SO_RCVBUF"),
+        define("sndbuf", field!(socket.sndbuf), Unless(Size(1..=BUFFER_MAX)), "Send buffer: SO_SNDBUF"),
+        define("keepalive", field!(socket.keepalive), OrOff(Time::from(SECOND)),
+            "Probe a silent peer after this long: SO_KEEPALIVE, TCP_KEEPIDLE. The kernel does it, and no worker wakes up: a \
+             million idle connections cost 8,000 small packets per second; 0 = off"),
+        define("keepalive-interval", field!(socket.keepalive_interval), Unless(Time::from(SECOND)),
+            "Time between probes: TCP_KEEPINTVL"),
+        define("keepalive-count", field!(socket.keepalive_count), Unless(Count(1..=127, "the kernel takes 1 to 127")),
+            "Unanswered probes until the peer is gone: TCP_KEEPCNT"),
+        define("user-timeout", field!(socket.user_timeout), OrOff(Time::from(ANY)),
+            "Give up on unacknowledged data after this long: TCP_USER_TIMEOUT; 0 = off")
+            .default_said("as long as --keepalive takes in all, {}, and no less than --write-timeout; off when one of them is"),
+        define("defer-accept", field!(socket.defer_accept), Unless(Time::from(SECOND)),
+            "Accept only once the peer has sent something: TCP_DEFER_ACCEPT"),
+        define("notsent-lowat", field!(socket.notsent_lowat), Unless(Size(1..=BUFFER_MAX)),
+            "Unsent bytes above which a socket is not writable: TCP_NOTSENT_LOWAT"),
+        define("fastopen", field!(socket.fastopen), Unless(Count(1..=65_535, "leave it off to disable fast open")),
+            "Pending fast-open connections: TCP_FASTOPEN"),
+        define("maxseg", field!(socket.maxseg), Unless(Size(88..=32_767)), "Largest segment: TCP_MAXSEG"),
+        define("busy-poll", field!(socket.busy_poll), Unless(Time::from(ANY)),
+            "Busy-poll the device queue this long: SO_BUSY_POLL"),
+    ]
+}
+
+/// A length, or the kernel's limit.
+const BACKLOG: Words<Backlog> = Words {
+    value_name: "N",
+    parse: |text| match (text, values::size(text)) {
+        ("somaxconn", _) => Ok(Backlog::Somaxconn),
+        (_, Some(depth @ 1..=0x7fff_ffff)) => {
+            Ok(Backlog::Depth(u32::try_from(depth).unwrap_or(u32::MAX)))
+        }
+        _ => Err(Wrong::Because(
+            " is no queue length: give a number from 1 up, or no value for the kernel's limit"
+                .to_owned(),
+        )),
+    },
+    show: |backlog| {
+        Some(match backlog {
+            Backlog::Depth(depth) => depth.to_string(),
+            Backlog::Somaxconn => "somaxconn".to_owned(),
+        })
+    },
+    bare: Bare::Means("somaxconn"),
+};
+
+/// `any`, `none` or names.
+const SUBPROTOCOLS: Words<ringway::options::Subprotocols> = Words {
+    value_name: "LIST",
+    parse: |list| {
+        list.parse()
+            .map_err(|why: String| Wrong::Because(format!(": {why}")))
+    },
+    show: |subprotocols| Some(subprotocols.to_string()),
+    bare: Bare::Refused,
+};
+
+#[cfg(test)]
+mod tests {
+    use ringway_command::options::{self, Given};
+
+    use super::super::resolve;
+    use super::*;
+
+    fn parse_server(text: &str) -> Result<Given<ServerArgs>, String> {
+        Given::parse_file(text, "ringway.toml")
+    }
+
+    fn show(options: &ServerOptions) -> String {
+        options::show::<ServerArgs>(options)
+    }
+
+    #[test]
+    fn a_file_may_hold_strings_numbers_and_booleans() {
+        let args =
+            parse_server("workers = 2\ninterval = 0.5\nsilence = true\nmax-message = \"1MiB\"\n")
+                .unwrap();
+        let options = resolve::server(&args, 8).unwrap();
+        assert_eq!(
+            (options.workers, options.silence, options.max_message),
+            (2, true, 1 << 20)
+        );
+        assert_eq!(options.interval.as_millis(), 500);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_one() {
+        assert_eq!(
+            parse_server("worker = 2").unwrap_err(),
+            "unknown key 'worker': did you mean 'workers'?"
+        );
+        let far = "unknown key 'colour': see --help for the options, without their dashes";
+        assert_eq!(parse_server("colour = 2").unwrap_err(), far);
+        assert!(parse_server("print-config = true").is_err());
+        assert!(parse_server("fd = 3").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_names_the_line() {
+        let sentence = parse_server("workers = 2\nport =\n").unwrap_err();
+        assert!(sentence.starts_with("line 2: "), "{sentence}");
+        assert!(!sentence.contains('\n'));
+        assert_eq!(
+            parse_server("workers = [1]").unwrap_err(),
+            "key 'workers' must be a string, a number, true or false"
+        );
+    }
+
+    #[test]
+    fn what_is_shown_means_the_same() {
+        let text = "
+            wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
+            silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
+            max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nmax-head = 9000\nmax-headers = 99\nsubprotocol = 'b,a'\nhandshake-timeout = 1
+            write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
+            congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
+            keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'";
+        let args = parse_server(&text.replace("            ", "")).unwrap();
+        let options = resolve::server(&args, 8).unwrap();
+        let shown = show(&options);
+        assert_eq!(shown.lines().count(), 38, "{shown}");
+        assert_eq!(
+            resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
+            options
+        );
+        let defaults = ServerOptions::new(2);
+        let off = "keepalive = 0\nuser-timeout = 0\nwrite-timeout = 0";
+        let off = resolve::server(&parse_server(off).unwrap(), 2).unwrap();
+        assert_eq!((off.socket.keepalive, off.write_timeout), (None, None));
+        for options in [defaults, off] {
+            assert_eq!(
+                resolve::server(&parse_server(&show(&options)).unwrap(), 1).unwrap(),
+                options
+            );
+        }
+    }
+}

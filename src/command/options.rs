@@ -1,0 +1,460 @@
+//! Options of a program: each is defined once, and the command line, the configuration file, `--help` and `--print-config` all read
+//! that definition.
+//!
+//! ```text
+//!  define(name, field, kind, help) ─┬─▶ clap: what can be typed, --help with the default as T has it
+//!                                   ├─▶ TOML: which keys there are
+//!                                   ├─▶ apply: text → value → field of T, or the sentence for the user
+//!                                   └─▶ show: field of T → text, for --print-config and the pages
+//! ```
+//!
+//! Owns: what was given and where, and the beginning of the sentence for a bad value. Never: judges how options go together; who
+//! owns `T` does.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use clap::{Arg, ArgMatches, Command};
+use ringway::exit::{Exit, Fatal};
+use toml::{Table, Value};
+
+use crate::file;
+use crate::judge::{BadOption, Resolved};
+use crate::kinds::{Bare, Kind, Wrong};
+
+/// Where a value lies in `T`.
+#[derive(Debug)]
+pub struct Field<T, V> {
+    /// Reads it.
+    pub get: fn(&T) -> &V,
+    /// Writes it.
+    pub set: fn(&mut T, V),
+}
+
+/// The [`Field`](crate::options::Field) of a type: `field!(ServerOptions: socket.nodelay)`.
+#[macro_export]
+macro_rules! field {
+    ($type:ty: $($name:ident).+) => {
+        $crate::options::Field::<$type, _> {
+            get: |options| &options.$($name).+,
+            set: |options, value| options.$($name).+ = value,
+        }
+    };
+}
+
+/// One option.
+#[expect(missing_debug_implementations, reason = "it is made of functions")]
+pub struct Definition<T> {
+    name: &'static str,
+    help: &'static str,
+    heading: Option<&'static str>,
+    /// What `--help` says of the default; `{}` is its value.
+    default: &'static str,
+    value_name: &'static str,
+    bare: Bare,
+    set: Setter<T>,
+    show: Box<dyn Fn(&T) -> Option<String>>,
+}
+
+type Setter<T> = Box<dyn Fn(&mut T, &str) -> Result<(), Wrong>>;
+
+/// An option `--name`, and the key `name` of a file: which field it sets, what its values are, and its help without the default.
+pub fn define<T: 'static, V: 'static>(
+    name: &'static str,
+    field: Field<T, V>,
+    kind: impl Kind<V> + Clone + 'static,
+    help: &'static str,
+) -> Definition<T> {
+    let Field { get, set } = field;
+    let shown = kind.clone();
+    Definition {
+        name,
+        help,
+        heading: None,
+        default: "{}",
+        value_name: kind.value_name(),
+        bare: kind.bare(),
+        set: Box::new(move |options, text| {
+            set(options, kind.parse(text)?);
+            Ok(())
+        }),
+        show: Box::new(move |options| shown.show(get(options))),
+    }
+}
+
+impl<T> Definition<T> {
+    /// Says more of the default than its value, which goes where `{}` is.
+    #[must_use]
+    pub fn default_said(mut self, said: &'static str) -> Self {
+        self.default = said;
+        self
+    }
+
+    /// What can be typed.
+    fn arg(&self, defaults: &T) -> Arg {
+        let arg = Arg::new(self.name)
+            .long(self.name)
+            .value_name(self.value_name)
+            .help(self.full_help(defaults))
+            .help_heading(self.heading);
+        match self.bare {
+            Bare::Refused => arg,
+            Bare::Means(value) => arg.num_args(0..=1).default_missing_value(value),
+            Bare::Switch => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true"),
+        }
+    }
+
+    /// The help with the default. That a switch is off needs no word.
+    fn full_help(&self, defaults: &T) -> String {
+        let default = match ((self.show)(defaults), self.bare) {
+            (Some(value), Bare::Switch) if value == "false" => return self.help.to_owned(),
+            (Some(value), _) => self.default.replace("{}", &value),
+            (None, _) if self.default == "{}" => return self.help.to_owned(),
+            (None, _) => self.default.to_owned(),
+        };
+        format!("{} [default: {default}]", self.help)
+    }
+}
+
+/// Puts options under a heading of `--help`.
+pub fn under<T, const N: usize>(
+    heading: &'static str,
+    definitions: [Definition<T>; N],
+) -> [Definition<T>; N] {
+    definitions.map(|definition| Definition {
+        heading: Some(heading),
+        ..definition
+    })
+}
+
+/// The options of one program.
+pub trait Defined: 'static {
+    /// What they set.
+    type Options;
+
+    /// All of them, in the order of `--help`.
+    fn definitions() -> Vec<Definition<Self::Options>>;
+
+    /// What holds when nothing was given.
+    fn defaults() -> Self::Options;
+}
+
+/// Where a text was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    CommandLine,
+    /// In this file.
+    File(String),
+}
+
+/// What was given for the options `D`, not judged yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given<D> {
+    texts: BTreeMap<&'static str, (String, Source)>,
+    of: PhantomData<D>,
+}
+
+impl<D> Default for Given<D> {
+    fn default() -> Self {
+        Self {
+            texts: BTreeMap::new(),
+            of: PhantomData,
+        }
+    }
+}
+
+impl<D: Defined> Given<D> {
+    /// Reads the text of a file; the error is a sentence without the file's name.
+    ///
+    /// # Errors
+    /// It is no TOML, or has a key or a value that cannot be one of these options.
+    pub fn parse_file(text: &str, name: &str) -> Result<Self, String> {
+        let definitions = D::definitions();
+        let known: Vec<&str> = definitions
+            .iter()
+            .map(|definition| definition.name)
+            .collect();
+        let table = file::parse_table(text, &known)?;
+        let mut given = Self::default();
+        for definition in &definitions {
+            if let Some(value) = table.get(definition.name) {
+                let text = (plain(value.clone()), Source::File(name.to_owned()));
+                given.texts.insert(definition.name, text);
+            }
+        }
+        Ok(given)
+    }
+
+    /// Lays this over what a file says: what was typed wins.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`Self::parse_file`].
+    pub fn over_file(self, path: &Path) -> Result<Self, Fatal> {
+        let shown = path.display().to_string();
+        let usage = |sentence: String| Fatal {
+            exit: Exit::Usage,
+            sentence,
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| usage(format!("cannot read the configuration {shown}: {error}")))?;
+        let mut merged =
+            Self::parse_file(&text, &shown).map_err(|why| usage(format!("{shown}: {why}")))?;
+        merged.texts.extend(self.texts);
+        Ok(merged)
+    }
+
+    /// Whether somebody chose this.
+    ///
+    /// # Panics
+    /// There is no such option.
+    pub fn has(&self, name: &str) -> bool {
+        debug_assert!(
+            D::definitions().iter().any(|known| known.name == name),
+            "{name} is an option"
+        );
+        self.texts.contains_key(name)
+    }
+
+    /// Sets every field for which something was given.
+    ///
+    /// # Errors
+    /// The sentence for the first value that cannot be used: it begins with where that was given.
+    pub fn apply(&self, options: &mut D::Options) -> Resolved<()> {
+        for definition in D::definitions() {
+            let name = definition.name;
+            let Some((text, source)) = self.texts.get(name) else {
+                continue;
+            };
+            (definition.set)(options, text).map_err(|wrong| {
+                BadOption(match source {
+                    Source::CommandLine => format!("--{name} {text}{wrong}"),
+                    Source::File(file) => format!("{file}: {name} = {text}{wrong}"),
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// As if it had been typed, for tests.
+    #[must_use]
+    pub fn typed(texts: &[(&'static str, &str)]) -> Self {
+        let text = |(name, text): &(&'static str, &str)| {
+            (*name, ((*text).to_owned(), Source::CommandLine))
+        };
+        Self {
+            texts: texts.iter().map(text).collect(),
+            of: PhantomData,
+        }
+    }
+
+    /// What was given for an option.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(|(text, _)| text.as_str())
+    }
+}
+
+impl<D: Defined> clap::Args for Given<D> {
+    fn augment_args(command: Command) -> Command {
+        let defaults = D::defaults();
+        D::definitions()
+            .iter()
+            .fold(command, |command, definition| {
+                command.arg(definition.arg(&defaults))
+            })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<D: Defined> clap::FromArgMatches for Given<D> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for definition in D::definitions() {
+            if let Some(text) = matches.get_one::<String>(definition.name) {
+                let text = (text.clone(), Source::CommandLine);
+                self.texts.insert(definition.name, text);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every option as it would have to be typed to mean what it means now: name and text.
+pub fn pairs<D: Defined>(options: &D::Options) -> Vec<(String, String)> {
+    let pair = |definition: &Definition<D::Options>| {
+        let text = (definition.show)(options)?;
+        Some((definition.name.to_owned(), text))
+    };
+    D::definitions().iter().filter_map(pair).collect()
+}
+
+/// The same as a file.
+pub fn show<D: Defined>(options: &D::Options) -> String {
+    let line = |(name, text): (String, String)| {
+        // Numbers and switches without quotes, as people write them.
+        let value = match (text.parse::<bool>(), text.parse::<i64>()) {
+            (Ok(on), _) => Value::Boolean(on),
+            (_, Ok(number)) => Value::Integer(number),
+            _ => Value::String(text),
+        };
+        Table::from_iter([(name, value)]).to_string()
+    };
+    pairs::<D>(options).into_iter().map(line).collect()
+}
+
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+    use crate::kinds::{OrOff, Size, Switch, Time, Unless};
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Kettle {
+        boil: Duration,
+        rest: Option<Duration>,
+        water_bytes: Option<u32>,
+        whistle: bool,
+    }
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct KettleArgs;
+
+    impl Defined for KettleArgs {
+        type Options = Kettle;
+
+        fn definitions() -> Vec<Definition<Kettle>> {
+            let second = Duration::from_secs(1);
+            let mut all = vec![
+                define(
+                    "boil",
+                    field!(Kettle: boil),
+                    Time::from(second),
+                    "Time to boil",
+                ),
+                define(
+                    "rest",
+                    field!(Kettle: rest),
+                    OrOff(Time::from(second)),
+                    "Time to rest",
+                )
+                .default_said("{}, or longer"),
+            ];
+            all.extend(under(
+                "Parts",
+                [
+                    define(
+                        "water",
+                        field!(Kettle: water_bytes),
+                        Unless(Size(1..=4096)),
+                        "Water",
+                    ),
+                    define("whistle", field!(Kettle: whistle), Switch, "Whistle"),
+                ],
+            ));
+            all
+        }
+
+        fn defaults() -> Kettle {
+            Kettle {
+                boil: Duration::from_secs(90),
+                rest: None,
+                water_bytes: None,
+                whistle: false,
+            }
+        }
+    }
+
+    type Typed = Given<KettleArgs>;
+
+    fn typed(arguments: &[&str]) -> Typed {
+        let command = Typed::augment_args(Command::new("kettle").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments).expect("in order");
+        Typed::from_arg_matches(&matches).expect("strings")
+    }
+
+    fn kettle(given: &Typed) -> Result<Kettle, String> {
+        let mut kettle = KettleArgs::defaults();
+        given.apply(&mut kettle).map_err(|bad| bad.0)?;
+        Ok(kettle)
+    }
+
+    #[test]
+    fn help_shows_the_default_that_the_field_has() {
+        let mut command = Typed::augment_args(Command::new("kettle"));
+        let help = command.render_long_help().to_string();
+        for line in [
+            "Time to boil [default: 90s]",
+            "Time to rest [default: 0, or longer]",
+            "          Water\n",
+            "          Whistle\n",
+            "Parts:\n",
+            "--whistle[=<BOOL>]",
+        ] {
+            assert!(help.contains(line), "{line:?} is not in {help}");
+        }
+    }
+
+    #[test]
+    fn what_was_typed_wins_over_a_file_and_a_bad_value_says_where_it_stands() {
+        let folder = std::env::temp_dir().join(format!("ringway-options-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("kettle.toml");
+        std::fs::write(&path, "boil = 0.5\nwater = '1KiB'\nwhistle = true\n").expect("a file");
+        let merged = typed(&["--boil=2s"]).over_file(&path).expect("it is there");
+        assert!(merged.has("water") && !merged.has("rest"));
+        let expected = Kettle {
+            boil: Duration::from_secs(2),
+            rest: None,
+            water_bytes: Some(1024),
+            whistle: true,
+        };
+        assert_eq!(kettle(&merged), Ok(expected));
+
+        let why = "0.5 is not a time from 1s to 24h: write it as 250ms, 10s or 1m";
+        let file = typed(&[]).over_file(&path).expect("it is there");
+        assert_eq!(
+            kettle(&file),
+            Err(format!("{}: boil = {why}", path.display()))
+        );
+        assert_eq!(
+            kettle(&typed(&["--boil=0.5"])),
+            Err(format!("--boil {why}"))
+        );
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn what_is_shown_is_a_file_that_means_the_same() {
+        for arguments in [
+            &[][..],
+            &["--rest=1m", "--water", "64", "--whistle"],
+            &["--rest=0", "--whistle=false"],
+        ] {
+            let meant = kettle(&typed(arguments)).expect("in order");
+            let shown = show::<KettleArgs>(&meant);
+            let read = Typed::parse_file(&shown, "kettle.toml").expect("TOML");
+            assert_eq!(kettle(&read), Ok(meant), "{shown}");
+        }
+    }
+}
