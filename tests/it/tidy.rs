@@ -42,10 +42,10 @@ const MEMBERS: &[Member] = &[
             (
                 "supervise",
                 &[
-                    "exit", "lines", "random", "seat", "signals", "stats", "time",
+                    "exit", "lines", "options", "random", "seat", "signals", "stats", "time",
                 ],
             ),
-            ("options", &["seat", "services", "supervise"]),
+            ("options", &["seat", "services"]),
             (
                 "worker",
                 &[
