@@ -48,10 +48,10 @@ const MEMBERS: &[Member] = &[
             (
                 "supervise",
                 &[
-                    "control", "exit", "lines", "random", "seat", "signals", "stats", "time",
+                    "control", "exit", "lines", "options", "random", "seat", "signals", "stats", "time",
                 ],
             ),
-            ("options", &["seat", "services", "supervise"]),
+            ("options", &["seat", "services"]),
             (
                 "server",
                 &[

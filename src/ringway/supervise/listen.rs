@@ -15,9 +15,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::error::warning;
-use super::options::{Address, Backlog, Options, Origin, SocketOptions};
+use super::options::{Address, Options, Origin};
 use super::sys;
 use crate::exit::Fatal;
+use crate::options::{Backlog, SocketOptions};
 
 /// The listeners of a server.
 #[derive(Debug)]

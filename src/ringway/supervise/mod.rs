@@ -61,8 +61,5 @@ mod web;
 pub use board::{SLOT_LEN, VACANT, board};
 pub use error::{error, note, warning};
 pub use listen::Listeners;
-pub use options::{
-    Address, Backlog, Format, Options, Origin, RespawnPolicy, SocketOptions, WebHost, WebPort,
-    WorkerCommand,
-};
+pub use options::{Address, Options, Origin, RespawnPolicy, WorkerCommand};
 pub use run::run;

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::options::{Backlog, Format, SocketOptions};
+
 /// Everything the supervisor needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -64,95 +66,6 @@ pub enum Address {
     Tcp(Vec<SocketAddr>),
     /// A Unix stream socket.
     Unix(PathBuf),
-}
-
-/// Length of the accept queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backlog {
-    /// This many, or as many as the kernel allows.
-    Depth(u32),
-    /// As many as the kernel allows: `net.core.somaxconn`.
-    Somaxconn,
-}
-
-/// How the start-up line and the statistics are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object per line; with the feature `pages`.
-    Json,
-    /// Tables that fit 80 columns.
-    Table,
-}
-
-/// The supervisor's web pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WebPort {
-    /// On a free port; the start-up line names it.
-    Auto(WebHost),
-    /// On this port.
-    Fixed(WebHost, u16),
-    /// None.
-    Off,
-}
-
-/// Who may see the pages. They tell a stranger what runs here and how busy it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WebHost {
-    /// This machine only: the loopback address of the family on which the WebSockets are served.
-    Loopback,
-    /// Whoever reaches this name or address (IPv6 without its brackets).
-    Named(String),
-}
-
-/// Options of the listener that accepted sockets inherit (tcp(7), socket(7)). `None` leaves the kernel's default.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SocketOptions {
-    /// TCP_NODELAY.
-    pub nodelay: bool,
-    /// TCP_CONGESTION.
-    pub congestion: Option<String>,
-    /// SO_RCVBUF, bytes (the kernel doubles it).
-    pub rcvbuf: Option<u32>,
-    /// SO_SNDBUF, bytes (the kernel doubles it).
-    pub sndbuf: Option<u32>,
-    /// SO_KEEPALIVE with TCP_KEEPIDLE.
-    pub keepalive: Option<Duration>,
-    /// TCP_KEEPINTVL.
-    pub keepalive_interval: Option<Duration>,
-    /// TCP_KEEPCNT.
-    pub keepalive_count: Option<u32>,
-    /// TCP_USER_TIMEOUT.
-    pub user_timeout: Option<Duration>,
-    /// TCP_DEFER_ACCEPT: accept only once the peer has sent something, for this long.
-    pub defer_accept: Option<Duration>,
-    /// TCP_NOTSENT_LOWAT, bytes.
-    pub notsent_lowat: Option<u32>,
-    /// TCP_FASTOPEN: pending fast-open requests.
-    pub fastopen: Option<u32>,
-    /// TCP_MAXSEG, bytes.
-    pub maxseg: Option<u32>,
-    /// SO_BUSY_POLL.
-    pub busy_poll: Option<Duration>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self {
-            nodelay: true,
-            congestion: None,
-            rcvbuf: None,
-            sndbuf: None,
-            keepalive: None,
-            keepalive_interval: None,
-            keepalive_count: None,
-            user_timeout: None,
-            defer_accept: None,
-            notsent_lowat: None,
-            fastopen: None,
-            maxseg: None,
-            busy_poll: None,
-        }
-    }
 }
 
 /// How a worker is started: `program arguments… --fd N …`.

@@ -21,7 +21,7 @@ use super::environment;
 use super::error::{error, note, warning};
 use super::fleet::{About, Fleet, Shared, State, locked, shared};
 use super::listen::Listeners;
-use super::options::{Format, Options, Origin};
+use super::options::{Options, Origin};
 use super::reserve::Reserve;
 use super::seat::{Inheritance, Process};
 use super::supervisor::{Action, Rules, Severity, Supervisor};
@@ -32,6 +32,7 @@ use super::{json, web};
 use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
 use crate::lines;
+use crate::options::Format;
 use crate::stats::{Record, RecordError};
 use crate::time::{self, Instant};
 
