@@ -273,6 +273,11 @@ pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
     }
 }
 
+/// The same for those that would have their default effect.
+pub fn ignore_unhandled(signals: impl Iterator<Item = i32>) {
+    ignore_signals(signals.filter(|signal| handler(*signal) == Some(libc::SIG_DFL)));
+}
+
 /// Blocks `signals` for this thread, and for those that it makes from now on, and returns a descriptor that becomes
 /// readable when one is pending. That one was ignored when this process was started is forgotten.
 pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
@@ -323,11 +328,16 @@ pub fn read_signal(fd: Fd) -> Option<Signal> {
 
 /// Whether this process was started with `signal` ignored, or ignores it since.
 pub fn is_ignored(signal: i32) -> bool {
+    handler(signal) == Some(libc::SIG_IGN)
+}
+
+/// What handles `signal`: a function, `SIG_DFL` or `SIG_IGN`.
+fn handler(signal: i32) -> Option<libc::sighandler_t> {
     // SAFETY: sigaction is plain data; all-zero is a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action is passed, and `action` is valid for writes.
     let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
+    (result == 0).then_some(action.sa_sigaction)
 }
 
 /// An integer option of a socket (getsockopt(2), `SOL_SOCKET`).
