@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::common::client::{Client, TEXT};
-use crate::common::{kill, until};
+use crate::common::client::{CLOSE, Client, TEXT};
+use crate::common::{kill, scratch, signal, until};
 
 /// Direct dependencies of the crates that others build on.
 const RINGWAY_DEPENDENCIES_MAX: usize = 9;
@@ -46,6 +46,20 @@ fn main() -> ExitCode {
 "#
 }
 
+/// The same until a signal stops it.
+fn until_a_signal() -> String {
+    on_threads()
+        .split_once("fn main()")
+        .map(|(application, _)| application.to_owned())
+        .expect("a main function")
+        + r#"
+fn main() -> ExitCode {
+    let uri = std::env::args().nth(1).expect("where to listen");
+    Server::new(&uri).workers(2).run_threads(|_worker| Echo)
+}
+"#
+}
+
 fn cargo(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(arguments)
@@ -72,7 +86,7 @@ const EXAMPLES: [&str; 5] = [
     "several_services",
 ];
 
-/// A crate with `ringway` as its only dependency, with two programs of its own and the examples; made and built once.
+/// A crate with `ringway` as its only dependency, with programs of its own and the examples; made and built once.
 fn outside() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -95,6 +109,7 @@ fn outside() -> &'static Path {
         for file in examples.iter().map(String::as_str).chain(["chat.html"]) {
             std::fs::copy(root().join("examples").join(file), sources.join(file)).expect(file);
         }
+        write("src/bin/signals.rs", &until_a_signal());
         // The versions that this repository is tested with.
         std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).expect("a lock file");
         cargo(&folder, &["build", "--offline"]);
@@ -181,6 +196,36 @@ fn the_same_application_runs_on_threads() {
     assert!(echo(&address));
     drop(server.0.stdin.take());
     assert!(server.0.wait().expect("a child").success());
+}
+
+#[test]
+fn threads_drain_at_a_signal_leave_at_a_second_one_and_mind_no_other() {
+    let directory = scratch("library-signals");
+    let address = format!("ws+unix:{}", directory.path("echo.sock"));
+    for (signals, code) in [(&["TERM"][..], 0), (&["QUIT"], 0), (&["INT", "TERM"], 5)] {
+        let mut server = start("signals", &[&address], Stdio::null());
+        let pid = server.0.id();
+        until("it serves", || echo(&address));
+        let mut client = Client::connect(&address);
+        for name in ["HUP", "USR1", "ALRM"] {
+            signal(pid, name);
+        }
+        client.send(TEXT, b"still there?");
+        client.expect(TEXT, b"still there?");
+        signal(pid, signals[0]);
+        let close = client.recv();
+        assert_eq!(close.payload[..2], [0x03, 0xe9], "1001");
+        match signals.get(1) {
+            // It waits for the answer to its Close, far longer than this test.
+            Some(second) => signal(pid, second),
+            None => client.send(CLOSE, &[0x03, 0xe9]),
+        }
+        assert_eq!(
+            server.0.wait().expect("a child").code(),
+            Some(code),
+            "{signals:?}"
+        );
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn visitor(web: &str, bytes: &str) -> TcpStream {
 
 fn visitors_that_say_nothing_keep_no_worker_from_being_replaced(io: &str) {
     let options = ["--workers=2", "--port=auto", "--wsuri=ws://0.0.0.0:0", io];
-    let mut server = Server::start_with(&options, |command| limit_descriptors(command, 60));
+    let mut server = Server::start_with(&options, |command| limit_descriptors(command, 40));
     // Whoever reaches the WebSockets does not reach the pages.
     let web = server.web();
     assert!(web.starts_with("127.0.0.1:"), "{web}");
@@ -491,7 +491,7 @@ fn too_few_descriptors_are_a_sentence_and_exit_code_three_and_never_a_panic() {
     let mut started = 0;
     let mut refused = 0;
     for files in [
-        8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 24, 26, 28, 30, 34, 40,
+        8, 9, 10, 11, 12, 13, 14, 16, 20, 24, 28, 30, 31, 32, 33, 34, 36, 37, 38, 40, 50,
     ] {
         for workers in ["--workers=1", "--workers=4"] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_server"));

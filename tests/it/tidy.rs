@@ -31,7 +31,7 @@ const MEMBERS: &[Member] = &[
             ("time", &[]),
             ("random", &[]),
             ("exit", &[]),
-            ("lines", &[]),
+            ("lines", &["random"]),
             ("signals", &[]),
             ("proto", &[]),
             ("io", &["random", "time"]),

@@ -140,7 +140,7 @@ fn header(part: &mut libc::iovec) -> libc::msghdr {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::{Read as _, Seek as _, Write as _};
+    use std::io::{Read as _, Write as _};
 
     use super::*;
 
@@ -166,34 +166,29 @@ mod tests {
     fn descriptors_arrive_as_open_files_of_the_same_kind_in_their_order() {
         let (one, other) = pair().expect("a socketpair");
         for count in 0..=FDS_MAX {
-            let file = |number: usize| {
-                let mut file = memory();
-                file.write_all(&[u8::try_from(number).expect("few")])
-                    .expect("ours");
-                file
+            // Of each pipe the end to read from, with a number in it.
+            let pipe = |number: usize| {
+                let (reader, mut writer) = io::pipe().expect("a pipe");
+                let number = u8::try_from(number).expect("few");
+                writer.write_all(&[number]).expect("room");
+                reader
             };
-            let files: Vec<File> = (0..count).map(file).collect();
-            let fds: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
-            send(&one, b"files", &fds).expect("room");
-            drop(files);
+            let pipes: Vec<_> = (0..count).map(pipe).collect();
+            let fds: Vec<_> = pipes.iter().map(AsRawFd::as_raw_fd).collect();
+            send(&one, b"pipes", &fds).expect("room");
+            drop(pipes);
             let mut bytes = [0; 8];
             let received = receive(&other, &mut bytes).expect("it came");
             assert_eq!((received.len, received.is_cut), (5, false));
             assert_eq!(received.fds.len(), count);
             for (number, fd) in received.fds.into_iter().enumerate() {
-                let mut file = File::from(fd);
-                file.rewind().expect("a file");
                 let mut byte = [0];
-                file.read_exact(&mut byte).expect("what was written");
+                File::from(fd)
+                    .read_exact(&mut byte)
+                    .expect("what was written");
                 assert_eq!(usize::from(byte[0]), number);
             }
         }
-    }
-
-    /// A file in memory.
-    fn memory() -> File {
-        // SAFETY: the name is a live NUL-terminated string, and the descriptor is new.
-        unsafe { File::from_raw_fd(libc::memfd_create(c"fds".as_ptr(), libc::MFD_CLOEXEC)) }
     }
 
     #[test]

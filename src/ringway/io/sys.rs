@@ -281,6 +281,11 @@ pub fn ignore_signals(signals: impl Iterator<Item = i32>) {
     }
 }
 
+/// The same for those that would have their default effect.
+pub fn ignore_unhandled(signals: impl Iterator<Item = i32>) {
+    ignore_signals(signals.filter(|signal| handler(*signal) == Some(libc::SIG_DFL)));
+}
+
 /// Blocks `signals` for this thread and for threads it starts later. Returns a descriptor that becomes readable when one
 /// of them is pending. A signal that the parent process had set to be ignored is delivered too.
 pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {
@@ -331,11 +336,16 @@ pub fn read_signal(fd: Fd) -> Option<Signal> {
 
 /// Whether this process was started with `signal` ignored, or ignores it since.
 pub fn is_ignored(signal: i32) -> bool {
+    handler(signal) == Some(libc::SIG_IGN)
+}
+
+/// What handles `signal`: a function, `SIG_DFL` or `SIG_IGN`.
+fn handler(signal: i32) -> Option<libc::sighandler_t> {
     // SAFETY: sigaction is plain data; all-zero is a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action is passed, and `action` is valid for writes.
     let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-    result == 0 && action.sa_sigaction == libc::SIG_IGN
+    (result == 0).then_some(action.sa_sigaction)
 }
 
 /// An integer option of a socket (getsockopt(2), `SOL_SOCKET`).

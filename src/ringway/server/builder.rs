@@ -8,7 +8,7 @@ use super::address;
 use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::options::{
     Backlog, IoChoice, Limits, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
@@ -170,19 +170,14 @@ impl Server {
         .map(Into::into)
     }
 
-    /// Runs the server on threads of this process, until SIGINT or SIGTERM. `make` is called once on each thread.
+    /// Runs the server on threads of this process, until a signal to stop (SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGXCPU): the
+    /// first has it drain, a second one has it leave at once with [`Exit::Interrupted`](crate::Exit::Interrupted). Other signals that would end a process,
+    /// SIGHUP among them, do nothing, unless the program handles them. `make` is called once on each thread.
     pub fn run_threads<A: App + 'static>(
         self,
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
     ) -> ExitCode {
-        let run = || -> Result<Exit, Fatal> {
-            let stopped = threads::Signals::watch()?;
-            let running = self.start(make)?;
-            stopped.wait();
-            running.shutdown().map_err(Fatal::environment)?;
-            Ok(Exit::Ok)
-        };
-        match run() {
+        match threads::run_until_signalled(|| self.start(make)) {
             Ok(exit) => exit.into(),
             Err(fatal) => {
                 supervise::error(&fatal);

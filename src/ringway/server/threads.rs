@@ -4,6 +4,8 @@
 //!  Running ──┬─ pipe ──▶ thread 0   Worker ── App         a byte in the pipe: look at `Control`
 //!            └─ pipe ──▶ thread 1   Worker ── App
 //! ```
+//!
+//! The orders are those that worker processes get (`crate::control`).
 
 use std::fs::File;
 use std::io::{PipeWriter, Write as _};
@@ -14,10 +16,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::process;
-use crate::exit::Fatal;
+use crate::control::Order;
+use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
 use crate::io::{Error, Fd, Io, memory, sys};
 use crate::options::ServerOptions;
+use crate::signals;
 use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
 use crate::time::{self, Instant};
@@ -27,16 +31,41 @@ use crate::worker::{App, Listener, Worker};
 const ORDERS: u32 = 0;
 
 /// What a thread is asked for, and what it answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Control {
-    /// Close every WebSocket with 1001, and end.
-    stop: AtomicBool,
+    /// What it was told last.
+    order: Mutex<Option<Order>>,
     /// Counters as they were when they were asked for last; `None` while the thread has not answered.
     counters: Mutex<Option<Counters>>,
     answered: Condvar,
+    /// Has the worker look.
+    pipe: PipeWriter,
 }
 
 impl Control {
+    const fn new(pipe: PipeWriter) -> Self {
+        Self {
+            order: Mutex::new(None),
+            counters: Mutex::new(None),
+            answered: Condvar::new(),
+            pipe,
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.poke();
+    }
+
+    fn order(&self) -> Option<Order> {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the worker look here. A full pipe holds a byte already.
+    fn poke(&self) {
+        let _ = (&self.pipe).write(&[0]);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Counters>> {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,15 +74,7 @@ impl Control {
 #[derive(Debug)]
 struct Thread {
     control: Arc<Control>,
-    orders: PipeWriter,
     handle: Option<JoinHandle<Result<(), String>>>,
-}
-
-impl Thread {
-    /// Has the worker look at its orders. A full pipe holds a byte already.
-    fn poke(&self) {
-        let _ = (&self.orders).write(&[0]);
-    }
 }
 
 /// A server that runs on threads of this process. Dropping it stops it, as [`Running::shutdown`] does.
@@ -81,7 +102,7 @@ impl Running {
     pub fn counters(&self) -> Counters {
         for thread in &self.threads {
             *thread.control.lock() = None;
-            thread.poke();
+            thread.control.poke();
         }
         let mut total = Counters::default();
         for thread in &self.threads {
@@ -112,8 +133,7 @@ impl Running {
         // The listener goes first: a connect is refused at once.
         drop(self.listeners.take());
         for thread in &self.threads {
-            thread.control.stop.store(true, Ordering::Release);
-            thread.poke();
+            thread.control.tell(Order::Drain);
         }
         let ended = self.threads.iter_mut().filter_map(|t| t.handle.take());
         let results: Vec<_> = ended.map(JoinHandle::join).collect();
@@ -210,7 +230,7 @@ impl Start {
         for fd in [inbox.as_raw_fd(), orders.as_raw_fd()] {
             sys::set_nonblocking(Fd(fd), true).map_err(|error| failed("a pipe", &error))?;
         }
-        let control = Arc::new(Control::default());
+        let control = Arc::new(Control::new(orders));
         let (theirs, index) = (control.clone(), self.place.index);
         let body = move || {
             let result = self.work(&*make, &inbox, &theirs);
@@ -225,7 +245,6 @@ impl Start {
             .map_err(|error| Fatal::environment(format!("cannot start a thread: {error}")))?;
         Ok(Thread {
             control,
-            orders,
             handle: Some(handle),
         })
     }
@@ -274,19 +293,22 @@ impl Start {
             if worker.take_trim() {
                 memory::trim();
             }
+            let mut order = None;
             if worker.take_watched() != 0 {
                 let _ = inbox.read(&mut [0; 64]);
+                order = control.order();
                 let mut counters = control.lock();
                 if counters.is_none() {
                     *counters = Some(*worker.counters());
                     control.answered.notify_all();
                 }
             }
-            if deadline.is_none() && control.stop.load(Ordering::Acquire) {
+            if deadline.is_none() && order.is_some() {
                 worker.drain();
                 deadline = Some(time::now() + self.options.drain_timeout);
             }
-            if deadline.is_some_and(|at| worker.connections() == 0 || time::now() >= at) {
+            let is_over = |at| worker.connections() == 0 || time::now() >= at;
+            if order == Some(Order::Stop) || deadline.is_some_and(is_over) {
                 process::abort(&mut worker)?;
                 *control.lock() = Some(*worker.counters());
                 return Ok(());
@@ -295,40 +317,77 @@ impl Start {
     }
 }
 
-/// SIGINT and SIGTERM, watched from before the first thread is started.
-pub(super) struct Signals {
+/// Runs a server until a signal stops it, as signals stop a supervisor: the first has it drain, the second has it leave at
+/// once. Those without a meaning do nothing, unless the program has given them one.
+pub(super) fn run_until_signalled(
+    start: impl FnOnce() -> Result<Running, Fatal>,
+) -> Result<Exit, Fatal> {
+    let mut stops = Signals::watch()?;
+    sys::ignore_unhandled(signals::meaningless());
+    let running = start()?;
+    stops.wait();
+    let controls: Vec<_> = running
+        .threads
+        .iter()
+        .map(|thread| thread.control.clone())
+        .collect();
+    let hard = Arc::new(AtomicBool::new(false));
+    let told = hard.clone();
+    let second = move || {
+        stops.wait();
+        told.store(true, Ordering::Relaxed);
+        controls
+            .iter()
+            .for_each(|control| control.tell(Order::Stop));
+    };
+    // Without a thread to spare the drain time is what ends it.
+    let _ = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(second);
+    running.shutdown().map_err(Fatal::environment)?;
+    Ok(match hard.load(Ordering::Relaxed) {
+        true => Exit::Interrupted,
+        false => Exit::Ok,
+    })
+}
+
+/// Signals that stop a server, watched from before the first thread is started.
+struct Signals {
     runtime: tokio::runtime::Runtime,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    streams: Vec<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
-    pub(super) fn watch() -> Result<Self, Fatal> {
+    fn watch() -> Result<Self, Fatal> {
         use tokio::signal::unix::{SignalKind, signal};
         let watch = || -> std::io::Result<Self> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             let guard = runtime.enter();
-            let interrupt = signal(SignalKind::interrupt())?;
-            let terminate = signal(SignalKind::terminate())?;
+            let kinds = signals::STOP.into_iter().map(SignalKind::from_raw);
+            let streams = kinds.map(signal).collect::<Result<_, _>>()?;
             drop(guard);
-            Ok(Self {
-                runtime,
-                interrupt,
-                terminate,
-            })
+            Ok(Self { runtime, streams })
         };
         watch().map_err(|error| Fatal::environment(format!("cannot watch signals: {error}")))
     }
 
-    /// Waits for the first of them.
-    pub(super) fn wait(mut self) {
-        self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
+    /// Waits for the next of them.
+    fn wait(&mut self) {
+        let streams = &mut self.streams;
+        let any = std::future::poll_fn(|context| {
+            let has_come =
+                |stream: &mut tokio::signal::unix::Signal| stream.poll_recv(context).is_ready();
+            match streams
+                .iter_mut()
+                .map(has_come)
+                .fold(false, |any, one| any | one)
+            {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
             }
         });
+        self.runtime.block_on(any);
     }
 }

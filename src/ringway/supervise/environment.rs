@@ -83,8 +83,9 @@ fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, F
     let least = needed + web_least;
     if granted < least {
         let workers = options.workers;
+        let plural = if workers == 1 { "" } else { "s" };
         return Err(Fatal::environment(format!(
-            "only {granted} open files are allowed, and a supervisor of {workers} workers needs {least}; raise the limit \
+            "only {granted} open files are allowed, and a supervisor of {workers} worker{plural} needs {least}; raise the limit \
              with: ulimit -Hn {}, or LimitNOFILE={} in a systemd unit",
             DESCRIPTORS_COMFORTABLE, DESCRIPTORS_COMFORTABLE
         )));

@@ -328,7 +328,12 @@ impl Supervisor {
         match (&self.phase, life) {
             (Phase::Stopping(_), _) => self.leave(now, seat),
             (_, Life::Serving { pid, born }) => self.handle_death(now, seat, pid, born, &how),
-            (_, Life::Starting { slow, .. }) if slow == Slow::Killed => {
+            (
+                _,
+                Life::Starting {
+                    slow: Slow::Killed, ..
+                },
+            ) => {
                 let seconds = START_TIME_MAX.as_secs();
                 self.fail_start(now, seat, format!("did not serve within {seconds} s"));
             }

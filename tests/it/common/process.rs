@@ -117,7 +117,7 @@ pub fn set_up_filter(action: u32, flags: libc::c_ulong) -> io::Result<i32> {
     install(
         &[
             statement(LOAD, 0, 0, 0),
-            statement(JUMP, 0, 1, libc::SYS_io_uring_setup as u32), // 425 everywhere
+            statement(JUMP, 0, 1, number(libc::SYS_io_uring_setup)),
             statement(RETURN, 0, 0, action),
             statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         ],
@@ -133,9 +133,9 @@ pub fn forbid_sigterm(command: &mut Command) {
     let forbid = move || {
         let filter = [
             statement(LOAD, 0, 0, 0),
-            statement(JUMP, 0, 3, libc::SYS_kill as u32), // a small number everywhere
+            statement(JUMP, 0, 3, number(libc::SYS_kill)),
             statement(LOAD, 0, 0, SECOND),
-            statement(JUMP, 0, 1, libc::SIGTERM as u32), // 15
+            statement(JUMP, 0, 1, number(libc::SIGTERM.into())),
             statement(RETURN, 0, 0, refused),
             statement(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
         ];
@@ -151,13 +151,17 @@ const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
 /// Of struct seccomp_data the number of the system call comes first.
 fn statement(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    let code = code as u16; // they have 16 bits
+    let code = u16::try_from(code).expect("a BPF code");
     libc::sock_filter { code, jt, jf, k }
+}
+
+fn number(number: libc::c_long) -> u32 {
+    u32::try_from(number).expect("small and positive")
 }
 
 fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32> {
     let program = libc::sock_fprog {
-        len: filter.len() as u16, // a handful
+        len: u16::try_from(filter.len()).expect("a handful"),
         filter: filter.as_ptr().cast_mut(),
     };
     // SAFETY: takes integers only. It spares the filter the need for a privilege.
@@ -171,22 +175,19 @@ fn install(filter: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32
             &raw const program,
         )
     };
-    let result = result as i32; // a descriptor, 0 or -1
-    check(result).map(|()| result)
+    descriptor(result)
 }
 
 /// A copy of a descriptor of another process (pidfd_getfd(2), Linux 5.6).
 pub fn descriptor_of(pid: u32, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes integers only.
     let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let process = process as i32; // a descriptor or -1
-    check(process)?;
+    let process = descriptor(process)?;
     // SAFETY: the kernel has just made it, and nothing else knows it.
     let process = unsafe { OwnedFd::from_raw_fd(process) };
     // SAFETY: takes integers only.
     let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
-    let copy = copy as i32; // a descriptor or -1
-    check(copy)?;
+    let copy = descriptor(copy)?;
     // SAFETY: the kernel has just made it, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
@@ -251,6 +252,12 @@ pub fn fill(pipe: &impl AsRawFd) {
         while unsafe { libc::write(fd, bytes.as_ptr().cast(), len) } > 0 {}
     }
     set(0);
+}
+
+/// What a system call returned: a descriptor or 0, or -1.
+fn descriptor(result: libc::c_long) -> io::Result<i32> {
+    let result = i32::try_from(result).expect("a descriptor");
+    check(result).map(|()| result)
 }
 
 pub fn check(result: i32) -> io::Result<()> {

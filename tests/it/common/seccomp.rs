@@ -169,7 +169,7 @@ fn send_descriptor(to: &UnixStream, fd: i32) -> io::Result<()> {
     };
     // struct cmsghdr: cmsg_len (header and int), then cmsg_level and cmsg_type, then the int.
     let level_and_type = (libc::SCM_RIGHTS as u64) << 32 | libc::SOL_SOCKET as u64;
-    let mut ancillary: Ancillary = [20, level_and_type, fd as u64];
+    let mut ancillary: Ancillary = [20, level_and_type, fd.cast_unsigned().into()];
     let message = message(&mut part, &mut ancillary);
     // SAFETY: `message` points to parts of this frame that outlive the call.
     let sent = unsafe { libc::sendmsg(to.as_raw_fd(), &raw const message, 0) };
