@@ -2,7 +2,7 @@
 //!
 //! Owns: what is sent when, and the times that results are made from. Never: parses a command or writes a result.
 //!
-//! A test runs on the calling thread and returns when it is over. It looks at its cancellation flag every [`PATIENCE`],
+//! A test runs on the calling thread and returns when it is over. It looks at its cancellation flag every `PATIENCE`,
 //! so that a client that disconnects does not leave its tests running.
 
 mod handshakes;
