@@ -48,7 +48,8 @@ const MEMBERS: &[Member] = &[
             (
                 "supervise",
                 &[
-                    "control", "exit", "lines", "options", "random", "seat", "signals", "stats", "time",
+                    "control", "exit", "lines", "options", "random", "seat", "signals", "stats",
+                    "time",
                 ],
             ),
             ("options", &["seat", "services"]),

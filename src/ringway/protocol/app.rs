@@ -11,11 +11,11 @@
 //! worker goes through [`Commands`], which the worker carries out at the end of the turn.
 
 use super::commands::Commands;
-use super::connect::Failure;
 use super::context::Context;
 use super::handle::Handle;
-use super::opening::{Opening, Verdict};
 use super::page;
+use super::request::Failure;
+use super::verdict::{Opening, Verdict};
 use crate::io::ConnId;
 use crate::proto::{CloseCode, Message, Violation, http};
 use crate::time::Instant;
@@ -128,69 +128,4 @@ impl Closed<'_> {
         reason: "",
         violation: None,
     };
-}
-
-/// The application of a worker, and what it keeps for each connection.
-pub(crate) struct Host<A: App> {
-    pub(crate) app: A,
-    sessions: Sessions<A::Session>,
-}
-
-impl<A: App> Host<A> {
-    pub(crate) fn new(app: A) -> Self {
-        Self {
-            app,
-            sessions: Sessions::new(),
-        }
-    }
-
-    /// The application and the session of one connection.
-    #[inline]
-    pub(crate) fn of(&mut self, id: ConnId) -> (&mut A, &mut A::Session) {
-        (&mut self.app, self.sessions.of(id))
-    }
-
-    /// The session ends: the slot's next connection begins with a default again.
-    pub(crate) fn end(&mut self, id: ConnId) -> (&mut A, A::Session) {
-        let session = std::mem::take(self.sessions.of(id));
-        (&mut self.app, session)
-    }
-}
-
-/// Sessions by slot, beside the table so that a slot keeps its size. In chunks that never move.
-#[derive(Debug)]
-struct Sessions<S> {
-    chunks: Vec<Box<[S]>>,
-    /// Stands for all of them when they have no size: then there is nothing to look up.
-    only: S,
-}
-
-/// Sessions in one chunk.
-const CHUNK: usize = 64;
-
-impl<S: Default> Sessions<S> {
-    fn new() -> Self {
-        Self {
-            chunks: Vec::new(),
-            only: S::default(),
-        }
-    }
-
-    #[inline]
-    fn of(&mut self, id: ConnId) -> &mut S {
-        if size_of::<S>() == 0 {
-            return &mut self.only;
-        }
-        let (chunk, at) = (id.slot as usize / CHUNK, id.slot as usize % CHUNK);
-        if chunk >= self.chunks.len() {
-            self.grow(chunk);
-        }
-        &mut self.chunks[chunk][at]
-    }
-
-    #[cold]
-    fn grow(&mut self, chunk: usize) {
-        let fresh = || (0..CHUNK).map(|_| S::default()).collect();
-        self.chunks.resize_with(chunk + 1, fresh);
-    }
 }

@@ -12,8 +12,8 @@
 
 use std::ops::Range;
 
-use super::opening::Verdict;
 use super::prepared::Prepared;
+use super::verdict::Verdict;
 use crate::io::ConnId;
 use crate::proto::{CloseCode, Kind};
 

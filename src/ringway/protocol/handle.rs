@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::commands::Commands;
-use super::connect::OpeningRequest;
 use super::context::Context;
 use super::prepared::{Prepared, TooMuch};
+use super::request::OpeningRequest;
 use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{Kind, Role};
 use crate::time::Instant;

@@ -27,12 +27,15 @@ mod config;
 mod connect;
 mod context;
 mod handle;
+mod host;
 mod keys;
 mod opening;
 mod page;
 mod prepared;
 mod refusal;
+mod request;
 mod share;
+mod verdict;
 mod websocket;
 
 use std::sync::Arc;
@@ -43,19 +46,19 @@ use crate::io::board::Board;
 use crate::proto::{Role, handshake};
 use crate::time::Instant;
 
-pub(crate) use app::Host;
 pub use app::{App, Closed, Scope};
 pub(crate) use commands::Command;
 pub use commands::Commands;
 pub use config::Config;
-pub use connect::{Failure, OpeningRequest};
 pub use context::{Context, SendError};
 pub use handle::Handle;
 pub(crate) use handle::Reach;
+pub(crate) use host::Host;
 pub use keys::Masking;
-pub use opening::{Opening, Verdict};
 pub use prepared::{Prepared, TooMuch};
 pub use refusal::Refused;
+pub use request::{Failure, OpeningRequest};
+pub use verdict::{Opening, Verdict};
 pub(crate) use websocket::{Heartbeat, WebSocket};
 
 use clock::Clock;

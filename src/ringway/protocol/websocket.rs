@@ -1,7 +1,8 @@
 //! The frames of one open WebSocket on their way to the application. Whatever comes out waits in the outbox.
 
-use super::app::{App, Closed, Host};
+use super::app::{App, Closed};
 use super::context::Context;
+use super::host::Host;
 use super::prepared::{Prepared, TooMuch};
 use super::{Connection, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};

@@ -1,0 +1,62 @@
+//! What a client asks a server for, and why it may not get it.
+
+use super::refusal::Refused;
+use crate::io::Errno;
+use crate::proto::handshake::{self, ClientRequest, Fault};
+
+/// What a client asks for in its opening handshake, the same for any number of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningRequest {
+    host: String,
+    resource: String,
+    subprotocols: Vec<String>,
+}
+
+impl OpeningRequest {
+    /// `host`: name or address, and the port unless it is the scheme's default. `resource`: path and query, beginning with
+    /// `/`. `subprotocols`: to offer, the best first.
+    ///
+    /// # Errors
+    /// What HTTP cannot express.
+    pub fn new(
+        host: &str,
+        resource: &str,
+        subprotocols: &[String],
+    ) -> Result<Self, handshake::Misuse> {
+        let request = Self {
+            host: host.to_owned(),
+            resource: resource.to_owned(),
+            subprotocols: subprotocols.to_vec(),
+        };
+        request.encode([0; 16], &mut Vec::new())?;
+        Ok(request)
+    }
+
+    pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), handshake::Misuse> {
+        let request = ClientRequest {
+            subprotocols: &self.offered(),
+            ..ClientRequest::new(&self.host, &self.resource, key)
+        };
+        handshake::encode_request(&request, out)
+    }
+
+    pub(super) fn offered(&self) -> Vec<&str> {
+        self.subprotocols.iter().map(String::as_str).collect()
+    }
+}
+
+/// Why a connection did not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The server, or we, ended it before the handshake was complete.
+    Closed,
+    /// The TCP connect failed.
+    Connect(Errno),
+    /// The server answered in HTTP with another status than 101.
+    Refused(Box<Refused>),
+    /// The server's answer is against RFC 6455.
+    Response(Fault),
+    /// `handshake_timeout` was over.
+    Timeout,
+}

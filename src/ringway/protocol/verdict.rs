@@ -1,0 +1,131 @@
+//! A client's request to open a WebSocket, and what the application answers to it.
+
+use super::commands::Commands;
+use crate::conn::link::NO_SERVICE;
+use crate::io::{ConnId, Fd, sys};
+use crate::proto::handshake::Request;
+use crate::proto::http::StatusCode;
+use crate::time::Instant;
+
+/// A client that asks to open a WebSocket, as the application sees it in [`App::connect`](super::App::connect).
+#[derive(Debug)]
+pub struct Opening<'a> {
+    pub(super) id: ConnId,
+    pub(super) fd: Fd,
+    pub(super) now: Instant,
+    pub(super) request: &'a Request<'a>,
+    pub(super) commands: &'a mut Commands,
+    pub(super) route: Route,
+}
+
+/// What a router found out about the request.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// Whose limits hold: see [`Config::services`](super::Config::services).
+    pub(super) service: u16,
+    pub(super) places: Vec<(String, String)>,
+}
+
+impl<'a> Opening<'a> {
+    /// Which connection this will be, for its whole life.
+    pub const fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The instant of this turn.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The address of the peer: `None` on a Unix socket, or when the peer has left. One system call.
+    pub fn peer(&self) -> Option<std::net::SocketAddr> {
+        sys::peer_address(self.fd)
+    }
+
+    /// The request: path, query, host, origin, headers, the subprotocols that the client offers.
+    pub const fn request(&self) -> &'a Request<'a> {
+        self.request
+    }
+
+    /// What is to be done to other connections of this worker.
+    pub const fn commands(&mut self) -> &mut Commands {
+        self.commands
+    }
+
+    /// What stands in place `name` of the path that the service was added under ([`Services`](crate::services::Services)), as it
+    /// was sent.
+    pub fn place(&self, name: &str) -> Option<&str> {
+        let mut places = self.route.places.iter();
+        let found = places.find(|(place, _)| place == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Notes which service the request goes to.
+    pub(crate) fn set_route(&mut self, service: usize, places: Vec<(String, String)>) {
+        let service = u16::try_from(service).unwrap_or(NO_SERVICE);
+        self.route = Route { service, places };
+    }
+}
+
+/// What the application answers to an opening handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub(super) kind: VerdictKind,
+    pub(super) subprotocol: Option<String>,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum VerdictKind {
+    Accept,
+    Refuse { status: StatusCode, body: String },
+    Later,
+}
+
+impl Verdict {
+    const fn new(kind: VerdictKind) -> Self {
+        Self {
+            kind,
+            subprotocol: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Opens the WebSocket.
+    pub const fn accept() -> Self {
+        Self::new(VerdictKind::Accept)
+    }
+
+    /// Answers with an HTTP status from 300 to 599 and a sentence, and ends the connection.
+    pub fn refuse(status: u16, sentence: &str) -> Self {
+        Self::new(VerdictKind::Refuse {
+            status: StatusCode(status),
+            body: sentence.to_owned(),
+        })
+    }
+
+    /// The application does not know yet: it decides with [`Commands::decide`], while the time of the opening handshake
+    /// runs. The request is kept meanwhile, and nothing more is read from the client.
+    pub const fn later() -> Self {
+        Self::new(VerdictKind::Later)
+    }
+
+    /// Chooses one of the subprotocols that the client offers. Any other makes the answer a 500, and an error in the log.
+    #[must_use]
+    pub fn subprotocol(mut self, name: &str) -> Self {
+        self.subprotocol = Some(name.to_owned());
+        self
+    }
+
+    /// Adds a header to the answer, such as `Set-Cookie`, or `Location` to a refusal.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Whether the connection is kept without an answer.
+    pub const fn is_later(&self) -> bool {
+        matches!(self.kind, VerdictKind::Later)
+    }
+}
