@@ -9,10 +9,11 @@ mod args;
 mod compare;
 mod interrupt;
 mod launch;
+mod lists;
+mod options;
 mod original;
 mod progress;
 mod resolve;
-mod show;
 mod sweep;
 
 pub use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};
