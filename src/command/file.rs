@@ -1,20 +1,8 @@
 //! A configuration file: TOML, with the names of the command line.
 //!
-//! Owns: reading one, and laying the command line over it. Never: judges a value.
+//! Owns: reading one. Never: judges a value.
 
-use clap::Args;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use toml::{Table, Value};
-
-/// Reads the text of a file with the options `A`. The error is one sentence without the file's name.
-pub fn parse<A: Args + DeserializeOwned>(text: &str) -> Result<A, String> {
-    let known = names::<A>();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    parse_table(text, &known)?
-        .try_into()
-        .map_err(|error: toml::de::Error| one_line(&error, text))
-}
 
 /// Reads the text of a file that may have these keys, each with a string, a number, true or false. The error is one sentence
 /// without the file's name.
@@ -38,31 +26,6 @@ pub(crate) fn parse_table(text: &str, known: &[&str]) -> Result<Table, String> {
         )),
         None => Ok(table),
     }
-}
-
-/// The command line over the file: what was typed wins.
-pub fn overlay<A: Serialize + DeserializeOwned>(typed: &A, file: &A) -> A {
-    let mut merged = to_table(file);
-    merged.extend(to_table(typed));
-    merged
-        .try_into()
-        .expect("both tables came from the same options")
-}
-
-/// What was given, by name.
-pub fn to_table(args: &impl Serialize) -> Table {
-    Table::try_from(args).expect("plain values serialise")
-}
-
-/// The names of all options that a file may have, as clap has them.
-fn names<A: Args>() -> Vec<String> {
-    let command = A::augment_args(clap::Command::new("names"));
-    let name = |arg: &clap::Arg| {
-        arg.get_long()
-            .unwrap_or_else(|| arg.get_id().as_str())
-            .to_owned()
-    };
-    command.get_arguments().map(name).collect()
 }
 
 fn is_plain(value: &Value) -> bool {

@@ -128,7 +128,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u32 u64 usize);
+numbers!(i32 u32 u64 usize);
 
 fn number<N: Number>(text: &str, range: &RangeInclusive<u64>) -> Option<N> {
     let number = values::size(text).filter(|number| range.contains(number));
@@ -177,6 +177,56 @@ impl<N: Number> Kind<N> for Count {
 
     fn show(&self, count: &N) -> Option<String> {
         Some(count.to_u64().to_string())
+    }
+}
+
+/// A number that may have a fraction, or a suffix such as `50k`.
+#[derive(Clone, Debug)]
+pub struct Decimal(pub RangeInclusive<f64>);
+
+impl Kind<f64> for Decimal {
+    fn value_name(&self) -> &'static str {
+        "RATE"
+    }
+
+    fn parse(&self, text: &str) -> Result<f64, Wrong> {
+        #[expect(clippy::cast_precision_loss, reason = "nobody writes more digits")]
+        let number = text
+            .parse()
+            .ok()
+            .or_else(|| values::size(text).map(|number| number as f64));
+        number
+            .filter(|number| self.0.contains(number))
+            .ok_or_else(|| {
+                let (low, high) = (self.0.start(), self.0.end());
+                let expected = format!("a number from {low} to {high}");
+                Wrong::not(expected, "write it as 0.5, 1000 or 50k")
+            })
+    }
+
+    fn show(&self, number: &f64) -> Option<String> {
+        Some(number.to_string())
+    }
+}
+
+/// A share of something.
+#[derive(Clone, Copy, Debug)]
+pub struct Share;
+
+impl Kind<f64> for Share {
+    fn value_name(&self) -> &'static str {
+        "SHARE"
+    }
+
+    fn parse(&self, text: &str) -> Result<f64, Wrong> {
+        let share = text.parse().ok();
+        share
+            .filter(|share| (0.0..=1.0).contains(share))
+            .ok_or_else(|| Wrong::not("a share from 0 to 1", "write one per cent as 0.01"))
+    }
+
+    fn show(&self, share: &f64) -> Option<String> {
+        Some(share.to_string())
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::path::Path;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use ringway::exit::{Exit, Fatal};
 use toml::{Table, Value};
 
@@ -53,8 +53,20 @@ pub struct Definition<T> {
     default: &'static str,
     value_name: &'static str,
     bare: Bare,
+    shape: Shape,
     set: Setter<T>,
     show: Box<dyn Fn(&T) -> Option<String>>,
+}
+
+/// How an option is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// `--name value`, once.
+    Once,
+    /// `--name value`, any number of times: the same as once with commas between.
+    Repeated,
+    /// The value alone.
+    Positional,
 }
 
 type Setter<T> = Box<dyn Fn(&mut T, &str) -> Result<(), Wrong>>;
@@ -75,6 +87,7 @@ pub fn define<T: 'static, V: 'static>(
         default: "{}",
         value_name: kind.value_name(),
         bare: kind.bare(),
+        shape: Shape::Once,
         set: Box::new(move |options, text| {
             set(options, kind.parse(text)?);
             Ok(())
@@ -91,10 +104,29 @@ impl<T> Definition<T> {
         self
     }
 
+    /// It may be given several times: the same as once with commas between.
+    #[must_use]
+    pub const fn repeated(mut self) -> Self {
+        self.shape = Shape::Repeated;
+        self
+    }
+
+    /// It is typed without its name, which is a key in a file.
+    #[must_use]
+    pub const fn positional(mut self) -> Self {
+        self.shape = Shape::Positional;
+        self
+    }
+
     /// What can be typed.
     fn arg(&self, defaults: &T) -> Arg {
-        let arg = Arg::new(self.name)
-            .long(self.name)
+        let arg = Arg::new(self.name);
+        let arg = match self.shape {
+            Shape::Once => arg.long(self.name),
+            Shape::Repeated => arg.long(self.name).action(ArgAction::Append),
+            Shape::Positional => arg,
+        };
+        let arg = arg
             .value_name(self.value_name)
             .help(self.full_help(defaults))
             .help_heading(self.heading);
@@ -231,6 +263,9 @@ impl<D: Defined> Given<D> {
             };
             (definition.set)(options, text).map_err(|wrong| {
                 BadOption(match source {
+                    Source::CommandLine if definition.shape == Shape::Positional => {
+                        format!("{text}{wrong}")
+                    }
                     Source::CommandLine => format!("--{name} {text}{wrong}"),
                     Source::File(file) => format!("{file}: {name} = {text}{wrong}"),
                 })
@@ -249,6 +284,17 @@ impl<D: Defined> Given<D> {
             texts: texts.iter().map(text).collect(),
             of: PhantomData,
         }
+    }
+
+    /// The names of what was given.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.texts.keys().copied()
+    }
+
+    /// Gives a value as if it had been typed, in place of what was given; whether there was something.
+    pub fn replace(&mut self, name: &'static str, text: String) -> bool {
+        let text = (text, Source::CommandLine);
+        self.texts.insert(name, text).is_some()
     }
 
     /// What was given for an option.
@@ -281,8 +327,9 @@ impl<D: Defined> clap::FromArgMatches for Given<D> {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for definition in D::definitions() {
-            if let Some(text) = matches.get_one::<String>(definition.name) {
-                let text = (text.clone(), Source::CommandLine);
+            if let Some(texts) = matches.get_many::<String>(definition.name) {
+                let texts: Vec<&str> = texts.map(String::as_str).collect();
+                let text = (texts.join(","), Source::CommandLine);
                 self.texts.insert(definition.name, text);
             }
         }
@@ -301,6 +348,11 @@ pub fn pairs<D: Defined>(options: &D::Options) -> Vec<(String, String)> {
 
 /// The same as a file.
 pub fn show<D: Defined>(options: &D::Options) -> String {
+    show_those::<D>(options, |_| true)
+}
+
+/// The same with those options whose names are wanted.
+pub fn show_those<D: Defined>(options: &D::Options, wanted: impl Fn(&str) -> bool) -> String {
     let line = |(name, text): (String, String)| {
         // Numbers and switches without quotes, as people write them.
         let value = match (text.parse::<bool>(), text.parse::<i64>()) {
@@ -310,7 +362,8 @@ pub fn show<D: Defined>(options: &D::Options) -> String {
         };
         Table::from_iter([(name, value)]).to_string()
     };
-    pairs::<D>(options).into_iter().map(line).collect()
+    let pairs = pairs::<D>(options).into_iter();
+    pairs.filter(|(name, _)| wanted(name)).map(line).collect()
 }
 
 fn plain(value: Value) -> String {

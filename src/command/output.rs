@@ -1,29 +1,12 @@
-//! Where a program's words go: results to stdout, talk to stderr; and how it reads a configuration file.
+//! Where a program's words go: results to stdout, talk to stderr.
 //!
 //! Owns: the exit code of a result that cannot be written. Never: decides what is said.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 use std::sync::OnceLock;
 
 use ringway::exit::Exit;
-use ringway::exit::Fatal;
 use ringway::lines;
-use serde::de::DeserializeOwned;
-
-use crate::file;
-
-/// Reads a configuration file with the options `A`.
-pub fn read<A: clap::Args + DeserializeOwned>(path: &Path) -> Result<A, Fatal> {
-    let shown = path.display();
-    let usage = |sentence: String| Fatal {
-        exit: Exit::Usage,
-        sentence,
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(format!("cannot read the configuration {shown}: {error}")))?;
-    file::parse(&text).map_err(|why| usage(format!("{shown}: {why}")))
-}
 
 /// Prints to stdout. A reader that left is no error.
 pub fn print(text: &str) -> Exit {

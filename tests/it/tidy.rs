@@ -87,7 +87,7 @@ const MEMBERS: &[Member] = &[
             ("endpoint", &["Text", "judge", "kinds"]),
             ("file", &[]),
             ("options", &["file", "judge", "kinds"]),
-            ("output", &["file"]),
+            ("output", &[]),
             ("lib", &[]),
         ],
     },

@@ -1,16 +1,14 @@
-//! What can be typed behind `ringway wsperf`.
+//! What can be typed behind `ringway wsperf`: the tasks. The options of scenarios are in `options`.
 //!
-//! Owns: names, help, and which options take a value. Never: judges a value (that is `resolve`).
-//!
-//! All scenarios share one definition per option; a scenario hides and refuses those that mean nothing to it
-//! ([`Kind::knows`]).
+//! Owns: the tasks, and which options mean something to which scenario ([`Kind::knows`]): the others are hidden and refused.
+//! Never: judges a value (that is `resolve`).
 
 use std::path::PathBuf;
 
 use clap::{Args, Command, Parser, Subcommand};
-use serde::{Deserialize, Serialize};
 
-use ringway_command::Text;
+use super::options::LoadArgs;
+use ringway_command::options::Given;
 
 /// `wsperf …`: the same without `ringway`.
 #[derive(Debug, Parser)]
@@ -172,7 +170,7 @@ fn example(kind: Kind) -> &'static str {
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) load: Given<LoadArgs>,
     #[command(flatten)]
     pub(super) process: ProcessArgs,
 }
@@ -188,195 +186,3 @@ pub(super) struct ProcessArgs {
     #[arg(long)]
     pub(super) print_config: bool,
 }
-
-/// Values that may be given several times: the same as once with commas between.
-mod list {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use ringway_command::Text;
-
-    pub(super) fn serialize<S: Serializer>(
-        list: &[Text],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::parts(list).collect::<Vec<_>>().join(","))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Text>, D::Error> {
-        Text::deserialize(from).map(|text| vec![text])
-    }
-}
-
-/// Each part that stands between commas.
-pub(super) fn parts(list: &[Text]) -> impl Iterator<Item = &str> {
-    let texts = list.iter();
-    texts.flat_map(|Text(text)| text.split(',')).map(str::trim)
-}
-
-/// Options of all scenarios, as the command line and the configuration file name them.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[rustfmt::skip] // one option per block, help first
-pub(super) struct LoadArgs {
-    /// The server [default: ws://127.0.0.1:9000/]
-    #[arg(value_name = "URI")]
-    pub(super) uri: Option<Text>,
-    /// Connections over all threads [default: 100; massconnect: 10000]
-    #[arg(long, value_name = "N")]
-    pub(super) connections: Option<Text>,
-    /// Length of the measured window [default: 10s; soak: 1h]
-    #[arg(long, value_name = "TIME")]
-    pub(super) duration: Option<Text>,
-    /// Run before the window and not measured [default: 1s]
-    #[arg(long, value_name = "TIME")]
-    pub(super) warmup: Option<Text>,
-    /// Threads of the driver, each with a ring of its own [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(super) threads: Option<Text>,
-    /// CPUs that the threads are pinned to, in turn, as 2,3 or 4-7; `none` =
-    /// not pinned [default: the last ones, one for each thread]
-    #[arg(long, value_name = "LIST")]
-    pub(super) cpus: Option<Text>,
-    /// Seed of everything that is drawn: payloads, masking keys, order
-    /// [default: 1]
-    #[arg(long, value_name = "N")]
-    pub(super) seed: Option<Text>,
-    /// I/O of the driver: auto, uring or epoll [default: auto]
-    #[arg(long, value_name = "TIER")]
-    pub(super) io: Option<Text>,
-
-    /// Opening handshakes in progress below which more are begun
-    /// [default: 250, or less with a lower --high]
-    #[arg(long, value_name = "N", help_heading = SCENARIO)]
-    pub(super) low: Option<Text>,
-    /// Opening handshakes in progress at most, over all threads
-    /// [default: 500]
-    #[arg(long, value_name = "N", help_heading = SCENARIO)]
-    pub(super) high: Option<Text>,
-    /// Stop after so many handshakes; 0 = when the time is over [default: 0]
-    #[arg(long, value_name = "N", help_heading = SCENARIO)]
-    pub(super) count: Option<Text>,
-    /// Connects begun at once [default: 500]
-    #[arg(long, value_name = "N", help_heading = SCENARIO)]
-    pub(super) batch: Option<Text>,
-    /// Time between batches [default: 100ms]
-    #[arg(long, value_name = "TIME", help_heading = SCENARIO)]
-    pub(super) batch_delay: Option<Text>,
-    /// Time before a failed connect is tried again [default: 1s]
-    #[arg(long, value_name = "TIME", help_heading = SCENARIO)]
-    pub(super) retry_delay: Option<Text>,
-    /// Ping each held connection this often; 0 = never [default: 0]
-    #[arg(long, value_name = "TIME", help_heading = SCENARIO)]
-    pub(super) ping_interval: Option<Text>,
-    /// Connections that send: a number, or `all` [default: 1]
-    #[arg(long, value_name = "N", help_heading = SCENARIO)]
-    pub(super) senders: Option<Text>,
-    /// The server sends a message to all but its sender; needs --rate
-    /// [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          help_heading = SCENARIO)]
-    pub(super) others_only: Option<Text>,
-    /// Share of connections that never send, from 0 to 1 [default: 0.9]
-    #[arg(long, value_name = "SHARE", help_heading = SCENARIO)]
-    pub(super) idle: Option<Text>,
-    /// Connections closed and opened again, per second
-    /// [default: 10; soak: 1]
-    #[arg(long, value_name = "RATE", help_heading = SCENARIO)]
-    pub(super) reconnects: Option<Text>,
-    /// Connections reset and opened again, per second [default: 10; soak: 1]
-    #[arg(long, value_name = "RATE", help_heading = SCENARIO)]
-    pub(super) resets: Option<Text>,
-    /// Share of connections that read slowly, from 0 to 1 [default: 0.01]
-    #[arg(long, value_name = "SHARE", help_heading = SCENARIO)]
-    pub(super) slow_readers: Option<Text>,
-    /// Bytes per second that each of them reads [default: 1KiB]
-    #[arg(long, value_name = "SIZE", help_heading = SCENARIO)]
-    pub(super) slow_rate: Option<Text>,
-
-    /// Messages per second over all connections, on a fixed schedule: an open
-    /// loop. Without it each answer is followed by the next message
-    #[arg(long, value_name = "RATE", help_heading = MESSAGES)]
-    pub(super) rate: Option<Text>,
-    /// Messages of a connection that wait for their answers, without --rate
-    /// [default: 1]
-    #[arg(long, value_name = "N", help_heading = MESSAGES)]
-    pub(super) in_flight: Option<Text>,
-    /// Bytes of a message, or sizes with their weights
-    /// [default: 20; broadcast: 64; mixed: 20:0.7,1KiB:0.2,16KiB:0.1]
-    #[arg(long, value_name = "SIZE", help_heading = MESSAGES)]
-    pub(super) size: Option<Text>,
-    /// Binary messages in place of text
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          help_heading = MESSAGES)]
-    pub(super) binary: Option<Text>,
-    /// A system call for each message, as from independent clients, in place
-    /// of one for all that is due [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          help_heading = MESSAGES)]
-    pub(super) unbatched: Option<Text>,
-    /// What is compared of each answer: exact (every byte) or length
-    /// [default: exact]
-    #[arg(long, value_name = "HOW", help_heading = MESSAGES)]
-    pub(super) verify: Option<Text>,
-
-    /// Connects and opening handshakes in progress at once [default: 256]
-    #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
-    pub(super) connecting: Option<Text>,
-    /// Time for each connect, opening and closing handshake, and for the last
-    /// answers [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = CONNECTIONS)]
-    pub(super) timeout: Option<Text>,
-    /// Local addresses, in turn: each has its own ports. One, several, or a
-    /// range as 127.0.0.2-127.0.0.9; may be repeated
-    #[arg(long, value_name = "LIST", help_heading = CONNECTIONS)]
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "list")]
-    pub(super) source: Vec<Text>,
-    /// Subprotocols to ask for, the preferred first; may be repeated
-    #[arg(long, value_name = "LIST", help_heading = CONNECTIONS)]
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "list")]
-    pub(super) subprotocol: Vec<Text>,
-    /// Longest head of a response, interim ones (1xx) before it included
-    /// [default: 64KiB]
-    #[arg(long, value_name = "SIZE", help_heading = CONNECTIONS)]
-    pub(super) max_head: Option<Text>,
-    /// Header fields of a response [default: 256]
-    #[arg(long, value_name = "N", help_heading = CONNECTIONS)]
-    pub(super) max_headers: Option<Text>,
-    /// Congestion control: TCP_CONGESTION, e.g. bbr [default: the system's]
-    #[arg(long, value_name = "NAME", help_heading = CONNECTIONS)]
-    pub(super) congestion: Option<Text>,
-
-    /// The server's process, whose CPU time is measured with its children's
-    /// [default: whoever listens there, if on this machine]
-    #[arg(long, value_name = "PID", help_heading = SERVER)]
-    pub(super) server_pid: Option<Text>,
-    /// Where a Ringway server has its web pages
-    /// [default: looked for among the server's listeners]
-    #[arg(long, value_name = "ADDRESS", help_heading = SERVER)]
-    pub(super) server_stats: Option<Text>,
-
-    /// How the result is printed: table, or json for one object
-    /// [default: table]
-    #[arg(long, value_name = "FORMAT", help_heading = RESULT)]
-    pub(super) format: Option<Text>,
-    /// Write the result to a file, as --format=json; `-` is stdout, for one
-    /// of --json, --hdr and --html, and then nothing else is printed there
-    #[arg(long, value_name = "FILE", help_heading = RESULT)]
-    pub(super) json: Option<Text>,
-    /// Write an interval log of HdrHistogram (V2)
-    #[arg(long, value_name = "FILE", help_heading = RESULT)]
-    pub(super) hdr: Option<Text>,
-    /// Write an HTML page with plots
-    #[arg(long, value_name = "FILE", help_heading = RESULT)]
-    pub(super) html: Option<Text>,
-    /// Print neither progress nor result; files are written
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          help_heading = RESULT)]
-    pub(super) silence: Option<Text>,
-}
-
-const SCENARIO: &str = "Scenario";
-const MESSAGES: &str = "Messages";
-const CONNECTIONS: &str = "Connections";
-const SERVER: &str = "Server";
-const RESULT: &str = "Result";

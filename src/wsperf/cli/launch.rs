@@ -6,9 +6,9 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use super::args::{Kind, RunArgs};
 use super::interrupt::Interrupt;
+use super::options::Run;
 use super::progress::Progress;
-use super::resolve::{self, Run};
-use super::show;
+use super::resolve;
 use crate::exit::Exit;
 use crate::exit::Fatal;
 use crate::load::descriptors;
@@ -16,19 +16,18 @@ use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario};
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
-use ringway_command::file;
-use ringway_command::output::{log_to_stderr, print, read};
+use ringway_command::output::{log_to_stderr, print};
 
 /// Runs `wsperf echo …` and the other scenarios.
 pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
     let RunArgs { load, process } = args;
-    let load = match &process.config {
-        Some(path) => file::overlay(&load, &read(path)?),
+    let given = match &process.config {
+        Some(path) => load.over_file(path)?,
         None => load,
     };
-    let run = resolve::run(kind, &load, &cpus()).map_err(usage)?;
+    let run = resolve::run(kind, &given, &cpus()).map_err(usage)?;
     if process.print_config {
-        return Ok(print(&show::toml(kind, &run)));
+        return Ok(print(&run.to_toml(kind)));
     }
     measure(&prepared(run)?)
 }
@@ -44,7 +43,7 @@ pub(super) fn cpus() -> Vec<usize> {
 /// Gets everything that a run needs from the system: addresses, CPUs, descriptors.
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(false);
-    run.options.target.addresses = look_up(&run.host, run.port)?;
+    run.options.target.addresses = look_up(&run.server.uri.host, run.server.uri.port)?;
     make_room(&run.options)?;
     let files = run.options.outputs.files();
     files

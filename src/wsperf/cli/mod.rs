@@ -10,9 +10,10 @@ mod compare;
 mod compat;
 mod interrupt;
 mod launch;
+mod lists;
+mod options;
 mod progress;
 mod resolve;
-mod show;
 mod sweep;
 
 pub use args::{EXAMPLE, StandaloneArgs, WsperfArgs, tailor};

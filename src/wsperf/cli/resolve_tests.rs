@@ -1,27 +1,26 @@
 //! What each option of a scenario accepts and refuses.
 
-use super::*;
-use crate::cli::show;
+use std::time::Duration;
 
-fn text(value: &str) -> Option<Text> {
-    Some(Text(value.to_owned()))
-}
+use super::*;
+use crate::load::options::{LoadOptions, Target};
+use crate::options::Format;
+
+type Typed<'a> = &'a [(&'static str, &'a str)];
 
 const CPUS: [usize; 4] = [0, 1, 2, 3];
 
-fn from(kind: Kind, change: impl FnOnce(&mut LoadArgs)) -> Result<Run, String> {
-    let mut args = LoadArgs::default();
-    change(&mut args);
-    run(kind, &args, &CPUS).map_err(|bad| bad.to_string())
+fn from(kind: Kind, typed: Typed<'_>) -> Result<Run, String> {
+    run(kind, &Given::typed(typed), &CPUS).map_err(|bad| bad.to_string())
 }
 
-fn options(kind: Kind, change: impl FnOnce(&mut LoadArgs)) -> LoadOptions {
-    from(kind, change).expect("it is fine").options
+fn options(kind: Kind, typed: Typed<'_>) -> LoadOptions {
+    from(kind, typed).expect("it is fine").options
 }
 
 #[test]
 fn nothing_typed_is_the_defaults() {
-    let run = from(Kind::Echo, |_| {}).unwrap();
+    let run = from(Kind::Echo, &[]).unwrap();
     let target = Target {
         uri: "ws://127.0.0.1:9000/".to_owned(),
         addresses: vec!["127.0.0.1:9000".parse().unwrap()],
@@ -32,22 +31,22 @@ fn nothing_typed_is_the_defaults() {
     let mut expected = LoadOptions::new(target, Scenario::Echo);
     expected.cpus = vec![3];
     assert_eq!(run.options, expected);
-    assert_eq!((run.host.as_str(), run.port), ("127.0.0.1", 9000));
+    assert_eq!(
+        (run.server.uri.host.as_str(), run.server.uri.port),
+        ("127.0.0.1", 9000)
+    );
     assert_eq!((run.format, run.silence), (Format::Table, false));
 }
 
 #[test]
 fn scenarios_have_defaults_of_their_own() {
-    assert_eq!(options(Kind::Massconnect, |_| {}).connections, 10_000);
-    assert_eq!(
-        options(Kind::Soak, |_| {}).duration,
-        Duration::from_secs(3600)
-    );
-    assert_eq!(options(Kind::Broadcast, |_| {}).payload.sizes, [(64, 1.0)]);
-    let mixed = options(Kind::Mixed, |_| {});
+    assert_eq!(options(Kind::Massconnect, &[]).connections, 10_000);
+    assert_eq!(options(Kind::Soak, &[]).duration, Duration::from_secs(3600));
+    assert_eq!(options(Kind::Broadcast, &[]).payload.sizes, [(64, 1.0)]);
+    let mixed = options(Kind::Mixed, &[]);
     assert_eq!(mixed.payload.sizes, [(20, 0.7), (1024, 0.2), (16_384, 0.1)]);
     assert_eq!(mixed.scenario, Scenario::Mixed { idle: 0.9 });
-    let marks = |high: &str| options(Kind::Handshake, |args| args.high = text(high)).scenario;
+    let marks = |high: &str| options(Kind::Handshake, &[("high", high)]).scenario;
     let handshake = |low, high| Scenario::Handshake {
         low,
         high,
@@ -57,9 +56,7 @@ fn scenarios_have_defaults_of_their_own() {
         (marks("500"), marks("10")),
         (handshake(250, 500), handshake(10, 10))
     );
-    let Scenario::Stress(churn) =
-        options(Kind::Stress, |args| args.slow_rate = text("2KiB")).scenario
-    else {
+    let Scenario::Stress(churn) = options(Kind::Stress, &[("slow-rate", "2KiB")]).scenario else {
         panic!("another scenario");
     };
     let expected = Churn {
@@ -73,18 +70,18 @@ fn scenarios_have_defaults_of_their_own() {
 
 #[test]
 fn a_name_waits_for_its_address_and_a_literal_does_not() {
-    let run = from(Kind::Echo, |args| {
-        args.uri = text("ws://localhost:9001/chat?x=1")
-    })
-    .unwrap();
-    assert_eq!((run.host.as_str(), run.port), ("localhost", 9001));
+    let run = from(Kind::Echo, &[("uri", "ws://localhost:9001/chat?x=1")]).unwrap();
+    assert_eq!(
+        (run.server.uri.host.as_str(), run.server.uri.port),
+        ("localhost", 9001)
+    );
     let target = run.options.target;
     assert_eq!(
         (target.host.as_str(), target.resource.as_str()),
         ("localhost:9001", "/chat?x=1")
     );
     assert!(target.addresses[0].ip().is_unspecified());
-    let target = options(Kind::Echo, |args| args.uri = text("ws://[::1]")).target;
+    let target = options(Kind::Echo, &[("uri", "ws://[::1]")]).target;
     assert_eq!(
         (
             target.host.as_str(),
@@ -96,12 +93,12 @@ fn a_name_waits_for_its_address_and_a_literal_does_not() {
 
 #[test]
 fn a_bad_uri_says_what_is_wrong_with_it() {
-    let sentence = from(Kind::Echo, |args| args.uri = text("wss://127.0.0.1:9000")).unwrap_err();
+    let sentence = from(Kind::Echo, &[("uri", "wss://127.0.0.1:9000")]).unwrap_err();
     assert_eq!(
         sentence,
         "wss://127.0.0.1:9000: TLS is not there yet; use ws://; give something like ws://127.0.0.1:9000/"
     );
-    assert!(from(Kind::Echo, |args| args.uri = text("127.0.0.1:9000")).is_err());
+    assert!(from(Kind::Echo, &[("uri", "127.0.0.1:9000")]).is_err());
 }
 
 /// A scenario, what its file says, and why it is refused.
@@ -241,25 +238,33 @@ const REFUSED: [(Kind, &str, &str); 26] = [
 #[test]
 fn what_cannot_be_is_one_sentence_with_the_remedy() {
     for (kind, text, sentence) in REFUSED {
-        let args = file::parse(text).expect("plain values");
-        let refused = run(kind, &args, &CPUS).expect_err(text);
-        assert_eq!(refused.to_string(), sentence);
+        let line = |line: &'static str| line.split_once(" = ").expect("a key and its value");
+        let typed: Vec<_> = text.lines().map(line).collect();
+        let typed: Vec<_> = typed
+            .iter()
+            .map(|(name, value)| (*name, value.trim_matches('\'')))
+            .collect();
+        assert_eq!(from(kind, &typed).expect_err(text), sentence);
+
+        // The same in a file says where it stands.
+        let file = Given::parse_file(text, "load.toml").expect("plain values");
+        let refused = run(kind, &file, &CPUS).expect_err(text).to_string();
+        let (name, _) = typed[0];
+        assert!(
+            refused == sentence || refused.starts_with(&format!("load.toml: {name} = ")),
+            "{refused}"
+        );
     }
 }
 
 #[test]
 fn cpus_are_the_last_ones_unless_they_are_given() {
-    let cpus = |threads: &str, cpus: Option<Text>| {
-        options(Kind::Echo, |args| {
-            (args.threads, args.cpus) = (text(threads), cpus)
-        })
-        .cpus
-    };
-    assert_eq!(cpus("2", None), [2, 3]);
-    assert_eq!(cpus("9", None), CPUS);
-    assert_eq!(cpus("1", text("none")), [0; 0]);
-    assert_eq!(cpus("1", text("3, 0-1")), [3, 0, 1]);
-    let alone = run(Kind::Echo, &LoadArgs::default(), &[0]).expect("it is fine");
+    let cpus = |typed| options(Kind::Echo, typed).cpus;
+    assert_eq!(cpus(&[("threads", "2")]), [2, 3]);
+    assert_eq!(cpus(&[("threads", "9")]), CPUS);
+    assert_eq!(cpus(&[("cpus", "none")]), [0; 0]);
+    assert_eq!(cpus(&[("cpus", "3, 0-1")]), [3, 0, 1]);
+    let alone = run(Kind::Echo, &Given::default(), &[0]).expect("it is fine");
     assert_eq!(
         alone.options.cpus, [0; 0],
         "a single CPU is the server's as well"
@@ -269,8 +274,7 @@ fn cpus_are_the_last_ones_unless_they_are_given() {
 #[test]
 fn sources_are_addresses_and_ranges() {
     let sources = |list: &[&str]| {
-        let list = list.iter().map(|one| Text((*one).to_owned())).collect();
-        let run = from(Kind::Echo, |args| args.source = list)?;
+        let run = from(Kind::Echo, &[("source", &list.join(","))])?;
         Ok(run
             .options
             .sources
@@ -301,16 +305,13 @@ fn sources_are_addresses_and_ranges() {
 
 #[test]
 fn the_servers_page_may_be_given_as_the_server_prints_it() {
-    let page = options(Kind::Echo, |args| {
-        args.server_stats = text("http://127.0.0.1:8080/")
-    })
-    .server_stats;
+    let page = options(Kind::Echo, &[("server-stats", "http://127.0.0.1:8080/")]).server_stats;
     assert_eq!(page, Some("127.0.0.1:8080".parse().unwrap()));
 }
 
 #[test]
 fn rates_may_have_fractions_and_suffixes() {
-    let rate = |value: &str| options(Kind::Echo, |args| args.rate = text(value)).rate;
+    let rate = |value: &str| options(Kind::Echo, &[("rate", value)]).rate;
     assert_eq!(
         (rate("0.5"), rate("50k"), rate("1e6")),
         (Some(0.5), Some(50_000.0), Some(1e6))
@@ -318,67 +319,68 @@ fn rates_may_have_fractions_and_suffixes() {
 }
 
 /// Everything that a scenario knows, away from its default.
-fn unusual(kind: Kind) -> LoadArgs {
-    let all = LoadArgs {
-        uri: text("ws://localhost:9001/chat"),
-        connections: text("77"),
-        duration: text("1500ms"),
-        warmup: text("0"),
-        threads: text("2"),
-        cpus: text("none"),
-        seed: text("9"),
-        io: text("epoll"),
-        low: text("3"),
-        high: text("7"),
-        count: text("1000"),
-        batch: text("9"),
-        batch_delay: text("3ms"),
-        retry_delay: text("4ms"),
-        ping_interval: text("5s"),
-        senders: text("all"),
-        others_only: text("true"),
-        idle: text("0.25"),
-        reconnects: text("0.5"),
-        resets: text("2"),
-        slow_readers: text("0.125"),
-        slow_rate: text("3KiB"),
-        rate: text("1234.5"),
-        in_flight: None,
-        size: text(if kind == Kind::Broadcast {
-            "1KiB"
-        } else {
-            "20:0.7,1KiB:0.3"
-        }),
-        binary: text("true"),
-        unbatched: text("true"),
-        verify: text("length"),
-        connecting: text("8"),
-        timeout: text("2s"),
-        source: vec![Text("127.0.0.2-127.0.0.3".into()), Text("127.0.0.5".into())],
-        subprotocol: vec![Text("a,b".into())],
-        max_head: text("9000"),
-        max_headers: text("99"),
-        congestion: text("cubic"),
-        server_pid: text("4711"),
-        server_stats: text("127.0.0.1:8080"),
-        format: text("json"),
-        json: text("a.json"),
-        hdr: text("a.hdr"),
-        html: text("a.html"),
-        silence: text("true"),
+fn unusual(kind: Kind) -> Given<LoadArgs> {
+    let sizes = match kind {
+        Kind::Broadcast => "1KiB",
+        _ => "20:0.7,1KiB:0.3",
     };
-    let mut table = file::to_table(&all);
-    table.retain(|name, _| kind.knows(name));
-    table.try_into().expect("the same options")
+    let all = [
+        ("size", sizes),
+        ("uri", "ws://localhost:9001/chat"),
+        ("connections", "77"),
+        ("duration", "1500ms"),
+        ("warmup", "0"),
+        ("threads", "2"),
+        ("cpus", "none"),
+        ("seed", "9"),
+        ("io", "epoll"),
+        ("low", "3"),
+        ("high", "7"),
+        ("count", "1000"),
+        ("batch", "9"),
+        ("batch-delay", "3ms"),
+        ("retry-delay", "4ms"),
+        ("ping-interval", "5s"),
+        ("senders", "all"),
+        ("others-only", "true"),
+        ("idle", "0.25"),
+        ("reconnects", "0.5"),
+        ("resets", "2"),
+        ("slow-readers", "0.125"),
+        ("slow-rate", "3KiB"),
+        ("rate", "1234.5"),
+        ("binary", "true"),
+        ("unbatched", "true"),
+        ("verify", "length"),
+        ("connecting", "8"),
+        ("timeout", "2s"),
+        ("source", "127.0.0.2-127.0.0.3,127.0.0.5"),
+        ("subprotocol", "a,b"),
+        ("max-head", "9000"),
+        ("max-headers", "99"),
+        ("congestion", "cubic"),
+        ("server-pid", "4711"),
+        ("server-stats", "127.0.0.1:8080"),
+        ("format", "json"),
+        ("json", "a.json"),
+        ("hdr", "a.hdr"),
+        ("html", "a.html"),
+        ("silence", "true"),
+    ];
+    let known: Vec<_> = all
+        .into_iter()
+        .filter(|(name, _)| kind.knows(name))
+        .collect();
+    Given::typed(&known)
 }
 
 #[test]
 fn what_is_shown_means_the_same() {
     for kind in Kind::ALL {
-        for args in [LoadArgs::default(), unusual(kind)] {
+        for args in [Given::default(), unusual(kind)] {
             let first = run(kind, &args, &CPUS).expect("it is fine");
-            let shown = show::toml(kind, &first);
-            let read: LoadArgs = file::parse(&shown).expect("what is printed is read");
+            let shown = first.to_toml(kind);
+            let read = Given::parse_file(&shown, "load.toml").expect("what is printed is read");
             assert_eq!(run(kind, &read, &CPUS), Ok(first), "{shown}");
         }
     }

@@ -4,10 +4,11 @@
 
 use clap::Args;
 
-use super::args::{Kind, LoadArgs};
+use super::args::Kind;
 use super::launch::{self, environment, usage};
+use super::options::{CONNECTIONS_MAX, LoadArgs, RATE_MAX, Run};
 use super::progress::Progress;
-use super::resolve::{self, Run};
+use super::resolve;
 use crate::exit::Exit;
 use crate::exit::Fatal;
 use crate::load::options::{LoadOptions, Scenario};
@@ -17,6 +18,7 @@ use crate::load::report::sweep::{self, End, Growth, Over, Plan, Point};
 use crate::options::Format;
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, choice, whole};
+use ringway_command::options::Given;
 use ringway_command::output::print;
 
 pub(super) const EXAMPLE: &str = "\
@@ -30,7 +32,7 @@ pub(super) struct SweepArgs {
     #[command(flatten)]
     plan: PlanArgs,
     #[command(flatten)]
-    load: LoadArgs,
+    load: Given<LoadArgs>,
 }
 
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -127,15 +129,15 @@ fn resolve(args: SweepArgs, cpus: &[usize]) -> Resolved<(Plan, Run)> {
     let over = choice("over", &typed.over, &overs)?.unwrap_or(Over::Rate);
     let plan = plan(&typed, over)?;
     let grows = match over {
-        Over::Rate => &mut load.rate,
-        Over::Connections => &mut load.connections,
+        Over::Rate => "rate",
+        Over::Connections => "connections",
     };
-    if grows.replace(Text(plan.to.to_string())).is_some() {
+    if load.replace(grows, plan.to.to_string()) {
         return Err(BadOption(format!(
             "--{over} is what grows: give --from and --to in its place"
         )));
     }
-    if load.hdr.is_some() {
+    if load.has("hdr") {
         return Err(BadOption(
             "--hdr means nothing to sweep: leave it off".to_owned(),
         ));
@@ -152,12 +154,8 @@ fn resolve(args: SweepArgs, cpus: &[usize]) -> Resolved<(Plan, Run)> {
 
 fn plan(typed: &PlanArgs, over: Over) -> Resolved<Plan> {
     let (from, to, range) = match over {
-        Over::Rate => (1000.0, 1e6, 0.001..=resolve::RATE_MAX),
-        Over::Connections => (
-            10.0,
-            10_000.0,
-            1.0..=resolve::as_f64(resolve::CONNECTIONS_MAX),
-        ),
+        Over::Rate => (1000.0, 1e6, 0.001..=RATE_MAX),
+        Over::Connections => (10.0, 10_000.0, 1.0..=resolve::as_f64(CONNECTIONS_MAX)),
     };
     let steps = whole(
         "steps",
@@ -222,7 +220,7 @@ mod tests {
     fn resolved(change: impl FnOnce(&mut SweepArgs)) -> Result<(Plan, Run), String> {
         let mut args = SweepArgs {
             plan: PlanArgs::default(),
-            load: LoadArgs::default(),
+            load: Given::default(),
         };
         change(&mut args);
         resolve(args, &[0, 1]).map_err(|bad| bad.to_string())
@@ -256,7 +254,7 @@ mod tests {
             args.plan.over = text("connections");
             args.plan.to = text("1k");
             args.plan.factor = text("2");
-            args.load.senders = text("all");
+            args.load = Given::typed(&[("senders", "all")]);
         })
         .expect("it is fine");
         assert_eq!(
@@ -281,7 +279,7 @@ mod tests {
     fn what_contradicts_itself_is_one_sentence() {
         let refused = |change: fn(&mut SweepArgs)| resolved(change).expect_err("refused");
         assert_eq!(
-            refused(|args| args.load.rate = text("5")),
+            refused(|args| args.load = Given::typed(&[("rate", "5")])),
             "--rate is what grows: give --from and --to in its place"
         );
         assert_eq!(
@@ -289,7 +287,7 @@ mod tests {
             "--steps and --factor say the same twice: leave one of them off"
         );
         assert_eq!(
-            refused(|args| args.load.hdr = text("a")),
+            refused(|args| args.load = Given::typed(&[("hdr", "a")])),
             "--hdr means nothing to sweep: leave it off"
         );
         assert!(
@@ -304,7 +302,7 @@ mod tests {
         );
         let few = |args: &mut SweepArgs| {
             args.plan.over = text("connections");
-            args.load.threads = text("20");
+            args.load = Given::typed(&[("threads", "20")]);
         };
         assert!(refused(few).starts_with("--from 10 gives some of 20 threads no connection"));
     }
