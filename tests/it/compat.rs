@@ -1,5 +1,5 @@
-//! The original's command protocol and its standalone form, by real programs: `ringway wsperf serve` between a control
-//! client that is written out here and a real server.
+//! The command protocol and the standalone form of the original wsperf, with real programs: `ringway wsperf serve`
+//! between a control client, which is written here, and a real server.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -43,7 +43,7 @@ impl Control {
         }
     }
 
-    /// Connects, and hears the welcome.
+    /// Connects, and reads the welcome.
     fn client(&self) -> Client {
         let mut client = Client::connect(&self.address);
         let welcome = hear(&mut client);
@@ -66,7 +66,7 @@ fn hear(client: &mut Client) -> Value {
     serde_json::from_slice(&frame.payload).expect("JSON")
 }
 
-/// Sends a command and returns the result, after the replies that must stand around it.
+/// Sends a command, and returns the result. Checks the replies that must precede and follow it.
 fn ask(client: &mut Client, command: &str) -> Value {
     client.send(TEXT, command.as_bytes());
     let start = hear(client);
@@ -89,7 +89,7 @@ fn message_test(uri: &str, size: usize, count: usize, more: &str) -> String {
     )
 }
 
-/// Takes the next connection in as a WebSocket server does, with further headers.
+/// Accepts the next connection and completes its opening handshake, with further headers.
 fn take_in(listener: &TcpListener, headers: &str) -> TcpStream {
     let (mut stream, _) = listener.accept().expect("a connection");
     let (head, _) = client::read_head(&mut stream).expect("a request");
@@ -207,7 +207,7 @@ fn a_server_that_cannot_be_reached_is_a_failed_connection() {
         &format!("stress_test:uri={uri};token=t;connection_count=2;"),
     );
     assert_eq!(data["failed_connections"], 2, "{data}");
-    // The page's port speaks HTTP and nothing else.
+    // The page's port speaks only HTTP.
     let page = format!("ws://{}", control.page);
     let data = ask(&mut client, &message_test(&page, 1, 1, SYNC));
     assert_eq!(data["result"], "connection_failed", "{data}");
@@ -221,7 +221,7 @@ fn a_server_that_cannot_be_reached_is_a_failed_connection() {
 #[test]
 fn a_wrong_answer_fails_the_test() {
     let control = Control::start(&["--threads=1"]);
-    // A control server greets: that is not what was sent.
+    // A control server sends a welcome, which is not the message that was sent.
     let data = ask(
         &mut control.client(),
         &message_test(&control.address, 1, 1, SYNC),
@@ -286,7 +286,7 @@ fn what_cannot_be_obeyed_is_answered_in_the_originals_words() {
             "a\"",
             "Invalid uri parameter.",
         ),
-        // Not asked by whom it was meant for: another machine.
+        // Another machine must not be tested.
         (
             "stress_test:uri=ws://192.0.2.1:9;token=far;",
             "far",
@@ -321,7 +321,7 @@ fn a_page_of_another_origin_is_turned_away() {
     };
     assert_eq!(request("http://evil.test"), "HTTP/1.1 403 Forbidden");
     assert_eq!(request("null"), "HTTP/1.1 403 Forbidden");
-    // REQUEST is for the host `localhost`.
+    // The Host header of REQUEST is `localhost`.
     for origin in ["http://localhost:8081", "http://friend.test"] {
         assert_eq!(
             request(origin),
@@ -341,7 +341,7 @@ fn a_master_commands_and_is_connected_to_again() {
         .stdout(Stdio::null())
         .spawn()
         .expect("the program is built");
-    // Refused first, then taken in, then left, then taken in again.
+    // First refused, then accepted, then lost, then accepted again.
     drop(listener.accept().expect("a connection"));
     for _ in 0..2 {
         let mut stream = take_in(&listener, "Sec-WebSocket-Protocol: wsperf\r\n");

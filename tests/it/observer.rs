@@ -1,4 +1,4 @@
-//! What the load driver finds out about a server on the same machine, seen on real servers.
+//! What the load driver finds out about a server on the same machine, tested with real servers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ fn options(server: &Server) -> LoadOptions {
     LoadOptions::new(target, Scenario::Echo)
 }
 
-/// Echoes for as long as that; the number of messages.
+/// Echoes for `time`, and returns the number of messages.
 fn echo_for(server: &Server, time: Duration) -> u64 {
     let mut client = Client::connect(&server.address());
     let began = Instant::now();
@@ -34,7 +34,7 @@ fn echo_for(server: &Server, time: Duration) -> u64 {
     messages
 }
 
-/// One window with one busy client in it.
+/// Measures a window with one busy client in it.
 fn observe(mut observer: Observer, server: &Server, time: Duration) -> Outcome {
     observer.before();
     let first = observer.begin();
@@ -146,7 +146,7 @@ fn a_pid_stands_for_itself_and_its_children() {
     assert_eq!(pids(&outcome), family(&server));
 }
 
-/// Whether the page says of every worker that its first record is there.
+/// Whether the page has a first record of every worker.
 fn all_recorded(server: &Server) -> bool {
     let stats = server.stats();
     let workers = stats["workers"].as_array().expect("an array");
@@ -179,7 +179,7 @@ fn the_statistics_of_a_ringway_server_are_found_by_themselves() {
         [0, 1]
     );
     let enters = seen.enters_per_message.expect("messages were echoed");
-    // One client with one message in flight: each echo is a turn, and there are idle ones.
+    // One client with one message in flight: each echo is a turn, and some turns are idle.
     assert!((0.9..10.0).contains(&enters), "{enters}");
     assert!(
         seen.workers
@@ -194,7 +194,7 @@ fn the_statistics_of_a_ringway_server_are_found_by_themselves() {
 fn an_address_that_is_no_page_is_noted_and_the_rest_is_measured() {
     let server = Server::start(&["--workers=1", "--port=auto"]);
     let mut options = options(&server);
-    // The WebSocket port refuses what is no opening handshake.
+    // The WebSocket port refuses a request that is no opening handshake.
     options.server_stats = Some(options.target.addresses[0]);
     let outcome = observe(Observer::new(&options), &server, Duration::from_millis(50));
     let note = outcome
@@ -222,7 +222,7 @@ fn a_worker_that_dies_in_the_window_and_its_successor_are_noted() {
         let new = server.workers();
         !new.is_empty() && new != old
     });
-    // It holds the listener once it runs its program.
+    // A client has connected: the process runs the server's program and holds its listener.
     drop(Client::connect(&server.address()));
     let middle = observer.sample();
     assert!(middle.utilisation_since(&first).expect("found") > 0.0);
