@@ -55,7 +55,7 @@ pub struct Definition<T> {
     bare: Bare,
     shape: Shape,
     set: Setter<T>,
-    show: Box<dyn Fn(&T) -> Option<String>>,
+    show: Shower<T>,
 }
 
 /// How an option is typed.
@@ -70,6 +70,7 @@ enum Shape {
 }
 
 type Setter<T> = Box<dyn Fn(&mut T, &str) -> Result<(), Wrong>>;
+type Shower<T> = Box<dyn Fn(&T) -> Option<String>>;
 
 /// An option `--name`, and the key `name` of a file: which field it sets, what its values are, and its help without the default.
 pub fn define<T: 'static, V: 'static>(
