@@ -58,11 +58,13 @@ const MEMBERS: &[Member] = &[
                 "server",
                 &[
                     "conn",
+                    "control",
                     "exit",
                     "io",
                     "options",
                     "seat",
                     "services",
+                    "signals",
                     "stats",
                     "supervise",
                     "time",
