@@ -11,6 +11,9 @@
 //!  a message:  version (1 byte) · kind (1 byte) · body (of a length that its kind says)
 //! ```
 //!
+//! What is not read waits in the kernel: at most `net.core.wmem_default` (208 KiB) in each direction, and about eight
+//! messages when all is well.
+//!
 //! What cannot be read (another version, another kind, another length) is counted and passed over, and descriptors that
 //! come with it are closed.
 #![forbid(unsafe_code)]

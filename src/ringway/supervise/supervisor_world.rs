@@ -360,6 +360,13 @@ impl World {
             Order::Drain => (hears, 9_000),
             Order::Stop => (hears, 900),
         };
+        let is_late = self.faults.late > 0;
+        assert!(
+            order != Order::Kill
+                || self.supervisor.exit() != Exit::Ok
+                || !(hears || process.obeys_term && !is_late),
+            "who hears its channel or a signal is not killed: {process:?}"
+        );
         process.drains |= obeys && matches!(order, Order::Drain | Order::Terminate);
         if obeys {
             let at = self.now + Duration::from_millis(random.magnitude(within) as u64);
