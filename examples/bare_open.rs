@@ -4,7 +4,10 @@
 //! Close, and one chain in which the answer leaves and the descriptor is closed, so that Close and FIN share a TCP segment.
 //! No limit, no timer, no check of what the peer says: a head ends with an empty line, and what begins like a Close frame is one.
 //!
-//! `cargo run --release --example bare_open -- --port 9001 --cpuid 0`
+//! With `--end clean` the end is the one that a server owes its peer (RFC 6455, section 7.1.1): it ends its direction, and closes when the peer has
+//! ended the other one. A peer that says something behind its Close would else get RST, and might lose the answer.
+//!
+//! `cargo run --release --example bare_open -- --port 9001 --cpuid 0 --end clean`
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -36,6 +39,8 @@ struct Bare {
     listener: Fd,
     /// By descriptor; the memory of one that is closed is for the next with its number.
     connections: Vec<Option<Box<Connection>>>,
+    /// The peer's end is waited for.
+    ends_clean: bool,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,6 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring: builder.build(ENTRIES)?,
         listener: Fd(listener.as_raw_fd()),
         connections: Vec::new(),
+        ends_clean: options.get("--end") == Some(&"clean"),
     };
     bare.accept();
     let mut done = Vec::new();
@@ -140,6 +146,16 @@ impl Bare {
         }
         if connection.is_open {
             let is_close = bytes[0] == CLOSE[0];
+            if is_close && self.ends_clean {
+                connection.filled = 0;
+                let socket = i32::try_from(fd).expect("descriptors are small");
+                let flags = SEND_FLAGS | libc::MSG_MORE;
+                // SAFETY: the pointer leads to a constant of four bytes.
+                unsafe { libc::send(socket, CLOSE.as_ptr().cast(), 4, flags) };
+                // SAFETY: takes no pointer.
+                unsafe { libc::shutdown(socket, libc::SHUT_WR) };
+                return self.receive(fd);
+            }
             if is_close {
                 let send = opcode::Send::new(descriptor(fd), CLOSE.as_ptr(), 4);
                 let flags = Flags::SKIP_SUCCESS | Flags::IO_LINK;

@@ -146,7 +146,7 @@ mod tests {
         let mut alarm = Alarm::new();
         for _ in 0..2 {
             let due = time::now() + Duration::from_millis(6);
-            while alarm.timeout(Wait::Until(due)) != Timeout::Never {
+            if alarm.timeout(Wait::Until(due)) != Timeout::Never {
                 // This thread was kept from the CPU: the deadline has become a near one.
                 return;
             }
