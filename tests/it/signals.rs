@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::client::{BINARY, CLOSE, Client, TEXT, expect_end, noise};
 use crate::common::process::ignore_signal;
-use crate::common::{PATIENCE, Server, is_alive, on_both_tiers, scratch, signal, terminate, until};
+use crate::common::{
+    PATIENCE, Server, is_alive, kill, on_both_tiers, scratch, signal, terminate, until,
+};
 
 on_both_tiers!(
     a_signal_to_all_processes_at_once_is_one_order_to_drain,
@@ -80,6 +82,27 @@ fn a_signal_to_all_processes_at_once_is_one_order_to_drain(io: &str) {
         expect_going_away(client);
     }
     assert_eq!(server.wait(), Some(0), "{}", server.stderr());
+}
+
+/// A worker that is on its way when the server stops has nothing to complain of.
+#[test]
+fn a_server_that_is_stopped_while_a_worker_starts_ends_in_order_and_says_no_error() {
+    let options = ["--workers=2", "--port=0"];
+    for round in 0..20 {
+        let mut server = Server::start(&options);
+        kill(server.workers()[0]);
+        until("the death is told", || {
+            server.stderr().contains("a new one starts in 100 ms")
+        });
+        std::thread::sleep(Duration::from_millis(90 + round));
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0), "{}", server.stderr());
+        let told = server.stderr();
+        assert!(
+            !told.contains("error") && !told.contains("listening socket"),
+            "{told}"
+        );
+    }
 }
 
 /// Who tells a worker itself twice means it.

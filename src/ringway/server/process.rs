@@ -71,6 +71,11 @@ fn try_run<A: App>(
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
     if !sys::is_listener(listener) {
+        if seat.control_fd.is_some() {
+            // The supervisor shuts its listener when it stops: this worker was on its way then.
+            tracing::debug!("the listener is shut: the server stops");
+            return Ok(Exit::Ok);
+        }
         let sentence = format!(
             "--fd={} is not a listening socket: leave the option to the supervisor",
             seat.fd
