@@ -81,8 +81,8 @@ fn run_beside(acceptor: &mut Acceptor, others: &[Board], time: Duration) {
     }
 }
 
-/// Once, accepts that were armed in a burst waited for the next one; when they completed, the worker took itself for the
-/// only one that runs, because it had armed nothing for so long, and took everything for a second.
+/// Regression: accepts that were armed in a burst completed in the next one. The worker, which had armed nothing since,
+/// took itself for the only one that runs, and took every connection for a second.
 #[test]
 fn a_second_burst_after_a_pause_leaves_the_share_of_a_worker_that_is_not_on_its_cpu() {
     let mut boards = boards(2);

@@ -49,7 +49,8 @@ impl<I: Io> Reach for Reachable<'_, I> {
         };
         conn.link.tag = tag;
         if io.receive_mode() == ReceiveMode::Readiness {
-            // Where readiness is one registration, reading comes first and waiting for room is added to it.
+            // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
+            // it.
             conn.link.armed.poll_in = true;
             io.submit_poll_in(Token::new(Op::PollIn, id), fd);
         }
