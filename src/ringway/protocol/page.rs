@@ -1,4 +1,4 @@
-//! What a server answers to a request that opens no WebSocket, unless its application knows better.
+//! The default answer of a server to a request that opens no WebSocket.
 
 use crate::proto::http::{Answer, Request, StatusCode};
 
