@@ -361,7 +361,7 @@ fn a_second_signal_is_an_order_to_leave_and_then_the_end() {
     );
     supervisor.handle_exit(at(1101), 0, killed());
     assert_eq!(supervisor.exit(), Exit::Interrupted);
-    // A third one does not wait.
+    // A third signal does not wait.
     let mut supervisor = serving(1);
     for ms in 0..3 {
         supervisor.handle_signal(at(ms), libc::SIGTERM);

@@ -89,9 +89,9 @@ pub(super) fn pipe() -> io::Result<(File, File)> {
     Ok((read, write))
 }
 
-/// Takes every signal that ends a process or tells of a child, from now on and in every thread that is made later: they
-/// are read from the descriptor that this returns. Dispositions that were inherited (a shell starts its background jobs
-/// with SIGINT ignored) are forgotten, since a signal that is ignored is never read.
+/// Blocks every signal that ends a process or reports a child, in this thread and in all threads started later. They
+/// are read from the returned descriptor. Inherited dispositions are reset (a shell starts background jobs with SIGINT
+/// ignored), because an ignored signal is never read.
 pub(super) fn take_signals() -> io::Result<File> {
     for signal in signals::OF_THE_TERMINAL {
         // SAFETY: SIG_IGN runs no code of this process.
@@ -121,7 +121,7 @@ pub(super) fn take_signals() -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// The signals that [`take_signals`] has for us, at most 32 of them at a time.
+/// Reads the signals that have come, at most 32 at a time, from the descriptor of [`take_signals`].
 pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
     use std::io::Read as _;
     const LEN: usize = size_of::<libc::signalfd_siginfo>();
@@ -132,13 +132,13 @@ pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
     bytes[..len].chunks_exact(LEN).filter_map(number).collect()
 }
 
-/// Something to wait for with [`poll`].
+/// A descriptor to wait for with [`poll`].
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(super) struct Waited(libc::pollfd);
 
 impl Waited {
-    /// Until there is something to read, or an end.
+    /// Waits until the descriptor has something to read, or its end.
     pub(super) fn readable(fd: &impl AsRawFd) -> Self {
         Self(libc::pollfd {
             fd: fd.as_raw_fd(),
@@ -211,7 +211,7 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
             // The supervisor died between fork and prctl: the signal will never come.
             return Err(io::ErrorKind::NotFound.into());
         }
-        // Until the worker has decided about its signals itself, those without a meaning do not end it.
+        // Ignores signals without a meaning, until the worker itself decides about its signals.
         for signal in signals::meaningless().chain(signals::OF_THE_TERMINAL) {
             // SAFETY: SIG_IGN runs no code; signal(2) is async-signal-safe.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
