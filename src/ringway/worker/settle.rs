@@ -4,7 +4,7 @@
 //!  worker ──▶ step (read · poll out · send · timeout · command · flush) ──▶ Next
 //!     └─────────────────────────▶ settle ◀──────────────────────────────────┘
 //!                                   Continue: arm, cancel or pause receiving as the connection wants it now
-//!                                   End, Reset: tell the application, give up what is left, cancel what is armed
+//!                                   End, Reset: tell the application, drop its output, cancel what is armed
 //! ```
 //!
 //! No step calls `settle`, and `settle` calls no step: the caller of a step may still need the connection.

@@ -26,7 +26,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(20);
 const STEPS: usize = 50;
 
-/// Bytes that a step gives back at least, if there is so much surplus: half a millisecond of work on a core of its own.
+/// Bytes that a step gives back at least, if there is so much surplus: half a millisecond of work.
 const STEP_BYTES_MIN: usize = 2 << 20;
 
 /// Bytes freed in the allocator's heap from which on its free pages go back before the period ends.
