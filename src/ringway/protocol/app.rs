@@ -97,7 +97,7 @@ impl Scope<'_> {
         self.tag
     }
 
-    /// The instant at which this turn began.
+    /// The worker's clock as read in this turn: when its wait ended or, for a client, at its last bulk receive.
     pub const fn now(&self) -> Instant {
         self.now
     }

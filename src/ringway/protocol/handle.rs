@@ -24,7 +24,7 @@ impl<'a> Handle<'a> {
         Self { worker }
     }
 
-    /// The instant at which this turn began.
+    /// The worker's clock as read in this turn: when its wait ended or, for a client, at its last bulk receive.
     pub fn now(&self) -> Instant {
         self.worker.now()
     }

@@ -32,7 +32,7 @@ impl<'a> Opening<'a> {
         self.id
     }
 
-    /// The instant at which this turn began.
+    /// The worker's clock, as read when the wait of this turn ended.
     pub const fn now(&self) -> Instant {
         self.now
     }

@@ -79,7 +79,7 @@ pub struct Listener {
     /// The claim has fired: connections wait.
     called: bool,
     stopped: bool,
-    /// Another process shut the listener down, because serving ends.
+    /// The listener was shut down outside this worker, because serving ends.
     shut: bool,
     /// Descriptors or memory ran out: nothing is accepted before this instant.
     not_before: Instant,
@@ -211,7 +211,7 @@ impl Listener {
         self.close_when_idle(io);
     }
 
-    /// Whether another process shut the listener down.
+    /// Whether the listener was shut down outside this worker.
     pub(crate) const fn is_shut(&self) -> bool {
         self.shut
     }
@@ -402,7 +402,7 @@ impl Listener {
                 }
                 Ok(Accepted::Enough)
             }
-            // Not a listener any more: the process that started the workers has shut it down, because serving ends.
+            // Not a listener any more: it was shut down outside this worker, because serving ends.
             Err(Errno(libc::EINVAL)) => {
                 self.shut = true;
                 self.called = false;

@@ -186,7 +186,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.stop.get_or_insert(Stop::Drain);
     }
 
-    /// Whether another process shut the listener down. The worker can then only drain.
+    /// Whether the listener was shut down outside this worker. The worker can then only drain.
     pub const fn is_listener_shut(&self) -> bool {
         self.listener.is_shut()
     }
