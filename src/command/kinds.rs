@@ -209,7 +209,7 @@ impl Kind<f64> for Decimal {
     }
 }
 
-/// A share of something.
+/// A share, from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Share;
 

@@ -26,9 +26,9 @@ use crate::kinds::{Bare, Kind, Wrong};
 /// The place of a value in `T`.
 #[derive(Debug)]
 pub struct Field<T, V> {
-    /// Reads it.
+    /// Reads the value.
     pub get: fn(&T) -> &V,
-    /// Writes it.
+    /// Writes the value.
     pub set: fn(&mut T, V),
 }
 
@@ -180,7 +180,7 @@ pub trait Defined: 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     CommandLine,
-    /// In this file.
+    /// In the file of this name.
     File(String),
 }
 

@@ -318,7 +318,7 @@ mod tests {
             sent += 1;
         }
         assert_eq!(ours.send(Order::Drain), Err(Undelivered::Full));
-        // Whoever reads does so in pieces.
+        // The reader reads in pieces.
         let mut first = 0;
         assert!(theirs.receive(|_: Order| first += 1));
         assert_eq!(first, BATCH_MAX);

@@ -46,7 +46,7 @@ pub struct ServerOptions {
     pub max_message: usize,
     /// Payload bytes of the longest frame accepted; beyond it, 1009. At most `max_message`.
     pub max_frame: usize,
-    /// Bytes queued for a peer above which reading from it pauses.
+    /// Bytes queued for a peer above which reading from it pauses, and messages to it are refused.
     pub send_queue: usize,
     /// Bytes of the longest request head accepted; beyond it, 431.
     pub max_head: usize,
@@ -360,15 +360,15 @@ pub struct SocketOptions {
     pub keepalive_count: Option<u32>,
     /// TCP_USER_TIMEOUT.
     pub user_timeout: Option<Duration>,
-    /// TCP_DEFER_ACCEPT: accept only once the peer has sent something, for this long.
+    /// TCP_DEFER_ACCEPT: for this time, the kernel hides a connection whose peer has sent nothing.
     pub defer_accept: Option<Duration>,
     /// TCP_NOTSENT_LOWAT, bytes.
     pub notsent_lowat: Option<u32>,
-    /// TCP_FASTOPEN: pending fast-open requests.
+    /// TCP_FASTOPEN: most fast-open requests that wait.
     pub fastopen: Option<u32>,
     /// TCP_MAXSEG, bytes.
     pub maxseg: Option<u32>,
-    /// SO_BUSY_POLL.
+    /// SO_BUSY_POLL: time for which the kernel polls the device.
     pub busy_poll: Option<Duration>,
 }
 

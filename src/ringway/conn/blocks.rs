@@ -54,7 +54,7 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Takes a block. `None` when [`SHARED_MAX`] are in use.
+    /// Takes a free block. `None` when [`SHARED_MAX`] are in use.
     pub(crate) fn add(&mut self, bytes: Arc<[u8]>) -> Option<Block> {
         let buffer = match self.free.pop() {
             Some(buffer) => buffer,

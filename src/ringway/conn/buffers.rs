@@ -7,10 +7,10 @@
 use super::queue::SendQueue;
 use crate::io::memory;
 
-/// Bytes kept free in front of an assembled message, so that a header can be written before it in place.
+/// Bytes kept free before an assembled message, so that a header can be written there.
 pub(crate) const HEADROOM: usize = 14;
 
-/// Smallest piece of memory handed out.
+/// Bytes of the smallest piece.
 const BYTES_MIN: usize = 4 << 10;
 
 /// Number of sizes. The largest is 8 TiB.
@@ -28,7 +28,7 @@ const LENT_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a piece that share a page with other memory, about.
 const PAGE_BYTES: usize = 4 << 10;
 
-/// Idle queues kept; each is a few hundred bytes.
+/// Idle queues that are kept. Each has a few hundred bytes.
 const IDLE_QUEUES_MAX: usize = 64;
 
 /// Chunks for which an idle queue keeps room.

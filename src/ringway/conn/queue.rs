@@ -187,7 +187,7 @@ impl SendQueue {
         (before - self.chunks.capacity()) * size_of::<Chunk>()
     }
 
-    /// Gives all memory back.
+    /// Gives the memory of all chunks back.
     pub(crate) fn drain(&mut self, buffers: &mut Buffers) {
         self.chunks
             .drain(..)

@@ -32,7 +32,8 @@ pub struct Config {
     /// slowly stays. Default 1 min.
     pub write_timeout: Option<Duration>,
     /// Bytes queued for a peer above which messages to it are refused, and reading from it stops until half of them are
-    /// sent. Reading from a server goes on, because two sides that both stop reading would wait for ever. Default 1 MiB.
+    /// sent. Reading from a server goes on, because two sides that both stop reading would wait for ever. Default 1
+    /// MiB.
     pub send_queue_bytes_max: usize,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
     /// of an open connection, `ping_interval` and `send_queue_bytes_max` of each are used. Default: none, so the limits

@@ -92,7 +92,7 @@ impl Shared {
     fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, bytes: &[u8]) {
         let reading = conn.speaks.head().and_then(|head| head.refused.as_mut());
         if reading.is_some_and(|reading| reading.push(bytes)) {
-            // `report_failure` says what was read.
+            // `report_failure` reports the refusal that was read.
             self.give_up(host, conn, Failure::Closed);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::proto::http::{Answer, Request, StatusCode};
 
-/// A page that says what this port is, for GET and HEAD; for other methods, that they are not served.
+/// A page that says what this port is, for GET and HEAD; a refusal for other methods.
 #[cold]
 pub(crate) fn answer(request: &Request<'_>) -> Answer<'static> {
     let text = |status, body: &'static str| Answer {

@@ -51,7 +51,7 @@ impl OpeningRequest {
 pub enum Failure {
     /// The server or this worker ended the connection before the handshake was complete.
     Closed,
-    /// The TCP connect failed.
+    /// The TCP connect failed, with this errno.
     Connect(Errno),
     /// The server answered in HTTP, with another status than 101.
     Refused(Box<Refused>),

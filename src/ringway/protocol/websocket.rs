@@ -249,7 +249,7 @@ impl Shared {
         let closed = match ending {
             Ending::PeerClosed { code, ref reason } => {
                 // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
-                // code it received." Refused when ours went out first: then the handshake is complete.
+                // code it received." Fails if we sent a Close first: then the handshake is complete.
                 let _ = context.close_with(code, "");
                 Closed {
                     clean: true,

@@ -108,7 +108,7 @@ impl Server {
         self.set(|options| options.drain_timeout = timeout)
     }
 
-    /// Options of the listening socket, which every accepted socket inherits.
+    /// Options of the listener, which every accepted socket inherits.
     #[must_use]
     pub fn socket(self, socket: SocketOptions) -> Self {
         self.set(|options| options.socket = socket)

@@ -11,7 +11,7 @@
 //!     type Session = ();
 //!
 //!     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
-//!         let _ = context.reply(message); // refused only after a close
+//!         let _ = context.reply(message); // fails only after a Close was sent
 //!     }
 //! }
 //!

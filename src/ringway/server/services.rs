@@ -89,19 +89,19 @@ impl ServerOfServices {
         (self.server, make)
     }
 
-    /// As [`Server::run`].
+    /// Runs the server like [`Server::run`].
     pub fn run(self) -> ExitCode {
         let (server, make) = self.split();
         server.run(make)
     }
 
-    /// As [`Server::run_threads`].
+    /// Runs the server like [`Server::run_threads`].
     pub fn run_threads(self) -> ExitCode {
         let (server, make) = self.split();
         server.run_threads(make)
     }
 
-    /// As [`Server::start`].
+    /// Starts the server like [`Server::start`].
     ///
     /// # Errors
     /// As [`Server::start`].

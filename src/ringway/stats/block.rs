@@ -12,7 +12,7 @@ const RULE: &str =
 /// One period of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct Period<'a> {
-    /// The process.
+    /// Pid of the process.
     pub pid: u32,
     /// Number of the period, from 1.
     pub number: u64,

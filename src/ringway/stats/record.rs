@@ -20,7 +20,7 @@ use crate::time::Instant;
 /// First bytes of every record.
 const MAGIC: [u8; 4] = *b"RWst";
 
-/// Version of the layout. Supervisor and workers are the same binary, so another version is a fault, not a dialect.
+/// Version of the layout. Supervisor and workers are the same binary, so any other version is a fault.
 const VERSION: u16 = 2;
 
 /// Magic and length.

@@ -26,7 +26,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// A zeroed board for `workers` workers.
+    /// A board for `workers` workers, filled with zeros.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
         let file = sys::memfd(c"ringway-board")?;
         file.set_len(len(workers))?;
@@ -50,7 +50,7 @@ impl Board {
     }
 }
 
-/// A zeroed board for workers that are threads of this process.
+/// A board for workers that are threads of this process, filled with zeros.
 ///
 /// # Errors
 /// The kernel has no memory or no descriptor.

@@ -11,8 +11,8 @@ use super::options::Options;
 use super::{reserve, sys};
 use crate::exit::Fatal;
 
-/// Descriptors of a worker that are no connections: three streams, listener, stats pipe, control channel, configuration,
-/// signals, and its ring or epoll. `tests/it/supervision.rs` counts them in a worker that is full.
+/// Descriptors of a worker that are not connections: three streams, listener, stats pipe, control channel,
+/// configuration, signals, and its ring or epoll. `tests/it/supervision.rs` counts them in a full worker.
 const WORKER_DESCRIPTORS: u64 = 9;
 
 /// Limit of descriptors below which the user gets a warning, because most machines allow far more. Chosen, untested.
@@ -21,7 +21,7 @@ const DESCRIPTORS_COMFORTABLE: u64 = 65_536;
 /// Descriptors of the pages' event loop: listener, epoll and a copy of it, eventfd, and tokio's three for signals.
 const WEB_DESCRIPTORS: u64 = 7;
 
-/// Connections of the pages at once: some browsers and collectors. Each costs a descriptor and about 10 KiB.
+/// Most connections of the pages at once: some browsers and collectors. Each needs a descriptor and about 10 KiB.
 const WEB_CONNECTIONS_MAX: u64 = 64;
 
 /// Connections without which the pages are not worth serving.

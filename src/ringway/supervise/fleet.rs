@@ -100,9 +100,9 @@ pub(super) struct Seat {
 /// When a worker made a record, and when the supervisor read it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    /// By the worker's clock.
+    /// The instant at which the worker made it, by the worker's clock.
     pub(super) made: Instant,
-    /// By the supervisor's clock.
+    /// The instant at which the supervisor read it, by the supervisor's clock.
     pub(super) heard: Instant,
 }
 
@@ -267,7 +267,7 @@ impl Seat {
         }
     }
 
-    /// A worker was started.
+    /// A worker was started on the seat.
     pub(super) fn handle_birth(&mut self, pid: u32) {
         self.state = State::Starting;
         self.pid = Some(pid);

@@ -1,13 +1,13 @@
 //! The start-up line and the statistics as JSON: one object each.
 //!
-//! Owns: the names of the fields, which scripts rely on; those of counters are the names of [`Counters`]:
+//! Owns: the names of the fields, on which scripts rely. Counters have the names of [`Counters`].
 //!
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
-//!   Each has clients, `period` (what happened in the closed period: counts with their rates) and `total` (every
-//!   counter since the start). The web page's `/stats.json` adds `live` (the last second), `server`, and of each worker
-//!   `record`: how old its figures are (`age_s`) and what its clock said when it sent them (`clock_ns`, from its own
-//!   zero), so that two answers can be compared exactly; null until the first record came.
+//!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the start).
+//!   The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the age of its
+//!   figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that two answers can
+//!   be compared exactly. `record` is null until the first record has come.
 
 use serde_json::{Map, Value, json};
 

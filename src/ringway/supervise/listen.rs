@@ -132,7 +132,7 @@ fn somaxconn() -> Option<u32> {
 /// The length that the kernel grants. Warns if it is shorter than the user asked for.
 fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
     match (asked, limit) {
-        // 4096: the kernel's default since 5.4, where /proc is not mounted.
+        // If /proc is not mounted: 4096, the kernel's default since 5.4.
         (Backlog::Somaxconn, limit) => limit.unwrap_or(4096),
         (Backlog::Depth(depth), Some(limit)) if depth > limit => {
             // Most systems grant less than the default. `ringway tune check` reports that.

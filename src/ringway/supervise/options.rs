@@ -28,7 +28,7 @@ pub struct Options {
     pub affinity: bool,
     /// Connections that one worker must be able to hold, checked against RLIMIT_NOFILE. `None`: unknown, not checked.
     pub worker_connections: Option<usize>,
-    /// How a worker is started.
+    /// The command that starts a worker.
     pub command: WorkerCommand,
     /// Which deaths of workers lead to a replacement.
     pub respawn: RespawnPolicy,
@@ -69,7 +69,7 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// How a worker is started: `program arguments… --fd N …`.
+/// The command that starts a worker: `program arguments… --fd N …`.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
     /// The program's name for `argv[0]`. The executed file is this binary (`/proc/self/exe`).
@@ -104,7 +104,7 @@ pub enum RespawnPolicy {
 }
 
 impl Default for RespawnPolicy {
-    /// Chosen, untested: quick enough that a client's first retry finds a worker, slow enough not to burn a core.
+    /// Chosen, untested. Short enough that a client's first retry finds a worker, long enough not to burn a core.
     fn default() -> Self {
         Self::Limited {
             delay_min: Duration::from_millis(100),

@@ -189,7 +189,7 @@ impl Hands {
         }
     }
 
-    /// Waits for the next event or instant; returns the seats whose worker has something to report.
+    /// Waits for the next event or instant. Returns the seats whose worker has sent something.
     fn wait(&self) -> Vec<usize> {
         let (mut seats, mut all) = (Vec::new(), Vec::new());
         for (index, seat) in self.seats.iter().enumerate() {

@@ -81,7 +81,7 @@ pub(super) enum Order {
     Stop,
     /// SIGTERM, which means `Drain`.
     Terminate,
-    /// SIGKILL.
+    /// SIGKILL: the kernel ends the worker.
     Kill,
 }
 
@@ -247,7 +247,7 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping(_))
     }
 
-    /// The code to exit with.
+    /// The exit code of the server.
     pub(super) const fn exit(&self) -> Exit {
         match &self.phase {
             Phase::Stopping(stop) => stop.exit,
@@ -389,7 +389,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due at `now`.
+    /// Handles everything that is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if let Phase::Stopping(stop) = &mut self.phase {
             let kill = stop.kill;

@@ -4,13 +4,14 @@
 //! is made, and minutes pass in microseconds.
 //!
 //! What must hold, whatever the seed:
-//! 1. A worker that serves is left alone until the server stops.
-//! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
+//! 1. A worker that serves is not disturbed until the server stops.
+//! 2. The server ends without a signal only when it may: a worker refused before a seat ever served, or all seats kept
+//!    dying.
 //! 3. An empty seat is tried again within its back-off, and not more often.
 //! 4. A stop signal closes the listeners at once, and ends the server within its time, whether workers obey their
 //!    channel, a signal, or neither; a second signal ends it sooner. A worker that obeys either one exits in order.
 //! 5. The supervisor prints so little that a log which nobody reads for minutes loses no line.
-//! 6. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
+//! 6. The loop ends. Every process that can die is gone and reaped, and none of its descriptors is open.
 //!
 //! `RINGWAY_SIM_COUNT=100 cargo test supervisor` runs a hundred times as many seeds; a failure prints the one that repeats it.
 
@@ -20,7 +21,7 @@ use super::*;
 use crate::lines;
 use crate::random::Random;
 
-/// How long the machine may keep the supervisor's loop from running.
+/// Longest time for which the machine keeps the supervisor's loop from running, milliseconds.
 const LATE_MS_MAX: u32 = 8_000;
 
 /// Faults of one run, per mille, drawn by its seed.

@@ -152,8 +152,8 @@ impl Waited {
     }
 }
 
-/// Waits until one of `all` is ready, at most `patience`. When the kernel cannot wait (no memory), all of them count as
-/// ready: they are non-blocking, so looking costs a moment and is never wrong.
+/// Waits until one of `all` is ready, for `patience` at most. If the kernel cannot wait (no memory), all of them count
+/// as ready: they are non-blocking, so a needless read costs little and does no harm.
 pub(super) fn poll(all: &mut [Waited], patience: Option<Duration>) {
     let timeout = patience.map(|patience| libc::timespec {
         tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -177,12 +177,12 @@ pub(super) fn poll(all: &mut [Waited], patience: Option<Duration>) {
     }
 }
 
-/// Lets a child that was stopped go on: SIGCONT. The caller must not have reaped it yet.
+/// Lets a stopped child go on (SIGCONT). The caller must not have reaped it yet.
 pub(super) fn go_on(pid: u32) -> io::Result<()> {
     signal_child(pid, libc::SIGCONT)
 }
 
-/// Asks a child to end: SIGTERM. The caller must not have reaped it yet, so that `pid` is still that child.
+/// Asks a child to end (SIGTERM). The caller must not have reaped it yet, so that `pid` is still that child.
 pub(super) fn terminate(pid: u32) -> io::Result<()> {
     signal_child(pid, libc::SIGTERM)
 }
@@ -198,8 +198,8 @@ fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `command` start a child that inherits exactly `fds` beside its standard streams (every other descriptor of
-/// this process is close-on-exec), and that gets SIGTERM when this process dies.
+/// Makes `command` start a child that inherits exactly `fds` and its standard streams, and that gets SIGTERM when this
+/// process dies. Every other descriptor of this process is close-on-exec.
 pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
     let parent = std::process::id();
     let in_child = move || {
@@ -216,8 +216,8 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
             // SAFETY: SIG_IGN runs no code; signal(2) is async-signal-safe.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
-        // What the supervisor itself inherited, say from a shell, is not for workers. Older kernels (before 5.11) do
-        // without: then only such foreign descriptors leak.
+        // Descriptors that the supervisor itself inherited, from a shell for example, are not for workers. Kernels
+        // before 5.11 cannot mark them: there, only these leak.
         // SAFETY: close_range with CLOSE_RANGE_CLOEXEC only sets flags of this process' descriptors; the error pipe of
         // `Command` has the flag already.
         let _ = unsafe {

@@ -6,8 +6,8 @@
 //! | limit | value | who exceeds it |
 //! |---|---|---|
 //! | connections | `Descriptors::web_connections` | waits in the accept queue |
-//! | head of a request, idle time between two | [`HEAD_TIME_MAX`] | is disconnected |
-//! | bytes of a head | [`HEAD_BYTES_MAX`] | gets 431 |
+//! | time for a request's head, idle time between two requests | [`HEAD_TIME_MAX`] | is disconnected |
+//! | bytes of a request's head | [`HEAD_BYTES_MAX`] | gets 431 |
 //! | life of a connection | [`LIFE_MAX`] | is disconnected after the current answer |
 //! | the current answer, after that | [`LAST_ANSWER_TIME_MAX`] | is disconnected |
 
@@ -122,7 +122,7 @@ async fn accept(listener: TcpListener, router: Router, connections_max: usize) {
                     drop(permit);
                 });
             }
-            // The visitor left before it was accepted.
+            // The visitor left before it was accepted: try the next one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if trouble != Some(error.kind()) {

@@ -1,4 +1,5 @@
-//! Accepting on a listener that several workers share, so that each holds about as many connections as the others.
+//! Accepting on a listener that several workers share. The workers keep in balance: each holds about as many
+//! connections as the others.
 //!
 //! A worker takes connections while it holds few more than the least loaded worker. It leaves the rest in the accept
 //! queue for workers that hold fewer. Each worker publishes its count on the [board](crate::io::board).
@@ -60,7 +61,7 @@ enum Armed {
     Ending,
 }
 
-/// The other workers, as this one sees them.
+/// The other workers that share the listener.
 #[derive(Debug)]
 struct Others {
     board: Board,
@@ -68,7 +69,7 @@ struct Others {
     beats: Vec<(u32, u8)>,
 }
 
-/// A listener as one worker sees it.
+/// One worker's side of a listener.
 #[derive(Debug)]
 pub struct Listener {
     fd: Fd,
@@ -319,7 +320,7 @@ impl Listener {
         }
     }
 
-    /// How many more connections this worker may take and stay within a small slack of the least loaded one.
+    /// How many more connections this worker may take: until it holds a few more than the least loaded worker.
     fn share_left(&self, connections: usize) -> usize {
         let Some(Others { board, beats }) = &self.others else {
             return usize::MAX;
@@ -371,7 +372,7 @@ impl Listener {
                 self.set_accepting(true);
                 Ok(Accepted::Connection(fd))
             }
-            // Another worker was faster.
+            // Another worker has accepted the connection.
             Err(Errno(libc::EAGAIN)) => {
                 self.set_accepting(true);
                 Ok(Accepted::Enough)

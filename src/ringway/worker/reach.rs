@@ -1,4 +1,4 @@
-//! The worker as a [`Handle`](crate::protocol::Handle) reaches it.
+//! The part of a worker that a [`Handle`](crate::protocol::Handle) reaches.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ const TURN_TIME_MAX: Duration = Duration::from_millis(1);
 /// Bytes of a spill that are handled before the clock is read.
 const SPILL_BYTES: usize = 64 << 10;
 
-/// Where a receive went.
+/// Where a receive put its bytes.
 enum Target {
     Hot,
     Assembly,
@@ -48,7 +48,7 @@ enum Target {
 }
 
 impl<I: Io> Core<I> {
-    /// A completion of the multishot receive.
+    /// Handles a completion of the multishot receive.
     pub(crate) fn handle_recv<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -81,7 +81,7 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// A completion of the multishot readiness.
+    /// Handles a completion of the multishot readiness.
     pub(crate) fn handle_poll_in<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -137,7 +137,7 @@ impl<I: Io> Core<I> {
                 }
                 Target::Spill => self.feed_spill(host, conn, len),
             }
-            // The hot buffer is used again at once, by this connection or the next.
+            // The hot buffer is reused at once, by this connection or the next.
             if self.flush_hot(&mut conn.link) == Next::Reset {
                 return Next::Reset;
             }

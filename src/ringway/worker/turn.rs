@@ -35,9 +35,9 @@ const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
 /// How the worker ends all of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// With a closing handshake.
+    /// With a closing handshake for each WebSocket.
     Drain,
-    /// At once.
+    /// At once, without a closing handshake.
     Abort,
 }
 
@@ -72,7 +72,7 @@ impl<I, A: App> std::fmt::Debug for Worker<I, A> {
 }
 
 impl<I: Io, A: App> Worker<I, A> {
-    /// A worker that accepts on `listener` from its first turn on.
+    /// A worker that accepts on `listener`, beginning with its first turn.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let limits = State::link_limits(&config);
         let state = State::new(config, listener.board());
@@ -142,7 +142,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.woken
     }
 
-    /// Connections in any phase.
+    /// Number of connections in any phase.
     pub const fn connections(&self) -> usize {
         self.table.len()
     }
