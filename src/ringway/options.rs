@@ -16,56 +16,57 @@ pub use crate::services::Subprotocols;
 /// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Where to listen.
+    /// Where to listen. Default `ws://127.0.0.1:9000`.
     pub endpoint: Endpoint,
-    /// The supervisor's web pages.
+    /// The supervisor's web pages. Default: port 8080 of the loopback address.
     pub web_port: WebPort,
     /// Worker processes, at least one.
     pub workers: usize,
-    /// Whether each worker is pinned to one CPU.
+    /// Whether each worker is pinned to one CPU. Default: yes.
     pub affinity: bool,
     /// Length of the accept queue, connections. Default 8192.
     pub backlog: Backlog,
     /// Whether to print no start-up line and no statistics on stdout.
     pub silence: bool,
-    /// Whether to print statistics on stdout, unless `silence` is set.
+    /// Whether to print statistics on stdout, unless `silence` is set. Default: yes.
     pub statistics: bool,
     /// Whether to log at debug level on stderr.
     pub debug: bool,
-    /// Time between two prints of the statistics.
+    /// Time between two prints of the statistics. Default 5 s.
     pub interval: Duration,
-    /// Form of the start-up line and of the statistics.
+    /// Form of the start-up line and of the statistics. Default: tables.
     pub format: Format,
-    /// The I/O tier of the workers.
+    /// The I/O tier of the workers. Default: io_uring where it works, else epoll.
     pub io: IoChoice,
     /// One listener per worker with SO_REUSEPORT instead of one shared listener.
     pub reuseport: bool,
     /// Open WebSockets of the whole server; a further client gets 503. Exact, because the workers count together.
+    /// Default: no limit but descriptors.
     pub max_connections: Option<usize>,
-    /// Payload bytes of the longest message accepted; beyond it, 1009.
+    /// Payload bytes of the longest message accepted; beyond it, 1009. Default 16 MiB.
     pub max_message: usize,
-    /// Payload bytes of the longest frame accepted; beyond it, 1009. At most `max_message`.
+    /// Payload bytes of the longest frame accepted; beyond it, 1009. At most `max_message`. Default 16 MiB.
     pub max_frame: usize,
-    /// Bytes queued for a peer above which reading from it pauses, and messages to it are refused.
+    /// Bytes queued for a peer above which reading from it pauses, and messages to it are refused. Default 1 MiB.
     pub send_queue: usize,
-    /// Bytes of the longest request head accepted; beyond it, 431.
+    /// Bytes of the longest request head accepted; beyond it, 431. Default 32 KiB.
     pub max_head: usize,
-    /// Header fields of a request at most; beyond it, 431.
+    /// Header fields of a request at most; beyond it, 431. Default 128.
     pub max_headers: usize,
-    /// Which subprotocol is chosen of those that a client offers.
+    /// Which subprotocol is chosen of those that a client offers. Default: the first one.
     pub subprotocols: Subprotocols,
-    /// Time that a peer has for its opening handshake.
+    /// Time that a peer has for its opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Time for which a peer may take none of the bytes queued for it; then its connection is reset.
+    /// Time for which a peer may take none of the bytes queued for it; then its connection is reset. Default 1 min.
     pub write_timeout: Option<Duration>,
-    /// Time without a byte from the peer after which its connection is closed with 1001.
+    /// Time without a byte from the peer after which its connection is closed with 1001. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// Time of a peer's silence after which it gets a Ping.
+    /// Time of a peer's silence after which it gets a Ping. Default: never.
     pub ping_interval: Option<Duration>,
     /// Time that a peer has to answer a Close, and then to close its side. It starts anew whenever the peer takes some
-    /// of the bytes queued for it.
+    /// of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
-    /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off.
+    /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off. Default 10 s.
     pub drain_timeout: Duration,
     /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,

@@ -32,7 +32,7 @@ pub struct Options {
     pub command: WorkerCommand,
     /// Which deaths of workers lead to a replacement.
     pub respawn: RespawnPolicy,
-    /// Time that workers have to drain after SIGTERM, before they are killed.
+    /// Time that workers have to drain after SIGTERM. The supervisor kills a worker one second later.
     pub drain_timeout: Duration,
     /// Time between two prints of the statistics.
     pub interval: Duration,

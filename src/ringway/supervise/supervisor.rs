@@ -434,7 +434,7 @@ impl Supervisor {
         let deaths = self.seats[seat].deaths.recent(policy, now);
         let who = format!("worker {seat} (pid {pid})");
         let too_many = self.seats[seat].deaths.are_too_many(policy, now);
-        // Once a seat has served, one failing seat does not end the connections of the others.
+        // Once every seat has served, one failing seat does not end the connections of the others.
         let last = policy == RespawnPolicy::Never
             || matches!(self.phase, Phase::Starting)
             || (self.seats.iter_mut()).all(|seat| seat.deaths.are_too_many(policy, now));
