@@ -1,6 +1,6 @@
-//! What can be typed: the programs and their commands. The options of the server are in `options`.
+//! The programs and their commands, as users type them. The options of the server are in `options`.
 //!
-//! Owns: the commands, and the options of one process. Never: judges a value (that is `resolve`), makes a system call.
+//! Owns: the commands, and the options of one process. Never: judges a value (`resolve` does), makes a system call.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! From options to a running process: a worker, a supervisor, or a printed configuration.
 //!
-//! Owns: everything of start-up that asks the system (files, names, CPUs, logging). Never: judges a value.
+//! Owns: every system call of the start-up (files, names, CPUs, logging). Never: judges a value.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use ringway::options::{ServerOptions, WorkerSeat};
 use ringway::server::{Origins, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
 
-/// What a process ends with: one of our codes, or what the worker says.
+/// How a process ends: with one of our codes, or with a worker's.
 pub(super) enum Outcome {
     Exit(Exit),
     Worker(ExitCode),
@@ -33,7 +33,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// `ringway server`.
+/// Runs `ringway server`.
 pub(super) fn server(args: ServerCommand) -> Outcome {
     let outcome = try_server(args).unwrap_or_else(|fatal| {
         supervise::error(&fatal);
@@ -74,7 +74,7 @@ fn resolve_options(given: &Given<ServerArgs>) -> Result<ServerOptions, BadOption
     resolve::server(given, cpus)
 }
 
-/// The file to read: a worker reads the effective configuration that its supervisor left in memory.
+/// The configuration file. For a worker, it is the effective configuration, which its supervisor has left in a memfd.
 fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option<PathBuf> {
     match seat.and_then(|seat| seat.config_fd) {
         Some(fd) => Some(format!("/proc/self/fd/{fd}").into()),
@@ -82,7 +82,7 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
     }
 }
 
-/// `given` is what was typed and written, for who chose what.
+/// Runs the supervisor. `given` says which values the user chose.
 fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit, Fatal> {
     let command = WorkerCommand {
         name: std::env::args_os()

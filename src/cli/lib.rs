@@ -1,12 +1,12 @@
-//! The command line: what was typed, what it means, and who runs it.
+//! The command line: what the user typed, what it means, and which code runs it.
 //!
-//! Owns: options, their values, the configuration file, the exit code. Never: serves a client; a worker is
-//! `ringway::worker`, a supervisor is `ringway::supervise`.
+//! Owns: options, their values, the configuration file, the exit code. Never: serves a client. Workers are in
+//! `ringway::server`, the supervisor is in `ringway::supervise`.
 //!
-//! 1. `args` says which commands there are, `options` which options the server has; clap reads them.
-//! 2. `--config` is a file with the same options; the command line is laid over it.
-//! 3. `resolve` judges every value by its definition, and how values go together.
-//! 4. `launch` starts what was asked for.
+//! 1. `args` defines the commands, and `options` the options of the server. clap parses them.
+//! 2. `--config` names a file with the same options. The command line wins.
+//! 3. `resolve` checks each value by its definition, and how values go together.
+//! 4. `launch` starts the supervisor or the worker.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -43,7 +43,7 @@ pub fn wsperf() -> ExitCode {
     }
 }
 
-/// Reads the command line by a definition that was changed after it was derived.
+/// Parses the command line by a clap definition that was changed after clap derived it.
 fn parse<P: FromArgMatches>(mut command: clap::Command) -> Result<P, clap::Error> {
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
@@ -57,7 +57,7 @@ pub fn server() -> ExitCode {
     }
 }
 
-/// Prints clap's help or complaint. A reader that left (`--help | head`) is quiet.
+/// Prints clap's help or error. A reader that has left (`--help | head`) causes no message.
 fn usage(error: &clap::Error) -> Exit {
     let _ = error.print();
     match error.kind() {

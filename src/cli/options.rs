@@ -1,7 +1,7 @@
-//! The options of `ringway server`, each defined once: name, field, kind of value with its range, and help. The default is the
-//! field's own ([`ServerOptions::new`]).
+//! The options of `ringway server`. Each is defined once: name, field, kind of value with its range, and help. The
+//! default is the field's value in [`ServerOptions::new`].
 //!
-//! Owns: these definitions. Never: judges how options go together (that is `resolve`), makes a system call.
+//! Owns: these definitions. Never: judges how options go together (`resolve` does), makes a system call.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use ringway_command::values;
 
 use super::services;
 
-/// More workers than this share no machine we know of, and the board would outgrow its page table for nothing.
+/// Most workers: no machine that we know has more CPUs.
 const WORKERS_MAX: u64 = 1024;
 
-/// Sizes of messages, frames and queues stay below half of the smallest address space that makes sense.
+/// Most bytes of messages, frames and queues (1 TiB): less than half of the smallest useful address space.
 const SIZE_MAX: u64 = 1 << 40;
 
-/// What the kernel takes for the size of a buffer.
+/// Largest size of a socket buffer that the kernel accepts, bytes.
 const BUFFER_MAX: u64 = 0x7fff_ffff;
 
-/// The smallest time that can be written: any at all.
+/// The shortest time that a user can write.
 const ANY: Duration = Duration::from_micros(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ fn sockets() -> [Definition<ServerOptions>; 13] {
     ]
 }
 
-/// A length, or the kernel's limit.
+/// A length, or `somaxconn` for the kernel's limit.
 const BACKLOG: Words<Backlog> = Words {
     value_name: "N",
     parse: |text| match (text, values::size(text)) {
@@ -185,7 +185,7 @@ const BACKLOG: Words<Backlog> = Words {
     bare: Bare::Means("somaxconn"),
 };
 
-/// `any`, `none` or names.
+/// `any`, `none`, or names with commas between them.
 const SUBPROTOCOLS: Words<ringway::options::Subprotocols> = Words {
     value_name: "LIST",
     parse: |list| {

@@ -1,4 +1,4 @@
-//! What was given, turned into what it means: every value, and how values go together.
+//! From the texts that the user gave to options: checks each value, and how values go together.
 //!
 //! Owns: the sentences for options that do not go together. Never: makes a system call.
 
@@ -11,7 +11,7 @@ use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
 use ringway_command::options::Given;
 
-/// Makes the options of a server out of what was given; `cpus` is the default number of workers.
+/// The options of a server from the texts that the user gave. `cpus` is the default number of workers.
 pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerOptions> {
     let mut options = ServerOptions::new(cpus);
     given.apply(&mut options)?;
@@ -34,7 +34,7 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
     Ok(options)
 }
 
-/// What finds out peers that are gone without a word.
+/// Checks and sets the options that detect peers that vanished.
 fn vanished_peers(given: &Given<ServerArgs>, options: &mut ServerOptions) -> Resolved<()> {
     let write_timeout = options.write_timeout;
     let socket = &mut options.socket;
@@ -52,14 +52,14 @@ fn vanished_peers(given: &Given<ServerArgs>, options: &mut ServerOptions) -> Res
             let probes = socket.keepalive_interval? * socket.keepalive_count?;
             Some(socket.keepalive? + probes)
         };
-        // A shorter one would count instead of the number of probes (tcp(7)), and end peers that do not read before the
+        // A shorter timeout would replace the number of probes (tcp(7)), and end peers that do not read before the
         // write timeout does.
         socket.user_timeout = probing().zip(write_timeout).map(|(a, b)| a.max(b));
     }
     Ok(())
 }
 
-/// Makes the seat of a worker; `None` when this process is not one.
+/// The seat of a worker, from its options; `None` if this process is no worker.
 pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
     let descriptor = |name, text: &Option<Text>| -> Resolved<Option<RawFd>> {
         let limit = i32::MAX.unsigned_abs().into();

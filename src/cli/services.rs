@@ -1,6 +1,6 @@
-//! Which applications `ringway server` serves, by path.
+//! The applications that `ringway server` serves, by path.
 //!
-//! Owns: the text of `--service`, and the application of each kind. Never: routes a request; that is `ringway::services`.
+//! Owns: the text of `--service`, and the application of each kind. Never: routes a request (`ringway::services` does).
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use ringway::server::process;
 use ringway::services::{Echo, Pattern, Services};
 use ringway_command::kinds::{Bare, Words, Wrong};
 
-/// `/echo=echo,/again/*=echo`.
+/// Applications by path: `/echo=echo,/again/*=echo`.
 pub(super) const KIND: Words<Vec<(Pattern, Application)>> = Words {
     value_name: "PATH=KIND,...",
     parse: |text| text.split(',').map(parse_one).collect(),
@@ -41,7 +41,7 @@ fn show(applications: &[(Pattern, Application)]) -> String {
     each.collect::<Vec<_>>().join(",")
 }
 
-/// Runs a worker process with the applications that it was told. A single echo on every path costs no routing.
+/// Runs a worker process with the applications of its options. A single echo on every path needs no router.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     if options.applications.is_empty() {
         return process::run(options, seat, |_| echo(options));

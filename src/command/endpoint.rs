@@ -1,4 +1,4 @@
-//! Places to listen and names of congestion controls, as people type them.
+//! Places to listen and names of congestion controls, as users write them.
 //!
 //! Owns: the text of `--wsuri`, `--port` and `--congestion`. Never: opens a socket or looks up a name.
 
@@ -8,8 +8,9 @@ use crate::Text;
 use crate::judge::{BadOption, Resolved};
 use crate::kinds::{Bare, Kind, Words, Wrong};
 
-/// Limits of heads that a user may set. The head of the smallest opening handshake has about 150 bytes and five fields. A
-/// larger limit than these would let each connection hold a megabyte before it is one.
+/// Limits of request heads that a user may set: bytes and fields. The head of the smallest opening handshake has about
+/// 150 bytes and five fields. Above the maximum, a connection could hold more than a megabyte before its WebSocket is
+/// open.
 pub const HEAD_MIN: u64 = 256;
 /// See [`HEAD_MIN`].
 pub const HEAD_MAX: u64 = 1 << 20;
@@ -37,7 +38,7 @@ pub const URI: Words<Endpoint> = Words {
     bare: Bare::Refused,
 };
 
-/// The port of the web pages: a number, `auto`, or 0 for none, perhaps behind an address.
+/// The port of the web pages: a number, `auto`, or 0 for none. An address may precede it.
 pub const WEB_PORT: Words<WebPort> = Words {
     value_name: "[HOST:]PORT",
     parse: parse_web_port,
@@ -56,7 +57,7 @@ pub const WEB_PORT: Words<WebPort> = Words {
     bare: Bare::Refused,
 };
 
-/// A name the kernel could know: TCP_CA_NAME_MAX is 16 with its end.
+/// A name that the kernel could know: TCP_CA_NAME_MAX is 16, with the final NUL.
 pub const CONGESTION: Words<String> = Words {
     value_name: "NAME",
     parse: |name| {
@@ -74,26 +75,26 @@ pub const CONGESTION: Words<String> = Words {
     bare: Bare::Refused,
 };
 
-/// [`URI`] as `--wsuri`.
+/// Parses [`URI`] for `--wsuri`.
 ///
 /// # Errors
-/// It is neither.
+/// The text is no such URI.
 pub fn endpoint(uri: &str) -> Resolved<Endpoint> {
     typed("wsuri", uri, &URI)
 }
 
-/// [`WEB_PORT`] as `--port`.
+/// Parses [`WEB_PORT`] for `--port`.
 ///
 /// # Errors
-/// It is none of these.
+/// The text is no such port.
 pub fn web_port(text: &str) -> Resolved<WebPort> {
     typed("port", text, &WEB_PORT)
 }
 
-/// [`CONGESTION`] as `--congestion`.
+/// Checks [`CONGESTION`] for `--congestion`.
 ///
 /// # Errors
-/// It cannot be one.
+/// The text cannot be such a name.
 pub fn congestion(Text(name): &Text) -> Resolved<String> {
     typed("congestion", name, &CONGESTION)
 }
@@ -118,7 +119,7 @@ fn parse_web_port(text: &str) -> Result<WebPort, Wrong> {
         ("auto", _) => Ok(WebPort::Auto(host)),
         (_, Ok(0)) if host == WebHost::Loopback => Ok(WebPort::Off),
         (_, Ok(0)) => Err(wrong("has an address, but no port")),
-        // A sign is no part of a port.
+        // A port has no sign.
         (digits, Ok(port)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
             Ok(WebPort::Fixed(host, port))
         }
@@ -126,7 +127,7 @@ fn parse_web_port(text: &str) -> Result<WebPort, Wrong> {
     }
 }
 
-/// The name or address in front of a port, an IPv6 address without its brackets; or what is wrong with it.
+/// The name or address before a port, an IPv6 address without its brackets. The error is the reason.
 fn web_host(host: &str) -> Result<String, &'static str> {
     let bracketed = host
         .strip_prefix('[')

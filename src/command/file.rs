@@ -1,15 +1,15 @@
-//! A configuration file: TOML, with the names of the command line.
+//! A configuration file: TOML, with the option names of the command line.
 //!
-//! Owns: reading one. Never: judges a value.
+//! Owns: reading the file. Never: judges a value.
 
 use toml::{Table, Value};
 
-/// Reads the text of a file that may have these keys, each with a string, a number, true or false. The error is one sentence
-/// without the file's name.
+/// Reads the text of a file that may have the keys `known`, each with a string, a number, true or false. The error is
+/// one sentence without the file's name.
 pub(crate) fn parse_table(text: &str, known: &[&str]) -> Result<Table, String> {
     let table: Table = toml::from_str(text).map_err(|error| one_line(&error, text))?;
     if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-        // Two letters make a typing error in a long name, and another word of a short one.
+        // Two different letters are a typing error in a long name, but a different word in a short one.
         let near = known
             .iter()
             .filter(|name| distance(name, key) <= 2.min(name.len() / 3))
@@ -35,7 +35,7 @@ fn is_plain(value: &Value) -> bool {
     )
 }
 
-/// A TOML error as one line: what, and on which line of the file.
+/// A TOML error as one line: the reason, and the line of the file.
 fn one_line(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', ", ");
     match error.span() {
@@ -51,7 +51,7 @@ fn one_line(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-/// Levenshtein distance: how many letters apart two names are.
+/// Levenshtein distance: the number of edits between two names.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

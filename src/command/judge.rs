@@ -1,6 +1,6 @@
-//! Values of options, judged: the range of each, and the sentence for what is out of it.
+//! Checks of option values: the range of each, and the sentence for a value outside it.
 //!
-//! Owns: the sentences, which name the option, the value and the remedy. Never: knows which program asks.
+//! Owns: the sentences, which name the option, the value and the remedy. Never: knows which program calls.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::Text;
 use crate::kinds::{Count, Kind, Size, Switch, Time};
 
-/// A value that cannot be used: one sentence with the cause and the remedy.
+/// A value that cannot be used: one sentence with the reason and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadOption(pub String);
 
@@ -18,20 +18,20 @@ impl std::fmt::Display for BadOption {
     }
 }
 
-/// A value in order, or the sentence for the user.
+/// A checked value, or the sentence for the user.
 pub type Resolved<T> = Result<T, BadOption>;
 
-/// Takes a value that was given.
+/// Replaces the value in `place` if there is a new one.
 pub fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
 }
 
-/// A value of a kind.
+/// Parses a value of `kind`. `None` if no text was given.
 ///
 /// # Errors
-/// It is none.
+/// The text is no such value.
 pub fn value<V>(name: &str, text: &Option<Text>, kind: &impl Kind<V>) -> Resolved<Option<V>> {
     let Some(Text(text)) = text else {
         return Ok(None);
@@ -40,18 +40,18 @@ pub fn value<V>(name: &str, text: &Option<Text>, kind: &impl Kind<V>) -> Resolve
     value.map_err(|wrong| BadOption(format!("--{name} {text}{wrong}")))
 }
 
-/// A switch.
+/// Parses a switch.
 ///
 /// # Errors
-/// It is neither true nor false.
+/// The text is neither true nor false.
 pub fn switch(name: &str, text: &Option<Text>) -> Resolved<Option<bool>> {
     value(name, text, &Switch)
 }
 
-/// One of a few words.
+/// Parses one of a few words.
 ///
 /// # Errors
-/// It is none of them.
+/// The text is none of them.
 pub fn choice<T: Copy>(
     name: &str,
     text: &Option<Text>,
@@ -76,10 +76,10 @@ pub fn choice<T: Copy>(
     }
 }
 
-/// A whole number, with decimal or binary suffix.
+/// Parses a whole number, with decimal or binary suffix.
 ///
 /// # Errors
-/// It is none, or out of `range`.
+/// The text is no number, or out of `range`.
 pub fn whole(
     name: &str,
     text: &Option<Text>,
@@ -89,26 +89,26 @@ pub fn whole(
     value(name, text, &Count(range, why))
 }
 
-/// A size in bytes.
+/// Parses a size in bytes.
 ///
 /// # Errors
-/// It is none, or out of `range`.
+/// The text is no size, or out of `range`.
 pub fn bytes(name: &str, text: &Option<Text>, range: RangeInclusive<u64>) -> Resolved<Option<u64>> {
     value(name, text, &Size(range))
 }
 
-/// A time of at least `min` and at most a day.
+/// Parses a time of at least `min` and at most a day.
 ///
 /// # Errors
-/// It is none, or out of that range.
+/// The text is no time, or out of that range.
 pub fn time(name: &str, text: &Option<Text>, min: Duration) -> Resolved<Option<Duration>> {
     value(name, text, &Time::from(min))
 }
 
-/// A time.
+/// Parses a time.
 ///
 /// # Errors
-/// It is none, or out of `range`.
+/// The text is no time, or out of `range`.
 pub fn time_within(
     name: &str,
     text: &Option<Text>,
@@ -123,7 +123,7 @@ pub fn bad(name: &str, text: &Option<Text>, expected: &str, remedy: &str) -> Bad
     BadOption(format!("--{name} {value} is not {expected}: {remedy}"))
 }
 
-/// A number that was checked to fit; the largest there is if it was not.
+/// Converts a number that was checked to fit. One that does not fit becomes the largest `usize`.
 pub fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -1,32 +1,32 @@
-//! What a value may be: a time, a size, a count, a switch, one of a few words; with its range, its text in both directions, and
-//! the sentence for a text that is none.
+//! The kinds of option values: a time, a size, a count, a switch, one of a few words. Each has its range, its text in
+//! both directions, and the sentence for a text that is no such value.
 //!
-//! Owns: that sentence. Never: knows which option it serves.
+//! Owns: these sentences. Never: knows which option has the kind.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::values;
 
-/// No timer runs longer: a day is further than any peer's patience.
+/// The longest time of an option: no peer waits longer than a day.
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Why a text is no value. What it says goes on where `--name` and the text itself stand.
+/// Why a text is no value. The sentence begins with `--name` and the text; this is the rest of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// ` is not {expected}: {remedy}`.
     Not {
-        /// What it would have to be.
+        /// The values that would be right.
         expected: String,
-        /// What to do about it.
+        /// The remedy.
         remedy: String,
     },
-    /// Anything else: what follows the text, with the blank or colon before it.
+    /// Any other reason: the rest of the sentence, with the blank or colon before it.
     Because(String),
 }
 
 impl Wrong {
-    /// It is not what was expected.
+    /// The text is not `expected`.
     pub fn not(expected: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Not {
             expected: expected.into(),
@@ -44,32 +44,32 @@ impl std::fmt::Display for Wrong {
     }
 }
 
-/// How an option is written that has no value behind it.
+/// The meaning of an option without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bare {
-    /// Not at all: it needs a value.
+    /// None: the option needs a value.
     Refused,
-    /// It means this; a value may follow as the next word.
+    /// This value. Another one may follow as the next word.
     Means(&'static str),
-    /// It means `true`; a value follows an equals sign, because the next word may be something else.
+    /// `true`. Another value follows an equals sign, because the next word may belong to something else.
     Switch,
 }
 
 /// A kind of values of type `V`.
 pub trait Kind<V> {
-    /// What stands for the value in `--help`.
+    /// The placeholder for the value in `--help`.
     fn value_name(&self) -> &'static str;
 
-    /// Reads a value.
+    /// Parses a value.
     ///
     /// # Errors
-    /// The text is none, or out of range.
+    /// The text is no such value, or out of range.
     fn parse(&self, text: &str) -> Result<V, Wrong>;
 
-    /// The text that [`Self::parse`] reads; `None` where nothing can be written that means it.
+    /// The text that [`Self::parse`] reads as `value`; `None` if there is no such text.
     fn show(&self, value: &V) -> Option<String>;
 
-    /// What the option means without a value.
+    /// The meaning of the option without a value.
     fn bare(&self) -> Bare {
         Bare::Refused
     }
@@ -80,7 +80,7 @@ pub trait Kind<V> {
 pub struct Time(pub RangeInclusive<Duration>);
 
 impl Time {
-    /// At least so long, and at most a day.
+    /// A time of at least `min` and at most a day.
     pub const fn from(min: Duration) -> Self {
         Self(min..=DAY)
     }
@@ -109,9 +109,9 @@ impl Kind<Duration> for Time {
 
 /// A whole number that a field can hold.
 pub trait Number: Copy {
-    /// None when it does not fit.
+    /// Converts `number`; `None` if it does not fit.
     fn of(number: u64) -> Option<Self>;
-    /// As it is shown.
+    /// The number, to be shown.
     fn to_u64(self) -> u64;
 }
 
@@ -159,7 +159,7 @@ impl<N: Number> Kind<N> for Size {
     }
 }
 
-/// A number within a range, and what to think of when choosing one.
+/// A number within a range, and a hint for choosing one.
 #[derive(Clone, Debug)]
 pub struct Count(pub RangeInclusive<u64>, pub &'static str);
 
@@ -209,7 +209,7 @@ impl Kind<f64> for Decimal {
     }
 }
 
-/// A share of something.
+/// A share, from 0 to 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Share;
 
@@ -230,7 +230,7 @@ impl Kind<f64> for Share {
     }
 }
 
-/// True or false; the option alone is true.
+/// True or false. The option without a value is true.
 #[derive(Clone, Copy, Debug)]
 pub struct Switch;
 
@@ -252,7 +252,7 @@ impl Kind<bool> for Switch {
     }
 }
 
-/// A switch whose option turns something off.
+/// A switch whose option turns a feature off.
 #[derive(Clone, Copy, Debug)]
 pub struct Without;
 
@@ -274,7 +274,7 @@ impl Kind<bool> for Without {
     }
 }
 
-/// One of a few words, each with its meaning.
+/// One of a few words, each of which stands for a value.
 #[derive(Clone, Debug)]
 pub struct Choice<V: 'static>(pub &'static str, pub &'static [(&'static str, V)]);
 
@@ -297,16 +297,16 @@ impl<V: Copy + PartialEq> Kind<V> for Choice<V> {
     }
 }
 
-/// Whatever two functions read and write.
+/// Any values, read and written by two functions.
 #[derive(Clone, Copy, Debug)]
 pub struct Words<V> {
-    /// What stands for it in `--help`.
+    /// The placeholder for the value in `--help`.
     pub value_name: &'static str,
-    /// The value of a text, or what is wrong with it.
+    /// Parses a text; the error is the reason.
     pub parse: fn(&str) -> Result<V, Wrong>,
-    /// Its text; `None` where nothing can be written that means it.
+    /// The text of a value; `None` if there is no such text.
     pub show: fn(&V) -> Option<String>,
-    /// What the option means without a value.
+    /// The meaning of the option without a value.
     pub bare: Bare,
 }
 
@@ -328,7 +328,7 @@ impl<V> Kind<V> for Words<V> {
     }
 }
 
-/// A value, or 0 for off.
+/// A value, or 0 for "off".
 #[derive(Clone, Copy, Debug)]
 pub struct OrOff<K>(pub K);
 
@@ -357,7 +357,7 @@ impl<V, K: Kind<V>> Kind<Option<V>> for OrOff<K> {
     }
 }
 
-/// A value, or nothing, where something else decides: the kernel, or another option.
+/// A value, or none: then the kernel or another option decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Unless<K>(pub K);
 
@@ -403,7 +403,7 @@ mod tests {
             why::<u32>(&Count(1..=9, "few are best"), "10"),
             "10 is not a number from 1 to 9: few are best"
         );
-        // What the field cannot hold is no panic and no other number.
+        // A value that the field cannot hold leads to an error, not to a panic or another number.
         assert!(Kind::<u32>::parse(&Size(0..=u64::MAX), "5GiB").is_err());
     }
 

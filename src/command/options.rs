@@ -1,5 +1,5 @@
-//! Options of a program: each is defined once, and the command line, the configuration file, `--help` and `--print-config` all read
-//! that definition.
+//! Options of a program. Each is defined once; the command line, the configuration file, `--help` and `--print-config`
+//! all read that definition.
 //!
 //! ```text
 //!  define(name, field, kind, help) ─┬─▶ clap: what can be typed, --help with the default as T has it
@@ -8,8 +8,8 @@
 //!                                   └─▶ show: field of T → text, for --print-config and the pages
 //! ```
 //!
-//! Owns: what was given and where, and the beginning of the sentence for a bad value. Never: judges how options go together; who
-//! owns `T` does.
+//! Owns: the texts that the user gave, where each was given, and the beginning of the sentence for a bad value. Never:
+//! judges how options go together (the owner of `T` does).
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -23,12 +23,12 @@ use crate::file;
 use crate::judge::{BadOption, Resolved};
 use crate::kinds::{Bare, Kind, Wrong};
 
-/// Where a value lies in `T`.
+/// The place of a value in `T`.
 #[derive(Debug)]
 pub struct Field<T, V> {
-    /// Reads it.
+    /// Reads the value.
     pub get: fn(&T) -> &V,
-    /// Writes it.
+    /// Writes the value.
     pub set: fn(&mut T, V),
 }
 
@@ -43,13 +43,13 @@ macro_rules! field {
     };
 }
 
-/// One option.
+/// The definition of one option.
 #[expect(missing_debug_implementations, reason = "it is made of functions")]
 pub struct Definition<T> {
     name: &'static str,
     help: &'static str,
     heading: Option<&'static str>,
-    /// What `--help` says of the default; `{}` is its value.
+    /// The default's text in `--help`; `{}` stands for its value.
     default: &'static str,
     value_name: &'static str,
     bare: Bare,
@@ -58,12 +58,12 @@ pub struct Definition<T> {
     show: Shower<T>,
 }
 
-/// How an option is typed.
+/// How the user types an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// `--name value`, once.
     Once,
-    /// `--name value`, any number of times: the same as once with commas between.
+    /// `--name value`, any number of times: the values are joined with commas.
     Repeated,
     /// The value alone.
     Positional,
@@ -72,7 +72,8 @@ enum Shape {
 type Setter<T> = Box<dyn Fn(&mut T, &str) -> Result<(), Wrong>>;
 type Shower<T> = Box<dyn Fn(&T) -> Option<String>>;
 
-/// An option `--name`, and the key `name` of a file: which field it sets, what its values are, and its help without the default.
+/// Defines an option `--name`, which is also the key `name` of a file: the field that it sets, the kind of its values,
+/// and its help without the default.
 pub fn define<T: 'static, V: 'static>(
     name: &'static str,
     field: Field<T, V>,
@@ -98,28 +99,28 @@ pub fn define<T: 'static, V: 'static>(
 }
 
 impl<T> Definition<T> {
-    /// Says more of the default than its value, which goes where `{}` is.
+    /// Sets the default's text in `--help`; `{}` stands for its value.
     #[must_use]
     pub fn default_said(mut self, said: &'static str) -> Self {
         self.default = said;
         self
     }
 
-    /// It may be given several times: the same as once with commas between.
+    /// Lets the option be given several times: the values are joined with commas.
     #[must_use]
     pub const fn repeated(mut self) -> Self {
         self.shape = Shape::Repeated;
         self
     }
 
-    /// It is typed without its name, which is a key in a file.
+    /// Lets the value be typed without the name. In a file, the name is the key.
     #[must_use]
     pub const fn positional(mut self) -> Self {
         self.shape = Shape::Positional;
         self
     }
 
-    /// What can be typed.
+    /// The option as clap's argument.
     fn arg(&self, defaults: &T) -> Arg {
         let arg = Arg::new(self.name);
         let arg = match self.shape {
@@ -141,7 +142,7 @@ impl<T> Definition<T> {
         }
     }
 
-    /// The help with the default. That a switch is off needs no word.
+    /// The help with the default, except for a switch that is off.
     fn full_help(&self, defaults: &T) -> String {
         let default = match ((self.show)(defaults), self.bare) {
             (Some(value), Bare::Switch) if value == "false" => return self.help.to_owned(),
@@ -166,25 +167,25 @@ pub fn under<T, const N: usize>(
 
 /// The options of one program.
 pub trait Defined: 'static {
-    /// What they set.
+    /// The struct whose fields they set.
     type Options;
 
-    /// All of them, in the order of `--help`.
+    /// All options, in the order of `--help`.
     fn definitions() -> Vec<Definition<Self::Options>>;
 
-    /// What holds when nothing was given.
+    /// The values of options that the user did not give.
     fn defaults() -> Self::Options;
 }
 
-/// Where a text was given.
+/// Where the user gave a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     CommandLine,
-    /// In this file.
+    /// In the file of this name.
     File(String),
 }
 
-/// What was given for the options `D`, not judged yet.
+/// The texts that the user gave for the options `D`. They are not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given<D> {
     texts: BTreeMap<&'static str, (String, Source)>,
@@ -201,10 +202,10 @@ impl<D> Default for Given<D> {
 }
 
 impl<D: Defined> Given<D> {
-    /// Reads the text of a file; the error is a sentence without the file's name.
+    /// Reads the text of a file. The error is a sentence without the file's name.
     ///
     /// # Errors
-    /// It is no TOML, or has a key or a value that cannot be one of these options.
+    /// The text is no TOML, or has an unknown key, or a value that no option can have.
     pub fn parse_file(text: &str, name: &str) -> Result<Self, String> {
         let definitions = D::definitions();
         let known: Vec<&str> = definitions
@@ -222,10 +223,10 @@ impl<D: Defined> Given<D> {
         Ok(given)
     }
 
-    /// Lays this over what a file says: what was typed wins.
+    /// Adds the options of a file. Options that were typed win.
     ///
     /// # Errors
-    /// The file cannot be read, or [`Self::parse_file`].
+    /// The file cannot be read, or [`Self::parse_file`] fails.
     pub fn over_file(self, path: &Path) -> Result<Self, Fatal> {
         let shown = path.display().to_string();
         let usage = |sentence: String| Fatal {
@@ -240,10 +241,10 @@ impl<D: Defined> Given<D> {
         Ok(merged)
     }
 
-    /// Whether somebody chose this.
+    /// Whether the user gave this option.
     ///
     /// # Panics
-    /// There is no such option.
+    /// In debug builds, when there is no such option.
     pub fn has(&self, name: &str) -> bool {
         debug_assert!(
             D::definitions().iter().any(|known| known.name == name),
@@ -252,10 +253,10 @@ impl<D: Defined> Given<D> {
         self.texts.contains_key(name)
     }
 
-    /// Sets every field for which something was given.
+    /// Sets each field for which the user gave a text.
     ///
     /// # Errors
-    /// The sentence for the first value that cannot be used: it begins with where that was given.
+    /// The sentence for the first bad value. It begins with where the user gave it.
     pub fn apply(&self, options: &mut D::Options) -> Resolved<()> {
         for definition in D::definitions() {
             let name = definition.name;
@@ -275,7 +276,7 @@ impl<D: Defined> Given<D> {
         Ok(())
     }
 
-    /// As if it had been typed, for tests.
+    /// Adds a value as if the user had typed it, for tests.
     #[must_use]
     pub fn typed(texts: &[(&'static str, &str)]) -> Self {
         let text = |(name, text): &(&'static str, &str)| {
@@ -287,18 +288,18 @@ impl<D: Defined> Given<D> {
         }
     }
 
-    /// The names of what was given.
+    /// The names of the options that the user gave.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.texts.keys().copied()
     }
 
-    /// Gives a value as if it had been typed, in place of what was given; whether there was something.
+    /// Sets a value as if the user had typed it. Returns whether there was one.
     pub fn replace(&mut self, name: &'static str, text: String) -> bool {
         let text = (text, Source::CommandLine);
         self.texts.insert(name, text).is_some()
     }
 
-    /// What was given for an option.
+    /// The text that the user gave for an option.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(|(text, _)| text.as_str())
     }
@@ -338,7 +339,7 @@ impl<D: Defined> clap::FromArgMatches for Given<D> {
     }
 }
 
-/// Every option as it would have to be typed to mean what it means now: name and text.
+/// Name and text of each option, as a user would type them to get the present values.
 pub fn pairs<D: Defined>(options: &D::Options) -> Vec<(String, String)> {
     let pair = |definition: &Definition<D::Options>| {
         let text = (definition.show)(options)?;
@@ -347,15 +348,15 @@ pub fn pairs<D: Defined>(options: &D::Options) -> Vec<(String, String)> {
     D::definitions().iter().filter_map(pair).collect()
 }
 
-/// The same as a file.
+/// The present values as a configuration file.
 pub fn show<D: Defined>(options: &D::Options) -> String {
     show_those::<D>(options, |_| true)
 }
 
-/// The same with those options whose names are wanted.
+/// The present values of the options that `wanted` selects, as a configuration file.
 pub fn show_those<D: Defined>(options: &D::Options, wanted: impl Fn(&str) -> bool) -> String {
     let line = |(name, text): (String, String)| {
-        // Numbers and switches without quotes, as people write them.
+        // Without quotes for numbers and switches, as users write them.
         let value = match (text.parse::<bool>(), text.parse::<i64>()) {
             (Ok(on), _) => Value::Boolean(on),
             (_, Ok(number)) => Value::Integer(number),

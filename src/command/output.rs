@@ -1,6 +1,6 @@
-//! Where a program's words go: results to stdout, talk to stderr.
+//! A program's output: results on stdout, messages on stderr.
 //!
-//! Owns: the exit code of a result that cannot be written. Never: decides what is said.
+//! Owns: the exit code for a result that cannot be written. Never: decides what is printed.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use ringway::exit::Exit;
 use ringway::lines;
 
-/// Prints to stdout. A reader that left is no error.
+/// Prints to stdout. If the reader has left, that is no error.
 pub fn print(text: &str) -> Exit {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -21,7 +21,7 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-/// Writes log lines to stderr from now on: warnings, and with `debug` everything.
+/// Starts to write the log to stderr: warnings, or everything with `debug`.
 pub fn log_to_stderr(debug: bool) {
     let level = if debug {
         tracing::Level::DEBUG
@@ -29,7 +29,7 @@ pub fn log_to_stderr(debug: bool) {
         tracing::Level::WARN
     };
     let ansi = io::stderr().is_terminal();
-    // Fails only when a logger is set already, which then serves as well.
+    // Fails only if there is a logger already, which will do.
     let _ = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(|| lines::Log)
@@ -37,21 +37,21 @@ pub fn log_to_stderr(debug: bool) {
         .try_init();
 }
 
-/// The program that speaks, where it is not `ringway`: set once, before anything is said.
+/// The name of the program, if it is not `ringway`. It is set once, before any output.
 static PROGRAM: OnceLock<&str> = OnceLock::new();
 
-/// Says which program this process is, for its error messages.
+/// Sets the name of this program in its error messages.
 pub fn set_program(name: &'static str) {
-    // A process is one program.
+    // A second call has no effect: a process is one program.
     let _ = PROGRAM.set(name);
 }
 
-/// Tells the user about an error on stderr. A stderr that is gone is no reason to stop.
+/// Prints an error on stderr. The program goes on without a stderr.
 pub fn tell_error(sentence: impl std::fmt::Display) {
     tell("error", &sentence);
 }
 
-/// Tells the user on stderr what happens in good order.
+/// Prints a note about an ordinary event on stderr.
 pub fn tell_note(sentence: impl std::fmt::Display) {
     tell("note", &sentence);
 }

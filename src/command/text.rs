@@ -1,10 +1,10 @@
-//! A value of an option before anybody has judged it.
+//! A value of an option before it is checked.
 //!
-//! Owns: its place in clap. Never: knows what a value means.
+//! Owns: its type in clap. Never: knows what a value means.
 
 use std::str::FromStr;
 
-/// A value as it was typed, judged later.
+/// A value as the user typed it. It is checked later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub String);
 

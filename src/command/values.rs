@@ -1,7 +1,7 @@
-//! The values of options as people write them: durations, sizes, switches.
+//! The values of options as users write them: durations, sizes, switches.
 //!
-//! Owns: both directions, text to value and value to text. What is printed parses back to the same value.
-//! Never: knows which option it serves.
+//! Owns: both directions, text to value and value to text. A printed text parses to the same value. Never: knows which
+//! option has the value.
 
 use std::time::Duration;
 
@@ -85,8 +85,8 @@ fn split(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim_start())
 }
 
-/// `number × factor` without floating point: digits, at most one point, `_` between digits. Fractions finer than one
-/// are an error, not rounded.
+/// `number × factor` without floating point. `number` has digits, at most one point, and `_` between digits. `None` if
+/// the product is no whole number: nothing is rounded.
 fn scaled(number: &str, factor: u64) -> Option<u64> {
     let digits = number.replace('_', "");
     let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));

@@ -1,8 +1,8 @@
-//! What a supervisor and its workers tell each other: orders down, answers up, one message each in a channel that keeps
-//! their bounds and can carry descriptors (`io::fds`).
+//! The control channel between a supervisor and a worker: orders down, answers up. The channel keeps the bounds of
+//! messages and can carry descriptors (`io::fds`).
 //!
-//! Owns: the messages, and an end of the channel. Never: waits, and never ends a process: a channel that is full or closed
-//! is told to the caller, who has signals. Figures go another way, the stats pipe.
+//! Owns: the messages, and an end of the channel. Never: waits, and never ends a process. If the channel is full or
+//! closed, `send` fails, and the caller may use a signal. Figures go through the stats pipe.
 //!
 //! ```text
 //!  supervisor ── Drain, Stop ──────────────────▶ worker
@@ -11,11 +11,10 @@
 //!  a message:  version (1 byte) · kind (1 byte) · body (of a length that its kind says)
 //! ```
 //!
-//! What is not read waits in the kernel: at most `net.core.wmem_default` (208 KiB) in each direction, and about eight
-//! messages when all is well.
+//! Messages that are not read wait in the kernel: at most `net.core.wmem_default` (208 KiB) in each direction, and about
+//! eight messages in normal operation.
 //!
-//! What cannot be read (another version, another kind, another length) is counted and passed over, and descriptors that
-//! come with it are closed.
+//! A message with another version, kind or length is counted and skipped. Descriptors that come with it are closed.
 #![forbid(unsafe_code)]
 
 use std::io::{self, ErrorKind};
@@ -23,44 +22,44 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::io::fds;
 
-/// Of the messages, raised with every change that an older end would misread.
+/// Version of the messages. It is raised with every change that an older end would misread.
 const VERSION: u8 = 1;
 
 /// Bytes of the longest message.
 pub const MESSAGE_BYTES_MAX: usize = 6;
 
-/// Messages that are taken at a time at most, so that an end that never stops sending holds nobody up. Chosen, untested.
+/// Messages received at once at most, so that an end that never stops sending delays no other work. Chosen, untested.
 const BATCH_MAX: usize = 64;
 
-/// What a worker is told.
+/// An order to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Accept no more, close every WebSocket with 1001, leave when all have ended or the drain time is over.
+    /// Accept no more, close every WebSocket with 1001, and exit when all have ended or the drain time is over.
     Drain,
-    /// End every connection and leave now.
+    /// End every connection and exit now.
     Stop,
 }
 
-/// What a worker tells.
+/// An answer of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It accepts.
+    /// The worker accepts.
     Ready,
-    /// It drains, whoever told it to.
+    /// The worker drains, because of an order or a signal.
     Draining,
-    /// It leaves.
+    /// The worker exits.
     Drained {
         /// Connections that had not ended by themselves.
         cut: u32,
     },
 }
 
-/// One direction's messages.
+/// The messages of one direction.
 pub trait Message: Sized {
     /// Writes the message into the beginning of `into`; returns its length.
     fn encode(self, into: &mut [u8; MESSAGE_BYTES_MAX]) -> usize;
 
-    /// Reads a whole message; `None` when it is none of ours.
+    /// Reads a whole message; `None` if it is unknown.
     fn decode(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -127,26 +126,26 @@ impl std::fmt::Display for Undelivered {
     }
 }
 
-/// One end.
+/// One end of the channel.
 #[derive(Debug)]
 pub struct Channel {
-    /// Until it is closed.
+    /// `None` when the channel is closed.
     socket: Option<OwnedFd>,
-    /// Messages that could not be read so far.
+    /// Messages that could not be read.
     strange: u64,
 }
 
 impl Channel {
-    /// Our end, and the other one for a worker to inherit.
+    /// Our end, and the other end for a worker to inherit.
     ///
     /// # Errors
-    /// No descriptors are left.
+    /// No descriptor is free.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = fds::pair()?;
         Ok((Self::new(ours), theirs))
     }
 
-    /// An end that was inherited.
+    /// Takes an inherited end.
     pub fn new(socket: OwnedFd) -> Self {
         Self {
             socket: Some(socket),
@@ -154,17 +153,17 @@ impl Channel {
         }
     }
 
-    /// The descriptor to wait for; `None` when it is closed.
+    /// The descriptor to wait for; `None` if the channel is closed.
     pub fn fd(&self) -> Option<RawFd> {
         self.socket.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// The socket to wait for; `None` when it is closed.
+    /// The socket to wait for; `None` if the channel is closed.
     pub const fn socket(&self) -> Option<&OwnedFd> {
         self.socket.as_ref()
     }
 
-    /// Messages that could not be read so far.
+    /// How many messages could not be read.
     pub const fn strange(&self) -> u64 {
         self.strange
     }
@@ -172,7 +171,7 @@ impl Channel {
     /// Sends a message.
     ///
     /// # Errors
-    /// It did not reach the channel.
+    /// The channel is full or closed.
     pub fn send(&self, message: impl Message) -> Result<(), Undelivered> {
         let Some(socket) = &self.socket else {
             return Err(Undelivered::Closed);
@@ -180,7 +179,7 @@ impl Channel {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
         let len = message.encode(&mut bytes);
         fds::send(socket, &bytes[..len], &[]).map_err(|error| match error.kind() {
-            // ENOBUFS, ENOMEM: there is no room either.
+            // With ENOBUFS and ENOMEM, the channel has no room either.
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
                 Undelivered::Closed
             }
@@ -188,14 +187,14 @@ impl Channel {
         })
     }
 
-    /// Takes what has come, at most 64 messages; returns whether there may be more. At its end the channel is closed, and
-    /// nothing is to be waited for any more.
+    /// Receives at most 64 messages. Returns whether there may be more. At the end of the stream, the channel closes,
+    /// and there is nothing to wait for.
     pub fn receive<M: Message>(&mut self, mut tell: impl FnMut(M)) -> bool {
         for _ in 0..BATCH_MAX {
             let Some(socket) = &self.socket else {
                 return false;
             };
-            // A byte more than any message has, so that a longer one is seen to be longer.
+            // One byte longer than any message, so that a longer one is recognised.
             let mut bytes = [0; MESSAGE_BYTES_MAX + 1];
             match fds::receive(socket, &mut bytes) {
                 Ok(received) if received.len == 0 => {
@@ -308,7 +307,7 @@ mod tests {
             assert_eq!(taken::<Order>(&mut theirs), [Order::Stop], "{bytes:?}");
             assert_eq!(theirs.strange(), 2 * (round + 1));
             let mut rest = Vec::new();
-            // The end comes because nobody has the other end any more.
+            // The end comes because no process has the other end any more.
             io::Read::read_to_end(&mut end, &mut rest).expect("a pipe");
         }
     }
@@ -322,7 +321,7 @@ mod tests {
             sent += 1;
         }
         assert_eq!(ours.send(Order::Drain), Err(Undelivered::Full));
-        // Whoever reads does so in pieces.
+        // The reader reads in pieces.
         let mut first = 0;
         assert!(theirs.receive(|_: Order| first += 1));
         assert_eq!(first, BATCH_MAX);

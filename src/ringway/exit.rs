@@ -1,5 +1,5 @@
-//! How a Ringway process ends: its exit code, one enum so that scripts, the supervisor and its workers mean the same by a number;
-//! and for a failure, the sentence with it. Owns nothing else; sees no other module.
+//! How a Ringway process ends. Its exit code is one enum, so that scripts, the supervisor and its workers agree on each
+//! number. A failure also has a sentence. Depends on no other module.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -9,18 +9,18 @@ use std::process::ExitCode;
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Exit {
-    /// Done, or stopped by SIGINT/SIGTERM after draining.
+    /// Success, or a stop by SIGINT or SIGTERM with a drain.
     Ok = 0,
-    /// A bug: a panic or an error that has no better name. Of `tune check` and `tune undo`: something is not as it should be.
+    /// A bug: a panic, or an error that has no better name. Of `tune check` and `tune undo`: a setting is wrong.
     Failure = 1,
-    /// The command line or the configuration file is wrong. Trying again will not help.
+    /// The command line or the configuration file is wrong. Another try does not help.
     Usage = 2,
-    /// The system refuses what was asked: address in use, no permission, io_uring forced but forbidden.
+    /// The system refuses something: address in use, no permission, io_uring demanded but forbidden.
     Environment = 3,
-    /// Workers kept dying and the supervisor gave up.
+    /// Workers kept dying, and the supervisor gave up.
     WorkersDied = 4,
-    /// A second SIGINT/SIGTERM ended the process before its connections were drained. Of `wsperf`: the first one ended a run
-    /// before its time.
+    /// A second SIGINT or SIGTERM ended the process before its connections were drained. Of `wsperf`: the first one
+    /// ended a run early.
     Interrupted = 5,
     /// `ringway wsperf compare --fail-on-regression` found that B is worse than A.
     Regression = 6,
@@ -49,7 +49,7 @@ impl Exit {
         self as u8
     }
 
-    /// The reason that an exit code stands for, if it is one of ours.
+    /// The reason for an exit code, if it is one of ours.
     pub fn from_code(code: i32) -> Option<Self> {
         Self::ALL
             .iter()
@@ -82,7 +82,7 @@ impl Fatal {
         }
     }
 
-    /// An option asks for what cannot be.
+    /// An option has an impossible value.
     pub fn usage(sentence: impl Into<String>) -> Self {
         Self {
             exit: Exit::Usage,

@@ -1,18 +1,19 @@
-//! What a server says on stdout and stderr, without ever waiting for whoever reads it.
+//! Lines on stdout and stderr, printed without waiting for their reader.
 //!
-//! A pager that is paused, a terminal after Ctrl-S, a log collector that hangs: a write then blocks for as long as it
-//! pleases the reader. A process that serves may not, so its lines go through a queue to a thread of their own.
+//! A paused pager, a terminal after Ctrl-S or a log collector that hangs does not read: write(2) then blocks until it
+//! does. A process that serves must not block, so its lines go through a queue to a separate thread.
 //!
-//! Owns: one queue and, from the first line on, one thread per stream. Never: blocks its caller, grows beyond
-//! `BYTES_MAX`. A line that finds the queue full is dropped and counted, and the count is told as soon as there is
-//! room again. A reader that left (EPIPE) is quiet: nothing more is written.
+//! Owns: one queue per stream and, from the first line on, one thread. Never: blocks its caller, grows beyond
+//! `BYTES_MAX`. If the queue is full, a line is dropped and counted; the count is printed when there is room again. If
+//! the reader has left (EPIPE), nothing more is written.
 //!
 //! ```text
 //!  push ──► queue (256 KiB) ──► thread ──► write(2)      waits here, and only here
 //!    └ full: dropped += 1           └ after each write: "N lines were dropped"
 //! ```
 //!
-//! Programs that do not serve (`wsperf`, `ringway tune`) do not call [`detach`]: their lines wait for their reader.
+//! Programs that do not serve (`wsperf`, `ringway tune`) do not call [`detach`]: they wait for the reader of their
+//! lines.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -22,14 +23,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait for a slow reader, per stream: some thousand lines of a debug log. One block is taken whatever
-/// its length when nothing else waits.
+/// Bytes that may wait for a slow reader, per stream: some thousand lines of a debug log (256 KiB). An empty queue
+/// takes one block of any length.
 pub const BYTES_MAX: usize = 256 << 10;
 
-/// Time that the last lines have when the process ends.
+/// Time that the last lines get when the process ends.
 pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// A descriptor that somebody has made non-blocking, and that is full, is tried again after this.
+/// Time until a full descriptor is tried again, if another process has made it non-blocking.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One of the standard streams.
@@ -50,23 +51,23 @@ enum Target {
 struct State {
     waiting: VecDeque<String>,
     bytes: usize,
-    /// Since the last time that a count was told.
+    /// Lines dropped since the last count was printed.
     dropped: u64,
-    /// The count that the next line tells, if it does.
+    /// The count that the line in write(2) reports; 0 if it reports none.
     telling: u64,
     writer: Writer,
 }
 
-/// What the thread of a stream does.
+/// State of a stream's thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
-    /// There is none yet.
+    /// There is no thread yet.
     None,
-    /// Waits for lines.
+    /// It waits for lines.
     Idle,
-    /// Is in write(2), perhaps for long.
+    /// It is in write(2), perhaps for long.
     Busy,
-    /// The reader left: everything is thrown away.
+    /// The reader has left. All further lines are thrown away.
     Gone,
 }
 
@@ -74,7 +75,7 @@ static STDOUT: Stream = Stream::new(Target::Stdout);
 static STDERR: Stream = Stream::new(Target::Stderr);
 static DETACHED: AtomicBool = AtomicBool::new(false);
 
-/// From now on no line on stderr waits for its reader, not even that of a panic.
+/// From now on, no line on stderr waits for its reader, not even that of a panic.
 pub fn detach() {
     DETACHED.store(true, Ordering::Relaxed);
     std::panic::set_hook(Box::new(|panic| {
@@ -88,13 +89,13 @@ pub fn detach() {
     }));
 }
 
-/// Prints whole lines on stderr. One write, so that lines of several processes do not mix.
+/// Prints whole lines on stderr with one write, so that lines of several processes do not mix.
 pub fn say(lines: Arguments<'_>) {
     let lines = lines.to_string();
     if DETACHED.load(Ordering::Relaxed) {
         STDERR.push(lines);
     } else {
-        // A stderr that is gone is no reason to stop.
+        // The process goes on without a stderr.
         let _ = io::stderr().write_all(lines.as_bytes());
     }
 }
@@ -104,19 +105,19 @@ pub fn print(block: String) {
     STDOUT.push(block);
 }
 
-/// Whether anybody gets to see what is printed on stdout: if not, it need not be made.
+/// Whether stdout has a reader. If not, blocks for it need not be made.
 pub fn stdout_is_open() -> bool {
     STDOUT.state().writer != Writer::Gone
 }
 
-/// Waits, [`FLUSH_TIME_MAX`] at most, until everything is written.
+/// Waits until everything is written, for [`FLUSH_TIME_MAX`] at most.
 pub fn flush() {
     let deadline = Instant::now() + FLUSH_TIME_MAX;
     STDOUT.flush(deadline);
     STDERR.flush(deadline);
 }
 
-/// What a logger writes to: each event is one write.
+/// The writer of a logger: each event is one write.
 #[derive(Clone, Copy, Debug)]
 pub struct Log;
 
@@ -146,7 +147,7 @@ impl Stream {
         }
     }
 
-    /// A panic while it was locked leaves it usable: there is no half-done change.
+    /// Locks the state. A panic under the lock does not harm it: every change is complete.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +164,7 @@ impl Stream {
         state.bytes += lines.len();
         state.waiting.push_back(lines);
         if state.writer == Writer::None {
-            // Without memory or a process to spare the lines wait, and the next one tries again.
+            // If the kernel makes no thread now, the lines wait, and the next line tries again.
             let thread = std::thread::Builder::new()
                 .name("lines".to_owned())
                 .stack_size(128 << 10);
@@ -189,7 +190,7 @@ impl Stream {
         }
     }
 
-    /// The thread.
+    /// The thread's loop.
     fn write_all(&'static self) {
         loop {
             let lines = self.next();
@@ -200,7 +201,7 @@ impl Stream {
             let dropped = self.handle_written(outcome);
             self.changed.notify_all();
             if dropped > 0 && self.target == Target::Stdout {
-                // Not on stdout: what reads the figures there does not expect it.
+                // On stderr, because programs that read the figures on stdout do not expect such a line.
                 STDERR.push(self.target.told(dropped));
             }
             if self.state().writer == Writer::Gone {
@@ -209,7 +210,7 @@ impl Stream {
         }
     }
 
-    /// What became of a write. Returns how many lines were dropped, once it can be told.
+    /// Handles the result of a write. Returns how many lines were dropped, if that can be printed now.
     fn handle_written(&self, outcome: io::Result<()>) -> u64 {
         let mut state = self.state();
         state.writer = Writer::Idle;
@@ -220,9 +221,9 @@ impl Stream {
                 state.leave();
                 0
             }
-            // A full disk, say: the next line may fit again.
+            // For example a full disk: the next line may fit again.
             Err(_) => {
-                // A count that was not told is told later.
+                // A count that was not written is printed later.
                 state.dropped += telling.max(1);
                 0
             }
@@ -259,7 +260,7 @@ impl State {
             || self.waiting.is_empty() && matches!(self.writer, Writer::None | Writer::Idle)
     }
 
-    /// The reader left.
+    /// The reader has left: drops all lines.
     fn leave(&mut self) {
         self.writer = Writer::Gone;
         self.waiting = VecDeque::new();
@@ -268,7 +269,7 @@ impl State {
 }
 
 impl Target {
-    /// How a count of dropped lines is told.
+    /// The line that reports a count of dropped lines.
     fn told(self, dropped: u64) -> String {
         let what = match self {
             Self::Stdout => "blocks of statistics",
@@ -281,7 +282,7 @@ impl Target {
     }
 }
 
-/// Writes everything. A descriptor that is non-blocking, because another process that shares it made it so, is waited for.
+/// Writes everything. Waits for the descriptor if another process that shares it has made it non-blocking.
 fn write(stream: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.write(bytes) {
@@ -313,7 +314,7 @@ fn wait_or_fail(error: io::Error) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Takes three bytes at a time, and every other time none.
+    /// Takes three bytes at a time. Every other time it takes none.
     struct Reluctant(Vec<u8>, bool);
 
     impl Write for Reluctant {
@@ -350,12 +351,12 @@ mod tests {
         assert_eq!((state.waiting.len(), state.dropped), (1, 7));
     }
 
-    /// Whoever reads pauses, and a disk is full, by the seed.
+    /// The seed decides when the reader pauses and when the disk is full.
     #[test]
     fn every_line_is_written_in_order_or_counted_and_what_waits_is_bounded() {
         for seed in 0..50 {
             let mut random = crate::random::Random::new(seed);
-            // In place of the thread: the world below says when a write begins and ends.
+            // There is no thread: the world below decides when a write begins and ends.
             let stream: &'static Stream = Box::leak(Box::new(Stream::new(Target::Stderr)));
             let (mut pushed, mut written, mut told) = (0_u64, Vec::new(), 0_u64);
             let mut under_way: Option<String> = None;

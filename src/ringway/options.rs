@@ -1,7 +1,8 @@
-//! What a server was told to do: plain, validated data.
+//! The options of a server: plain data, already checked.
 //!
-//! Owns: the types and the defaults of every option of `ringway server`; `supervise` and `worker` take them from here. Never:
-//! parses text but that of an endpoint (the rest is `cli`), opens anything, changes after start. `Option` means "no limit" or "off" where it is `None`; no number has a hidden meaning.
+//! Owns: the types and defaults of all options of `ringway server`, which `supervise` and `worker` use. Never: parses
+//! text, except that of an endpoint (`cli` parses the rest), opens anything, changes after start. `None` means "no
+//! limit" or "off"; no number has a hidden meaning.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -12,69 +13,71 @@ pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
 
-/// Everything that `ringway server` can be told, resolved.
+/// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Where to listen.
+    /// Where to listen. Default `ws://127.0.0.1:9000`.
     pub endpoint: Endpoint,
-    /// The supervisor's web pages.
+    /// The supervisor's web pages. Default: port 8080 of the loopback address.
     pub web_port: WebPort,
     /// Worker processes, at least one.
     pub workers: usize,
-    /// Whether each worker is pinned to one CPU.
+    /// Whether each worker is pinned to one CPU. Default: yes.
     pub affinity: bool,
-    /// Length of the accept queue.
+    /// Length of the accept queue, connections. Default 8192.
     pub backlog: Backlog,
-    /// No start-up line and no statistics on stdout.
+    /// Whether to print no start-up line and no statistics on stdout.
     pub silence: bool,
-    /// Statistics on stdout, if there is not silence.
+    /// Whether to print statistics on stdout, unless `silence` is set. Default: yes.
     pub statistics: bool,
-    /// Debug logging on stderr.
+    /// Whether to log at debug level on stderr.
     pub debug: bool,
-    /// How often statistics are printed.
+    /// Time between two prints of the statistics. Default 5 s.
     pub interval: Duration,
-    /// How statistics and the start-up line are printed.
+    /// Form of the start-up line and of the statistics. Default: tables.
     pub format: Format,
-    /// Which I/O tier the workers use.
+    /// The I/O tier of the workers. Default: io_uring where it works, else epoll.
     pub io: IoChoice,
     /// One listener per worker with SO_REUSEPORT instead of one shared listener.
     pub reuseport: bool,
-    /// Open WebSockets of the whole server: exact, because the workers count them together.
+    /// Open WebSockets of the whole server; a further client gets 503. Exact, because the workers count together.
+    /// Default: no limit but descriptors.
     pub max_connections: Option<usize>,
-    /// Longest message accepted, bytes of payload.
+    /// Payload bytes of the longest message accepted; beyond it, 1009. Default 16 MiB.
     pub max_message: usize,
-    /// Longest frame accepted, bytes of payload; never above `max_message`.
+    /// Payload bytes of the longest frame accepted; beyond it, 1009. At most `max_message`. Default 16 MiB.
     pub max_frame: usize,
-    /// Bytes queued for a peer above which reading from it pauses.
+    /// Bytes queued for a peer above which reading from it pauses, and messages to it are refused. Default 1 MiB.
     pub send_queue: usize,
-    /// Longest head of a request, bytes.
+    /// Bytes of the longest request head accepted; beyond it, 431. Default 32 KiB.
     pub max_head: usize,
-    /// Header fields of a request.
+    /// Header fields of a request at most; beyond it, 431. Default 128.
     pub max_headers: usize,
-    /// Which of the subprotocols that a client offers is chosen.
+    /// Which subprotocol is chosen of those that a client offers. Default: the first one.
     pub subprotocols: Subprotocols,
-    /// Time a peer has for its opening handshake.
+    /// Time that a peer has for its opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// A peer that takes nothing of what is queued for it for this long is dropped.
+    /// Time for which a peer may take none of the bytes queued for it; then its connection is reset. Default 1 min.
     pub write_timeout: Option<Duration>,
-    /// A connection on which nothing arrives for this long is closed.
+    /// Time without a byte from the peer after which its connection is closed with 1001. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// How often a quiet peer is pinged.
+    /// Time of a peer's silence after which it gets a Ping. Default: never.
     pub ping_interval: Option<Duration>,
-    /// Time a peer has to answer a Close, and then to close its side; anew whenever it takes some of what is left for it.
+    /// Time that a peer has to answer a Close, and then to close its side. It starts anew whenever the peer takes some
+    /// of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
-    /// Time the connections have to end after SIGINT/SIGTERM.
+    /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off. Default 10 s.
     pub drain_timeout: Duration,
-    /// What the listener hands on to every accepted socket.
+    /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,
-    /// Applications that come with Ringway, by path; none means an echo on every path.
+    /// Applications that come with Ringway, by path. Empty: an echo on every path.
     pub applications: Vec<(Pattern, Application)>,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
 
 impl ServerOptions {
-    /// The defaults, for a machine on which `workers` CPUs may be used.
+    /// The defaults, for a machine on which this process may use `workers` CPUs.
     pub fn new(workers: usize) -> Self {
         Self {
             endpoint: Endpoint::Tcp {
@@ -117,15 +120,15 @@ impl ServerOptions {
         }
     }
 
-    /// The share of `max_connections` that one worker will hold about, as the accept balance deals them out: an equal part,
-    /// rounded up. A worker may hold more, up to all of them.
+    /// Connections of one worker, about, at `max_connections`: the accept balance gives each an equal part, rounded up.
+    /// A worker may hold more, up to all of them.
     pub fn worker_connections_max(&self) -> Option<usize> {
         self.max_connections
             .map(|total| total.div_ceil(self.workers.max(1)))
     }
 
-    /// How often a worker sends its record: the interval itself, or an equal part of it of at most one second, so
-    /// that the live page moves.
+    /// Time between two records of a worker: the interval itself, or an equal part of it of at most one second, so that
+    /// the live page moves.
     pub fn record_interval(&self) -> Duration {
         let parts = self
             .interval
@@ -136,41 +139,41 @@ impl ServerOptions {
     }
 }
 
-/// A peer that vanished is found out after three minutes of silence, by the kernel, without a wake-up of the worker and
-/// without a byte of memory: a million idle connections cost some 8,000 probes per second. Below what routers and load
-/// balancers forget a silent connection after (AWS: 350 s), so that those stay alive as well.
+/// Time of silence after which the kernel probes a peer (TCP_KEEPIDLE). A peer that vanished is detected after three
+/// minutes, without waking the worker and without memory: a million idle connections cost about 8,000 probes per
+/// second. Routers and load balancers forget silent connections later than that (AWS: 350 s), so the probes also keep
+/// those alive.
 pub const KEEPALIVE: Duration = Duration::from_secs(120);
-/// Between probes that are not answered.
+/// Time between probes without an answer (TCP_KEEPINTVL).
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Probes that are not answered, until the peer is gone.
+/// Probes without an answer after which the kernel ends the connection (TCP_KEEPCNT).
 pub const KEEPALIVE_COUNT: u32 = 4;
 
-/// No worker is silent for longer: the live page shows this rhythm.
+/// Longest time between two records: the live page updates once per second.
 const RECORD_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// Limits of the connections of a server, or of one of its services: what is not set here is as the server has it.
+/// Limits of the connections of a server or of one of its services. A limit that is `None` is the server's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Longest message accepted, bytes of payload (1009 above). Default 16 MiB.
+    /// Payload bytes of the longest message accepted; beyond it, 1009. Default 16 MiB.
     pub message_bytes_max: Option<usize>,
-    /// Longest frame accepted, bytes of payload (1009 above). Default: as the message.
+    /// Payload bytes of the longest frame accepted; beyond it, 1009. Default: `message_bytes_max`.
     pub frame_bytes_max: Option<usize>,
-    /// Bytes queued for a peer above which reading from it pauses, and above which no message is accepted for it. Default
-    /// 1 MiB.
+    /// Bytes queued for a peer above which reading from it pauses, and messages to it are refused. Default 1 MiB.
     pub send_queue_bytes_max: Option<usize>,
-    /// A peer that takes nothing of what is queued for it for so long is dropped.
+    /// Time for which a peer may take none of the bytes queued for it; then its connection is reset. Default 1 min.
     pub write_timeout: Option<Duration>,
-    /// A peer that is silent for so long is closed with 1001.
+    /// Time of a peer's silence after which its connection is closed with 1001. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// A peer that is silent for so long is pinged.
+    /// Time of a peer's silence after which it gets a Ping. Default: never.
     pub ping_interval: Option<Duration>,
-    /// Time a peer has to answer a Close, and then to close its side.
+    /// Time that a peer has to answer a Close, and then to close its side. Default 10 s.
     pub close_timeout: Option<Duration>,
 }
 
 impl Limits {
-    /// Lays these limits over those of a server.
+    /// Replaces the options of a server for which these limits have a value.
     pub fn apply_to(&self, options: &mut ServerOptions) {
         if let Some(bytes) = self.message_bytes_max {
             options.max_message = bytes;
@@ -190,11 +193,11 @@ impl Limits {
 /// An application that comes with Ringway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Application {
-    /// Every message goes back to its sender.
+    /// Sends every message back to its sender.
     Echo,
 }
 
-/// A place to listen, as it was typed.
+/// A place to listen, as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `ws://host:port`; the host is a name or an address (IPv6 without its brackets), port 0 is any free port.
@@ -211,7 +214,7 @@ pub enum Endpoint {
     },
 }
 
-/// A place to listen that cannot be understood: one sentence with the remedy.
+/// A place to listen that cannot be parsed: one sentence with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadEndpoint(String);
 
@@ -241,7 +244,7 @@ impl std::str::FromStr for Endpoint {
         if let Some(path) = strip_scheme(uri, "ws+unix:") {
             // Both ws+unix:/path and ws+unix:///path are in use.
             let path = path.strip_prefix("//").unwrap_or(path);
-            // sockaddr_un.sun_path holds 108 bytes with its end.
+            // sockaddr_un.sun_path has 108 bytes, with the final NUL.
             return match path.len() {
                 _ if !path.starts_with('/') => Err(wrong("the path must begin with a slash")),
                 108.. => Err(wrong(
@@ -295,7 +298,7 @@ impl std::str::FromStr for Endpoint {
     }
 }
 
-/// What follows a scheme, which is written in any case (RFC 3986 §3.1).
+/// The text behind a scheme, whose letters may have any case (RFC 3986 §3.1).
 fn strip_scheme<'a>(uri: &'a str, scheme: &str) -> Option<&'a str> {
     let (begin, rest) = uri.split_at_checked(scheme.len())?;
     begin.eq_ignore_ascii_case(scheme).then_some(rest)
@@ -304,13 +307,13 @@ fn strip_scheme<'a>(uri: &'a str, scheme: &str) -> Option<&'a str> {
 /// Length of the accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backlog {
-    /// This many, or as many as the kernel allows.
+    /// This many, or the kernel's limit if that is less.
     Depth(u32),
-    /// As many as the kernel allows: `net.core.somaxconn`.
+    /// The kernel's limit, `net.core.somaxconn`.
     Somaxconn,
 }
 
-/// How the start-up line and the statistics are printed.
+/// Form of the start-up line and of the statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object per line; with the feature `pages`.
@@ -322,20 +325,20 @@ pub enum Format {
 /// The supervisor's web pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebPort {
-    /// On a free port; the start-up line names it.
+    /// On a free port. The start-up line names it.
     Auto(WebHost),
     /// On this port.
     Fixed(WebHost, u16),
-    /// None.
+    /// No pages.
     Off,
 }
 
-/// Who may see the pages. They tell a stranger what runs here and how busy it is.
+/// Who may see the pages. They reveal what runs here and how busy it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebHost {
     /// This machine only: the loopback address of the family on which the WebSockets are served.
     Loopback,
-    /// Whoever reaches this name or address (IPv6 without its brackets).
+    /// Clients that reach this name or address (IPv6 without its brackets).
     Named(String),
 }
 
@@ -358,15 +361,15 @@ pub struct SocketOptions {
     pub keepalive_count: Option<u32>,
     /// TCP_USER_TIMEOUT.
     pub user_timeout: Option<Duration>,
-    /// TCP_DEFER_ACCEPT: accept only once the peer has sent something, for this long.
+    /// TCP_DEFER_ACCEPT: for this time, the kernel hides a connection whose peer has sent nothing.
     pub defer_accept: Option<Duration>,
     /// TCP_NOTSENT_LOWAT, bytes.
     pub notsent_lowat: Option<u32>,
-    /// TCP_FASTOPEN: pending fast-open requests.
+    /// TCP_FASTOPEN: most fast-open requests that wait.
     pub fastopen: Option<u32>,
     /// TCP_MAXSEG, bytes.
     pub maxseg: Option<u32>,
-    /// SO_BUSY_POLL.
+    /// SO_BUSY_POLL: time for which the kernel polls the device.
     pub busy_poll: Option<Duration>,
 }
 

@@ -1,8 +1,8 @@
-//! Random numbers that a seed decides. No dependency: the sequence of a seed must never change with one. Not for secrets:
-//! as unpredictable as the seed, and no more.
+//! Random numbers from a seed. No dependency, because the sequence of a seed must never change with one. Not for
+//! secrets: the numbers are only as unpredictable as the seed.
 #![forbid(unsafe_code)]
 
-/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, every seed good.
+/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, and every seed is good.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -21,7 +21,7 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// A number below `end`; zero when `end` is.
+    /// A number below `end`; zero if `end` is zero.
     pub fn below(&mut self, end: usize) -> usize {
         let end = end.max(1) as u64;
         usize::try_from(self.bits() % end).expect("below a usize")
@@ -32,19 +32,19 @@ impl Random {
         from + self.below(to - from + 1)
     }
 
-    /// A number of `1..=max`, small ones as likely as large ones: every power of two has the same share.
+    /// A number of `1..=max`. Small numbers are as likely as large ones: every power of two has the same share.
     pub fn magnitude(&mut self, max: usize) -> usize {
         let bits = usize::BITS - max.leading_zeros();
         let shift = self.below(bits as usize);
         1 + self.below(max >> shift)
     }
 
-    /// True `per_mille` times of 1000.
+    /// True in `per_mille` of 1000 cases.
     pub fn chance(&mut self, per_mille: u16) -> bool {
         per_mille > 0 && self.below(1000) < usize::from(per_mille)
     }
 
-    /// One of `items`, which are not none.
+    /// One of `items`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len())]
     }

@@ -1,8 +1,8 @@
-//! The place of a worker process, in one environment variable.
+//! The seat of a worker process: what it inherits from its supervisor, in one environment variable.
 //!
-//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,control=8,board=6` — so that the command line of a program that runs a server stays
-//! its own. `parent` is the pid of the supervisor: a process that merely inherited the variable, such as a program that a worker
-//! starts, is not its child and ignores it.
+//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,control=8,board=6`. A variable, so that the program's own
+//! command line is free of our options. `parent` is the pid of the supervisor. A process that merely inherited the
+//! variable, such as a program that a worker starts, has another parent and ignores it.
 
 #![forbid(unsafe_code)]
 
@@ -10,34 +10,34 @@ use std::os::fd::RawFd;
 
 use crate::exit::Fatal;
 
-/// The environment variable.
+/// The environment variable with the seat of a worker process.
 pub const SEAT_VARIABLE: &str = "RINGWAY_SEAT";
 
-/// What makes a process a worker: the place it was given by whoever started it.
+/// The seat of a worker: the descriptors and numbers that its supervisor gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSeat {
     /// The inherited listener.
     pub fd: RawFd,
-    /// The CPU to pin to, if any.
+    /// The CPU that the worker is pinned to, if any.
     pub cpuid: Option<usize>,
-    /// Index of the worker, from 0. A worker without a supervisor is 0.
+    /// Index of the worker, from 0. A worker without a supervisor has 0.
     pub index: usize,
-    /// Write end of the stats pipe, non-blocking. `None` without a supervisor: then the worker prints its own block
+    /// Write end of the stats pipe, non-blocking. `None` without a supervisor: the worker then prints its own block
     /// (`stats::block`).
     pub stats_fd: Option<RawFd>,
-    /// The worker's end of the control channel. `None` without a supervisor: then it is told by signals alone.
+    /// The worker's end of the control channel. `None` without a supervisor: the worker then gets only signals.
     pub control_fd: Option<RawFd>,
     /// The memfd in which all workers publish their open connections. `None` without a supervisor.
     pub board_fd: Option<RawFd>,
-    /// The memfd with the effective configuration of the supervisor, when the program reads one.
+    /// The memfd with the supervisor's effective configuration. `None` if the program reads none.
     pub config_fd: Option<RawFd>,
 }
 
 impl WorkerSeat {
-    /// The seat of this process; `None` when it is no worker.
+    /// The seat of this process; `None` if it is no worker.
     ///
     /// # Errors
-    /// [`Fatal`]: the variable is there, but was not written by a supervisor.
+    /// [`Fatal`]: the variable exists, but no supervisor wrote it.
     pub fn from_environment() -> Result<Option<Self>, Fatal> {
         let Some(text) = std::env::var_os(SEAT_VARIABLE) else {
             return Ok(None);

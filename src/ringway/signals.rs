@@ -1,20 +1,20 @@
-//! What each signal means to a process that serves, supervisor or worker.
+//! The meaning of each signal to a process that serves, supervisor or worker.
 //!
-//! Owns: that decision, for every signal whose default is to end a process. Never: makes a system call.
+//! Owns: that meaning, for every signal whose default ends a process. Never: makes a system call.
 //!
 //! | signal | meaning |
 //! |---|---|
-//! | INT, TERM, QUIT | an orderly stop: drain, then leave; the second one stops hard |
-//! | PWR, XCPU | the same: the power fails, or the limit of CPU time is near, so that there is no long wait either |
-//! | HUP | nothing, until there is a reload: the terminal's end is no reason to end a server |
-//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, real-time ones | nothing: nobody here sends them, so they were not meant for us |
-//! | PIPE | nothing (the Rust runtime ignores it): whoever writes gets EPIPE |
-//! | TTOU, TTIN | nothing: a terminal with `tostop` would stop a worker that prints a line |
-//! | ABRT, BUS, FPE, ILL, SEGV, SYS, TRAP | a bug in this very process, or somebody who wants a core file: the default |
-//! | KILL, STOP, CONT, TSTP | not ours to decide |
+//! | INT, TERM, QUIT | an orderly stop: drain, then exit; a second one exits at once |
+//! | PWR, XCPU | the same: the power fails, or the limit of CPU time is near |
+//! | HUP | nothing, because there is no reload yet: a server survives the end of its terminal |
+//! | USR1, USR2, ALRM, VTALRM, PROF, IO, STKFLT, XFSZ, real-time ones | nothing: no program sends them to us |
+//! | PIPE | nothing (the Rust runtime ignores it): write(2) fails with EPIPE |
+//! | TTOU, TTIN | nothing: otherwise a terminal with `tostop` would stop a worker that prints a line |
+//! | ABRT, BUS, FPE, ILL, SEGV, SYS, TRAP | the default: a bug in this process, or a user who wants a core file |
+//! | KILL, STOP, CONT, TSTP | the kernel's default |
 #![forbid(unsafe_code)]
 
-/// Signals that end a server in order.
+/// Signals that stop a server in order.
 pub const STOP: [i32; 5] = [
     libc::SIGINT,
     libc::SIGTERM,
@@ -23,7 +23,7 @@ pub const STOP: [i32; 5] = [
     libc::SIGXCPU,
 ];
 
-/// Signals that would end a process, and are not to. The real-time ones are beside them.
+/// Signals that are ignored, although their default ends a process. [`meaningless`] adds the real-time ones.
 const MEANINGLESS: [i32; 9] = [
     libc::SIGHUP,
     libc::SIGUSR1,
@@ -36,10 +36,10 @@ const MEANINGLESS: [i32; 9] = [
     libc::SIGXFSZ,
 ];
 
-/// Signals of job control that would stop a process in the background for printing to its terminal.
+/// Job-control signals that would stop a background process when it prints to its terminal.
 pub const OF_THE_TERMINAL: [i32; 2] = [libc::SIGTTIN, libc::SIGTTOU];
 
-/// Signals that have no meaning here, and whose default would end a process.
+/// Signals without a meaning here, whose default ends a process.
 pub fn meaningless() -> impl Iterator<Item = i32> + Clone {
     MEANINGLESS
         .into_iter()
@@ -51,7 +51,7 @@ pub fn is_stop(signal: i32) -> bool {
     STOP.contains(&signal)
 }
 
-/// The name of a signal that a server may get.
+/// The name of a signal.
 pub fn name(signal: i32) -> String {
     let name = match signal {
         libc::SIGINT => "SIGINT",
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn every_signal_that_would_end_a_process_is_decided_once() {
-        // signal(7): those whose default is Term or Core, without KILL.
+        // signal(7): the signals whose default is Term or Core, except KILL.
         let by_default = (1..=31).filter(|signal| {
             ![
                 libc::SIGKILL,

@@ -1,4 +1,4 @@
-//! Time as an argument: one monotonic instant in nanoseconds, read once per turn by whoever owns a loop and passed
+//! Time as an argument: a monotonic instant in nanoseconds. The owner of a loop reads it once per turn and passes it
 //! down. A test can invent one; a protocol state machine never reads a clock.
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
-    /// The zero of the clock, for tests and for "not yet".
+    /// The zero of the clock, for tests and as "not yet".
     pub const ZERO: Self = Self(0);
 
     /// An instant that is never reached.
@@ -35,7 +35,7 @@ impl Instant {
 impl std::ops::Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates: an instant past the end of the clock is never reached.
+    /// Saturates: a sum beyond the end of the clock is never reached.
     fn add(self, rhs: Duration) -> Self {
         Self(
             self.0
@@ -51,8 +51,8 @@ pub fn now() -> Instant {
     Instant(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The time of the day: since the beginning of 1970 in UTC, without leap seconds; zero if the clock is set before that.
-/// It may jump; what has to last a certain time goes by [`now`].
+/// The time of day: since the beginning of 1970 in UTC, without leap seconds; zero if the clock is set before that. It
+/// may jump. To measure a duration, use [`now`].
 pub fn unix_now() -> Duration {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

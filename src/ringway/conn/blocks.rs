@@ -1,11 +1,13 @@
-//! Memory that the ring sends from without a copy: registered when a message is prepared, given back after its last use.
+//! Memory of prepared messages. It is registered with the ring, which sends from it without a copy, and is freed after
+//! its last use.
 //!
 //! ```text
 //!  add ──▶ fresh ── register ──▶ the ring knows it ── last reference dropped ──▶ dropped ── retire ──▶ free
 //!          (before the sends of the turn)                                (once the kernel has decided those sends)
 //! ```
 //!
-//! A send that the kernel takes only in part is copied from its block before `retire`; a send queue holds a reference of its own.
+//! If the kernel takes only a part of a send, the rest is copied from the block before `retire`. A send queue has its
+//! own reference to a block.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,16 +45,16 @@ impl Drop for Block {
 /// The blocks of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    /// Numbers given out so far.
+    /// Block numbers that were in use at least once.
     used: usize,
     free: Vec<BufferId>,
-    /// Blocks that the ring does not know yet.
+    /// Blocks that are not registered with the ring yet.
     fresh: Vec<(BufferId, Arc<[u8]>)>,
     dropped: Dropped,
 }
 
 impl Blocks {
-    /// Takes a block. `None` when [`SHARED_MAX`] are in use.
+    /// Takes a free block. `None` when [`SHARED_MAX`] are in use.
     pub(crate) fn add(&mut self, bytes: Arc<[u8]>) -> Option<Block> {
         let buffer = match self.free.pop() {
             Some(buffer) => buffer,
@@ -70,7 +72,7 @@ impl Blocks {
         })
     }
 
-    /// Tells the ring of new blocks, before anything is sent from them.
+    /// Registers new blocks with the ring. Must run before anything is sent from them.
     #[inline]
     pub(crate) fn register<I: Io>(&mut self, io: &mut I) {
         if !self.fresh.is_empty() {
@@ -80,8 +82,8 @@ impl Blocks {
         }
     }
 
-    /// Gives back what was dropped before now. Called when the sends of the last turn are decided, and before any of this
-    /// turn is made.
+    /// Frees blocks whose last reference is gone. Must run after the kernel has decided the sends of the last turn, and
+    /// before the first send of this turn.
     pub(crate) fn retire<I: Io>(&mut self, io: &mut I) {
         if self.dropped.borrow().is_empty() {
             return;
@@ -93,7 +95,7 @@ impl Blocks {
         }
     }
 
-    /// Blocks in use, or not yet given back.
+    /// Blocks that are in use or not yet freed.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.used - self.free.len()

@@ -1,33 +1,34 @@
-//! Heap memory that connections take while they need it and give back: for messages in pieces, and for what sockets did
-//! not take.
+//! Heap memory that connections borrow: for messages that arrive in pieces, and for bytes that sockets did not take.
 //!
-//! Pieces come in sizes of 4 KiB, 8 KiB, 16 KiB … and the headroom. What is given back lies idle for the next one, the last
-//! given back first, because it is the warmest: memory that is fresh from the kernel costs its pages. What lay idle all
-//! through a period (see `tidy`) goes back to the system, a step at a time.
+//! A piece has 4 KiB, 8 KiB, 16 KiB … plus the headroom. A piece given back lies idle until another connection takes
+//! it, the last one first because it is warmest in the cache. Fresh memory would cost page faults. Pieces that lay idle
+//! for a whole period (see `tidy`) go back to the system in steps.
 
 use super::queue::SendQueue;
 use crate::io::memory;
 
-/// Bytes kept free in front of an assembled message, so that a header can be written before it in place.
+/// Bytes kept free before an assembled message, so that a header can be written there.
 pub(crate) const HEADROOM: usize = 14;
 
-/// Smallest piece of memory handed out.
+/// Bytes of the smallest piece.
 const BYTES_MIN: usize = 4 << 10;
 
-/// Sizes of pieces: the last is 8 TiB and more.
+/// Number of sizes. The largest is 8 TiB.
 const CLASSES: usize = 32;
 
-/// So many bytes may lie idle for ever: a quiet worker that gets a message now and then takes no fresh memory for it.
+/// Bytes that may stay idle for ever (2 MiB), so that a quiet worker that gets a message now and then needs no fresh
+/// memory for it.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 
-/// Idle memory that is handed out by what a frame announces, in place of what has arrived, at any time and in all. It spares
-/// large messages the copies of growing. Nothing is allocated so, but a peer that goes no further holds it.
+/// Bytes of idle memory, over all connections, that may be lent to messages because a frame announced them, before they
+/// have arrived (16 MiB). Lending spares large messages the copies of growing. It allocates nothing, but a peer that
+/// announces bytes and does not send them holds the memory.
 const LENT_BYTES_MAX: usize = 16 << 20;
 
-/// About what of a piece is no whole page of its own.
+/// Bytes of a piece that share a page with other memory, about.
 const PAGE_BYTES: usize = 4 << 10;
 
-/// Idle queues kept; each is a few hundred bytes.
+/// Idle queues that are kept. Each has a few hundred bytes.
 const IDLE_QUEUES_MAX: usize = 64;
 
 /// Chunks for which an idle queue keeps room.
@@ -37,9 +38,9 @@ const IDLE_QUEUE_CHUNKS: usize = 16;
 #[derive(Debug, Default)]
 struct Class {
     idle: Vec<Vec<u8>>,
-    /// Fewest that lay idle in this period.
+    /// The fewest that lay idle at any time in this period.
     low: usize,
-    /// So many lay idle all through the last one, and are still here.
+    /// Pieces that lay idle for the whole last period, and still do.
     surplus: usize,
 }
 
@@ -52,13 +53,13 @@ impl Class {
     }
 }
 
-/// Memory at rest. Every piece is initialised to its whole length.
+/// Idle memory. Every piece is initialised to its whole length.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     classes: [Class; CLASSES],
     idle_bytes: usize,
     lent_bytes: usize,
-    /// Freed in the allocator's heap and still resident there.
+    /// Bytes freed in the allocator's heap, which the allocator may still hold.
     freed_bytes: usize,
     #[expect(
         clippy::vec_box,
@@ -80,7 +81,7 @@ impl Default for Buffers {
 }
 
 impl Buffers {
-    /// Memory of at least `bytes`.
+    /// Takes memory of at least `bytes`.
     pub(crate) fn take(&mut self, bytes: usize) -> Vec<u8> {
         let len = len_for(bytes);
         self.take_idle(len).unwrap_or_else(|| vec![0; len])
@@ -92,7 +93,8 @@ impl Buffers {
         Some(data)
     }
 
-    /// Idle memory of at least `bytes`, which a peer has announced and not sent. To be [repaid](Self::repay).
+    /// Lends idle memory of at least `bytes`, which a peer has announced and not sent. `None` if there is none, or too
+    /// much is lent. [`Self::repay`] ends the loan.
     fn lend(&mut self, bytes: usize) -> Option<Vec<u8>> {
         let len = len_for(bytes);
         if len > LENT_BYTES_MAX - self.lent_bytes {
@@ -115,7 +117,7 @@ impl Buffers {
         self.classes[class_of(data.len())].idle.push(data);
     }
 
-    /// Lengthens `data`, of which the first `filled` bytes count, to at least `bytes`.
+    /// Lengthens `data` to at least `bytes`. Its first `filled` bytes are kept.
     pub(crate) fn grow(&mut self, data: &mut Vec<u8>, filled: usize, bytes: usize) {
         if data.len() >= bytes {
             return;
@@ -130,7 +132,7 @@ impl Buffers {
                 if data.len() < memory::MAPPED_BYTES_MIN {
                     self.freed_bytes += data.len(); // where it was
                 }
-                // Exactly: in powers of two already, and the allocator moves large blocks without a copy.
+                // Exactly, because sizes are powers of two already. The allocator moves large blocks without a copy.
                 data.reserve_exact(len - data.len());
                 data.resize(len, 0);
             }
@@ -141,7 +143,7 @@ impl Buffers {
         self.queues.pop().unwrap_or_default()
     }
 
-    /// Takes a queue apart and keeps its memory.
+    /// Frees the chunks of a queue, and keeps its own memory for another connection.
     pub(crate) fn give_back_queue(&mut self, mut queue: Box<SendQueue>) {
         queue.drain(self);
         if self.queues.len() < IDLE_QUEUES_MAX {
@@ -152,31 +154,31 @@ impl Buffers {
         }
     }
 
-    /// What was freed since the last call and is still resident in the allocator's heap, in bytes.
+    /// Bytes freed since the last call that the allocator may still hold.
     pub(crate) const fn take_freed(&mut self) -> usize {
         std::mem::replace(&mut self.freed_bytes, 0)
     }
 
-    /// More lies idle than may for ever.
+    /// Whether more bytes are idle than may stay so.
     pub(crate) const fn is_untidy(&self) -> bool {
         self.idle_bytes > KEPT_BYTES_MAX
     }
 
-    /// A period is over: what lay idle all through it is surplus. Returns how many bytes that is.
+    /// Ends a period: pieces that lay idle for all of it are surplus. Returns their bytes.
     pub(crate) fn end_period(&mut self) -> usize {
         let mut bytes = 0;
         for class in &mut self.classes {
             class.surplus = class.low;
             class.low = class.idle.len();
             bytes += class.surplus * class.idle.last().map_or(0, Vec::len);
-            // The lists themselves were as long as the burst was wide.
+            // The lists had grown with the burst.
             class.idle.shrink_to(class.idle.len() * 2);
         }
         bytes
     }
 
-    /// Gives about `bytes_max` of the surplus back to the system, the largest and oldest pieces first. False when nothing
-    /// is left of it.
+    /// Gives about `bytes_max` bytes of the surplus back to the system, the largest and oldest pieces first. Returns
+    /// whether there is more.
     pub(crate) fn release(&mut self, bytes_max: usize) -> bool {
         let mut left = bytes_max;
         for class in self.classes.iter_mut().rev() {
@@ -198,8 +200,8 @@ impl Buffers {
     }
 }
 
-/// Frees a piece so that its pages go back, whatever lies beside it. Returns how much of it does not: its first and last
-/// page are shared with its neighbours.
+/// Frees a piece, and its pages with it. Returns the bytes that the allocator keeps: those of the first and last page,
+/// which other memory shares.
 fn free(mut data: Vec<u8>) -> usize {
     if data.len() >= memory::MAPPED_BYTES_MIN {
         return 0;
@@ -208,30 +210,30 @@ fn free(mut data: Vec<u8>) -> usize {
     PAGE_BYTES
 }
 
-/// How long a piece of at least `bytes` is: a power of two and the headroom, because the length of many a message is a power
-/// of two, and twice its memory would be for 14 bytes.
+/// Length of a piece of at least `bytes`: a power of two plus the headroom. Many messages have a power of two as
+/// length; without the extra headroom, their 14 bytes of header would double the memory.
 fn len_for(bytes: usize) -> usize {
     let payload = bytes.saturating_sub(HEADROOM).next_power_of_two();
     payload.max(BYTES_MIN) + HEADROOM
 }
 
-/// The class of pieces of `len` bytes, a length that [`len_for`] has made.
+/// The class of pieces of `len` bytes, a result of [`len_for`].
 fn class_of(len: usize) -> usize {
     let doublings = (len - HEADROOM).ilog2() - BYTES_MIN.ilog2();
     (doublings as usize).min(CLASSES - 1)
 }
 
-/// A message as it arrives: `data[HEADROOM..filled]` is there.
+/// A message that is arriving: `data[HEADROOM..filled]` is there.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     pub(crate) data: Vec<u8>,
     pub(crate) filled: usize,
-    /// So much of `data` is lent.
+    /// Bytes of `data` that are lent.
     lent_bytes: usize,
 }
 
 impl Assembly {
-    /// For a message whose first frame announces `announced` bytes.
+    /// A new message, whose first frame announces `announced` bytes.
     pub(crate) fn new(buffers: &mut Buffers, announced: u64) -> Self {
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         let lent = buffers.lend(announced.saturating_add(HEADROOM));
@@ -243,7 +245,7 @@ impl Assembly {
         }
     }
 
-    /// The memory; whatever of it was lent is accounted for now.
+    /// Takes the memory out, and ends its loan.
     pub(crate) fn into_data(self, buffers: &mut Buffers) -> Vec<u8> {
         buffers.repay(self.lent_bytes);
         self.data
@@ -256,8 +258,8 @@ impl Assembly {
         self.filled = end;
     }
 
-    /// Where the next bytes of a frame go, of which `remaining` are missing. Grows by what arrived, never by what was
-    /// announced: to at most twice what is there, or to `bytes_min` more.
+    /// Room for the next bytes of a frame, of which `remaining` are missing. The memory grows with what has arrived,
+    /// not with what a frame announced: to at most twice that, or by `bytes_min`.
     pub(crate) fn tail(
         &mut self,
         remaining: u64,
@@ -318,12 +320,12 @@ mod tests {
         assert_eq!(buffers.end_period(), 0, "all of it was in use");
         assert!(!buffers.release(usize::MAX));
         assert_eq!(buffers.idle_bytes, 1000 * PIECE);
-        // 100 at a time are in use in this period: so many stay.
+        // 100 at a time are in use in this period, so 100 stay.
         burst(&mut buffers, 100);
         assert_eq!(buffers.end_period(), 900 * PIECE);
         assert!(!buffers.release(usize::MAX));
         assert_eq!(buffers.idle_bytes, 100 * PIECE);
-        // Then none are.
+        // In the next period none is in use.
         assert_eq!(buffers.end_period(), 100 * PIECE);
         assert!(!buffers.release(usize::MAX));
         assert!(buffers.idle_bytes <= KEPT_BYTES_MAX);
@@ -340,7 +342,7 @@ mod tests {
         while buffers.release(10 * PIECE) {
             steps += 1;
             assert_eq!(buffers.idle_bytes, (1000 - 10 * steps) * PIECE);
-            // What is in use again is no surplus.
+            // A piece that is in use again is no surplus.
             let taken = buffers.take(PIECE);
             buffers.give_back(taken);
         }

@@ -1,4 +1,4 @@
-//! What all connections of a worker share: the ring, the memory, the lists of a turn.
+//! What all connections of a worker share: the ring, memory, and the lists of a turn.
 
 use std::time::Duration;
 
@@ -11,68 +11,69 @@ use crate::io::{BufferId, ConnId, Io};
 use crate::stats::Counters;
 use crate::time::Instant;
 
-/// Room of the lists of a turn: what they keep, however few entries they had lately.
+/// Entries for which each list of a turn keeps memory.
 pub(crate) const LIST_LEN: usize = 1024;
 
-/// A peer that takes nothing is looked at so many times within its write timeout: it ends up to a quarter of it late.
+/// Checks of a peer that takes nothing, within its write timeout. With 4, the connection ends up to a quarter of the
+/// timeout late.
 const WRITE_LOOKS: u32 = 4;
 
-/// What holds for a connection whatever it speaks.
+/// Limits of a connection, whatever it speaks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Reading from a peer that began the connection stops while more than this is queued for it.
+    /// Bytes in the send queue above which we stop reading from a peer that began the connection.
     pub(crate) queue_bytes_max: usize,
-    /// A peer that takes nothing of what is queued for it for so long is dropped.
+    /// Time for which a peer may take none of the bytes queued for it; then the connection is reset. `None`: no limit.
     pub(crate) write_timeout: Option<Duration>,
-    /// What a peer has to end its side once the conversation is over.
+    /// Time that a peer has to end its side after the conversation is over.
     pub(crate) close_timeout: Duration,
 }
 
-/// What the connections of a worker share, apart from the ring. `P` is what the protocols share.
+/// What the connections of a worker share, without the ring. `P` is what their protocols share.
 #[derive(Debug)]
 pub(crate) struct Shared<P> {
-    /// Those of each service, and the worker's own at the end.
+    /// The limits of each service, then the worker's own.
     pub(crate) limits: Vec<Limits>,
     pub(crate) counters: Counters,
     pub(crate) outbox: Outbox,
     pub(crate) buffers: Buffers,
-    /// Memory that the ring sends from.
+    /// Memory of prepared messages, from which the ring sends.
     pub(crate) blocks: Blocks,
     /// Connections with output in this turn.
     pub(crate) dirty: Vec<ConnId>,
-    /// Connections whose deadline has moved towards now.
+    /// Connections whose deadline has moved closer.
     pub(crate) rescheduled: Vec<ConnId>,
-    /// Connections to be reset when everything that arrived is handled.
+    /// Connections to reset after everything that arrived is handled.
     pub(crate) condemned: Vec<ConnId>,
     pub(crate) now: Instant,
     pub(crate) protocol: P,
 }
 
-/// The ring and what belongs to it, apart from the connections themselves.
+/// The ring and what connections share, without the connections themselves.
 #[derive(Debug)]
 pub(crate) struct Core<I, P> {
     pub(crate) io: I,
     pub(crate) shared: Shared<P>,
-    /// The segments of the send that is being made.
+    /// The segments of the current send.
     pub(crate) batch: Batch,
     /// Receive buffers of this turn.
     pub(crate) held: Vec<BufferId>,
-    /// A receive found the pool empty.
+    /// A receive of this turn found the pool empty.
     pub(crate) ran_dry: bool,
-    /// Connections whose receive found the pool empty.
+    /// Connections whose receive found the pool empty. The next turn arms it again.
     pub(crate) starved: Vec<ConnId>,
-    /// Connections with more to read than their share of a turn.
+    /// Connections with more to read than their share of a turn allowed. The next turn reads on.
     pub(crate) ready: Vec<ConnId>,
-    /// System calls that sent and did nothing else.
+    /// System calls that did nothing but send.
     pub(crate) lone_sends: u64,
-    /// Connections whose queue was full, and left without having to wait for room.
+    /// Connections whose queue refused a message, and was then sent without waiting for the socket.
     pub(crate) relieved: Vec<ConnId>,
-    /// Connections that ended and have nothing armed.
+    /// Connections that ended and have nothing armed. Their slots are freed in this turn.
     pub(crate) released: Vec<ConnId>,
 }
 
 impl<P> Shared<P> {
-    /// `limits`: see the field.
+    /// `limits`: those of each service, then the worker's own.
     pub(crate) fn new(limits: Vec<Limits>, now: Instant, protocol: P) -> Self {
         assert!(!limits.is_empty(), "the worker has limits");
         Self {
@@ -96,27 +97,27 @@ impl<P> Shared<P> {
         &self.limits[usize::from(service).min(last)]
     }
 
-    /// Has the wheel look at the connection at `deadline`.
+    /// Makes the wheel check the connection at `deadline`.
     pub(crate) fn reschedule(&mut self, link: &mut Link, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
         link.deadline = deadline;
         self.rescheduled.push(link.id);
     }
 
-    /// When to look again whether a peer takes what is queued for it.
+    /// When to check again whether a peer takes the bytes queued for it.
     pub(crate) fn next_look(&self, link: &Link) -> Option<Instant> {
         let timeout = self.limits_of(link.service).write_timeout;
         timeout.map(|timeout| self.now + timeout / WRITE_LOOKS)
     }
 
-    /// The socket is full: has the wheel look at the connection in time for the write timeout.
+    /// The socket is full: makes the wheel check the connection within the write timeout.
     pub(crate) fn watch_queue(&mut self, link: &mut Link) {
         let now = self.now;
         if let Some(queue) = &mut link.out.queue {
             queue.stuck_since.get_or_insert(now);
         }
         let look = match link.phase {
-            // An earlier deadline leads to the next one, but for one that is over: nothing was to follow it.
+            // An earlier deadline will set this one. A deadline that is over sets none, so it is set here.
             Phase::Open => self
                 .next_look(link)
                 .filter(|look| link.deadline > *look || link.deadline <= now),
@@ -125,8 +126,8 @@ impl<P> Shared<P> {
         self.reschedule(link, look);
     }
 
-    /// The conversation is over: what is queued still leaves, then our direction ends as `ending` says; what the peer still
-    /// says is discarded.
+    /// Ends the conversation. Queued bytes are sent, then our direction ends as `ending` says. Further bytes from the
+    /// peer are discarded.
     pub(crate) fn linger(&mut self, link: &mut Link, ending: Ending) {
         link.phase = Phase::Lingering;
         link.ending = ending;
@@ -161,7 +162,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// The connection is read in the next turn.
+    /// Puts the connection on the list of those that the next turn reads.
     pub(crate) fn list_ready(&mut self, link: &mut Link) {
         if link.backlog != Backlog::Listed {
             link.backlog = Backlog::Listed;
@@ -169,7 +170,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Frees the slot in this turn, when nothing is armed any more.
+    /// Frees the slot in this turn if the connection has ended and nothing is armed.
     pub(crate) fn release_when_idle(&mut self, link: &Link) {
         if link.phase == Phase::Ended && link.armed.is_empty() {
             self.released.push(link.id);

@@ -1,5 +1,5 @@
-//! What a connection is bound to: a descriptor, what is armed in the kernel for it, what it sends, its deadline and how it
-//! ends. What it speaks is another room's.
+//! The link of a connection: its descriptor, what is armed in the kernel for it, what it sends, its deadline, and how
+//! it ends. What the connection speaks is another module's matter.
 //!
 //! ```text
 //!  Connecting   only in the client's role
@@ -13,10 +13,10 @@
 //!     └─────────────── end of stream, error or timeout in any phase ──▶ Ended ◀─────────────┘
 //! ```
 //!
-//! *Lingering*: everything is sent or being sent, our direction ends with FIN, what the peer still says is discarded until
-//! its own FIN. A client leaves the first FIN to the server, unless the server broke the protocol; one whose handshake
-//! failed lingers to the end of the turn, and ends with RST. *Ended*: waiting for the last completion of what is armed; then
-//! the descriptor is closed and the slot freed.
+//! *Lingering*: all output is sent or queued, our direction ends with FIN, and further bytes from the peer are
+//! discarded until its FIN. A client waits for the server's FIN first, unless the server violated the protocol. A
+//! client whose handshake failed lingers until the end of the turn, and ends with RST. *Ended*: the link waits for the
+//! last completion of what is armed; then its descriptor is closed and its slot freed.
 
 use super::outbox::List;
 use super::queue::SendQueue;
@@ -28,35 +28,35 @@ use crate::time::Instant;
 /// Who began the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// A peer did, and we accepted it.
+    /// The peer: we accepted the connection.
     Accepted,
-    /// We did.
+    /// This worker, in the client's role.
     Begun,
 }
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The TCP connection that we begin is not there yet.
+    /// The kernel has not decided our TCP connect.
     Connecting,
     /// The opening handshake is not complete.
     Opening,
-    /// Messages flow.
+    /// The WebSocket is open: messages may be sent and received.
     Open,
     /// We sent a Close and wait for the peer's.
     Closing,
-    /// Only our FIN and the peer's are missing.
+    /// The conversation is over. Our FIN or the peer's is missing.
     Lingering,
-    /// Only completions are missing.
+    /// Nothing more is sent or read. Completions of armed operations are missing.
     Ended,
 }
 
-/// How bytes are to arrive.
+/// How a connection receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receive {
-    /// In buffers of the pool: small messages.
+    /// By multishot receive into buffers of the pool: for small messages.
     Buffers,
-    /// Read by us on readiness: bulk, and tiers without buffers.
+    /// By our own receives after readiness: for bulk, and for tiers without buffers.
     Bulk,
 }
 
@@ -69,13 +69,13 @@ impl From<ReceiveMode> for Receive {
     }
 }
 
-/// What is armed in the kernel. At most one of `recv` and `poll_in`.
+/// Operations that are armed in the kernel. At most one of `recv` and `poll_in`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Armed {
     pub(crate) recv: bool,
     pub(crate) poll_in: bool,
     pub(crate) poll_out: bool,
-    /// `recv` or `poll_in` was asked to end.
+    /// The cancel of `recv` or `poll_in` was submitted.
     pub(crate) cancelled: bool,
 }
 
@@ -90,11 +90,11 @@ impl Armed {
 pub(crate) struct Pauses(u8);
 
 impl Pauses {
-    /// The send queue is above its mark; until it is half empty.
+    /// The send queue is above its limit. Ends when half of that is left.
     pub(crate) const QUEUE: Self = Self(1 << 0);
-    /// The application asked for it; until it asks to go on.
+    /// The application paused the connection. Ends when the application resumes it.
     pub(crate) const APPLICATION: Self = Self(1 << 1);
-    /// The verdict on the opening handshake is not given yet.
+    /// The application has not given its verdict on the opening handshake.
     pub(crate) const VERDICT: Self = Self(1 << 2);
 
     pub(crate) const fn is_empty(self) -> bool {
@@ -114,15 +114,16 @@ impl Pauses {
     }
 }
 
-/// What of a connection waits to be read.
+/// Whether a connection has bytes that we still have to read from its socket or its spill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Backlog {
-    /// Nothing that the kernel told of.
+    /// The kernel has reported none.
     #[default]
     None,
-    /// The kernel told readiness while reading was paused.
+    /// The kernel reported readiness while reading was paused.
     Readable,
-    /// It is in the list of connections that had more to read than their share of a turn: read there, and nowhere else.
+    /// The connection used up its share of a turn before it was read to the end. The next turn reads it from the list,
+    /// and nothing else reads it meanwhile.
     Listed,
 }
 
@@ -131,96 +132,96 @@ pub(crate) enum Backlog {
 pub(crate) enum Inbound {
     #[default]
     Open,
-    /// The kernel told of the end, or of an error; bytes before it may be unread.
+    /// The kernel reported the peer's FIN or an error. Bytes before it may be unread.
     HungUp,
-    /// Read to its end. Nothing more is received; what is queued still leaves.
+    /// Read to its end. Nothing more is received. Queued bytes are still sent.
     Closed,
 }
 
 /// How our direction ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Not yet, or its FIN is sent.
+    /// Not yet, or our FIN is sent.
     #[default]
     None,
     /// FIN follows the last queued byte.
     FinAfterQueue,
-    /// RST, because the peer did not keep to the rules of ending; what is queued is dropped.
+    /// RST, because the peer broke the rules of closing, or the connection failed. Queued bytes are dropped.
     Reset,
 }
 
-/// What is to follow a step, for the one function that carries it out. A step never does so itself: whoever called it may
+/// What must follow a step. The step returns it, and one function (`settle`) carries it out: the step's caller may
 /// still need the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Next {
     /// The connection goes on.
     Continue,
-    /// The connection goes on, but its receive is armed later: there was no buffer for it.
+    /// The connection goes on. Its receive found no buffer, and is armed again in a later turn.
     Park,
-    /// Nothing more is sent or read: close.
+    /// End the connection: nothing more is sent or read.
     End,
-    /// The same with RST.
+    /// End the connection with RST.
     Reset,
 }
 
-/// How a peer takes what is left for it once the conversation is over.
+/// Whether a peer still takes bytes after the conversation is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leaving {
-    /// Bytes that were left at the last look.
+    /// Bytes that waited for the peer at the last check.
     pub(crate) left_bytes: u32,
-    /// Since this instant the peer has taken none of them.
+    /// The peer has taken none since this instant.
     pub(crate) since: Instant,
 }
 
 /// What a connection sends.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    /// Segments of this turn, in shared buffers. They precede the queue.
+    /// This turn's segments in shared buffers. They precede the queue.
     pub(crate) list: List,
-    /// What the socket did not take. While it exists, everything goes to its end.
+    /// Bytes that the socket has not taken. While there is a queue, further output goes to its end.
     pub(crate) queue: Option<Box<SendQueue>>,
-    /// The application was told that the queue is full.
+    /// A message was refused because the queue is full. The application must be told when it is empty.
     pub(crate) refused: bool,
 }
 
-/// Stands for the limits of the worker, where a connection has none of its own.
+/// The `service` of a connection that has no service: the limits of the worker hold.
 pub(crate) const NO_SERVICE: u16 = u16::MAX;
 
-/// What a connection is bound to, whatever it speaks.
+/// A connection, without what it speaks.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     pub(crate) fd: Fd,
     pub(crate) side: Side,
-    /// What the application began it with.
+    /// The number that the application gave to the connect; 0 for an accepted connection.
     pub(crate) tag: u32,
-    /// Whose limits hold: an index into `Shared::limits`, or [`NO_SERVICE`].
+    /// The service whose limits hold: an index into `Shared::limits`, or [`NO_SERVICE`].
     pub(crate) service: u16,
     pub(crate) phase: Phase,
     pub(crate) receive: Receive,
     pub(crate) armed: Armed,
-    /// Why reading has stopped; it goes on when there is no reason left.
+    /// Reasons why reading has stopped. It goes on when there are none.
     pub(crate) pauses: Pauses,
     pub(crate) backlog: Backlog,
     pub(crate) inbound: Inbound,
     pub(crate) ending: Ending,
-    /// Receives in a row that would have suited the other way of receiving: see `receive`.
+    /// Receives in a row that would have suited the other way of receiving: see `conn::receive`.
     pub(crate) misfits: u8,
     pub(crate) out: Outgoing,
-    /// What arrived beyond the connection's share of a turn.
+    /// Received bytes beyond the connection's share of a turn.
     pub(crate) spill: Option<Box<Spill>>,
-    /// Its place in the wheel.
+    /// Its place in the wheel of deadlines.
     pub(crate) links: Links,
-    /// When the wheel is to look at it.
+    /// The instant at which the wheel must check it.
     pub(crate) deadline: Instant,
-    /// When the peer was last heard.
+    /// When the last bytes of the peer arrived.
     pub(crate) heard: Instant,
-    /// Set once the conversation is over and the peer has been looked at.
+    /// Set at the first check after the conversation is over.
     pub(crate) leaving: Option<Leaving>,
 }
 
-/// One connection: what it is bound to, and what it speaks.
+/// A connection: its link, and what it speaks.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
     pub(crate) link: Link,
@@ -228,7 +229,7 @@ pub(crate) struct Connection<S> {
 }
 
 impl Link {
-    /// A new one. The handshake of what it speaks is not complete; if it is begun here, the TCP connection is not there yet.
+    /// A new link, before its opening handshake. If we began the connection, the kernel is still connecting.
     pub(crate) fn new(id: ConnId, fd: Fd, side: Side, receive: Receive, now: Instant) -> Self {
         Self {
             id,
@@ -256,12 +257,12 @@ impl Link {
         }
     }
 
-    /// Bytes that wait for the socket.
+    /// Bytes in the send queue.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.out.queue.as_ref().map_or(0, |queue| queue.bytes())
     }
 
-    /// The kernel told of the end of the peer's direction.
+    /// Notes that the kernel reported the end of the peer's direction, or an error.
     pub(crate) fn hang_up(&mut self) {
         if self.inbound == Inbound::Open {
             self.inbound = Inbound::HungUp;

@@ -1,4 +1,4 @@
-//! What a connection is bound to: bytes in, bytes out, flow control, deadlines, ending.
+//! Connections without what they speak: bytes in, bytes out, flow control, deadlines, ending.
 //!
 //! Owns: the table of connections, their [links](link::Link), the wheel of their deadlines, the outbox and the send queues.
 //! Never: knows what a connection speaks, or makes a system call itself.

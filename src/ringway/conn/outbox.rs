@@ -1,23 +1,23 @@
-//! What the connections of one turn want to send from shared buffers: lists of segments, one per connection, in memory
-//! that is reused turn after turn.
+//! Segments in shared buffers that the connections send in this turn: one list per connection. Every turn reuses the
+//! memory.
 //!
-//! Two generations: the one being filled, and the one that was handed to the kernel by the last turn. The latter is kept
-//! until the sends that were not taken whole have been copied to their connections' queues.
+//! There are two generations: this turn's lists, and the lists that the last turn handed to the kernel. The latter are
+//! kept until the rest of each partial send has been copied to its connection's queue.
 
 use crate::io::Segment;
 
-/// What bytes that leave are. Messages that are lost are counted, the rest is not missed when its peer is gone.
+/// What some outgoing bytes are. Lost messages count as drops; lost control frames and HTTP do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Carries {
     /// HTTP, or control frames.
     #[default]
     Control,
-    /// Messages, whatever lies between them.
+    /// Messages, perhaps with control frames between them.
     Messages,
 }
 
 impl Carries {
-    /// What both together are.
+    /// The kind of both together.
     pub(crate) const fn and(self, other: Self) -> Self {
         match self {
             Self::Control => other,
@@ -26,13 +26,13 @@ impl Carries {
     }
 }
 
-/// A connection's list in the outbox; it counts only in the turn that it was made in.
+/// A connection's list in the outbox. It is valid only in the turn in which it was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct List {
     turn: u64,
     first: u32,
     last: u32,
-    /// Handed to the kernel.
+    /// The list was handed to the kernel.
     submitted: bool,
     pub(crate) carries: Carries,
 }
@@ -43,7 +43,7 @@ struct Node {
     next: Option<u32>,
 }
 
-/// Segments of this turn and of the last one.
+/// The segments of this turn and of the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     filling: Vec<Node>,
@@ -55,14 +55,14 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        // Turn 0 is "never", so that a new connection's list is empty.
+        // Turn 0 means "never", so that a new connection's list is empty.
         Self {
             turn: 2,
             ..Self::default()
         }
     }
 
-    /// Appends to a connection's list. True when the list was empty.
+    /// Appends a segment to a connection's list. Returns whether the list was empty.
     pub(crate) fn push(&mut self, list: &mut List, segment: Segment, carries: Carries) -> bool {
         let index = u32::try_from(self.filling.len()).expect("a turn has fewer than 2^32 segments");
         let fresh = list.turn != self.turn;
@@ -92,12 +92,12 @@ impl Outbox {
         fresh
     }
 
-    /// Whether the list has something that is neither sent nor handed to the kernel.
+    /// Whether the list has segments that are neither sent nor handed to the kernel.
     pub(crate) const fn is_pending(&self, list: &List) -> bool {
         list.turn == self.turn && !list.submitted
     }
 
-    /// The one segment of a connection's list in this turn, if it is one.
+    /// The segment of a connection's list in this turn, if there is exactly one.
     #[inline]
     pub(crate) fn only_pending(&self, list: &List) -> Option<Segment> {
         let one = self.is_pending(list) && list.first == list.last;
@@ -117,12 +117,12 @@ impl Outbox {
         )
     }
 
-    /// The list was handed to the kernel: it is kept for one turn.
+    /// Marks the list as handed to the kernel. It is kept for one turn.
     pub(crate) const fn submit(list: &mut List) {
         list.submitted = true;
     }
 
-    /// Forgets all but the first `count` segments of a pending list; `count` is not zero.
+    /// Removes all but the first `count` segments of a pending list. `count` is not 0.
     pub(crate) fn truncate(&mut self, list: &mut List, count: usize) {
         let mut at = list.first;
         for _ in 1..count {
@@ -135,12 +135,12 @@ impl Outbox {
         list.last = at;
     }
 
-    /// Forgets a list whose segments were sent or copied.
+    /// Empties a list whose segments were sent or copied.
     pub(crate) fn clear(list: &mut List) {
         *list = List::default();
     }
 
-    /// Gives the room of segments back beyond `segments`, and returns how many bytes that is.
+    /// Shrinks the memory to the room of `segments`. Returns how many bytes were freed.
     pub(crate) fn shrink(&mut self, segments: usize) -> usize {
         let shrink = |nodes: &mut Vec<Node>| {
             let before = nodes.capacity();
@@ -150,7 +150,7 @@ impl Outbox {
         shrink(&mut self.filling) + shrink(&mut self.sent)
     }
 
-    /// The turn is over: what was filled is now sent.
+    /// Begins a turn: the lists of the last one are now with the kernel.
     pub(crate) fn next_turn(&mut self) {
         std::mem::swap(&mut self.filling, &mut self.sent);
         self.filling.clear();

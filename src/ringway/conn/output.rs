@@ -1,4 +1,4 @@
-//! What a callback or a protocol sends on one connection: it goes to the outbox, or behind what waits already.
+//! The output of one connection: it goes to the outbox, or to the send queue if there is one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use super::outbox::Carries;
 use super::queue::SendQueue;
 use crate::io::{BufferId, ConnId, Segment};
 
-/// A prepared message that is longer goes through the queue, from which it is sent without a copy however much of it the
-/// socket takes at a time; what is left of a segment would be copied there. About what a socket takes at once.
+/// Bytes of the largest prepared message that is sent as a segment (64 KiB, about one socket buffer). The rest of a
+/// partly sent segment is copied to the queue. A message that is queued by reference is never copied, so larger ones go
+/// there at once.
 const SHARED_SEGMENT_BYTES_MAX: usize = 64 << 10;
 
-/// A prepared message that is no longer is copied to a queue that waits: there are few pieces in one send, and a copy of so
-/// little costs less than one of them. Chosen, untested.
+/// Bytes of the largest prepared message that is copied to a queue that waits. One send takes only a few pieces, and
+/// copying so little costs less than one piece more. Chosen, untested.
 const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 
 /// Where the message of the current callback lies.
@@ -23,11 +24,11 @@ const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 pub(crate) enum Backing {
     /// In a shared buffer.
     Buffer(BufferId),
-    /// In the connection's assembly, which becomes part of the send queue when it is sent back.
+    /// In the connection's assembly. If it is sent back, the assembly becomes part of the send queue.
     Assembly,
 }
 
-/// Answers in the buffer that is being read, not yet in the outbox: they grow at the end.
+/// Answers in the buffer that is being read, which are not in the outbox yet. Further answers are appended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Run {
     pub(crate) start: usize,
@@ -38,7 +39,7 @@ impl Run {
     pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 }
 
-/// Output of one connection during one buffer.
+/// The output of one connection while one buffer is read.
 #[derive(Debug)]
 pub(crate) struct Output<'a, P> {
     pub(crate) out: &'a mut Outgoing,
@@ -50,7 +51,7 @@ pub(crate) struct Output<'a, P> {
 }
 
 impl<P> Output<'_, P> {
-    /// Puts the answers made so far into the outbox, because something else follows them.
+    /// Puts the answers made so far into the outbox, because other output follows them.
     pub(crate) fn end_run(&mut self) {
         let Run { start, end } = std::mem::take(&mut self.run);
         if let (Backing::Buffer(buffer), true) = (self.backing, end > start) {
@@ -68,7 +69,7 @@ impl<P> Output<'_, P> {
         }
     }
 
-    /// Copies to scratch, or to the queue when that must come first or scratch is full. Returns the payload where it went to.
+    /// Copies bytes to scratch, or to the queue if there is one or scratch is full. Returns the copy of `payload`.
     pub(crate) fn copy(&mut self, carries: Carries, head: &[u8], payload: &[u8]) -> &mut [u8] {
         self.end_run();
         let len = head.len() + payload.len();
@@ -86,7 +87,7 @@ impl<P> Output<'_, P> {
         rest
     }
 
-    /// Sends a part of a shared block from where it lies: with this turn's other segments, or behind what waits.
+    /// Sends a part of a shared block without a copy: as a segment of this turn, or in the queue.
     pub(crate) fn share(&mut self, buffer: BufferId, block: &Arc<[u8]>, range: Range<usize>) {
         self.end_run();
         let waits = self.out.queue.is_some();
@@ -101,7 +102,7 @@ impl<P> Output<'_, P> {
         }
     }
 
-    /// The queue, which from now on takes everything that this connection sends.
+    /// The queue, made if there is none. From now on it takes all output of this connection.
     pub(crate) fn queue(&mut self, carries: Carries) -> (&mut SendQueue, &mut Buffers) {
         let Shared { buffers, dirty, .. } = &mut *self.shared;
         if self.out.queue.is_none() {
@@ -112,7 +113,7 @@ impl<P> Output<'_, P> {
         (queue, buffers)
     }
 
-    /// Where the answers made so far in the buffer end.
+    /// The end of the answers made so far in the buffer.
     #[inline]
     pub(crate) fn answers_end(&self) -> Option<usize> {
         (self.run.end > self.run.start).then_some(self.run.end)

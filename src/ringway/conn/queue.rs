@@ -1,4 +1,5 @@
-//! What a socket did not take yet, in heap memory of its connection. A slow reader never holds shared memory.
+//! The send queue: bytes that a socket has not taken, in heap memory of the connection. So a peer that reads slowly
+//! never holds shared memory.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -9,10 +10,10 @@ use super::buffers::Buffers;
 use super::outbox::Carries;
 use crate::time::Instant;
 
-/// Chunks handed to one send.
+/// Most chunks in one send.
 const SLICES_MAX: usize = 16;
 
-/// A piece of memory of which a part waits to be sent.
+/// A piece of memory, of which a part waits for the socket.
 #[derive(Debug)]
 struct Chunk {
     memory: Memory,
@@ -25,7 +26,7 @@ enum Memory {
     Own(Vec<u8>),
     /// Prepared messages, never changed.
     Shared(Arc<[u8]>),
-    /// [`SendQueue::fill`] brings it.
+    /// A reserved place, whose memory [`SendQueue::fill`] brings.
     Reserved,
 }
 
@@ -45,15 +46,15 @@ impl Chunk {
     }
 }
 
-/// Bytes in order. Exists only while there are some.
+/// Bytes in order. There is a queue only while it has bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
     pub(crate) carries: Carries,
-    /// Since when the peer has taken nothing, as far as is known.
+    /// The peer has taken nothing since this instant, as far as we know.
     pub(crate) stuck_since: Option<Instant>,
-    /// What the kernel held besides at the last look, since when the queue has not moved.
+    /// Bytes in the kernel's send buffer at the last check. `None` once the queue has moved since.
     pub(crate) unsent_bytes: Option<usize>,
 }
 
@@ -98,7 +99,7 @@ impl SendQueue {
         copy
     }
 
-    /// Appends `data[range]` without a copy; what follows the last piece in the same memory becomes part of it.
+    /// Appends `data[range]` without a copy. If it continues the last piece, that piece grows.
     pub(crate) fn push_shared(&mut self, data: &Arc<[u8]>, range: Range<usize>) {
         self.bytes += range.len();
         match self.chunks.back_mut() {
@@ -115,8 +116,8 @@ impl SendQueue {
         }
     }
 
-    /// Puts bytes before everything else: the socket took what was before them. `data` is as long as they are or
-    /// longer.
+    /// Puts the first `len` bytes of `data` before everything else: they are the rest of a send of which the socket
+    /// took the beginning.
     pub(crate) fn push_front(&mut self, data: Vec<u8>, len: usize) {
         self.bytes += len;
         self.chunks.push_front(Chunk {
@@ -126,7 +127,7 @@ impl SendQueue {
         });
     }
 
-    /// Keeps the place of `data[start..end]` that [`Self::fill`] brings: its bytes count from now.
+    /// Reserves a place for `data[start..end]`, which [`Self::fill`] brings. Its bytes count from now on.
     pub(crate) fn reserve(&mut self, start: usize, end: usize) {
         self.bytes += end - start;
         self.chunks.push_back(Chunk {
@@ -136,7 +137,7 @@ impl SendQueue {
         });
     }
 
-    /// Moves memory to the place that was reserved for it; returns it when there is none.
+    /// Moves memory to the reserved place. Returns it if no place is reserved.
     pub(crate) fn fill(&mut self, data: Vec<u8>) -> Option<Vec<u8>> {
         match self
             .chunks
@@ -152,7 +153,7 @@ impl SendQueue {
         }
     }
 
-    /// The first bytes, as many as one send takes, and in how many slices.
+    /// The first bytes, as many as one send takes, and the number of slices.
     pub(crate) fn slices(&self) -> ([IoSlice<'_>; SLICES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let mut count = 0;
@@ -163,7 +164,7 @@ impl SendQueue {
         (slices, count)
     }
 
-    /// The socket took so many bytes.
+    /// Removes `sent` bytes that the socket took.
     pub(crate) fn advance(&mut self, mut sent: usize, buffers: &mut Buffers) {
         self.bytes -= sent;
         while let Some(first) = self.chunks.front_mut() {
@@ -179,14 +180,14 @@ impl SendQueue {
         }
     }
 
-    /// Keeps no more room than for so many chunks, and returns how many bytes were freed.
+    /// Shrinks the memory to the room of `chunks`. Returns how many bytes were freed.
     pub(crate) fn shrink_to(&mut self, chunks: usize) -> usize {
         let before = self.chunks.capacity();
         self.chunks.shrink_to(chunks);
         (before - self.chunks.capacity()) * size_of::<Chunk>()
     }
 
-    /// Gives all memory back.
+    /// Gives the memory of all chunks back.
     pub(crate) fn drain(&mut self, buffers: &mut Buffers) {
         self.chunks
             .drain(..)

@@ -14,12 +14,12 @@ use super::link::{Backlog, Inbound, Link, Pauses, Phase, Receive};
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::{Io, Op, ReceiveMode, Token};
 
-/// Receives that would have suited the other way of receiving, after which the connection changes over. A full buffer
-/// counts for bulk and one that is not full against it, so that four full ones and a rest are worth three.
+/// Receives that suit the other way of receiving, after which the connection switches. A full buffer counts one up and
+/// any other one down: four full ones and a rest count three.
 const MISFITS_MAX: u8 = 32;
 
 impl<I: Io, P> Core<I, P> {
-    /// A connection whose buffers come back full sends more than they are good for.
+    /// Counts a receive into a buffer. A connection that keeps filling its buffers switches to bulk.
     pub(crate) fn note_buffer(link: &mut Link, len: usize) {
         link.misfits = if len == BUFFER_BYTES {
             link.misfits + 1
@@ -32,7 +32,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// A connection whose bulk receives would fit a buffer goes back to buffers, where there are any.
+    /// Counts a bulk receive. A connection whose bytes would fit a buffer switches back, where there are buffers.
     pub(crate) fn note_bulk(&self, link: &mut Link, len: usize) {
         link.misfits = if len < BUFFER_BYTES {
             link.misfits + 1
@@ -47,7 +47,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Arms what the connection wants next, or ends what it wants no more.
+    /// Arms the receive that the connection needs now, and cancels what it does not need.
     pub(crate) fn settle_receive(&mut self, link: &mut Link) {
         self.check_pause(link);
         if link.phase == Phase::Ended {
@@ -61,7 +61,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Arms the receive that the connection wants, unless one is armed or reading is paused.
+    /// Arms the connection's receive, unless one is armed or reading is paused.
     pub(crate) fn arm_receive(&mut self, link: &mut Link) {
         let reads = !matches!(link.phase, Phase::Connecting | Phase::Ended)
             && link.inbound != Inbound::Closed;
@@ -82,7 +82,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Stops reading: what is armed ends, and what it still brings is delivered.
+    /// Stops reading: cancels what is armed. Bytes that it still brings are delivered.
     pub(crate) fn pause(&mut self, link: &mut Link, reason: Pauses) {
         link.pauses.insert(reason);
         if link.armed.recv {
@@ -90,7 +90,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Reads on, unless there is another reason not to.
+    /// Removes a reason for a pause. Reading goes on when there is no other.
     pub(crate) fn resume(&mut self, link: &mut Link, reason: Pauses) {
         if !link.pauses.contains(reason) || link.phase == Phase::Ended {
             return;
@@ -101,7 +101,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Reading goes on after a pause.
+    /// Reads on after a pause.
     fn resume_receive(&mut self, link: &mut Link) {
         if link.backlog == Backlog::Readable {
             self.list_ready(link);

@@ -1,15 +1,16 @@
-//! Sending: one send per connection and turn from shared buffers, the rest from the connection's own queue.
+//! Sending: each turn makes one send per connection from shared buffers. What the socket does not take goes to the
+//! connection's queue.
 
 use super::core::Core;
 use super::link::{Ending, Link, Next, Pauses, Phase, Side};
 use super::outbox::{Carries, Outbox};
 use crate::io::{Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 
-/// The socket is of no use any more.
+/// The socket failed: nothing can be sent on it.
 #[derive(Debug)]
 pub(crate) struct Broken;
 
-/// Segments of one send, in memory that is used again.
+/// The segments of one send. Every send reuses the memory.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     segments: Vec<Segment>,
@@ -17,7 +18,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// At most one send's worth.
+    /// Takes the segments, up to the most that one send can have.
     fn collect(&mut self, segments: impl Iterator<Item = Segment>) {
         self.segments.clear();
         self.segments.extend(segments.take(SEGMENTS_MAX));
@@ -29,7 +30,7 @@ impl Batch {
     }
 }
 
-/// What comes behind a send that leaves `rest_bytes` of the queue for the next one.
+/// What follows a send that leaves `rest_bytes` of the queue.
 fn what_follows(link: &Link, rest_bytes: usize) -> Follows {
     match link.ending == Ending::FinAfterQueue && rest_bytes == 0 {
         true => Follows::End,
@@ -38,8 +39,8 @@ fn what_follows(link: &Link, rest_bytes: usize) -> Follows {
 }
 
 impl<I: Io, P> Core<I, P> {
-    /// What a connection wants to send in this turn. The common case goes into the ring and is decided by the next
-    /// `enter`; whatever needs an order (queue, FIN) is sent at once.
+    /// Sends a connection's output of this turn. The common case goes into the ring, and the next `enter` sends it.
+    /// Output that needs an order (queue, FIN) is sent at once.
     pub(crate) fn flush(&mut self, link: &mut Link) -> Next {
         if link.phase == Phase::Ended || link.armed.poll_out {
             self.check_pause(link);
@@ -56,7 +57,7 @@ impl<I: Io, P> Core<I, P> {
         Next::Continue
     }
 
-    /// Puts the segments of this turn into the ring. False when there are too many for one send.
+    /// Puts the segments of this turn into the ring. Returns false if there are too many for one send.
     fn submit(&mut self, link: &mut Link) -> bool {
         self.shared.blocks.register(&mut self.io);
         if let Some(segment) = self.shared.outbox.only_pending(&link.out.list) {
@@ -82,14 +83,14 @@ impl<I: Io, P> Core<I, P> {
     fn submit_segments(&mut self, link: &mut Link, segments: &[Segment], bytes: usize) {
         self.io
             .submit_send(Token::new(Op::Send, link.id), link.fd, segments);
-        // Where there is no ring, a send that is submitted is done at once.
+        // Without a ring, a submitted send is a system call at once.
         self.lone_sends += u64::from(self.io.receive_mode() == ReceiveMode::Readiness);
         self.shared.counters.wire_bytes_out += bytes as u64;
         Outbox::submit(&mut link.out.list);
     }
 
-    /// Sends the segments of this turn, then the queue, until the socket is full. With everything gone and nothing to
-    /// follow, ends our direction.
+    /// Sends this turn's segments, then the queue, until the socket is full. If everything is sent and the connection
+    /// is to end, ends our direction.
     pub(crate) fn send_now(&mut self, link: &mut Link) -> Result<(), Broken> {
         self.shared.blocks.register(&mut self.io);
         self.queue_excess(link);
@@ -111,7 +112,7 @@ impl<I: Io, P> Core<I, P> {
         Ok(())
     }
 
-    /// Sends `batch`, then the queue. False when the socket is full before the end.
+    /// Sends `batch`, then the queue. Returns false if the socket is full before the end.
     fn send_batch(&mut self, link: &mut Link, batch: &mut Batch) -> Result<bool, Broken> {
         while batch.bytes > 0 || link.out.queue.is_some() {
             let (result, queued) = match &link.out.queue {
@@ -144,7 +145,7 @@ impl<I: Io, P> Core<I, P> {
                 (queue.stuck_since, queue.unsent_bytes) = (None, None);
             }
             if sent > 0 && matches!(link.phase, Phase::Closing | Phase::Lingering) {
-                // The time that the peer has to close counts from the last byte that it is known to take.
+                // The peer's time to close starts anew with each byte that it takes, as far as we know.
                 let deadline = self.shared.now + self.shared.limits_of(link.service).close_timeout;
                 self.shared.reschedule(link, Some(deadline));
             }
@@ -155,7 +156,7 @@ impl<I: Io, P> Core<I, P> {
         Ok(true)
     }
 
-    /// More segments than one send takes go through the queue: they come last.
+    /// Moves the segments beyond one send to the front of the queue.
     fn queue_excess(&mut self, link: &mut Link) {
         let shared = &mut self.shared;
         let mut excess = shared
@@ -166,7 +167,7 @@ impl<I: Io, P> Core<I, P> {
         if excess.peek().is_none() {
             return;
         }
-        // They precede what the queue holds already.
+        // They precede the bytes in the queue.
         let (mut data, mut len) = (shared.buffers.take(0), 0);
         for segment in excess {
             let bytes =
@@ -184,7 +185,7 @@ impl<I: Io, P> Core<I, P> {
         shared.outbox.truncate(&mut link.out.list, SEGMENTS_MAX);
     }
 
-    /// The socket took `sent` bytes of batch and queue: keeps what is left of the batch in the queue.
+    /// Accounts for `sent` bytes of batch and queue. The rest of the batch moves to the queue.
     fn account(&mut self, link: &mut Link, batch: &Batch, sent: usize) {
         let carries = link.out.list.carries;
         Outbox::clear(&mut link.out.list);
@@ -202,7 +203,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Copies what follows the first `sent` bytes of a batch to the front of the queue.
+    /// Copies the batch, without its first `sent` bytes, to the front of the queue.
     fn keep(&mut self, link: &mut Link, batch: &Batch, sent: usize, carries: Carries) {
         let len = batch.bytes - sent;
         let mut data = self.shared.buffers.take(len);
@@ -231,7 +232,8 @@ impl<I: Io, P> Core<I, P> {
         self.shared.watch_queue(link);
     }
 
-    /// What became of a send of the last turn, when it was not silent. Called before its buffers go back.
+    /// Handles the completion of the last turn's send, which the ring reports only if it failed or was partial. Must
+    /// run before the send's buffers go back to the kernel.
     pub(crate) fn handle_send(&mut self, link: &mut Link, result: Result<u32, Errno>) -> Next {
         let mut batch = std::mem::take(&mut self.batch);
         batch.collect(self.shared.outbox.submitted(&link.out.list));
@@ -265,10 +267,11 @@ impl<I: Io, P> Core<I, P> {
         Next::Continue
     }
 
-    /// Stops reading from a peer that does not read, and goes on when it did.
+    /// Pauses reading from a peer that does not read what we send, and resumes when the queue is half empty.
     pub(crate) fn check_pause(&mut self, link: &mut Link) {
         if link.side == Side::Begun {
-            // A server may wait as well until it is read from. What a client sends is bounded where it is accepted.
+            // Not for a server: it may stop reading until we read, and both sides would wait for ever. Messages to it
+            // are refused where the application sends them.
             return;
         }
         let (queued, max) = (
@@ -284,7 +287,7 @@ impl<I: Io, P> Core<I, P> {
         }
     }
 
-    /// Gives up what was not sent, and counts it if there were messages in it.
+    /// Drops output that was not sent, and counts a drop if it contained messages.
     pub(crate) fn drop_output(&mut self, link: &mut Link) {
         let list = &link.out.list;
         let pending = match self.shared.outbox.is_pending(list) {

@@ -1,8 +1,8 @@
-//! What arrived beyond a connection's share of a turn, until the next one.
+//! Received bytes beyond a connection's share of a turn, kept for the next one.
 
 use super::buffers::Buffers;
 
-/// Bytes that arrived and wait for a later turn: `data[at..filled]`. At most what one turn receives of a connection.
+/// Bytes that wait for a later turn: `data[at..filled]`. At most the bytes that one turn receives of a connection.
 #[derive(Debug)]
 pub(crate) struct Spill {
     data: Vec<u8>,
@@ -26,12 +26,12 @@ impl Spill {
         self.filled = end;
     }
 
-    /// What waits.
+    /// The bytes that wait.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.data[self.at..self.filled]
     }
 
-    /// The first `bytes` of it are done with.
+    /// Removes the first `bytes`, which have been handled.
     pub(crate) const fn advance(&mut self, bytes: usize) {
         self.at += bytes;
     }

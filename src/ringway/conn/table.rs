@@ -3,11 +3,11 @@
 use super::link::Connection;
 use crate::io::ConnId;
 
-/// Connections in one chunk, 5 KiB of memory: the only allocation per connection. As few as that because a chunk stays while
-/// one connection of it does, and those that outlive a burst are spread over all chunks.
+/// Connections in one chunk, which has 5 KiB and is the only allocation per connection. Few, because a chunk is kept
+/// while one of its connections is open, and connections that outlive a burst are spread over all chunks.
 const CHUNK: u32 = 16;
 
-/// A slot that is free remembers the generation of its next life.
+/// A slot. A free one remembers the generation of its next connection.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -18,7 +18,7 @@ enum Slot<S> {
     Taken(Connection<S>),
 }
 
-/// Slots with a free list through them. One without slots has given its memory back.
+/// Slots, with a list of the free ones through them. A chunk without slots has given its memory back.
 #[derive(Debug)]
 struct Chunk<S> {
     slots: Box<[Slot<S>]>,
@@ -26,17 +26,17 @@ struct Chunk<S> {
     taken: u32,
 }
 
-/// Slots by number. New connections go to the first chunk that has room, so that the last ones become empty.
+/// Connections by slot. A new connection goes to the first chunk with room, so that the last chunks become empty.
 #[derive(Debug)]
 pub(crate) struct Table<S> {
     chunks: Vec<Chunk<S>>,
-    /// Chunks with a free slot, or without memory, one bit each.
+    /// One bit per chunk: it has a free slot or no memory.
     vacant: Vec<u64>,
     taken: usize,
     /// Chunks with memory and no connection.
     empty: usize,
-    /// Where a chunk that is made begins to count: no slot that gave its memory back has had a later life, so that a
-    /// completion that is late finds no connection by its old name.
+    /// First generation of a new chunk's slots. It is at least as high as any in a chunk that was freed, so that a late
+    /// completion with an old id finds no connection.
     generation: u32,
 }
 
@@ -93,7 +93,7 @@ impl<S> Table<S> {
         id
     }
 
-    /// The connection, unless that life of the slot is over.
+    /// The connection `id`. `None` if it has ended, even if its slot has a new one.
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection<S>> {
         match self.slot_mut(id.slot)? {
@@ -102,7 +102,7 @@ impl<S> Table<S> {
         }
     }
 
-    /// The connection that lives in a slot now.
+    /// The connection that has the slot now.
     pub(crate) fn in_slot_mut(&mut self, slot: u32) -> Option<&mut Connection<S>> {
         match self.slot_mut(slot)? {
             Slot::Taken(connection) => Some(connection),
@@ -110,7 +110,7 @@ impl<S> Table<S> {
         }
     }
 
-    /// Takes a connection out and raises the generation of its slot.
+    /// Removes a connection, and raises the generation of its slot.
     pub(crate) fn remove(&mut self, id: ConnId) {
         let number = (id.slot / CHUNK) as usize;
         let Some(chunk) = self.chunks.get_mut(number) else {
@@ -131,7 +131,7 @@ impl<S> Table<S> {
         }
     }
 
-    /// Every connection there is now.
+    /// The ids of all connections.
     pub(crate) fn ids(&self) -> Vec<ConnId> {
         let taken = |slot: &Slot<S>| match slot {
             Slot::Taken(connection) => Some(connection.link.id),
@@ -143,13 +143,13 @@ impl<S> Table<S> {
             .collect()
     }
 
-    /// Bytes of chunks without a connection, but for one.
+    /// Bytes of chunks without a connection, except one chunk.
     pub(crate) const fn surplus(&self) -> usize {
         self.empty.saturating_sub(1) * Chunk::<S>::BYTES
     }
 
-    /// Gives the memory of at most so many bytes of empty chunks back to the allocator, the last chunks first, and returns
-    /// how much it was.
+    /// Gives at most `bytes_max` bytes of empty chunks back to the allocator, the last chunks first. Returns how many
+    /// bytes were freed.
     pub(crate) fn release(&mut self, bytes_max: usize) -> usize {
         let mut released = 0;
         let mut generation = self.generation;
@@ -185,7 +185,7 @@ impl<S> Table<S> {
             .get_mut((slot % CHUNK) as usize)
     }
 
-    /// The first chunk with a free slot; a new one when there is none.
+    /// The first chunk with a free slot, made if there is none.
     fn first_vacant(&mut self) -> usize {
         let found = self.vacant.iter().position(|word| *word != 0);
         if let Some(word) = found {
@@ -219,7 +219,7 @@ impl<S> Chunk<S> {
         }
     }
 
-    /// The latest life that a slot of an empty chunk would begin.
+    /// The highest generation among the slots.
     fn generation(&self) -> u32 {
         let generation = |slot: &Slot<S>| match slot {
             Slot::Free { generation, .. } => *generation,

@@ -1,4 +1,4 @@
-//! Deadlines of all connections in one wheel, so that a worker waits for the next one and no more.
+//! The wheel: the deadlines of all connections, so that a worker waits exactly until the next one.
 //!
 //! ```text
 //!   bucket:  0    1    2   …  511     one bucket is 100 ms, the wheel 51.2 s
@@ -7,9 +7,9 @@
 //!           c7   c2 ⇄ c9 ⇄ c4         links live in the connections: no allocation, removal in O(1)
 //! ```
 //!
-//! A timer fires at the end of its bucket: up to 100 ms late, never early. A deadline beyond the wheel waits in the last
-//! bucket it can reach and is put back from there. A connection that is busy never touches the wheel: its deadline moves
-//! in its own field, and the wheel finds that out when the old one comes up.
+//! A timer fires at the end of its bucket: up to 100 ms late, never early. A deadline beyond the wheel waits in the
+//! last bucket that it can reach, and is put back from there. A busy connection never touches the wheel: its later
+//! deadline is in its own field, which the wheel reads when the old one expires.
 
 use super::table::Table;
 use crate::io::ConnId;
@@ -24,7 +24,7 @@ const WORDS: usize = BUCKETS / 64;
 /// A connection's place in the wheel.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Links {
-    /// The bucket and the neighbours in it; `None` when the connection is not in the wheel.
+    /// Its bucket, and its neighbours there. `None`: the connection is not in the wheel.
     place: Option<Place>,
 }
 
@@ -39,11 +39,11 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct Wheel {
     heads: Vec<Option<u32>>,
-    /// Buckets that hold something, one bit each.
+    /// Buckets with connections, one bit each.
     occupied: [u64; WORDS],
-    /// The next tick to be looked at.
+    /// The first tick that was not handled.
     tick: u64,
-    /// Nothing is due before this instant; it may be early by what was taken out of the wheel since.
+    /// No deadline is earlier. It may be too early itself, after a connection was taken out.
     due: Instant,
 }
 
@@ -57,10 +57,10 @@ impl Wheel {
         }
     }
 
-    /// Puts a connection in, or moves it.
+    /// Puts a connection in, or moves it to `deadline`.
     pub(crate) fn set<S>(&mut self, table: &mut Table<S>, id: ConnId, deadline: Instant) {
         self.remove(table, id);
-        // The end of the deadline's bucket, within one turn of the wheel.
+        // The end of the deadline's bucket, at most one round of the wheel away.
         let due = deadline
             .nanos()
             .div_ceil(TICK_NS)
@@ -83,7 +83,7 @@ impl Wheel {
         }
     }
 
-    /// Takes a connection out, if it is in.
+    /// Takes a connection out, if it is in the wheel.
     pub(crate) fn remove<S>(&mut self, table: &mut Table<S>, id: ConnId) {
         let Some(place) = table
             .get_mut(id)
@@ -133,12 +133,12 @@ impl Wheel {
         self.due = self.first_due().unwrap_or(Instant::NEVER);
     }
 
-    /// When the wheel has to be looked at.
+    /// The instant at which [`Self::expire`] must run next.
     pub(crate) const fn due(&self) -> Instant {
         self.due
     }
 
-    /// When the first bucket that holds something ends.
+    /// The end of the first bucket that has connections.
     fn first_due(&self) -> Option<Instant> {
         let start = bucket_of(self.tick);
         let (first, shift) = (start / 64, start % 64);

@@ -1,4 +1,4 @@
-//! What an application is to a worker: callbacks, called from the worker's loop and nowhere else.
+//! The application of a worker: callbacks that the worker calls from its loop.
 //!
 //! ```text
 //!  accepted:   connect ──▶ open ──▶ message · ping · pong · writable … ──▶ close
@@ -7,8 +7,8 @@
 //!  each turn:  turn, after everything else
 //! ```
 //!
-//! What a callback wants of *its* connection it does through its [`Context`]. What it wants of any other connection of the
-//! worker goes through [`Commands`], which the worker carries out at the end of the turn.
+//! A callback acts on *its* connection through its [`Context`]. It acts on other connections of the worker through
+//! [`Commands`], which the worker carries out at the end of the turn.
 
 use super::commands::Commands;
 use super::context::Context;
@@ -20,21 +20,22 @@ use crate::io::ConnId;
 use crate::proto::{CloseCode, Message, Violation, http};
 use crate::time::Instant;
 
-/// One value per worker. It runs on the worker's thread: a callback that waits stops every connection of the worker.
+/// An application. Each worker has one value of it and calls it on its own thread. A callback that blocks stops every
+/// connection of the worker.
 pub trait App {
-    /// What the application keeps for each connection. It begins as its default when the connection does, is lent to every
-    /// callback, and is handed over when the connection ends. `()` costs nothing.
+    /// What the application keeps for each connection. The worker creates it with `default()` when the connection
+    /// begins, passes it to every callback, and hands it over when the connection ends. `()` takes no memory.
     type Session: Default;
 
-    /// A client asks to open a WebSocket; the request passed every check of RFC 6455 §4.2.1. Not called for connections
-    /// that the application begins itself.
+    /// A client asks to open a WebSocket; its request has passed every check of RFC 6455 §4.2.1. Not called for
+    /// connections that the application begins.
     fn connect(&mut self, _opening: &mut Opening<'_>, _session: &mut Self::Session) -> Verdict {
         Verdict::accept()
     }
 
-    /// A client asks for something that is no WebSocket: a page, a health check, anything in HTTP/1. The connection is closed
-    /// after the answer. By default GET and HEAD get a page that says what this port is, and other methods are told that they
-    /// are not served.
+    /// A client asks in HTTP/1 for something that is no WebSocket, such as a page or a health check. The connection is
+    /// closed after the answer. The default answers GET and HEAD with a page that says what this port is, and other
+    /// methods with 501 or 405.
     fn request<'a>(&'a mut self, request: &'a http::Request<'_>) -> http::Answer<'a> {
         page::answer(request)
     }
@@ -42,15 +43,16 @@ pub trait App {
     /// A connection that [`Handle::connect`] began has reached its server; the request leaves with this turn.
     fn connected(&mut self, _scope: &mut Scope<'_>, _session: &mut Self::Session) {}
 
-    /// A connection did not open: one that [`Handle::connect`] began, or one whose verdict was [`Verdict::later`] and is not
-    /// needed any more. Of a client that left while it waited for a verdict this may tell only when the time of the opening
-    /// handshake is over: nothing is read from it meanwhile.
+    /// A connection did not open. Either [`Handle::connect`] began it, or its verdict was [`Verdict::later`] and is not
+    /// needed any more. While a client waits for a verdict, nothing is read from it: if it leaves, the worker may
+    /// notice only when `handshake_timeout` is over.
     fn failed(&mut self, _scope: &mut Scope<'_>, _session: Self::Session, _failure: Failure) {}
 
-    /// The opening handshake is done: the 101 is queued for the client, or has arrived from the server.
+    /// The opening handshake is complete. Server: the 101 is queued for the client. Client: the server's 101 has
+    /// arrived.
     fn open(&mut self, _context: &mut Context<'_>, _session: &mut Self::Session) {}
 
-    /// A whole message arrived, unmasked and validated.
+    /// A whole message has arrived, unmasked and validated.
     fn message(
         &mut self,
         context: &mut Context<'_>,
@@ -58,24 +60,24 @@ pub trait App {
         message: Message<'_>,
     );
 
-    /// A Ping arrived; it has been answered.
+    /// A Ping has arrived. The worker has queued the Pong.
     fn ping(&mut self, _context: &mut Context<'_>, _session: &mut Self::Session, _payload: &[u8]) {}
 
     /// A Pong arrived.
     fn pong(&mut self, _context: &mut Context<'_>, _session: &mut Self::Session, _payload: &[u8]) {}
 
-    /// The send queue of a connection that could not keep up, or whose queue refused a message, is empty again.
+    /// The send queue is empty again, after it was full or the socket took only a part.
     fn writable(&mut self, _context: &mut Context<'_>, _session: &mut Self::Session) {}
 
-    /// The WebSocket is closed; nothing can be sent on it any more. Called once for each [`App::open`].
+    /// The WebSocket is closed, and nothing can be sent on it. Called once for each [`App::open`].
     fn close(&mut self, _scope: &mut Scope<'_>, _session: Self::Session, _closed: Closed<'_>) {}
 
-    /// Called once at the end of each turn, after all other callbacks. What is sent here leaves with this turn's sends. The
-    /// place for timers, for messages from other threads, and for new connections.
+    /// Called once at the end of each turn, after all other callbacks. Anything sent here leaves with this turn's
+    /// sends. Use it for timers, for messages from other threads and for new connections.
     fn turn(&mut self, _worker: &mut Handle<'_>) {}
 }
 
-/// A callback on a connection that cannot be sent on: not yet open, or closed.
+/// A connection as a callback sees it while nothing can be sent on it: before it is open, or after it is closed.
 #[derive(Debug)]
 pub struct Scope<'a> {
     pub(crate) id: ConnId,
@@ -90,17 +92,17 @@ impl Scope<'_> {
         self.id
     }
 
-    /// What the connection was begun with ([`Handle::connect`]); zero for one that was accepted.
+    /// The number that the application gave to [`Handle::connect`]; 0 for an accepted connection.
     pub const fn tag(&self) -> u32 {
         self.tag
     }
 
-    /// The instant of this turn.
+    /// The worker's clock as read in this turn: when its wait ended or, for a client, at its last bulk receive.
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// What is to be done to other connections of this worker.
+    /// Commands for other connections of this worker.
     pub const fn commands(&mut self) -> &mut Commands {
         self.commands
     }
@@ -110,18 +112,18 @@ impl Scope<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Closed<'a> {
-    /// Both Close frames were exchanged.
+    /// Both sides have sent a Close.
     pub clean: bool,
     /// The code of the peer's Close: 1005 when it had none, 1006 when there was no Close.
     pub code: CloseCode,
-    /// The reason in the peer's Close.
+    /// The reason in the peer's Close, or empty.
     pub reason: &'a str,
-    /// What the peer did against RFC 6455, when we failed the connection for it.
+    /// The peer's violation of RFC 6455, if we failed the connection for one.
     pub violation: Option<Violation>,
 }
 
 impl Closed<'_> {
-    /// Without a Close from the peer: the connection broke, or was given up.
+    /// The end without a Close from the peer: the connection broke, or we gave it up.
     pub(crate) const ABNORMAL: Self = Self {
         clean: false,
         code: CloseCode::AbnormalClosure,

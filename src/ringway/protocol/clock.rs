@@ -1,19 +1,18 @@
-//! The `Date` of answers.
+//! The `Date` header of responses (RFC 9110 §6.6.1).
 
 use crate::proto::http::Date;
 use crate::time::{self, Instant};
 
-/// The current second of UTC as text. The clock of the day is read when an answer wants a date, and at most once per
-/// second.
+/// The current second of UTC as text. The system clock is read when a response needs a date, at most once per second.
 #[derive(Debug)]
 pub(crate) struct Clock {
     date: Date,
-    /// When the second is over.
+    /// The instant at which that second ends.
     until: Instant,
 }
 
 impl Clock {
-    /// One that has not been read.
+    /// A clock that has not been read yet.
     pub(crate) fn new() -> Self {
         Self {
             date: Date::from_unix_s(0),
@@ -21,7 +20,7 @@ impl Clock {
         }
     }
 
-    /// The date at `now`, the instant of this turn.
+    /// The date at `now`, the instant at which this turn began.
     pub(crate) fn date(&mut self, now: Instant) -> Date {
         if now >= self.until {
             let unix = time::unix_now();

@@ -1,14 +1,15 @@
-//! What is to be done to connections other than the one that a callback is about: one list, carried out once per turn.
+//! Commands: what callbacks want done to other connections than their own. One list, carried out once per turn.
 //!
 //! ```text
 //!  any callback ──▶ Commands ──▶ drained by the worker ──▶ outbox, queues, closing ──▶ the sends of this turn
 //! ```
 //!
-//! The list is the one door to the connections of a worker. It is drained after the events of a turn, so no callback ever
-//! runs inside another one, and what it asks for leaves with this turn. What a command itself leads to (a `close` callback
-//! that gives a command) waits for the next turn, which then does not wait for the kernel.
+//! Every command to a connection of a worker goes through this list. It is drained after the events of a turn, so no
+//! callback ever runs inside another one, and the sends that it leads to leave with this turn. A command given while
+//! the list is drained (by a `close` callback, for example) waits for the next turn. That turn then does not wait for
+//! the kernel.
 //!
-//! A payload is copied once, into memory that is used again turn after turn; a prepared message is not copied.
+//! A payload is copied once, into memory that every turn reuses. A prepared message is not copied.
 
 use std::ops::Range;
 
@@ -17,11 +18,10 @@ use super::verdict::Verdict;
 use crate::io::ConnId;
 use crate::proto::{CloseCode, Kind};
 
-/// What is to happen to one connection. One that has ended in the meantime is passed over; a message for it counts as a
-/// drop.
+/// What to do to one connection. Skipped if the connection has ended meanwhile; a message to it counts as a drop.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// `bytes` of [`Commands::bytes`].
+    /// Sends the range `bytes` of [`Commands::bytes`].
     Send {
         kind: Kind,
         bytes: Range<usize>,
@@ -40,23 +40,23 @@ pub(crate) enum Command {
     Decide(Box<Verdict>),
 }
 
-/// Payload bytes, and commands, for which memory is kept from turn to turn: together about 1.4 MiB.
+/// Payload bytes, and commands, whose memory is kept from turn to turn: together about 1.4 MiB.
 const KEPT_BYTES: usize = 1 << 20;
 const KEPT_COMMANDS: usize = 4096;
 
-/// Commands of a turn, in the order in which they were given.
+/// Commands, in the order in which the application gave them.
 #[derive(Debug, Default)]
 pub struct Commands {
     pub(crate) list: Vec<(ConnId, Command)>,
     /// Payloads of [`Command::Send`].
     pub(crate) bytes: Vec<u8>,
-    /// The next turn is not to wait.
+    /// The next turn must not wait for the kernel.
     pub(crate) wake: bool,
 }
 
 impl Commands {
-    /// Sends a message. A full queue drops it and counts the drop; [`App::writable`](super::App::writable) follows when the
-    /// queue is empty again.
+    /// Sends a message. If the send queue is full, the message is dropped and counted; the worker calls
+    /// [`App::writable`](super::App::writable) when the queue is empty again.
     pub fn send(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(payload);
@@ -64,7 +64,8 @@ impl Commands {
         self.list.push((to, Command::Send { kind, bytes }));
     }
 
-    /// Sends message `index` of `prepared`, encoded before; the same for any number of connections. Nothing is copied.
+    /// Sends message `index` of `prepared`, without copying it. The same `prepared` may go to any number of
+    /// connections.
     pub fn send_prepared(&mut self, to: ConnId, prepared: &Prepared, index: usize) {
         let (prepared, run) = (prepared.clone(), index..index + 1);
         self.list
@@ -78,13 +79,13 @@ impl Commands {
             .push((connection, Command::Close { code, reason }));
     }
 
-    /// Ends a connection in any phase with RST. What is queued for its peer is dropped.
+    /// Ends a connection in any phase with RST. Bytes queued for its peer are dropped.
     pub fn reset(&mut self, connection: ConnId) {
         self.list.push((connection, Command::Reset));
     }
 
-    /// Stops reading from a connection: what its peer sends fills the socket, then the peer waits. What has arrived already
-    /// is still delivered.
+    /// Stops reading from a connection. What its peer sends fills the socket, then the peer waits. Bytes that have
+    /// arrived already are still delivered.
     pub fn pause(&mut self, connection: ConnId) {
         self.list.push((connection, Command::Pause));
     }
@@ -94,19 +95,19 @@ impl Commands {
         self.list.push((connection, Command::Resume));
     }
 
-    /// Gives the verdict that [`App::connect`](super::App::connect) left for later. Without effect when the client has left
-    /// or its time for the handshake is over; [`App::failed`](super::App::failed) has told then.
+    /// Gives the verdict that [`App::connect`](super::App::connect) left for later. Has no effect if the client has
+    /// left or `handshake_timeout` is over: the worker has then called [`App::failed`](super::App::failed).
     pub fn decide(&mut self, connection: ConnId, verdict: Verdict) {
         self.list
             .push((connection, Command::Decide(Box::new(verdict))));
     }
 
-    /// Asks for another turn at once, with its call of [`App::turn`](super::App::turn).
+    /// Requests another turn at once, and so another call of [`App::turn`](super::App::turn).
     pub const fn wake(&mut self) {
         self.wake = true;
     }
 
-    /// Empties the lists, and keeps their memory but for what a burst needed.
+    /// Empties the lists and keeps their memory, up to the limits above.
     pub(crate) fn recycle(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);

@@ -1,45 +1,45 @@
-//! Limits and times of a worker's connections.
+//! Limits and timeouts of a worker's connections.
 
 use std::time::Duration;
 
 use super::keys::Masking;
 use crate::proto::{Limits, handshake};
 
-/// What one worker allows its peers. Memory that a connection can hold at most: `message_limits.message_bytes_max` while
-/// a message is assembled, plus `send_queue_bytes_max` and what one turn adds to it, plus `head_limits.head_bytes_max`
-/// during the opening handshake.
+/// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is
+/// assembled, plus `send_queue_bytes_max` and what one turn adds to the queue, plus `head_limits.head_bytes_max` during
+/// the opening handshake.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Open WebSockets of this worker, and of all workers on its [board](crate::io::board) together; one more is answered
-    /// 503. Default: no limit but descriptors.
+    /// Open WebSockets of this worker, and of all workers on its [board](crate::io::board) together. A further client
+    /// gets 503. Default: no limit but descriptors.
     pub connections_max: usize,
-    /// Frames and messages (1009 above).
+    /// Bytes of a frame and of a message. A peer that sends more is closed with 1009.
     pub message_limits: Limits,
-    /// The head of an opening handshake (431 above).
+    /// Size of the head of an opening handshake. A client that sends more gets 431.
     pub head_limits: handshake::Limits,
-    /// From accept, or from the beginning of a connect, to the end of the opening handshake. Default 5 s.
+    /// Time from the accept, or from the start of a connect, to the end of the opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
-    /// Without a byte from the peer for so long, the connection is closed with 1001; time in which reading from it is
+    /// Time without a byte from the peer after which the connection is closed with 1001. Time in which reading is
     /// paused does not count. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// A Ping is sent when the peer was silent for so long; silent for as long again, it is dropped; time in which
-    /// reading from it is paused does not count. Default: never.
+    /// Time of the peer's silence after which a Ping is sent. If the peer stays silent for as long again, the
+    /// connection is reset. Time in which reading is paused does not count. Default: never.
     pub ping_interval: Option<Duration>,
-    /// From our Close to the peer's, and from our end of the stream to the peer's; it begins anew whenever the peer is seen to
-    /// take some of what is left for it. Default 10 s.
+    /// Time that the peer has to answer our Close, and to end its side after we ended ours. It starts anew whenever the
+    /// peer takes some of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
-    /// A peer for which something is queued, and which takes none of it for so long, is dropped. A peer that reads as slowly
-    /// as it likes stays. Default 1 min.
+    /// Time for which a peer may take none of the bytes queued for it; then the connection is reset. A peer that reads
+    /// slowly stays. Default 1 min.
     pub write_timeout: Option<Duration>,
-    /// Reading from a client stops while more than this is queued for it, and goes on at half of it. Reading from a server
-    /// goes on, because two ends that both wait would wait for ever; more than this is not accepted for it. Default
-    /// 1 MiB.
+    /// Bytes queued for a peer above which messages to it are refused, and reading from it stops until half of them are
+    /// sent. Reading from a server goes on, because two sides that both stop reading would wait for ever. Default 1
+    /// MiB.
     pub send_queue_bytes_max: usize,
-    /// Limits of services, in the order in which [`Services`](crate::services::Services) has them. Of each only
-    /// `message_limits`, the timeouts of an open connection, `ping_interval` and `send_queue_bytes_max` are looked at. Default:
-    /// none, so what stands here holds for every connection.
+    /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
+    /// of an open connection, `ping_interval` and `send_queue_bytes_max` of each are used. Default: none, so the limits
+    /// of this value hold for every connection.
     pub services: Vec<Self>,
-    /// Where masking keys and handshake nonces of connections in the client's role come from. Default: the system's
+    /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
 }

@@ -1,4 +1,4 @@
-//! The client's way to an open WebSocket: TCP connect, request, response.
+//! The client's opening handshake: TCP connect, request, response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::conn::outbox::Carries;
 use crate::io::BufferId;
 use crate::proto::handshake::{self, Fault, Progress, ResponseKind};
 
-/// How long the beginning of a refusal's content is waited for once its head is there. Chosen, untested.
+/// Time to wait for the content of a refusal after its head has arrived. Chosen, untested.
 const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the head of a response leads to.
@@ -25,7 +25,7 @@ enum Answer {
 }
 
 impl Shared {
-    /// Reads the head of the response, as far as it is there. Returns how much of `buf` belongs to it.
+    /// Reads the head of the response, as far as it has arrived. Returns how many bytes of `buf` belong to it.
     pub(crate) fn feed_response<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -41,7 +41,7 @@ impl Shared {
             return buf.len();
         }
         let before = head.bytes.len();
-        // Most heads come in one piece, and are read where they lie.
+        // Most heads arrive in one piece. They are read where they lie.
         let (answer, head_bytes) = if before == 0 {
             let (asked, resume) = (&head.asked, &mut head.resume);
             let (answer, head_bytes) = read(
@@ -88,11 +88,11 @@ impl Shared {
         used
     }
 
-    /// Reads the beginning of what the server says with its refusal, and gives up when it is there.
+    /// Reads the beginning of the refusal's content, and ends the connection when that has arrived.
     fn feed_refusal<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, bytes: &[u8]) {
         let reading = conn.speaks.head().and_then(|head| head.refused.as_mut());
         if reading.is_some_and(|reading| reading.push(bytes)) {
-            // `report_failure` says what was read.
+            // `report_failure` reports the refusal that was read.
             self.give_up(host, conn, Failure::Closed);
         }
     }
@@ -102,8 +102,8 @@ impl Shared {
         self.condemned.push(conn.link.id);
     }
 
-    /// Tells the application once that a connection does not open. A refusal whose head was read is the reason, whatever
-    /// ended the rest of it.
+    /// Tells the application, once, that a connection did not open. If the server's refusal was read, that is the
+    /// reason, whatever ended the connection.
     pub(crate) fn report_failure<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -151,7 +151,7 @@ fn read(
 }
 
 impl Shared {
-    /// The server was reached: tells the application, and sends the request.
+    /// The TCP connect succeeded: tells the application, and sends the request.
     pub(crate) fn ask<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -175,7 +175,7 @@ impl Shared {
     }
 }
 
-/// What a connection of ours keeps until it is open.
+/// What a client's side keeps until its connection is open.
 pub(super) fn head(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Box<Head> {
     Box::new(Head {
         asked: Some(Asked {

@@ -17,13 +17,14 @@ use crate::proto::{
 };
 use crate::time::Instant;
 
-/// With more than this queued for a server its Pings are not answered any more.
+/// Bytes queued for a server above which we do not answer its Pings.
 const PONG_QUEUE_BYTES_MAX: usize = 64 << 10;
 
 impl Output<'_, State> {
-    /// Sends a message back from where it lies: its header is written into the room before it. Small messages were moved
-    /// to where the answer before them ends ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that
-    /// the answers of one receive are one run of bytes.
+    /// Sends a message back from where it lies: its header is written into the room before it. The receiver has moved
+    /// small messages to the end of the previous answer
+    /// ([`Input::set_answers_end`](crate::proto::Input::set_answers_end)), so that the answers to one receive are one
+    /// run of bytes.
     #[inline(always)]
     fn reply_in_place(&mut self, message: Message<'_>) {
         let header = answer_header(&message);
@@ -54,7 +55,7 @@ impl Output<'_, State> {
     }
 }
 
-/// The header of a message that is sent back by a server.
+/// The header of a message that a server sends back.
 #[inline(always)]
 const fn answer_header(message: &Message<'_>) -> Header {
     Header {
@@ -76,13 +77,13 @@ pub struct Context<'a> {
     service: u16,
 }
 
-/// Why something was not sent. Nothing of it was.
+/// Why a message was not sent. No part of it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The peer does not keep up: its queue is full. Wait for [`App::writable`](super::App::writable).
+    /// The peer does not keep up, and its send queue is full. Wait for [`App::writable`](super::App::writable).
     QueueFull,
-    /// Against RFC 6455, for example after a close.
+    /// RFC 6455 forbids the message, for example after a Close.
     Misuse(Misuse),
 }
 
@@ -93,7 +94,7 @@ impl From<Misuse> for SendError {
 }
 
 impl<'a> Context<'a> {
-    /// What is sent through it lies in `buffer`, in scratch space, or in the queue.
+    /// A context whose output lies in `buffer`, in scratch space or in the queue.
     #[inline(always)]
     pub(crate) const fn new(
         shared: &'a mut Shared,
@@ -121,32 +122,32 @@ impl<'a> Context<'a> {
 }
 
 impl Context<'_> {
-    /// Which connection this is: the same for its whole life.
+    /// The connection's identity, the same for its whole life.
     pub const fn id(&self) -> ConnId {
         self.output.id
     }
 
-    /// What the connection was begun with ([`Handle::connect`](super::Handle::connect)); zero for one that was accepted.
+    /// The number that the application gave to [`Handle::connect`](super::Handle::connect); 0 for an accepted
+    /// connection.
     pub const fn tag(&self) -> u32 {
         self.tag
     }
 
-    /// The instant of this turn.
+    /// The worker's clock as read in this turn: when its wait ended or, for a client, at its last bulk receive.
     pub const fn now(&self) -> Instant {
         self.output.shared.now
     }
 
-    /// What is to be done to other connections of this worker, at the end of this turn.
+    /// Commands for other connections of this worker. They are carried out at the end of this turn.
     pub const fn commands(&mut self) -> &mut Commands {
         &mut self.output.shared.protocol.commands
     }
 
-    /// Encodes messages once, as this side of the connection sends them, for any number of connections in the same role
-    /// ([`Self::send_prepared`], [`Commands::send_prepared`]). The memory goes back when the last clone is dropped and the
-    /// last send is done.
+    /// Encodes messages once, for any number of connections in the same role as this one ([`Self::send_prepared`],
+    /// [`Commands::send_prepared`]). The memory is freed when the last clone is dropped and the last send is done.
     ///
     /// # Errors
-    /// [`TooMuch`].
+    /// [`TooMuch`]: more than 1 GiB of messages, or no block is free.
     pub fn prepare(&mut self, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
         let role = if self.sender.masks() {
             Role::Client
@@ -156,7 +157,7 @@ impl Context<'_> {
         self.output.shared.prepare(role, messages)
     }
 
-    /// Bytes that wait because the peer does not keep up.
+    /// Bytes in the send queue, which the peer's socket has not taken.
     pub fn queued_bytes(&self) -> usize {
         self.output
             .out
@@ -165,12 +166,12 @@ impl Context<'_> {
             .map_or(0, |queue| queue.bytes())
     }
 
-    /// Sends a message back to its sender, changed or not, from where it lies: no payload byte is copied unless the
-    /// peer does not keep up (then into its queue). Only a server can do that: what a client sends is masked, and there is
-    /// no room for the key.
+    /// Sends a message back to its sender, changed or not, from where it lies. No payload byte is copied, unless the
+    /// peer does not keep up: then they are copied to its send queue. Only for servers: a client masks what it sends,
+    /// and there is no room for the key.
     ///
     /// # Errors
-    /// [`Misuse::AfterClose`] when this side has closed; [`Misuse::WrongMask`] on a client's side.
+    /// [`Misuse::AfterClose`] after our Close; [`Misuse::WrongMask`] on a client's side.
     #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), Misuse> {
         let header = answer_header(&message);
@@ -193,7 +194,8 @@ impl Context<'_> {
         }
     }
 
-    /// The assembly itself becomes a part of the queue: its place is reserved here, its memory follows after the callback.
+    /// The assembly becomes a part of the queue: its place is reserved here, and its memory moves there after the
+    /// callback.
     fn reply_assembled(&mut self, header: &Header, message: Message<'_>) {
         let head_len = frame::encoded_bytes(header.payload_len, false);
         let (buf, _, payload) = message.into_parts();
@@ -205,10 +207,10 @@ impl Context<'_> {
             .reserve(start, payload.end);
     }
 
-    /// Sends a message. Its payload is copied once, into memory that leaves with everything else of this turn.
+    /// Sends a message. Its payload is copied once, and leaves with this turn's sends.
     ///
     /// # Errors
-    /// [`SendError`]; nothing was sent then.
+    /// [`SendError`]; no part of the message was sent.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_queue()?;
         let masking_key = self.masking_key();
@@ -229,23 +231,22 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends a message that this worker has encoded before ([`Self::prepare`]). Nothing of it is
-    /// copied, unless it is small and the socket does not take it.
+    /// Sends a message encoded by [`Self::prepare`]. It is copied only if it is small and the socket does not take it.
     ///
     /// # Errors
-    /// [`SendError`]; nothing was sent then.
+    /// [`SendError`]; no part of the message was sent.
     #[inline]
     pub fn send_prepared(&mut self, prepared: &Prepared, index: usize) -> Result<(), SendError> {
         self.send_prepared_run(prepared, index..index + 1)
     }
 
-    /// Sends messages that were encoded one behind the other: all of them in one piece.
+    /// Sends several prepared messages that follow each other, in one piece.
     ///
     /// # Errors
-    /// [`SendError`]; nothing was sent then.
+    /// [`SendError`]; no part of the messages was sent.
     ///
     /// # Panics
-    /// When `messages` is empty, or there are not so many.
+    /// When `messages` is empty, or goes beyond the prepared messages.
     #[inline]
     pub fn send_prepared_run(
         &mut self,
@@ -256,7 +257,7 @@ impl Context<'_> {
         self.check_queue()?;
         let (header, first) = prepared.frame(messages.start);
         let (_, last) = prepared.frame(messages.end - 1);
-        // A whole message leaves the sender as it was, so what holds for the first holds for all.
+        // A whole message leaves the sender's state as it was, so the check of the first header holds for all.
         self.sender.check(&header)?;
         let payload_bytes = prepared.payload_bytes(&messages);
         self.output
@@ -272,7 +273,8 @@ impl Context<'_> {
         self.output.shared.protocol.config.of(self.service)
     }
 
-    /// Whether the queue takes more. After a Close that is not the question: nobody will tell of room.
+    /// Fails with `QueueFull` if the send queue is above its limit. Not checked after our Close: then
+    /// `Misuse::AfterClose` is the right error, and `writable` is not called any more.
     fn check_queue(&mut self) -> Result<(), SendError> {
         let full = self.queued_bytes() > self.config().send_queue_bytes_max;
         if full && !self.sender.is_closed() {
@@ -282,7 +284,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// A key for the next frame, on the side that masks.
+    /// A masking key for the next frame, in the client's role.
     fn masking_key(&mut self) -> Option<[u8; 4]> {
         let masks = self.sender.masks();
         masks.then(|| self.output.shared.protocol.keys.masking_key())
@@ -291,15 +293,16 @@ impl Context<'_> {
     /// Sends a Ping with up to 125 bytes.
     ///
     /// # Errors
-    /// [`Misuse`]; nothing was sent then.
+    /// [`Misuse`]; no Ping was sent.
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         self.control(Opcode::Ping, payload)
     }
 
     /// Sends a Pong with up to 125 bytes.
     ///
-    /// A server that pings and does not read gets no more of them while many wait: RFC 6455 §5.5.3 lets an endpoint answer
-    /// "only the most recently processed Ping frame". A client that does so is not read from.
+    /// A client's side drops it while more than [`PONG_QUEUE_BYTES_MAX`] are queued: the server sends Pings and does
+    /// not read. RFC 6455 §5.5.3 lets an endpoint answer "only the most recently processed Ping frame". A server stops
+    /// reading from a client that does so.
     pub(crate) fn pong(&mut self, payload: &[u8]) -> Result<(), Misuse> {
         let is_client = self.sender.masks();
         if is_client && self.queued_bytes() > PONG_QUEUE_BYTES_MAX {
@@ -317,11 +320,11 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Begins the closing handshake. The peer's answer arrives as [`App::close`](super::App::close); without one the
-    /// connection is dropped after `close_timeout`.
+    /// Begins the closing handshake; `reason` is at most 123 bytes. When the peer answers, the worker calls
+    /// [`App::close`](super::App::close). Without an answer, the connection is reset after `close_timeout`.
     ///
     /// # Errors
-    /// [`Misuse::AfterClose`] when it was begun before.
+    /// [`Misuse::AfterClose`] when this side has sent a Close already.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Misuse> {
         self.close_with(Some(code), reason)?;
         if *self.phase == Phase::Open {

@@ -1,4 +1,4 @@
-//! The worker as its application reaches it once per turn, in [`App::turn`](super::App::turn).
+//! What [`App::turn`](super::App::turn) can do with its worker.
 
 use std::sync::Arc;
 
@@ -24,22 +24,22 @@ impl<'a> Handle<'a> {
         Self { worker }
     }
 
-    /// The instant of this turn.
+    /// The worker's clock as read in this turn: when its wait ended or, for a client, at its last bulk receive.
     pub fn now(&self) -> Instant {
         self.worker.now()
     }
 
-    /// The clock now: later than [`Self::now`] by what the turn itself took so far.
+    /// The clock now. Later than [`Self::now`] by what the turn has taken so far.
     pub fn clock(&self) -> Instant {
         self.worker.clock()
     }
 
-    /// Begins a connection in the client's role. [`App::open`](super::App::open) or [`App::failed`](super::App::failed) tells
-    /// what became of it, with `tag`, after at most `handshake_timeout`.
+    /// Begins a connection in the client's role. Within `handshake_timeout`, the worker calls
+    /// [`App::open`](super::App::open) or [`App::failed`](super::App::failed); both see `tag`.
     ///
     /// # Errors
-    /// No descriptor (`EMFILE`), no port (`EADDRNOTAVAIL`), no route, or the worker is stopping (`ESHUTDOWN`): nothing was
-    /// begun, and nothing will be told.
+    /// No descriptor (`EMFILE`), no port (`EADDRNOTAVAIL`), no route, or the worker is stopping (`ESHUTDOWN`). No
+    /// connection was begun then, and no callback follows.
     pub fn connect(
         &mut self,
         dial: &ConnectOptions,
@@ -49,15 +49,16 @@ impl<'a> Handle<'a> {
         self.worker.connect(dial, request, tag)
     }
 
-    /// An open connection, to send on it or to close it. `None` when it is not open (any more).
+    /// An open connection, to send on it or to close it. `None` when it is not open.
     pub fn context(&mut self, id: ConnId) -> Option<Context<'_>> {
         self.worker.context(id)
     }
 
-    /// Encodes messages once, to be sent any number of times on connections in `role`.
+    /// Encodes messages once, to be sent any number of times on connections in `role`. The memory is freed when the
+    /// last clone is dropped and the last send is done.
     ///
     /// # Errors
-    /// [`TooMuch`].
+    /// [`TooMuch`]: more than 1 GiB of messages, or no block is free.
     pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
         self.worker.prepare(role, messages)
     }
@@ -67,15 +68,16 @@ impl<'a> Handle<'a> {
         self.worker.reset(id);
     }
 
-    /// Sends what was handed over for a connection in this turn with a system call of its own, now, instead of together with what
-    /// the others send at the end of the turn: as a client does that has no other connection.
+    /// Sends the connection's output of this turn at once, with one system call for this connection only. Otherwise it
+    /// leaves with the other connections' output at the end of the turn. Use it to measure like a client that has no
+    /// other connection.
     pub fn send_now(&mut self, id: ConnId) {
         self.worker.send_now(id);
     }
 
-    /// Stops reading from an open connection, as a slow reader does: what its peer sends fills the socket. What has arrived
-    /// is still delivered. Who closes a connection that is paused has to resume it as well, or the peer's answer is never
-    /// read.
+    /// Stops reading from an open connection, as a slow reader does: what its peer sends fills the socket. Bytes that
+    /// have arrived are still delivered. If you close a paused connection, resume it as well: otherwise the peer's
+    /// Close is never read.
     pub fn pause(&mut self, id: ConnId) {
         self.worker.pause(id);
     }
@@ -85,13 +87,13 @@ impl<'a> Handle<'a> {
         self.worker.resume(id);
     }
 
-    /// The list that other callbacks use. It is drained after [`App::turn`](super::App::turn).
+    /// The list of commands that other callbacks use. The worker drains it after [`App::turn`](super::App::turn).
     pub fn commands(&mut self) -> &mut Commands {
         self.worker.commands()
     }
 }
 
-/// What a [`Handle`] needs, whatever the worker's ring and application are.
+/// What a [`Handle`] needs of a worker, for any ring and any application.
 pub(crate) trait Reach {
     fn now(&self) -> Instant;
     fn clock(&self) -> Instant;

@@ -3,7 +3,7 @@
 use super::app::App;
 use crate::io::ConnId;
 
-/// The application of a worker, and what it keeps for each connection.
+/// The application of a worker, and its session for each connection.
 pub(crate) struct Host<A: App> {
     pub(crate) app: A,
     sessions: Sessions<A::Session>,
@@ -23,18 +23,19 @@ impl<A: App> Host<A> {
         (&mut self.app, self.sessions.of(id))
     }
 
-    /// The session ends: the slot's next connection begins with a default again.
+    /// Takes the session of a connection that ends. The slot's next connection begins with a default one.
     pub(crate) fn end(&mut self, id: ConnId) -> (&mut A, A::Session) {
         let session = std::mem::take(self.sessions.of(id));
         (&mut self.app, session)
     }
 }
 
-/// Sessions by slot, beside the table so that a slot keeps its size. In chunks that never move.
+/// Sessions by slot, in chunks that never move. They lie outside the table, so that a slot's size does not depend on
+/// them.
 #[derive(Debug)]
 struct Sessions<S> {
     chunks: Vec<Box<[S]>>,
-    /// Stands for all of them when they have no size: then there is nothing to look up.
+    /// The one session, if the type has no size: no chunk is needed then.
     only: S,
 }
 

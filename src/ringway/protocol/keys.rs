@@ -1,8 +1,8 @@
 //! Masking keys and handshake nonces of connections in the client's role.
 //!
-//! RFC 6455 §10.3: a masking key must be unpredictable for the author of the payload, else a payload can be chosen so that
-//! it looks like HTTP to a proxy. Keys and nonces come from separate streams: a server sees every nonce, and must not learn a
-//! later key from it.
+//! RFC 6455 §10.3: a masking key must be unpredictable for the author of the payload. Otherwise the author can choose a
+//! payload that looks like HTTP to a proxy. Keys and nonces come from separate streams: a server sees every nonce, and
+//! must not learn a later key from it.
 
 use crate::io::sys;
 use crate::random::Random;
@@ -10,13 +10,14 @@ use crate::random::Random;
 /// Bytes drawn from the system at once: 1,024 keys for one system call.
 const BLOCK_BYTES: usize = 4096;
 
-/// Where masking keys and nonces come from.
+/// Source of masking keys and nonces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Masking {
     /// From the system's randomness (getrandom(2)), in blocks.
     #[default]
     System,
-    /// From a seed: the same keys in every run. Only for payloads of one's own, as in tests and measurements.
+    /// From a seed: the same keys in every run. Only for payloads that you wrote yourself, as in tests and
+    /// measurements.
     Seeded(u64),
 }
 
@@ -33,7 +34,7 @@ enum Stream {
     System(Block),
 }
 
-/// Random bytes, and how many of them are used. Empty until the first is wanted: a server needs none.
+/// Random bytes, and how many of them are used. Empty until the first are needed: a server needs none.
 #[derive(Debug, Default)]
 struct Block {
     bytes: Vec<u8>,
@@ -44,7 +45,7 @@ impl Keys {
     pub(crate) fn new(masking: Masking) -> Self {
         let stream = |number: u64| match masking {
             Masking::System => Stream::System(Block::default()),
-            // Any two seeds of this generator begin unrelated sequences.
+            // Any two different seeds of this generator begin unrelated sequences.
             Masking::Seeded(seed) => Stream::Seeded(Random::new(seed ^ number << 63)),
         };
         Self {

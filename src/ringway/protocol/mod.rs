@@ -1,4 +1,4 @@
-//! What a connection speaks, and what an application is told of it: here [`conn`](crate::conn) and
+//! What a connection speaks, and what an application learns of it. Here [`conn`](crate::conn) and
 //! [`proto`](crate::proto) meet.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!     └───────── page, refusal, failure ──────────────▲
 //! ```
 //!
-//! Nothing here does I/O: what is said waits in the outbox.
+//! Nothing here does I/O: bytes to send wait in the outbox.
 //!
 //! How often a payload byte of an echoed message is touched in user space:
 //!
@@ -66,14 +66,14 @@ use keys::Keys;
 use refusal::Reading;
 use share::Share;
 
-/// What a connection speaks. It is taken and replaced as a whole, so that a connection never changes over half-way.
+/// What a connection speaks. A change replaces the whole value, so that no connection is ever half-way between two.
 #[derive(Debug)]
 pub(crate) enum Speaks {
-    /// The opening handshake is not complete. A head that did not arrive in one piece is kept, and what we asked for.
+    /// The opening handshake is not complete. Kept: a head that arrived in pieces, and the request of a client's side.
     Opening(Option<Box<Head>>),
-    /// The application knows of it.
+    /// An open WebSocket. The application's `open` was called.
     WebSocket(WebSocket),
-    /// Nothing any more: the conversation is over, and the application knows that.
+    /// The conversation is over, and the application knows that. Further bytes from the peer are discarded.
     Over,
 }
 
@@ -86,27 +86,27 @@ pub(crate) type Table = conn::table::Table<Speaks>;
 /// What the connections of a worker share, apart from the ring.
 pub(crate) type Shared = conn::core::Shared<State>;
 
-/// The same with the ring.
+/// What the connections of a worker share, with the ring.
 pub(crate) type Core<I> = conn::core::Core<I, State>;
 
-// An idle connection costs its slot and nothing else: the bar is 512 bytes of user memory in all.
+// An idle connection costs only its slot: at most 512 bytes of user memory in all.
 const _: () = assert!(size_of::<Connection>() <= 320);
 
 /// What the protocols of a worker's connections share.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: Config,
-    /// Where the clients of all workers are counted, when there are several.
+    /// The board, which counts the clients of all workers. `None`: there is only this worker.
     pub(crate) board: Option<Board>,
-    /// The response of an opening handshake while it is made.
+    /// The response to an opening handshake while it is encoded. The memory is reused.
     pub(crate) response: Vec<u8>,
     pub(crate) keys: Keys,
-    /// What callbacks asked for since the list was drained.
+    /// Commands that callbacks gave since the list was last drained.
     pub(crate) commands: Commands,
     pub(crate) share: Share,
     clock: Clock,
     told: Told,
-    /// The worker is stopping: no further WebSocket is opened, and no connection begun.
+    /// The worker is stopping: it opens no further WebSocket and begins no connection.
     pub(crate) draining: bool,
 }
 
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// The limits of links: those of each service, and the worker's own at the end.
+    /// The limits of links: those of each service, then the worker's own.
     pub(crate) fn link_limits(config: &Config) -> Vec<conn::core::Limits> {
         let of = |config: &Config| conn::core::Limits {
             queue_bytes_max: config.send_queue_bytes_max,
@@ -137,7 +137,7 @@ impl State {
     }
 }
 
-/// What was logged, because once is enough.
+/// Warnings that the worker has logged. It logs each of them once.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// A client began TLS.
@@ -146,22 +146,22 @@ pub(crate) struct Told {
     pub(crate) http_2: bool,
 }
 
-/// The beginning of an opening handshake, and how far it was searched.
+/// The beginning of an opening handshake's head, and how far it was searched for the end.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) bytes: Vec<u8>,
     pub(crate) resume: handshake::Resume,
-    /// What we asked for, in the client's role.
+    /// The request that we sent, in the client's role.
     pub(crate) asked: Option<Asked>,
     /// The head is complete, and the application has not given its verdict yet.
     pub(crate) undecided: bool,
-    /// The server said no, and its reason is still coming.
+    /// The server refused, and the content of its refusal is still arriving.
     pub(crate) refused: Option<Reading>,
 }
 
 impl Head {
-    /// Takes what can belong to a head of at most `max` bytes; what is beyond is never looked at. Grows by doubling, and
-    /// never above `max`.
+    /// Appends bytes until the head has `max` bytes; the rest is dropped unread. The memory doubles as it grows, up to
+    /// `max`.
     pub(crate) fn push(&mut self, bytes: &[u8], max: usize) {
         let len = self.bytes.len();
         let room = max.saturating_sub(len);
@@ -175,7 +175,7 @@ impl Head {
     }
 }
 
-/// A request of ours.
+/// A request that we sent.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Arc<OpeningRequest>,
@@ -188,12 +188,12 @@ impl Speaks {
         Self::Opening(None)
     }
 
-    /// A connection of ours that asks for `request`.
+    /// A connection that we began, to ask for `request`.
     pub(crate) fn begun(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Self {
         Self::Opening(Some(connect::head(request, key)))
     }
 
-    /// The WebSocket, while there is one.
+    /// The WebSocket, if there is one.
     pub(crate) const fn websocket(&mut self) -> Option<&mut WebSocket> {
         match self {
             Self::WebSocket(websocket) => Some(websocket),
@@ -201,7 +201,7 @@ impl Speaks {
         }
     }
 
-    /// What was collected of an opening handshake.
+    /// The head collected so far, during an opening handshake.
     const fn head(&mut self) -> Option<&mut Box<Head>> {
         match self {
             Self::Opening(head) => head.as_mut(),
@@ -210,7 +210,7 @@ impl Speaks {
     }
 }
 
-/// The role of whoever began the connection, or did not.
+/// The role of our side: client if we began the connection, else server.
 pub(crate) const fn role(side: Side) -> Role {
     match side {
         Side::Begun => Role::Client,
@@ -219,7 +219,7 @@ pub(crate) const fn role(side: Side) -> Role {
 }
 
 impl Shared {
-    /// When an open connection is to be looked at: when its silence reaches the next limit.
+    /// The next instant at which to check an open connection: when the peer's silence reaches the next limit.
     pub(crate) fn next_check(&self, link: &Link, heartbeat: Heartbeat) -> Option<Instant> {
         let config = self.protocol.config.of(link.service);
         let idle = config.idle_timeout.map(|timeout| link.heard + timeout);
@@ -231,7 +231,7 @@ impl Shared {
         [idle, ping, write].into_iter().flatten().min()
     }
 
-    /// Tells the application, once, that its WebSocket is closed, and counts. What was assembled is given up.
+    /// Tells the application, once, that its WebSocket is closed, and counts that. An unfinished message is dropped.
     pub(crate) fn report_close<A: App>(
         &mut self,
         host: &mut Host<A>,

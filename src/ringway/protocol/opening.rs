@@ -1,4 +1,4 @@
-//! The opening handshake of a connection that was accepted: collect the head, ask the application, answer.
+//! The opening handshake of an accepted connection: collect the head, ask the application, answer.
 
 use super::app::{App, Closed};
 use super::host::Host;
@@ -11,10 +11,10 @@ use crate::io::BufferId;
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 
-/// What the head of a request leads to; the response lies in `Shared::response`.
+/// What the head of a request leads to. The response is in `Shared::response`.
 enum Answer {
     Open,
-    /// What was asked for is no WebSocket.
+    /// The client asked for something that is no WebSocket.
     Page,
     Refuse,
     /// The application has not decided yet.
@@ -23,8 +23,8 @@ enum Answer {
 }
 
 impl Shared {
-    /// Reads the head of the request, as far as it is there, and answers it when it is complete. Returns how much of
-    /// `buf` belongs to it.
+    /// Reads the head of the request, as far as it has arrived, and answers a complete one. Returns how many bytes of
+    /// `buf` belong to it.
     pub(crate) fn feed_opening<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -32,7 +32,7 @@ impl Shared {
         buf: &[u8],
         scratch: &mut [u8],
     ) -> usize {
-        // Most heads come in one piece, and are read where they lie.
+        // Most heads arrive in one piece. They are read where they lie.
         let Speaks::Opening(kept) = &mut conn.speaks else {
             unreachable!("a head is read while the handshake is not complete")
         };
@@ -49,7 +49,7 @@ impl Shared {
                 let before = head.bytes.len();
                 head.push(buf, self.protocol.config.head_limits.head_bytes_max);
                 if head.undecided {
-                    // What was under way when reading stopped.
+                    // This receive was under way when reading was paused.
                     *kept = Some(head);
                     return buf.len();
                 }
@@ -81,7 +81,7 @@ impl Shared {
         used
     }
 
-    /// Makes the response to `bytes` and says what it is and how long the head was.
+    /// Encodes the response to `bytes`. Returns what it is, and the length of the request's head.
     fn answer<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -114,8 +114,8 @@ impl Shared {
         }
     }
 
-    /// Another protocol on this port is a mistake of whoever set the client or its proxy up, and the client may not be
-    /// able to show the answer: the first time is worth a warning, and a port scanner is not worth more.
+    /// Warns, once, about a client that speaks TLS or HTTP/2 on this port. Its operator has set it, or a proxy, up
+    /// wrongly, and the client may not show our answer. Once, because a port scanner deserves no more.
     fn log_refusal(&mut self, refusal: &Refusal) {
         let told = match *refusal {
             Refusal::TLS => &mut self.protocol.told.tls,
@@ -129,12 +129,12 @@ impl Shared {
         }
     }
 
-    /// The date for an answer of this turn.
+    /// The date for a response in this turn.
     fn date(&mut self) -> Date {
         self.protocol.clock.date(self.now)
     }
 
-    /// Has the application answer a request that opens no WebSocket.
+    /// Asks the application to answer a request that opens no WebSocket.
     fn serve<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -186,13 +186,13 @@ impl Shared {
         let answer = self.encode(request, &verdict, date);
         if matches!(answer, Answer::Refuse) {
             self.leave();
-            // The session begins anew with the slot's next connection.
+            // The slot's next connection begins with a new session.
             drop(host.end(conn.link.id));
         }
         answer
     }
 
-    /// Takes a place among the clients of the server, if one is free.
+    /// Counts the client on the board. False if the limit of connections is reached.
     fn admit(&self) -> bool {
         match (&self.protocol.board, self.protocol.config.connections_max) {
             (_, usize::MAX) => true,
@@ -201,7 +201,7 @@ impl Shared {
         }
     }
 
-    /// Gives it back.
+    /// Takes the client off the board.
     pub(crate) fn leave(&self) {
         if let (Some(board), 0..usize::MAX) =
             (&self.protocol.board, self.protocol.config.connections_max)
@@ -210,7 +210,7 @@ impl Shared {
         }
     }
 
-    /// Makes the response that says `verdict`.
+    /// Encodes the response that expresses `verdict`.
     fn encode(&mut self, request: &Request<'_>, verdict: &Verdict, date: &Date) -> Answer {
         let pairs = verdict.headers.iter();
         let headers: Vec<_> = pairs
@@ -240,7 +240,7 @@ impl Shared {
         }
     }
 
-    /// The application's answer cannot be sent.
+    /// Logs that the application's answer cannot be sent.
     #[cold]
     fn fail_for_application(&mut self, misuse: &dyn std::error::Error, date: &Date) -> Answer {
         tracing::error!("the application's answer cannot be sent: {misuse}");
@@ -253,7 +253,7 @@ impl Shared {
         Answer::Refuse
     }
 
-    /// The opening handshake is complete, in either role.
+    /// Completes the opening handshake, in either role.
     pub(crate) fn open<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -273,14 +273,14 @@ impl Shared {
         context.output.end_run();
     }
 
-    /// Sends the response in place of opening, and ends.
+    /// Sends the prepared response, which refuses the WebSocket, and ends the connection.
     fn refuse<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, scratch: &mut [u8]) {
         self.respond(conn, scratch);
         self.counters.handshakes_failed += 1;
         self.finish(host, conn, Closed::ABNORMAL);
     }
 
-    /// Refuses before the head was complete.
+    /// Refuses a request before its head is complete.
     pub(crate) fn refuse_with<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -303,7 +303,7 @@ impl Shared {
 }
 
 impl Head {
-    /// What is kept of a request that has no answer yet.
+    /// The part of a request that is kept until it is answered.
     fn of_unanswered(answer: &Answer, bytes: impl FnOnce() -> Vec<u8>) -> Option<Box<Self>> {
         let (resume, undecided) = match answer {
             Answer::Incomplete(resume) => (*resume, false),
@@ -320,7 +320,7 @@ impl Head {
 }
 
 impl Shared {
-    /// Tells an application that has not given its verdict yet that none is needed any more.
+    /// Tells an application whose verdict is pending that the worker needs none any more.
     pub(crate) fn withdraw<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -337,8 +337,8 @@ impl Shared {
 }
 
 impl Shared {
-    /// The verdict that was left for later is here. Returns what the client sent behind its request, if the WebSocket is
-    /// open now: RFC 6455 §4.1 has a client wait for the answer, and not every one does.
+    /// Carries out a verdict that was left for later. If it opens the WebSocket, returns the bytes that the client sent
+    /// behind its request. RFC 6455 §4.1 forbids a client to send before our answer, but some do.
     pub(crate) fn decide_late<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -379,7 +379,7 @@ impl Shared {
     }
 }
 
-/// RFC 9110 §9.3.2: "the server MUST NOT send content in the response" to HEAD, and a refusal is one.
+/// Removes the content from a refusal of HEAD. RFC 9110 §9.3.2: "the server MUST NOT send content in the response".
 #[cold]
 fn drop_content(response: &mut Vec<u8>) {
     if let Some(at) = response.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -1,8 +1,8 @@
-//! What a server answers to a request that opens no WebSocket, unless its application knows better.
+//! The default answer of a server to a request that opens no WebSocket.
 
 use crate::proto::http::{Answer, Request, StatusCode};
 
-/// A page that says what this port is, for GET and HEAD; for other methods, that they are not served.
+/// A page that says what this port is, for GET and HEAD; a refusal for other methods.
 #[cold]
 pub(crate) fn answer(request: &Request<'_>) -> Answer<'static> {
     let text = |status, body: &'static str| Answer {

@@ -1,4 +1,4 @@
-//! Messages encoded once, to be sent any number of times to any number of peers without a copy.
+//! Messages that are encoded once, then sent any number of times to any number of peers without a copy.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -11,11 +11,11 @@ use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{Kind, Role};
 
-/// Bytes of all messages of one [`Prepared`], with their headers.
+/// Most bytes of all messages of one [`Prepared`], headers included (1 GiB).
 const BLOCK_BYTES_MAX: usize = 1 << 30;
 
-/// Encoded messages, one behind the other in one block: what follows each other in the block leaves as one piece. A clone
-/// is a reference to the same block.
+/// Encoded messages, one behind the other in one block. Messages that follow each other there are sent in one piece. A
+/// clone refers to the same block.
 #[derive(Clone, Debug)]
 pub struct Prepared(Rc<Inner>);
 
@@ -30,11 +30,11 @@ struct Frame {
     header: Header,
     start: usize,
     end: usize,
-    /// Payload bytes of the messages before this one.
+    /// Payload bytes of all messages before this one.
     payload_before: u64,
 }
 
-/// More than 1 GiB of messages, or as many blocks as a worker can have.
+/// The messages have more than 1 GiB, or the worker has no block free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMuch;
 
@@ -47,8 +47,8 @@ impl std::fmt::Display for TooMuch {
 impl std::error::Error for TooMuch {}
 
 impl Prepared {
-    /// Encodes `messages` as frames of `role`. A client's are masked here, with the same key whenever they are sent:
-    /// right for payloads of one's own, never for those of strangers (RFC 6455 §10.3).
+    /// Encodes `messages` as frames of `role`. A client's frames are masked here, with the same key for every send.
+    /// That is safe for payloads of the application, but never for those of strangers (RFC 6455 §10.3).
     pub(crate) fn new(
         blocks: &mut Blocks,
         keys: &mut Keys,
@@ -85,7 +85,7 @@ impl Prepared {
     /// Bytes of message `index` on the wire.
     ///
     /// # Panics
-    /// When there are not so many messages.
+    /// When there is no message `index`.
     pub fn wire_bytes(&self, index: usize) -> usize {
         self.frame(index).1.len()
     }
@@ -95,7 +95,7 @@ impl Prepared {
         (frame.header, frame.start..frame.end)
     }
 
-    /// Payload bytes of these messages; there is one at least.
+    /// Payload bytes of these messages. `messages` is not empty.
     pub(crate) fn payload_bytes(&self, messages: &Range<usize>) -> u64 {
         let (first, last) = (
             &self.0.frames[messages.start],

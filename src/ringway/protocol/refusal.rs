@@ -1,31 +1,31 @@
-//! The answer of a server that does not open the WebSocket, as a client reads it: status, where else to go, and the
-//! beginning of what it says.
+//! A server's answer that refuses the WebSocket, as the client reads it: status, `Location`, and the beginning of the
+//! content.
 
 use std::fmt::{self, Write as _};
 
 use crate::proto::handshake::StatusCode;
 use crate::proto::http::{self, Body};
 
-/// How much of the answer's content is kept. A sentence is what helps; a page is not read here. Chosen, untested.
+/// Bytes of the content that are kept. A sentence helps the user; a page does not. Chosen, untested.
 const BODY_BYTES_MAX: usize = 512;
 
-/// How much of it is read: with the chunks that it comes in.
+/// Bytes of the content that are read, chunk headers included.
 const RAW_BYTES_MAX: usize = 2048;
 
-/// Characters of a text that are shown in a message.
+/// Characters of a server's text that are shown in a message.
 const SHOWN_CHARS_MAX: usize = 200;
 
-/// What a server answered in place of opening the WebSocket. It comes from a stranger: print it with `Display`, which
-/// leaves no control characters, or escape it.
+/// A server's answer that refused the WebSocket. Its text comes from a stranger: print it with `Display`, which escapes
+/// control characters, or escape it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Any status but 101 and the interim ones.
+    /// Any status but 101 and the other 1xx, which are skipped.
     pub status: StatusCode,
     /// `Location`, as sent.
     pub location: Option<Vec<u8>>,
-    /// The first bytes of the content, at most 512 of them. Empty when the content is compressed, or did not come in
-    /// time.
+    /// The first bytes of the content, at most 512. Empty if the content is compressed or did not arrive within a
+    /// second.
     pub body: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// A stranger's text in one line of a terminal: white space as single spaces, whatever else cannot be printed escaped.
+/// Prints a stranger's text in one line: white space as single spaces, unprintable characters escaped.
 fn show(text: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let text = String::from_utf8_lossy(text);
     let words = text.split(|c: char| c.is_whitespace());
@@ -66,7 +66,7 @@ fn show(text: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
             left -= 1;
             match c {
                 '"' | '\'' | '\\' => f.write_char(c)?,
-                // Escapes controls, and what only changes the direction or the look of other characters.
+                // Escapes control characters, and those that change the direction or the look of others.
                 _ => write!(f, "{}", c.escape_debug())?,
             }
         }
@@ -74,7 +74,7 @@ fn show(text: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A refusal whose content is still coming.
+/// A refusal whose content is still arriving.
 #[derive(Debug)]
 pub(crate) struct Reading {
     refused: Refused,
@@ -83,7 +83,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Of a response whose head was read.
+    /// The refusal of a response whose head was read.
     pub(crate) fn new(response: &http::Response<'_>) -> Self {
         let is_plain = response
             .header("Content-Encoding")
@@ -103,7 +103,7 @@ impl Reading {
         }
     }
 
-    /// Takes bytes behind the head. `true` when no more are wanted.
+    /// Takes bytes behind the head. Returns `true` when no more are wanted.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         let room = RAW_BYTES_MAX - self.raw.len();
         self.raw
@@ -114,7 +114,7 @@ impl Reading {
         done || self.raw.len() == RAW_BYTES_MAX
     }
 
-    /// What there is.
+    /// The refusal, with the content that has arrived.
     pub(crate) fn finish(self) -> Refused {
         self.refused
     }
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(long, format!("400 Bad Request: {}…", "x".repeat(200)));
     }
 
-    /// What becomes of a whole response, its body in pieces of `piece` bytes; and whether its end was seen.
+    /// The text of a whole response that arrives in pieces of `piece` bytes, and whether its end was seen.
     fn read(response: &[u8], piece: usize) -> (String, bool) {
         let mut bytes = response.to_vec();
         let limits = http::Limits::default();

@@ -1,10 +1,10 @@
-//! What a client asks a server for, and why it may not get it.
+//! What a client asks a server for, and why its connection may not open.
 
 use super::refusal::Refused;
 use crate::io::Errno;
 use crate::proto::handshake::{self, ClientRequest, Fault};
 
-/// What a client asks for in its opening handshake, the same for any number of connections.
+/// A client's opening request. One value serves any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpeningRequest {
     host: String,
@@ -13,11 +13,11 @@ pub struct OpeningRequest {
 }
 
 impl OpeningRequest {
-    /// `host`: name or address, and the port unless it is the scheme's default. `resource`: path and query, beginning with
-    /// `/`. `subprotocols`: to offer, the best first.
+    /// `host`: name or address, with the port unless it is the scheme's default. `resource`: path and query; begins
+    /// with `/`. `subprotocols`: those to offer, the best first.
     ///
     /// # Errors
-    /// What HTTP cannot express.
+    /// An argument that HTTP cannot express.
     pub fn new(
         host: &str,
         resource: &str,
@@ -49,14 +49,14 @@ impl OpeningRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The server, or we, ended it before the handshake was complete.
+    /// The server or this worker ended the connection before the handshake was complete.
     Closed,
-    /// The TCP connect failed.
+    /// The TCP connect failed, with this errno.
     Connect(Errno),
-    /// The server answered in HTTP with another status than 101.
+    /// The server answered in HTTP, with another status than 101.
     Refused(Box<Refused>),
-    /// The server's answer is against RFC 6455.
+    /// The server's response violates RFC 6455.
     Response(Fault),
-    /// `handshake_timeout` was over.
+    /// The opening handshake took longer than `handshake_timeout`.
     Timeout,
 }

@@ -18,56 +18,55 @@ pub struct Opening<'a> {
     pub(super) route: Route,
 }
 
-/// What a router found out about the request.
+/// The service that the router chose for the request.
 #[derive(Debug)]
 pub(super) struct Route {
-    /// Whose limits hold: see [`Config::services`](super::Config::services).
+    /// The service's index in [`Config::services`](super::Config::services), whose limits hold.
     pub(super) service: u16,
     pub(super) places: Vec<(String, String)>,
 }
 
 impl<'a> Opening<'a> {
-    /// Which connection this will be, for its whole life.
+    /// The connection's identity, the same for its whole life.
     pub const fn id(&self) -> ConnId {
         self.id
     }
 
-    /// The instant of this turn.
+    /// The worker's clock, as read when the wait of this turn ended.
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// The address of the peer: `None` on a Unix socket, or when the peer has left. One system call.
+    /// The address of the client: `None` on a Unix socket, or when the client has left. Costs one system call.
     pub fn peer(&self) -> Option<std::net::SocketAddr> {
         sys::peer_address(self.fd)
     }
 
-    /// The request: path, query, host, origin, headers, the subprotocols that the client offers.
+    /// The request: path, query, host, origin, headers, offered subprotocols.
     pub const fn request(&self) -> &'a Request<'a> {
         self.request
     }
 
-    /// What is to be done to other connections of this worker.
+    /// Commands for other connections of this worker.
     pub const fn commands(&mut self) -> &mut Commands {
         self.commands
     }
 
-    /// What stands in place `name` of the path that the service was added under ([`Services`](crate::services::Services)), as it
-    /// was sent.
+    /// The text at place `name` of the service's path ([`Services`](crate::services::Services)), as the client sent it.
     pub fn place(&self, name: &str) -> Option<&str> {
         let mut places = self.route.places.iter();
         let found = places.find(|(place, _)| place == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Notes which service the request goes to.
+    /// Notes the service that the request goes to.
     pub(crate) fn set_route(&mut self, service: usize, places: Vec<(String, String)>) {
         let service = u16::try_from(service).unwrap_or(NO_SERVICE);
         self.route = Route { service, places };
     }
 }
 
-/// What the application answers to an opening handshake.
+/// The application's answer to an opening handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub(super) kind: VerdictKind,
@@ -104,27 +103,28 @@ impl Verdict {
         })
     }
 
-    /// The application does not know yet: it decides with [`Commands::decide`], while the time of the opening handshake
-    /// runs. The request is kept meanwhile, and nothing more is read from the client.
+    /// Leaves the decision for [`Commands::decide`]. The application must decide within `handshake_timeout`. Until then
+    /// the request is kept, and nothing more is read from the client.
     pub const fn later() -> Self {
         Self::new(VerdictKind::Later)
     }
 
-    /// Chooses one of the subprotocols that the client offers. Any other makes the answer a 500, and an error in the log.
+    /// Chooses one of the subprotocols that the client offers. Any other name is a bug: the client gets 500, and the
+    /// log an error.
     #[must_use]
     pub fn subprotocol(mut self, name: &str) -> Self {
         self.subprotocol = Some(name.to_owned());
         self
     }
 
-    /// Adds a header to the answer, such as `Set-Cookie`, or `Location` to a refusal.
+    /// Adds a header to the response, such as `Set-Cookie`, or `Location` to a refusal.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Whether the connection is kept without an answer.
+    /// Whether the application has left the decision for later.
     pub const fn is_later(&self) -> bool {
         matches!(self.kind, VerdictKind::Later)
     }

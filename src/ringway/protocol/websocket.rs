@@ -1,4 +1,4 @@
-//! The frames of one open WebSocket on their way to the application. Whatever comes out waits in the outbox.
+//! The frames of one open WebSocket, on their way to the application. Answers wait in the outbox.
 
 use super::app::{App, Closed};
 use super::context::Context;
@@ -15,31 +15,31 @@ use crate::proto::{
 };
 use crate::time::Instant;
 
-// An assembled message is answered from where it lies.
+// An assembled message is answered from where it lies, so its header must fit before it.
 const _: () = assert!(HEADROOM == HEADER_BYTES_MAX);
 
-/// A frame that announces more than this is received in bulk. Twice a receive buffer; DESIGN measured 1.5 times the cost
-/// for 16 KiB messages through such buffers.
+/// Payload bytes of a frame from which on the connection is read in bulk: twice a receive buffer. Messages of 16 KiB
+/// cost 1.5 times as much when they are received through such buffers (measured).
 const BULK_FRAME_BYTES: u64 = 8 << 10;
 
-/// How the peer's silence is being tested.
+/// Whether a Ping tests the peer's silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heartbeat {
-    /// Nothing asked.
+    /// No Ping is unanswered.
     Quiet,
-    /// A Ping is out since this instant.
+    /// A Ping was sent at this instant, and the peer has been silent since.
     Pinged(Instant),
 }
 
-/// An open WebSocket, until the conversation is over.
+/// An open WebSocket, until both sides have closed it or it has failed.
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     pub(crate) receiver: Receiver,
     pub(crate) sender: Sender,
-    /// A message that did not arrive in one piece.
+    /// The message that is arriving in pieces.
     pub(crate) assembly: Option<Assembly>,
     pub(crate) heartbeat: Heartbeat,
-    /// The last message was so large that what comes with the next header is not worth copying.
+    /// The last message was so large that bytes arriving with the next header are not worth copying.
     pub(crate) large: bool,
 }
 
@@ -55,7 +55,7 @@ impl WebSocket {
     }
 }
 
-/// Messages that were handed over, and their payload bytes: kept in registers while frames are read.
+/// Counts of messages handed over and of their payload bytes, in registers while frames are read.
 #[derive(Default)]
 struct Heard {
     messages: u64,
@@ -70,7 +70,7 @@ impl Heard {
     }
 }
 
-/// How a conversation ended, found while events were read.
+/// How the conversation ended, found while frames were read.
 enum Ending {
     PeerClosed {
         code: Option<CloseCode>,
@@ -80,7 +80,7 @@ enum Ending {
 }
 
 impl Shared {
-    /// Messages were accepted from the application. Every way of sending comes through here.
+    /// Counts messages that the application sent. Every way of sending calls this.
     #[inline(always)]
     pub(crate) const fn count_out(&mut self, messages: u64, payload_bytes: u64) {
         self.counters.messages_out += messages;
@@ -96,7 +96,7 @@ impl Shared {
         Prepared::new(&mut self.blocks, &mut self.protocol.keys, role, messages)
     }
 
-    /// What is sent on a connection from `buffer`, whatever it speaks.
+    /// The output of a connection into `buffer`, whatever the connection speaks.
     pub(crate) fn output<'a>(
         &'a mut self,
         link: &'a mut Link,
@@ -113,7 +113,7 @@ impl Shared {
         }
     }
 
-    /// A context for callbacks on a connection that speaks WebSocket, for output from `buffer`.
+    /// A context for callbacks on an open WebSocket, with output into `buffer`.
     pub(crate) fn context<'a>(
         &'a mut self,
         conn: &'a mut Connection,
@@ -126,7 +126,8 @@ impl Shared {
         Context::new(self, &mut conn.link, &mut websocket.sender, scratch, buffer)
     }
 
-    /// What arrived in `buffer`, from `from` on. Returns how far it was read: to the end, or as far as a stretch reaches.
+    /// Handles the bytes of `buffer` behind `from`. Returns where it stopped: at the end, or after one stretch of
+    /// frames.
     pub(crate) fn feed<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -202,7 +203,7 @@ impl Shared {
         }
     }
 
-    /// A piece of a frame that was received straight into the connection's assembly: `len` bytes at its end.
+    /// Handles `len` bytes of a frame that were received straight into the end of the connection's assembly.
     pub(crate) fn feed_assembly<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -235,7 +236,7 @@ impl Shared {
         self.conclude(host, conn, ending, scratch);
     }
 
-    /// Answers the peer's Close, or its fault, and lets the connection linger.
+    /// Answers the peer's Close or its violation, and lets the connection linger.
     #[cold]
     fn conclude<A: App>(
         &mut self,
@@ -248,7 +249,7 @@ impl Shared {
         let closed = match ending {
             Ending::PeerClosed { code, ref reason } => {
                 // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
-                // code it received." Refused when ours went out first: then the handshake is complete.
+                // code it received." Fails if we sent a Close first: then the handshake is complete.
                 let _ = context.close_with(code, "");
                 Closed {
                     clean: true,
@@ -274,7 +275,7 @@ impl Shared {
         self.finish(host, conn, closed);
     }
 
-    /// The conversation is over: the application is told, what is queued still leaves.
+    /// Ends the conversation: tells the application, and lets queued bytes leave.
     pub(crate) fn finish<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -283,7 +284,8 @@ impl Shared {
     ) {
         self.report_close(host, conn, closed);
         conn.speaks = Speaks::Over;
-        // RFC 6455 §7.1.1: "the server SHOULD close the connection first": its end keeps the address in TIME_WAIT.
+        // RFC 6455 §7.1.1: "the server SHOULD close the connection first". The side that closes first keeps the address
+        // in TIME_WAIT.
         let ending = match conn.link.side {
             Side::Begun if closed.clean => link::Ending::None,
             _ => link::Ending::FinAfterQueue,
@@ -292,8 +294,7 @@ impl Shared {
     }
 }
 
-/// Hands frames to the application until the input is read, the conversation is over, or `left` of them were
-/// handled.
+/// Hands frames to the application until the input is read, the conversation is over, or `left` frames were handled.
 #[inline(always)]
 fn read_frames<A: App>(
     (app, session): (&mut A, &mut A::Session),
@@ -305,7 +306,8 @@ fn read_frames<A: App>(
     left: &mut u32,
     heard: &mut Heard,
 ) -> Option<Ending> {
-    // Looked for at the beginning and behind a frame that was split. What follows other frames is likely to be like them.
+    // Short messages are looked for at the beginning and behind a frame that was split: what follows other frames is
+    // likely to be like them.
     let mut short_may_follow = true;
     while *left > 0 {
         if std::mem::take(&mut short_may_follow) {
@@ -338,7 +340,7 @@ fn read_frames<A: App>(
                 assemble(app, session, context, assembly, &part);
             }
             Ok(Some(Event::Ping(payload))) => {
-                // Refused only after our Close, when a Pong is neither due nor allowed.
+                // `pong` fails only after our Close, when a Pong is neither due nor allowed.
                 let _ = context.pong(payload);
                 app.ping(context, session, payload);
             }
@@ -356,7 +358,7 @@ fn read_frames<A: App>(
     None
 }
 
-/// Adds a piece to the message in assembly, and delivers the message with its last one.
+/// Appends a piece to the message that is being assembled, and delivers the message after its last piece.
 fn assemble<A: App>(
     app: &mut A,
     session: &mut A::Session,
@@ -373,7 +375,8 @@ fn assemble<A: App>(
     }
 }
 
-/// Hands an assembled message to the application. Its memory follows the answer into the queue, or is given back.
+/// Hands an assembled message to the application. If the application sends it back, its memory moves to the queue;
+/// otherwise it is given back.
 fn deliver<A: App>(
     app: &mut A,
     session: &mut A::Session,

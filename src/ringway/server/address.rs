@@ -1,4 +1,4 @@
-//! From places to listen, as they were typed, to addresses.
+//! The addresses of a server's endpoints: names are looked up here.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
@@ -6,7 +6,7 @@ use crate::exit::Fatal;
 use crate::options::{Endpoint, WebHost};
 use crate::supervise::Address;
 
-/// Looks the host of a server up.
+/// Looks up the host of a server's endpoint.
 pub(super) fn resolve(endpoint: &Endpoint) -> Result<Address, Fatal> {
     match endpoint {
         Endpoint::Unix { path } => Ok(Address::Unix(path.clone())),
@@ -14,7 +14,7 @@ pub(super) fn resolve(endpoint: &Endpoint) -> Result<Address, Fatal> {
     }
 }
 
-/// Where the pages are, beside WebSockets on `address`.
+/// The address of the pages of a server whose WebSockets are on `address`.
 pub(super) fn of_pages(host: &WebHost, port: u16, address: &Address) -> Result<SocketAddr, Fatal> {
     match (host, address) {
         (WebHost::Named(host), _) => look_up(host, port).map(|found| found[0]),
@@ -27,7 +27,8 @@ pub(super) fn of_pages(host: &WebHost, port: u16, address: &Address) -> Result<S
     }
 }
 
-/// All addresses of a host, at least one. IPv4 comes first: who types `localhost` also means clients that type 127.0.0.1.
+/// All addresses of a host, at least one. IPv4 comes first: users who type `localhost` also expect clients on
+/// 127.0.0.1.
 fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
     let refuse = |why: String| {
         Fatal::environment(format!(

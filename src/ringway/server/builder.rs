@@ -1,4 +1,4 @@
-//! What a server is told before it runs.
+//! The builder of a server: its options, and the ways to run it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::options::{
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
 
-/// More workers than this share no machine we know of.
+/// Most workers of a server: no machine that we know has more CPUs.
 const WORKERS_MAX: usize = 1024;
 
-/// A server: what it is told, and then one of the ways to run it. See [the module](super) for an example.
+/// A server: set its options, then run it in one of several ways. See [the module](super) for an example.
 ///
-/// Every limit has a default: [`ServerOptions`] lists them all. A wrong value is reported by the method that runs the server,
+/// Every limit has a default: [`ServerOptions`] lists them all. The method that runs the server reports a wrong value
 /// as one sentence with its remedy.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -28,13 +28,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on `uri`: `ws://127.0.0.1:9000`, `ws://[::1]:0` (any free port), `ws+unix:/run/chat.sock`. It has a worker for
-    /// each CPU that this process may use.
+    /// A server on `uri`: `ws://127.0.0.1:9000`, `ws://[::1]:0` (any free port), `ws+unix:/run/chat.sock`. By default,
+    /// it has one worker for each CPU that this process may use.
     pub fn new(uri: &str) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let options = uri.parse().map(|endpoint| ServerOptions {
             endpoint,
-            // Statistics are for programs that ask for them. Where it listens is said on stdout.
+            // No pages and no statistics unless the program asks for them. The start-up line is printed on stdout.
             web_port: WebPort::Off,
             statistics: false,
             ..ServerOptions::new(cpus)
@@ -45,7 +45,7 @@ impl Server {
         }
     }
 
-    /// A server with every option given.
+    /// A server with these options.
     pub const fn with_options(options: ServerOptions) -> Self {
         Self {
             options: Ok(options),
@@ -59,31 +59,32 @@ impl Server {
         self
     }
 
-    /// How many workers: processes or threads, at least one.
+    /// Number of workers (processes or threads), 1 to 1024. Default: one for each CPU that this process may use.
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         self.set(|options| options.workers = workers)
     }
 
-    /// Whether each worker is pinned to a CPU. Default: yes. Threads are never pinned.
+    /// Whether each worker process is pinned to a CPU. Default: yes. Threads are never pinned.
     #[must_use]
     pub fn affinity(self, affinity: bool) -> Self {
         self.set(|options| options.affinity = affinity)
     }
 
-    /// Length of the accept queue. Default 8192, or as long as the kernel allows if that is less.
+    /// Length of the accept queue, connections. Default 8192, or the kernel's limit (`net.core.somaxconn`) if that is
+    /// less.
     #[must_use]
     pub fn backlog(self, backlog: Backlog) -> Self {
         self.set(|options| options.backlog = backlog)
     }
 
-    /// io_uring, epoll, or whichever works (the default).
+    /// The I/O tier: io_uring or epoll. Default: io_uring where it works, else epoll.
     #[must_use]
     pub fn io(self, io: IoChoice) -> Self {
         self.set(|options| options.io = io)
     }
 
-    /// Open connections of the whole server. Default: no limit but descriptors.
+    /// Most open connections of the whole server. A further client gets 503. Default: no limit but descriptors.
     #[must_use]
     pub fn max_connections(self, connections: usize) -> Self {
         self.set(|options| options.max_connections = Some(connections))
@@ -101,19 +102,19 @@ impl Server {
         self.set(|options| options.handshake_timeout = timeout)
     }
 
-    /// Time that connections have to end when the server stops. Default 10 s.
+    /// Time that connections have to end after the server was told to stop. Then they are cut off. Default 10 s.
     #[must_use]
     pub fn drain_timeout(self, timeout: Duration) -> Self {
         self.set(|options| options.drain_timeout = timeout)
     }
 
-    /// Options of the listening socket, which every accepted socket inherits.
+    /// Options of the listener, which every accepted socket inherits.
     #[must_use]
     pub fn socket(self, socket: SocketOptions) -> Self {
         self.set(|options| options.socket = socket)
     }
 
-    /// Adds a service under a path such as `/echo` or `/chat/{room}`; `make` is called once in each worker. A server with
+    /// Adds a service under a path such as `/echo` or `/chat/{room}`. Each worker calls `make` once. A server with
     /// services answers 404 on every other path.
     #[must_use]
     pub fn service<A>(
@@ -128,7 +129,7 @@ impl Server {
         ServerOfServices::new(self).service(path, make)
     }
 
-    /// Adds a service with limits of its own: as [`Server::service`].
+    /// Adds a service like [`Server::service`], with its own limits.
     #[must_use]
     pub fn service_with<A>(
         self,
@@ -143,8 +144,8 @@ impl Server {
         ServerOfServices::new(self).service_with(path, limits, make)
     }
 
-    /// Runs the server on worker processes, until it is told to stop by SIGINT or SIGTERM. `make` is called once in each
-    /// worker. To be called on the main thread, at the end of `main`: the exit code is this process's, be it supervisor or
+    /// Runs the server on worker processes, until SIGINT or SIGTERM stops it. Each worker calls `make` once. Call it on
+    /// the main thread, at the end of `main`: the exit code belongs to this process, whether it is the supervisor or a
     /// worker.
     pub fn run<A: App>(self, make: impl FnOnce(&Place) -> A) -> ExitCode {
         match self.try_run(make) {
@@ -170,9 +171,10 @@ impl Server {
         .map(Into::into)
     }
 
-    /// Runs the server on threads of this process, until a signal to stop (SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGXCPU): the
-    /// first has it drain, a second one has it leave at once with [`Exit::Interrupted`](crate::Exit::Interrupted). Other signals that would end a process,
-    /// SIGHUP among them, do nothing, unless the program handles them. `make` is called once on each thread.
+    /// Runs the server on threads of this process, until a signal stops it (SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGXCPU).
+    /// The first signal drains the server; a second one stops it at once, with
+    /// [`Exit::Interrupted`](crate::Exit::Interrupted). Other signals that would end a process, such as SIGHUP, have no
+    /// effect unless the program handles them. Each thread calls `make` once.
     pub fn run_threads<A: App + 'static>(
         self,
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
@@ -186,8 +188,8 @@ impl Server {
         }
     }
 
-    /// Starts the server on threads of this process and returns once it listens. For a server inside another program, and for
-    /// tests.
+    /// Starts the server on threads of this process, and returns when it listens. For a server inside another program,
+    /// and for tests.
     ///
     /// # Errors
     /// [`Fatal`]: the URI is wrong, the address is taken, a thread cannot be started.
@@ -205,7 +207,7 @@ impl Server {
         threads::start(&options, listeners, Arc::new(make))
     }
 
-    /// The options, if they can be served with.
+    /// The options, after they were checked.
     fn checked(self) -> Result<ServerOptions, Fatal> {
         let options = self.options?;
         if !(1..=WORKERS_MAX).contains(&options.workers) {
@@ -217,13 +219,13 @@ impl Server {
         Ok(options)
     }
 
-    /// What it was told, or what is wrong with it.
+    /// The options, or the first error in them.
     pub(super) const fn options_mut(&mut self) -> &mut Result<ServerOptions, Fatal> {
         &mut self.options
     }
 }
 
-/// This program again, as it was called.
+/// The command that starts this program again with the same arguments.
 fn command() -> WorkerCommand {
     WorkerCommand {
         name: std::env::args_os()
@@ -234,12 +236,12 @@ fn command() -> WorkerCommand {
     }
 }
 
-/// Who chose what: a default that cannot be had in full is no reason for a warning.
+/// Who chose a value. If the kernel grants less, only a user's choice is worth a warning.
 #[derive(Clone, Copy, Debug)]
 pub struct Origins {
-    /// Of the length of the accept queue.
+    /// Who chose the length of the accept queue.
     pub backlog: Origin,
-    /// Of the port of the pages.
+    /// Who chose the port of the pages.
     pub web: Origin,
 }
 
@@ -252,7 +254,7 @@ impl Default for Origins {
     }
 }
 
-/// What the supervisor of a server with these options is told. `settings` are pairs for its status page.
+/// The supervisor's options for a server with `options`. `settings` are name and value pairs for its status page.
 ///
 /// # Errors
 /// [`Fatal`]: the host's name is not found.

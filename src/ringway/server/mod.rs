@@ -1,4 +1,4 @@
-//! A server of one's own: where it listens, what it allows, and whether its workers are processes or threads.
+//! A server: where it listens, what it allows, and whether its workers are processes or threads.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -11,7 +11,7 @@
 //!     type Session = ();
 //!
 //!     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
-//!         let _ = context.reply(message); // refused only after a close
+//!         let _ = context.reply(message); // fails only after a Close was sent
 //!     }
 //! }
 //!
@@ -20,15 +20,17 @@
 //! }
 //! ```
 //!
-//! *Processes* ([`Server::run`]): this process becomes a supervisor. It binds the listener and starts one process per worker: this
-//! program again, with the same command line, and with its place in the environment variable [`SEAT_VARIABLE`]. So the program
-//! reaches `run` once more, and there it is a worker. A worker that dies takes its own connections with it and nothing else, and
-//! is replaced. What the program does before `run` it does in each of these processes.
+//! *Processes* ([`Server::run`]): this process becomes the supervisor. It binds the listener and starts one process per
+//! worker. A worker process is this program again, with the same command line and with its place in the environment
+//! variable [`SEAT_VARIABLE`]. So the program calls `run` once more, and there it becomes a worker. If a worker dies,
+//! only its own connections are lost, and the supervisor replaces it. Each of these processes runs the code of `main`
+//! before `run`.
 //!
-//! *Threads* ([`Server::run_threads`], [`Server::start`]): one thread per worker in this process, each with a ring of its own. For
-//! tests, and for a server inside another program. A panic in an application ends the whole process where the program is built with
-//! `panic = "abort"`, and else the thread of that worker: the others go on, and [`Running::shutdown`] tells. The memory of a burst
-//! goes back as the program's allocator sees fit, because a library does not change its settings.
+//! *Threads* ([`Server::run_threads`], [`Server::start`]): this process has one thread per worker, each with its own
+//! ring. For tests, and for a server inside another program. If the program is built with `panic = "abort"`, a panic in
+//! an application ends the whole process. Otherwise it ends the thread of that worker: the others go on, and
+//! [`Running::shutdown`] reports it. After a burst, the program's allocator decides when memory goes back to the
+//! system, because a library does not change its settings.
 #![forbid(unsafe_code)]
 
 mod address;

@@ -1,8 +1,9 @@
-//! The worker process: pin, adopt what was inherited, choose the I/O tier, turn the loop, report.
+//! The worker process: pin, adopt inherited descriptors, choose the I/O tier, run the loop, report.
 //!
-//! One process = one thread = one ring = one pinned core. It stops when its supervisor says so (`crate::control`) and on
-//! SIGTERM and its like, closing every WebSocket with 1001 first; on a second one from somebody else than its supervisor at once; when its listener is shut down, and when its supervisor is gone. The last one
-//! to know that the supervisor is gone shuts the listener down for all: nobody else would.
+//! One process = one thread = one ring = one pinned core. It drains (closes every WebSocket with 1001) when its
+//! supervisor orders it (`crate::control`), when it gets SIGTERM or the like, when its listener is shut down, or when
+//! its supervisor is gone. A second signal from another process than the supervisor stops it at once. A worker whose
+//! supervisor is gone shuts the listener down for all workers, because no other process would.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -25,24 +26,24 @@ use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
 use crate::worker::{App, Config, Listener, Worker};
 
-/// Which worker of a server an application is made for.
+/// The worker that an application is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Place {
-    /// From 0 on. A worker that replaces another one has its index.
+    /// Index of the worker, from 0. A worker that replaces another one has the same index.
     pub index: usize,
-    /// How many workers the server has.
+    /// Number of workers of the server.
     pub workers: usize,
 }
 
-/// The bits under which the worker watches its signals, and what its supervisor says.
+/// The bits under which the worker watches its signals and its control channel.
 const SIGNALS: u32 = 0;
 const CONTROL: u32 = 1;
 
-/// After the drain timeout, connections that are told to end get so many turns to do so.
+/// Most turns that connections get to end after the drain timeout, when the worker has aborted them.
 const ABORT_TURNS: usize = 100;
 
-/// Runs a worker with the application that `make` makes, until it is told to stop.
+/// Runs a worker, with the application that `make` returns, until it is stopped.
 pub fn run<A: App>(
     options: &ServerOptions,
     seat: &WorkerSeat,
@@ -62,12 +63,12 @@ fn try_run<A: App>(
     seat: &WorkerSeat,
     make: impl FnOnce(&Place) -> A,
 ) -> Result<Exit, Fatal> {
-    // Before anything can be said: the thread that says it must not have signals of its own.
+    // Before the first line is printed: the thread that prints must have the signals blocked, too.
     let supervisor = parent_id();
     sys::ignore_signals(signals::meaningless().chain(signals::OF_THE_TERMINAL));
     let told = sys::signal_fd(&signals::STOP).map_err(|error| environment("signalfd", &error))?;
     memory::fix_thresholds();
-    // Spawned through a link, it would be called by the link's name.
+    // If the program was started through a link, the process would have the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
     if !sys::is_listener(listener) {
@@ -115,7 +116,7 @@ fn try_run<A: App>(
         told: Told::default(),
     };
     let listener = match options.reuseport {
-        // The kernel has dealt its connections out already.
+        // With SO_REUSEPORT, the kernel distributes connections among the listeners.
         true => Listener::unshared(listener, board),
         false => Listener::new(listener, board),
     };
@@ -133,7 +134,7 @@ fn try_run<A: App>(
     }
 }
 
-/// The ring, or why epoll is used in its place.
+/// The ring, or the reason why epoll is used instead.
 pub(crate) fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal> {
     if choice == IoChoice::Epoll {
         return Ok(Err("--io=epoll".to_owned()));
@@ -197,24 +198,25 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
     }
 }
 
-/// Where the end of the serving comes from, and what is closed with it.
+/// The sources that can end a worker, and the listener.
 #[derive(Debug)]
 struct Door {
     listener: Fd,
-    /// The supervisor at the start, if there is one.
+    /// Pid of the supervisor at the start. `None`: the worker has none.
     supervisor: Option<u32>,
     signals: Fd,
     control: Option<Channel>,
-    /// The channel may hold more orders than were taken.
+    /// The channel may hold further orders.
     more: bool,
     told: Told,
 }
 
-/// What came so far.
+/// The orders that have come.
 ///
-/// The supervisor's word counts as one, however often and by whatever way it comes: the kernel sends a signal in its name
-/// when it dies, and a second one when its last thread does. Only who sends a second signal by hand has no time for a drain.
-/// (systemd signals every process of a unit, so that a worker is told by it and by the supervisor.)
+/// All orders and signals of the supervisor count as one: the kernel sends a signal in its name when it dies, and
+/// another one when its last thread ends. systemd signals every process of a unit, so a worker gets one signal from
+/// systemd and an order from the supervisor. Only a second signal from other processes stops the worker without a
+/// drain.
 #[derive(Clone, Copy, Debug, Default)]
 struct Told {
     by_supervisor: bool,
@@ -233,7 +235,7 @@ impl Told {
 }
 
 impl Door {
-    /// Takes what came by the watched descriptors of these bits.
+    /// Reads orders and signals from the descriptors whose bits are set.
     fn look(&mut self, watched: u32) {
         if watched & 1 << SIGNALS != 0 {
             while let Some(signal) = sys::read_signal(self.signals) {
@@ -262,7 +264,7 @@ impl Door {
         }
     }
 
-    /// Tells the supervisor. When it does not read, it does not need to know.
+    /// Sends an answer to the supervisor. If that fails, the supervisor does not need it.
     fn answer(&self, answer: Answer) {
         if let Some(control) = &self.control
             && let Err(why) = control.send(answer)
@@ -271,13 +273,13 @@ impl Door {
         }
     }
 
-    /// Whether nobody will replace this worker or shut the listener.
+    /// Whether the supervisor is gone: no process will replace this worker or shut the listener down.
     fn is_orphan(&self) -> bool {
         self.supervisor.is_some_and(|pid| pid != parent_id())
     }
 }
 
-/// The loop.
+/// Runs the loop until the worker has drained or is stopped.
 fn serve<I: Io, A: App>(
     io: I,
     app: A,
@@ -317,7 +319,8 @@ fn serve<I: Io, A: App>(
         let is_told = door.told.is_to_drain() || reports.abandoned || worker.is_listener_shut();
         if deadline.is_none() && is_told {
             if reports.abandoned || door.is_orphan() {
-                // For the other workers too, and even for one that is stopped: the port is free from now on.
+                // Shuts the listener down for the other workers too, even for a stopped one. The port is free from now
+                // on.
                 sys::shutdown(door.listener, std::net::Shutdown::Both);
             }
             worker.drain();
@@ -338,7 +341,7 @@ fn serve<I: Io, A: App>(
     }
 }
 
-/// Ends what is left, so that every peer sees an end of the stream and every drop is counted.
+/// Ends all connections, so that every peer sees the end of its stream and every drop is counted.
 pub(crate) fn abort<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Error> {
     worker.abort();
     for _ in 0..ABORT_TURNS {
@@ -350,15 +353,15 @@ pub(crate) fn abort<I: Io, A: App>(worker: &mut Worker<I, A>) -> Result<(), Erro
     Ok(())
 }
 
-/// Where the figures go: to the supervisor, or to stdout without one.
+/// Destination of the figures: the supervisor, or stdout if there is none.
 struct Reports {
     to: Destination,
     turns: TurnTimes,
     interval: Duration,
     due: Instant,
-    /// The supervisor is gone.
+    /// The supervisor has closed its end.
     abandoned: bool,
-    /// It was said that new connections have to wait.
+    /// The warning about clients that must wait was printed.
     told_of_shortage: bool,
 }
 
@@ -408,10 +411,11 @@ impl Reports {
 
     fn send(&mut self, counters: &mut Counters) {
         let now = time::now();
-        // On a fixed schedule, so that the supervisor's periods hold whole records; a schedule that was missed is left.
+        // On a fixed schedule, so that the supervisor's periods contain whole records. Missed times are skipped.
         self.due = (self.due + self.interval).max(now);
         counters.cpu_ns = sys::thread_cpu_ns();
-        // Once: the count says how often, and a line for each would be a line for every client that is turned away.
+        // Warns once. One line for each would be one line for every client that must wait; the counter has their
+        // number.
         if counters.accept_backoffs > 0 && !std::mem::replace(&mut self.told_of_shortage, true) {
             tracing::warn!(
                 "new connections wait in the accept queue: this worker has no descriptor left for them (or the system no \

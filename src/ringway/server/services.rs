@@ -1,4 +1,4 @@
-//! A server of several services, each under a path of its own and with limits of its own.
+//! A server with several services, each under its own path and with its own limits.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::options::Limits;
 use crate::protocol::App;
 use crate::services::{Pattern, Services};
 
-/// Adds one service to those of a worker.
+/// Adds one service to a worker.
 type Mount = dyn Fn(&Place, &mut Services) + Send + Sync;
 
-/// A server of services: see [`Server::service`].
+/// A server with services: see [`Server::service`].
 #[derive(Clone)]
 pub struct ServerOfServices {
     server: Server,
@@ -48,7 +48,7 @@ impl ServerOfServices {
         self.service_with(path, Limits::default(), make)
     }
 
-    /// Adds a service under `path`, with limits of its own.
+    /// Adds a service under `path`, with its own limits.
     #[must_use]
     pub fn service_with<A>(
         mut self,
@@ -89,19 +89,19 @@ impl ServerOfServices {
         (self.server, make)
     }
 
-    /// As [`Server::run`].
+    /// Runs the server like [`Server::run`].
     pub fn run(self) -> ExitCode {
         let (server, make) = self.split();
         server.run(make)
     }
 
-    /// As [`Server::run_threads`].
+    /// Runs the server like [`Server::run_threads`].
     pub fn run_threads(self) -> ExitCode {
         let (server, make) = self.split();
         server.run_threads(make)
     }
 
-    /// As [`Server::start`].
+    /// Starts the server like [`Server::start`].
     ///
     /// # Errors
     /// As [`Server::start`].

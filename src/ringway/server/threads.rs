@@ -1,11 +1,11 @@
-//! Workers as threads of this process: one ring, one core, one application each, and one listener that they share.
+//! Workers as threads of this process. Each has its own ring and application, and all share one listener.
 //!
 //! ```text
 //!  Running ──┬─ pipe ──▶ thread 0   Worker ── App         a byte in the pipe: look at `Control`
 //!            └─ pipe ──▶ thread 1   Worker ── App
 //! ```
 //!
-//! The orders are those that worker processes get (`crate::control`).
+//! Threads get the same orders as worker processes (`crate::control`).
 
 use std::fs::File;
 use std::io::{PipeWriter, Write as _};
@@ -30,15 +30,15 @@ use crate::worker::{App, Listener, Worker};
 /// The bit under which a worker watches its pipe.
 const ORDERS: u32 = 0;
 
-/// What a thread is asked for, and what it answers.
+/// The orders to a thread, and its answers.
 #[derive(Debug)]
 struct Control {
-    /// What it was told last.
+    /// The last order.
     order: Mutex<Option<Order>>,
-    /// Counters as they were when they were asked for last; `None` while the thread has not answered.
+    /// A copy of the counters, made on request. `None` until the thread has answered.
     counters: Mutex<Option<Counters>>,
     answered: Condvar,
-    /// Has the worker look.
+    /// A byte in this pipe makes the worker look at this value.
     pipe: PipeWriter,
 }
 
@@ -61,7 +61,7 @@ impl Control {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the worker look here. A full pipe holds a byte already.
+    /// Makes the worker look at this value. If the pipe is full, it holds a byte already.
     fn poke(&self) {
         let _ = (&self.pipe).write(&[0]);
     }
@@ -82,23 +82,23 @@ struct Thread {
 pub struct Running {
     url: String,
     address: Option<std::net::SocketAddr>,
-    /// Until the server stops.
+    /// `None` after the server has stopped.
     listeners: Option<Listeners>,
     threads: Vec<Thread>,
 }
 
 impl Running {
-    /// Where it listens: `ws://127.0.0.1:9000` with the port that port 0 became, or `ws+unix:/path`.
+    /// The URL of the server: `ws://127.0.0.1:9000` with the port that the kernel chose for port 0, or `ws+unix:/path`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The address that it listens on; `None` for a Unix socket.
+    /// The address of the server; `None` for a Unix socket.
     pub const fn address(&self) -> Option<std::net::SocketAddr> {
         self.address
     }
 
-    /// What all workers have counted so far. Waits for their current turns.
+    /// The sum of all workers' counters. Waits for their current turns.
     pub fn counters(&self) -> Counters {
         for thread in &self.threads {
             *thread.control.lock() = None;
@@ -109,7 +109,7 @@ impl Running {
             let mut counters = thread.control.lock();
             let over = || thread.handle.as_ref().is_none_or(JoinHandle::is_finished);
             while counters.is_none() && !over() {
-                // A thread that ends answers before it does; the time-out is for one that panicked.
+                // A thread answers before it ends. The timeout is for a thread that panicked.
                 let waited = thread
                     .control
                     .answered
@@ -122,15 +122,16 @@ impl Running {
     }
 
     /// Stops accepting, closes every WebSocket with 1001, and waits until all have ended or the drain timeout is over.
+    /// Connections that are still open then are cut off.
     ///
     /// # Errors
-    /// What a worker failed with, as a sentence.
+    /// A worker failed: the reason as a sentence.
     pub fn shutdown(mut self) -> Result<(), String> {
         self.stop()
     }
 
     fn stop(&mut self) -> Result<(), String> {
-        // The listener goes first: a connect is refused at once.
+        // Drops the listeners first, so that the kernel refuses connects at once.
         drop(self.listeners.take());
         for thread in &self.threads {
             thread.control.tell(Order::Drain);
@@ -151,7 +152,7 @@ impl Drop for Running {
     }
 }
 
-/// Starts the threads. `make` is called on each of them.
+/// Starts the threads. Each of them calls `make`.
 pub(super) fn start<A: App + 'static>(
     options: &Arc<ServerOptions>,
     listeners: Listeners,
@@ -194,7 +195,7 @@ pub(super) fn start<A: App + 'static>(
     Ok(running)
 }
 
-/// The page on which the workers publish how many connections each holds.
+/// The shared memory in which each worker publishes how many connections it holds.
 fn new_board(workers: usize) -> Result<File, Fatal> {
     supervise::board(workers)
         .map_err(|error| Fatal::environment(format!("cannot make the workers' board: {error}")))
@@ -206,7 +207,7 @@ enum Tier {
     Uring,
 }
 
-/// What a thread begins with.
+/// What a thread needs to start.
 struct Start {
     options: Arc<ServerOptions>,
     place: process::Place,
@@ -271,7 +272,7 @@ impl Start {
         }
     }
 
-    /// The loop.
+    /// Runs the loop until the worker has drained or is stopped.
     fn serve<I: Io, A: App>(
         self,
         io: I,
@@ -317,8 +318,8 @@ impl Start {
     }
 }
 
-/// Runs a server until a signal stops it, as signals stop a supervisor: the first has it drain, the second has it leave at
-/// once. Those without a meaning do nothing, unless the program has given them one.
+/// Runs a server until a signal stops it. As for a supervisor, the first signal drains it and the second one stops it
+/// at once. Signals without a meaning have no effect unless the program handles them.
 pub(super) fn run_until_signalled(
     start: impl FnOnce() -> Result<Running, Fatal>,
 ) -> Result<Exit, Fatal> {
@@ -340,7 +341,7 @@ pub(super) fn run_until_signalled(
             .iter()
             .for_each(|control| control.tell(Order::Stop));
     };
-    // Without a thread to spare the drain time is what ends it.
+    // If no thread can be started, the drain timeout ends the server.
     let _ = std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(second);
@@ -351,7 +352,7 @@ pub(super) fn run_until_signalled(
     })
 }
 
-/// Signals that stop a server, watched from before the first thread is started.
+/// Signals that stop a server. They are blocked before the first thread is started.
 struct Signals {
     runtime: tokio::runtime::Runtime,
     streams: Vec<tokio::signal::unix::Signal>,
@@ -373,7 +374,7 @@ impl Signals {
         watch().map_err(|error| Fatal::environment(format!("cannot watch signals: {error}")))
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     fn wait(&mut self) {
         let streams = &mut self.streams;
         let any = std::future::poll_fn(|context| {

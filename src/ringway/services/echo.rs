@@ -1,4 +1,4 @@
-//! Every message goes back to its sender, with the same type and payload.
+//! The echo: sends every message back to its sender, with the same type and payload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,29 +7,29 @@ use crate::proto::Message;
 use crate::proto::http::is_token;
 use crate::protocol::{App, Context, Opening, Verdict};
 
-/// The echo server.
+/// The echo application.
 #[derive(Clone, Debug, Default)]
 pub struct Echo {
-    /// Which subprotocols it says that it speaks.
+    /// The subprotocols that it accepts.
     pub subprotocols: Subprotocols,
 }
 
-/// Which of the subprotocols that a client offers is chosen (RFC 6455 §4.2.2). A browser that offers some fails the
-/// connection when none is.
+/// Which subprotocol is chosen of those that a client offers (RFC 6455 §4.2.2). A browser that offers some fails the
+/// connection if the server chooses none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Subprotocols {
-    /// The first one offered, whatever it is.
+    /// The first one that the client offers.
     #[default]
     Any,
-    /// Never one.
+    /// None.
     None,
-    /// The first one offered that is among these. When there is none the WebSocket opens without a subprotocol, and the
-    /// client decides what it makes of that.
+    /// The first one that the client offers and this list has. Without a match, the WebSocket opens without a
+    /// subprotocol, and the client decides whether to go on.
     Of(Vec<String>),
 }
 
 impl Subprotocols {
-    /// What is chosen of `offered`, in the order of the client.
+    /// The choice from `offered`, which is in the client's order.
     pub fn choose<'a>(&self, mut offered: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         match self {
             Self::Any => offered.next(),
@@ -52,7 +52,7 @@ impl fmt::Display for Subprotocols {
 impl FromStr for Subprotocols {
     type Err = String;
 
-    /// `any`, `none`, or names with commas between them.
+    /// Parses `any`, `none`, or names with commas between them.
     fn from_str(list: &str) -> Result<Self, String> {
         let names: Vec<&str> = list.split(',').map(str::trim).collect();
         match names[..] {
@@ -87,7 +87,7 @@ impl App for Echo {
 
     #[inline(always)]
     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
-        // Refused only when this side has begun to close: then nothing may follow.
+        // Fails only after this side has sent a Close, when nothing may follow.
         let _ = context.reply(message);
     }
 }

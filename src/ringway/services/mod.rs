@@ -1,7 +1,7 @@
-//! Applications that come with Ringway, and how several of them share one port.
+//! Applications that come with Ringway, and a router for several applications on one port.
 //!
-//! - [`Echo`]: every message goes back to its sender.
-//! - [`Services`]: picks an application by the path of the request. A server with one application does without it.
+//! - [`Echo`]: sends every message back to its sender.
+//! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.
 #![forbid(unsafe_code)]
 
 mod echo;

@@ -1,4 +1,4 @@
-//! Which paths belong to a service.
+//! Path patterns: which paths belong to a service.
 //!
 //! ```text
 //!  /chat/{room}     matches   /chat/lobby            with room = lobby
@@ -6,27 +6,27 @@
 //!  /files/*         matches   /files/ and everything below it
 //! ```
 //!
-//! A path is compared segment by segment, as it was sent: percent-encoding is part of a segment.
+//! A path is compared segment by segment, as the client sent it: percent-encoding is not decoded.
 
 use std::fmt;
 
-/// A path with places for one segment each, and perhaps everything below.
+/// A path with named places, each for one segment, and perhaps with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
     segments: Vec<Segment>,
-    /// It ends with `/*`.
+    /// The pattern ends with `/*`.
     below: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Fixed(String),
-    /// One segment that is not empty, under a name.
+    /// A named place for one segment, which must not be empty.
     Place(String),
 }
 
-/// What is no pattern.
+/// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadPattern {
     text: String,
@@ -49,7 +49,7 @@ impl Pattern {
     /// Parses `/echo`, `/chat/{room}`, `/files/*`.
     ///
     /// # Errors
-    /// [`BadPattern`], with what is wrong.
+    /// [`BadPattern`], with the reason.
     pub fn new(text: &str) -> Result<Self, BadPattern> {
         let bad = |why| BadPattern {
             text: text.to_owned(),
@@ -100,7 +100,7 @@ impl Pattern {
         })
     }
 
-    /// Whether `path` belongs here, and what stands in the places.
+    /// The texts at the named places, if `path` matches.
     pub fn matches<'p>(&self, path: &'p str) -> Option<Vec<(&str, &'p str)>> {
         let mut found = Vec::new();
         let mut rest = path.strip_prefix('/')?.split('/');
@@ -116,15 +116,15 @@ impl Pattern {
         (more == self.below).then_some(found)
     }
 
-    /// How exact it is: among several that match, the one with the greatest value is meant. A fixed segment says more than a
-    /// place, and a place more than everything below.
+    /// The exactness of the pattern: among several that match, the greatest value wins. A fixed segment is more exact
+    /// than a place, and a place more than everything below.
     pub(super) fn exactness(&self) -> Vec<u8> {
         let of = |segment: &Segment| match segment {
             Segment::Fixed(_) => 2,
             Segment::Place(_) => 1,
         };
         let mut exactness: Vec<u8> = self.segments.iter().map(of).collect();
-        // Nothing follows: more exact than anything below.
+        // A pattern that ends here is more exact than one with everything below.
         exactness.push(if self.below { 0 } else { 3 });
         exactness
     }

@@ -1,4 +1,5 @@
-//! Several services on one port: the path of the request picks one, and every callback of the connection goes there.
+//! The router: several services on one port. The path of the request picks one, which gets every callback of the
+//! connection.
 
 use std::any::Any;
 
@@ -6,13 +7,12 @@ use super::path::Pattern;
 use crate::proto::Message;
 use crate::protocol::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
 
-/// Applications by path. Among several patterns that match, the most exact one is meant; a path that none matches is answered
-/// 404.
+/// Applications by path. Among several patterns that match, the most exact one wins. A path without a match gets 404.
 ///
-/// It costs one indirect call per callback, and one allocation per connection whose session has a size.
+/// Routing costs one indirect call per callback, and one allocation per connection if the session's type has a size.
 #[derive(Default)]
 pub struct Services {
-    /// The most exact first.
+    /// Patterns with the index of their service, the most exact first.
     routes: Vec<(Pattern, usize)>,
     services: Vec<Box<dyn Service>>,
 }
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Services {
 }
 
 impl Services {
-    /// None yet: every path is answered 404.
+    /// A router without services: every path gets 404.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,7 +55,7 @@ impl Services {
     }
 }
 
-/// The service of a connection, and what that service keeps for it.
+/// The service of a connection, and that service's session.
 #[derive(Debug, Default)]
 pub struct Routed(Option<(usize, Box<dyn Any>)>);
 
@@ -130,7 +130,7 @@ impl App for Services {
     }
 }
 
-/// An [`App`] whose session's type is known to itself alone.
+/// An [`App`] behind a trait object, which hides the type of its session.
 trait Service {
     fn session(&self) -> Box<dyn Any>;
     fn connect(&mut self, opening: &mut Opening<'_>, session: &mut dyn Any) -> Verdict;

@@ -1,5 +1,5 @@
-//! The statistics block of a worker that runs without a supervisor, in the layout that Autobahn's multicore echo
-//! server made familiar; what it called echoed is told apart into what came in and what was sent. Owns: that layout. Never: prints, reads a clock.
+//! The statistics block of a worker without a supervisor. Its layout is that of Autobahn's multicore echo server, but
+//! messages in and out are separate. Owns: that layout. Never: prints, reads a clock.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,19 +12,19 @@ const RULE: &str =
 /// One period of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct Period<'a> {
-    /// The process.
+    /// Pid of the process.
     pub pid: u32,
     /// Number of the period, from 1.
     pub number: u64,
-    /// Its measured length.
+    /// Measured length of the period.
     pub duration: Duration,
-    /// Totals when it began.
+    /// Totals at its beginning.
     pub before: &'a Counters,
-    /// Totals when it ended.
+    /// Totals at its end.
     pub after: &'a Counters,
 }
 
-/// The block as text, to be written at once.
+/// The block as text.
 pub fn render(period: &Period<'_>) -> String {
     let delta = period.after.since(period.before);
     let seconds = period.duration.as_secs_f64();

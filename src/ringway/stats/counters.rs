@@ -1,16 +1,16 @@
-//! The counters of one worker. Plain integers: one thread writes them, a copy leaves once per interval.
+//! The counters of one worker. They are plain integers: one thread writes them, and sends a copy once per interval.
 //!
-//! Owns: the list of them, at the bottom of this file: one line each with name, kind and help. Everything that shows, sends or
-//! adds up counters reads it from there: the record to the supervisor, the table, JSON and `/metrics`.
+//! Owns: the list of counters, at the end of this file: one line each with name, kind and help. The record to the
+//! supervisor, the table, JSON and `/metrics` all use that list.
 
-/// What a figure is.
+/// The kind of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterKind {
-    /// How many there are now. A worker that is gone has none.
+    /// A present number. A worker that is gone has none.
     Gauge,
-    /// How many there were since the worker started: things, or bytes where the name says so.
+    /// A number since the worker started: of things, or of bytes if the name says so.
     Counter,
-    /// Time that was used since the worker started.
+    /// Time used since the worker started, nanoseconds.
     Nanoseconds,
 }
 
@@ -22,7 +22,7 @@ macro_rules! counters {
             $(#[doc = concat!($help, ".")] pub $name: u64,)*
         }
 
-        /// What [`Counters`] come to per second.
+        /// [`Counters`] per second.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub struct Rates {
             $(#[doc = concat!("Per second: ", $help, ".")] pub $name: f64,)*
@@ -35,10 +35,10 @@ macro_rules! counters {
             /// How many figures there are.
             pub const COUNT: usize = Self::NAMES.len();
 
-            /// What each of them is, in the same order.
+            /// Their kinds, in the same order.
             pub const KINDS: [CounterKind; Self::COUNT] = [$(CounterKind::$kind),*];
 
-            /// What each of them means: a line without a full stop, in the same order.
+            /// Their descriptions, in the same order: one line each, without a full stop.
             pub const HELP: [&'static str; Self::COUNT] = [$($help),*];
 
             /// Every figure, in the order of the fields.
@@ -69,8 +69,7 @@ macro_rules! counters {
 }
 
 impl Counters {
-    /// What happened between `earlier` and `self`: counts are differences (never below zero), gauges are as they are
-    /// in `self`.
+    /// The difference from `earlier` to `self`. Counts never go below zero. Gauges are those of `self`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         self.map(|index, now| match Self::KINDS[index] {
@@ -79,13 +78,13 @@ impl Counters {
         })
     }
 
-    /// The sum of both, gauges included: right for several workers at one moment.
+    /// The sum of both, gauges included: for several workers at the same moment.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         self.map(|index, figure| figure.saturating_add(other.to_array()[index]))
     }
 
-    /// The counts alone: what remains of a worker that is gone.
+    /// The counts alone: the part that counts on after a worker is gone.
     #[must_use]
     pub fn without_gauges(&self) -> Self {
         self.with_gauges_of(&Self::default())
@@ -100,7 +99,7 @@ impl Counters {
         })
     }
 
-    /// What a difference over `seconds` comes to per second. A time of zero has no rate.
+    /// The rate per second of a difference over `seconds`. If `seconds` is 0, all rates are 0.
     #[must_use]
     pub fn per_second(&self, seconds: f64) -> Rates {
         let figures = self.to_array();
@@ -119,7 +118,7 @@ impl Counters {
 }
 
 impl Rates {
-    /// The sum of both: right for several workers.
+    /// The sum of both: for several workers.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let (left, right) = (self.to_array(), other.to_array());
@@ -127,7 +126,7 @@ impl Rates {
     }
 }
 
-// Names are those of the record, the JSON and `/metrics`, where a counter gets `_total`; help is what `/metrics` shows.
+// Names appear in the record, in JSON and in `/metrics`, where a counter gets `_total`. `/metrics` shows the help.
 counters! {
     clients: Gauge, "Connections whose opening handshake is complete and that are not yet closed";
     sockets: Gauge, "Sockets of any state, accepted or begun by a client, half-open handshakes and lingering closes included";

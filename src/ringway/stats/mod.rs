@@ -1,7 +1,7 @@
-//! What a worker counts, and how it tells the supervisor.
+//! The counters of a worker, and how it reports them to the supervisor.
 //!
-//! Owns: the counters, the turn-time histogram, the record that crosses the pipe, and the worker's end of that pipe.
-//! Never: opens a descriptor (it writes to a `File` it is given), reads a clock, prints.
+//! Owns: the counters, the turn-time histogram, the record in the pipe, and the worker's end of that pipe. Never: opens
+//! a descriptor (its caller passes a `File`), reads a clock, prints.
 //!
 //! ```text
 //!  worker                                                    supervisor

@@ -8,8 +8,8 @@
 //!  ├ tier_len u8 ┼ note_len u16 ┼ figures u8 ┼ tier ┼ note ┼ figures × u64 ┼ turn times, HdrHistogram V2, to the end
 //! ```
 //!
-//! A reader that loses its place looks for the next magic: [`Decoder::poll_record`] reports the fault once and
-//! goes on from there.
+//! A reader that loses its place searches for the next magic: [`Decoder::poll_record`] reports the fault once and goes
+//! on from there.
 
 use hdrhistogram::Histogram;
 
@@ -20,7 +20,7 @@ use crate::time::Instant;
 /// First bytes of every record.
 const MAGIC: [u8; 4] = *b"RWst";
 
-/// Version of the layout. Supervisor and workers are the same binary, so another version is a fault, not a dialect.
+/// Version of the layout. Supervisor and workers are the same binary, so any other version is a fault.
 const VERSION: u16 = 2;
 
 /// Magic and length.
@@ -29,25 +29,25 @@ const PREFIX_LEN: usize = 8;
 /// The fixed part after the prefix.
 const FIXED_LEN: usize = 2 + 2 + 4 + 8 + 8 + 8 + 1 + 2 + 1;
 
-/// No record is longer: figures, texts and a histogram of two digits take a few KiB at most.
+/// Most bytes of a record. Figures, texts and a histogram of two digits take a few KiB.
 pub const RECORD_LEN_MAX: usize = 64 * 1024;
 
-/// What a worker said about one interval.
+/// A worker's report on one interval.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Index of the worker, from 0.
     pub worker: u16,
-    /// Its process.
+    /// Pid of the worker.
     pub pid: u32,
     /// 0 for the first record, sent as soon as the worker accepts.
     pub sequence: u64,
-    /// Measured length of the interval, since the record before.
+    /// Measured length of the interval: the time since the previous record.
     pub interval_ns: u64,
     /// When the record was made, on the worker's clock.
     pub at: Instant,
     /// I/O tier in use: `uring` or `epoll`.
     pub tier: String,
-    /// Why that tier, in a few words; may be empty.
+    /// The reason for that tier, in a few words; may be empty.
     pub tier_note: String,
     /// Totals since the worker started.
     pub counters: Counters,
@@ -55,18 +55,18 @@ pub struct Record {
     pub turns: Histogram<u64>,
 }
 
-/// What is wrong with the bytes of a pipe.
+/// A fault in the bytes of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Bytes that are not the start of a record; this many were skipped.
+    /// Bytes that are not the start of a record. They were skipped.
     OutOfStep {
-        /// Bytes thrown away to find the next record.
+        /// Bytes that were skipped to find the next record.
         skipped: usize,
     },
     /// A record of another version of the layout.
     Version(u16),
-    /// A record whose parts do not fit its length, or whose length is beyond [`RECORD_LEN_MAX`].
+    /// A record whose parts do not fit its length, or that is longer than [`RECORD_LEN_MAX`].
     Malformed,
 }
 
@@ -86,7 +86,7 @@ impl std::fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// The parts of a record that are the same for the life of a worker.
+/// The parts of a record that do not change during the life of a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) worker: u16,
@@ -140,7 +140,7 @@ pub(super) fn encode(
     out[start + 4..start + PREFIX_LEN].copy_from_slice(&len.to_le_bytes());
 }
 
-/// Finds records in a stream of bytes that arrives in any pieces.
+/// Finds records in a stream of bytes, which may arrive in pieces of any size.
 ///
 /// To drive it: [`Decoder::handle_input`], then [`Decoder::poll_record`] until `None`.
 #[derive(Debug, Default)]
@@ -159,7 +159,7 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole record, or what is wrong with the next bytes; `None` until more input.
+    /// The next whole record, or the fault in the next bytes. `None`: more input is needed.
     pub fn poll_record(&mut self) -> Option<Result<Record, RecordError>> {
         let known = self.buffer.len().min(MAGIC.len());
         if self.buffer[..known] != MAGIC[..known] {
@@ -178,13 +178,13 @@ impl Decoder {
         let parsed = parse(self.buffer.get(PREFIX_LEN..total)?);
         match parsed {
             Ok(_) => drop(self.buffer.drain(..total)),
-            // The length itself may be the damage: do not jump by it.
+            // The length itself may be damaged, so it must not decide how much is skipped.
             Err(_) => drop(self.skip_to_magic()),
         }
         Some(parsed)
     }
 
-    /// Throws away at least one byte, up to the next thing that may be a magic; says how many.
+    /// Skips at least one byte, up to the next possible magic. Returns how many were skipped.
     fn skip_to_magic(&mut self) -> usize {
         let may_start = |at: usize| {
             let rest = &self.buffer[at..];
@@ -199,7 +199,7 @@ impl Decoder {
     }
 }
 
-/// Parses what follows the prefix.
+/// Parses a record behind its prefix.
 fn parse(body: &[u8]) -> Result<Record, RecordError> {
     let mut reader = Reader { rest: body };
     let version = u16::from_le_bytes(reader.array()?);
@@ -238,7 +238,7 @@ fn parse(body: &[u8]) -> Result<Record, RecordError> {
     })
 }
 
-/// Takes pieces off the front of a slice; running out is `Malformed`.
+/// Takes pieces off the front of a slice. A missing piece is the error `Malformed`.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -362,7 +362,7 @@ mod tests {
             let mut decoder = Decoder::new();
             decoder.handle_input(&torn[..cut]);
             decoder.handle_input(&whole);
-            // A tear eats what completes its length; the record after that must be there.
+            // A torn record takes with it what completes its length. The record after that must be found.
             let seen = drain(&mut decoder);
             assert!(seen.contains(&Ok(3)), "cut at {cut}: {seen:?}");
         }

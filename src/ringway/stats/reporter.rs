@@ -4,9 +4,9 @@
 //! Never: blocks, breaks the framing, keeps more than one record, reads a clock.
 //!
 //! One report:
-//! 1. What is left of the record before goes first.
-//! 2. If it still does not fit, the new record is dropped and counted; its turn times stay for the next one.
-//! 3. Else the new record is encoded and written; what the pipe does not take waits for the next report.
+//! 1. First, the rest of the previous record is written.
+//! 2. If the pipe does not take all of it, the new record is dropped and counted. Its turn times stay for the next one.
+//! 3. Otherwise the new record is encoded and written. What the pipe does not take waits for the next report.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -16,25 +16,25 @@ use super::record::{self, Identity, Moment};
 use super::turns::TurnTimes;
 use crate::time::Instant;
 
-/// What became of a record.
+/// The outcome of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reported {
     /// The pipe took it whole.
     Sent,
-    /// The pipe took a part; the rest goes first next time.
+    /// The pipe took a part. The next report writes the rest first.
     Queued,
-    /// The pipe is full: the record is dropped, and counted in `records_dropped`.
+    /// The pipe is full. The record is dropped, and counted in `records_dropped`.
     Dropped,
 }
 
-/// The pipe cannot be written any more.
+/// The pipe cannot be written to any more.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// Nobody reads: the supervisor is gone.
+    /// No process reads the pipe: the supervisor is gone.
     SupervisorGone,
-    /// Another failure of the pipe, which is not expected to pass.
+    /// Another failure of the pipe, which will hardly pass.
     Pipe(io::Error),
 }
 
@@ -63,8 +63,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter of worker `worker` on `pipe`, which must be O_NONBLOCK. `tier` is the I/O tier in use, `tier_note`
-    /// says in a few words why.
+    /// A reporter of worker `worker` on `pipe`, which must be O_NONBLOCK. `tier` is the I/O tier, and `tier_note` its
+    /// reason in a few words.
     pub fn new(pipe: File, worker: u16, tier: &str, tier_note: &str) -> Self {
         let identity = Identity {
             worker,
@@ -81,8 +81,8 @@ impl Reporter {
         }
     }
 
-    /// Reports the interval that ends at `now`. The first call, as soon as the worker accepts, makes it ready in the
-    /// eyes of the supervisor. Resets `turns` unless the record was dropped.
+    /// Reports the interval that ends at `now`. The first report tells the supervisor that the worker accepts, so it is
+    /// sent as soon as it does. Resets `turns` unless the record was dropped.
     pub fn report(
         &mut self,
         now: Instant,
@@ -106,7 +106,7 @@ impl Reporter {
         let encoded = self.pending.len();
         self.flush()?;
         if self.pending.len() == encoded {
-            // Not one byte left: nobody has seen the start of this record, so it can still be dropped.
+            // The pipe took no byte of this record, so it can still be dropped.
             self.pending.clear();
             counters.records_dropped += 1;
             return Ok(Reported::Dropped);
@@ -121,7 +121,7 @@ impl Reporter {
         })
     }
 
-    /// Writes what is pending, as far as the pipe takes it.
+    /// Writes pending bytes, as many as the pipe takes.
     fn flush(&mut self) -> Result<(), ReportError> {
         let mut written = 0;
         let outcome = loop {
@@ -154,8 +154,8 @@ mod tests {
     use super::super::record::Decoder;
     use super::*;
 
-    /// A non-blocking pair. A socket behaves as a pipe here, and std can make it without unsafe code; it takes parts
-    /// of a write just as a full pipe does.
+    /// A non-blocking pair. It is a socket, which std can make without unsafe code. Like a full pipe, it takes parts of
+    /// a write.
     fn pair() -> (File, UnixStream) {
         let (write, read) = UnixStream::pair().expect("a socketpair");
         write.set_nonblocking(true).expect("a flag");
@@ -241,7 +241,7 @@ mod tests {
                 .enumerate()
                 .all(|(index, record)| record.sequence == index as u64)
         );
-        // Dropped records hand their turns and their time on: nothing is lost.
+        // A dropped record leaves its turns and its time to the next one: none are lost.
         let turns_seen: u64 = records.iter().map(|record| record.turns.len()).sum();
         assert_eq!(turns_seen + turns.len(), 4000);
     }

@@ -1,12 +1,12 @@
-//! How long the turns of a worker's loop take: an HdrHistogram of one interval.
+//! Durations of the turns of a worker's loop: an HdrHistogram per interval.
 //!
-//! Owns: the bounds of that histogram and its wire form (HdrHistogram V2).
-//! Never: allocates after it was made; [`TurnTimes::record`] is two additions and a store.
+//! Owns: the bounds of that histogram and its wire form (HdrHistogram V2). Never: allocates after it was made;
+//! [`TurnTimes::record`] is two additions and a store.
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 
-/// The longest turn that is told apart; longer ones count as this one.
+/// Longest turn that the histogram distinguishes, nanoseconds (60 s). Longer turns count as this.
 pub const TURN_NS_MAX: u64 = 60_000_000_000;
 
 /// Two significant digits: an error of at most 1 %, in 15 KiB.
@@ -46,7 +46,7 @@ impl TurnTimes {
         self.histogram.is_empty()
     }
 
-    /// Starts the next interval.
+    /// Empties the histogram for the next interval.
     pub fn reset(&mut self) {
         self.histogram.reset();
     }
@@ -65,13 +65,13 @@ impl Default for TurnTimes {
     }
 }
 
-/// An accumulator for the turn times of many intervals, or of many workers.
+/// An empty histogram, to add up the turn times of many intervals or workers.
 pub fn accumulator() -> Histogram<u64> {
     bounded()
 }
 
-/// Reads what [`TurnTimes`] wrote. `None` when it is anything else: the header is compared first, so that a damaged
-/// length or bound is never used for an allocation.
+/// Reads the encoding of [`TurnTimes`]. Returns `None` for anything else: the header is compared first, so that a
+/// damaged length or bound never leads to an allocation.
 pub(super) fn decode(bytes: &[u8]) -> Option<Histogram<u64>> {
     let mut expected = Vec::with_capacity(V2_HEADER_LEN);
     TurnTimes::new().encode(&mut expected);

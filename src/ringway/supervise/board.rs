@@ -1,8 +1,8 @@
-//! The board: shared memory where each worker says how many connections it holds, for the accept balance and the limit of
-//! connections.
+//! The board: shared memory in which each worker publishes how many connections it holds. The accept balance and the
+//! limit of connections read it.
 //!
-//! Owns: the memfd and its size, and the mark for a seat without a worker. The layout belongs to the workers: 64 bytes
-//! each, of which the first four are the mark. Never: maps it.
+//! Owns: the memfd and its size, and the mark for a seat without a worker. The workers own the layout: 64 bytes each,
+//! of which the first four hold the mark. Never: maps it.
 
 use std::fs::File;
 use std::io;
@@ -11,49 +11,49 @@ use std::os::unix::fs::FileExt;
 
 use super::sys;
 
-/// Bytes from one worker's count to the next: a cache line each.
+/// Bytes from one worker's count to the next: one cache line.
 pub const SLOT_LEN: u64 = 64;
 
-/// What a seat without a worker reads: more than any count, so that nobody waits for it to catch up.
+/// The count of a seat without a worker: higher than any real one, so that no worker waits for that seat to catch up.
 pub const VACANT: u32 = u32::MAX;
 
 const PAGE_LEN: u64 = 4096;
 
-/// The shared page.
+/// The board's memory.
 #[derive(Debug)]
 pub(super) struct Board {
     file: File,
 }
 
 impl Board {
-    /// A zeroed board for `workers` workers.
+    /// A board for `workers` workers, filled with zeros.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
         let file = sys::memfd(c"ringway-board")?;
         file.set_len(len(workers))?;
         Ok(Self { file })
     }
 
-    /// Its memory, for workers in this process.
+    /// The memfd, for workers in this process.
     pub(super) fn into_file(self) -> File {
         self.file
     }
 
-    /// Its descriptor, for a worker to inherit.
+    /// The descriptor of the memfd, for a worker to inherit.
     pub(super) fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
-    /// Marks the seat of a worker that is gone. Its successor writes 0 when it starts.
+    /// Marks the seat of a worker that is gone. The next worker of the seat writes 0 when it starts.
     pub(super) fn mark_vacant(&self, worker: usize) -> io::Result<()> {
         self.file
             .write_all_at(&VACANT.to_le_bytes(), worker as u64 * SLOT_LEN)
     }
 }
 
-/// A zeroed board for workers that are threads of this process.
+/// A board for workers that are threads of this process, filled with zeros.
 ///
 /// # Errors
-/// The kernel gives no memory.
+/// The kernel has no memory or no descriptor.
 pub fn board(workers: usize) -> io::Result<File> {
     Board::new(workers).map(Board::into_file)
 }

@@ -1,7 +1,7 @@
-//! What the machine grants: descriptors, CPUs and processes.
+//! The limits of the machine: descriptors, CPUs and processes.
 //!
-//! Owns: raising RLIMIT_NOFILE, what must be left of it, and which CPU each worker is pinned to. What cannot be had is said
-//! once.
+//! Owns: raising RLIMIT_NOFILE, checking that it is enough, and the choice of a CPU for each worker. Warns once about
+//! what the machine does not grant.
 
 use std::fs;
 use std::io;
@@ -11,31 +11,31 @@ use super::options::Options;
 use super::{reserve, sys};
 use crate::exit::Fatal;
 
-/// Descriptors of a worker that are no connections: three streams, listener, stats pipe, control channel, configuration,
-/// signals, its ring or epoll, and its timer. `tests/it/supervision.rs` counts them in a worker that is full.
+/// Descriptors of a worker that are not connections: three streams, listener, stats pipe, control channel,
+/// configuration, signals, its ring or epoll, and its timer. `tests/it/supervision.rs` counts them in a full worker.
 const WORKER_DESCRIPTORS: u64 = 10;
 
-/// Below this a server that can hold far more is clipped for no good reason; chosen, untested.
+/// Limit of descriptors below which the user gets a warning, because most machines allow far more. Chosen, untested.
 const DESCRIPTORS_COMFORTABLE: u64 = 65_536;
 
 /// Descriptors of the pages' event loop: listener, epoll and a copy of it, eventfd, and tokio's three for signals.
 const WEB_DESCRIPTORS: u64 = 7;
 
-/// Connections of the pages at once: some browsers and collectors. Each costs a descriptor and about 10 KiB.
+/// Most connections of the pages at once: some browsers and collectors. Each needs a descriptor and about 10 KiB.
 const WEB_CONNECTIONS_MAX: u64 = 64;
 
-/// Without room for so many there are no pages worth the name.
+/// Connections without which the pages are not worth serving.
 const WEB_CONNECTIONS_MIN: u64 = 4;
 
-/// What the limit of open descriptors leaves.
+/// What the limit of open descriptors leaves room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Descriptors {
-    /// Connections that the pages may hold, so that a start of a worker always has its descriptors.
+    /// Connections that the pages may hold, so that descriptors remain for the start of a worker.
     pub(super) web_connections: usize,
 }
 
-/// Raises the limit of open descriptors to its hard limit; workers inherit it. Says what it is too low for; refuses to
-/// start when the supervisor itself could not hold what it must.
+/// Raises the limit of open descriptors to its hard limit; workers inherit it. Warns if it is too low for the options.
+/// Fails if the supervisor itself needs more.
 pub(super) fn raise_descriptor_limit(options: &Options) -> Result<Descriptors, Fatal> {
     let web_most = Descriptors {
         web_connections: usize::try_from(WEB_CONNECTIONS_MAX).unwrap_or(usize::MAX),
@@ -63,14 +63,14 @@ pub(super) fn raise_descriptor_limit(options: &Options) -> Result<Descriptors, F
     Ok(descriptors)
 }
 
-/// Descriptors that are open now.
+/// Number of descriptors that are open now.
 fn open_descriptors() -> u64 {
-    // The walk itself has one open. Without /proc: three streams and the signals.
+    // The walk itself has one open. Without /proc: three streams and the signals' descriptor.
     fs::read_dir("/proc/self/fd").map_or(4, |entries| (entries.count() as u64).saturating_sub(1))
 }
 
-/// What the supervisor needs beside connections of the pages: what is open already, listeners, board, configuration and
-/// the pattern of the reserve, the reserve, and a pipe and a channel per worker.
+/// Descriptors that the supervisor needs without the pages' connections: the open ones, listeners, board,
+/// configuration, the reserve and its pattern, and a pipe and a channel per worker.
 fn needed(options: &Options, open: u64) -> u64 {
     let workers = options.workers as u64;
     let listeners = if options.reuseport { workers } else { 1 };
@@ -96,7 +96,7 @@ fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, F
     })
 }
 
-/// What to say about a limit that is too low for what was asked, or low without need.
+/// The warning about a limit that is too low for the options, or lower than most machines allow.
 fn shortage(granted: u64, connections: Option<usize>) -> Option<String> {
     let wanted = match connections {
         Some(connections) => (connections as u64).saturating_add(WORKER_DESCRIPTORS),
@@ -111,7 +111,7 @@ fn shortage(granted: u64, connections: Option<usize>) -> Option<String> {
     })
 }
 
-/// Why a process could not be made, and what helps.
+/// Why the kernel made no process, and the remedy.
 pub(super) fn explain_spawn(error: &io::Error) -> String {
     let remedy = match error.raw_os_error() {
         Some(libc::EMFILE) => "no descriptor is left; raise the limit of open files (ulimit -n)",
@@ -184,10 +184,10 @@ mod tests {
         assert_eq!(shortage(1009, Some(1000)), None);
         let sentence = shortage(1024, Some(5000)).expect("too low");
         assert!(
-            sentence.starts_with("each worker can hold 1015 connections"),
+            sentence.starts_with("each worker can hold 1014 connections"),
             "{sentence}"
         );
-        assert!(sentence.contains("ulimit -Hn 5009"), "{sentence}");
+        assert!(sentence.contains("ulimit -Hn 5010"), "{sentence}");
         assert!(shortage(20_000, None).is_some());
     }
 

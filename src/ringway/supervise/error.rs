@@ -1,20 +1,20 @@
-//! Talk with the user on stderr. Owns: how it looks.
+//! Messages to the user on stderr. Owns: their form.
 
 use std::fmt::Display;
 
 use crate::lines;
 
-/// Tells the user about an error on stderr.
+/// Reports an error on stderr.
 pub fn error(sentence: impl Display) {
     talk("error", &sentence);
 }
 
-/// Tells the user about something that works, but not as well as it could.
+/// Warns about something that works, but not as well as it could.
 pub fn warning(sentence: impl Display) {
     talk("warning", &sentence);
 }
 
-/// Tells the user what happens in good order.
+/// Reports an ordinary event.
 pub fn note(sentence: impl Display) {
     talk("note", &sentence);
 }

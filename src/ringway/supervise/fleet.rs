@@ -1,7 +1,7 @@
-//! The figures of all workers: records in, periods and totals out. Pure data; no clock, no I/O.
+//! The figures of all workers: records in, periods and totals out. No clock, no I/O.
 //!
-//! Owns: the arithmetic. Totals never go backwards: what a dead worker counted stays in its seat. Rates come from the
-//! intervals that the workers measured, not from the timer that asked.
+//! Owns: the arithmetic. Totals never go backwards, because a dead worker's counts stay in its seat. Rates use the
+//! intervals that the workers measured, not the supervisor's timer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,34 +15,34 @@ use crate::time::Instant;
 /// Samples of the plot: five minutes, one per second.
 const HISTORY_LEN: usize = 300;
 
-/// Three records that did not come: a worker that is stuck or stopped.
+/// Time without a record after which a worker counts as stuck or stopped: three missing records.
 const SILENT_AFTER: Duration = Duration::from_secs(3);
 
-/// The figures, shared between the supervisor's loop and the pages. The lock is held for the time of one answer at most.
+/// The figures, shared by the supervisor's loop and the pages. The pages hold the lock for one answer at most.
 pub(super) type Shared = Arc<Mutex<Fleet>>;
 
 pub(super) fn shared(fleet: Fleet) -> Shared {
     Arc::new(Mutex::new(fleet))
 }
 
-/// The figures. A panic while they were locked leaves them usable: they are numbers.
+/// Locks the figures. A panic under the lock does not harm them: they are only numbers.
 pub(super) fn locked(fleet: &Shared) -> MutexGuard<'_, Fleet> {
     fleet.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything that is known about the running server.
+/// The figures of the running server.
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) about: About,
     pub(super) seats: Vec<Seat>,
-    /// The period that was closed last; 0 before the first.
+    /// Number of the last closed period; 0 before the first.
     pub(super) period: u64,
     pub(super) period_length: Duration,
     period_began: Instant,
     history: VecDeque<Sample>,
 }
 
-/// What does not change while the server runs.
+/// Facts that do not change while the server runs.
 #[derive(Clone, Debug)]
 pub(super) struct About {
     pub(super) address: String,
@@ -58,7 +58,7 @@ pub(super) struct About {
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) at: Instant,
-    /// Of each worker.
+    /// One per worker.
     pub(super) rates: Vec<MessageRates>,
 }
 
@@ -69,55 +69,55 @@ pub(super) struct MessageRates {
     pub(super) messages_out: f64,
 }
 
-/// One worker's place; its workers come and go.
+/// The figures of one seat. One worker after another has the seat.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) state: State,
     pub(super) pid: Option<u32>,
     pub(super) cpu: Option<usize>,
-    /// Workers that were started in place of another.
+    /// Workers that replaced another one.
     pub(super) restarts: u64,
-    /// Workers that were started at all.
+    /// All workers started on this seat.
     births: u64,
     pub(super) tier: String,
     pub(super) tier_note: String,
-    /// What the present worker said last and when; none before the first time.
+    /// When the present worker sent its last record. `None` before the first.
     pub(super) last_record: Option<Heard>,
-    /// What the dead predecessors counted.
+    /// Counts of all workers of this seat that are gone.
     retired: Counters,
-    /// What the present worker counted until its last record.
+    /// Counts of the present worker, as of its last record.
     current: Counters,
     /// The last record.
     pub(super) live: Gathering,
-    /// The period that was closed last.
+    /// The last closed period.
     pub(super) closed: Gathering,
-    /// The period that is running.
+    /// The running period.
     open: Gathering,
     /// Turn times since the supervisor started.
     pub(super) turns: Histogram<u64>,
 }
 
-/// When a record was made and read.
+/// When a worker made a record, and when the supervisor read it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    /// By the worker's clock.
+    /// The instant at which the worker made it, by the worker's clock.
     pub(super) made: Instant,
-    /// By the supervisor's clock.
+    /// The instant at which the supervisor read it, by the supervisor's clock.
     pub(super) heard: Instant,
 }
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Started; no record yet.
+    /// Started. No record has come.
     Starting,
-    /// Its first record came: it accepts.
+    /// The first record has come: the worker accepts.
     Ready,
-    /// Alive, but it has not reported for [`SILENT_AFTER`].
+    /// Alive, but without a record for [`SILENT_AFTER`].
     Silent,
-    /// There is none; the next one waits for its back-off.
+    /// No process. The next start waits for its back-off.
     Waiting,
-    /// Gone for good.
+    /// No process, and none will be started.
     Gone,
 }
 
@@ -133,7 +133,7 @@ impl State {
     }
 }
 
-/// What happened in some measured time.
+/// Counts and turn times of a measured time.
 #[derive(Clone, Debug)]
 pub(super) struct Gathering {
     pub(super) delta: Counters,
@@ -141,12 +141,12 @@ pub(super) struct Gathering {
     turns: Histogram<u64>,
 }
 
-/// A gathering, or the sum of several, as people read it.
+/// One gathering, or the sum of several, as rates and shares.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Figures {
     pub(super) seconds: f64,
     pub(super) delta: Counters,
-    /// Of one CPU: 1.0 is all of it.
+    /// Share of one CPU: 1.0 is all of it.
     pub(super) cpu_share: f64,
     pub(super) per_s: Rates,
     pub(super) turn_ns_p50: u64,
@@ -169,7 +169,7 @@ impl Fleet {
         }
     }
 
-    /// Closes the running period: it becomes the one that is shown.
+    /// Closes the running period and shows it from now on.
     pub(super) fn close_period(&mut self, now: Instant) {
         self.period += 1;
         self.period_length = now.since(self.period_began);
@@ -177,12 +177,12 @@ impl Fleet {
         for seat in &mut self.seats {
             std::mem::swap(&mut seat.closed, &mut seat.open);
             seat.open.clear();
-            // A worker that reported nothing still holds its connections.
+            // A worker without a record in the period still holds its connections.
             seat.closed.delta = seat.closed.delta.with_gauges_of(&seat.current);
         }
     }
 
-    /// Adds a point to the plot. Returns the workers that have fallen silent: their last figures are live no more.
+    /// Adds a point to the plot. Returns the workers that have fallen silent, whose last figures are not live any more.
     pub(super) fn sample(&mut self, now: Instant) -> Vec<usize> {
         let is_silent = |seat: &Seat| seat.state == State::Ready && seat.is_overdue(now);
         let silent: Vec<_> = (0..self.seats.len())
@@ -221,17 +221,17 @@ impl Fleet {
             .fold(Counters::default(), |sum, seat| sum.plus(&seat.total()))
     }
 
-    /// The last closed period of all seats together.
+    /// Figures of all seats in the last closed period.
     pub(super) fn closed(&self) -> Figures {
         Figures::sum(self.seats.iter().map(|seat| &seat.closed))
     }
 
-    /// The last records of all seats together.
+    /// Figures of all seats from their last records.
     pub(super) fn live(&self) -> Figures {
         Figures::sum(self.seats.iter().map(|seat| &seat.live))
     }
 
-    /// The I/O tiers in use, and why, in the order of the seats and without repeats.
+    /// The I/O tiers in use and their reasons, in the order of the seats, without repeats.
     pub(super) fn tiers(&self) -> (String, String) {
         let mut tiers: Vec<&str> = Vec::new();
         let mut notes: Vec<&str> = Vec::new();
@@ -267,7 +267,7 @@ impl Seat {
         }
     }
 
-    /// A worker was started.
+    /// A worker was started on the seat.
     pub(super) fn handle_birth(&mut self, pid: u32) {
         self.state = State::Starting;
         self.pid = Some(pid);
@@ -275,7 +275,7 @@ impl Seat {
         self.births += 1;
     }
 
-    /// The worker reported, and that was read at `now`.
+    /// Adds a record of the worker, which was read at `now`.
     pub(super) fn handle_record(&mut self, now: Instant, record: Record) {
         self.last_record = Some(Heard {
             made: record.at,
@@ -295,7 +295,7 @@ impl Seat {
         self.tier_note = record.tier_note;
     }
 
-    /// The worker is gone; its counts stay, its connections do not.
+    /// The worker is gone. Its counts stay, and its connections count no more.
     pub(super) fn handle_death(&mut self, next: State) {
         self.retired = self.retired.plus(&self.current.without_gauges());
         self.current = Counters::default();
@@ -343,7 +343,7 @@ impl Gathering {
 }
 
 impl Figures {
-    /// Counts and rates add up; turn times are merged.
+    /// Adds counts and rates, and merges turn times.
     fn sum<'a>(gatherings: impl Iterator<Item = &'a Gathering>) -> Self {
         let mut turns = turns::accumulator();
         let mut sum = Self::zero();
@@ -375,7 +375,7 @@ impl Figures {
     }
 }
 
-/// For rates and plots, where the 53 bits of an f64 are plenty.
+/// For rates and plots. The 53 bits of an f64 are enough for them.
 #[expect(clippy::cast_precision_loss, reason = "shown rounded to a few digits")]
 pub(super) fn as_f64(count: u64) -> f64 {
     count as f64

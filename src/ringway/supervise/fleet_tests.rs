@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A fleet of `workers`, started at zero.
+/// A fleet of `workers` workers, started at instant zero.
 pub(in crate::supervise) fn fleet(workers: usize) -> Fleet {
     let about = About {
         address: "ws://127.0.0.1:9000".to_owned(),
@@ -16,7 +16,7 @@ pub(in crate::supervise) fn fleet(workers: usize) -> Fleet {
     Fleet::new(about, &vec![None; workers])
 }
 
-/// A record of one second.
+/// A record of an interval of one second.
 pub(in crate::supervise) fn record(worker: u16, sequence: u64, counters: Counters) -> Record {
     let mut turn_times = turns::accumulator();
     turn_times.record(20_000).expect("in range");

@@ -1,13 +1,13 @@
 //! The start-up line and the statistics as JSON: one object each.
 //!
-//! Owns: the names of the fields, which scripts rely on; those of counters are the names of [`Counters`]:
+//! Owns: the names of the fields, on which scripts rely. Counters have the names of [`Counters`].
 //!
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
-//!   Each has clients, `period` (what happened in the closed period: counts with their rates) and `total` (every
-//!   counter since the start). The web page's `/stats.json` adds `live` (the last second), `server`, and of each worker
-//!   `record`: how old its figures are (`age_s`) and what its clock said when it sent them (`clock_ns`, from its own
-//!   zero), so that two answers can be compared exactly; null until the first record came.
+//!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the start).
+//!   The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the age of its
+//!   figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that two answers can
+//!   be compared exactly. `record` is null until the first record has come.
 
 use serde_json::{Map, Value, json};
 
@@ -32,7 +32,7 @@ pub(super) fn listening(fleet: &Fleet) -> Value {
     })
 }
 
-/// The closed period, for stdout.
+/// The last closed period, for stdout.
 pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
     let workers: Vec<_> = fleet
         .seats
@@ -54,7 +54,7 @@ pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
     })
 }
 
-/// The same with the live figures and what is running, for the web page.
+/// The last closed period, the live figures and the server's settings, for the web page.
 pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     let mut value = stats(fleet, now);
     value["total"]["live"] = figures(&fleet.live());
@@ -76,7 +76,7 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     value
 }
 
-/// The last minutes of the plot: seconds since the start, and messages per second of each worker in both directions.
+/// The plot: seconds since the start, and messages per second of each worker, in and out.
 pub(super) fn history(fleet: &Fleet) -> Value {
     let samples: Vec<_> = fleet
         .history()
@@ -118,7 +118,7 @@ fn record(seat: &Seat, now: Instant) -> Value {
     let Some(last) = seat.last_record else {
         return Value::Null;
     };
-    // Microseconds: a rate is taken over this time.
+    // In microseconds, because readers compute rates from it.
     let age_us = u64::try_from(now.since(last.heard).as_micros()).unwrap_or(u64::MAX);
     json!({ "age_s": as_f64(age_us) / 1e6, "clock_ns": last.made.nanos() })
 }
@@ -153,12 +153,12 @@ fn counters(counters: &Counters) -> Value {
     )
 }
 
-/// Three decimals are enough for a rate or a time in seconds.
+/// Rounds to three decimals, enough for a rate or a time in seconds.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// A setting as JSON has it: switches and numbers without quotes.
+/// A setting as a JSON value: switches and numbers without quotes.
 fn value_of(text: &str) -> Value {
     match (text.parse::<bool>(), text.parse::<i64>()) {
         (Ok(on), _) => on.into(),

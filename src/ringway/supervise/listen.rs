@@ -1,8 +1,8 @@
-//! The listening sockets: bound once, before anything else, and kept open until serving ends.
+//! The listening sockets. They are bound before anything else, and stay open until serving ends.
 //!
-//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket. When they are dropped,
-//! nobody listens any more, whatever process still holds a descriptor of them: connects are refused, and whoever was
-//! queued is reset. Never: accepts. Every failure is a sentence with its remedy.
+//! Owns: the listeners, the options that accepted sockets inherit, and the file of a Unix socket. When the listeners
+//! are dropped, the kernel refuses connects and resets queued clients, even if other processes hold descriptors of
+//! them. Never: accepts. Every failure is a sentence with its remedy.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -23,7 +23,7 @@ use crate::options::{Backlog, SocketOptions};
 /// The listeners of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// One that all workers share, or one per worker.
+    /// One that all workers share, or one for each worker.
     sockets: Vec<Socket>,
     bound: Bound,
     backlog: u32,
@@ -31,10 +31,10 @@ pub struct Listeners {
     file: Option<(u64, u64)>,
 }
 
-/// What was bound.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// A TCP address, with the port that port 0 became.
+    /// A TCP address. Its port is never 0: the kernel chose one.
     Tcp(SocketAddr),
     /// A Unix socket file.
     Unix(PathBuf),
@@ -50,10 +50,10 @@ impl std::fmt::Display for Bound {
 }
 
 impl Listeners {
-    /// Binds and listens as `options` say.
+    /// Binds and listens according to `options`.
     ///
     /// # Errors
-    /// [`Fatal`]: the address cannot be had.
+    /// [`Fatal`]: the address cannot be bound.
     pub fn bind(options: &Options) -> Result<Self, Fatal> {
         let backlog = clip_backlog(options.backlog, options.backlog_origin, somaxconn());
         match &options.address {
@@ -62,17 +62,17 @@ impl Listeners {
         }
     }
 
-    /// What was bound.
+    /// The address of the listeners.
     pub(super) fn bound(&self) -> &Bound {
         &self.bound
     }
 
-    /// Where it listens: `ws://address:port`, with the port that port 0 became, or `ws+unix:/path`.
+    /// The URL of the server: `ws://address:port` with the port that the kernel chose for port 0, or `ws+unix:/path`.
     pub fn url(&self) -> String {
         self.bound.to_string()
     }
 
-    /// The address it listens on; `None` for a Unix socket.
+    /// The TCP address; `None` for a Unix socket.
     pub const fn address(&self) -> Option<SocketAddr> {
         match self.bound {
             Bound::Tcp(address) => Some(address),
@@ -80,15 +80,15 @@ impl Listeners {
         }
     }
 
-    /// The accept queue that the kernel grants.
+    /// The length of the accept queue that the kernel granted.
     pub(super) fn backlog(&self) -> u32 {
         self.backlog
     }
 
-    /// The listener of a worker in this process, in a descriptor of its own that the worker closes.
+    /// A copy of a worker's listener, for a worker in this process, which closes it.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// No descriptor is free.
     pub(crate) fn duplicate_for(&self, worker: usize) -> io::Result<RawFd> {
         let socket = self.sockets[worker % self.sockets.len()].try_clone()?;
         socket.set_nonblocking(true)?;
@@ -102,24 +102,25 @@ impl Listeners {
 }
 
 impl Drop for Listeners {
-    /// The workers hold the same sockets, and one of them may be stopped: closing ours alone would leave the kernel
-    /// accepting. shutdown(2) takes the socket itself out of service.
+    /// Shuts the sockets down. Closing our descriptors would not be enough: workers hold the same sockets, and a
+    /// stopped worker would keep the kernel accepting. shutdown(2) takes the socket itself out of service.
     fn drop(&mut self) {
         if let Bound::Unix(path) = &self.bound {
-            // Only our own file: someone may have replaced it.
+            // Removes only our own file: another server may have replaced it.
             if self.file.is_some() && identity(path) == self.file {
                 let _ = fs::remove_file(path);
             }
         }
         for socket in &self.sockets {
             let _ = socket.shutdown(std::net::Shutdown::Read);
-            // TCP has reset what was queued. A Unix socket still hands it out, and waits for nobody after a shutdown.
+            // TCP has reset the queued clients. A Unix socket still has its queue, and does not block after
+            // shutdown(2).
             while matches!(self.bound, Bound::Unix(_)) && socket.accept().is_ok() {}
         }
     }
 }
 
-/// The kernel's limit of accept queues.
+/// The kernel's limit for accept queues, `net.core.somaxconn`.
 fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()?
@@ -128,13 +129,13 @@ fn somaxconn() -> Option<u32> {
         .ok()
 }
 
-/// The queue that is granted; warns when it is shorter than the one that the user asked for.
+/// The length that the kernel grants. Warns if it is shorter than the user asked for.
 fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
     match (asked, limit) {
-        // 4096: the kernel's default since 5.4, where /proc is not mounted.
+        // If /proc is not mounted: 4096, the kernel's default since 5.4.
         (Backlog::Somaxconn, limit) => limit.unwrap_or(4096),
         (Backlog::Depth(depth), Some(limit)) if depth > limit => {
-            // The default is clipped on most systems; `ringway tune check` tells whoever wants to know.
+            // Most systems grant less than the default. `ringway tune check` reports that.
             if origin == Origin::User {
                 warning(format!(
                     "the accept queue is {limit} long, not {depth}: net.core.somaxconn clips it; \
@@ -147,8 +148,8 @@ fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
     }
 }
 
-/// Binds the first address that this machine has. Only that one: when its port is taken, another address of the same
-/// name would be a server that nobody expects.
+/// Binds the first address that this machine has, and no other. If its port is taken, a server on another address of
+/// the same name would surprise the user.
 fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
     let is_ours = |address: &&SocketAddr| std::net::TcpListener::bind((address.ip(), 0)).is_ok();
     match addresses.iter().find(is_ours).or_else(|| addresses.first()) {
@@ -172,7 +173,7 @@ fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<List
         socket
             .bind(&bound.into())
             .map_err(|error| refuse_tcp("listen on", &bound, "--wsuri", &error))?;
-        // SO_REUSEPORT: after the first bind to port 0 the others must join the port that was found.
+        // SO_REUSEPORT: after the first bind to port 0, the other listeners use the port that the kernel chose.
         let local = socket.local_addr().ok().and_then(|local| local.as_socket());
         bound = local.ok_or_else(|| {
             Fatal::environment(format!("cannot learn the address bound for {address}"))
@@ -197,7 +198,7 @@ fn tcp_socket(address: SocketAddr, options: &Options) -> Result<Socket, Fatal> {
             Some(Protocol::TCP),
         )?;
         socket.set_nonblocking(true)?;
-        // A server that was restarted may bind while old connections are in TIME_WAIT.
+        // Lets a restarted server bind while old connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         if options.reuseport {
             socket.set_reuse_port(true)?;
@@ -210,7 +211,7 @@ fn tcp_socket(address: SocketAddr, options: &Options) -> Result<Socket, Fatal> {
     Ok(socket)
 }
 
-/// The sentence for a TCP address that cannot be had. `option` is the one that moves it.
+/// The sentence for a TCP address that cannot be bound. `option` is the one that changes it.
 pub(super) fn refuse_tcp(
     what: &str,
     address: &SocketAddr,
@@ -276,14 +277,14 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
     })
 }
 
-/// Device and inode: which file a path names at this moment.
+/// Device and inode of the file at `path`. `None`: there is no file.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path)
         .ok()
         .map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Removes a socket file that nobody listens on any more; anything else in the way is refused.
+/// Removes a socket file without a listener. Any other file in the way is an error.
 fn remove_stale(path: &Path) -> Result<(), Fatal> {
     let shown = path.display();
     let Ok(before) = fs::symlink_metadata(path) else {
@@ -312,7 +313,7 @@ fn remove_stale(path: &Path) -> Result<(), Fatal> {
             )));
         }
     }
-    // The very file that was probed, not one that a starting server has put there since.
+    // Removes the file that was probed, not one that a starting server has created since.
     if identity(path) != Some((before.dev(), before.ino())) {
         return Ok(());
     }
@@ -323,7 +324,7 @@ fn remove_stale(path: &Path) -> Result<(), Fatal> {
     })
 }
 
-/// The options that every stream socket has.
+/// Sets the options of every stream socket.
 fn set_stream_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal> {
     if let Some(bytes) = options.rcvbuf {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -336,7 +337,7 @@ fn set_stream_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fa
     Ok(())
 }
 
-/// The options of TCP sockets. All of them are copied to the accepted socket by the kernel.
+/// Sets the options of TCP sockets. The kernel copies all of them to accepted sockets.
 fn set_tcp_options(socket: &Socket, options: &SocketOptions) -> Result<(), Fatal> {
     set("nodelay", socket.set_tcp_nodelay(options.nodelay))?;
     if let Some(name) = &options.congestion {

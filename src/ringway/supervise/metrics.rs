@@ -9,7 +9,7 @@ use super::fleet::{Fleet, State, as_f64};
 use crate::stats::{CounterKind, Counters};
 use crate::time::Instant;
 
-/// What `/metrics` answers with.
+/// The content type of `/metrics`.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the buckets of turn times.
@@ -28,7 +28,7 @@ const TURN_BUCKETS_NS: [u64; 12] = [
     1_000_000_000,
 ];
 
-/// All metrics of `fleet`.
+/// All metrics of `fleet` as text.
 pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     let mut out = String::with_capacity(16 * 1024);
     info(&mut out, fleet, now);
@@ -150,7 +150,7 @@ fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     );
 }
 
-/// A label's value: backslash, quote and newline are escaped.
+/// Escapes a label's value: backslash, quote and newline.
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")

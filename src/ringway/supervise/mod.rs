@@ -1,23 +1,25 @@
-//! The supervisor: binds the listener once, starts the workers on it, reads what they report, replaces what dies.
+//! The supervisor: binds the listeners, starts the workers on them, reads their reports, and replaces workers that die.
 //!
-//! **The rule behind everything here**: nothing that happens to one worker, to the output (stdout, stderr, a paused pager),
-//! to the web port, or to a passing shortage (descriptors, memory, processes, ENOMEM of io_uring_setup, EAGAIN of fork) may
-//! end or hold up what runs. From it follow:
+//! **The rule behind everything here**: the other workers serve on whatever happens to one worker, to the output
+//! (stdout, stderr, a paused pager), to the web port, or during a passing shortage (descriptors, memory, processes,
+//! ENOMEM of io_uring_setup, EAGAIN of fork). From it follow:
 //!
-//! - A start that fails is no death: it is tried again, with back-off and without end, while the other workers serve. Only
-//!   before a seat has ever served may a refusal end the server, because then it is the user's to mend.
-//! - A seat whose workers keep dying is no reason to end the others. The server gives up when all seats are like that.
-//! - Descriptors for a start are kept aside (`reserve`), and visitors of the pages have a cap, timeouts and a thread of
-//!   their own (`web`).
-//! - What is said goes through `crate::lines`: dropped and counted when nobody reads it, never waited for.
-//! - The loop waits for one thing only: the next event, or the next instant at which something is due (`run`).
+//! - A failed start is no death. It is tried again, with back-off and without end, while the other workers serve. Only
+//!   before a seat has ever served may a refusal end the server, because then the user must act.
+//! - A seat whose workers keep dying does not end the others. The server gives up only when all seats are like that.
+//! - Descriptors for a start are kept in reserve (`reserve`). Visitors of the pages have a limit, timeouts, and their
+//!   own thread (`web`).
+//! - Output goes through `crate::lines`, which drops and counts lines when nobody reads them. The supervisor never
+//!   waits for its reader.
+//! - The loop waits at one place: for the next event, or the next instant at which something is due (`run`).
 //!
-//! - Workers are told through a channel of messages (`crate::control`), and by a signal where that is full, closed or not
-//!   answered. Signals are for persons and init systems: they mean the same to a supervisor and to a worker.
+//! - Orders to workers go through a channel of messages (`crate::control`). If the channel is full, closed or not
+//!   answered, a signal is sent. Signals are for people and init systems: they mean the same to a supervisor and to a
+//!   worker.
 //!
 //! Owns: the listening sockets, the worker processes, the statistics on stdout and the web pages.
-//! Never: sees a byte of a client, maps the board, knows WebSocket. Of the crate it sees the ground only (`stats`, `time`,
-//! `exit`, `lines`, `signals`, `control`).
+//! Never: sees a byte of a client, maps the board, knows WebSocket. It depends only on the lowest modules of the crate
+//! (`stats`, `time`, `exit`, `lines`, `signals`, `control`).
 //!
 //! ```text
 //!             listen ── environment ── board          before any worker
@@ -31,7 +33,8 @@
 //!                              └─ json · metrics ─► web (a thread of its own)
 //! ```
 //!
-//! The pages, `/metrics` and JSON lines are the feature `pages`: a program that embeds a server compiles no web framework.
+//! The pages, `/metrics` and JSON lines are the feature `pages`. Without it, a program with an embedded server compiles
+//! no web framework.
 #![deny(unsafe_code)] // sys.rs alone is excepted
 
 mod board;

@@ -1,4 +1,4 @@
-//! What the supervisor is told: plain data, resolved by its caller.
+//! The supervisor's options: plain data, which its caller has resolved.
 //!
 //! Owns: the types. Never: parses, resolves names, opens anything.
 
@@ -9,42 +9,43 @@ use std::time::Duration;
 
 use crate::options::{Backlog, Format, SocketOptions};
 
-/// Everything the supervisor needs to know.
+/// The supervisor's options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to listen.
     pub address: Address,
-    /// Length of the accept queue.
+    /// Length of the accept queue, connections.
     pub backlog: Backlog,
-    /// Who chose that: only the user is told when the kernel grants less.
+    /// Who chose the backlog. If the kernel grants less, only a user's choice is worth a warning.
     pub backlog_origin: Origin,
-    /// One listener per worker with SO_REUSEPORT.
+    /// Whether each worker has its own listener (SO_REUSEPORT).
     pub reuseport: bool,
-    /// What the listener hands on to accepted sockets.
+    /// Options of the listener, which accepted sockets inherit.
     pub socket: SocketOptions,
     /// Workers to run, at least one.
     pub workers: usize,
     /// Whether each worker is pinned to one CPU.
     pub affinity: bool,
-    /// Connections that one worker must be able to hold, if that is known: checked against RLIMIT_NOFILE.
+    /// Connections that one worker must be able to hold, checked against RLIMIT_NOFILE. `None`: unknown, not checked.
     pub worker_connections: Option<usize>,
-    /// How a worker is started.
+    /// The command that starts a worker.
     pub command: WorkerCommand,
-    /// Which deaths of workers are answered with a new one.
+    /// Which deaths of workers lead to a replacement.
     pub respawn: RespawnPolicy,
-    /// Time that workers have to drain after SIGTERM.
+    /// Time that workers have to drain after SIGTERM. The supervisor kills a worker one second later.
     pub drain_timeout: Duration,
-    /// How often statistics are printed.
+    /// Time between two prints of the statistics.
     pub interval: Duration,
-    /// How things are printed.
+    /// Form of the start-up line and of the statistics.
     pub format: Format,
     /// Print nothing on stdout.
     pub silence: bool,
-    /// Print statistics on stdout, not only where the server listens.
+    /// Whether to print statistics on stdout. The start-up line is printed in any case.
     pub statistics: bool,
-    /// Where the web pages are, and on which address; `None` = no pages.
+    /// Address of the web pages; `None`: no pages.
     pub web: Option<SocketAddr>,
-    /// Who chose that: without the user's word the server runs without pages when the port is taken.
+    /// Who chose the pages' address. If its port is taken and the user did not choose it, the server runs without
+    /// pages.
     pub web_origin: Origin,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
@@ -53,56 +54,57 @@ pub struct Options {
 /// Who chose a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody: it is the default.
+    /// It is the default.
     Default,
-    /// Whoever wrote the command line or the configuration file.
+    /// The user, on the command line or in the configuration file.
     User,
 }
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// TCP; the first of these that this machine has. More than one when a name has several addresses.
+    /// TCP, on the first of these addresses that this machine has. A name may have several.
     Tcp(Vec<SocketAddr>),
     /// A Unix stream socket.
     Unix(PathBuf),
 }
 
-/// How a worker is started: `program arguments… --fd N …`.
+/// The command that starts a worker: `program arguments… --fd N …`.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
-    /// The program, as `argv[0]` names it; what is executed is this very binary (`/proc/self/exe`).
+    /// The program's name for `argv[0]`. The executed file is this binary (`/proc/self/exe`).
     pub name: OsString,
     /// The original arguments, with which the supervisor was started.
     pub arguments: Vec<OsString>,
-    /// The effective configuration as a file's text: workers read it instead of the configuration file, so that one
-    /// that is replaced later runs with the options of its siblings although the file was edited since.
+    /// The effective configuration, as the text of a file. Workers read it instead of the configuration file. So a
+    /// later replacement has the same options as the other workers, even if the file has changed.
     pub config: String,
 }
 
-/// Which deaths of workers are answered with a new one.
+/// Which deaths of workers lead to a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RespawnPolicy {
-    /// None: the first death ends the server.
+    /// None. The first death ends the server.
     Never,
-    /// Back-off from `delay_min`, doubled at each death up to `delay_max`, and back to the start after a worker that
-    /// lived for `stable_after`. `deaths_max` deaths of one seat within `window` end the server.
+    /// All, with back-off. The delay begins at `delay_min`, doubles with each death up to `delay_max`, and is reset by
+    /// a worker that lived for `stable_after`. A seat with `deaths_max` deaths within `window` has failed. One failed
+    /// seat ends a server that is still starting; later, the server ends when all seats have failed.
     Limited {
         /// First delay.
         delay_min: Duration,
         /// Longest delay.
         delay_max: Duration,
-        /// A life that counts as success.
+        /// Life of a worker that counts as success.
         stable_after: Duration,
-        /// Deaths of one seat that are too many.
+        /// Deaths of one seat within `window` that count as failure.
         deaths_max: usize,
-        /// The time within which they are counted.
+        /// Time in which these deaths are counted.
         window: Duration,
     },
 }
 
 impl Default for RespawnPolicy {
-    /// Chosen, untested: quick enough that a client's first retry finds a worker, slow enough not to burn a core.
+    /// Chosen, untested. Short enough that a client's first retry finds a worker, long enough not to burn a core.
     fn default() -> Self {
         Self::Limited {
             delay_min: Duration::from_millis(100),

@@ -1,4 +1,4 @@
-//! When a worker that died is replaced, and what is too much. Pure: deaths, failed starts and instants in, delays out.
+//! When to replace a worker that died, and when to give up. No I/O: deaths, failed starts and instants in, delays out.
 //!
 //! ```text
 //!  death of a worker that served ──► counted; lived ≥ stable_after? delay := delay_min ─┐
@@ -20,7 +20,7 @@ pub(super) struct Deaths {
 }
 
 impl Deaths {
-    /// A worker that was started at `born` and served is dead at `now`.
+    /// Counts the death, at `now`, of a worker that was started at `born` and served.
     pub(super) fn count(&mut self, policy: RespawnPolicy, born: Instant, now: Instant) {
         self.recent.push_back(now);
         self.forget(policy, now);
@@ -32,13 +32,13 @@ impl Deaths {
         }
     }
 
-    /// How many of them are recent.
+    /// How many deaths lie within the policy's window.
     pub(super) fn recent(&mut self, policy: RespawnPolicy, now: Instant) -> usize {
         self.forget(policy, now);
         self.recent.len()
     }
 
-    /// Whether this seat alone would be reason enough to give up.
+    /// Whether this seat has had too many deaths.
     pub(super) fn are_too_many(&mut self, policy: RespawnPolicy, now: Instant) -> bool {
         let recent = self.recent(policy, now);
         match policy {
@@ -47,7 +47,7 @@ impl Deaths {
         }
     }
 
-    /// The time until the next worker is started.
+    /// The delay before the next start. Doubles the delay after it.
     pub(super) fn next_delay(&mut self, policy: RespawnPolicy) -> Duration {
         let (min, max) = match policy {
             RespawnPolicy::Never => (Duration::ZERO, Duration::ZERO),
@@ -89,7 +89,7 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
-    /// The delay after a death, in ms, and whether it was one too many.
+    /// The delay after a death, in ms, and whether the deaths are too many.
     fn die(deaths: &mut Deaths, born_ms: u64, now_ms: u64) -> (u128, bool) {
         deaths.count(POLICY, at(born_ms), at(now_ms));
         let too_many = deaths.are_too_many(POLICY, at(now_ms));

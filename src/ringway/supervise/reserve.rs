@@ -1,19 +1,19 @@
-//! Descriptors that are kept aside, so that a worker can be replaced when there are no others.
+//! Descriptors in reserve, so that a worker can be replaced even when the process has no others free.
 //!
-//! Owns: them. While a worker is started they are let go, and taken back afterwards: nobody else in this process opens
-//! anything in between (the pages have a cap of their own, see `environment`), and the system's own shortage (ENFILE) is met
-//! the same way.
+//! Owns: the descriptors. They are closed before the start of a worker and opened again after it. No other code of this
+//! process opens descriptors in between: the pages have their own limit, see `environment`. The reserve also helps when
+//! the whole system is short of descriptors (ENFILE).
 
 use std::fs::File;
 
-/// A start needs nine: both ends of the stats pipe and of the control channel, both ends of the pipe on which std learns of a failed exec, a copy of
-/// stderr, /dev/null, and one to spare.
+/// Descriptors that a start needs: both ends of the stats pipe and of the control channel, both ends of the pipe on
+/// which std learns of a failed exec, a copy of stderr, /dev/null, and one to spare.
 pub(super) const DESCRIPTORS: usize = 9;
 
-/// The descriptors, or what could be had of them.
+/// The reserve, complete or not.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    /// Any open file: copies of it are cheap, and need no path.
+    /// Any open file. Copies of it are cheap and need no path.
     pattern: File,
     kept: Vec<File>,
 }
@@ -29,7 +29,7 @@ impl Reserve {
         reserve
     }
 
-    /// Runs `start` with the descriptors free.
+    /// Runs `start` while the descriptors are free.
     pub(super) fn lend<T>(&mut self, start: impl FnOnce() -> T) -> T {
         self.kept.clear();
         let started = start();
@@ -37,7 +37,7 @@ impl Reserve {
         started
     }
 
-    /// Takes back what is missing, as far as it can be had now.
+    /// Opens missing descriptors, as many as the kernel grants now.
     pub(super) fn refill(&mut self) {
         while self.kept.len() < DESCRIPTORS
             && let Ok(copy) = self.pattern.try_clone()
@@ -46,7 +46,7 @@ impl Reserve {
         }
     }
 
-    /// Whether it is complete.
+    /// Whether no descriptor is missing.
     pub(super) fn is_full(&self) -> bool {
         self.kept.len() == DESCRIPTORS
     }

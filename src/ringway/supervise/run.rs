@@ -1,13 +1,13 @@
-//! The hands of the supervisor: one loop that waits, tells [`Supervisor`] what happened, and does what it says.
+//! The loop of the supervisor: it waits, reports events to [`Supervisor`], and carries out its actions.
 //!
-//! Owns: the order of start-up, the processes, the descriptors. Never: decides (that is `supervisor`), blocks: what is said
-//! goes through `lines`, pipes and signals are non-blocking, and the pages have a thread of their own.
+//! Owns: the order of start-up, the processes, the descriptors. Never: decides (`supervisor` does), blocks. Output goes
+//! through `lines`, pipes and signals are non-blocking, and the pages have their own thread.
 //!
 //! One pass:
 //! 1. Wait for a signal, a pipe, a channel, or the next instant at which something is due.
-//! 2. Read the pipes and channels first, so that after a long pause of this process (stopped, suspended) no worker is judged by its
-//!    old records; then signals, then children, then what is due.
-//! 3. Do what the supervisor says until it has nothing more to say.
+//! 2. Read the pipes and channels first. Otherwise, after a long pause of this process (stopped, suspended), workers
+//!    would be judged by old records. Then handle signals, then children, then what is due.
+//! 3. Carry out the supervisor's actions until there are none.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -36,15 +36,15 @@ use crate::options::Format;
 use crate::stats::{Record, RecordError};
 use crate::time::{self, Instant};
 
-/// Statistics are printed a little after the workers' own ticks, so that each period holds all of its records.
+/// Delay of the printed statistics after the workers' ticks, so that each period contains all of its records.
 const PERIOD_LAG: Duration = Duration::from_millis(250);
 
-/// The rhythm of the plot.
+/// Time between two points of the plot.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 struct Hands {
     options: Options,
-    /// Until serving ends.
+    /// `None` when serving has ended.
     listeners: Option<Listeners>,
     board: Board,
     config: File,
@@ -57,16 +57,16 @@ struct Hands {
     periods: Tick,
 }
 
-/// The part of a seat that is about processes; the figures are the fleet's, the decisions the supervisor's.
+/// The processes of a seat. Its figures are in the fleet, and its decisions in the supervisor.
 #[derive(Debug)]
 struct Seat {
     cpu: Option<usize>,
     process: Option<Process>,
-    /// What was said about its records that cannot be read, so that it is said once.
+    /// The fault in its records that was reported: one report per worker.
     bad_record: Option<RecordError>,
 }
 
-/// Something that is due again and again. What was missed is left out.
+/// Something that is due periodically. Missed times are skipped.
 #[derive(Clone, Copy, Debug)]
 struct Tick {
     period: Duration,
@@ -79,7 +79,7 @@ impl Tick {
         Self { period, due }
     }
 
-    /// Whether it is due at `now`; then it is due again at the next multiple of its period.
+    /// Whether it is due at `now`. If so, it is due again at the next multiple of its period.
     fn is_due(&mut self, now: Instant) -> bool {
         if now < self.due {
             return false;
@@ -93,8 +93,9 @@ impl Tick {
     }
 }
 
-/// Runs a server until it is told to stop, or cannot go on. Call it on the main thread, before any other thread is made:
-/// workers die with the thread that started them, and a thread with signals of its own would die by the first one.
+/// Runs a server until a signal stops it or it cannot go on. Call it on the main thread, before any other thread is
+/// started. The kernel sends workers SIGTERM when the thread that started them ends. A thread that was started earlier
+/// does not block the signals, so the first one would end the process.
 pub fn run(options: Options) -> Result<Exit, Fatal> {
     let signals = sys::take_signals().map_err(failed("a descriptor for signals"))?;
     let mut hands = Hands::new(options, signals)?;
@@ -173,7 +174,7 @@ impl Hands {
             }
         }
         if bereaved {
-            // SIGCHLD tells that some child is gone, not which, and not how many: each is looked at.
+            // SIGCHLD does not say which children ended, or how many. So each is checked.
             for seat in 0..self.seats.len() {
                 self.reap(now, seat);
             }
@@ -188,7 +189,7 @@ impl Hands {
         }
     }
 
-    /// Waits for the next event or instant; returns the seats whose worker has something to report.
+    /// Waits for the next event or instant. Returns the seats whose worker has sent something.
     fn wait(&self) -> Vec<usize> {
         let (mut seats, mut all) = (Vec::new(), Vec::new());
         for (index, seat) in self.seats.iter().enumerate() {
@@ -207,7 +208,7 @@ impl Hands {
         talkative
     }
 
-    /// Does what the supervisor says.
+    /// Carries out the supervisor's actions.
     fn act(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
             match action {
@@ -264,7 +265,7 @@ impl Hands {
         }
     }
 
-    /// Reads what the worker on a seat reported.
+    /// Reads the records of the worker on a seat.
     fn read(&mut self, now: Instant, seat: usize) {
         let Some(process) = &mut self.seats[seat].process else {
             return;
@@ -272,11 +273,12 @@ impl Hands {
         let mut items = Vec::new();
         process.read(|item| items.push(item));
         self.handle_items(now, seat, items);
-        // After the figures, which a worker sends before it says that it is ready: with them it is known what it runs on.
+        // After the records: a worker sends its first one before it answers that it is ready, and the record says which
+        // tier it runs on.
         self.hear(seat);
     }
 
-    /// Takes what the worker on a seat answered.
+    /// Reads the answers of the worker on a seat.
     fn hear(&mut self, seat: usize) {
         let Some(process) = &mut self.seats[seat].process else {
             return;
@@ -308,7 +310,7 @@ impl Hands {
         }
     }
 
-    /// Whether the worker on a seat is gone.
+    /// Reaps the worker on a seat if it has ended.
     fn reap(&mut self, now: Instant, seat: usize) {
         let Some(process) = &mut self.seats[seat].process else {
             return;
@@ -380,7 +382,8 @@ impl Hands {
     }
 }
 
-/// The pages' listener. A port that the user chose must be had; the default one is no reason to refuse to serve.
+/// Binds the pages' port. If a port that the user chose is taken, the server does not start; without the default port
+/// it serves without pages.
 fn bind_pages(options: &Options) -> Result<Option<std::net::TcpListener>, Fatal> {
     let Some(address) = options.web else {
         return Ok(None);
@@ -401,12 +404,12 @@ fn bind_pages(options: &Options) -> Result<Option<std::net::TcpListener>, Fatal>
     }
 }
 
-/// The sentence for something that a system in good order always has.
+/// The sentence for the failure of something that works on every healthy system.
 fn failed(what: &'static str) -> impl Fn(io::Error) -> Fatal {
     move |error| Fatal::environment(format!("cannot make {what}: {error}"))
 }
 
-/// The line that scripts wait for.
+/// The start-up line, for which scripts wait.
 fn ready_line(fleet: &Fleet) -> String {
     let about = &fleet.about;
     let web = about
@@ -422,7 +425,7 @@ fn ready_line(fleet: &Fleet) -> String {
     )
 }
 
-/// The same for the log, where the pages and the backlog are of no interest.
+/// The start-up line for the log, without pages and backlog.
 fn started_line(fleet: &Fleet) -> String {
     let about = &fleet.about;
     format!(

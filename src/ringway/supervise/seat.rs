@@ -1,7 +1,8 @@
-//! One worker process: how it is started, what it reports and answers, how it is told and reaped.
+//! One worker process: starting, reading its reports and answers, giving orders, reaping.
 //!
-//! Owns: the child, the read end of its stats pipe, and our end of its control channel. Only the owner of a [`Process`] reaps the child and signals it, so a
-//! signal can never reach a stranger with the same pid. Never: decides anything, waits for anything.
+//! Owns: the child, the read end of its stats pipe, and our end of its control channel. Only the owner of a [`Process`]
+//! reaps the child and signals it, so a signal never reaches another process with the same pid. Never: decides or
+//! waits.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -16,11 +17,11 @@ use crate::control::{self, Answer, Channel, Undelivered};
 use crate::seat::{SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
 
-/// Bytes that are read from one pipe at a time: as many as a pipe holds by default, so that no worker's records wait for
-/// those of another.
+/// Bytes read from one pipe at a time: the default size of a pipe (64 KiB). The limit keeps one worker's records from
+/// delaying those of another.
 const READ_LEN: usize = 64 << 10;
 
-/// What a worker is given.
+/// What a worker inherits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inheritance {
     pub(super) worker: usize,
@@ -35,20 +36,21 @@ pub(super) struct Inheritance {
 pub(super) struct Process {
     pub(super) pid: u32,
     child: Child,
-    /// Until its end.
+    /// `None` when the pipe has ended.
     stats: Option<File>,
     decoder: Decoder,
     control: Channel,
 }
 
 impl Process {
-    /// Starts a worker. Must be called on the thread that lives as long as the supervisor: the parent-death signal is bound
-    /// to it. Every descriptor that is needed is opened before the process is made, so that a failure leaves none behind.
+    /// Starts a worker. Must be called on a thread that lives as long as the supervisor: the parent-death signal is
+    /// bound to that thread. All descriptors are opened before the process is made, so that a failure leaves no process
+    /// behind.
     pub(super) fn start(command: &WorkerCommand, inheritance: Inheritance) -> io::Result<Self> {
         let (read, write) = sys::pipe()?;
         let (control, theirs) = Channel::pair()?;
         let child = spawn(command, inheritance, &write, &theirs)?;
-        // The worker's ends are dropped here, so that its death is the end of both.
+        // The worker's ends are closed here. So when the worker dies, we read the end of both.
         Ok(Self {
             pid: child.id(),
             child,
@@ -58,7 +60,7 @@ impl Process {
         })
     }
 
-    /// What to wait for.
+    /// The descriptors to wait for.
     pub(super) fn waited(&self) -> impl Iterator<Item = Waited> + use<> {
         let stats = self.stats.as_ref().map(Waited::readable);
         stats
@@ -66,10 +68,10 @@ impl Process {
             .chain(self.control.socket().map(Waited::readable))
     }
 
-    /// Takes what the worker answered.
+    /// Reads the worker's answers.
     pub(super) fn hear(&mut self, tell: impl FnMut(Answer)) {
         let strange = self.control.strange();
-        // What is left comes in the next pass.
+        // Further answers are read in the next pass.
         self.control.receive(tell);
         let more = self.control.strange() - strange;
         if more > 0 {
@@ -77,13 +79,13 @@ impl Process {
         }
     }
 
-    /// Reads once what the worker reported.
+    /// Reads records once from the pipe.
     pub(super) fn read(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
         let mut bytes = [0; READ_LEN];
         self.read_into(&mut bytes, &mut tell);
     }
 
-    /// Reads all that is left in the pipe of a worker that is gone. No more than it holds, should somebody else have its
+    /// Reads the rest of the pipe of a worker that is gone. At most one pipe's size, in case another process holds the
     /// write end.
     pub(super) fn read_rest(&mut self, mut tell: impl FnMut(Result<Record, RecordError>)) {
         let mut bytes = [0; READ_LEN];
@@ -94,7 +96,7 @@ impl Process {
         }
     }
 
-    /// Whether there may be more.
+    /// Reads once. Returns whether there may be more.
     fn read_into(
         &mut self,
         bytes: &mut [u8],
@@ -110,7 +112,7 @@ impl Process {
             {
                 return false;
             }
-            // The end, or a pipe that is broken: there will be no more records, which is not the worker's death.
+            // The end of the pipe, or an error: no further records. The worker may still live.
             Ok(_) | Err(_) => {
                 self.stats = None;
                 return false;
@@ -122,25 +124,25 @@ impl Process {
         true
     }
 
-    /// Whether the worker is gone, and how it ended if that can be known. It is reaped with that.
+    /// Reaps the worker if it has ended. Returns how it ended, if that is known.
     pub(super) fn try_reap(&mut self) -> Option<Option<ExitStatus>> {
         match self.child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => Some(Some(status)),
-            // ECHILD: somebody else reaped it, so it is gone.
+            // ECHILD: other code has reaped it, so it is gone.
             Err(_) => Some(None),
         }
     }
 
-    /// Tells the worker, which is not reaped yet. A process that is gone does not mind.
+    /// Gives the worker an order. It must not be reaped yet. A process that has ended ignores it.
     ///
     /// # Errors
-    /// The control channel did not take the order; a signal may.
+    /// The control channel did not take the order. The caller may send a signal.
     pub(super) fn obey(&mut self, order: Order) -> Result<(), Undelivered> {
         let _ = match order {
             Order::Drain => {
                 self.control.send(control::Order::Drain)?;
-                // One that was stopped goes on, or it could not end in order (systemd does the same).
+                // SIGCONT, so that a stopped process can end in order (systemd does the same).
                 sys::go_on(self.pid)
             }
             Order::Stop => {
@@ -179,13 +181,13 @@ fn spawn(
         config_fd: Some(config),
     };
     process.env(SEAT_VARIABLE, seat.to_variable());
-    // stdout carries the supervisor's lines and nothing else: what a worker prints goes to stderr.
+    // stdout carries only the supervisor's lines. A worker's output goes to stderr.
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
     process
         .stdin(Stdio::null())
         .stdout(stderr)
         .stderr(Stdio::inherit());
-    // A group of its own: Ctrl-C in a terminal reaches the supervisor, which then tells the workers once.
+    // Its own process group: Ctrl-C in a terminal reaches only the supervisor, which then gives the order once.
     process.process_group(0);
     sys::prepare_worker(
         &mut process,

@@ -1,11 +1,11 @@
-//! What the supervisor decides: events in, actions out, the instant as an argument.
+//! The decisions of the supervisor: events in, actions out. The instant is an argument.
 //!
 //! Owns: the phases of the server, the life of each seat, every time limit. Never: sees a process, a descriptor or a clock
 //! (that is `run`), so that a seeded world can drive it (`supervisor_tests`).
 //!
 //! To drive a [`Supervisor`]:
-//! 1. `handle_*` with what happened.
-//! 2. `poll_action()` until `None`; do each action. What a [`Action::Start`] came to is told at once: step 1.
+//! 1. `handle_*` with each event.
+//! 2. `poll_action()` until `None`; carry out each action. Report the outcome of an [`Action::Start`] at once: step 1.
 //! 3. Wait for the next event, or until `next_due()`; then `handle_timeout(now)`; go to 2, unless `is_over()`.
 //!
 //! ```text
@@ -18,8 +18,8 @@
 //!              └───────── back-off ──────┴───────────────────────────────────┘
 //! ```
 //!
-//! Workers are told through the control channel. Where it is full or closed, or where nothing is answered within
-//! `ANSWER_TIME_MAX`, a signal says the same.
+//! Orders go through the control channel. If it is full or closed, or the worker does not answer within
+//! `ANSWER_TIME_MAX`, a signal follows.
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
@@ -32,60 +32,60 @@ use crate::exit::Exit;
 use crate::signals;
 use crate::time::Instant;
 
-/// What a worker has beyond its drain time before it is killed.
+/// Time that a worker has beyond its drain time before it is killed.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// What a worker has to answer that it drains, before a signal says the same.
+/// Time that a worker has to answer that it drains, before it gets a signal.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What a worker has to leave when it is told to at once, before it is killed.
+/// Time that a worker has to leave after [`Order::Stop`], before it is killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What a killed process has to be gone. One that hangs in the kernel (a dead network file system) never is; nobody waits
-/// for it longer.
+/// Time that a killed process has to end. One that hangs in the kernel (a dead network file system) never does; after
+/// this time the supervisor leaves it behind.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A worker that does not serve so long after its start is worth a word.
+/// Time without a first record after which a start is reported as slow.
 const START_TIME_LONG: Duration = Duration::from_secs(10);
 
-/// A worker that has not reported for this long after its start hangs: it is killed, and another one started.
+/// Time without a first record after which a worker counts as hanging: it is killed and replaced.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Times in a row that the system may refuse a process to a seat that never had one. With the delays of the back-off that
-/// is about 1.5 s: a shortage that lasts longer when the server starts is told instead of waited for.
+/// Failed starts in a row of a seat that never had a process, before the server gives up. With the back-off this takes
+/// about 1.5 s. A longer shortage at start-up is reported rather than waited for.
 const FIRST_STARTS_MAX: u32 = 5;
 
-/// What is to be done, in this order.
+/// What `run` must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Start a worker on the seat, and say at once what came of it.
+    /// Start a worker on the seat, and report the outcome at once.
     Start { seat: usize },
-    /// Tell the worker on the seat, and say at once if the channel did not take it.
+    /// Give the worker on the seat an order. Report at once if the channel did not take it.
     Order { seat: usize, order: Order },
-    /// The seat has no process any more.
+    /// The seat has no process any more: update its figures.
     Vacate { seat: usize, next: State },
-    /// Every seat serves for the first time.
+    /// All seats serve for the first time: print the start-up line.
     Announce,
-    /// Refuse connects from now on, everywhere.
+    /// Close the listeners: the kernel then refuses connects.
     CloseListeners,
-    /// Tell the user.
+    /// Print a message to the user.
     Say(Severity, String),
 }
 
-/// What a worker is told.
+/// An order to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Through the channel: drain, then leave.
+    /// Through the channel: drain, then exit.
     Drain,
-    /// Through the channel: leave now.
+    /// Through the channel: exit now.
     Stop,
-    /// SIGTERM, which means Drain.
+    /// SIGTERM, which means `Drain`.
     Terminate,
-    /// SIGKILL.
+    /// SIGKILL: the kernel ends the worker.
     Kill,
 }
 
-/// How bad something is that is told.
+/// How serious a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Severity {
     Error,
@@ -93,7 +93,7 @@ pub(super) enum Severity {
     Warning,
 }
 
-/// What does not change.
+/// Rules that do not change while the server runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) workers: usize,
@@ -101,7 +101,7 @@ pub(super) struct Rules {
     pub(super) drain_timeout: Duration,
 }
 
-/// The decisions of a server's life.
+/// The state of the server, from which it decides.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     rules: Rules,
@@ -122,24 +122,24 @@ enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stop {
     exit: Exit,
-    /// What was asked for, for the last line of the log.
+    /// The reason, for the last line of the log.
     why: String,
     began: Instant,
     kill: Kill,
-    /// When those that have not answered get a signal; `None` afterwards.
+    /// When workers that have not answered get a signal; `None` after that.
     answer_due: Option<Instant>,
-    /// Connections that did not end by themselves, as far as workers told.
+    /// Connections that workers cut off at the end of their drain, as far as they reported.
     cut: u64,
 }
 
-/// The last resorts of a stop.
+/// How a stop goes on if workers do not end by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kill {
-    /// A second signal came: all were told to leave at once. Kill what is left then.
+    /// A second signal has come, and all workers were told to exit at once. At this instant the others are killed.
     Pressed(Instant),
-    /// Kill what is left then.
+    /// At this instant, the remaining workers are killed.
     Due(Instant),
-    /// Killed; leave behind what is left then.
+    /// All were killed. At this instant, the supervisor leaves the remaining ones behind.
     Done(Instant),
 }
 
@@ -147,34 +147,34 @@ enum Kill {
 struct Seat {
     life: Life,
     deaths: Deaths,
-    /// Whether a worker of this seat ever served: until then a refusal is the user's to mend.
+    /// Whether a worker of this seat ever served. Before that, a refusal ends the server, because the user must act.
     has_served: bool,
-    /// Whether its worker drains, by its own word.
+    /// Whether its worker has answered that it drains.
     drains: bool,
-    /// Starts that failed since a worker served, and what was said about the last kind of them.
+    /// Failed starts since a worker last served, and the last kind of failure that was reported.
     failed_starts: u32,
     trouble: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
-    /// No process; one is to be started then.
+    /// No process. One is started at `due`.
     Vacant { due: Instant },
-    /// An [`Action::Start`] was polled, and its outcome not told yet.
+    /// An [`Action::Start`] was polled. Its outcome was not reported yet.
     Launching,
-    /// A process that has not reported yet.
+    /// A process without a record.
     Starting { pid: u32, born: Instant, slow: Slow },
-    /// A process that has.
+    /// A process whose first record has come.
     Serving { pid: u32, born: Instant },
-    /// No process, and there will be none.
+    /// No process, and none will be started.
     Gone,
 }
 
-/// What was done about a worker that does not serve.
+/// What was done about a worker that is slow to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slow {
     No,
-    /// It was told after [`START_TIME_LONG`].
+    /// The user was told, after [`START_TIME_LONG`].
     Told,
     /// It was killed after [`START_TIME_MAX`].
     Killed,
@@ -210,12 +210,12 @@ impl Supervisor {
         supervisor
     }
 
-    /// The next thing to do.
+    /// The next action to carry out.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When `handle_timeout` has something to do; `None` while only events can change anything.
+    /// The instant at which `handle_timeout` must be called; `None` if only an event can change anything.
     pub(super) fn next_due(&self) -> Option<Instant> {
         if let Phase::Stopping(stop) = &self.phase {
             let (Kill::Due(at) | Kill::Pressed(at) | Kill::Done(at)) = stop.kill;
@@ -233,7 +233,7 @@ impl Supervisor {
         self.seats.iter().filter_map(of_seat).min()
     }
 
-    /// Whether every process is gone, and none will come.
+    /// Whether no process is left, and none will be started.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Stopping(_))
             && self.seats.iter().all(|seat| seat.life == Life::Gone)
@@ -247,7 +247,7 @@ impl Supervisor {
         matches!(self.phase, Phase::Stopping(_))
     }
 
-    /// The code to exit with.
+    /// The exit code of the server.
     pub(super) const fn exit(&self) -> Exit {
         match &self.phase {
             Phase::Stopping(stop) => stop.exit,
@@ -266,25 +266,25 @@ impl Supervisor {
         };
     }
 
-    /// No worker could be started on the seat, for want of something that may come back.
+    /// No worker could be started on the seat, because of a shortage that may pass.
     pub(super) fn handle_start_failed(&mut self, now: Instant, seat: usize, why: &str) {
         debug_assert_eq!(self.seats[seat].life, Life::Launching);
         self.fail_start(now, seat, format!("cannot be started: {why}"));
     }
 
-    /// The worker on the seat drains, whoever told it to.
+    /// The worker on the seat has answered that it drains, perhaps after a signal from elsewhere.
     pub(super) fn handle_draining(&mut self, seat: usize) {
         self.seats[seat].drains = true;
     }
 
-    /// A worker leaves, and `cut` of its connections did not end by themselves.
+    /// A worker exits. It cut off `cut` connections that did not end by themselves.
     pub(super) fn handle_drained(&mut self, cut: u32) {
         if let Phase::Stopping(stop) = &mut self.phase {
             stop.cut += u64::from(cut);
         }
     }
 
-    /// An order did not reach the worker on the seat through its channel: a signal says the same.
+    /// The control channel did not take an order for the worker on the seat: a signal follows.
     pub(super) fn handle_undelivered(&mut self, seat: usize, order: Order, why: &str) {
         let (order, how) = match order {
             Order::Drain => (Order::Terminate, "SIGTERM"),
@@ -298,7 +298,7 @@ impl Supervisor {
         self.actions.push_back(Action::Order { seat, order });
     }
 
-    /// The worker on the seat said or showed for the first time that it accepts.
+    /// The worker on the seat has reported for the first time: it accepts.
     pub(super) fn handle_ready(&mut self, seat: usize) {
         let post = &mut self.seats[seat];
         let Life::Starting { pid, born, .. } = post.life else {
@@ -321,7 +321,7 @@ impl Supervisor {
         }
     }
 
-    /// The process on the seat is gone and reaped. The status is unknown if waiting for it failed.
+    /// The process on the seat has ended and was reaped. `status` is `None` if waiting for it failed.
     pub(super) fn handle_exit(&mut self, now: Instant, seat: usize, status: Option<ExitStatus>) {
         let life = self.seats[seat].life;
         let how = status.map_or_else(|| "is gone".to_owned(), |status| format!("ended: {status}"));
@@ -337,7 +337,7 @@ impl Supervisor {
                 let seconds = START_TIME_MAX.as_secs();
                 self.fail_start(now, seat, format!("did not serve within {seconds} s"));
             }
-            // A replacement: the others serve, and whatever it lacks may come back.
+            // A replacement failed to start. The other workers serve, and its shortage may pass.
             (_, Life::Starting { .. }) if self.seats[seat].has_served => {
                 self.fail_start(now, seat, format!("{how} before it served"));
             }
@@ -359,7 +359,7 @@ impl Supervisor {
         }
     }
 
-    /// A signal came to the supervisor itself.
+    /// The supervisor itself received a signal.
     pub(super) fn handle_signal(&mut self, now: Instant, signal: i32) {
         let name = signals::name(signal);
         if signal == libc::SIGHUP {
@@ -389,7 +389,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due at `now`.
+    /// Handles everything that is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if let Phase::Stopping(stop) = &mut self.phase {
             let kill = stop.kill;
@@ -427,14 +427,14 @@ impl Supervisor {
         }
     }
 
-    /// A worker that served, or that was the first of its seat, is dead.
+    /// A worker died that had served, or that was the first of its seat.
     fn handle_death(&mut self, now: Instant, seat: usize, pid: u32, born: Instant, how: &str) {
         let policy = self.rules.respawn;
         self.seats[seat].deaths.count(policy, born, now);
         let deaths = self.seats[seat].deaths.recent(policy, now);
         let who = format!("worker {seat} (pid {pid})");
         let too_many = self.seats[seat].deaths.are_too_many(policy, now);
-        // One seat alone is no reason to end what the others hold, once there was something to hold.
+        // Once every seat has served, one failing seat does not end the connections of the others.
         let last = policy == RespawnPolicy::Never
             || matches!(self.phase, Phase::Starting)
             || (self.seats.iter_mut()).all(|seat| seat.deaths.are_too_many(policy, now));
@@ -466,8 +466,8 @@ impl Supervisor {
         self.vacate(seat, now + delay);
     }
 
-    /// A start came to nothing. It is tried again, without end once a worker of the seat has served: what is lacking
-    /// comes back, and the other workers serve meanwhile.
+    /// A start failed. It is tried again, without end once a worker of the seat has served: the shortage may pass, and
+    /// the other workers serve meanwhile.
     fn fail_start(&mut self, now: Instant, seat: usize, why: String) {
         if self.is_stopping() {
             return self.leave(now, seat);
@@ -482,7 +482,7 @@ impl Supervisor {
         }
         let due = now + post.deaths.next_delay(policy);
         if post.trouble.as_ref() != Some(&why) {
-            // Said once per kind, not per try.
+            // Reported once per kind of failure, not for each try.
             let sentence = format!("worker {seat} {why}; it is tried again until it serves");
             post.trouble = Some(why);
             self.say(Severity::Warning, sentence);
@@ -504,7 +504,7 @@ impl Supervisor {
         self.stop(now, exit, why);
     }
 
-    /// Lets the workers drain. Connects are refused from this moment on.
+    /// Tells the workers to drain. The kernel refuses connects from now on.
     fn stop(&mut self, now: Instant, exit: Exit, why: String) {
         let kill = Kill::Due(now + self.rules.drain_timeout + DRAIN_GRACE);
         let began = now;
@@ -531,7 +531,7 @@ impl Supervisor {
         }
     }
 
-    /// The seat is empty for good.
+    /// Marks the seat as empty for good.
     fn leave(&mut self, now: Instant, seat: usize) {
         self.seats[seat].life = Life::Gone;
         let next = State::Gone;
@@ -551,14 +551,14 @@ impl Supervisor {
                 Exit::Interrupted => {
                     format!("stopped hard by a second signal after {took:.3} s{cut}")
                 }
-                // The error that led here was told.
+                // The error that ended the server was reported already.
                 _ => return,
             };
             self.say(Severity::Note, sentence);
         }
     }
 
-    /// The drain, or even the time of the killed, may be over.
+    /// Handles the end of the drain time, or of the time that killed workers have.
     fn press_on(&mut self, now: Instant, kill: Kill) {
         match kill {
             Kill::Due(at) | Kill::Pressed(at) if at <= now => {
@@ -593,7 +593,8 @@ impl Supervisor {
         }
     }
 
-    /// Workers that have not answered that they drain are signalled. One that serves and does not answer is worth a word.
+    /// Sends a signal to workers that have not answered that they drain. Warns about those that serve and do not
+    /// answer.
     fn signal_the_deaf(&mut self) {
         for seat in 0..self.seats.len() {
             let post = &self.seats[seat];
@@ -623,7 +624,7 @@ impl Supervisor {
         self.order_all(Order::Kill);
     }
 
-    /// Tells every worker there is.
+    /// Gives every worker an order.
     fn order_all(&mut self, order: Order) {
         for seat in 0..self.seats.len() {
             if self.seats[seat].life.pid().is_some() {
@@ -648,7 +649,7 @@ fn life_is_due(life: Life, now: Instant) -> bool {
     matches!(life, Life::Vacant { due } if due <= now)
 }
 
-/// The code of a worker that says itself that it is of no use here.
+/// The exit code of a worker that reports that it cannot serve here.
 fn refusal(status: Option<ExitStatus>) -> Option<Exit> {
     let exit = status
         .and_then(|status| status.code())

@@ -1,4 +1,4 @@
-//! The decisions, one by one; the seeded world is in `world`.
+//! Tests of single decisions. The seeded world is in `world`.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -81,7 +81,7 @@ fn a_replacement_that_cannot_be_started_is_tried_for_ten_minutes_and_told_once()
     assert_eq!(said_so_far, 2, "the death and the first failure");
     assert!(supervisor.is_running());
 
-    // Another reason is another line, and success a third.
+    // Another reason is a new line, and success a third one.
     let due = supervisor.next_due().expect("it goes on");
     supervisor.handle_timeout(due);
     assert_eq!(actions(&mut supervisor), [Action::Start { seat: 1 }]);
@@ -361,7 +361,7 @@ fn a_second_signal_is_an_order_to_leave_and_then_the_end() {
     );
     supervisor.handle_exit(at(1101), 0, killed());
     assert_eq!(supervisor.exit(), Exit::Interrupted);
-    // A third one does not wait.
+    // A third signal does not wait.
     let mut supervisor = serving(1);
     for ms in 0..3 {
         supervisor.handle_signal(at(ms), libc::SIGTERM);

@@ -1,15 +1,17 @@
-//! A seeded world around the [`Supervisor`]: processes that die, hang, refuse, are stopped or do not even die of SIGKILL;
-//! tables of descriptors and of processes that are full for a while; a log that nobody reads for a while; a loop that is late, because its machine was suspended or its
-//! process stopped; signals of every kind at any time. No process is made, and minutes pass in microseconds.
+//! A seeded world around the [`Supervisor`]. Processes die, hang, refuse to serve, are stopped, or survive even
+//! SIGKILL. Tables of descriptors and processes are full for a while. Nobody reads the log for a while. The loop is
+//! late, because its machine was suspended or its process stopped. Signals of every kind come at any time. No process
+//! is made, and minutes pass in microseconds.
 //!
 //! What must hold, whatever the seed:
-//! 1. A worker that serves is left alone until the server stops.
-//! 2. The server stops by itself only when it may: refused before a seat ever served, or all seats kept dying.
+//! 1. A worker that serves is not disturbed until the server stops.
+//! 2. The server ends without a signal only when it may: a worker refused before a seat ever served, or all seats kept
+//!    dying.
 //! 3. An empty seat is tried again within its back-off, and not more often.
-//! 4. A stop signal closes the listeners at once, and ends the server within its time, whether workers hear their channel,
-//!    a signal, or nothing; a second one sooner. Who hears either leaves in order.
-//! 5. So little is said, whatever happens, that a log which nobody reads for minutes loses none of it.
-//! 6. The loop ends, and every process that can die is gone and reaped: no descriptor of it is left.
+//! 4. A stop signal closes the listeners at once, and ends the server within its time, whether workers obey their
+//!    channel, a signal, or neither; a second signal ends it sooner. A worker that obeys either one exits in order.
+//! 5. The supervisor prints so little that a log which nobody reads for minutes loses no line.
+//! 6. The loop ends. Every process that can die is gone and reaped, and none of its descriptors is open.
 //!
 //! `RINGWAY_SIM_COUNT=100 cargo test supervisor` runs a hundred times as many seeds; a failure prints the one that repeats it.
 
@@ -19,30 +21,30 @@ use super::*;
 use crate::lines;
 use crate::random::Random;
 
-/// How long the machine may keep the supervisor's loop from running.
+/// Longest time for which the machine keeps the supervisor's loop from running, milliseconds.
 const LATE_MS_MAX: u32 = 8_000;
 
-/// What goes wrong in one run, per mille, drawn by its seed.
+/// Faults of one run, per mille, drawn by its seed.
 #[derive(Debug)]
 struct Faults {
     start_fails: u16,
-    /// Of those that start: ends before it serves, with one of our codes or another.
+    /// Of those that start: exits before it serves, with one of our codes or another one.
     refuses: u16,
     hangs: u16,
     /// Of those that serve: dies soon.
     frail: u16,
-    /// Acts on SIGKILL only.
+    /// Reacts to SIGKILL only.
     stopped: u16,
-    /// Does not hear its channel.
+    /// Does not read its channel.
     deaf: u16,
-    /// Of those: whether the channel does not even take an order.
+    /// Of those: the channel even refuses orders.
     shut: u16,
-    /// Acts on nothing.
+    /// Reacts to nothing, not even SIGKILL.
     immortal: u16,
     late: u16,
-    /// Whether seat 0 is spared from all that, once it serves.
+    /// Whether seat 0 has none of these faults once it serves.
     spare_first: bool,
-    /// Whether the first start of each seat goes well.
+    /// Whether the first start of each seat succeeds.
     good_start: bool,
 }
 
@@ -65,7 +67,7 @@ impl Faults {
     }
 }
 
-/// One process, and what it will do.
+/// One process, and how it will behave.
 #[derive(Debug)]
 struct Process {
     pid: u32,
@@ -103,13 +105,13 @@ struct World {
     signals: Vec<(Instant, i32)>,
     stops: Vec<Instant>,
     pids: u32,
-    /// When no process can be made, or no descriptor be had: every start fails.
+    /// Times without a free process or descriptor: every start fails.
     shortages: Vec<std::ops::Range<Instant>>,
-    /// Bytes of sentences that wait since the log was read last.
+    /// Bytes of messages since the log was last read.
     unread_bytes: usize,
     /// When the log is read next.
     read_at: Instant,
-    /// How late the loop has been in all since a deadline could have been missed.
+    /// Total delay of the loop since a deadline could have been missed.
     lateness: Duration,
 }
 
@@ -184,7 +186,7 @@ impl World {
         self.check_exit();
     }
 
-    /// Time passes until something happens, and sometimes longer.
+    /// Lets time pass until something happens, and sometimes longer.
     fn advance(&mut self) {
         let of_process = |process: &Process| {
             let ends = process.ends_at.map(|(at, _)| at);
@@ -204,7 +206,7 @@ impl World {
         self.now = next;
     }
 
-    /// The pipes: who serves for the first time.
+    /// Reports the workers that serve for the first time.
     fn report(&mut self) {
         for (seat, process) in &mut self.processes {
             if std::mem::take(&mut process.drains) {
@@ -229,7 +231,7 @@ impl World {
         }
     }
 
-    /// The children: who is gone.
+    /// Reports the processes that have ended.
     fn bury(&mut self) {
         let gone = |process: &Process, now| process.ends_at.filter(|(at, _)| *at <= now);
         for seat in 0..self.tried.len() {
@@ -273,7 +275,7 @@ impl World {
         }
     }
 
-    /// A pager is paused for some minutes, again and again.
+    /// Prints a message to a log that nobody reads for some minutes, again and again.
     fn say(&mut self, sentence: &str) {
         if self.now >= self.read_at {
             self.unread_bytes = 0;
@@ -382,7 +384,7 @@ impl World {
         }
     }
 
-    /// What holds after every turn.
+    /// Checks what must hold after every turn.
     fn check(&self) {
         if self.supervisor.is_stopping() {
             assert!(!self.listeners_open, "the listener goes first");
@@ -397,19 +399,19 @@ impl World {
         let Some(first) = self.stops.first() else {
             return;
         };
-        // Drain, grace, and the time of the killed; the loop may come late to each of them.
+        // Drain, grace, and the time of killed workers. The loop may be late for each of them.
         let late = Duration::from_millis((3 * LATE_MS_MAX).into());
         let most = Duration::from_secs(10 + 1 + 5) + late;
         let over = self.supervisor.is_over();
         assert!(over || self.now.since(*first) <= most, "{self:?}");
         if let Some(second) = self.stops.get(1) {
-            // What a worker has to leave by itself, and then the time of the killed.
+            // The time that a worker has to exit, and then the time of killed workers.
             let most = Duration::from_secs(1 + 5) + late;
             assert!(over || self.now.since(*second) <= most, "{self:?}");
         }
     }
 
-    /// Whether the server ended as it may.
+    /// Checks that the server ended for a permitted reason.
     fn check_exit(&self) {
         let signalled = !self.stops.is_empty();
         match self.supervisor.exit() {
@@ -433,7 +435,7 @@ impl World {
     }
 }
 
-/// Says how to repeat a run that panics.
+/// Prints how to repeat a run that panics.
 struct Replay(u64);
 
 impl Drop for Replay {

@@ -89,9 +89,9 @@ pub(super) fn pipe() -> io::Result<(File, File)> {
     Ok((read, write))
 }
 
-/// Takes every signal that ends a process or tells of a child, from now on and in every thread that is made later: they
-/// are read from the descriptor that this returns. Dispositions that were inherited (a shell starts its background jobs
-/// with SIGINT ignored) are forgotten, since a signal that is ignored is never read.
+/// Blocks every signal that ends a process or reports a child, in this thread and in all threads started later. They
+/// are read from the returned descriptor. Inherited dispositions are reset (a shell starts background jobs with SIGINT
+/// ignored), because an ignored signal is never read.
 pub(super) fn take_signals() -> io::Result<File> {
     for signal in signals::OF_THE_TERMINAL {
         // SAFETY: SIG_IGN runs no code of this process.
@@ -121,7 +121,7 @@ pub(super) fn take_signals() -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// The signals that [`take_signals`] has for us, at most 32 of them at a time.
+/// Reads the signals that have come, at most 32 at a time, from the descriptor of [`take_signals`].
 pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
     use std::io::Read as _;
     const LEN: usize = size_of::<libc::signalfd_siginfo>();
@@ -132,13 +132,13 @@ pub(super) fn read_signals(mut from: &File) -> Vec<i32> {
     bytes[..len].chunks_exact(LEN).filter_map(number).collect()
 }
 
-/// Something to wait for with [`poll`].
+/// A descriptor to wait for with [`poll`].
 #[derive(Clone, Copy, Debug)]
 #[repr(transparent)]
 pub(super) struct Waited(libc::pollfd);
 
 impl Waited {
-    /// Until there is something to read, or an end.
+    /// Waits until the descriptor has something to read, or its end.
     pub(super) fn readable(fd: &impl AsRawFd) -> Self {
         Self(libc::pollfd {
             fd: fd.as_raw_fd(),
@@ -152,8 +152,8 @@ impl Waited {
     }
 }
 
-/// Waits until one of `all` is ready, at most `patience`. When the kernel cannot wait (no memory), all of them count as
-/// ready: they are non-blocking, so looking costs a moment and is never wrong.
+/// Waits until one of `all` is ready, for `patience` at most. If the kernel cannot wait (no memory), all of them count
+/// as ready: they are non-blocking, so a needless read costs little and does no harm.
 pub(super) fn poll(all: &mut [Waited], patience: Option<Duration>) {
     let timeout = patience.map(|patience| libc::timespec {
         tv_sec: libc::time_t::try_from(patience.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -177,12 +177,12 @@ pub(super) fn poll(all: &mut [Waited], patience: Option<Duration>) {
     }
 }
 
-/// Lets a child that was stopped go on: SIGCONT. The caller must not have reaped it yet.
+/// Lets a stopped child go on (SIGCONT). The caller must not have reaped it yet.
 pub(super) fn go_on(pid: u32) -> io::Result<()> {
     signal_child(pid, libc::SIGCONT)
 }
 
-/// Asks a child to end: SIGTERM. The caller must not have reaped it yet, so that `pid` is still that child.
+/// Asks a child to end (SIGTERM). The caller must not have reaped it yet, so that `pid` is still that child.
 pub(super) fn terminate(pid: u32) -> io::Result<()> {
     signal_child(pid, libc::SIGTERM)
 }
@@ -198,8 +198,8 @@ fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `command` start a child that inherits exactly `fds` beside its standard streams (every other descriptor of
-/// this process is close-on-exec), and that gets SIGTERM when this process dies.
+/// Makes `command` start a child that inherits exactly `fds` and its standard streams, and that gets SIGTERM when this
+/// process dies. Every other descriptor of this process is close-on-exec.
 pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
     let parent = std::process::id();
     let in_child = move || {
@@ -211,13 +211,13 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
             // The supervisor died between fork and prctl: the signal will never come.
             return Err(io::ErrorKind::NotFound.into());
         }
-        // Until the worker has decided about its signals itself, those without a meaning do not end it.
+        // Ignores signals without a meaning, until the worker itself decides about its signals.
         for signal in signals::meaningless().chain(signals::OF_THE_TERMINAL) {
             // SAFETY: SIG_IGN runs no code; signal(2) is async-signal-safe.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
-        // What the supervisor itself inherited, say from a shell, is not for workers. Older kernels (before 5.11) do
-        // without: then only such foreign descriptors leak.
+        // Descriptors that the supervisor itself inherited, from a shell for example, are not for workers. Kernels
+        // before 5.11 cannot mark them: there, only these leak.
         // SAFETY: close_range with CLOSE_RANGE_CLOEXEC only sets flags of this process' descriptors; the error pipe of
         // `Command` has the flag already.
         let _ = unsafe {

@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// The columns of the three tables that show the same counters.
 const HEAD: &str = "   handsh  msgs in       out  bytes in       out   wire in       out";
 
-/// The closed period of `fleet`: its loop, its rates, its counts, and the totals.
+/// The last closed period of `fleet`: loop, rates, counts, and totals.
 pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     let mut out = headline(fleet, now);
     let rows = Row::all(fleet);
@@ -35,7 +35,7 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     out
 }
 
-/// What one line is about: a worker, or all of them.
+/// The subject of one line: a worker, or all of them.
 struct Row {
     name: String,
     pid: String,
@@ -75,7 +75,7 @@ fn headline(fleet: &Fleet, now: Instant) -> String {
     format!("{head:-<80}\n")
 }
 
-/// The process and its loop in the period. What is short are sends: the socket took only a part.
+/// The process and its loop in the period. `short` counts sends of which the socket took only a part.
 fn worker_line(out: &mut String, row: &Row) {
     let period = &row.period;
     let [clients, drops, enobufs, short] = [
@@ -95,7 +95,7 @@ fn worker_line(out: &mut String, row: &Row) {
     );
 }
 
-/// The counters that every Autobahn user knows, with messages in and out told apart.
+/// The counters that Autobahn's users know. Messages in and out are separate.
 fn counter_line(out: &mut String, row: &Row, figures: &Rates) {
     let _ = writeln!(
         out,
@@ -130,7 +130,7 @@ fn human(value: f64) -> String {
     format!("{text}{}", UNITS[unit])
 }
 
-/// A share as whole percent; many CPUs have many percent.
+/// A share as whole percent. Several CPUs give more than 100.
 fn percent(share: f64) -> String {
     match share * 100.0 {
         percent @ ..9_999.5 => format!("{percent:.0}"),

@@ -1,15 +1,15 @@
 //! The web pages of the supervisor: the status page, `/stats.json`, `/history.json` and `/metrics`; 404 for all else.
 //!
-//! Owns: the HTTP side, a thread and an event loop for it. Never: touches the data path or the supervisor's loop; it reads
-//! the fleet's figures under a short lock. Nothing that a visitor does holds more than a connection, and that not for long:
+//! Owns: the HTTP side, with its own thread and event loop. Never: touches the data path or the supervisor's loop; it
+//! reads the fleet's figures under a short lock. A visitor can hold a connection for a limited time, and nothing else:
 //!
 //! | limit | value | who exceeds it |
 //! |---|---|---|
 //! | connections | `Descriptors::web_connections` | waits in the accept queue |
-//! | head of a request, idle time between two | [`HEAD_TIME_MAX`] | is disconnected |
-//! | bytes of a head | [`HEAD_BYTES_MAX`] | gets 431 |
-//! | life of a connection | [`LIFE_MAX`] | is disconnected after the answer that is on its way |
-//! | after that | [`LAST_ANSWER_TIME_MAX`] | is disconnected |
+//! | time for a request's head, idle time between two requests | [`HEAD_TIME_MAX`] | is disconnected |
+//! | bytes of a request's head | [`HEAD_BYTES_MAX`] | gets 431 |
+//! | life of a connection | [`LIFE_MAX`] | is disconnected after the current answer |
+//! | the current answer, after that | [`LAST_ANSWER_TIME_MAX`] | is disconnected |
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,24 +35,24 @@ use super::{json, listen, metrics};
 use crate::exit::Fatal;
 use crate::time;
 
-/// Nothing is loaded from elsewhere; the echo box may connect to any WebSocket server.
+/// The pages load nothing from elsewhere. The echo box may connect to any WebSocket server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Time for a request's head, and for an idle connection. The page asks every second; a collector that asks less often
-/// connects anew. Chosen, untested.
+/// Time for a request's head, and for an idle connection. The page asks every second. A collector that asks less often
+/// must connect anew. Chosen, untested.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of a request's head, browsers' cookies for other servers on the same host included; hyper's least is 8 KiB.
+/// Bytes of a request's head. Browsers include cookies of other servers on the same host. hyper's minimum is 8 KiB.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// A connection is closed after this, so that none is held for ever. Chosen, untested.
+/// Time after which a connection is closed, so that no visitor holds one for ever. Chosen, untested.
 const LIFE_MAX: Duration = Duration::from_secs(30);
 
-/// What a visitor has then to take the answer that is on its way.
+/// Time that a visitor then has to take the current answer.
 const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Pauses after a failed accept (no descriptor, no memory): the first, doubled up to the last.
+/// Pauses after a failed accept (no descriptor, no memory): the first one, doubled up to the second.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -104,7 +104,7 @@ fn router(fleet: Shared) -> Router {
         .with_state(fleet)
 }
 
-/// Accepts for ever.
+/// Accepts visitors for ever.
 async fn accept(listener: TcpListener, router: Router, connections_max: usize) {
     let room = Arc::new(Semaphore::new(connections_max));
     let mut pause = ACCEPT_PAUSE_MIN;
@@ -122,7 +122,7 @@ async fn accept(listener: TcpListener, router: Router, connections_max: usize) {
                     drop(permit);
                 });
             }
-            // The visitor left before it was accepted.
+            // The visitor left before it was accepted: try the next one.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if trouble != Some(error.kind()) {
@@ -146,7 +146,7 @@ async fn converse(stream: TcpStream, router: Router) {
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
-    // How it ends is the visitor's affair.
+    // An error is the visitor's problem.
     if timeout(LIFE_MAX, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(LAST_ANSWER_TIME_MAX, connection).await;
@@ -181,7 +181,7 @@ fn uncached(body: impl IntoResponse) -> Response {
     (no_store, body).into_response()
 }
 
-/// One self-contained document: style and script are put in their places once.
+/// One self-contained document: style and script are inserted once.
 fn html() -> &'static str {
     static HTML: OnceLock<String> = OnceLock::new();
     HTML.get_or_init(|| {

@@ -1,11 +1,11 @@
-//! What callbacks asked for, carried out once per turn.
+//! Commands that callbacks gave, carried out once per turn.
 
 use crate::conn::link::{Next, Pauses, Phase};
 use crate::io::{BufferId, HOT_BYTES, Io};
 use crate::protocol::{App, Command, Connection, Context, Core, Host, Table, Verdict};
 
 impl<I: Io> Core<I> {
-    /// Carries out what the callbacks asked for. What that leads to waits for the next turn.
+    /// Carries out the commands that callbacks gave. Commands that these lead to wait for the next turn.
     pub(crate) fn run_commands<A: App>(&mut self, host: &mut Host<A>, table: &mut Table) {
         if self.shared.protocol.commands.list.is_empty() {
             return;
@@ -22,7 +22,7 @@ impl<I: Io> Core<I> {
             }
         }
         if !self.shared.protocol.commands.is_pending() {
-            // The usual case: the memory is used again.
+            // The usual case: no new commands, so the memory serves the next turn.
             commands.recycle();
             self.shared.protocol.commands = commands;
         }
@@ -41,7 +41,8 @@ impl<I: Io> Core<I> {
             Command::Send { .. } | Command::SendPrepared { .. } if !is_open => {
                 self.drop_command(&command);
             }
-            // Nobody hears of a refusal any more, so a full queue is a drop.
+            // The callback that gave the command has returned, so a full queue cannot be reported to it. The message
+            // counts as a drop.
             Command::Send { kind, bytes: range } => {
                 let sent = self.callback(conn).send(kind, &bytes[range]);
                 self.shared.counters.drops += u64::from(sent.is_err());
@@ -61,14 +62,14 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// A message for a connection that is not open any more.
+    /// Drops a command for a connection that is not open any more. A message counts as a drop.
     fn drop_command(&mut self, command: &Command) {
         if let Command::Send { .. } | Command::SendPrepared { .. } = command {
             self.shared.counters.drops += 1;
         }
     }
 
-    /// The verdict that was left for later is here.
+    /// Carries out a verdict that the application had left for later.
     fn decide<A: App>(
         &mut self,
         host: &mut Host<A>,

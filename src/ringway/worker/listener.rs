@@ -1,7 +1,8 @@
-//! Accepting on a listener that several workers share, so that each holds about as many connections as the others.
+//! Accepting on a listener that several workers share. The workers keep in balance: each holds about as many
+//! connections as the others.
 //!
-//! A worker takes connections while it holds no more than a small slack above the least loaded one; the rest it leaves in
-//! the accept queue, for those that hold fewer. Who holds what stands on the [board](crate::io::board).
+//! A worker takes connections while it holds few more than the least loaded worker. It leaves the rest in the accept
+//! queue for workers that hold fewer. Each worker publishes its count on the [board](crate::io::board).
 //!
 //! ```text
 //!             holds its share                    holds more
@@ -10,13 +11,13 @@
 //!   │ wakes one worker, and a    │   │ every worker which waits in it,  │
 //!   │ new one after each         │◀──│ and then looks at the board      │
 //!   └────────────────────────────┘   └──────────────────────────────────┘
-//!            each 100 ms: is something waiting that nobody took? who runs?
+//!            each 100 ms: does a connection wait that nobody took? which workers run?
 //! ```
 //!
-//! - The kernel wakes one of those that claim, and what it woke for may stay: the worker is stopped, or it is busy. So every
-//!   worker looks into the queue by itself at every tick.
-//! - A worker that does not run for some ticks is left out of account, as is one that has no descriptors or drains.
-//! - A connection that waits for ticks, although everybody runs, is taken by whoever looks.
+//! - The kernel wakes one of the workers that claim. If that worker is stopped or busy, the connection stays in the
+//!   queue. So every worker looks into the queue at every tick.
+//! - A worker that did not run for some ticks does not count, nor does one that drains or has no descriptors.
+//! - A connection that waits for some ticks, although all workers run, is taken by any worker that looks.
 
 use std::time::Duration;
 
@@ -25,49 +26,50 @@ use crate::io::{Errno, Fd, Io, Op, Token, Wake};
 use crate::stats::Counters;
 use crate::time::Instant;
 
-/// Every worker that shares its listener looks at the queue and at the others so often. Ten wake-ups per second cost an
-/// idle worker less than 0.01 % of a core.
+/// Time between two looks of a worker at the queue and at the other workers. Ten wake-ups per second cost an idle
+/// worker less than 0.01 % of a core.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A worker that holds more than its share looks at the board again after so long, and then after twice as long each
-/// time: in a burst the others catch up within a millisecond, and nobody tells.
+/// Time until a worker that holds more than its share first looks at the board again. Each further wait is twice as
+/// long: in a burst the other workers catch up within a millisecond, and no event announces that.
 const FIRST_LOOK: Duration = Duration::from_micros(100);
 
-/// With this the looks end, and the worker sleeps until something is in the queue (which may be at once).
+/// The longest such wait. After it, the worker waits until a connection is in the queue, which may be at once.
 const LAST_LOOK: Duration = Duration::from_micros(1600);
 
-/// Connections taken in one turn at most, so that those that are there already are served in between.
+/// Connections taken in one turn at most, so that the worker serves its other connections in between.
 const BATCH_MAX: usize = 16;
 
-/// Connections that were seen waiting at so many ticks in a row (500 ms) are taken whatever the others hold: one, then at
-/// each tick twice as many. A worker that loses its CPU for some hundred milliseconds, to busy neighbours or because its
-/// virtual CPU stands still, finds its share still waiting.
+/// Ticks in a row (500 ms) at which a connection was seen waiting, before a worker takes it although it holds more than
+/// its share. It takes one, and at each further tick twice as many. So a worker that loses its CPU for some hundred
+/// milliseconds, to other processes or to the hypervisor, still finds its share waiting.
 const PATIENT_TICKS: u32 = 5;
 
-/// A worker that did not run while another one had so many ticks (2 s) is stopped: it is left out of account until it runs.
+/// Ticks (2 s) without a sign of life after which a worker counts as stopped. It does not count in the balance until it
+/// runs again.
 const SILENT_TICKS: u8 = 20;
 
-/// Doublings of that at most.
+/// Doublings of the number taken per tick, at most.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// A readiness as it is armed.
+/// Whether a readiness is armed in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Armed {
     No,
     Yes,
-    /// It was told to end, and its completion is still to come.
+    /// Its cancel was submitted; its completion is still to come.
     Ending,
 }
 
-/// The other workers, as this one sees them.
+/// The other workers that share the listener.
 #[derive(Debug)]
 struct Others {
     board: Board,
-    /// By seat: the last beat that was seen, and ticks since it was new.
+    /// By seat: the last beat seen, and how many ticks ago it was new.
     beats: Vec<(u32, u8)>,
 }
 
-/// A listener as one worker sees it.
+/// One worker's side of a listener.
 #[derive(Debug)]
 pub struct Listener {
     fd: Fd,
@@ -75,41 +77,41 @@ pub struct Listener {
     others: Option<Others>,
     claim: Armed,
     watch: Armed,
-    /// The claim was answered: connections wait.
+    /// The claim has fired: connections wait.
     called: bool,
     stopped: bool,
-    /// Somebody shut the listener down: serving ends.
+    /// The listener was shut down outside this worker, because serving ends.
     shut: bool,
-    /// Without descriptors, nothing is accepted before.
+    /// Descriptors or memory ran out: nothing is accepted before this instant.
     not_before: Instant,
-    /// The next tick.
+    /// The instant of the next tick.
     tick: Instant,
-    /// When to compare with the others again, and how long that is put off.
+    /// When to compare with the other workers again, and how long the comparison after that waits.
     look: Instant,
     put_off: Duration,
-    /// Ticks in a row at which connections waited that were not for this worker.
+    /// Ticks in a row at which connections waited while this worker held its share.
     left_waiting: u32,
-    /// The operator was told that descriptors ran out.
+    /// The log has the warning that descriptors ran out.
     told: bool,
 }
 
-/// The listener itself is of no use.
+/// The listener failed for good.
 #[derive(Debug)]
 pub(crate) struct Dead(pub(crate) Errno);
 
-/// What became of an accept.
+/// The outcome of an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
     Connection(Fd),
-    /// That one was gone before it was taken.
+    /// The peer had left before it was accepted.
     Gone,
-    /// Nothing waits, or nothing more can be taken now.
+    /// No connection waits, or the worker cannot take one now.
     Enough,
 }
 
 impl Listener {
-    /// Accepts on `fd`, which never waits (`O_NONBLOCK`) and is closed when the worker drains. With a board, in balance with
-    /// the other workers, which accept on the same listener.
+    /// Accepts on `fd`, which must be non-blocking (`O_NONBLOCK`). The worker closes it when it drains. With a board,
+    /// the worker keeps in balance with the others that accept on the same listener.
     pub fn new(fd: Fd, board: Option<Board>) -> Self {
         let shared = board.clone().filter(|board| board.seats() > 1);
         let others = shared.map(|board| Others {
@@ -122,7 +124,7 @@ impl Listener {
         }
     }
 
-    /// The same on a listener that no other worker accepts on. The board still counts the clients of all workers.
+    /// Accepts on a listener that no other worker shares. The board still counts the clients of all workers.
     pub const fn unshared(fd: Fd, board: Option<Board>) -> Self {
         Self {
             fd,
@@ -142,7 +144,7 @@ impl Listener {
         }
     }
 
-    /// Accepts nothing: for a worker of clients.
+    /// Accepts nothing: for a worker that has only client connections.
     pub(crate) const fn none() -> Self {
         let mut listener = Self::unshared(Fd(-1), None);
         listener.stopped = true;
@@ -153,12 +155,12 @@ impl Listener {
         self.fd
     }
 
-    /// Where the clients of all workers are counted.
+    /// The board, which counts the clients of all workers.
     pub(crate) fn board(&self) -> Option<Board> {
         self.board.clone()
     }
 
-    /// Before a turn: arms the readiness that this worker wants.
+    /// Runs before a turn: arms the readiness that this worker needs.
     pub(crate) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
         if self.stopped || self.claim != Armed::No || now < self.not_before {
             return;
@@ -180,15 +182,15 @@ impl Listener {
         if self.put_off < LAST_LOOK {
             self.put_off *= 2;
         } else if self.watch == Armed::No {
-            // Until somebody connects there is nothing to look for.
+            // There is nothing to compare until a peer connects.
             self.look = now + TICK;
             self.watch = Armed::Yes;
             io.submit_listen(Self::watch_token(), self.fd, Wake::All);
         }
     }
 
-    /// Stops accepting, and closes the listener: with the last of its holders, connections that nobody took are reset by
-    /// the kernel, and connects are refused.
+    /// Stops accepting, and closes the listener. When its last holder closes it, the kernel resets connections that no
+    /// worker took, and refuses new ones.
     pub(crate) fn stop(&mut self, io: &mut impl Io) {
         if self.stopped {
             return;
@@ -210,7 +212,7 @@ impl Listener {
         self.close_when_idle(io);
     }
 
-    /// Whether it was shut down by somebody else.
+    /// Whether the listener was shut down outside this worker.
     pub(crate) const fn is_shut(&self) -> bool {
         self.shut
     }
@@ -229,7 +231,7 @@ impl Listener {
         Token::fixed(Op::Accept, 1)
     }
 
-    /// A readiness is over.
+    /// Handles the completion of a readiness.
     pub(crate) fn handle_ready(
         &mut self,
         io: &mut impl Io,
@@ -253,7 +255,7 @@ impl Listener {
         Ok(())
     }
 
-    /// After everything that arrived is handled: how many connections to take now.
+    /// How many connections to take now. Called after everything that arrived was handled.
     pub(crate) fn allowance(
         &mut self,
         io: &mut impl Io,
@@ -287,11 +289,11 @@ impl Listener {
             true => self.overdue(io),
             false => 0,
         };
-        // Whom the kernel called takes one: it called nobody else for that.
+        // A worker that the kernel woke takes one connection: the kernel woke no other worker for it.
         overdue.max(called.into())
     }
 
-    /// At a tick of a worker with more than its share: how many connections it takes all the same.
+    /// How many connections a worker takes at a tick although it holds more than its share.
     fn overdue(&mut self, io: &mut impl Io) -> usize {
         self.left_waiting = match io.has_waiting(self.fd) {
             true => self.left_waiting.saturating_add(1),
@@ -303,7 +305,7 @@ impl Listener {
         }
     }
 
-    /// Sees who has run since the last tick.
+    /// Notes which workers have run since the last tick.
     fn note_beats(&mut self) {
         let Some(Others { board, beats }) = &mut self.others else {
             return;
@@ -318,7 +320,7 @@ impl Listener {
         }
     }
 
-    /// How many more connections this worker may take and stay within a small slack of the least loaded one.
+    /// How many more connections this worker may take: until it holds a few more than the least loaded worker.
     fn share_left(&self, connections: usize) -> usize {
         let Some(Others { board, beats }) = &self.others else {
             return usize::MAX;
@@ -327,8 +329,8 @@ impl Listener {
             other.filter(|other| !other.resting && beats[seat].1 < SILENT_TICKS)
         });
         match counts.map(|other| other.connections as usize).min() {
-            // One, and an eighth of what the least loaded one has: two workers are within 7 % of their mean at 50
-            // connections each, and thousands come in strides.
+            // One more, and an eighth of what the least loaded worker has. Two workers are then within 7 % of their
+            // mean at 50 connections each, and thousands of connections come in few steps.
             Some(least) => (least + 1 + least / 8).saturating_sub(connections),
             None => usize::MAX,
         }
@@ -343,7 +345,7 @@ impl Listener {
         }
     }
 
-    /// When the listener wants a turn of its own.
+    /// When the listener needs a turn, even without an event.
     pub(crate) fn due(&self) -> Instant {
         if self.stopped {
             return Instant::NEVER;
@@ -358,7 +360,7 @@ impl Listener {
         }
     }
 
-    /// What became of an accept.
+    /// Judges the result of an accept.
     pub(crate) fn handle_accept(
         &mut self,
         result: Result<Fd, Errno>,
@@ -370,12 +372,12 @@ impl Listener {
                 self.set_accepting(true);
                 Ok(Accepted::Connection(fd))
             }
-            // Another worker was faster.
+            // Another worker has accepted the connection.
             Err(Errno(libc::EAGAIN)) => {
                 self.set_accepting(true);
                 Ok(Accepted::Enough)
             }
-            // The connection was gone before it was accepted: the next one.
+            // The peer had left before it was accepted: try the next one.
             Err(Errno(
                 libc::ECONNABORTED
                 | libc::EINTR
@@ -391,7 +393,7 @@ impl Listener {
                 | libc::ETIMEDOUT
                 | libc::ECONNRESET,
             )) => Ok(Accepted::Gone),
-            // No descriptor or no memory: the connection stays in the queue, for the others or until some are freed.
+            // No descriptor or no memory. The connection stays in the queue, for other workers or until some are freed.
             Err(errno @ Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)) => {
                 counters.accept_backoffs += 1;
                 self.not_before = now + TICK;
@@ -401,7 +403,7 @@ impl Listener {
                 }
                 Ok(Accepted::Enough)
             }
-            // Not a listener any more: whoever started the workers has shut it down, because serving ends.
+            // Not a listener any more: it was shut down outside this worker, because serving ends.
             Err(Errno(libc::EINVAL)) => {
                 self.shut = true;
                 self.called = false;
@@ -418,7 +420,7 @@ impl Listener {
     }
 }
 
-/// Tells the operator, once in the life of a worker, that it can take no more.
+/// Warns the operator, once in the life of a worker, that it cannot accept more.
 #[cold]
 fn tell(errno: Errno, connections: u64) {
     let remedy = match errno {

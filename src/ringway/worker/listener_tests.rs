@@ -1,4 +1,4 @@
-//! One worker's listener beside others that are played: their seats on the board, and a queue in the simulation.
+//! The listener of one worker. The test plays the others: their seats on the board, and a queue in the simulation.
 
 use super::*;
 use crate::io::board::tests::boards;
@@ -25,7 +25,7 @@ impl Acceptor {
         }
     }
 
-    /// As many turns as fit into `time`.
+    /// Runs turns for `time`.
     fn run(&mut self, time: Duration) {
         let end = self.sim.now() + time;
         while self.sim.now() < end {
@@ -81,8 +81,8 @@ fn run_beside(acceptor: &mut Acceptor, others: &[Board], time: Duration) {
     }
 }
 
-/// Once, accepts that were armed in a burst waited for the next one; when they completed, the worker took itself for the
-/// only one that runs, because it had armed nothing for so long, and took everything for a second.
+/// Regression: accepts that were armed in a burst completed in the next one. The worker, which had armed nothing since,
+/// took itself for the only one that runs, and took every connection for a second.
 #[test]
 fn a_second_burst_after_a_pause_leaves_the_share_of_a_worker_that_is_not_on_its_cpu() {
     let mut boards = boards(2);
@@ -96,7 +96,7 @@ fn a_second_burst_after_a_pause_leaves_the_share_of_a_worker_that_is_not_on_its_
         Duration::from_secs(1),
     );
     assert_eq!(acceptor.held, 50);
-    // All of them leave, and a second later as many come.
+    // All of them end, and a second later as many come.
     acceptor.held = 0;
     acceptor.listener.publish(0);
     other.publish(0);
@@ -132,7 +132,7 @@ fn a_worker_that_does_not_run_is_left_out_of_account_after_two_seconds() {
     acceptor.connect(10);
     acceptor.run(Duration::from_millis(5));
     assert_eq!(acceptor.held, 1010, "at once");
-    // It runs again: nobody takes more than it until it has caught up.
+    // It runs again: no worker takes more than it until it has caught up.
     stopped.beat();
     acceptor.run(Duration::from_millis(150));
     stopped.beat();
@@ -155,7 +155,7 @@ fn a_connection_that_nobody_takes_is_taken_after_some_ticks_however_many_this_wo
     assert_eq!(acceptor.held, 40, "it is the other's");
     run_beside(&mut acceptor, busy, Duration::from_millis(400));
     assert_eq!(acceptor.held, 41);
-    // A storm that the other does not take either is served as well: twice as many with each tick.
+    // A storm that the other worker does not take is served as well: twice as many with each tick.
     acceptor.connect(500);
     run_beside(&mut acceptor, busy, Duration::from_millis(700));
     assert!(acceptor.held < 100, "{}", acceptor.held);
@@ -163,7 +163,7 @@ fn a_connection_that_nobody_takes_is_taken_after_some_ticks_however_many_this_wo
     assert_eq!(acceptor.held, 541);
 }
 
-/// The kernel wakes one of those that wait. When that one is stopped, another one has to look by itself.
+/// The kernel wakes one of the workers that wait. If that one is stopped, another one must look at the queue itself.
 #[test]
 fn a_connection_whose_wake_up_went_to_a_stopped_worker_is_taken_at_the_next_tick() {
     let mut boards = boards(2);

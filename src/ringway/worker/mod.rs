@@ -1,4 +1,4 @@
-//! The loop of one worker: its turn, its listener, and what becomes of every completion.
+//! The loop of one worker: its turn, its listener, and the handling of completions.
 //!
 //! Owns: accepting, the order of a turn, timeouts, and the one place where connections end.
 //! Never: makes a system call itself, or knows how a frame is encoded.

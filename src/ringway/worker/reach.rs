@@ -1,4 +1,4 @@
-//! The worker as a [`Handle`](crate::protocol::Handle) reaches it.
+//! The part of a worker that a [`Handle`](crate::protocol::Handle) reaches.
 
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ impl<I: Io> Reach for Reachable<'_, I> {
         };
         conn.link.tag = tag;
         if io.receive_mode() == ReceiveMode::Readiness {
-            // Where readiness is one registration, reading comes first and waiting for room is added to it.
+            // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
+            // it.
             conn.link.armed.poll_in = true;
             io.submit_poll_in(Token::new(Op::PollIn, id), fd);
         }

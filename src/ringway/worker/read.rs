@@ -1,4 +1,4 @@
-//! What arrived on a connection, or can be read from it, on its way to the protocol.
+//! Reading: bytes from the kernel to the protocol of a connection.
 
 use std::time::Duration;
 
@@ -7,46 +7,48 @@ use crate::conn::spill::Spill;
 use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
 use crate::protocol::{App, Connection, Core, Failure, Host, Speaks};
 
-/// A frame of which more than this is missing is received straight into its message.
+/// Missing bytes of a frame from which on it is received straight into its message (16 KiB).
 const DIRECT_BYTES_MIN: u64 = 16 << 10;
 
-/// A message of which less than this is there goes on through the hot buffer: else a header and a few bytes would be worth
-/// the memory of a whole direct receive to anyone who sends them.
+/// Bytes of a message that must have arrived before its rest is received straight into its own memory (16 KiB).
+/// Otherwise a peer could make us allocate [`DIRECT_STEP_BYTES`] by sending only a header.
 const DIRECT_FILLED_MIN: usize = 16 << 10;
 
-/// Smallest direct receive: one system call for less would cost more than the copy it saves.
+/// Room of the smallest direct receive (64 KiB). Below that, the extra system call costs more than the copy that it
+/// saves.
 const DIRECT_STEP_BYTES: usize = 64 << 10;
 
-/// Readiness of which the peer's end of the stream, or an error, is a part.
+/// Readiness that includes the end of the peer's stream, or an error.
 const HANG_UP: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR).cast_unsigned() as u32;
 
-/// A message of which more than this was missing after its first receive is *large*: the first receive of the next one is
-/// short, so that little of it has to be copied to where the rest goes directly.
+/// Missing bytes of a message, after its first receive, from which on it is *large* (128 KiB). The first receive of the
+/// next message is then short, because its bytes are copied to the memory where the rest arrives directly.
 const LARGE_BYTES_MIN: u64 = 128 << 10;
 const LARGE_FIRST_BYTES: usize = 16 << 10;
 
-/// Largest direct receive: what of it is unmasked at once is still in the L2 cache.
+/// Room of the largest direct receive (512 KiB). The bytes are unmasked right after it, and so much is still in the L2
+/// cache.
 const DIRECT_BYTES_MAX: usize = 512 << 10;
 
 /// Bytes read from one connection before the others get their turn.
 const TURN_BYTES_MAX: usize = 1 << 20;
 
-/// Time that one connection reads in bulk before the others get their turn, when it takes several receives.
+/// Time for which one connection is read in bulk before the others get their turn. Checked after each receive.
 const TURN_TIME_MAX: Duration = Duration::from_millis(1);
 
-/// Bytes of a spill that are handled in one go.
+/// Bytes of a spill that are handled before the clock is read.
 const SPILL_BYTES: usize = 64 << 10;
 
-/// Where a receive went.
+/// Where a receive put its bytes.
 enum Target {
     Hot,
     Assembly,
-    /// It was received in an earlier turn.
+    /// The bytes were received in an earlier turn.
     Spill,
 }
 
 impl<I: Io> Core<I> {
-    /// A completion of the multishot receive.
+    /// Handles a completion of the multishot receive.
     pub(crate) fn handle_recv<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -62,7 +64,7 @@ impl<I: Io> Core<I> {
                 Self::note_buffer(&mut conn.link, len as usize);
                 self.feed(host, conn, buffer, len as usize);
             }
-            // What came before the end is handled first; the end is met again behind it.
+            // Bytes in the spill precede the end of the stream. The end is read again after them.
             (Ok(_), _) if conn.link.spill.is_some() => conn.link.hang_up(),
             (Ok(_), _) => return self.end_of_stream(host, conn),
             (Err(Errno(libc::ENOBUFS)), _) => {
@@ -79,7 +81,7 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// A completion of the multishot readiness.
+    /// Handles a completion of the multishot readiness.
     pub(crate) fn handle_poll_in<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -117,7 +119,7 @@ impl<I: Io> Core<I> {
                 return Next::Continue;
             }
             if conn.link.armed.recv && conn.link.spill.is_none() {
-                // The receive that is being cancelled may bring more, and what the socket holds comes behind that.
+                // The receive that is being cancelled may still bring bytes. What the socket holds comes after those.
                 return Next::Continue;
             }
             let (target, asked, result) = self.receive_some(conn);
@@ -135,16 +137,17 @@ impl<I: Io> Core<I> {
                 }
                 Target::Spill => self.feed_spill(host, conn, len),
             }
-            // The hot buffer is used again at once, by this connection or the next.
+            // The hot buffer is reused at once, by this connection or the next.
             if self.flush_hot(&mut conn.link) == Next::Reset {
                 return Next::Reset;
             }
             self.check_pause(&mut conn.link);
             if conn.link.backlog == Backlog::Listed {
-                // Its share of frames is used up.
+                // The connection has used up its share of frames.
                 return Next::Continue;
             }
-            // Readiness is told once for the last bytes and the end behind them, so the end must be fetched now.
+            // Edge-triggered readiness fires once for the last bytes and the FIN behind them. After a FIN, read until
+            // 0: no second event will come.
             if len < asked && conn.link.inbound == Inbound::Open {
                 break;
             }
@@ -162,7 +165,7 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// One receive: into the message in progress when much of its frame is missing, else into the hot buffer.
+    /// Receives once: into the message in progress when much of its frame is missing, else into the hot buffer.
     fn receive_some(&mut self, conn: &mut Connection) -> (Target, usize, Result<usize, Errno>) {
         if let Some(spill) = &conn.link.spill {
             let rest = spill.rest();
@@ -193,7 +196,7 @@ impl<I: Io> Core<I> {
                 }
                 DIRECT_FILLED_MIN
             }
-            // The rest of a large message, and no more of the next than is worth copying.
+            // Receives the rest of a large message, and of the next one only as much as is worth copying.
             (Some(remaining), _) if websocket.large => {
                 LARGE_FIRST_BYTES + usize::try_from(remaining).unwrap_or(0)
             }
@@ -220,7 +223,8 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Handles what a buffer holds, as far as the connection's share of the turn reaches; returns how far that is.
+    /// Handles the bytes of a buffer until the connection's share of the turn is used up. Returns how many were
+    /// handled.
     fn feed_stretches<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -240,8 +244,8 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Keeps what is beyond the connection's share of the turn for the next one. From then on it is read in bulk: only what
-    /// it can handle.
+    /// Copies bytes beyond the connection's share of the turn to its spill, for the next turn. From then on the
+    /// connection is read in bulk, so that no more arrives than it can handle.
     #[cold]
     fn spill(&mut self, link: &mut Link, buffer: BufferId, range: std::ops::Range<usize>) {
         let buffers = &mut self.shared.buffers;
@@ -251,11 +255,11 @@ impl<I: Io> Core<I> {
         self.list_ready(link);
     }
 
-    /// The first `len` bytes of the spill lie in the hot buffer.
+    /// Handles the first `len` bytes of the spill, which were copied to the hot buffer.
     #[cold]
     fn feed_spill<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
         let read = self.feed_stretches(host, conn, BufferId::HOT, len);
-        // A connection that is over has none any more.
+        // A connection that ended meanwhile has no spill any more.
         let Some(mut spill) = conn.link.spill.take() else {
             return;
         };
@@ -278,15 +282,16 @@ impl<I: Io> Core<I> {
 
     fn note_heard(&mut self, link: &mut Link, len: usize) {
         if link.side == Side::Begun && link.receive == Receive::Bulk {
-            // What a turn reads by itself arrives in the course of it: whoever measures times needs them true.
+            // Bulk receives happen during the turn, so the instant of its start is stale. A client may time these
+            // messages: take the clock again.
             self.shared.now = self.io.now();
         }
         link.heard = self.shared.now;
         self.shared.counters.wire_bytes_in += len as u64;
     }
 
-    /// Sends what a bulk receive led to, at once: segments of scratch and the hot buffer in the order they were made, then the
-    /// queue.
+    /// Sends at once what a bulk receive led to: first segments of scratch and the hot buffer in the order in which
+    /// they were made, then the queue.
     pub(super) fn flush_hot(&mut self, link: &mut Link) -> Next {
         let waits = link.armed.poll_out || link.phase == Phase::Ended;
         match waits || self.send_now(link).is_ok() {
@@ -295,7 +300,7 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// The socket has room again, or the connect that it waited for is decided.
+    /// The socket has room again, or the kernel has decided the connect.
     pub(super) fn handle_poll_out<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -307,7 +312,7 @@ impl<I: Io> Core<I> {
             Phase::Connecting => return self.handle_connected(host, conn),
             _ => {}
         }
-        // It is told below.
+        // The application learns of the room at the end of this function.
         conn.link.out.refused = false;
         if self.send_now(&mut conn.link).is_err() {
             return Next::Reset;
@@ -319,7 +324,7 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// The socket of a connect is writable: sends the request, or gives up.
+    /// The kernel has decided the connect: sends the request, or gives the connection up.
     fn handle_connected<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) -> Next {
         match self.io.connect_result(conn.link.fd) {
             Ok(()) => {}
@@ -343,7 +348,7 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// The send queue is empty again.
+    /// Calls the application's `writable` if the send queue is empty.
     pub(super) fn tell_writable<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         if conn.link.out.queue.is_none() && conn.link.phase == Phase::Open {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);

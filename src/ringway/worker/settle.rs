@@ -1,13 +1,13 @@
-//! What follows a step, carried out: the one place where a connection ends.
+//! Carries out what a step returned. This is the one place where a connection ends.
 //!
 //! ```text
 //!  worker ──▶ step (read · poll out · send · timeout · command · flush) ──▶ Next
 //!     └─────────────────────────▶ settle ◀──────────────────────────────────┘
 //!                                   Continue: arm, cancel or pause receiving as the connection wants it now
-//!                                   End, Reset: tell the application, give up what is left, cancel what is armed
+//!                                   End, Reset: tell the application, drop its output, cancel what is armed
 //! ```
 //!
-//! No step calls `settle`, and `settle` calls no step: whoever took a step may still need the connection.
+//! No step calls `settle`, and `settle` calls no step: the caller of a step may still need the connection.
 
 use crate::conn::link::{Ending, Inbound, Next, Phase, Side};
 use crate::io::{Io, Op, Token};
@@ -28,7 +28,8 @@ impl<I: Io> Core<I> {
         self.settle_receive(&mut conn.link);
     }
 
-    /// Nothing more is sent or read. The descriptor is closed, and the slot freed, after the last completion.
+    /// Ends the connection: nothing more is sent or read. After the last completion, the descriptor is closed and the
+    /// slot freed.
     #[cold]
     fn end<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let phase = conn.link.phase;
@@ -47,7 +48,7 @@ impl<I: Io> Core<I> {
         }
         let link = &mut conn.link;
         if link.ending != Ending::Reset && !link.armed.poll_out {
-            // Answers to what came with the end of the stream. Whether the peer still takes them does not matter now.
+            // Sends answers to what came with the end of the stream. Whether the peer still takes them does not matter.
             let _ = self.send_now(link);
         }
         self.shared.report_close(host, conn, Closed::ABNORMAL);
@@ -62,7 +63,8 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// The peer said its last. Answers that its socket does not take yet still leave, while it takes some in time.
+    /// The peer ended its direction. Queued answers are still sent, as long as the peer takes some within the write
+    /// timeout.
     pub(super) fn end_of_stream<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -72,7 +74,7 @@ impl<I: Io> Core<I> {
         if !link.armed.poll_out && self.send_now(link).is_err() {
             return Next::Reset;
         }
-        // A request that leaves after the server said its last gets no answer.
+        // A server that has ended its direction cannot answer a request.
         let unanswered = link.side == Side::Begun && link.phase == Phase::Opening;
         if link.queued_bytes() == 0 || unanswered || link.phase == Phase::Ended {
             return Next::End;

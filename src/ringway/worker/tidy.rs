@@ -1,15 +1,15 @@
-//! Memory back to the system after a burst.
+//! Gives memory back to the system after a burst.
 //!
 //! ```text
-//!  a turn with completions ──▶ period of 1 s ──▶ what was not needed in all of it is surplus ──▶ given back in steps
-//!                               ▲      │                                                          of 20 ms each
-//!                               └──────┴── until a period has neither completions nor surplus: then no timer is left
+//!  a turn with completions ──▶ period of 1 s ──▶ memory unused in all of it is surplus ──▶ given back in steps
+//!                               ▲      │                                                    of 20 ms each
+//!                               └──────┴── until a period has neither completions nor surplus: then the timer stops
 //! ```
 //!
-//! A page given back costs half a microsecond, and three when it is needed again. So nothing goes back that was needed
-//! within a second, and what goes back goes in steps that a turn can bear. A worker that is quiet from now on has given
-//! everything back after three seconds: up to one to the end of this period, one in which nothing is needed, one for
-//! the steps.
+//! Giving a page back costs half a microsecond, and using it again three. So memory that was needed within the last
+//! second is kept, and the rest goes back in steps, each short enough for a turn. A worker that falls quiet has given
+//! everything back after three seconds: at most one until the period ends, one in which nothing is needed, one for the
+//! steps.
 
 use std::time::Duration;
 
@@ -19,37 +19,37 @@ use crate::io::Io;
 use crate::protocol::App;
 use crate::time::Instant;
 
-/// Memory that was not needed for so long is not needed.
+/// Time for which memory must be unused before it is surplus.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Between two steps: 50 of them fit a period.
+/// Time between two steps: 50 of them fit a period.
 const STEP: Duration = Duration::from_millis(20);
 const STEPS: usize = 50;
 
-/// A step gives at least so much back, if there is so much: half a millisecond of work where nobody shares the core.
+/// Bytes that a step gives back at least, if there is so much surplus: half a millisecond of work.
 const STEP_BYTES_MIN: usize = 2 << 20;
 
-/// With so much freed in the allocator's heap, its free pages go back even before the period ends.
+/// Bytes freed in the allocator's heap from which on its free pages go back before the period ends.
 const TRIM_BYTES: usize = 2 << 20;
 
-/// With less than this freed in a period, they do not.
+/// Bytes freed in a period from which on the allocator's free pages go back at its end.
 const TRIM_BYTES_MIN: usize = 128 << 10;
 
-/// What is to be given back, and when the worker looks again.
+/// What the worker has to give back, and when it looks again.
 #[derive(Debug)]
 pub(crate) struct Tidy {
-    /// [`Instant::NEVER`]: nothing happened since everything was given back.
+    /// The next look. [`Instant::NEVER`]: everything was given back, and nothing has completed since.
     due: Instant,
     period_ends: Instant,
-    /// Something completed in this period.
+    /// A completion arrived in this period.
     busy: bool,
-    /// How much each step gives back.
+    /// Bytes that each step gives back.
     step_bytes: usize,
-    /// Freed in the allocator's heap, and not yet given back by it.
+    /// Bytes freed in the allocator's heap that the allocator has not given back to the system.
     freed_bytes: usize,
-    /// Handshakes, of either outcome, that were counted when the heap was last trimmed: long heads come and go there.
+    /// Handshakes, complete or failed, when the heap was last trimmed. Long heads are allocated and freed there.
     handshakes: u64,
-    /// The allocator is to give its free pages back.
+    /// The allocator should give its free pages back.
     trim: bool,
 }
 
@@ -66,20 +66,20 @@ impl Tidy {
         }
     }
 
-    /// When the worker has to look.
+    /// The instant of the worker's next look.
     pub(crate) const fn due(&self) -> Instant {
         self.due
     }
 }
 
 impl<I: Io, A: App> Worker<I, A> {
-    /// Whether the allocator's heap has free pages worth giving back ([`memory::trim`](crate::io::memory::trim)). That is a
-    /// matter of the whole process, so whoever runs the worker does it.
+    /// Whether the allocator's heap has free pages worth giving back ([`memory::trim`](crate::io::memory::trim)). The
+    /// heap belongs to the whole process, so the caller trims it.
     pub const fn take_trim(&mut self) -> bool {
         std::mem::replace(&mut self.tidy.trim, false)
     }
 
-    /// At the end of each turn; `busy`: something completed in it.
+    /// Runs at the end of each turn. `busy`: the turn had completions.
     #[inline]
     pub(crate) fn tidy(&mut self, busy: bool) {
         self.tidy.busy |= busy;
@@ -135,7 +135,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.tidy.trim = true;
     }
 
-    /// The lists of a turn are as long as the widest turn was. Returns how many bytes were freed.
+    /// Shrinks the lists of a turn, which have grown to the widest turn so far. Returns how many bytes were freed.
     fn shrink_lists(&mut self) -> usize {
         let core = &mut self.core;
         let shared = &mut core.shared;
@@ -157,7 +157,7 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 }
 
-/// Gives the room of a list back that it has not needed just now.
+/// Shrinks a list to the room that every list keeps. Returns how many bytes were freed.
 pub(crate) fn shrink<T>(list: &mut Vec<T>) -> usize {
     let before = list.capacity();
     list.shrink_to(LIST_LEN);

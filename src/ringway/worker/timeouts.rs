@@ -1,4 +1,4 @@
-//! What time does to a connection.
+//! Timeouts of connections: handshake, silence, write, close.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::proto::handshake::Refusal;
 use crate::protocol::{App, Connection, Core, Failure, Heartbeat, Host};
 
 impl<I: Io> Core<I> {
-    /// The time of a connection has come.
+    /// Handles a deadline of a connection that has passed.
     pub(super) fn handle_timeout<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -31,8 +31,9 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// The peer did not answer our Close, or does not end its side, for the close timeout. While it takes what is left for
-    /// it, or may still do so because the server waits anyway, that is delivered.
+    /// The peer did not answer our Close, or did not send its FIN, within the close timeout. While bytes wait for it,
+    /// the connection is kept if the peer took some within the close timeout; during a drain, within the write timeout
+    /// if that is longer.
     fn handle_leaving(&mut self, link: &mut Link) -> Next {
         let (now, limits) = (self.shared.now, *self.shared.limits_of(link.service));
         let left = link.queued_bytes() + self.io.unsent(link.fd);
@@ -42,7 +43,7 @@ impl<I: Io> Core<I> {
             _ => now,
         };
         let patience = match self.shared.protocol.draining {
-            // The end of the drain is the end of it.
+            // Without a write timeout, the end of the drain ends the connection.
             true => limits.write_timeout.unwrap_or(Duration::MAX),
             false => limits.close_timeout,
         };
@@ -58,7 +59,7 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// Refuses an opening handshake that is not complete.
+    /// Refuses an opening handshake whose request is not complete.
     pub(crate) fn refuse<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -69,7 +70,7 @@ impl<I: Io> Core<I> {
         self.shared.refuse_with(host, conn, refusal, scratch);
     }
 
-    /// The peer of an open WebSocket was silent for a time.
+    /// Handles the silence of an open WebSocket's peer: write timeout, idle timeout, Ping.
     fn handle_silence(&mut self, conn: &mut Connection) -> Next {
         let now = self.shared.now;
         let link = &mut conn.link;
@@ -78,8 +79,8 @@ impl<I: Io> Core<I> {
             return Next::Reset;
         }
         if !link.pauses.is_empty() {
-            // The silence of a peer that is not read from proves nothing: its Pong may lie unread. Whether it still takes
-            // bytes is for the write timeout to say.
+            // The silence of a peer that we do not read from proves nothing: its Pong may lie unread. The write timeout
+            // finds out whether it still takes bytes.
             link.heard = now;
         }
         let (heard, silent) = (link.heard, now.since(link.heard));
@@ -105,7 +106,7 @@ impl<I: Io> Core<I> {
         if begins {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             let mut context = self.shared.context(conn, scratch, BufferId::HOT);
-            // Refused only after a Close, and then the phase is another.
+            // `ping` fails only after a Close, and then the phase is not `Open`.
             let _ = context.ping(&now.nanos().to_be_bytes());
         }
         let deadline = self.shared.next_check(&conn.link, heartbeat);
@@ -113,8 +114,8 @@ impl<I: Io> Core<I> {
         Next::Continue
     }
 
-    /// Whether the peer has taken nothing of what is queued for it for the write timeout. Bytes that leave the kernel's
-    /// buffer count as well: a socket has room again only when a third of it is free.
+    /// Whether the peer has taken none of the bytes queued for it for the write timeout. Bytes that leave the kernel's
+    /// send buffer count as taken: the kernel reports room only when a third of that buffer is free.
     fn is_stuck(&mut self, link: &mut Link) -> bool {
         let now = self.shared.now;
         let (Some(timeout), Some(queue)) = (
@@ -137,7 +138,7 @@ impl<I: Io> Core<I> {
     pub(crate) fn close(&mut self, conn: &mut Connection, code: CloseCode, reason: &str) {
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         let mut context = self.shared.context(conn, scratch, BufferId::HOT);
-        // Refused when the application has closed already, which is as good.
+        // Fails when the application has closed already, which has the same effect.
         let _ = context.close(code, reason);
     }
 }

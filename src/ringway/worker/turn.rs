@@ -28,15 +28,16 @@ use crate::protocol::{
 use crate::stats::Counters;
 use crate::time::Instant;
 
-/// With more buffers than this in use after a turn, they are given back before the worker waits.
+/// Receive buffers that a worker may hold while it waits: half a chunk of the pool. With more in use after a turn, the
+/// next turn does not wait, so that the kernel gets them back at once.
 const HELD_MAX: usize = CHUNK_BUFFERS as usize / 2;
 
-/// How all connections are to end.
+/// How the worker ends all of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// With a closing handshake.
+    /// With a closing handshake for each WebSocket.
     Drain,
-    /// At once.
+    /// At once, without a closing handshake.
     Abort,
 }
 
@@ -49,20 +50,20 @@ pub struct Worker<I, A: App> {
     listener: Listener,
     pub(crate) done: Vec<Completion>,
     pub(crate) expired: Vec<ConnId>,
-    /// An empty list whose memory the next one uses.
+    /// An empty list. Its memory serves the next list that a handler empties.
     pub(crate) spare: Vec<ConnId>,
     pub(crate) tidy: Tidy,
-    /// What was asked for between turns. It waits for the next one: in between, the kernel has not decided the sends of
-    /// the last turn, so that nothing may be added to them and no descriptor may be closed.
+    /// A stop that was requested between turns; the next turn carries it out. Until the kernel has decided the last
+    /// turn's sends, no send may be added to them and no descriptor may be closed.
     stop: Option<Stop>,
-    /// Watched descriptors that became ready, one bit each.
+    /// Watched descriptors that became readable, one bit each.
     watched: u32,
-    /// When the last turn's system call returned.
+    /// The instant at which the last turn's system call returned.
     woken: Instant,
 }
 
 impl<I, A: App> std::fmt::Debug for Worker<I, A> {
-    /// Its size: the connections and their sessions are too many to show.
+    /// Shows the number of connections: the connections themselves are too many to show.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker")
             .field("connections", &self.table.len())
@@ -71,7 +72,7 @@ impl<I, A: App> std::fmt::Debug for Worker<I, A> {
 }
 
 impl<I: Io, A: App> Worker<I, A> {
-    /// A worker that accepts on `listener` from its first turn on.
+    /// A worker that accepts on `listener`, beginning with its first turn.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let limits = State::link_limits(&config);
         let state = State::new(config, listener.board());
@@ -93,34 +94,35 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// A worker that accepts nothing: its connections are begun by its application, in [`App::turn`]. Nothing ends the wait
-    /// of a turn before there are any, so the first one is not to wait.
+    /// A worker that accepts nothing: its application begins connections in [`App::turn`]. Before the first connection
+    /// nothing ends the wait of a turn, so call the first turn with a patience of zero.
     pub fn client(io: I, app: A, config: Config) -> Self {
         Self::new(io, app, config, Listener::none())
     }
 
-    /// Encodes messages once, to be sent any number of times ([`Context::send_prepared`](super::Context::send_prepared))
-    /// on connections in `role`. What is prepared stays as long as the worker.
+    /// Encodes messages once, to be sent any number of times
+    /// ([`Context::send_prepared`](super::Context::send_prepared)) on connections in `role`. The memory is freed when
+    /// the last clone is dropped and the last send is done.
     ///
     /// # Errors
-    /// [`TooMuch`].
+    /// [`TooMuch`]: more than 1 GiB of messages, or no block is free.
     pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
         self.core.shared.prepare(role, messages)
     }
 
-    /// Tells in [`Self::take_watched`] when `fd` is readable. `bit` is below 32.
+    /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 32.
     pub fn watch(&mut self, fd: Fd, bit: u32) {
         self.core
             .io
             .submit_poll_in(Token::fixed(Op::Watch, bit), fd);
     }
 
-    /// The watched descriptors that became readable since the last call.
+    /// The bits of the watched descriptors that became readable since the last call.
     pub fn take_watched(&mut self) -> u32 {
         std::mem::take(&mut self.watched)
     }
 
-    /// What was counted so far.
+    /// The worker's counters, brought up to date.
     pub fn counters(&mut self) -> &mut Counters {
         let counts = self.core.io.take_counts();
         let counters = &mut self.core.shared.counters;
@@ -130,17 +132,17 @@ impl<I: Io, A: App> Worker<I, A> {
         counters
     }
 
-    /// System calls so far that sent and did nothing else: what went into the ring is not among them.
+    /// System calls so far that did nothing but send. Sends that went into the ring are not counted.
     pub const fn lone_sends(&self) -> u64 {
         self.core.lone_sends
     }
 
-    /// The instant at which the last turn woke up.
+    /// The instant at which the last turn's system call returned.
     pub const fn woken(&self) -> Instant {
         self.woken
     }
 
-    /// Connections in any phase.
+    /// Number of connections in any phase.
     pub const fn connections(&self) -> usize {
         self.table.len()
     }
@@ -155,46 +157,47 @@ impl<I: Io, A: App> Worker<I, A> {
         &self.host.app
     }
 
-    /// The application, between turns: what it wants of connections it does in [`App::turn`].
+    /// The application, between turns. It acts on its connections in [`App::turn`], not here.
     pub const fn app_mut(&mut self) -> &mut A {
         &mut self.host.app
     }
 
-    /// What is to be done to its connections in the next turn.
+    /// Commands for connections. The next turn carries them out.
     pub const fn commands(&mut self) -> &mut Commands {
         &mut self.core.shared.protocol.commands
     }
 
-    /// Blocks of prepared messages that are in use, or not yet given back.
+    /// Blocks of prepared messages that are in use, or whose memory the ring has not given back yet.
     #[cfg(test)]
     pub(crate) fn blocks(&self) -> usize {
         self.core.shared.blocks.len()
     }
 
-    /// The ring, for tests that play the kernel.
+    /// The ring, for tests that act as the kernel.
     pub const fn io_mut(&mut self) -> &mut I {
         &mut self.core.io
     }
 
-    /// Stops accepting and, with the next turn, closes every WebSocket with 1001. The worker is done when no connection
-    /// is left.
+    /// Stops accepting. With the next turn, every WebSocket is closed with 1001. The worker is done when it has no
+    /// connections.
     pub fn drain(&mut self) {
         self.listener.stop(&mut self.core.io);
         self.core.shared.protocol.draining = true;
         self.stop.get_or_insert(Stop::Drain);
     }
 
-    /// Whether the listener was shut down under this worker: then there is nothing left but to drain.
+    /// Whether the listener was shut down outside this worker. The worker can then only drain.
     pub const fn is_listener_shut(&self) -> bool {
         self.listener.is_shut()
     }
 
-    /// Ends every connection with the next turn.
+    /// Ends every connection with the next turn, without a closing handshake.
     pub fn abort(&mut self) {
         self.stop = Some(Stop::Abort);
     }
 
-    /// One turn, which waits for at most `patience`.
+    /// Runs one turn. It waits for events for at most `patience`; the work after the wait comes on top. `None` waits
+    /// without limit.
     ///
     /// # Errors
     /// The ring or the listener failed: the worker cannot go on.
@@ -203,7 +206,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.turn_until(latest.unwrap_or(Instant::NEVER))
     }
 
-    /// One turn, which waits until `latest` and no longer.
+    /// Runs one turn, which waits for events until `latest` at most.
     ///
     /// # Errors
     /// The ring or the listener failed: the worker cannot go on.
@@ -248,7 +251,7 @@ impl<I: Io, A: App> Worker<I, A> {
         Ok(())
     }
 
-    /// How long the turn may wait: not at all while work is left over, else until the next deadline.
+    /// How long the turn may wait: not at all while work is pending, else until the next deadline.
     fn wait(&self, latest: Instant) -> Wait {
         let core = &self.core;
         if self.stop.is_some()
@@ -284,7 +287,7 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// The pool is full again: receives that found it empty are armed once more.
+    /// Arms receives again that found the pool empty: the pool has buffers again.
     fn feed_starved(&mut self) {
         if self.core.starved.is_empty() {
             return;
@@ -303,7 +306,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.held.push(buffer);
         }
         if completion.token.is(Op::Recv) {
-            // The commonest by far.
+            // By far the most frequent completion.
             if let Some(conn) = self.table.get_mut(completion.token.id()) {
                 let next = self.core.handle_recv(&mut self.host, conn, completion);
                 self.core.settle(&mut self.host, conn, next);
@@ -342,7 +345,7 @@ impl<I: Io, A: App> Worker<I, A> {
             })
     }
 
-    /// Takes this worker's share of the connections that wait.
+    /// Accepts waiting connections, up to this worker's share.
     fn accept(&mut self) -> Result<(), Error> {
         let Core { io, shared, .. } = &mut self.core;
         let allowance = self.listener.allowance(io, self.table.len(), shared.now);
@@ -368,7 +371,7 @@ impl<I: Io, A: App> Worker<I, A> {
         Ok(())
     }
 
-    /// A connection was accepted.
+    /// Adds an accepted connection.
     fn begin(&mut self, fd: Fd) {
         let shared = &mut self.core.shared;
         shared.counters.accepted += 1;
@@ -386,12 +389,12 @@ impl<I: Io, A: App> Worker<I, A> {
         self.listener.publish(self.table.len());
     }
 
-    /// Takes a list whose handlers may fill it again, and leaves an empty one with memory of its own.
+    /// Takes a list that its handlers may fill again, and puts the spare empty one in its place.
     fn take(&mut self, list: impl FnOnce(&mut Core<I>) -> &mut Vec<ConnId>) -> Vec<ConnId> {
         std::mem::replace(list(&mut self.core), std::mem::take(&mut self.spare))
     }
 
-    /// Connections that had more to read than their share.
+    /// Reads on from connections that had more to read in the last turn than their share allowed.
     fn read_on(&mut self, left_over: usize) {
         if left_over == 0 {
             return;
@@ -403,18 +406,20 @@ impl<I: Io, A: App> Worker<I, A> {
             };
             conn.link.backlog = Backlog::None;
             if conn.link.armed.recv && conn.link.spill.is_none() {
-                // It went back to buffers in the meantime: what was left to read comes there, behind what came first.
+                // The connection has switched back to multishot receive. Unread bytes will arrive there, in order;
+                // reading here as well would reorder them.
                 continue;
             }
             let next = self.core.read(&mut self.host, conn);
             self.core.settle(&mut self.host, conn, next);
         }
-        // Those that were listed in this turn have had their share of it.
+        // Connections listed during this turn have used up their share of it.
         self.core.ready.append(&mut ids);
         self.spare = ids;
     }
 
-    /// The queue that an application was refused at went out as a whole: no readiness will tell of room.
+    /// Calls `writable` for connections whose full queue was sent without waiting for the socket. The kernel reports no
+    /// readiness for them.
     fn tell_relieved(&mut self) {
         if self.core.relieved.is_empty() {
             return;
@@ -476,7 +481,7 @@ impl<I: Io, A: App> Worker<I, A> {
                     };
                     self.core.close(conn, CloseCode::GoingAway, reason);
                     if conn.link.side == Side::Begun {
-                        // Its answer comes behind whatever a connection that is held has not read.
+                        // The server's Close lies behind bytes that a paused connection has not read.
                         self.core.resume(&mut conn.link, Pauses::APPLICATION);
                     }
                 }
@@ -497,7 +502,7 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// What the handlers left behind: output, moved deadlines, connections that are over.
+    /// Carries out what the handlers requested: sends, new deadlines, releases of ended connections.
     fn after_handlers(&mut self) {
         let mut at = 0;
         while let Some(&id) = self.core.shared.dirty.get(at) {
