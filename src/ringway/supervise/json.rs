@@ -4,10 +4,10 @@
 //!
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
-//!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the start).
-//!   The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the age of its
-//!   figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that two answers can
-//!   be compared exactly. `record` is null until the first record has come.
+//!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the
+//!   start). The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the
+//!   age of its figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that
+//!   two answers can be compared exactly. `record` is null until the first record has come.
 
 use serde_json::{Map, Value, json};
 
