@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::args::Kind;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
-use crate::load::options::{IoTier, LoadOptions, Scenario, Target, Verify};
 use crate::load::compat::uri::Uri;
+use crate::load::options::{IoTier, LoadOptions, Scenario, Target, Verify};
 use crate::options::Format;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
 use ringway_command::kinds::{
