@@ -9,10 +9,6 @@ const CHUNK: u32 = 16;
 
 /// A slot. A free one remembers the generation of its next connection.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a free slot is the place of the next connection"
-)]
 enum Slot<S> {
     Free { generation: u32, next: Option<u32> },
     Taken(Connection<S>),

@@ -55,16 +55,19 @@ impl WebSocket {
     }
 }
 
-/// Counts of messages handed over and of their payload bytes, in registers while frames are read.
-#[derive(Default)]
-struct Heard {
+/// Frames that are handled in one go.
+struct Stretch {
+    /// Frames that may still be handled.
+    left: u32,
+    /// Messages that the application got, and their payload bytes. The counters get them after the stretch: until then they
+    /// stay in registers.
     messages: u64,
     bytes: u64,
 }
 
-impl Heard {
+impl Stretch {
     #[inline(always)]
-    const fn add(&mut self, len: usize) {
+    const fn count(&mut self, len: usize) {
         self.messages += 1;
         self.bytes += len as u64;
     }
@@ -162,8 +165,11 @@ impl Shared {
         buffer: BufferId,
     ) -> usize {
         let frames = self.protocol.share.stretch(conn.link.id);
-        let mut left = frames;
-        let mut heard = Heard::default();
+        let mut stretch = Stretch {
+            left: frames,
+            messages: 0,
+            bytes: 0,
+        };
         let mut input = Input::starting_at(buf, from);
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("frames are read while the WebSocket is open")
@@ -184,14 +190,13 @@ impl Shared {
             &mut context,
             assembly,
             &mut receive,
-            &mut left,
-            &mut heard,
+            &mut stretch,
         );
         context.output.end_run();
         let read = input.position();
-        self.protocol.share.frames += frames - left;
-        self.counters.messages_in += heard.messages;
-        self.counters.message_bytes_in += heard.bytes;
+        self.protocol.share.frames += frames - stretch.left;
+        self.counters.messages_in += stretch.messages;
+        self.counters.message_bytes_in += stretch.bytes;
         conn.link.receive = receive;
         match ending {
             Some(ending) => {
@@ -294,7 +299,7 @@ impl Shared {
     }
 }
 
-/// Hands frames to the application until the input is read, the conversation is over, or `left` frames were handled.
+/// Hands frames to the application until the input is read, the conversation is over, or the stretch is.
 #[inline(always)]
 fn read_frames<A: App>(
     (app, session): (&mut A, &mut A::Session),
@@ -303,29 +308,28 @@ fn read_frames<A: App>(
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
     receive: &mut Receive,
-    left: &mut u32,
-    heard: &mut Heard,
+    stretch: &mut Stretch,
 ) -> Option<Ending> {
     // Short messages are looked for at the beginning and behind a frame that was split: what follows other frames is
     // likely to be like them.
     let mut short_may_follow = true;
-    while *left > 0 {
+    while stretch.left > 0 {
         if std::mem::take(&mut short_may_follow) {
-            let short = receiver.short_messages(input, *left, |message| {
-                heard.add(message.len());
+            let short = receiver.short_messages(input, stretch.left, |message| {
+                stretch.count(message.len());
                 app.message(context, session, message);
                 context.output.answers_end()
             });
             match short {
-                Ok(frames) => *left -= frames,
+                Ok(frames) => stretch.left -= frames,
                 Err(violation) => return Some(Ending::Violation(violation)),
             }
             continue;
         }
-        *left -= 1;
+        stretch.left -= 1;
         let event = receiver.poll_event(input);
         if let Ok(Some(Event::Message(message))) = event {
-            heard.add(message.len());
+            stretch.count(message.len());
             app.message(context, session, message);
             input.set_answers_end(context.output.answers_end());
             continue;
