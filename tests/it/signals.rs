@@ -71,7 +71,7 @@ fn a_signal_to_all_processes_at_once_is_one_order_to_drain(io: &str) {
     for client in &mut clients {
         (0..MESSAGES).for_each(|_| client.send(BINARY, &message));
     }
-    server.counter_reaching("messages", 8 * MESSAGES);
+    server.counter_reaching("messages_in", 8 * MESSAGES);
     for pid in workers.iter().chain([&server.pid()]) {
         terminate(*pid);
     }

@@ -453,7 +453,7 @@ fn workers_without_a_supervisor_free_the_port_and_close_their_clients_in_order(i
         }
     }
     let messages = 10 * crowd.clients.len() as u64;
-    server.counter_reaching("messages", messages);
+    server.counter_reaching("messages_in", messages);
     // One of them cannot act, and does not hold the port.
     stop(workers[1]);
     server.signal("KILL");

@@ -32,9 +32,6 @@ const STEP_BYTES_MIN: usize = 2 << 20;
 /// Bytes freed in the allocator's heap from which on its free pages go back before the period ends.
 const TRIM_BYTES: usize = 2 << 20;
 
-/// Bytes freed in a period from which on the allocator's free pages go back at its end.
-const TRIM_BYTES_MIN: usize = 128 << 10;
-
 /// What the worker has to give back, and when it looks again.
 #[derive(Debug)]
 pub(crate) struct Tidy {
@@ -110,7 +107,7 @@ impl<I: Io, A: App> Worker<I, A> {
         let untidy = self.core.shared.buffers.is_untidy() || self.table.surplus() > 0;
         self.tidy.due = if more || self.table.surplus() > 0 {
             (now + STEP).min(self.tidy.period_ends)
-        } else if busy || untidy {
+        } else if busy || untidy || self.tidy.freed_bytes > 0 {
             self.tidy.period_ends
         } else {
             Instant::NEVER
@@ -124,7 +121,8 @@ impl<I: Io, A: App> Worker<I, A> {
         self.tidy.freed_bytes += self.shrink_lists();
         let counters = &self.core.shared.counters;
         let handshakes = counters.handshakes + counters.handshakes_failed;
-        if self.tidy.freed_bytes >= TRIM_BYTES_MIN || handshakes != self.tidy.handshakes {
+        // However little was freed: it may be what kept whole free neighbours from going back.
+        if self.tidy.freed_bytes > 0 || handshakes != self.tidy.handshakes {
             self.tidy.handshakes = handshakes;
             self.trim();
         }
