@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_limit_is_mentioned_only_when_it_is_short() {
         assert_eq!(shortage(1 << 20, None), None);
-        assert_eq!(shortage(1009, Some(1000)), None);
+        assert_eq!(shortage(1010, Some(1000)), None);
         let sentence = shortage(1024, Some(5000)).expect("too low");
         assert!(
             sentence.starts_with("each worker can hold 1014 connections"),
