@@ -88,7 +88,7 @@ fn short_frame(buf: &[u8], at: usize) -> Option<ShortFrame> {
 }
 
 impl Receiver {
-    /// Hands over the messages that come next to a server, each in a frame of at most [`SHORT_MAX`] bytes that has arrived
+    /// Hands over the messages that come next to a server, each in a frame of at most 125 bytes of payload that has arrived
     /// as a whole, until something else comes or `frames_max` were handed over; returns how many were. `hand_over` says
     /// where the answers end that it has made in the input ([`Input::set_answers_end`]).
     ///
