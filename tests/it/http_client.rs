@@ -22,6 +22,23 @@ on_both_tiers!(
 
 /// A server that hears one request, or as many as come, and answers each with what `answer` makes of it. The connection
 /// ends when `answer` has returned.
+/// What `wsperf` says of a server that does not open the WebSocket. By the clock, because a handshake that fails does not
+/// count.
+fn tells(address: &impl std::fmt::Display, io: &str) -> String {
+    let uri = format!("ws://{address}/");
+    let arguments = [
+        "echo",
+        &uri,
+        "--connections=1",
+        "--duration=100ms",
+        "--warmup=0",
+        "--cpus=none",
+        io,
+    ];
+    let output = run("wsperf", &arguments);
+    format!("{}{}", output.stdout, output.stderr)
+}
+
 fn serve(answer: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -142,19 +159,7 @@ fn a_refusal_is_shown_with_its_reason(io: &str) {
         let address = serve(move |stream, _| {
             let _ = stream.write_all(answer.as_bytes());
         });
-        // By the clock, because a handshake that fails does not count.
-        let uri = format!("ws://{address}/");
-        let arguments = [
-            "echo",
-            &uri,
-            "--connections=1",
-            "--duration=100ms",
-            "--warmup=0",
-            "--cpus=none",
-            io,
-        ];
-        let output = run("wsperf", &arguments);
-        let text = format!("{}{}", output.stdout, output.stderr);
+        let text = tells(&address, io);
         assert!(text.contains(shown), "{shown}: {text}");
         assert!(!text.contains('\x1b'), "{text}");
     }
@@ -221,18 +226,7 @@ fn what_never_ends_is_given_up(io: &str) {
         (body, "the server answered 500 Internal Server Error: yyyy"),
         (silent, "the server answered 502 Bad Gateway: half"),
     ] {
-        let uri = format!("ws://{address}/");
-        let arguments = [
-            "echo",
-            &uri,
-            "--connections=1",
-            "--duration=100ms",
-            "--warmup=0",
-            "--cpus=none",
-            io,
-        ];
-        let output = run("wsperf", &arguments);
-        let text = format!("{}{}", output.stdout, output.stderr);
+        let text = tells(&address, io);
         assert!(text.contains(why), "{why}: {text}");
     }
 }

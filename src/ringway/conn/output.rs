@@ -35,10 +35,6 @@ pub(crate) struct Run {
     pub(crate) end: usize,
 }
 
-impl Run {
-    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
-}
-
 /// The output of one connection while one buffer is read.
 #[derive(Debug)]
 pub(crate) struct Output<'a, P> {

@@ -96,7 +96,7 @@ impl From<Misuse> for SendError {
 impl<'a> Context<'a> {
     /// A context whose output lies in `buffer`, in scratch space or in the queue.
     #[inline(always)]
-    pub(crate) const fn new(
+    pub(crate) fn new(
         shared: &'a mut Shared,
         link: &'a mut Link,
         sender: &'a mut Sender,
@@ -112,7 +112,7 @@ impl<'a> Context<'a> {
                 shared,
                 scratch,
                 backing: Backing::Buffer(buffer),
-                run: Run::EMPTY,
+                run: Run::default(),
             },
             sender,
             phase: &mut link.phase,

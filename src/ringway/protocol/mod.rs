@@ -13,7 +13,7 @@
 //!
 //! | message | receive | unmask and validate | send |
 //! |---|---|---|---|
-//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on (up to 64 KiB each) moved left as well: in the same pass up to 32 bytes, in one more above | from the same buffer, all answers in one piece |
+//! | whole in a receive buffer | kernel writes it | once, in place; from the second message of a receive on (up to 64 KiB each), and from the first if it has at most 125 bytes, moved left as well: in the same pass up to 32 bytes, in one more above | from the same buffer, all answers in one piece |
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | prepared ([`Context::send_prepared`]) | – | encoded and masked once, when it is prepared | from the block it lies in |
