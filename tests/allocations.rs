@@ -163,7 +163,7 @@ fn echo(client: &mut Client, first: u8, len: usize, count: usize, pipelined: usi
 
 type Load = fn(&mut Client);
 
-const LOADS: [(&str, Load); 8] = [
+const LOADS: [(&str, Load); 9] = [
     ("10,000 of 20 bytes", |client| {
         echo(client, BINARY, 20, 10_000, 1)
     }),
@@ -185,6 +185,13 @@ const LOADS: [(&str, Load); 8] = [
     ("20 of 1 MiB", |client| echo(client, BINARY, 1 << 20, 20, 1)),
     // Not several of 1 MiB in flight: how many wait in the send queue at once, each in memory of its own, is up to the
     // scheduler, so that no warming up reaches the most.
+    // Longer than the worker's periods of giving memory back, which a round of the others may fit between.
+    ("25 of 20 bytes in 2.5 s", |client| {
+        for _ in 0..25 {
+            echo(client, BINARY, 20, 1, 1);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }),
     ("1000 pings", |client| {
         for _ in 0..1000 {
             client.send(PING, b"ping");

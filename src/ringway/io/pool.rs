@@ -105,6 +105,10 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(chunks_max: usize) -> Result<Self, Error> {
+        assert!(
+            chunks_max <= 128,
+            "numbers of receive buffers end where those of shared blocks begin"
+        );
         let mut pool = Self {
             chunks: Vec::with_capacity(chunks_max),
             chunks_max,
@@ -139,11 +143,15 @@ impl Pool {
     /// memory. Buffers that the kernel still has come back one by one and are then [parked](Self::park).
     pub(super) fn shrink(&mut self, held: impl Iterator<Item = u16>) {
         self.shrunk = self.chunks.len() > 1;
-        let mut in_use = vec![false; self.chunks.len()];
-        in_use[0] = true;
-        held.for_each(|number| in_use[usize::from(number / CHUNK_BUFFERS)] = true);
-        for (chunk, _) in self.chunks.iter_mut().zip(in_use).filter(|(_, held)| !held) {
-            chunk.discard();
+        if !self.shrunk {
+            return;
+        }
+        // One bit for each chunk: this runs once a second, and allocates nothing.
+        let in_use = held.fold(1_u128, |bits, number| bits | 1 << (number / CHUNK_BUFFERS));
+        for (at, chunk) in self.chunks.iter_mut().enumerate() {
+            if in_use >> at & 1 == 0 {
+                chunk.discard();
+            }
         }
     }
 
