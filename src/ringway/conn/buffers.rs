@@ -16,8 +16,8 @@ const BYTES_MIN: usize = 4 << 10;
 /// Number of sizes. The largest is 8 TiB.
 const CLASSES: usize = 32;
 
-/// Bytes that may stay idle for ever (2 MiB), so that a quiet worker that gets a message now and then needs no fresh
-/// memory for it.
+/// Bytes that idle pieces may occupy for ever (2 MiB), so that a quiet worker that gets a message now and then needs no
+/// fresh memory for it.
 const KEPT_BYTES_MAX: usize = 2 << 20;
 
 /// Bytes of idle memory, over all connections, that may be lent to messages because a frame announced them, before they
@@ -25,7 +25,7 @@ const KEPT_BYTES_MAX: usize = 2 << 20;
 /// announces bytes and does not send them holds the memory.
 const LENT_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of a piece that share a page with other memory, about.
+/// Bytes of the first and last page of a piece that are not its own, together. While the piece is idle they stay too.
 const PAGE_BYTES: usize = 4 << 10;
 
 /// Idle queues that are kept. Each has a few hundred bytes.
@@ -57,6 +57,7 @@ impl Class {
 #[derive(Debug)]
 pub(crate) struct Buffers {
     classes: [Class; CLASSES],
+    /// Bytes that idle pieces occupy, in whole pages.
     idle_bytes: usize,
     lent_bytes: usize,
     /// Bytes freed in the allocator's heap, which the allocator may still hold.
@@ -89,7 +90,7 @@ impl Buffers {
 
     fn take_idle(&mut self, len: usize) -> Option<Vec<u8>> {
         let data = self.classes[class_of(len)].pop()?;
-        self.idle_bytes -= data.len();
+        self.idle_bytes -= occupied(data.len());
         Some(data)
     }
 
@@ -113,7 +114,7 @@ impl Buffers {
         if data.len() < BYTES_MIN {
             return; // of no size that is handed out
         }
-        self.idle_bytes += data.len();
+        self.idle_bytes += occupied(data.len());
         self.classes[class_of(data.len())].idle.push(data);
     }
 
@@ -129,9 +130,7 @@ impl Buffers {
                 self.give_back(std::mem::replace(data, larger));
             }
             None => {
-                if data.len() < memory::MAPPED_BYTES_MIN {
-                    self.freed_bytes += data.len(); // where it was
-                }
+                self.freed_bytes += data.len(); // where it was
                 // Exactly, because sizes are powers of two already. The allocator moves large blocks without a copy.
                 data.reserve_exact(len - data.len());
                 data.resize(len, 0);
@@ -170,7 +169,7 @@ impl Buffers {
         for class in &mut self.classes {
             class.surplus = class.low;
             class.low = class.idle.len();
-            bytes += class.surplus * class.idle.last().map_or(0, Vec::len);
+            bytes += class.surplus * class.idle.last().map_or(0, |data| occupied(data.len()));
             // The lists had grown with the burst.
             class.idle.shrink_to(class.idle.len() * 2);
         }
@@ -186,14 +185,14 @@ impl Buffers {
                 if left == 0 {
                     return true;
                 }
-                let len = class.idle[0].len();
+                let each = occupied(class.idle[0].len());
                 let excess = self.idle_bytes - KEPT_BYTES_MAX;
-                let count = left.min(excess).div_ceil(len).min(class.surplus);
+                let count = left.min(excess).div_ceil(each).min(class.surplus);
                 self.freed_bytes += class.idle.drain(..count).map(free).sum::<usize>();
                 class.surplus -= count;
                 class.low -= count.min(class.low);
-                self.idle_bytes -= count * len;
-                left = left.saturating_sub(count * len);
+                self.idle_bytes -= count * each;
+                left = left.saturating_sub(count * each);
             }
         }
         false
@@ -201,13 +200,16 @@ impl Buffers {
 }
 
 /// Frees a piece, and its pages with it. Returns the bytes that the allocator keeps: those of the first and last page,
-/// which other memory shares.
+/// which other memory shares. Even a large piece may lie in the allocator's heap, if a free block of the heap was large
+/// enough for it.
 fn free(mut data: Vec<u8>) -> usize {
-    if data.len() >= memory::MAPPED_BYTES_MIN {
-        return 0;
-    }
     memory::discard(&mut data);
     PAGE_BYTES
+}
+
+/// Bytes that a piece of `len` bytes occupies, in whole pages. It begins anywhere in a page.
+const fn occupied(len: usize) -> usize {
+    len + PAGE_BYTES
 }
 
 /// Length of a piece of at least `bytes`: a power of two plus the headroom. Many messages have a power of two as
@@ -285,6 +287,9 @@ mod tests {
     /// Bytes of a piece of 64 KiB.
     const PIECE: usize = (64 << 10) + HEADROOM;
 
+    /// Bytes that it occupies.
+    const EACH: usize = occupied(PIECE);
+
     fn burst(buffers: &mut Buffers, count: usize) {
         let taken: Vec<_> = (0..count).map(|_| buffers.take(PIECE)).collect();
         taken.into_iter().for_each(|data| buffers.give_back(data));
@@ -319,14 +324,14 @@ mod tests {
         burst(&mut buffers, 1000);
         assert_eq!(buffers.end_period(), 0, "all of it was in use");
         assert!(!buffers.release(usize::MAX));
-        assert_eq!(buffers.idle_bytes, 1000 * PIECE);
+        assert_eq!(buffers.idle_bytes, 1000 * EACH);
         // 100 at a time are in use in this period, so 100 stay.
         burst(&mut buffers, 100);
-        assert_eq!(buffers.end_period(), 900 * PIECE);
+        assert_eq!(buffers.end_period(), 900 * EACH);
         assert!(!buffers.release(usize::MAX));
-        assert_eq!(buffers.idle_bytes, 100 * PIECE);
+        assert_eq!(buffers.idle_bytes, 100 * EACH);
         // In the next period none is in use.
-        assert_eq!(buffers.end_period(), 100 * PIECE);
+        assert_eq!(buffers.end_period(), 100 * EACH);
         assert!(!buffers.release(usize::MAX));
         assert!(buffers.idle_bytes <= KEPT_BYTES_MAX);
         assert!(!buffers.is_untidy());
@@ -339,9 +344,9 @@ mod tests {
         buffers.end_period();
         buffers.end_period();
         let mut steps = 0;
-        while buffers.release(10 * PIECE) {
+        while buffers.release(10 * EACH) {
             steps += 1;
-            assert_eq!(buffers.idle_bytes, (1000 - 10 * steps) * PIECE);
+            assert_eq!(buffers.idle_bytes, (1000 - 10 * steps) * EACH);
             // A piece that is in use again is no surplus.
             let taken = buffers.take(PIECE);
             buffers.give_back(taken);

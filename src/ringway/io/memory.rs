@@ -1,25 +1,23 @@
 //! Giving memory back to the kernel: the settings of glibc's allocator at start, and the calls of the worker later.
 //!
-//! glibc keeps freed memory. Blocks above a threshold have mappings of their own and go back at once, but the threshold
-//! rises to the largest block that was ever freed, up to 32 MiB. A free block between two used ones stays, whatever its
+//! glibc keeps freed memory. Most blocks above a threshold have mappings of their own and go back at once, but the
+//! threshold rises to the largest block that was ever freed, up to 32 MiB. A free block between two used ones stays, whatever its
 //! size. So a worker fixes the threshold, and returns pages itself.
 //!
 //! Returning a page costs 0.5 µs, and getting it again 3 µs (`results/2026-11-28-vm2-memory`). So the worker keeps what
 //! it has needed in the last second, and returns the rest in small steps.
 
-/// Smallest block, in bytes, with a mapping of its own. Freeing such a block returns its memory, and growing it moves
-/// page table entries instead of bytes (mremap). 128 KiB is the value that glibc starts with.
-pub const MAPPED_BYTES_MIN: usize = MMAP_THRESHOLD as usize;
-
-/// The same in glibc's type.
-const MMAP_THRESHOLD: u32 = 128 << 10;
+/// Smallest block, in bytes, that gets a mapping of its own when no free block of the heap is large enough. Freeing such
+/// a block returns its memory, and growing it moves page table entries instead of bytes (mremap). 128 KiB is the value
+/// that glibc starts with.
+const MMAP_THRESHOLD: libc::c_int = 128 << 10;
 
 /// Fixes the allocator's thresholds for this process. To be called once, at start, while the heap is small.
 pub fn fix_thresholds() {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: takes no pointer; a value that is refused changes nothing. The process has one thread at this time.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD.cast_signed()) };
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD) };
         // Free memory at the end of the heap goes back when `trim` is called, and never in the middle of a turn.
         // SAFETY: as above.
         unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
