@@ -124,7 +124,13 @@ fn open(stream: &mut TcpStream, host: &str, target: &str) -> Result<(), Box<dyn 
             return Err("the server ended the connection in place of an answer".into());
         }
         bytes.push(byte[0]);
-        match handshake::parse_response_from(&mut bytes, hint, &key, &[], &limits)? {
+        match handshake::parse_response_from(
+            &mut bytes,
+            hint,
+            &key,
+            &handshake::Offered::NOTHING,
+            &limits,
+        )? {
             Progress::Incomplete { resume } => hint = resume,
             Progress::Complete { head, .. } => {
                 return match head.kind() {

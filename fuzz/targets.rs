@@ -15,7 +15,7 @@ use wsperf::load::compat::reply;
 
 /// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
-    match frame::decode(data) {
+    match frame::decode(data, compression) {
         Ok(Some((header, bytes))) => {
             assert!((2..=HEADER_BYTES_MAX).contains(&bytes));
             assert!(header.payload_len <= u64::MAX >> 1);
@@ -114,9 +114,13 @@ pub fn request(data: &[u8]) {
         Ok(Progress::Incomplete { .. }) => return,
         Err(refusal) => handshake::encode_refusal(&refusal, &Date::from_unix_s(0), &mut answer),
     }
-    let answered =
-        handshake::parse_response(&mut answer.clone(), b"the sample nonce", &[], &limits)
-            .map(|progress| matches!(progress, Progress::Complete { .. }));
+    let answered = handshake::parse_response(
+        &mut answer.clone(),
+        b"the sample nonce",
+        &Offered::NOTHING,
+        &limits,
+    )
+    .map(|progress| matches!(progress, Progress::Complete { .. }));
     assert!(
         matches!(answered, Ok(true) | Err(handshake::Fault::AcceptWrong)),
         "{answered:?} to {:?}",
@@ -143,6 +147,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             let key = request.key();
             assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
             let verdict = Verdict::Accept {
+                deflate: None,
                 subprotocol: None,
                 headers: &[],
             };
@@ -152,6 +157,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             );
             // One that was offered may be chosen.
             let verdict = Verdict::Accept {
+                deflate: None,
                 subprotocol: request.subprotocols().last(),
                 headers: &[],
             };

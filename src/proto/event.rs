@@ -77,9 +77,9 @@ impl<'b> Input<'b> {
 /// What the peer sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
-    /// A whole message in one frame. All of it lies in the input.
+    /// A whole message in one frame, not compressed. All of it lies in the input.
     Message(Message<'i>),
-    /// A piece of a message that came in several frames or in several inputs.
+    /// A piece of a message that came in several frames or in several inputs, or is compressed.
     Chunk(Chunk<'i>),
     /// A Ping; RFC 6455 §5.5.2 wants a Pong with the same payload.
     Ping(&'i [u8]),
@@ -183,8 +183,10 @@ impl<'i> Message<'i> {
 pub struct Chunk<'i> {
     /// The kind of the message this belongs to.
     pub kind: Kind,
-    /// Payload data, unmasked. Of a text message everything up to here is valid UTF-8, except a code point that the next
-    /// chunk may complete. May be empty where a frame begins or ends.
+    /// The message is compressed (RFC 7692): the payload is as the peer sent it, and text was not checked.
+    pub compressed: bool,
+    /// Payload data, unmasked. Of a plain text message everything up to here is valid UTF-8, except a code point that the
+    /// next chunk may complete. May be empty where a frame begins or ends.
     pub payload: &'i mut [u8],
     /// This is the first piece of its message.
     pub message_begins: bool,

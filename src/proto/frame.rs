@@ -23,6 +23,8 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
 pub(super) const RSV: u8 = 0x70;
+/// RSV1, which says that a message is compressed (RFC 7692 §6).
+const RSV1: u8 = 0x40;
 pub(super) const MASK: u8 = 0x80;
 
 /// Which side of the connection an endpoint is. It decides masking and nothing else after the opening handshake.
@@ -96,6 +98,8 @@ impl Kind {
 pub struct Header {
     /// Last fragment of its message.
     pub fin: bool,
+    /// The message that begins with this frame is compressed (RSV1, RFC 7692 §6).
+    pub compressed: bool,
     /// What the frame is.
     pub opcode: Opcode,
     /// Bytes of payload data.
@@ -125,17 +129,29 @@ pub const fn encoded_bytes(payload_len: u64, masked: bool) -> usize {
     if masked { length + 4 } else { length }
 }
 
+/// Whether the endpoints agreed that messages may be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// RSV1 is a violation.
+    None,
+    /// RSV1 on the first frame of a message says that the message is compressed (RFC 7692 §6).
+    PerMessage,
+}
+
 /// Decodes one header from the front of `bytes`. `None`: more bytes are needed (at most [`HEADER_BYTES_MAX`]).
 ///
 /// What the first two bytes already prove wrong is an error at once.
-pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+pub fn decode(
+    bytes: &[u8],
+    compression: Compression,
+) -> Result<Option<(Header, usize)>, Violation> {
     let [first, second, rest @ ..] = bytes else {
         return match bytes {
-            [first] => check_first(*first).map(|_| None),
+            [first] => check_first(*first, compression).map(|_| None),
             _ => Ok(None),
         };
     };
-    let opcode = check_first(*first)?;
+    let opcode = check_first(*first, compression)?;
     let fin = first & FIN != 0;
     check_control(opcode, fin, second & !MASK)?;
     let header_len = header_bytes(*second);
@@ -151,6 +167,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     Ok(Some((
         Header {
             fin,
+            compressed: first & RSV1 != 0,
             opcode,
             payload_len,
             masking_key,
@@ -159,12 +176,21 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
     )))
 }
 
-fn check_first(first: u8) -> Result<Opcode, Violation> {
-    // RFC 6455 §5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
-    if first & RSV != 0 {
-        return Err(Violation::ReservedBits(first & RSV));
+fn check_first(first: u8, compression: Compression) -> Result<Opcode, Violation> {
+    let reserved = first & RSV;
+    if reserved == 0 {
+        return Opcode::from_bits(first & 0x0F);
     }
-    Opcode::from_bits(first & 0x0F)
+    // RFC 6455 §5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
+    if reserved != RSV1 || compression == Compression::None {
+        return Err(Violation::ReservedBits(reserved));
+    }
+    match Opcode::from_bits(first & 0x0F)? {
+        opcode @ (Opcode::Text | Opcode::Binary) => Ok(opcode),
+        // RFC 7692 §6.1: "An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first
+        // fragments of a data message."
+        _ => Err(Violation::ReservedBits(reserved)),
+    }
 }
 
 fn check_control(opcode: Opcode, fin: bool, len7: u8) -> Result<(), Violation> {
@@ -211,12 +237,13 @@ fn decode_length(len7: u8, rest: &[u8]) -> Result<(u64, &[u8]), Violation> {
 #[inline(always)]
 pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     let fin = if header.fin { FIN } else { 0 };
+    let compressed = if header.compressed { RSV1 } else { 0 };
     let mask = if header.masking_key.is_some() {
         MASK
     } else {
         0
     };
-    out[0] = fin | header.opcode as u8;
+    out[0] = fin | compressed | header.opcode as u8;
     let bytes = match header.payload_len {
         length @ 0..=125 => {
             out[1] = mask | length.to_le_bytes()[0];
@@ -249,9 +276,39 @@ mod tests {
     fn unmasked(opcode: Opcode, payload_len: u64) -> Header {
         Header {
             fin: true,
+            compressed: false,
             opcode,
             payload_len,
             masking_key: None,
+        }
+    }
+
+    fn plain(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+        decode(bytes, Compression::None)
+    }
+
+    #[test]
+    fn a_first_frame_may_say_that_its_message_is_compressed() {
+        for (first, opcode, fin) in [(0xC1, Opcode::Text, true), (0x42, Opcode::Binary, false)] {
+            let header = Header {
+                fin,
+                compressed: true,
+                ..unmasked(opcode, 5)
+            };
+            let bytes = [first, 5];
+            let decoded = decode(&bytes, Compression::PerMessage);
+            assert_eq!(decoded, Ok(Some((header, 2))));
+            let mut out = [0; HEADER_BYTES_MAX];
+            assert_eq!((encode(&header, &mut out), out[0]), (2, first));
+        }
+    }
+
+    #[test]
+    fn rsv1_on_a_continuation_or_control_frame_is_refused_and_so_are_the_other_bits() {
+        for first in [0xC0, 0x40, 0xC8, 0xC9, 0xCA, 0xA1, 0x91, 0xE1, 0xF2] {
+            let decoded = decode(&[first], Compression::PerMessage);
+            let bits = Violation::ReservedBits(first & RSV);
+            assert_eq!(decoded, Err(bits), "{first:#x}");
         }
     }
 
@@ -280,7 +337,10 @@ mod tests {
             ),
         ];
         for (bytes, header) in cases {
-            assert_eq!(decode(bytes), Ok(Some((header, bytes.len()))));
+            assert_eq!(
+                decode(bytes, Compression::None),
+                Ok(Some((header, bytes.len())))
+            );
             let mut out = [0; HEADER_BYTES_MAX];
             let len = encode(&header, &mut out);
             assert_eq!(&out[..len], bytes);
@@ -289,7 +349,11 @@ mod tests {
                 bytes.len()
             );
             for cut in 0..bytes.len() {
-                assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");
+                assert_eq!(
+                    decode(&bytes[..cut], Compression::None),
+                    Ok(None),
+                    "cut at {cut}"
+                );
             }
         }
     }
@@ -297,24 +361,24 @@ mod tests {
     #[test]
     fn length_forms_longer_than_needed_are_refused() {
         assert_eq!(
-            decode(&[0x82, 126, 0, 125]),
+            plain(&[0x82, 126, 0, 125]),
             Err(Violation::NonMinimalLength)
         );
         assert_eq!(
-            decode(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]),
+            plain(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]),
             Err(Violation::NonMinimalLength)
         );
         assert_eq!(
-            decode(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+            plain(&[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0]),
             Err(Violation::LengthTopBit)
         );
     }
 
     #[test]
     fn the_first_byte_alone_condemns_a_bad_frame() {
-        assert_eq!(decode(&[0xC1]), Err(Violation::ReservedBits(0x40)));
-        assert_eq!(decode(&[0x83]), Err(Violation::ReservedOpcode(3)));
-        assert_eq!(decode(&[0x09, 0x00]), Err(Violation::FragmentedControl));
-        assert_eq!(decode(&[0x89, 126]), Err(Violation::ControlTooLong));
+        assert_eq!(plain(&[0xC1]), Err(Violation::ReservedBits(0x40)));
+        assert_eq!(plain(&[0x83]), Err(Violation::ReservedOpcode(3)));
+        assert_eq!(plain(&[0x09, 0x00]), Err(Violation::FragmentedControl));
+        assert_eq!(plain(&[0x89, 126]), Err(Violation::ControlTooLong));
     }
 }

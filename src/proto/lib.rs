@@ -16,6 +16,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod close;
+pub mod deflate;
 mod event;
 pub mod frame;
 pub mod handshake;

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::close::CloseCode;
 use super::event::{Chunk, Close, Event, Input, Message};
-use super::frame::{self, Header, Kind, Opcode, Role};
+use super::frame::{self, Compression, Header, Kind, Opcode, Role};
 use super::mask::{self, Charset, Key};
 use super::utf8;
 use super::violation::Violation;
@@ -39,6 +39,10 @@ impl Default for Limits {
     }
 }
 
+/// Bytes that a compressed message or frame may have beyond its limit, and a 64th of the limit: deflate adds so much at
+/// most, also when it was flushed now and then.
+const COMPRESSED_EXCESS_BYTES: u64 = 1024;
+
 /// Reads frames. It keeps no payload of messages: only an incomplete header, and an incomplete control frame.
 #[derive(Debug)]
 pub struct Receiver {
@@ -50,6 +54,10 @@ pub struct Receiver {
     mask_bit: u8,
     /// Longest payload of a single-frame message: the smaller of the two limits.
     bytes_max: u64,
+    /// Whether the peer may compress.
+    compression: Compression,
+    /// The message whose first frame has arrived and whose last has not is compressed.
+    compressed: bool,
     /// Kind of the message whose first frame has arrived and whose last has not.
     message: Option<Kind>,
     text: utf8::Validator,
@@ -90,6 +98,7 @@ enum Step {
     },
     Chunk {
         kind: Kind,
+        compressed: bool,
         payload: Range<usize>,
         begins: bool,
         frame: Option<u64>,
@@ -123,12 +132,23 @@ impl Receiver {
             } else {
                 limits.message_bytes_max
             },
+            compression: Compression::None,
+            compressed: false,
             message: None,
             text: utf8::Validator::new(),
             message_bytes: 0,
             limits,
             control: None,
         }
+    }
+
+    /// The same, of an endpoint that agreed to permessage-deflate. A compressed message comes out in
+    /// [chunks](Event::Chunk), as the peer sent it: the caller inflates it, holds it to
+    /// [`Limits::message_bytes_max`] while it does, and checks text.
+    #[must_use]
+    pub const fn with_compression(mut self) -> Self {
+        self.compression = Compression::PerMessage;
+        self
     }
 
     /// Payload bytes that the data frame in progress still lacks.
@@ -223,14 +243,14 @@ impl Receiver {
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, Violation> {
         let stashed = usize::from(self.stash_len);
         if stashed == 0
-            && let Some((header, bytes)) = frame::decode(input.rest())?
+            && let Some((header, bytes)) = frame::decode(input.rest(), self.compression)?
         {
             input.at += bytes;
             return Ok(Some(header));
         }
         let more = (frame::HEADER_BYTES_MAX - stashed).min(input.remaining());
         self.stash[stashed..stashed + more].copy_from_slice(&input.rest()[..more]);
-        match frame::decode(&self.stash[..stashed + more])? {
+        match frame::decode(&self.stash[..stashed + more], self.compression)? {
             Some((header, bytes)) => {
                 self.stash_len = 0;
                 input.at += bytes - stashed;
@@ -279,26 +299,37 @@ impl Receiver {
             (None, None) => return Err(Violation::ContinuationWithoutMessage),
             (Some(_), None) => {
                 self.message = kind;
+                self.compressed = header.compressed;
                 self.message_bytes = 0;
                 debug_assert!(self.text.is_complete(), "the last text ended or failed");
             }
             (None, Some(_)) => {}
         }
         self.message_bytes = self.message_bytes.saturating_add(len);
-        if len > self.limits.frame_bytes_max {
-            return Err(Violation::FrameTooBig(len));
-        }
-        if self.message_bytes > self.limits.message_bytes_max {
-            return Err(Violation::MessageTooBig(self.message_bytes));
-        }
+        self.check_size(len)?;
         match kind {
-            Some(kind) if header.fin && input.remaining() as u64 >= len => {
+            Some(kind) if header.fin && !self.compressed && input.remaining() as u64 >= len => {
                 self.whole_message(kind, key, room_at, len, input).map(Some)
             }
             _ => self
                 .data_chunk(header.fin, key, len, Some(len), kind.is_some(), input)
                 .map(Some),
         }
+    }
+
+    fn check_size(&self, frame_bytes: u64) -> Result<(), Violation> {
+        // Deflate lengthens what it cannot compress, and the limit is one of the message, not of its form.
+        let allowed = |bytes_max: u64| match self.compressed {
+            false => bytes_max,
+            true => bytes_max.saturating_add(bytes_max / 64 + COMPRESSED_EXCESS_BYTES),
+        };
+        if frame_bytes > allowed(self.limits.frame_bytes_max) {
+            return Err(Violation::FrameTooBig(frame_bytes));
+        }
+        if self.message_bytes > allowed(self.limits.message_bytes_max) {
+            return Err(Violation::MessageTooBig(self.message_bytes));
+        }
+        Ok(())
     }
 
     fn whole_message(
@@ -338,7 +369,8 @@ impl Receiver {
         let left = remaining - payload.len() as u64;
         let data = &mut input.buf[payload.clone()];
         let charset = mask::apply(data, key);
-        if kind == Kind::Text && !(charset == Charset::Ascii && self.text.is_complete()) {
+        let is_text = kind == Kind::Text && !self.compressed;
+        if is_text && !(charset == Charset::Ascii && self.text.is_complete()) {
             self.text
                 .push(data)
                 .map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
@@ -362,6 +394,7 @@ impl Receiver {
         };
         Ok(Step::Chunk {
             kind,
+            compressed: self.compressed,
             payload,
             begins,
             frame,
@@ -421,6 +454,7 @@ impl Receiver {
             ))),
             Step::Chunk {
                 kind,
+                compressed,
                 payload,
                 begins,
                 frame,
@@ -428,6 +462,7 @@ impl Receiver {
                 ends,
             } => Ok(Event::Chunk(Chunk {
                 kind,
+                compressed,
                 payload: &mut input.buf[payload],
                 message_begins: begins,
                 frame_begins: frame,

@@ -143,6 +143,7 @@ impl Sender {
         }
         let bytes = self.header(
             &Header {
+                compressed: false,
                 fin: true,
                 opcode,
                 payload_len: payload.len() as u64,

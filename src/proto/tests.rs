@@ -531,6 +531,7 @@ impl Speaker {
     fn send(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) -> Result<(), Misuse> {
         let masking_key = self.key();
         let header = frame::Header {
+            compressed: false,
             fin,
             opcode,
             payload_len: payload.len() as u64,

@@ -19,6 +19,8 @@ pub enum Violation {
     ContinuationWithoutMessage,
     /// Control frame payload above 125 bytes (§5.5).
     ControlTooLong,
+    /// A compressed message that is not in deflate's format (RFC 7692 §7.2.2).
+    DeflateInvalid,
     /// Control frame without FIN (§5.5).
     FragmentedControl,
     /// Frame above `frame_bytes_max`.
@@ -47,19 +49,22 @@ impl Violation {
     /// The status code of the Close frame that reports it to the peer.
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::CloseReasonNotUtf8 | Self::TextNotUtf8 => CloseCode::InvalidFramePayloadData,
+            Self::CloseReasonNotUtf8 | Self::DeflateInvalid | Self::TextNotUtf8 => {
+                CloseCode::InvalidFramePayloadData
+            }
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => CloseCode::MessageTooBig,
             _ => CloseCode::ProtocolError,
         }
     }
 
-    /// The clause of RFC 6455 that was broken.
+    /// The clause that was broken: of RFC 6455 where no other is named.
     pub const fn section(self) -> &'static str {
         match self {
             Self::ClosePayloadOneByte | Self::CloseReasonNotUtf8 => "5.5.1",
             Self::CloseCodeInvalid(_) => "7.4",
             Self::ContinuationWithoutMessage | Self::MessageInsideMessage => "5.4",
             Self::ControlTooLong | Self::FragmentedControl => "5.5",
+            Self::DeflateInvalid => "RFC 7692 7.2.2",
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => "10.4",
             Self::MaskedServerFrame | Self::UnmaskedClientFrame => "5.1",
             Self::TextNotUtf8 => "8.1",
@@ -80,6 +85,7 @@ impl fmt::Display for Violation {
             Self::CloseReasonNotUtf8 => f.write_str("close reason is not UTF-8"),
             Self::ContinuationWithoutMessage => f.write_str("continuation frame without a message"),
             Self::ControlTooLong => f.write_str("control frame longer than 125 bytes"),
+            Self::DeflateInvalid => f.write_str("compressed message is not valid deflate"),
             Self::FragmentedControl => f.write_str("fragmented control frame"),
             Self::FrameTooBig(bytes) => write!(f, "frame of {bytes} bytes is over the limit"),
             Self::LengthTopBit => f.write_str("frame length with its top bit set"),

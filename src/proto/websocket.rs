@@ -39,6 +39,13 @@ impl WebSocket {
         }
     }
 
+    /// The same, with permessage-deflate agreed on ([`Receiver::with_compression`]).
+    #[must_use]
+    pub fn with_compression(mut self) -> Self {
+        self.receiver = self.receiver.with_compression();
+        self
+    }
+
     /// Where the connection is in its life.
     pub fn state(&self) -> State {
         match (self.receiver.is_done(), self.sender.is_closed()) {

@@ -1,11 +1,30 @@
 //! The client's side: the request, and the checks of the response to it.
 
 use super::accept::Key;
+use super::extensions::extensions;
 use super::http::{
     self, Headers, Limits, Once, Progress, Resume, StatusCode, Version, is_field_value, is_host,
     is_token,
 };
 use super::{Misuse, check_extra_headers};
+use crate::deflate::{self, Agreed, Terms};
+
+/// What a client offers, and the server may choose from.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered<'a> {
+    /// The subprotocols, the best first.
+    pub subprotocols: &'a [&'a str],
+    /// permessage-deflate, on these terms.
+    pub deflate: Option<Terms>,
+}
+
+impl Offered<'_> {
+    /// Neither subprotocol nor extension.
+    pub const NOTHING: Self = Self {
+        subprotocols: &[],
+        deflate: None,
+    };
+}
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +37,8 @@ pub struct ClientRequest<'a> {
     pub key: [u8; 16],
     /// `Origin`, which only browsers must send.
     pub origin: Option<&'a str>,
-    /// The subprotocols to offer, the best first.
-    pub subprotocols: &'a [&'a str],
+    /// What to offer.
+    pub offered: Offered<'a>,
     /// Further headers, such as `Authorization` or `User-Agent`.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -32,7 +51,7 @@ impl<'a> ClientRequest<'a> {
             target,
             key,
             origin: None,
-            subprotocols: &[],
+            offered: Offered::NOTHING,
             headers: &[],
         }
     }
@@ -51,8 +70,8 @@ impl<'a> ClientRequest<'a> {
         {
             return Err(Misuse::Origin);
         }
-        for (n, subprotocol) in self.subprotocols.iter().enumerate() {
-            let before = self.subprotocols.get(..n).unwrap_or_default();
+        for (n, subprotocol) in self.offered.subprotocols.iter().enumerate() {
+            let before = self.offered.subprotocols.get(..n).unwrap_or_default();
             if !is_token(subprotocol.as_bytes()) || before.contains(subprotocol) {
                 return Err(Misuse::Subprotocol);
             }
@@ -75,6 +94,8 @@ pub enum ResponseKind<'b> {
     Accepted {
         /// The subprotocol chosen, one of those offered.
         subprotocol: Option<&'b str>,
+        /// permessage-deflate, on these terms.
+        deflate: Option<Agreed>,
     },
     /// The server answered with another status. Redirects are not followed here. The bytes after the head belong to the
     /// answer's body.
@@ -121,8 +142,10 @@ pub enum Fault {
     AcceptWrong,
     /// `Connection` does not say `Upgrade`.
     ConnectionWithoutUpgrade,
-    /// An extension that was not offered.
+    /// An extension that was not offered, or that was named twice.
     ExtensionNotOffered,
+    /// An extension with parameters that do not answer the offer (RFC 7692 §5.2, §7.1).
+    ExtensionParameters,
     /// Not the head of an HTTP response, or one that is larger than it may be.
     Head(http::Fault),
     /// The version is below HTTP/1.1, or 2.0 and above: no 101 exists there.
@@ -145,6 +168,9 @@ impl std::fmt::Display for Fault {
                 "the Connection header of the response does not say Upgrade"
             }
             Self::ExtensionNotOffered => "the response has an extension that was not offered",
+            Self::ExtensionParameters => {
+                "the parameters of permessage-deflate in the response do not answer our offer"
+            }
             Self::Head(fault) => return fault.fmt(f),
             Self::HttpVersion => "the response that accepts the WebSocket is not HTTP/1.1",
             Self::SubprotocolNotOffered => "the response has a subprotocol that was not offered",
@@ -180,7 +206,7 @@ pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<
     if let Some(origin) = request.origin {
         http::push(&["Origin: ", origin, "\r\n"], out);
     }
-    for (n, subprotocol) in request.subprotocols.iter().enumerate() {
+    for (n, subprotocol) in request.offered.subprotocols.iter().enumerate() {
         http::push(
             &[
                 if n == 0 {
@@ -193,8 +219,11 @@ pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<
             out,
         );
     }
-    if !request.subprotocols.is_empty() {
+    if !request.offered.subprotocols.is_empty() {
         http::push(&["\r\n"], out);
+    }
+    if let Some(terms) = &request.offered.deflate {
+        deflate::encode_offer(terms, out);
     }
     http::push_headers(request.headers, out);
     http::push(&["\r\n"], out);
@@ -205,20 +234,20 @@ pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<
 pub fn parse_response<'b>(
     bytes: &'b mut [u8],
     key: &[u8; 16],
-    offered: &[&str],
+    offered: &Offered<'_>,
     limits: &Limits,
 ) -> Result<Progress<Response<'b>>, Fault> {
     parse_response_from(bytes, Resume::default(), key, offered, limits)
 }
 
-/// Parses the head of the response in `bytes`, all that was received so far, to a request with `key` that offered the
-/// subprotocols `offered`: [`http::parse_response_from`] and the checks of RFC 6455 §4.1. `resume` is the hint of the last
+/// Parses the head of the response in `bytes`, all that was received so far, to a request with `key` that offered
+/// `offered`: [`http::parse_response_from`] and the checks of RFC 6455 §4.1. `resume` is the hint of the last
 /// [`Progress::Incomplete`] for the same bytes.
 pub fn parse_response_from<'b>(
     bytes: &'b mut [u8],
     resume: Resume,
     key: &[u8; 16],
-    offered: &[&str],
+    offered: &Offered<'_>,
     limits: &Limits,
 ) -> Result<Progress<Response<'b>>, Fault> {
     let (http, head_bytes) = match http::parse_response_from(bytes, resume, limits)? {
@@ -228,9 +257,14 @@ pub fn parse_response_from<'b>(
     let kind = match http.status() {
         // RFC 6455 §4.1: "If the status code received from the server is not 101, the client handles the response per
         // HTTP [RFC2616] procedures."
-        StatusCode::SWITCHING_PROTOCOLS => ResponseKind::Accepted {
-            subprotocol: check_accepted(&http, key, offered)?,
-        },
+        StatusCode::SWITCHING_PROTOCOLS => {
+            let subprotocol = check_accepted(&http, key, offered.subprotocols)?;
+            let deflate = check_extensions(http.headers(), offered)?;
+            ResponseKind::Accepted {
+                subprotocol,
+                deflate,
+            }
+        }
         status => ResponseKind::Refused {
             status,
             location: http.header("Location"),
@@ -262,7 +296,6 @@ struct Fields<'b> {
     connection_upgrade: bool,
     accept: Once<'b>,
     subprotocol: Once<'b>,
-    extensions: bool,
 }
 
 impl<'b> Fields<'b> {
@@ -277,7 +310,6 @@ impl<'b> Fields<'b> {
                 7 if is("Upgrade") => fields.upgrade.add(value),
                 20 if is("Sec-WebSocket-Accept") => fields.accept.add(value),
                 22 if is("Sec-WebSocket-Protocol") => fields.subprotocol.add(value),
-                24 if is("Sec-WebSocket-Extensions") => fields.extensions = true,
                 _ => {}
             }
         }
@@ -308,11 +340,6 @@ impl<'b> Fields<'b> {
             }
             Once::One(_) => {}
         }
-        // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Extensions| header field and this header field
-        // indicates the use of an extension that was not present in the client's handshake"; ours offers none.
-        if self.extensions {
-            return Err(Fault::ExtensionNotOffered);
-        }
         let chosen = match self.subprotocol {
             Once::Absent => return Ok(None),
             // RFC 6455 §11.3.4: "the |Sec-WebSocket-Protocol| header field MUST NOT appear more than once in an HTTP
@@ -327,4 +354,23 @@ impl<'b> Fields<'b> {
             .filter(|chosen| offered.contains(chosen));
         chosen.map(Some).ok_or(Fault::SubprotocolNotOffered)
     }
+}
+
+/// The extensions that the server chose: none, or ours.
+fn check_extensions(headers: Headers<'_>, offered: &Offered<'_>) -> Result<Option<Agreed>, Fault> {
+    let mut agreed = None;
+    for element in headers.all("Sec-WebSocket-Extensions").flat_map(extensions) {
+        let extension = element.map_err(|()| Fault::ExtensionParameters)?;
+        // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Extensions| header field and this header field
+        // indicates the use of an extension that was not present in the client's handshake"
+        let terms = match &offered.deflate {
+            Some(terms) if extension.name.eq_ignore_ascii_case(deflate::NAME) => terms,
+            _ => return Err(Fault::ExtensionNotOffered),
+        };
+        let answer = deflate::answered(terms, &extension).ok_or(Fault::ExtensionParameters)?;
+        if agreed.replace(answer).is_some() {
+            return Err(Fault::ExtensionNotOffered);
+        }
+    }
+    Ok(agreed)
 }

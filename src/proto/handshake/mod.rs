@@ -32,7 +32,7 @@ use super::http;
 pub use super::http::{Date, Limits, Progress, Refusal, Resume, StatusCode};
 pub use accept::Key;
 pub use client::{
-    ClientRequest, Fault, Response, ResponseKind, encode_request, parse_response,
+    ClientRequest, Fault, Offered, Response, ResponseKind, encode_request, parse_response,
     parse_response_from,
 };
 pub use extensions::{Extension, extensions};

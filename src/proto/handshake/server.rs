@@ -8,6 +8,7 @@ use super::http::{
     is_token, list, list_contains,
 };
 use super::{Misuse, check_extra_headers};
+use crate::deflate;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ pub enum Verdict<'a> {
     Accept {
         /// One of the subprotocols offered, or none.
         subprotocol: Option<&'a str>,
+        /// The answer to one of the offers of permessage-deflate ([`deflate::accept`]).
+        deflate: Option<&'a deflate::Answer>,
         /// Further headers of the response, such as `Set-Cookie`.
         headers: &'a [(&'a str, &'a str)],
     },
@@ -163,6 +166,7 @@ pub fn encode_verdict(
     match *verdict {
         Verdict::Accept {
             subprotocol,
+            deflate,
             headers,
         } => {
             // RFC 6455 §4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by
@@ -178,6 +182,9 @@ pub fn encode_verdict(
             http::push(&["\r\n"], out);
             if let Some(subprotocol) = subprotocol {
                 http::push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
+            }
+            if let Some(answer) = deflate {
+                deflate::encode_answer(answer, out);
             }
             http::push_headers(headers, out);
             http::push(&["\r\n"], out);

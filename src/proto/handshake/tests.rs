@@ -3,6 +3,13 @@
 
 use super::*;
 
+const fn offered<'a>(subprotocols: &'a [&'a str]) -> Offered<'a> {
+    Offered {
+        subprotocols,
+        deflate: None,
+    }
+}
+
 // --- The harness -----------------------------------------------------------------------------------------------
 
 /// What a request came to, in a form that outlives its bytes.
@@ -158,6 +165,7 @@ fn the_request_of_the_rfc_gets_the_response_of_the_rfc() {
     );
     assert_eq!(r.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
     let accept = Verdict::Accept {
+        deflate: None,
         subprotocol: Some("chat"),
         headers: &[],
     };
@@ -700,6 +708,7 @@ fn a_426_says_what_to_upgrade_to() {
 #[test]
 fn an_application_may_add_headers_and_refuse_with_any_error_status() {
     let accept = Verdict::Accept {
+        deflate: None,
         subprotocol: None,
         headers: &[("Set-Cookie", "a=b"), ("X-Empty", "")],
     };
@@ -746,6 +755,7 @@ fn a_verdict_that_breaks_the_response_is_a_misuse() {
         verdict_text(
             RFC_REQUEST,
             &Verdict::Accept {
+                deflate: None,
                 subprotocol,
                 headers,
             },
@@ -789,6 +799,7 @@ fn a_verdict_that_breaks_the_response_is_a_misuse() {
     ] {
         let reserved = [(name, "a")];
         let verdict = Verdict::Accept {
+            deflate: None,
             subprotocol: None,
             headers: &reserved,
         };
@@ -827,7 +838,9 @@ enum Said {
 
 fn said(kind: ResponseKind<'_>) -> Said {
     match kind {
-        ResponseKind::Accepted { subprotocol } => Said::Accepted(subprotocol.map(str::to_owned)),
+        ResponseKind::Accepted { subprotocol, .. } => {
+            Said::Accepted(subprotocol.map(str::to_owned))
+        }
         ResponseKind::Refused { status, location } => Said::Refused(
             status.0,
             location.map(|location| String::from_utf8_lossy(location).into_owned()),
@@ -847,8 +860,13 @@ fn answered(bytes: &[u8]) -> Result<Option<(Said, usize)>, Fault> {
     };
     let parse = |end: usize, resume| {
         let mut bytes = bytes[..end].to_vec();
-        let result =
-            parse_response_from(&mut bytes, resume, &NONCE, &["chat", "superchat"], &limits);
+        let result = parse_response_from(
+            &mut bytes,
+            resume,
+            &NONCE,
+            &offered(&["chat", "superchat"]),
+            &limits,
+        );
         match result {
             Err(fault) => (Err(fault), Resume::default()),
             Ok(Progress::Incomplete { resume }) => (Ok(None), resume),
@@ -895,7 +913,7 @@ fn a_client_request_has_all_its_parts_in_order() {
     let mut out = Vec::new();
     let request = ClientRequest {
         origin: Some("http://example.com"),
-        subprotocols: &["chat", "superchat"],
+        offered: offered(&["chat", "superchat"]),
         headers: &[("User-Agent", "wsperf")],
         ..ClientRequest::new("server.example.com", "/chat?a=b", NONCE)
     };
@@ -947,7 +965,7 @@ fn a_client_request_that_is_not_http_is_a_misuse() {
     for subprotocols in [&["a", "a"][..], &[""], &["a,b"]] {
         assert_eq!(
             misuse(ClientRequest {
-                subprotocols,
+                offered: offered(subprotocols),
                 ..good
             }),
             Some(Misuse::Subprotocol)
@@ -1121,7 +1139,7 @@ fn another_status_is_reported_with_its_location_in_any_version() {
     }
     let mut text = *b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n";
     let Ok(Progress::Complete { head, .. }) =
-        parse_response(&mut text, &NONCE, &[], &Limits::default())
+        parse_response(&mut text, &NONCE, &Offered::NOTHING, &Limits::default())
     else {
         panic!("not complete");
     };
@@ -1201,7 +1219,7 @@ fn round_trip(subprotocols: &[&str], verdict: &Verdict<'_>, then: impl FnOnce(Re
     let limits = Limits::default();
     let mut up = Vec::new();
     let request = ClientRequest {
-        subprotocols,
+        offered: offered(subprotocols),
         ..ClientRequest::new("[::1]:9000", "/echo?x=y", [7; 16])
     };
     encode_request(&request, &mut up).expect("a good request");
@@ -1221,7 +1239,7 @@ fn round_trip(subprotocols: &[&str], verdict: &Verdict<'_>, then: impl FnOnce(Re
     );
     let mut down = Vec::new();
     encode_verdict(&head, verdict, &date(), &mut down).expect("a good verdict");
-    match parse_response(&mut down, &request.key, subprotocols, &limits) {
+    match parse_response(&mut down, &request.key, &offered(subprotocols), &limits) {
         Ok(Progress::Complete { head, .. }) => then(head.kind()),
         other => panic!("the client does not understand our server: {other:?}"),
     }
@@ -1230,17 +1248,25 @@ fn round_trip(subprotocols: &[&str], verdict: &Verdict<'_>, then: impl FnOnce(Re
 #[test]
 fn our_client_and_our_server_agree() {
     let accept = |subprotocol| Verdict::Accept {
+        deflate: None,
         subprotocol,
         headers: &[("X-A", "b")],
     };
     round_trip(&[], &accept(None), |kind| {
-        assert_eq!(kind, ResponseKind::Accepted { subprotocol: None })
+        assert_eq!(
+            kind,
+            ResponseKind::Accepted {
+                subprotocol: None,
+                deflate: None
+            }
+        )
     });
     round_trip(&["a", "b"], &accept(Some("b")), |kind| {
         assert_eq!(
             kind,
             ResponseKind::Accepted {
-                subprotocol: Some("b")
+                subprotocol: Some("b"),
+                deflate: None,
             }
         );
     });
@@ -1271,7 +1297,7 @@ fn every_refusal_is_a_response_our_client_understands() {
         let body = "no\n".len();
         let limits = Limits::default();
         let Ok(Progress::Complete { head, head_bytes }) =
-            parse_response(&mut text, &NONCE, &[], &limits)
+            parse_response(&mut text, &NONCE, &Offered::NOTHING, &limits)
         else {
             panic!("{}", text.escape_ascii());
         };

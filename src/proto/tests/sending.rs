@@ -5,6 +5,7 @@ use crate::frame::Header;
 
 fn header(opcode: Opcode, fin: bool, payload_len: u64, masking_key: Option<[u8; 4]>) -> Header {
     Header {
+        compressed: false,
         fin,
         opcode,
         payload_len,

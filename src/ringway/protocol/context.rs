@@ -59,6 +59,7 @@ impl Output<'_, State> {
 #[inline(always)]
 const fn answer_header(message: &Message<'_>) -> Header {
     Header {
+        compressed: false,
         fin: true,
         opcode: message.kind().opcode(),
         payload_len: message.len() as u64,
@@ -215,6 +216,7 @@ impl Context<'_> {
         self.check_queue()?;
         let masking_key = self.masking_key();
         let header = Header {
+            compressed: false,
             fin: true,
             opcode: kind.opcode(),
             payload_len: payload.len() as u64,

@@ -66,6 +66,7 @@ impl Prepared {
         let mut payload_before = 0;
         let encode = |(kind, payload): &(Kind, &[u8])| {
             let header = Header {
+                compressed: false,
                 fin: true,
                 opcode: kind.opcode(),
                 payload_len: payload.len() as u64,

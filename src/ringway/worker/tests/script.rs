@@ -142,6 +142,7 @@ impl Script {
     ) {
         let masking_key = self.key(random);
         let header = Header {
+            compressed: false,
             fin,
             opcode,
             payload_len: payload.len() as u64,

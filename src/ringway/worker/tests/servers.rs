@@ -463,6 +463,7 @@ impl Server {
 /// The response to a request, as `answer` has it.
 fn answer(request: &handshake::Request<'_>, answer: Answer, out: &mut Vec<u8>) {
     let verdict = Verdict::Accept {
+        deflate: None,
         subprotocol: None,
         headers: &[],
     };

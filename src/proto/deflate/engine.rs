@@ -1,0 +1,297 @@
+//! Compressor, inflater, and the history that goes from one to the next (RFC 7692 §7.2).
+
+use std::fmt;
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
+
+use super::Direction;
+use super::negotiate::COMPRESS_WINDOW_BITS_MIN;
+use crate::violation::Violation;
+
+/// The end of every flushed block, which is not sent (RFC 7692 §7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+
+/// Bytes of the largest window: no reference reaches further back.
+const WINDOW_BYTES_MAX: usize = 32 << 10;
+
+/// Ends of the deflate stream (BFINAL) inside one message. Each costs up to 3 µs, and a peer could put one in every second
+/// byte.
+const STREAMS_PER_MESSAGE_MAX: u32 = 1024;
+
+/// Bytes that one call inflates. Their UTF-8 is checked while they are in the cache.
+const STEP_BYTES: usize = 64 << 10;
+
+/// The last bytes of the messages that went in one direction: what the next message may refer to.
+#[derive(Debug, Default)]
+pub struct History {
+    bytes: Vec<u8>,
+}
+
+impl History {
+    /// The bytes, oldest first.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of memory in use.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Adds a message. Keeps the last bytes, as many as the window has, or nothing without takeover.
+    pub fn push(&mut self, message: &[u8], direction: Direction) {
+        if !direction.takeover {
+            return;
+        }
+        let window = 1 << direction.window_bits;
+        let message = &message[message.len().saturating_sub(window)..];
+        let keep = self.bytes.len().min(window - message.len());
+        let drop = self.bytes.len() - keep;
+        if drop > 0 {
+            self.bytes.copy_within(drop.., 0);
+            self.bytes.truncate(keep);
+        }
+        if self.bytes.capacity() < keep + message.len() {
+            // Doubles, but never beyond the window.
+            let room = (2 * self.bytes.capacity()).clamp(keep + message.len(), window);
+            self.bytes.reserve_exact(room - keep);
+        }
+        self.bytes.extend_from_slice(message);
+    }
+}
+
+/// How a compressor works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// From 1 (fast) to 9 (small).
+    pub level: u8,
+    /// The window, from 9 to 15 bits.
+    pub window_bits: u8,
+    /// Memory, from 1 to 9; zlib's `memLevel`.
+    pub mem_level: u8,
+}
+
+impl Setup {
+    /// Whether zlib can do this: it compresses with no window of 8 bits.
+    pub const fn is_possible(&self) -> bool {
+        self.level >= 1
+            && self.level <= 9
+            && self.mem_level >= 1
+            && self.mem_level <= 9
+            && self.window_bits >= COMPRESS_WINDOW_BITS_MIN
+            && self.window_bits <= 15
+    }
+}
+
+/// A compressor. It takes 160 KiB with 12 bits and memory level 5, and 371 KiB with 15 and 8.
+pub struct Deflater {
+    zlib: Deflate,
+    setup: Setup,
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflater")
+            .field("setup", &self.setup)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Deflater {
+    /// A compressor without history.
+    ///
+    /// # Panics
+    /// When the setup is not [possible](Setup::is_possible).
+    pub fn new(setup: Setup) -> Self {
+        assert!(setup.is_possible(), "zlib cannot do {setup:?}");
+        let config = DeflateConfig {
+            level: i32::from(setup.level),
+            window_bits: -i32::from(setup.window_bits),
+            mem_level: i32::from(setup.mem_level),
+            ..DeflateConfig::default()
+        };
+        Self {
+            zlib: Deflate::new_with_config(config),
+            setup,
+        }
+    }
+
+    /// How it works.
+    pub const fn setup(&self) -> Setup {
+        self.setup
+    }
+
+    /// Goes on behind `history` with the next message.
+    pub fn restart(&mut self, history: &History) {
+        self.zlib.reset();
+        if !history.bytes.is_empty() {
+            self.zlib
+                .set_dictionary(&history.bytes)
+                .expect("a raw stream takes a dictionary before its first byte");
+        }
+    }
+
+    /// Compresses one message into `out[at..]` and returns where it ends there. `out` is lengthened if need be; with
+    /// [`compressed_bytes_max`](Self::compressed_bytes_max) of room it never is.
+    ///
+    /// # Panics
+    /// When `message` is empty: a compressor makes nothing of it, and the caller sends it as it is.
+    pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>, at: usize) -> usize {
+        assert!(!message.is_empty());
+        let (mut rest, mut end) = (message, at);
+        loop {
+            if out.len() - end < 64 {
+                out.resize((2 * out.len()).max(end + 64), 0);
+            }
+            let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
+            let status = self
+                .zlib
+                .compress(rest, &mut out[end..], DeflateFlush::SyncFlush);
+            rest = &rest[difference(self.zlib.total_in(), taken)..];
+            end += difference(self.zlib.total_out(), made);
+            match status {
+                // Nothing was left to do: the call before ended exactly at the end of the room.
+                Ok(Status::BufError) => break,
+                Ok(_) if rest.is_empty() && end < out.len() => break,
+                Ok(_) => {}
+                Err(error) => unreachable!("zlib refuses good arguments: {error:?}"),
+            }
+        }
+        // RFC 7692 §7.2.1: "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end."
+        debug_assert!(out[at..end].ends_with(&TAIL));
+        end - TAIL.len()
+    }
+
+    /// Bytes that a message of `len` has at most while it is compressed, as zlib states it for any setup.
+    pub const fn compressed_bytes_max(len: usize) -> usize {
+        len + len.div_ceil(8) + len.div_ceil(64) + 64 + 64
+    }
+}
+
+const fn difference(after: u64, before: u64) -> usize {
+    (after - before) as usize
+}
+
+/// An inflater, of 46 KiB. It accepts any window.
+pub struct Inflater {
+    zlib: Inflate,
+    /// The next message can go on here, without [`Self::restart`].
+    whole: bool,
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater")
+            .field("whole", &self.whole)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inflater {
+    /// An inflater without history.
+    pub fn new() -> Self {
+        Self {
+            // A larger window accepts all that a smaller one does.
+            zlib: Inflate::new(false, 15),
+            whole: true,
+        }
+    }
+
+    /// Whether the last message left the inflater where the next one of the same peer can go on.
+    pub const fn goes_on(&self) -> bool {
+        self.whole
+    }
+
+    /// Goes on behind `history` with the next message.
+    pub fn restart(&mut self, history: &History) {
+        self.begin_stream(&[&history.bytes]);
+        self.whole = true;
+    }
+
+    /// Begins a deflate stream whose references may reach into what went before.
+    fn begin_stream(&mut self, before: &[&[u8]]) {
+        self.zlib.reset(false);
+        for bytes in before {
+            if !bytes.is_empty() {
+                self.zlib
+                    .set_dictionary(bytes)
+                    .expect("a raw stream takes a dictionary at any time");
+            }
+        }
+    }
+
+    /// Inflates a whole message into `out[at..]` and returns where it ends there. `history` is what [`Self::restart`] was,
+    /// or would be, called with. `grow` lengthens `out`, of which so many bytes are filled; `check` sees each piece once,
+    /// while it is in the cache.
+    ///
+    /// # Errors
+    /// [`Violation::DeflateInvalid`], [`Violation::MessageTooBig`] as soon as there is one byte more than `bytes_max`, and
+    /// what `check` returns. After an error the inflater needs a [restart](Self::restart).
+    pub fn inflate(
+        &mut self,
+        compressed: &[u8],
+        history: &History,
+        out: &mut Vec<u8>,
+        at: usize,
+        bytes_max: u64,
+        mut grow: impl FnMut(&mut Vec<u8>, usize),
+        mut check: impl FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<usize, Violation> {
+        // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
+        if compressed.is_empty() {
+            return Ok(at);
+        }
+        let goes_on = std::mem::replace(&mut self.whole, false);
+        debug_assert!(goes_on, "restart comes first");
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        // One byte more than may be there: so an excess shows, and a message at the limit ends.
+        let limit = at.saturating_add(bytes_max).saturating_add(1);
+        let (mut end, mut streams) = (at, 0);
+        for (nth, mut rest) in [compressed, &TAIL].into_iter().enumerate() {
+            if nth == 1 && streams > 0 && self.zlib.total_in() == 0 {
+                break; // The peer ended its stream, and nothing follows: there is no block to end.
+            }
+            loop {
+                if end == out.len() {
+                    grow(out, end);
+                }
+                let room_end = out.len().min(limit).min(end + STEP_BYTES);
+                let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
+                let status = self
+                    .zlib
+                    .decompress(rest, &mut out[end..room_end], InflateFlush::SyncFlush)
+                    .map_err(|_| Violation::DeflateInvalid)?;
+                rest = &rest[difference(self.zlib.total_in(), taken)..];
+                let piece = end..end + difference(self.zlib.total_out(), made);
+                end = piece.end;
+                if end == limit {
+                    return Err(Violation::MessageTooBig(bytes_max as u64 + 1));
+                }
+                check(&out[piece])?;
+                if status == Status::StreamEnd {
+                    streams += 1;
+                    if streams > STREAMS_PER_MESSAGE_MAX {
+                        return Err(Violation::DeflateInvalid);
+                    }
+                    let message = &out[at.max(end.saturating_sub(WINDOW_BYTES_MAX))..end];
+                    self.begin_stream(&[&history.bytes, message]);
+                } else if end < room_end {
+                    // The room was not used up, so there is nothing more to come of this input.
+                    debug_assert!(rest.is_empty());
+                    break;
+                }
+                if rest.is_empty() && status == Status::StreamEnd {
+                    break;
+                }
+            }
+        }
+        self.whole = streams == 0;
+        Ok(end)
+    }
+}

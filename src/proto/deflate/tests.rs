@@ -1,0 +1,342 @@
+//! The rules of RFC 7692 §7.2, each by the name of what others got wrong, and an independent inflater and compressor as
+//! judge.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+
+use super::{Deflater, Direction, History, Inflater, Setup};
+use crate::violation::Violation;
+
+const TAKEOVER: Direction = Direction {
+    takeover: true,
+    window_bits: 15,
+};
+const AFRESH: Direction = Direction {
+    takeover: false,
+    window_bits: 15,
+};
+const SETUP: Setup = Setup {
+    level: 1,
+    window_bits: 12,
+    mem_level: 5,
+};
+const UNLIMITED: u64 = 1 << 30;
+
+/// One direction's receiver: an inflater of its own, made anew from the history for each message if asked.
+struct Reader {
+    inflater: Inflater,
+    history: History,
+    direction: Direction,
+    anew: bool,
+}
+
+impl Reader {
+    fn new(direction: Direction, anew: bool) -> Self {
+        Self {
+            inflater: Inflater::new(),
+            history: History::default(),
+            direction,
+            anew,
+        }
+    }
+
+    fn read(&mut self, compressed: &[u8], bytes_max: u64) -> Result<Vec<u8>, Violation> {
+        if self.anew || !self.inflater.goes_on() || !self.direction.takeover {
+            self.inflater.restart(&self.history);
+        }
+        let mut out = vec![0; 16];
+        let mut checked = Vec::new();
+        let end = self.inflater.inflate(
+            compressed,
+            &self.history,
+            &mut out,
+            3,
+            bytes_max,
+            |out, filled| {
+                assert_eq!(filled, out.len());
+                out.resize(2 * filled, 0);
+            },
+            |piece| {
+                checked.extend_from_slice(piece);
+                Ok(())
+            },
+        )?;
+        let message = out[3..end].to_vec();
+        assert_eq!(message, checked, "each byte is checked once, in order");
+        self.history.push(&message, self.direction);
+        Ok(message)
+    }
+}
+
+/// Both kinds of reader must read the same.
+fn read_all(direction: Direction, compressed: &[&[u8]]) -> Vec<Vec<u8>> {
+    let [anew, on] = [true, false].map(|anew| {
+        let mut reader = Reader::new(direction, anew);
+        let read = |bytes: &&[u8]| reader.read(bytes, UNLIMITED).expect("it is valid");
+        compressed.iter().map(read).collect::<Vec<_>>()
+    });
+    assert_eq!(anew, on);
+    on
+}
+
+/// JSON as an application would send it.
+fn json(nth: usize, len: usize) -> Vec<u8> {
+    let one = |n: usize| {
+        format!(
+            "{{\"id\":{n},\"price\":{},\"side\":\"buy\"}},",
+            n * 7919 % 100_003
+        )
+    };
+    (nth..)
+        .map(one)
+        .flat_map(String::into_bytes)
+        .take(len)
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_rfc_are_read() {
+    let hello = b"Hello".to_vec();
+    for (direction, messages) in [
+        // §7.2.3.1: one compressed block.
+        (
+            AFRESH,
+            vec![&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..]],
+        ),
+        // §7.2.3.2: the second message refers to the first.
+        (
+            TAKEOVER,
+            vec![
+                &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+                &[0xf2, 0x00, 0x11, 0x00, 0x00],
+            ],
+        ),
+        // §7.2.3.3: a block without compression.
+        (
+            AFRESH,
+            vec![&[
+                0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00,
+            ]],
+        ),
+        // §7.2.3.4: a block with BFINAL set.
+        (
+            AFRESH,
+            vec![&[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]],
+        ),
+        // §7.2.3.5: two blocks.
+        (
+            AFRESH,
+            vec![&[
+                0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00,
+            ]],
+        ),
+    ] {
+        for message in read_all(direction, &messages) {
+            assert_eq!(message, hello);
+        }
+    }
+}
+
+#[test]
+fn messages_after_a_block_with_bfinal_are_read() {
+    let final_hello = &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00][..];
+    let hello = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..];
+    // Without the empty block behind it, which some compressors leave away.
+    let bare = &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..];
+    // A reference to the message before, which a compressor that only flushes may make.
+    let again = &[0xf2, 0x00, 0x11, 0x00, 0x00][..];
+    let read = read_all(
+        TAKEOVER,
+        &[final_hello, hello, bare, again, bare, final_hello],
+    );
+    assert_eq!(read, vec![b"Hello".to_vec(); 6]);
+}
+
+#[test]
+fn a_stream_may_end_in_the_middle_of_a_message() {
+    let twice = [
+        0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00,
+    ];
+    assert_eq!(read_all(AFRESH, &[&twice]), [b"HelloHello".to_vec()]);
+}
+
+#[test]
+fn ends_of_the_stream_without_end_are_no_way_to_hold_the_loop() {
+    // An empty final block is two bytes.
+    let ends = [0x03, 0x00].repeat(1_000_000);
+    let mut reader = Reader::new(TAKEOVER, false);
+    assert_eq!(
+        reader.read(&ends, UNLIMITED),
+        Err(Violation::DeflateInvalid)
+    );
+    assert_eq!(reader.read(&ends[..2048], UNLIMITED), Ok(Vec::new()));
+}
+
+#[test]
+fn an_empty_message_is_empty_in_both_its_forms() {
+    let hello = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..];
+    let read = read_all(TAKEOVER, &[&[0x00], &[], hello, &[], &[0x00], hello]);
+    assert_eq!(read.concat(), b"HelloHello");
+}
+
+#[test]
+fn an_empty_block_inside_a_message_is_no_end() {
+    // As a sender makes it that flushes per fragment, with what ends its fragments left in.
+    let pieces = [
+        &[
+            0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00, 0x00, 0xff, 0xff,
+        ][..],
+        &[0x00, 0x00, 0x00, 0xff, 0xff],
+        &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
+    ];
+    assert_eq!(
+        read_all(AFRESH, &[&pieces.concat()]),
+        [b"HelloHello".to_vec()]
+    );
+}
+
+#[test]
+fn the_limit_is_exact_to_one_byte_and_counts_inflated_ones() {
+    for len in [1, 100, 4096, 65_536, 65_537, 1 << 20] {
+        let message = vec![b'a'; len];
+        let mut out = Vec::new();
+        let mut deflater = Deflater::new(SETUP);
+        let end = deflater.compress(&message, &mut out, 0);
+        for (bytes_max, expected) in [
+            (len as u64, Ok(message.clone())),
+            (len as u64 + 1, Ok(message.clone())),
+            (len as u64 - 1, Err(Violation::MessageTooBig(len as u64))),
+        ] {
+            let mut reader = Reader::new(AFRESH, true);
+            assert_eq!(reader.read(&out[..end], bytes_max), expected);
+        }
+    }
+}
+
+#[test]
+fn a_bomb_ends_at_the_limit() {
+    let mut out = Vec::new();
+    let zeros = vec![0; 64 << 20];
+    let end = Deflater::new(SETUP).compress(&zeros, &mut out, 0);
+    assert!(end < 1 << 20, "{end}");
+    let mut reader = Reader::new(TAKEOVER, false);
+    let result = reader.read(&out[..end], 1 << 20);
+    assert_eq!(result, Err(Violation::MessageTooBig((1 << 20) + 1)));
+}
+
+#[test]
+fn what_is_not_deflate_is_a_violation() {
+    for bad in [
+        &[0xff, 0xff][..],
+        &[0x07],                         // a block type that is reserved
+        &[0x00, 0x05, 0x00, 0x00, 0x00], // a length and not its complement
+        &[0xf2, 0x00, 0x11, 0x00, 0x00], // a reference to what never was
+    ] {
+        let mut reader = Reader::new(TAKEOVER, false);
+        assert_eq!(
+            reader.read(bad, UNLIMITED),
+            Err(Violation::DeflateInvalid),
+            "{bad:x?}"
+        );
+    }
+}
+
+#[test]
+fn a_history_keeps_the_last_window_and_grows_no_larger() {
+    let direction = Direction {
+        takeover: true,
+        window_bits: 9,
+    };
+    let mut history = History::default();
+    let mut all = Vec::new();
+    for len in [0, 1, 100, 300, 200, 511, 1, 512, 513, 5000, 3] {
+        let message = json(all.len(), len);
+        history.push(&message, direction);
+        all.extend_from_slice(&message);
+        assert_eq!(history.bytes(), &all[all.len().saturating_sub(512)..]);
+        assert!(history.capacity() <= 512);
+    }
+    let mut none = History::default();
+    none.push(&all, AFRESH);
+    assert_eq!(none.capacity(), 0);
+}
+
+/// Every setup against the judge, with engines that take turns between two conversations.
+#[test]
+fn what_is_compressed_here_is_read_by_another_inflater() {
+    let setups = (9..=15).flat_map(|window_bits| {
+        [(1, 1), (1, 5), (3, 8), (6, 5), (9, 9)].map(|(level, mem_level)| Setup {
+            level,
+            window_bits,
+            mem_level,
+        })
+    });
+    for setup in setups {
+        let direction = Direction {
+            takeover: true,
+            window_bits: setup.window_bits,
+        };
+        let mut deflater = Deflater::new(setup);
+        let mut histories = [History::default(), History::default()];
+        let mut judges = [Decompress::new(false), Decompress::new(false)];
+        let mut ours = [Reader::new(TAKEOVER, true), Reader::new(TAKEOVER, false)];
+        for nth in 0..12 {
+            let who = nth % 3 % 2;
+            let message = json(nth, [1, 64, 1024, 5000, 40_000][nth % 5]);
+            deflater.restart(&histories[who]);
+            let mut out = vec![0; Deflater::compressed_bytes_max(message.len())];
+            let room = out.len();
+            let end = deflater.compress(&message, &mut out, 0);
+            assert_eq!(out.len(), room, "there was room");
+            histories[who].push(&message, direction);
+            assert_eq!(
+                ours[who].read(&out[..end], UNLIMITED).as_ref(),
+                Ok(&message)
+            );
+            let mut whole = out[..end].to_vec();
+            whole.extend_from_slice(&[0, 0, 0xff, 0xff]);
+            let mut read = Vec::with_capacity(message.len() + 100);
+            let judge = &mut judges[who];
+            judge
+                .decompress_vec(&whole, &mut read, FlushDecompress::Sync)
+                .expect("the judge reads it");
+            assert_eq!(read, message, "{setup:?}");
+        }
+    }
+}
+
+#[test]
+fn what_another_compressor_makes_is_read_here() {
+    for level in [1, 6, 9] {
+        let mut judge = Compress::new(Compression::new(level), false);
+        let mut readers = [true, false].map(|anew| Reader::new(TAKEOVER, anew));
+        for nth in 0..20 {
+            let message = json(nth, [1, 64, 1024, 5000, 70_000][nth % 5]);
+            let mut out = Vec::with_capacity(message.len() * 2 + 100);
+            judge
+                .compress_vec(&message, &mut out, FlushCompress::Sync)
+                .expect("the judge writes");
+            let out = out.strip_suffix(&[0, 0, 0xff, 0xff]).expect("a flush");
+            for reader in &mut readers {
+                assert_eq!(reader.read(out, UNLIMITED).as_ref(), Ok(&message));
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_grows_by_no_more_than_stated() {
+    let noise: Vec<u8> = (0..100_000_u64)
+        .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).to_le_bytes()[1])
+        .collect();
+    for mem_level in 1..=9 {
+        for len in [1, 2, 100, 1000, 100_000] {
+            let mut deflater = Deflater::new(Setup { mem_level, ..SETUP });
+            let mut out = vec![0; Deflater::compressed_bytes_max(len)];
+            let room = out.len();
+            let end = deflater.compress(&noise[..len], &mut out, 0);
+            assert_eq!(out.len(), room);
+            let read = Reader::new(AFRESH, true).read(&out[..end], UNLIMITED);
+            assert_eq!(read.as_deref(), Ok(&noise[..len]));
+        }
+    }
+}
