@@ -161,6 +161,7 @@ impl Client {
     fn send(&mut self, text: &str) -> Result<(), Box<dyn Error>> {
         let key = nonce()?;
         let header = Header {
+            compressed: false,
             fin: true,
             opcode: Opcode::Text,
             payload_len: text.len() as u64,

@@ -4,8 +4,9 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use ringway::proto::frame::{self, HEADER_BYTES_MAX};
-use ringway::proto::handshake::{self, Asked, Date, Progress, Resume, Verdict};
+use ringway::proto::deflate::{self, Deflater, Direction, History, Inflater, Setup, Terms};
+use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
+use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
@@ -15,6 +16,11 @@ use wsperf::load::compat::reply;
 
 /// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {
+    header_with(data, Compression::None);
+    header_with(data, Compression::PerMessage);
+}
+
+fn header_with(data: &[u8], compression: Compression) {
     match frame::decode(data, compression) {
         Ok(Some((header, bytes))) => {
             assert!((2..=HEADER_BYTES_MAX).contains(&bytes));
@@ -25,16 +31,19 @@ pub fn header(data: &[u8]) {
             let masked = header.masking_key.is_some();
             assert_eq!(frame::encoded_bytes(header.payload_len, masked), bytes);
             assert_eq!(frame::header_bytes(data[1]), bytes);
-            assert_eq!(frame::decode(&data[..bytes]), Ok(Some((header, bytes))));
+            assert_eq!(
+                frame::decode(&data[..bytes], compression),
+                Ok(Some((header, bytes)))
+            );
             for cut in 0..bytes {
-                assert_eq!(frame::decode(&data[..cut]), Ok(None));
+                assert_eq!(frame::decode(&data[..cut], compression), Ok(None));
             }
         }
         Ok(None) => assert!(data.len() < HEADER_BYTES_MAX),
         Err(violation) => {
             // Once wrong, wrong in the same way however much follows.
             let needed = data.len().min(HEADER_BYTES_MAX);
-            assert_eq!(frame::decode(&data[..needed]), Err(violation));
+            assert_eq!(frame::decode(&data[..needed], compression), Err(violation));
         }
     }
 }
@@ -58,16 +67,17 @@ pub fn receive(data: &[u8]) {
             message_bytes_max: 100,
         }
     };
-    let whole = listen(role, limits, wire, wire.len().max(1));
-    let general = listen_on(role, limits, wire, wire.len().max(1), false);
+    let receiver = || match choice & 4 {
+        0 => Receiver::new(role, limits),
+        _ => Receiver::new(role, limits).with_compression(),
+    };
+    let listen = |piece, short| listen_on(receiver(), limits, wire, piece, short);
+    let whole = listen(wire.len().max(1), true);
+    let general = listen(wire.len().max(1), false);
     assert_eq!(general, whole, "without the path of short messages");
-    assert_eq!(listen(role, limits, wire, 1), whole, "byte by byte");
+    assert_eq!(listen(1, true), whole, "byte by byte");
     let piece = usize::from(choice >> 2) + 2;
-    assert_eq!(
-        listen(role, limits, wire, piece),
-        whole,
-        "{piece} at a time"
-    );
+    assert_eq!(listen(piece, true), whole, "{piece} at a time");
 }
 
 /// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.
@@ -141,9 +151,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
     is_what_httparse_reads(request, head);
     match asked {
         Asked::WebSocket(request) => {
-            request.extensions().for_each(|extension| {
-                extension.params().for_each(drop);
-            });
+            answer_offers(request);
             let key = request.key();
             assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
             let verdict = Verdict::Accept {
@@ -179,6 +187,139 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
     }
 }
 
+/// What a server accepts, a client that offered it understands.
+fn answer_offers(request: &handshake::Request<'_>) {
+    request.extensions().for_each(|extension| {
+        extension.params().for_each(drop);
+    });
+    let Some((agreed, answer)) = deflate::accept(&GENEROUS, request.extensions()) else {
+        return;
+    };
+    let mut header = vec![];
+    deflate::encode_answer(&answer, &mut header);
+    let value = header
+        .strip_prefix(b"Sec-WebSocket-Extensions: ")
+        .and_then(|value| value.strip_suffix(b"\r\n"))
+        .expect("one header");
+    let mut chosen = handshake::extensions(value);
+    let extension = chosen.next().expect("one extension").expect("it is good");
+    let understood = deflate::answered(&GENEROUS, &extension).expect("it is an answer");
+    assert_eq!(understood.client, agreed.client);
+    assert!(agreed.server.window_bits >= 9);
+    assert!(agreed.server.window_bits <= understood.server.window_bits);
+    assert!(chosen.next().is_none());
+}
+
+/// Willing to do everything.
+const GENEROUS: Terms = Terms {
+    sends: TAKEOVER,
+    receives: TAKEOVER,
+};
+const TAKEOVER: Direction = Direction {
+    takeover: true,
+    window_bits: 15,
+};
+
+/// Compressed messages of a stranger, cut where a length byte says: an inflater that goes on and one that is made anew for
+/// each message read the same, within the limit, and what another inflater reads.
+pub fn inflate(data: &[u8]) {
+    let mut rest = data;
+    let mut readers = [Reader::default(), Reader::default()];
+    let mut judge = Some(flate2::Decompress::new(false));
+    while let Some((len, after)) = rest.split_first() {
+        let (message, after) = after.split_at(usize::from(*len).min(after.len()));
+        rest = after;
+        let [on, anew] = &mut readers;
+        let read = on.read(message, false);
+        assert_eq!(anew.read(message, true), read);
+        let Ok(read) = read else {
+            return;
+        };
+        if let Some(judging) = &mut judge
+            && !is_read_by(judging, message, &read)
+        {
+            judge = None;
+        }
+    }
+}
+
+/// False when the judge is no judge of this and what follows: its stream has ended, or a message is cut off.
+fn is_read_by(judge: &mut flate2::Decompress, message: &[u8], read: &[u8]) -> bool {
+    if message.is_empty() {
+        return true;
+    }
+    let whole = [message, &[0, 0, 0xff, 0xff]].concat();
+    let mut out = Vec::with_capacity(read.len() + 64);
+    match judge.decompress_vec(&whole, &mut out, flate2::FlushDecompress::Sync) {
+        Ok(flate2::Status::Ok) => {
+            // It keeps back what a block that is cut off may still change.
+            assert!(read.starts_with(&out) || out.starts_with(read));
+            out == read
+        }
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Any message, compressed in any setup in the middle of others, is read again.
+pub fn deflate(data: &[u8]) {
+    let [choice, more, message @ ..] = data else {
+        return;
+    };
+    let setup = Setup {
+        level: 1 + choice % 9,
+        window_bits: 9 + choice / 9 % 7,
+        mem_level: 1 + more % 9,
+    };
+    let direction = Direction {
+        takeover: more & 0x80 == 0,
+        window_bits: setup.window_bits,
+    };
+    let mut history = History::default();
+    let mut deflater = Deflater::new(setup);
+    let mut readers = [Reader::default(), Reader::default()];
+    for piece in message.chunks(usize::from(*more) * 4 + 1) {
+        deflater.restart(&history);
+        let mut out = vec![0; Deflater::compressed_bytes_max(piece.len())];
+        let room = out.len();
+        let end = deflater.compress(piece, &mut out, 0);
+        assert_eq!(out.len(), room, "there was room");
+        history.push(piece, direction);
+        assert!(history.capacity() <= 1 << setup.window_bits);
+        for (reader, anew) in readers.iter_mut().zip([true, false]) {
+            assert_eq!(reader.read(&out[..end], anew).as_deref(), Ok(piece));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    inflater: Inflater,
+    history: History,
+}
+
+impl Reader {
+    fn read(&mut self, compressed: &[u8], anew: bool) -> Result<Vec<u8>, Violation> {
+        const BYTES_MAX: usize = 1 << 16;
+        if anew || !self.inflater.goes_on() {
+            self.inflater.restart(&self.history);
+        }
+        let mut out = vec![0; 64];
+        let end = self.inflater.inflate(
+            compressed,
+            &self.history,
+            &mut out,
+            0,
+            BYTES_MAX as u64,
+            |out, filled| out.resize(2 * filled, 0),
+            |_| Ok(()),
+        )?;
+        out.truncate(end);
+        assert!(end <= BYTES_MAX);
+        self.history.push(&out, TAKEOVER);
+        Ok(out)
+    }
+}
+
 fn is_what_httparse_reads(request: &http::Request<'_>, head: &[u8]) {
     let mut array = [httparse::EMPTY_HEADER; 128];
     let mut theirs = httparse::Request::new(&mut array);
@@ -199,7 +340,11 @@ fn is_what_httparse_reads(request: &http::Request<'_>, head: &[u8]) {
 /// The head of a response, as the client reads it that sent RFC 6455 §1.3's key and offered two subprotocols.
 pub fn response(data: &[u8]) {
     let limits = handshake::Limits::default();
-    let (key, offered) = (b"the sample nonce", ["chat", "superchat"]);
+    let key = b"the sample nonce";
+    let offered = Offered {
+        subprotocols: &["chat", "superchat"],
+        deflate: Some(GENEROUS),
+    };
     // A response may be changed where it lies: each way to cut it gets its own copy, and what is read of it is compared
     // as text.
     let shown = |progress: Progress<handshake::Response<'_>>| match progress {
@@ -289,12 +434,13 @@ enum Heard {
     Unfinished(Vec<u8>),
 }
 
-fn listen(role: Role, limits: Limits, wire: &[u8], piece: usize) -> Vec<Heard> {
-    listen_on(role, limits, wire, piece, true)
-}
-
-fn listen_on(role: Role, limits: Limits, wire: &[u8], piece: usize, short: bool) -> Vec<Heard> {
-    let mut receiver = Receiver::new(role, limits);
+fn listen_on(
+    mut receiver: Receiver,
+    limits: Limits,
+    wire: &[u8],
+    piece: usize,
+    short: bool,
+) -> Vec<Heard> {
     let mut heard = vec![];
     let mut open: Option<Vec<u8>> = None;
     for piece in wire.chunks(piece) {
@@ -336,7 +482,12 @@ fn listen_on(role: Role, limits: Limits, wire: &[u8], piece: usize, short: bool)
                     assert_eq!(chunk.message_begins, open.is_none());
                     let mut message = open.take().unwrap_or_default();
                     message.extend_from_slice(chunk.payload);
-                    assert!(message.len() as u64 <= limits.message_bytes_max);
+                    // A compressed one is held to the limit while it is inflated.
+                    let excess = if chunk.compressed { 2048 } else { 0 };
+                    assert!(
+                        message.len() as u64
+                            <= limits.message_bytes_max + limits.message_bytes_max / 64 + excess
+                    );
                     if !chunk.message_ends {
                         open = Some(message);
                         continue;

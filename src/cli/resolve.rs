@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
+use ringway::Deflate;
 use ringway::options::{Endpoint, ServerOptions, WorkerSeat};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
@@ -30,8 +31,30 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
             options.max_frame, options.max_message
         )));
     }
+    compression(given, &options)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
+}
+
+fn compression(given: &Given<ServerArgs>, options: &ServerOptions) -> Resolved<()> {
+    let defaults = Deflate::default();
+    if options.deflate || options.compression == defaults {
+        return Ok(());
+    }
+    let details = [
+        "deflate-level",
+        "deflate-memory",
+        "deflate-takeover",
+        "deflate-window",
+        "deflate-client-takeover",
+        "deflate-client-window",
+        "deflate-threshold",
+    ];
+    let name = details.into_iter().find(|name| given.has(name));
+    let name = name.unwrap_or("deflate-level");
+    Err(BadOption(format!(
+        "--{name} says how messages are compressed, and none are: give --deflate too, or leave it off"
+    )))
 }
 
 /// Checks and sets the options that detect peers that vanished.

@@ -128,7 +128,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(i32 u32 u64 usize);
+numbers!(u8 i32 u32 u64 usize);
 
 fn number<N: Number>(text: &str, range: &RangeInclusive<u64>) -> Option<N> {
     let number = values::size(text).filter(|number| range.contains(number));

@@ -180,8 +180,8 @@ pub use io::{ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Closed, Commands, Context, Failure, Handle, Opening, OpeningRequest, Prepared, Scope,
-    SendError, TooMuch, Verdict,
+    App, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest, Prepared,
+    Scope, SendError, TooMuch, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::protocol::Deflate;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
@@ -68,6 +69,10 @@ pub struct ServerOptions {
     pub close_timeout: Duration,
     /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off. Default 10 s.
     pub drain_timeout: Duration,
+    /// Whether messages are compressed for clients that offer permessage-deflate (RFC 7692). Default: no.
+    pub deflate: bool,
+    /// How they are compressed.
+    pub compression: Deflate,
     /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,
     /// Applications that come with Ringway, by path. Empty: an echo on every path.
@@ -108,6 +113,8 @@ impl ServerOptions {
             ping_interval: None,
             close_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
+            deflate: false,
+            compression: Deflate::default(),
             socket: SocketOptions {
                 keepalive: Some(KEEPALIVE),
                 keepalive_interval: Some(KEEPALIVE_INTERVAL),
@@ -170,6 +177,8 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// Time that a peer has to answer a Close, and then to close its side. Default 10 s.
     pub close_timeout: Option<Duration>,
+    /// Compression of messages, for clients that offer permessage-deflate. Default: none.
+    pub deflate: Option<Deflate>,
 }
 
 impl Limits {
@@ -187,6 +196,9 @@ impl Limits {
         options.idle_timeout = self.idle_timeout.or(options.idle_timeout);
         options.ping_interval = self.ping_interval.or(options.ping_interval);
         options.close_timeout = self.close_timeout.unwrap_or(options.close_timeout);
+        if let Some(deflate) = self.deflate {
+            (options.deflate, options.compression) = (true, deflate);
+        }
     }
 }
 

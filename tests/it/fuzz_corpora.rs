@@ -19,6 +19,16 @@ fn header() {
 }
 
 #[test]
+fn deflate_corpus() {
+    replay("deflate", targets::deflate);
+}
+
+#[test]
+fn inflate_corpus() {
+    replay("inflate", targets::inflate);
+}
+
+#[test]
 fn receive() {
     replay("receive", targets::receive);
 }

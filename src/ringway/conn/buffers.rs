@@ -153,6 +153,11 @@ impl Buffers {
         }
     }
 
+    /// Notes bytes freed elsewhere in the allocator's heap.
+    pub(crate) const fn note_freed(&mut self, bytes: usize) {
+        self.freed_bytes += bytes;
+    }
+
     /// Bytes freed since the last call that the allocator may still hold.
     pub(crate) const fn take_freed(&mut self) -> usize {
         std::mem::replace(&mut self.freed_bytes, 0)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::codec::Deflate;
 use super::keys::Masking;
 use crate::proto::{Limits, handshake};
 
@@ -35,8 +36,10 @@ pub struct Config {
     /// sent. Reading from a server goes on, because two sides that both stop reading would wait for ever. Default 1
     /// MiB.
     pub send_queue_bytes_max: usize,
+    /// Compression of messages, for clients that offer it. Default: none.
+    pub deflate: Option<Deflate>,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
-    /// of an open connection, `ping_interval` and `send_queue_bytes_max` of each are used. Default: none, so the limits
+    /// of an open connection, `ping_interval`, `send_queue_bytes_max` and `deflate` of each are used. Default: none, so the limits
     /// of this value hold for every connection.
     pub services: Vec<Self>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
@@ -64,6 +67,7 @@ impl Default for Config {
             close_timeout: Duration::from_secs(10),
             write_timeout: Some(Duration::from_secs(60)),
             send_queue_bytes_max: 1 << 20,
+            deflate: None,
             services: Vec::new(),
             masking: Masking::System,
         }

@@ -7,10 +7,11 @@ use super::app::App;
 use super::host::Host;
 use super::refusal::Reading;
 use super::request::{Failure, OpeningRequest};
-use super::{Asked, Connection, Head, Shared, Speaks};
+use super::{Asked, Codec, Connection, Head, Shared, Speaks};
 use crate::conn::link::Phase;
 use crate::conn::outbox::Carries;
 use crate::io::BufferId;
+use crate::proto::Role;
 use crate::proto::handshake::{self, Fault, Progress, ResponseKind};
 
 /// Time to wait for the content of a refusal after its head has arrived. Chosen, untested.
@@ -18,7 +19,7 @@ const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the head of a response leads to.
 enum Answer {
-    Open,
+    Open(Option<Box<Codec>>),
     Refused(Reading),
     Fail(Fault),
     Incomplete,
@@ -72,9 +73,7 @@ impl Shared {
         let used = head_bytes.saturating_sub(before);
         match answer {
             Answer::Incomplete => return buf.len(),
-            Answer::Open => {
-                self.open(host, conn, scratch);
-            }
+            Answer::Open(codec) => self.open(host, conn, codec, scratch),
             Answer::Refused(reading) => {
                 head.bytes = Vec::new();
                 head.refused = Some(reading);
@@ -135,13 +134,19 @@ fn read(
         unreachable!("a client knows what it asked for")
     };
     let len = bytes.len();
-    match handshake::parse_response_from(bytes, *resume, key, &request.offered(), limits) {
+    let subprotocols = request.subprotocols();
+    let offered = request.offered(&subprotocols);
+    match handshake::parse_response_from(bytes, *resume, key, &offered, limits) {
         Ok(Progress::Incomplete { resume: next }) => {
             *resume = next;
             (Answer::Incomplete, 0)
         }
         Ok(Progress::Complete { head, head_bytes }) => match head.kind() {
-            ResponseKind::Accepted { .. } => (Answer::Open, head_bytes),
+            ResponseKind::Accepted { deflate, .. } => {
+                let codec = deflate.zip(request.compression());
+                let codec = codec.map(|(agreed, ours)| Codec::new(agreed, Role::Client, ours));
+                (Answer::Open(codec), head_bytes)
+            }
             ResponseKind::Refused { .. } => {
                 (Answer::Refused(Reading::new(head.http())), head_bytes)
             }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::codec::Codec;
 use super::commands::Commands;
 use super::config::Config;
 use super::prepared::{Prepared, TooMuch};
@@ -10,6 +11,7 @@ use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
 use crate::conn::output::{Backing, Output, Run};
 use crate::io::{BufferId, ConnId};
+use crate::proto::deflate::Deflater;
 use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{
@@ -19,6 +21,10 @@ use crate::time::Instant;
 
 /// Bytes queued for a server above which we do not answer its Pings.
 const PONG_QUEUE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the largest message that was inflated and is copied when it is sent back as it is (4 KiB). A larger one leaves
+/// from its own memory, through the send queue.
+const INFLATED_COPY_BYTES_MAX: usize = 4 << 10;
 
 impl Output<'_, State> {
     /// Sends a message back from where it lies: its header is written into the room before it. The receiver has moved
@@ -72,6 +78,8 @@ const fn answer_header(message: &Message<'_>) -> Header {
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
     sender: &'a mut Sender,
+    /// Present if both sides agreed to compress messages.
+    pub(super) codec: Option<&'a mut Codec>,
     phase: &'a mut Phase,
     deadline: &'a mut Instant,
     tag: u32,
@@ -101,6 +109,7 @@ impl<'a> Context<'a> {
         shared: &'a mut Shared,
         link: &'a mut Link,
         sender: &'a mut Sender,
+        codec: Option<&'a mut Codec>,
         scratch: &'a mut [u8],
         buffer: BufferId,
     ) -> Self {
@@ -112,10 +121,14 @@ impl<'a> Context<'a> {
                 out: &mut link.out,
                 shared,
                 scratch,
-                backing: Backing::Buffer(buffer),
+                backing: match codec {
+                    None => Backing::Buffer(buffer),
+                    Some(_) => Backing::Changing(buffer),
+                },
                 run: Run::default(),
             },
             sender,
+            codec,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
         }
@@ -178,21 +191,70 @@ impl Context<'_> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        if self.output.backing != Backing::Assembly && self.output.out.queue.is_none() {
+        let in_buffer = matches!(self.output.backing, Backing::Buffer(_));
+        if in_buffer && self.output.out.queue.is_none() {
             self.output.reply_in_place(message);
         } else {
-            self.reply_queued(message);
+            self.reply_apart(message);
         }
         Ok(())
     }
 
-    #[cold]
-    fn reply_queued(&mut self, message: Message<'_>) {
-        let header = answer_header(&message);
-        match self.output.backing {
-            Backing::Assembly => self.reply_assembled(&header, message),
-            Backing::Buffer(_) => self.output.reply_copied(header, message.payload()),
+    /// Sends a message back that cannot leave from where it lies, or may not.
+    #[inline(never)]
+    fn reply_apart(&mut self, message: Message<'_>) {
+        if self.compresses(message.len()) {
+            return self.send_compressed(message.kind(), message.payload(), None);
         }
+        let header = answer_header(&message);
+        let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
+        match self.output.backing {
+            Backing::Changing(_) if self.output.out.queue.is_none() => {
+                self.output.reply_in_place(message);
+            }
+            Backing::Assembly if self.codec.is_none() || !is_small => {
+                self.reply_assembled(&header, message);
+            }
+            _ => self.output.reply_copied(header, message.payload()),
+        }
+    }
+
+    fn compresses(&self, bytes: usize) -> bool {
+        let codec = self.codec.as_ref();
+        codec.is_some_and(|codec| codec.compresses(bytes))
+    }
+
+    /// Sends a message that was checked and counted in compressed form.
+    fn send_compressed(&mut self, kind: Kind, payload: &[u8], masking_key: Option<[u8; 4]>) {
+        let Some(codec) = &mut self.codec else {
+            unreachable!("a connection without codec compresses nothing")
+        };
+        let shared = &mut *self.output.shared;
+        let mut data = shared
+            .buffers
+            .take(Deflater::compressed_bytes_max(payload.len()));
+        let engines = &mut shared.protocol.engines;
+        let len = codec.compress(self.output.id, engines, payload, &mut data);
+        if let Some(len) = len {
+            shared.counters.deflated += 1;
+            shared.counters.deflated_bytes += payload.len() as u64;
+            shared.counters.deflated_to_bytes += len as u64;
+        }
+        let body = len.map_or(payload, |len| &data[..len]);
+        let header = Header {
+            fin: true,
+            compressed: len.is_some(),
+            opcode: kind.opcode(),
+            payload_len: body.len() as u64,
+            masking_key,
+        };
+        let mut head = [0; HEADER_BYTES_MAX];
+        let head_len = frame::encode(&header, &mut head);
+        let sent = self.output.copy(Carries::Messages, &head[..head_len], body);
+        if let Some(key) = masking_key {
+            mask::apply(sent, Key::new(key));
+        }
+        self.output.shared.buffers.give_back(data);
     }
 
     /// The assembly becomes a part of the queue: its place is reserved here, and its memory moves there after the
@@ -226,6 +288,10 @@ impl Context<'_> {
         let len = self.sender.header(&header, &mut head)?;
         let head = &head[..len];
         self.output.shared.count_out(1, header.payload_len);
+        if self.compresses(payload.len()) {
+            self.send_compressed(kind, payload, masking_key);
+            return Ok(());
+        }
         let sent = self.output.copy(Carries::Messages, head, payload);
         if let Some(key) = masking_key {
             mask::apply(sent, Key::new(key));
@@ -271,7 +337,7 @@ impl Context<'_> {
     }
 
     /// The limits that hold for this connection.
-    fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         self.output.shared.protocol.config.of(self.service)
     }
 

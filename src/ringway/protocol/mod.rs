@@ -17,11 +17,13 @@
 //! | whole in the hot buffer (bulk) | kernel writes it | the same | from the same buffer |
 //! | larger than what one receive brings | kernel writes it to the message's own memory; what came with the header is copied there once | once, in place | from there |
 //! | prepared ([`Context::send_prepared`]) | – | encoded and masked once, when it is prepared | from the block it lies in |
+//! | compressed ([`codec`]) | kernel writes it; pieces are copied to one place | inflated once, checked and delivered where that put it | compressed once from where it lies, the result copied once |
 //! | to a peer that does not keep up | as above | as above | copied once, to that peer's queue; prepared ones of more than 64 KiB, and of more than 4 KiB behind a queue, never |
 #![forbid(unsafe_code)]
 
 mod app;
 mod clock;
+mod codec;
 mod commands;
 mod config;
 mod connect;
@@ -47,6 +49,8 @@ use crate::proto::{Role, handshake};
 use crate::time::Instant;
 
 pub use app::{App, Closed, Scope};
+pub use codec::Deflate;
+pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
 pub use config::Config;
@@ -104,6 +108,8 @@ pub(crate) struct State {
     /// Commands that callbacks gave since the list was last drained.
     pub(crate) commands: Commands,
     pub(crate) share: Share,
+    /// Compressors and inflaters.
+    pub(crate) engines: Engines,
     clock: Clock,
     told: Told,
     /// The worker is stopping: it opens no further WebSocket and begins no connection.
@@ -119,6 +125,7 @@ impl State {
             response: Vec::new(),
             commands: Commands::default(),
             share: Share::default(),
+            engines: Engines::default(),
             clock: Clock::new(),
             told: Told::default(),
             draining: false,
@@ -244,6 +251,11 @@ impl Shared {
         if let Some(assembly) = websocket.assembly {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);
+        }
+        if let Some(codec) = websocket.codec {
+            self.protocol.engines.forget(conn.link.id);
+            self.buffers
+                .note_freed(codec.history_bytes() + size_of::<Codec>());
         }
         self.counters.clients -= 1;
         if conn.link.side == Side::Accepted {

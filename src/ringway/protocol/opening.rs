@@ -4,16 +4,18 @@ use super::app::{App, Closed};
 use super::host::Host;
 use super::request::Failure;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
-use super::{Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
+use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
 use crate::conn::outbox::Carries;
 use crate::io::BufferId;
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
+use crate::proto::{Role, deflate};
 
 /// What the head of a request leads to. The response is in `Shared::response`.
 enum Answer {
-    Open,
+    /// Perhaps with compressed messages.
+    Open(Option<Box<Codec>>),
     /// The client asked for something that is no WebSocket.
     Page,
     Refuse,
@@ -68,9 +70,9 @@ impl Shared {
                 conn.link.pauses.insert(Pauses::VERDICT);
                 return buf.len();
             }
-            Answer::Open => {
+            Answer::Open(codec) => {
                 self.respond(conn, scratch);
-                self.open(host, conn, scratch);
+                self.open(host, conn, codec, scratch);
             }
             Answer::Page => {
                 self.respond(conn, scratch);
@@ -183,7 +185,7 @@ impl Shared {
         };
         let verdict = app.connect(&mut opening, session);
         conn.link.service = opening.route.service;
-        let answer = self.encode(request, &verdict, date);
+        let answer = self.encode(conn.link.service, request, &verdict, date);
         if matches!(answer, Answer::Refuse) {
             self.leave();
             // The slot's next connection begins with a new session.
@@ -211,7 +213,19 @@ impl Shared {
     }
 
     /// Encodes the response that expresses `verdict`.
-    fn encode(&mut self, request: &Request<'_>, verdict: &Verdict, date: &Date) -> Answer {
+    fn encode(
+        &mut self,
+        service: u16,
+        request: &Request<'_>,
+        verdict: &Verdict,
+        date: &Date,
+    ) -> Answer {
+        let offer = || {
+            let deflate = self.protocol.config.of(service).deflate.as_ref()?;
+            let (agreed, answer) = deflate::accept(&deflate.terms(), request.extensions())?;
+            Some((Codec::new(agreed, Role::Server, deflate), answer))
+        };
+        let (codec, deflate) = offer().unzip();
         let pairs = verdict.headers.iter();
         let headers: Vec<_> = pairs
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -219,8 +233,9 @@ impl Shared {
         let (answer, encoded) = match &verdict.kind {
             VerdictKind::Later => return Answer::Later,
             VerdictKind::Accept => (
-                Answer::Open,
+                Answer::Open(codec),
                 handshake::Verdict::Accept {
+                    deflate: deflate.as_ref(),
                     subprotocol: verdict.subprotocol.as_deref(),
                     headers: &headers,
                 },
@@ -258,11 +273,12 @@ impl Shared {
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
+        codec: Option<Box<Codec>>,
         scratch: &mut [u8],
     ) {
         conn.link.phase = Phase::Open;
         let limits = self.protocol.config.of(conn.link.service).message_limits;
-        conn.speaks = Speaks::WebSocket(WebSocket::new(role(conn.link.side), limits));
+        conn.speaks = Speaks::WebSocket(WebSocket::new(role(conn.link.side), limits, codec));
         self.counters.handshakes += 1;
         self.counters.clients += 1;
         let deadline = self.next_check(&conn.link, Heartbeat::Quiet);
@@ -308,7 +324,7 @@ impl Head {
         let (resume, undecided) = match answer {
             Answer::Incomplete(resume) => (*resume, false),
             Answer::Later => (handshake::Resume::default(), true),
-            Answer::Open | Answer::Page | Answer::Refuse => return None,
+            Answer::Open(_) | Answer::Page | Answer::Refuse => return None,
         };
         Some(Box::new(Self {
             bytes: bytes(),
@@ -366,15 +382,15 @@ impl Shared {
         };
         self.protocol.response.clear();
         let date = self.date();
-        let answer = self.encode(&request, verdict, &date);
-        if !matches!(answer, Answer::Open) {
+        let answer = self.encode(conn.link.service, &request, verdict, &date);
+        let Answer::Open(codec) = answer else {
             self.leave();
             drop(host.end(conn.link.id));
             self.refuse(host, conn, scratch);
             return None;
-        }
+        };
         self.respond(conn, scratch);
-        self.open(host, conn, scratch);
+        self.open(host, conn, codec, scratch);
         Some(head.bytes.split_off(head_bytes))
     }
 }

@@ -1,8 +1,9 @@
 //! What a client asks a server for, and why its connection may not open.
 
+use super::codec::Deflate;
 use super::refusal::Refused;
 use crate::io::Errno;
-use crate::proto::handshake::{self, ClientRequest, Fault};
+use crate::proto::handshake::{self, ClientRequest, Fault, Offered};
 
 /// A client's opening request. One value serves any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +11,7 @@ pub struct OpeningRequest {
     host: String,
     resource: String,
     subprotocols: Vec<String>,
+    deflate: Option<Deflate>,
 }
 
 impl OpeningRequest {
@@ -27,21 +29,45 @@ impl OpeningRequest {
             host: host.to_owned(),
             resource: resource.to_owned(),
             subprotocols: subprotocols.to_vec(),
+            deflate: None,
         };
         request.encode([0; 16], &mut Vec::new())?;
         Ok(request)
     }
 
+    /// The same, with an offer to compress messages.
+    ///
+    /// # Panics
+    /// When a level or a window is out of its range.
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        assert!(deflate.is_possible(), "zlib cannot do {deflate:?}");
+        self.deflate = Some(deflate);
+        self
+    }
+
+    pub(super) const fn compression(&self) -> Option<&Deflate> {
+        self.deflate.as_ref()
+    }
+
     pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), handshake::Misuse> {
+        let subprotocols = self.subprotocols();
         let request = ClientRequest {
-            subprotocols: &self.offered(),
+            offered: self.offered(&subprotocols),
             ..ClientRequest::new(&self.host, &self.resource, key)
         };
         handshake::encode_request(&request, out)
     }
 
-    pub(super) fn offered(&self) -> Vec<&str> {
+    pub(super) fn subprotocols(&self) -> Vec<&str> {
         self.subprotocols.iter().map(String::as_str).collect()
+    }
+
+    pub(super) fn offered<'a>(&self, subprotocols: &'a [&'a str]) -> Offered<'a> {
+        Offered {
+            subprotocols,
+            deflate: self.deflate.as_ref().map(Deflate::terms),
+        }
     }
 }
 

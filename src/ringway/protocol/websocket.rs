@@ -4,14 +4,14 @@ use super::app::{App, Closed};
 use super::context::Context;
 use super::host::Host;
 use super::prepared::{Prepared, TooMuch};
-use super::{Connection, Shared, Speaks};
+use super::{Codec, Connection, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
 use crate::conn::output::{Backing, Output, Run};
 use crate::io::BufferId;
 use crate::proto::frame::HEADER_BYTES_MAX;
 use crate::proto::{
-    Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation,
+    Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation, utf8,
 };
 use crate::time::Instant;
 
@@ -39,15 +39,22 @@ pub(crate) struct WebSocket {
     /// The message that is arriving in pieces.
     pub(crate) assembly: Option<Assembly>,
     pub(crate) heartbeat: Heartbeat,
+    /// Present if both sides agreed to compress messages.
+    pub(crate) codec: Option<Box<Codec>>,
     /// The last message was so large that bytes arriving with the next header are not worth copying.
     pub(crate) large: bool,
 }
 
 impl WebSocket {
-    pub(crate) const fn new(role: Role, limits: Limits) -> Self {
+    pub(crate) fn new(role: Role, limits: Limits, codec: Option<Box<Codec>>) -> Self {
+        let receiver = Receiver::new(role, limits);
         Self {
-            receiver: Receiver::new(role, limits),
+            receiver: match codec {
+                None => receiver,
+                Some(_) => receiver.with_compression(),
+            },
             sender: Sender::new(role),
+            codec,
             assembly: None,
             heartbeat: Heartbeat::Quiet,
             large: false,
@@ -126,7 +133,9 @@ impl Shared {
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("callbacks with a context come while the WebSocket is open")
         };
-        Context::new(self, &mut conn.link, &mut websocket.sender, scratch, buffer)
+        let WebSocket { sender, codec, .. } = websocket;
+        let codec = codec.as_deref_mut();
+        Context::new(self, &mut conn.link, sender, codec, scratch, buffer)
     }
 
     /// Handles the bytes of `buffer` behind `from`. Returns where it stopped: at the end, or after one stretch of
@@ -178,11 +187,13 @@ impl Shared {
             receiver,
             sender,
             assembly,
+            codec,
             ..
         } = websocket;
+        let codec = codec.as_deref_mut();
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
-        let mut context = Context::new(self, &mut conn.link, sender, scratch, buffer);
+        let mut context = Context::new(self, &mut conn.link, sender, codec, scratch, buffer);
         let ending = read_frames(
             app,
             receiver,
@@ -225,15 +236,18 @@ impl Shared {
         let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
         let ending = match websocket.receiver.poll_event(&mut input) {
             Ok(Some(Event::Chunk(part))) => {
-                let (kind, ends) = (part.kind, part.message_ends);
+                let (kind, compressed, ends) = (part.kind, part.compressed, part.message_ends);
                 assembly.filled += len;
-                if ends {
-                    let assembly = websocket.assembly.take();
-                    let (app, session) = host.of(conn.link.id);
-                    let mut context = self.context(conn, scratch, BufferId::HOT);
-                    deliver(app, session, &mut context, kind, assembly);
+                if !ends {
+                    return;
                 }
-                return;
+                let assembly = websocket.assembly.take();
+                let (app, session) = host.of(conn.link.id);
+                let mut context = self.context(conn, scratch, BufferId::HOT);
+                match deliver(app, session, &mut context, kind, compressed, assembly) {
+                    Ok(()) => return,
+                    Err(violation) => Ending::Violation(violation),
+                }
             }
             Err(violation) => Ending::Violation(violation),
             Ok(_) => unreachable!("no more was received than the frame in progress misses"),
@@ -341,7 +355,9 @@ fn read_frames<A: App>(
                     *receive = Receive::Bulk;
                 }
                 short_may_follow = part.frame_ends;
-                assemble(app, session, context, assembly, &part);
+                if let Err(violation) = assemble(app, session, context, assembly, &part) {
+                    return Some(Ending::Violation(violation));
+                }
             }
             Ok(Some(Event::Ping(payload))) => {
                 // `pong` fails only after our Close, when a Pong is neither due nor allowed.
@@ -363,46 +379,141 @@ fn read_frames<A: App>(
 }
 
 /// Appends a piece to the message that is being assembled, and delivers the message after its last piece.
+#[inline(never)]
 fn assemble<A: App>(
     app: &mut A,
     session: &mut A::Session,
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
     part: &Chunk<'_>,
-) {
+) -> Result<(), Violation> {
+    if part.compressed && part.message_begins && part.message_ends {
+        // All of it is here.
+        let (data, end) = inflate(context, part.kind, part.payload)?;
+        hand_over(app, session, context, part.kind, data, end);
+        return Ok(());
+    }
     let buffers = &mut context.output.shared.buffers;
     assembly
         .get_or_insert_with(|| Assembly::new(buffers, part.frame_begins.unwrap_or(0)))
         .push(part.payload, buffers);
-    if part.message_ends {
-        deliver(app, session, context, part.kind, assembly.take());
+    match part.message_ends {
+        true => deliver(
+            app,
+            session,
+            context,
+            part.kind,
+            part.compressed,
+            assembly.take(),
+        ),
+        false => Ok(()),
     }
 }
 
-/// Hands an assembled message to the application. If the application sends it back, its memory moves to the queue;
-/// otherwise it is given back.
+/// Hands an assembled message to the application, inflated if need be.
 fn deliver<A: App>(
     app: &mut A,
     session: &mut A::Session,
     context: &mut Context<'_>,
     kind: Kind,
+    compressed: bool,
     assembly: Option<Assembly>,
-) {
-    let Some(mut assembly) = assembly else {
+) -> Result<(), Violation> {
+    let Some(assembly) = assembly else {
         unreachable!("the last piece of a message follows its first")
     };
+    let filled = assembly.filled;
+    let data = assembly.into_data(&mut context.output.shared.buffers);
+    let (data, end) = match compressed {
+        false => (data, filled),
+        true => {
+            let inflated = inflate(context, kind, &data[HEADROOM..filled]);
+            context.output.shared.buffers.give_back(data);
+            inflated?
+        }
+    };
+    hand_over(app, session, context, kind, data, end);
+    Ok(())
+}
+
+/// Inflates a message into memory of its own, as an assembled one has it: `data[HEADROOM..end]`. A peer can hold the loop
+/// for as long as it takes to inflate one message of the largest size allowed, about 1 ms for each MiB.
+fn inflate(
+    context: &mut Context<'_>,
+    kind: Kind,
+    compressed: &[u8],
+) -> Result<(Vec<u8>, usize), Violation> {
+    let bytes_max = context.config().message_limits.message_bytes_max;
+    let Some(codec) = &mut context.codec else {
+        unreachable!("the receiver lets no compressed message pass without agreement")
+    };
+    let Shared {
+        buffers,
+        protocol,
+        counters,
+        ..
+    } = &mut *context.output.shared;
+    let (inflater, history) = codec.inflater(context.output.id, &mut protocol.engines);
+    // JSON becomes three to four times as long.
+    let guess = 4 * compressed.len().min(INFLATE_GUESS_BYTES_MAX);
+    let mut data = buffers.take(HEADROOM + guess);
+    let mut text = utf8::Validator::new();
+    let inflated = inflater.inflate(
+        compressed,
+        history,
+        &mut data,
+        HEADROOM,
+        bytes_max,
+        |data, filled| buffers.grow(data, filled, filled + 1),
+        |piece| match kind {
+            Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
+            Kind::Binary => Ok(()),
+        },
+    );
+    let ended = inflated.and_then(|end| match text.is_complete() {
+        true => Ok(end),
+        false => Err(Violation::TextNotUtf8),
+    });
+    match ended {
+        Ok(end) => {
+            codec.received(&data[HEADROOM..end]);
+            counters.inflated += 1;
+            counters.inflated_bytes += (end - HEADROOM) as u64;
+            counters.inflated_from_bytes += compressed.len() as u64;
+            Ok((data, end))
+        }
+        Err(violation) => {
+            buffers.give_back(data);
+            Err(violation)
+        }
+    }
+}
+
+/// Compressed bytes by which the first memory of an inflated message is chosen at most. A peer that sends more than that
+/// has it grown as it inflates.
+const INFLATE_GUESS_BYTES_MAX: usize = 16 << 10;
+
+/// Hands the message in `data[HEADROOM..end]` to the application. If the application sends it back, its memory moves to the
+/// queue; otherwise it is given back.
+fn hand_over<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    kind: Kind,
+    mut data: Vec<u8>,
+    end: usize,
+) {
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
     let counters = &mut context.output.shared.counters;
     counters.messages_in += 1;
-    counters.message_bytes_in += (assembly.filled - HEADROOM) as u64;
+    counters.message_bytes_in += (end - HEADROOM) as u64;
     app.message(
         context,
         session,
-        Message::new(kind, &mut assembly.data, 0, HEADROOM..assembly.filled),
+        Message::new(kind, &mut data, 0, HEADROOM..end),
     );
     context.output.backing = backing;
-    let data = assembly.into_data(&mut context.output.shared.buffers);
     let left = match &mut context.output.out.queue {
         Some(queue) => queue.fill(data),
         None => Some(data),

@@ -194,6 +194,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,
         send_queue_bytes_max: options.send_queue,
+        deflate: options.deflate.then_some(options.compression),
         ..Config::default()
     }
 }

@@ -137,6 +137,12 @@ counters! {
     message_bytes_in: Counter, "Payload bytes of the messages that the application received";
     messages_out: Counter, "Data messages that the application sent, counted as they are accepted from it";
     message_bytes_out: Counter, "Payload bytes of the messages that the application sent";
+    inflated: Counter, "Messages received compressed";
+    inflated_bytes: Counter, "Their payload bytes, inflated";
+    inflated_from_bytes: Counter, "Their payload bytes on the wire";
+    deflated: Counter, "Messages sent compressed";
+    deflated_bytes: Counter, "Their payload bytes, before compression";
+    deflated_to_bytes: Counter, "Their payload bytes on the wire";
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";
     drops: Counter, "Times that messages of the application could not be delivered: the connection ended first, or its queue was full";

@@ -103,6 +103,10 @@ impl Client {
         pace: Pace,
         next: Instant,
     ) -> Self {
+        let wire = match &script.deflate {
+            None => Wire::default(),
+            Some(deflate) => Wire::compressed(deflate.sends.takeover),
+        };
         Self {
             ending,
             pace,
@@ -117,7 +121,7 @@ impl Client {
             sent: 0,
             close_sent: matches!(ending, Ending::Eager | Ending::EagerFin | Ending::Violation),
             left: false,
-            wire: Wire::default(),
+            wire,
             pings: 0,
             status: None,
             closed_by_server: None,

@@ -19,6 +19,8 @@ use std::time::Duration;
 use super::Config;
 use crate::io::HOT_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, Random};
+use crate::proto::deflate::Direction;
+use crate::protocol::Deflate;
 use client::{Client, Ending, Pace};
 use script::Script;
 use world::{CLOSE_ME, World, seeds};
@@ -29,9 +31,29 @@ fn world(seed: u64) -> World {
     let mut random = Random::new(seed ^ 0xC0F1);
     let config = Config {
         send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        deflate: random.chance(500).then(|| deflate(&mut random)),
         ..Config::default()
     };
     World::new(options, config)
+}
+
+/// Any terms for permessage-deflate. The clients' compressor knows only the largest window.
+fn deflate(random: &mut Random) -> Deflate {
+    let sends = Direction {
+        takeover: random.chance(500),
+        window_bits: random.pick(&[9, 12, 15]),
+    };
+    let receives = Direction {
+        takeover: random.chance(500),
+        window_bits: 15,
+    };
+    Deflate {
+        level: random.pick(&[1, 6]),
+        mem_level: random.pick(&[1, 5, 9]),
+        sends,
+        receives,
+        bytes_min: random.pick(&[0, 100, 256]),
+    }
 }
 
 impl World {
@@ -49,7 +71,9 @@ impl World {
 
     /// A script with an opening handshake and messages.
     fn script(&mut self, bytes: usize) -> Script {
-        let mut script = Script::open(&mut self.random);
+        let offers = self.random.chance(700);
+        let deflate = self.config.deflate.filter(|_| offers);
+        let mut script = Script::open_with(&mut self.random, deflate);
         script.add_messages(&mut self.random, bytes);
         script
     }

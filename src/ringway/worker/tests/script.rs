@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 
+use flate2::{Compress, Compression, FlushCompress};
+
 use crate::io::sim::Random;
+use crate::proto::deflate::{Direction, Terms};
 use crate::proto::frame::{HEADER_BYTES_MAX, Header};
-use crate::proto::handshake::{self, ClientRequest};
+use crate::proto::handshake::{self, ClientRequest, Offered};
 use crate::proto::{CONTROL_FRAME_BYTES_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
+use crate::protocol::Deflate;
 
 /// A frame as it must come from the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,9 @@ pub(super) struct Script {
     /// How long the opening handshake is.
     pub(super) head_bytes: usize,
     sender: Sender,
+    /// The terms of the server, if this client offers permessage-deflate, and a compressor that is not ours.
+    pub(super) deflate: Option<Deflate>,
+    compressor: Compress,
 }
 
 impl Default for Script {
@@ -37,23 +44,48 @@ impl Default for Script {
             message_bytes: 0,
             head_bytes: 0,
             sender: Sender::new(Role::Server),
+            deflate: None,
+            compressor: Compress::new(Compression::fast(), false),
         }
     }
 }
 
+/// What a client offers that does whatever a server wants.
+const ANYTHING: Terms = Terms {
+    sends: FAR,
+    receives: FAR,
+};
+const FAR: Direction = Direction {
+    takeover: true,
+    window_bits: 15,
+};
+
 impl Script {
     /// A client's proper opening handshake.
     pub(super) fn open(random: &mut Random) -> Self {
+        Self::open_with(random, None)
+    }
+
+    /// The same, with an offer of permessage-deflate to a server that has these terms.
+    pub(super) fn open_with(random: &mut Random, deflate: Option<Deflate>) -> Self {
         let mut key = [0; 16];
         random.fill(&mut key);
         let mut bytes = Vec::new();
-        handshake::encode_request(&ClientRequest::new("ringway", "/echo", key), &mut bytes)
-            .expect("a good request");
+        let offered = Offered {
+            deflate: deflate.map(|_| ANYTHING),
+            ..Offered::NOTHING
+        };
+        let request = ClientRequest {
+            offered,
+            ..ClientRequest::new("ringway", "/echo", key)
+        };
+        handshake::encode_request(&request, &mut bytes).expect("a good request");
         let head_bytes = bytes.len();
         Self {
             bytes,
             head_bytes,
             sender: Sender::new(Role::Client),
+            deflate,
             ..Self::default()
         }
     }
@@ -101,7 +133,8 @@ impl Script {
         } else {
             1
         };
-        let mut rest = payload.as_slice();
+        let compressed = self.compressed(random, &payload);
+        let mut rest = compressed.as_deref().unwrap_or(&payload);
         for piece in 1..=pieces {
             if random.chance(pinged) {
                 self.add_ping(random);
@@ -118,7 +151,8 @@ impl Script {
             } else {
                 Opcode::Continuation
             };
-            self.add_frame(random, piece == pieces, opcode, now);
+            let compressed = piece == 1 && compressed.is_some();
+            self.add_frame_with(random, piece == pieces, compressed, opcode, now);
         }
         self.messages += 1;
         self.message_bytes += payload.len() as u64;
@@ -133,6 +167,24 @@ impl Script {
         self.add_frame(random, true, Opcode::Text, text);
     }
 
+    /// What a client sends in place of `payload`, if it compresses this message.
+    fn compressed(&mut self, random: &mut Random, payload: &[u8]) -> Option<Vec<u8>> {
+        let deflate = self.deflate?;
+        if payload.is_empty() || random.chance(200) {
+            return None;
+        }
+        if !deflate.receives.takeover {
+            self.compressor.reset();
+        }
+        let mut out = Vec::with_capacity(payload.len() * 2 + 100);
+        self.compressor
+            .compress_vec(payload, &mut out, FlushCompress::Sync)
+            .expect("there is room");
+        assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
+        out.truncate(out.len() - 4);
+        Some(out)
+    }
+
     pub(super) fn add_frame(
         &mut self,
         random: &mut Random,
@@ -140,9 +192,20 @@ impl Script {
         opcode: Opcode,
         payload: &[u8],
     ) {
+        self.add_frame_with(random, fin, false, opcode, payload);
+    }
+
+    fn add_frame_with(
+        &mut self,
+        random: &mut Random,
+        fin: bool,
+        compressed: bool,
+        opcode: Opcode,
+        payload: &[u8],
+    ) {
         let masking_key = self.key(random);
         let header = Header {
-            compressed: false,
+            compressed,
             fin,
             opcode,
             payload_len: payload.len() as u64,
@@ -225,7 +288,7 @@ impl Script {
     /// A frame that breaks RFC 6455, and the code that the server must close with.
     pub(super) fn add_violation(&mut self, random: &mut Random) {
         let (bytes, code): (&[u8], u16) = random.pick(&[
-            (&[0xC1, 0x80, 0, 0, 0, 0], 1002),                         // RSV1
+            (&[0xA1, 0x80, 0, 0, 0, 0], 1002),                         // RSV2
             (&[0x83, 0x80, 0, 0, 0, 0], 1002),                         // reserved opcode
             (&[0x81, 0x01, b'x'], 1002),                               // not masked
             (&[0x09, 0x80, 0, 0, 0, 0], 1002),                         // fragmented Ping

@@ -1,5 +1,7 @@
 //! What comes from a server, decoded by the letter of RFC 6455 and without the code under test.
 
+use flate2::{Decompress, FlushDecompress};
+
 /// What was found at the front of the bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Item {
@@ -15,9 +17,51 @@ pub(super) struct Wire {
     bytes: Vec<u8>,
     at: usize,
     status: Option<u16>,
+    /// For compressed messages.
+    inflater: Option<Inflater>,
+}
+
+/// An inflater that is not ours.
+#[derive(Debug)]
+struct Inflater {
+    judge: Decompress,
+    takeover: bool,
+}
+
+impl Inflater {
+    fn read(&mut self, compressed: &[u8]) -> Vec<u8> {
+        if !self.takeover {
+            self.judge.reset(false);
+        }
+        let input = [compressed, &[0, 0, 0xFF, 0xFF]].concat();
+        let (mut message, began) = (Vec::new(), self.judge.total_in());
+        loop {
+            message.reserve(64 << 10);
+            let (at, len) = (self.judge.total_in() - began, message.len());
+            let rest = &input[usize::try_from(at).expect("small")..];
+            let judged = self
+                .judge
+                .decompress_vec(rest, &mut message, FlushDecompress::Sync);
+            judged.expect("a server's message is valid");
+            if rest.is_empty() && message.len() == len {
+                return message;
+            }
+        }
+    }
 }
 
 impl Wire {
+    /// Of a server that may compress, with context takeover or without.
+    pub(super) fn compressed(takeover: bool) -> Self {
+        Self {
+            inflater: Some(Inflater {
+                judge: Decompress::new(false),
+                takeover,
+            }),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.drain(..std::mem::take(&mut self.at));
         self.bytes.extend_from_slice(bytes);
@@ -55,7 +99,8 @@ impl Wire {
     fn next_frame(&mut self) -> Option<Item> {
         let rest = self.rest();
         let (&first, &second) = (rest.first()?, rest.get(1)?);
-        assert_eq!(first & 0xF0, 0x80, "FIN and no RSV bit");
+        let compressed = first & 0xF0 == 0xC0 && self.inflater.is_some();
+        assert!(compressed || first & 0xF0 == 0x80, "FIN and no other bit");
         assert_eq!(second & 0x80, 0, "a server's frame is not masked");
         let (len, head) = match second {
             126 => {
@@ -71,8 +116,11 @@ impl Wire {
             len => (u64::from(len), 2),
         };
         let len = usize::try_from(len).expect("a frame that fits memory");
-        let payload = rest.get(head..head + len)?.to_vec();
+        let mut payload = rest.get(head..head + len)?.to_vec();
         self.at += head + len;
+        if compressed && let Some(inflater) = &mut self.inflater {
+            payload = inflater.read(&payload);
+        }
         Some(Item::Frame {
             opcode: first & 0x0F,
             payload,

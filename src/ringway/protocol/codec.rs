@@ -1,0 +1,255 @@
+//! permessage-deflate (RFC 7692) on the connections of a worker.
+//!
+//! ```text
+//!  connection ── Codec: terms, and per direction the last bytes of its plain text       100 bytes, and up to a window
+//!                  │                                                                     each with context takeover
+//!                  ▼
+//!  worker ────── Engines: up to 4 compressors, up to 4 inflaters                        160 to 371 KiB and 46 KiB each
+//! ```
+//!
+//! A message borrows an engine. The engine that handled a connection's last message goes on where it stopped; any other
+//! engine is first brought to that point from the connection's history. So memory does not grow with the connections that
+//! compress, and a few busy connections do not pay for the many.
+//!
+//! How often a payload byte is touched, beside deflate itself: compressed once from where it lies into memory of the worker,
+//! and the result copied once to the scratch space or the queue. Inflated once into memory of its own, where it is checked
+//! and delivered; sent back uncompressed it leaves from there. With takeover the last window of each message is copied to
+//! the history.
+
+use crate::io::ConnId;
+use crate::proto::Role;
+use crate::proto::deflate::{Agreed, Deflater, Direction, History, Inflater, Setup, Terms};
+
+/// Engines of each kind that a worker keeps. Chosen, untested: the connections of one turn that go on without a restart.
+const ENGINES_MAX: usize = 4;
+
+/// How a server or a client's connection compresses messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deflate {
+    /// From 1 (fast) to 9 (small). Default 1: with context takeover it makes less of JSON than level 6 without, in a fifth
+    /// of the time.
+    pub level: u8,
+    /// zlib's `memLevel`, from 1 to 9. Default 5. It costs the worker memory, not the connection.
+    pub mem_level: u8,
+    /// What we send: whether a message refers to the ones before it, and how far back, from 9 to 15 bits. With takeover a
+    /// connection keeps so many bytes. Default: takeover, 12 bits (4 KiB).
+    pub sends: Direction,
+    /// What the peer may send, from 8 to 15 bits. With takeover a connection keeps so many bytes. Default: no takeover.
+    pub receives: Direction,
+    /// Bytes of the smallest message that is compressed. Default 256: below, the fixed cost is larger than the gain.
+    pub bytes_min: usize,
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        Self {
+            level: 1,
+            mem_level: 5,
+            sends: Direction {
+                takeover: true,
+                window_bits: 12,
+            },
+            receives: Direction {
+                takeover: false,
+                window_bits: 15,
+            },
+            bytes_min: 256,
+        }
+    }
+}
+
+impl Deflate {
+    /// What is offered, or accepted.
+    pub(crate) const fn terms(&self) -> Terms {
+        Terms {
+            sends: self.sends,
+            receives: self.receives,
+        }
+    }
+
+    /// Whether zlib can do this.
+    pub(crate) const fn is_possible(&self) -> bool {
+        let receives = self.receives.window_bits;
+        self.setup(self.sends.window_bits).is_possible() && receives >= 8 && receives <= 15
+    }
+
+    const fn setup(&self, window_bits: u8) -> Setup {
+        Setup {
+            level: self.level,
+            window_bits,
+            mem_level: self.mem_level,
+        }
+    }
+}
+
+/// What a connection keeps that agreed to permessage-deflate.
+#[derive(Debug)]
+pub(crate) struct Codec {
+    sends: Direction,
+    receives: Direction,
+    setup: Setup,
+    bytes_min: usize,
+    sent: History,
+    received: History,
+}
+
+impl Codec {
+    pub(crate) fn new(agreed: Agreed, role: Role, deflate: &Deflate) -> Box<Self> {
+        let (sends, receives) = match role {
+            Role::Server => (agreed.server, agreed.client),
+            Role::Client => (agreed.client, agreed.server),
+        };
+        let setup = deflate.setup(sends.window_bits);
+        // zlib compresses with no window of 8 bits, which a server may ask of us. Then everything leaves as it is.
+        let bytes_min = match setup.is_possible() {
+            true => deflate.bytes_min.max(1),
+            false => usize::MAX,
+        };
+        Box::new(Self {
+            sends,
+            receives,
+            setup,
+            bytes_min,
+            sent: History::default(),
+            received: History::default(),
+        })
+    }
+
+    /// Whether a message of this size is compressed. Decided before the compressor sees a byte of it.
+    pub(crate) const fn compresses(&self, bytes: usize) -> bool {
+        bytes >= self.bytes_min
+    }
+
+    /// Bytes of memory that the histories take.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.sent.capacity() + self.received.capacity()
+    }
+
+    /// Compresses a message into `out` and returns its length there. `None`: it did not become smaller, and may be sent as it
+    /// is because no later message refers to it.
+    pub(crate) fn compress(
+        &mut self,
+        id: ConnId,
+        engines: &mut Engines,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let setup = self.setup;
+        let cached = engines.deflaters.get(
+            id,
+            |deflater| deflater.setup() == setup,
+            || Deflater::new(setup),
+        );
+        if !(self.sends.takeover && cached.goes_on) {
+            cached.engine.restart(&self.sent);
+        }
+        let len = cached.engine.compress(message, out, 0);
+        if !self.sends.takeover && len >= message.len() {
+            return None;
+        }
+        self.sent.push(message, self.sends);
+        Some(len)
+    }
+
+    /// The inflater for the next message, and the history that it goes on behind. [`Self::received`] must follow.
+    pub(crate) fn inflater<'a>(
+        &'a self,
+        id: ConnId,
+        engines: &'a mut Engines,
+    ) -> (&'a mut Inflater, &'a History) {
+        let cached = engines.inflaters.get(id, |_| true, Inflater::new);
+        if !(self.receives.takeover && cached.goes_on && cached.engine.goes_on()) {
+            cached.engine.restart(&self.received);
+        }
+        (cached.engine, &self.received)
+    }
+
+    /// Notes a message that was inflated.
+    pub(crate) fn received(&mut self, message: &[u8]) {
+        self.received.push(message, self.receives);
+    }
+}
+
+/// The engines of one worker, which all its connections share.
+#[derive(Debug, Default)]
+pub(crate) struct Engines {
+    deflaters: Cache<Deflater>,
+    inflaters: Cache<Inflater>,
+}
+
+impl Engines {
+    /// A connection has ended: a later one of the same identity must not go on where it stopped.
+    pub(crate) fn forget(&mut self, id: ConnId) {
+        self.deflaters.forget(id);
+        self.inflaters.forget(id);
+    }
+}
+
+#[derive(Debug)]
+struct Cache<E> {
+    entries: Vec<Entry<E>>,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry<E> {
+    engine: E,
+    /// The connection whose message it handled last.
+    owner: Option<ConnId>,
+    last_use: u64,
+}
+
+struct Cached<'a, E> {
+    engine: &'a mut E,
+    /// It handled this connection's last message.
+    goes_on: bool,
+}
+
+impl<E> Default for Cache<E> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            uses: 0,
+        }
+    }
+}
+
+impl<E> Cache<E> {
+    /// The engine that served `id` last, else the one that has been unused for longest. One that does not `fit` is replaced.
+    fn get(&mut self, id: ConnId, fits: impl Fn(&E) -> bool, new: impl Fn() -> E) -> Cached<'_, E> {
+        self.uses += 1;
+        let entries = &mut self.entries;
+        let own = entries.iter().position(|entry| entry.owner == Some(id));
+        let goes_on = own.is_some();
+        let at = own.unwrap_or_else(|| {
+            let oldest = (0..entries.len()).min_by_key(|at| entries[*at].last_use);
+            match oldest {
+                Some(at) if entries.len() == ENGINES_MAX => at,
+                _ => {
+                    entries.push(Entry {
+                        engine: new(),
+                        owner: None,
+                        last_use: 0,
+                    });
+                    entries.len() - 1
+                }
+            }
+        });
+        let entry = &mut entries[at];
+        if !fits(&entry.engine) {
+            entry.engine = new();
+        }
+        entry.owner = Some(id);
+        entry.last_use = self.uses;
+        Cached {
+            engine: &mut entry.engine,
+            goes_on,
+        }
+    }
+
+    fn forget(&mut self, id: ConnId) {
+        for entry in &mut self.entries {
+            entry.owner.take_if(|owner| *owner == id);
+        }
+    }
+}
