@@ -356,7 +356,9 @@ fn assert_client_allocates_nothing(io: impl Io) {
     let messages = payloads
         .each_ref()
         .map(|payload| (Kind::Binary, &payload[..]));
-    let prepared = worker.prepare(Role::Client, &messages).expect("little");
+    let prepared = worker
+        .prepare(Role::Client, &messages, None)
+        .expect("little");
     worker.app_mut().prepared = Some(prepared);
     let deadline = std::time::Instant::now() + common::PATIENCE;
     let until = |worker: &mut Worker<_, ClosedLoop>, is_so: fn(&ClosedLoop) -> bool| {

@@ -234,6 +234,7 @@ fn bytes_of(segments: &[Segment]) -> u64 {
 pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let header = Header {
+        compressed: false,
         fin: true,
         opcode,
         payload_len: payload.len() as u64,

@@ -150,7 +150,9 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
         .iter()
         .map(|payload| (Kind::Binary, payload.as_slice()))
         .collect();
-    let prepared = worker.prepare(Role::Client, &messages).expect("little");
+    let prepared = worker
+        .prepare(Role::Client, &messages, None)
+        .expect("little");
     worker.app_mut().prepared = Some(prepared);
     let deadline = std::time::Instant::now() + crate::common::PATIENCE;
     while !worker.app().is_done() || worker.connections() > 0 {

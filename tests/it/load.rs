@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::Server;
 use crate::common::testee::{Behaviour, Testee};
 use wsperf::load::options::{
-    Churn, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
+    Churn, Content, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
 };
 use wsperf::load::outcome::Outcome;
 use wsperf::load::run::{self, Report};
@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 5;
 
 fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
     LoadOptions {
+        deflate: None,
         target: Target {
             uri: format!("ws://{address}/"),
             addresses: vec![address],
@@ -39,6 +40,7 @@ fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
         payload: Payload {
             sizes: vec![(64, 1.0)],
             binary: false,
+            content: Content::Random,
         },
         verify: Verify::Exact,
         io: IoTier::Auto,
@@ -420,6 +422,7 @@ fn sizes_by_weight_come_back_on_both_tiers_and_idle_connections_stay_idle() {
             payload: Payload {
                 sizes: vec![(20, 0.6), (5000, 0.3), (100_000, 0.08), (1_000_000, 0.02)],
                 binary: true,
+                content: Content::Random,
             },
             ..options(address(&server), Scenario::Mixed { idle: 0.5 })
         });

@@ -12,6 +12,7 @@ mod client_role;
 mod compat;
 mod control;
 mod counters;
+mod deflate;
 mod driver;
 mod environment;
 mod examples;

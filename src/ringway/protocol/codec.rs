@@ -67,6 +67,11 @@ impl Deflate {
         }
     }
 
+    /// A compressor for what we send.
+    pub(super) fn compressor(&self) -> Deflater {
+        Deflater::new(self.setup(self.sends.window_bits))
+    }
+
     /// Whether zlib can do this.
     pub(crate) const fn is_possible(&self) -> bool {
         let receives = self.receives.window_bits;
@@ -90,6 +95,8 @@ pub(crate) struct Codec {
     setup: Setup,
     bytes_min: usize,
     sent: History,
+    /// A message was sent compressed that no engine of ours has seen: the next one begins from the history.
+    sent_apart: bool,
     received: History,
 }
 
@@ -111,6 +118,7 @@ impl Codec {
             setup,
             bytes_min,
             sent: History::default(),
+            sent_apart: false,
             received: History::default(),
         })
     }
@@ -140,7 +148,8 @@ impl Codec {
             |deflater| deflater.setup() == setup,
             || Deflater::new(setup),
         );
-        if !(self.sends.takeover && cached.goes_on) {
+        let goes_on = cached.goes_on && !std::mem::take(&mut self.sent_apart);
+        if !(self.sends.takeover && goes_on) {
             cached.engine.restart(&self.sent);
         }
         let len = cached.engine.compress(message, out, 0);
@@ -149,6 +158,22 @@ impl Codec {
         }
         self.sent.push(message, self.sends);
         Some(len)
+    }
+
+    /// The window of what we send, 2 to the power of this in bytes.
+    pub(crate) const fn window_bits(&self) -> u8 {
+        self.sends.window_bits
+    }
+
+    /// Whether the messages that we send may refer to those before them.
+    pub(crate) const fn has_takeover(&self) -> bool {
+        self.sends.takeover
+    }
+
+    /// Notes a message that leaves compressed, but not by our engine: later ones may refer to it.
+    pub(crate) fn sent_apart(&mut self, message: &[u8]) {
+        self.sent.push(message, self.sends);
+        self.sent_apart = true;
     }
 
     /// The inflater for the next message, and the history that it goes on behind. [`Self::received`] must follow.

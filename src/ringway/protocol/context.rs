@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::codec::Codec;
+use super::codec::{Codec, Deflate};
 use super::commands::Commands;
 use super::config::Config;
-use super::prepared::{Prepared, TooMuch};
+use super::prepared::{Form, Prepared, TooMuch};
 use super::{Shared, State};
 use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
@@ -163,12 +163,32 @@ impl Context<'_> {
     /// # Errors
     /// [`TooMuch`]: more than 1 GiB of messages, or no block is free.
     pub fn prepare(&mut self, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
-        let role = if self.sender.masks() {
-            Role::Client
-        } else {
-            Role::Server
-        };
-        self.output.shared.prepare(role, messages)
+        let role = self.role();
+        self.output.shared.prepare(role, messages, None)
+    }
+
+    /// The same, and compresses the messages once for all connections that agreed to compression
+    /// ([`Deflate`](super::Deflate)) and keep a window that is large enough. Others get them as they are.
+    ///
+    /// # Errors
+    /// [`TooMuch`], as [`Self::prepare`].
+    ///
+    /// # Panics
+    /// When a level or a window is out of its range.
+    pub fn prepare_compressed(
+        &mut self,
+        messages: &[(Kind, &[u8])],
+        deflate: &Deflate,
+    ) -> Result<Prepared, TooMuch> {
+        let role = self.role();
+        self.output.shared.prepare(role, messages, Some(deflate))
+    }
+
+    const fn role(&self) -> Role {
+        match self.sender.masks() {
+            true => Role::Client,
+            false => Role::Server,
+        }
     }
 
     /// Bytes in the send queue, which the peer's socket has not taken.
@@ -323,17 +343,52 @@ impl Context<'_> {
     ) -> Result<(), SendError> {
         assert!(!messages.is_empty(), "there is something to send");
         self.check_queue()?;
-        let (header, first) = prepared.frame(messages.start);
-        let (_, last) = prepared.frame(messages.end - 1);
+        let form = self.form(prepared);
+        let (header, first) = form.frame(messages.start);
+        let (_, last) = form.frame(messages.end - 1);
         // A whole message leaves the sender's state as it was, so the check of the first header holds for all.
         self.sender.check(&header)?;
-        let payload_bytes = prepared.payload_bytes(&messages);
+        let payload_bytes = form.payload_bytes(&messages);
         self.output
             .shared
             .count_out(messages.len() as u64, payload_bytes);
         self.output
-            .share(prepared.buffer(), prepared.block(), first.start..last.end);
+            .share(form.buffer(), form.block(), first.start..last.end);
+        if self.codec.is_some() {
+            self.note_prepared(prepared, form, messages);
+        }
         Ok(())
+    }
+
+    /// The form in which prepared messages leave. A client's takeover needs the payload for its history, which is masked.
+    #[inline]
+    fn form<'p>(&self, prepared: &'p Prepared) -> &'p Form {
+        let compressed = self.codec.as_ref().and_then(|codec| {
+            let is_possible = !(codec.has_takeover() && self.sender.masks());
+            prepared
+                .compressed(codec.window_bits())
+                .filter(|_| is_possible)
+        });
+        compressed.unwrap_or_else(|| prepared.plain())
+    }
+
+    /// Counts those of the messages that left compressed, and adds them to the history.
+    #[cold]
+    fn note_prepared(&mut self, prepared: &Prepared, form: &Form, messages: Range<usize>) {
+        let Some(codec) = &mut self.codec else { return };
+        let counters = &mut self.output.shared.counters;
+        for index in messages {
+            let (header, _) = form.frame(index);
+            if !header.compressed {
+                continue;
+            }
+            counters.deflated += 1;
+            counters.deflated_bytes += form.payload_bytes(&(index..index + 1));
+            counters.deflated_to_bytes += header.payload_len;
+            if codec.has_takeover() {
+                codec.sent_apart(prepared.plain().payload(index));
+            }
+        }
     }
 
     /// The limits that hold for this connection.

@@ -4,7 +4,7 @@ use super::app::{App, Closed};
 use super::context::Context;
 use super::host::Host;
 use super::prepared::{Prepared, TooMuch};
-use super::{Codec, Connection, Shared, Speaks};
+use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
 use crate::conn::output::{Backing, Output, Run};
@@ -97,13 +97,15 @@ impl Shared {
         self.counters.message_bytes_out += payload_bytes;
     }
 
-    /// Encodes messages for connections in `role`.
+    /// Encodes messages for connections in `role`, and compresses them as well if `deflate` says how.
     pub(crate) fn prepare(
         &mut self,
         role: Role,
         messages: &[(Kind, &[u8])],
+        deflate: Option<&Deflate>,
     ) -> Result<Prepared, TooMuch> {
-        Prepared::new(&mut self.blocks, &mut self.protocol.keys, role, messages)
+        let keys = &mut self.protocol.keys;
+        Prepared::new(&mut self.blocks, keys, role, messages, deflate)
     }
 
     /// The output of a connection into `buffer`, whatever the connection speaks.

@@ -71,7 +71,7 @@ impl<I: Io> Reach for Reachable<'_, I> {
     }
 
     fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
-        self.core.shared.prepare(role, messages)
+        self.core.shared.prepare(role, messages, None)
     }
 
     fn reset(&mut self, id: ConnId) {

@@ -22,8 +22,8 @@ use crate::io::{Completion, ConnId, Error, Fd, Io, Op, Token, Wait};
 use crate::proto::handshake::Refusal;
 use crate::proto::{CloseCode, Kind, Role};
 use crate::protocol::{
-    App, Commands, Config, Connection, Core, Failure, Handle, Host, Prepared, Speaks, State, Table,
-    TooMuch,
+    App, Commands, Config, Connection, Core, Deflate, Failure, Handle, Host, Prepared, Speaks,
+    State, Table, TooMuch,
 };
 use crate::stats::Counters;
 use crate::time::Instant;
@@ -106,8 +106,13 @@ impl<I: Io, A: App> Worker<I, A> {
     ///
     /// # Errors
     /// [`TooMuch`]: more than 1 GiB of messages, or no block is free.
-    pub fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {
-        self.core.shared.prepare(role, messages)
+    pub fn prepare(
+        &mut self,
+        role: Role,
+        messages: &[(Kind, &[u8])],
+        deflate: Option<&Deflate>,
+    ) -> Result<Prepared, TooMuch> {
+        self.core.shared.prepare(role, messages, deflate)
     }
 
     /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 32.

@@ -117,7 +117,8 @@ impl Kind {
         match option {
             "connections" | "connecting" => self != Self::Handshake,
             "rate" | "in-flight" | "size" | "binary" | "unbatched" => sends,
-            "verify" => sends && self != Self::Broadcast,
+            "deflate-level" => sends,
+            "verify" | "payload" => sends && self != Self::Broadcast,
             "low" | "high" | "count" => self == Self::Handshake,
             "batch" | "batch-delay" | "retry-delay" | "ping-interval" => self == Self::Massconnect,
             "senders" | "others-only" => self == Self::Broadcast,

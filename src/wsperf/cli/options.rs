@@ -11,8 +11,10 @@ use std::time::Duration;
 use super::args::Kind;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
 use crate::load::compat::uri::Uri;
-use crate::load::options::{IoTier, LoadOptions, Scenario, Target, Verify};
+use crate::load::options::{Content, IoTier, LoadOptions, Scenario, Target, Verify};
 use crate::options::Format;
+use crate::proto::deflate::Direction;
+use crate::worker::Deflate;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
 use ringway_command::kinds::{
     Bare, Choice, Count, DAY, Decimal, OrOff, Share, Size, Switch, Time, Unless, Words, Wrong,
@@ -55,6 +57,9 @@ pub(super) struct Run {
     pub(super) server: Server,
     /// What `options.scenario` is made from.
     pub(super) own: Own,
+    /// Whether `compression` is offered, which `resolve` puts into `options`.
+    pub(super) deflate: bool,
+    pub(super) compression: Deflate,
     pub(super) format: Format,
     pub(super) silence: bool,
 }
@@ -92,6 +97,21 @@ pub(super) enum Senders {
     Some(usize),
 }
 
+/// What the driver offers. Its own messages are compressed once, so none of them refers to another.
+pub(super) const COMPRESSION: Deflate = Deflate {
+    level: 6,
+    mem_level: 8,
+    sends: Direction {
+        takeover: false,
+        window_bits: 15,
+    },
+    receives: Direction {
+        takeover: true,
+        window_bits: 15,
+    },
+    bytes_min: 1,
+};
+
 impl Run {
     /// What a scenario does when nothing was given.
     pub(super) fn new(kind: Kind) -> Self {
@@ -126,6 +146,8 @@ impl Run {
                 slow_readers: 0.01,
                 slow_bytes_per_second: 1 << 10,
             },
+            deflate: false,
+            compression: COMPRESSION,
             format: Format::Table,
             silence: false,
         }
@@ -180,6 +202,7 @@ impl Defined for LoadArgs {
         let mut all = Vec::from(general());
         all.extend(under("Scenario", scenario()));
         all.extend(under("Messages", messages()));
+        all.extend(under("Compression", compression()));
         all.extend(under("Connections", connections()));
         all.extend(under("Server", server()));
         all.extend(under("Result", result()));
@@ -253,7 +276,21 @@ fn scenario() -> [Definition<Run>; 14] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn messages() -> [Definition<Run>; 6] {
+fn compression() -> [Definition<Run>; 4] {
+    [
+        define("deflate", field!(deflate), Switch,
+            "Offer permessage-deflate (RFC 7692). Messages are compressed before the run, without references to each other"),
+        define("deflate-level", field!(compression.level), Count(1..=9, "1 is fast, 9 is small"),
+            "Effort for the driver's messages"),
+        define("deflate-takeover", field!(compression.receives.takeover), Switch,
+            "The server's messages may refer to those before them"),
+        define("deflate-window", field!(compression.receives.window_bits), Count(9..=15, "12 bits are 4 KiB, 15 are 32 KiB"),
+            "How far back they may refer: 2 to the power of so many bytes"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn messages() -> [Definition<Run>; 7] {
     [
         define("rate", field!(options.rate), Unless(Decimal(0.001..=RATE_MAX)),
             "Messages per second over all connections, on a fixed schedule: an open loop. Without it each answer is followed by \
@@ -263,6 +300,9 @@ fn messages() -> [Definition<Run>; 6] {
         define("size", field!(options.payload.sizes), SIZES, "Bytes of a message, or sizes with their weights")
             .default_said("{}; broadcast: 64; mixed: 20:0.7,1KiB:0.2,16KiB:0.1"),
         define("binary", field!(options.payload.binary), Switch, "Binary messages in place of text"),
+        define("payload", field!(options.payload.content),
+            Choice("WHAT", &[("random", Content::Random), ("json", Content::Json)]),
+            "random: bytes that do not compress; json: records as an exchange sends them"),
         define("unbatched", field!(options.unbatched), Switch,
             "A system call for each message, as from independent clients, in place of one for all that is due"),
         define("verify", field!(options.verify),

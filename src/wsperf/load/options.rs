@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::worker::Deflate;
+
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
 pub const CLOSING_MAX: usize = 4096;
 
@@ -37,6 +39,8 @@ pub struct LoadOptions {
     pub sources: Vec<IpAddr>,
     /// Sizes and kind of messages.
     pub payload: Payload,
+    /// permessage-deflate as it is offered. None: it is not.
+    pub deflate: Option<Deflate>,
     /// How answers are compared.
     pub verify: Verify,
     /// io_uring or epoll.
@@ -82,7 +86,9 @@ impl LoadOptions {
             payload: Payload {
                 sizes: vec![(20, 1.0)],
                 binary: false,
+                content: Content::Random,
             },
+            deflate: None,
             verify: Verify::Exact,
             io: IoTier::Auto,
             connecting_max: 256,
@@ -179,6 +185,17 @@ pub struct Payload {
     pub sizes: Vec<(usize, f64)>,
     /// Binary messages instead of text.
     pub binary: bool,
+    /// What the messages say.
+    pub content: Content,
+}
+
+/// What messages say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Bytes, or printable characters, drawn at random.
+    Random,
+    /// JSON whose values are drawn at random.
+    Json,
 }
 
 /// How an answer is compared with its message.

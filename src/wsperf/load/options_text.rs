@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::options::{IoTier, LoadOptions, Scenario, Verify};
+use super::options::{Content, IoTier, LoadOptions, Scenario, Verify};
 
 type OptionsText = BTreeMap<String, String>;
 
@@ -71,14 +71,29 @@ fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
     };
     let unbatched = options.unbatched.to_string();
     let binary = options.payload.binary.to_string();
+    let payload = match options.payload.content {
+        Content::Random => "random",
+        Content::Json => "json",
+    };
     for (name, value) in [
         ("size", size),
         ("binary", binary),
+        ("payload", payload.to_owned()),
         ("unbatched", unbatched),
         ("verify", verify.to_owned()),
         pace,
     ] {
         text.insert(name.to_owned(), value);
+    }
+    text.insert("deflate".to_owned(), options.deflate.is_some().to_string());
+    if let Some(deflate) = &options.deflate {
+        for (name, value) in [
+            ("deflate-level", deflate.level.to_string()),
+            ("deflate-takeover", deflate.receives.takeover.to_string()),
+            ("deflate-window", deflate.receives.window_bits.to_string()),
+        ] {
+            text.insert(name.to_owned(), value);
+        }
     }
 }
 

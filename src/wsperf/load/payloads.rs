@@ -3,7 +3,7 @@
 //! All connections share one short sequence of messages. Each connection goes through it again and again, and begins at
 //! another place than its neighbours. Encoded messages lie one behind the other in memory: several of them are one send.
 
-use super::options::{Payload, Verify};
+use super::options::{Content, Payload, Verify};
 use crate::proto::{Kind, Message};
 use crate::random::Random;
 use crate::worker::Prepared;
@@ -35,6 +35,9 @@ impl Payloads {
         let mut random = Random::new(seed);
         let sizes = sizes(payload, &mut random);
         let draw = |size: &usize| {
+            if payload.content == Content::Json {
+                return json(*size, &mut random);
+            }
             let mut bytes = vec![0; *size];
             random.fill(&mut bytes);
             if !payload.binary {
@@ -96,6 +99,31 @@ impl Payloads {
     }
 }
 
+/// `size` bytes of JSON, as a service would send it that tells its clients of orders: the names repeat, the values do not.
+/// The last value is cut where the size ends.
+fn json(size: usize, random: &mut Random) -> Vec<u8> {
+    const SYMBOLS: [&str; 8] = ["BTC", "ETH", "EUR", "GBP", "CHF", "JPY", "XAU", "XAG"];
+    const STATES: [&str; 4] = ["new", "partially_filled", "filled", "cancelled"];
+    let mut text = String::with_capacity(size + 200);
+    while text.len() < size {
+        let mut below = |limit: u64| random.bits() % limit;
+        let symbol = |at: u64| SYMBOLS[usize::try_from(at).unwrap_or(0)];
+        text += &format!(
+            r#"{{"order_id":{},"symbol":"{}-USD","side":"{}","price":{}.{:02},"quantity":{},"state":"{}","time":1764{:06}}},"#,
+            below(1 << 40),
+            symbol(below(8)),
+            if below(2) == 0 { "buy" } else { "sell" },
+            below(100_000),
+            below(100),
+            below(10_000),
+            STATES[usize::try_from(below(4)).unwrap_or(0)],
+            below(1_000_000),
+        );
+    }
+    text.truncate(size);
+    text.into_bytes()
+}
+
 /// The greatest power of two that is not above `count`, which is not zero.
 const fn power_of_two(count: usize) -> usize {
     1 << count.ilog2()
@@ -146,6 +174,7 @@ mod tests {
         Payload {
             sizes: sizes.to_vec(),
             binary,
+            content: Content::Random,
         }
     }
 

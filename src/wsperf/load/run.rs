@@ -206,8 +206,13 @@ fn no_connection(options: &LoadOptions, why: Option<String>) -> Error {
 
 fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
     let target = &options.target;
-    OpeningRequest::new(&target.host, &target.resource, &target.subprotocols)
-        .map(Arc::new)
+    let request = OpeningRequest::new(&target.host, &target.resource, &target.subprotocols);
+    let offered = |request: OpeningRequest| match options.deflate {
+        None => request,
+        Some(deflate) => request.deflate(deflate),
+    };
+    request
+        .map(|request| Arc::new(offered(request)))
         .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
 }
 

@@ -15,7 +15,7 @@ use crate::io::uring::{self, Uring};
 use crate::io::{Error, Io, sys};
 use crate::proto::{Kind, Limits, Role, http};
 use crate::time::{self, Instant};
-use crate::worker::{App, Config, Masking, Prepared, Worker};
+use crate::worker::{App, Config, Deflate, Masking, Prepared, Worker};
 
 /// Most bytes queued for one connection (64 MiB). They are references to prepared messages, not copies.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -247,7 +247,7 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
 
 fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result<Result, Error> {
     let mut worker = Worker::client(io, script, config(&seat.options, seat.index));
-    prepare(&mut worker)?;
+    prepare(&mut worker, seat.options.deflate.as_ref())?;
     let mut marks = Marks::default();
     let mut ready = false;
     let mut tell = time::now() + TELL;
@@ -298,7 +298,10 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
 }
 
 /// Encodes the script's messages.
-fn prepare<I: Io, S: Script>(worker: &mut Worker<I, S>) -> std::result::Result<(), Error> {
+fn prepare<I: Io, S: Script>(
+    worker: &mut Worker<I, S>,
+    deflate: Option<&Deflate>,
+) -> std::result::Result<(), Error> {
     let messages: Vec<(Kind, Vec<u8>)> = worker
         .app()
         .messages()
@@ -313,7 +316,7 @@ fn prepare<I: Io, S: Script>(worker: &mut Worker<I, S>) -> std::result::Result<(
         .map(|(kind, payload)| (*kind, payload.as_slice()))
         .collect();
     let prepared = worker
-        .prepare(Role::Client, &borrowed)
+        .prepare(Role::Client, &borrowed, deflate)
         .map_err(|error| Error {
             operation: "prepare messages",
             source: std::io::Error::other(error),

@@ -123,6 +123,11 @@ impl Client {
         Ok(Self { stream, early })
     }
 
+    /// A WebSocket that is open, and what came behind the head of the response.
+    pub const fn of(stream: TcpStream, early: Vec<u8>) -> Self {
+        Self { stream, early }
+    }
+
     pub const fn stream(&self) -> &TcpStream {
         &self.stream
     }

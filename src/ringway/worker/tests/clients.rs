@@ -46,7 +46,9 @@ impl Net {
             .iter()
             .map(|(kind, payload)| (*kind, payload.as_slice()))
             .collect();
-        let prepared = worker.prepare(Role::Client, &messages).expect("little");
+        let prepared = worker
+            .prepare(Role::Client, &messages, None)
+            .expect("little");
         worker.app_mut().stock.prepared = Some(prepared);
         Self {
             worker,

@@ -28,12 +28,17 @@ fn worker() -> Worker<Sim, Nothing> {
 fn a_client_prepares_masked_frames_one_behind_the_other() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
-    let prepared = worker.prepare(Role::Client, &messages).expect("little");
-    let bytes = &prepared.block()[..];
+    let prepared = worker
+        .prepare(Role::Client, &messages, None)
+        .expect("little");
+    let bytes = &prepared.plain().block()[..];
     // The keys are the first ones of seed 0.
     let hello = b"\x81\x85\xAF\xCD\x1D\x7B\xE7\xA8\x71\x17\xC0";
     assert_eq!(bytes, [&hello[..], b"\x82\x80\xF4\x65\xB9\xA1"].concat());
-    assert_eq!((prepared.frame(0).1, prepared.frame(1).1), (0..11, 11..17));
+    assert_eq!(
+        (prepared.plain().frame(0).1, prepared.plain().frame(1).1),
+        (0..11, 11..17)
+    );
     assert_eq!((prepared.wire_bytes(0), prepared.wire_bytes(1)), (11, 6));
 }
 
@@ -41,8 +46,10 @@ fn a_client_prepares_masked_frames_one_behind_the_other() {
 fn a_server_prepares_frames_as_they_are() {
     let mut worker = worker();
     let messages = [(Kind::Text, &b"Hello"[..]), (Kind::Binary, b"")];
-    let prepared = worker.prepare(Role::Server, &messages).expect("little");
-    let bytes = &prepared.block()[..];
+    let prepared = worker
+        .prepare(Role::Server, &messages, None)
+        .expect("little");
+    let bytes = &prepared.plain().block()[..];
     assert_eq!(bytes, b"\x81\x05Hello\x82\0");
 }
 
@@ -53,7 +60,7 @@ fn a_header_has_the_shortest_form_that_its_length_needs() {
     for (len, header) in [(125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
         for (role, key) in [(Role::Client, 4), (Role::Server, 0)] {
             let messages = [(Kind::Binary, &payload[..len])];
-            let prepared = worker.prepare(role, &messages).expect("little");
+            let prepared = worker.prepare(role, &messages, None).expect("little");
             assert_eq!(prepared.wire_bytes(0), header + key + len);
         }
     }
@@ -65,14 +72,16 @@ fn more_than_a_gibibyte_or_too_many_blocks_is_too_much() {
     let mebibyte = vec![0; 1 << 20];
     let messages = vec![(Kind::Binary, mebibyte.as_slice()); 1 << 10];
     assert_eq!(
-        worker.prepare(Role::Client, &messages).err(),
+        worker.prepare(Role::Client, &messages, None).err(),
         Some(TooMuch),
         "the headers come on top"
     );
     for _ in 0..SHARED_MAX {
-        worker.prepare(Role::Client, &[]).expect("a block more");
+        worker
+            .prepare(Role::Client, &[], None)
+            .expect("a block more");
     }
-    assert_eq!(worker.prepare(Role::Client, &[]).err(), Some(TooMuch));
+    assert_eq!(worker.prepare(Role::Client, &[], None).err(), Some(TooMuch));
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Task for MessageTask<'_> {
         let message = message
             .each_ref()
             .map(|(kind, payload)| (*kind, payload.as_slice()));
-        let prepared = worker.prepare(Role::Client, &message);
+        let prepared = worker.prepare(Role::Client, &message, None);
         worker.app_mut().prepared = Some(prepared.expect("64 MiB are less than 1 GiB"));
         let mut patience = std::time::Duration::ZERO;
         loop {

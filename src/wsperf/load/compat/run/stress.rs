@@ -72,7 +72,7 @@ impl Task for StressTask<'_> {
         let payload = vec![b'*'; self.test.msg_size];
         let crowd = Crowd::new(self.test, self.destination, random);
         let mut worker = Worker::client(io, crowd, config);
-        let prepared = worker.prepare(Role::Client, &[(Kind::Text, &payload)]);
+        let prepared = worker.prepare(Role::Client, &[(Kind::Text, &payload)], None);
         worker.app_mut().prepared = Some(prepared.expect("64 MiB are less than 1 GiB"));
         let ends = worker.app().began + TEST_MAX;
         while !(worker.app().is_begun() && worker.connections() == 0) {

@@ -1,0 +1,256 @@
+//! permessage-deflate (RFC 7692) by real programs: negotiated, in both directions, within its limits. The client's side is
+//! this file's own, with a compressor and an inflater that are not Ringway's.
+
+use std::io::Write as _;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+
+use crate::common::client::{Client, REQUEST, TEXT, dial, noise, read_head};
+use crate::common::process::pss;
+use crate::common::{Server, on_both_tiers, run};
+
+on_both_tiers!(
+    messages_are_compressed_both_ways,
+    what_the_driver_compresses_comes_back_exactly,
+    a_bomb_ends_with_1009_and_leaves_no_memory,
+    what_is_no_deflate_ends_with_1007,
+    text_is_checked_when_it_is_inflated,
+);
+
+/// First byte of a compressed text message: FIN, RSV1, opcode.
+const COMPRESSED_TEXT: u8 = 0xC1;
+
+fn server(io: &str, more: &[&str]) -> Server {
+    let common = [
+        "--workers=1",
+        "--port=auto",
+        "--interval=50ms",
+        "--deflate",
+        io,
+    ];
+    Server::start(&[&common[..], more].concat())
+}
+
+/// Opens a WebSocket with an offer. Returns the answer's extension, too.
+fn open(address: &str, offer: &str) -> (Client, Option<String>) {
+    let mut stream = dial(address).expect("it listens");
+    let end = format!("Sec-WebSocket-Extensions: {offer}\r\n\r\n");
+    let request = REQUEST.replacen("\r\n\r\n", &format!("\r\n{end}"), 1);
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let (head, early) = read_head(&mut stream).expect("a response");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let extension = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+    let extension = extension.map(str::to_owned);
+    (Client::of(stream, early), extension)
+}
+
+fn deflate(compress: &mut Compress, message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() * 2 + 100);
+    compress
+        .compress_vec(message, &mut out, FlushCompress::Sync)
+        .expect("there is room");
+    out.truncate(out.len() - 4);
+    out
+}
+
+fn inflate(decompress: &mut Decompress, compressed: &[u8]) -> Vec<u8> {
+    let input = [compressed, &[0, 0, 0xff, 0xff]].concat();
+    let mut out = Vec::with_capacity(1 << 20);
+    decompress
+        .decompress_vec(&input, &mut out, FlushDecompress::Sync)
+        .expect("valid deflate");
+    out
+}
+
+fn fresh() -> (Compress, Decompress) {
+    (
+        Compress::new(Compression::new(6), false),
+        Decompress::new(false),
+    )
+}
+
+fn messages_are_compressed_both_ways(io: &str) {
+    let server = server(io, &["--deflate-client-takeover"]);
+    let (mut client, extension) = open(&server.address(), "permessage-deflate");
+    assert_eq!(extension.as_deref(), Some("permessage-deflate"));
+    let (mut compress, mut decompress) = fresh();
+    let text = "a text that repeats itself ".repeat(20).into_bytes();
+    let mut lengths = Vec::new();
+    for _ in 0..50 {
+        client.send(COMPRESSED_TEXT, &deflate(&mut compress, &text));
+        let frame = client.recv();
+        assert_eq!(frame.first, COMPRESSED_TEXT);
+        lengths.push(frame.payload.len());
+        assert_eq!(inflate(&mut decompress, &frame.payload), text);
+    }
+    assert!(
+        lengths[1..].iter().all(|len| *len < lengths[0] / 2),
+        "{lengths:?}"
+    );
+    // A short message is not worth it, and leaves as it is.
+    client.send(COMPRESSED_TEXT, &deflate(&mut compress, b"short"));
+    client.expect(TEXT, b"short");
+    // Nor does a client that compresses have to.
+    client.send(TEXT, &text);
+    let frame = client.recv();
+    assert_eq!(inflate(&mut decompress, &frame.payload), text);
+    assert_eq!(server.counter_reaching("inflated", 51), [51]);
+    assert_eq!(server.counter_reaching("deflated", 51), [51]);
+    client.close();
+}
+
+#[test]
+fn what_is_not_offered_or_not_wanted_is_not_answered() {
+    let server = server("--io=epoll", &[]);
+    for offer in [
+        "x-webkit-deflate-frame",
+        "permessage-deflate; server_max_window_bits=8",
+    ] {
+        let (mut client, extension) = open(&server.address(), offer);
+        assert_eq!(extension, None, "{offer}");
+        client.echo(TEXT, &b"plain ".repeat(1000));
+    }
+    let fallback = "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10";
+    let (_, extension) = open(&server.address(), fallback);
+    assert_eq!(
+        extension.as_deref(),
+        Some("permessage-deflate; client_no_context_takeover; server_max_window_bits=10")
+    );
+    let off = Server::start(&["--workers=1", "--port=0"]);
+    let (mut client, extension) = open(&off.address(), "permessage-deflate");
+    assert_eq!(extension, None);
+    client.send(COMPRESSED_TEXT, &[0]);
+    client.expect_failed_with(1002);
+}
+
+fn what_the_driver_compresses_comes_back_exactly(io: &str) {
+    for more in [
+        &[][..],
+        &["--deflate-takeover=false"],
+        &["--deflate-window=9", "--deflate-level=6"],
+    ] {
+        let server = server(io, more);
+        let output = run(
+            "wsperf",
+            &[
+                "echo",
+                &server.address(),
+                "--deflate",
+                "--payload=json",
+                "--size=1KiB:5,64KiB:1,20:5",
+                "--connections=20",
+                "--in-flight=4",
+                "--duration=300ms",
+                "--warmup=0",
+                "--cpus=none",
+                "--format=json",
+                io,
+            ],
+        );
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let [plain, wire] =
+            ["deflated_bytes", "deflated_to_bytes"].map(|name| server.counter(name)[0]);
+        assert!(wire > 0 && wire * 2 < plain, "{more:?}: {wire} of {plain}");
+        assert!(server.counter("inflated")[0] > 0);
+    }
+}
+
+fn a_bomb_ends_with_1009_and_leaves_no_memory(io: &str) {
+    let server = server(io, &["--max-message=1MiB"]);
+    let worker = server.seats()[0];
+    let (mut first, _) = open(&server.address(), "permessage-deflate");
+    let (mut compress, _) = fresh();
+    first.send(
+        COMPRESSED_TEXT,
+        &deflate(&mut compress, &b"warm ".repeat(1000)),
+    );
+    first.recv();
+    let idle = pss(worker);
+    // 400 MiB in 400 KiB.
+    let (mut compress, _) = fresh();
+    let mut bomb = Vec::with_capacity(1 << 20);
+    let zeros = vec![b'0'; 1 << 20];
+    for _ in 0..400 {
+        compress
+            .compress_vec(&zeros, &mut bomb, FlushCompress::None)
+            .expect("there is room");
+    }
+    compress
+        .compress_vec(&[], &mut bomb, FlushCompress::Sync)
+        .expect("there is room");
+    bomb.truncate(bomb.len() - 4);
+    for _ in 0..8 {
+        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        client.send(COMPRESSED_TEXT, &bomb);
+        client.expect_failed_with(1009);
+    }
+    let grown = pss(worker).saturating_sub(idle);
+    assert!(grown < 8 << 20, "{grown} bytes more");
+    // At the limit, and one byte beyond it.
+    for (len, passes) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut compress, mut decompress) = fresh();
+        let message = vec![b'x'; len];
+        client.send(COMPRESSED_TEXT, &deflate(&mut compress, &message));
+        if passes {
+            let mut read = Vec::with_capacity(2 << 20);
+            let input = [&client.recv().payload[..], &[0, 0, 0xff, 0xff]].concat();
+            decompress
+                .decompress_vec(&input, &mut read, FlushDecompress::Sync)
+                .expect("valid deflate");
+            assert!(read == message, "{} bytes", read.len());
+        } else {
+            client.expect_failed_with(1009);
+        }
+    }
+}
+
+fn what_is_no_deflate_ends_with_1007(io: &str) {
+    let server = server(io, &[]);
+    for bad in [&[0x07][..], &[0xff; 300], &noise(1, 5000)] {
+        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        client.send(COMPRESSED_TEXT, bad);
+        client.expect_failed_with(1007);
+    }
+    // RSV1 on a continuation or a Ping.
+    for first in [0xC0, 0xC9] {
+        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        client.send(0x41, &[0]);
+        client.send(first, &[0]);
+        client.expect_failed_with(1002);
+    }
+}
+
+fn text_is_checked_when_it_is_inflated(io: &str) {
+    let server = server(io, &[]);
+    for bad in [
+        &b"\xff"[..],
+        b"cut off \xe6\xb0",
+        &[&b"x".repeat(70_000)[..], b"\xc3\x28"].concat(),
+    ] {
+        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut compress, _) = fresh();
+        client.send(COMPRESSED_TEXT, &deflate(&mut compress, bad));
+        client.expect_failed_with(1007);
+    }
+}
+
+#[test]
+fn what_says_how_to_compress_needs_deflate() {
+    let sentence =
+        "says how messages are compressed, and none are: give --deflate too, or leave it off";
+    for (program, arguments) in [
+        ("server", &["--deflate-level=3"][..]),
+        ("server", &["--deflate-client-takeover"]),
+        ("wsperf", &["echo", "--deflate-window=9"]),
+    ] {
+        let output = run(program, arguments);
+        assert_eq!(output.code, 2, "{arguments:?}");
+        assert!(output.stderr.contains(sentence), "{}", output.stderr);
+    }
+    let output = run("server", &["--deflate", "--deflate-window=8"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("9 to 15"), "{}", output.stderr);
+}
