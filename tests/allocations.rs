@@ -14,15 +14,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::client::{BINARY, Client, PING, PONG, TEXT, frame, noise};
+use common::client::{BINARY, Client, PING, PONG, REQUEST, TEXT, dial, frame, noise};
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnId, ConnectOptions, Fd, Io, sys};
+use ringway::proto::deflate::Direction;
 use ringway::proto::{Kind, Message, Role};
 use ringway::services::Echo;
 use ringway::worker::{
-    App, Closed, Config, Context, Failure, Handle, Listener, OpeningRequest, Prepared, Scope,
-    Worker,
+    App, Closed, Config, Context, Deflate, Failure, Handle, Listener, OpeningRequest, Prepared,
+    Scope, Worker,
 };
 
 thread_local! {
@@ -84,6 +85,10 @@ struct Running {
 impl Running {
     /// `ring` is called on the worker's thread.
     fn start<I: Io + 'static>(ring: fn() -> I) -> Self {
+        Self::start_with(ring, Config::default())
+    }
+
+    fn start_with<I: Io + 'static>(ring: fn() -> I, config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
         let address = format!("ws://{}", listener.local_addr().expect("bound"));
         let fd = Fd(listener.into_raw_fd());
@@ -92,12 +97,7 @@ impl Running {
         let run = move || {
             let io = ring();
             sys::set_nonblocking(fd, true).expect("a socket");
-            let mut worker = Worker::new(
-                io,
-                Echo::default(),
-                Config::default(),
-                Listener::new(fd, None),
-            );
+            let mut worker = Worker::new(io, Echo::default(), config, Listener::new(fd, None));
             while !told.stop.load(Ordering::Relaxed) {
                 worker
                     .turn(Some(Duration::from_millis(5)))
@@ -249,6 +249,61 @@ fn echoing_allocates_nothing_on_epoll() {
 }
 
 /// The counter counts: an opening handshake allocates, if only once and for the place in the table.
+/// Both directions with context takeover, more connections than engines, and the same twice.
+#[test]
+fn compressing_allocates_nothing() {
+    let both = Direction {
+        takeover: true,
+        window_bits: 12,
+    };
+    let deflate = Deflate {
+        sends: both,
+        receives: Direction {
+            window_bits: 15,
+            ..both
+        },
+        bytes_min: 1,
+        ..Deflate::default()
+    };
+    let config = Config {
+        deflate: Some(deflate),
+        ..Config::default()
+    };
+    let running = Running::start_with(|| Epoll::new().expect("epoll serves everywhere"), config);
+    let offer = "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    let request = REQUEST.replacen("\r\n\r\n", offer, 1);
+    let mut clients: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = dial(&running.address).expect("it listens");
+            stream.write_all(request.as_bytes()).expect("it reads");
+            Client::opened(stream).expect("a WebSocket opens")
+        })
+        .collect();
+    let text = br#"{"id":1,"side":"buy"},"#.repeat(60);
+    let mut out = Vec::with_capacity(4 * text.len());
+    flate2::Compress::new(flate2::Compression::new(6), false)
+        .compress_vec(&text, &mut out, flate2::FlushCompress::Sync)
+        .expect("there is room");
+    out.truncate(out.len() - 4);
+    let mut round = || {
+        let before = running.allocations();
+        for client in &mut clients {
+            for _ in 0..10 {
+                client.send(0xC1, &out);
+                let answer = client.recv();
+                assert_eq!(answer.first, 0xC1);
+                assert!(answer.payload.len() < text.len() / 3);
+            }
+        }
+        running.allocations() - before
+    };
+    // Histories grow until they hold their window.
+    for _ in 0..4 {
+        round();
+    }
+    assert_eq!(fewest(round), 0);
+}
+
 #[test]
 fn the_first_connection_of_a_worker_is_seen_by_the_counter() {
     let running = Running::start(|| Epoll::new().expect("epoll serves everywhere"));

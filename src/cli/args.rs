@@ -26,6 +26,9 @@ pub(super) enum Command {
     /// Run a multicore WebSocket echo server
     #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
     Server(Box<ServerCommand>),
+    /// Be the client that the Autobahn testsuite's fuzzing server tests
+    #[command(max_term_width = 80, before_help = super::testee::EXAMPLE, after_help = super::testee::CODES)]
+    Testee(super::testee::TesteeArgs),
     /// Compare this machine with what Ringway wants of it, change it, measure it
     #[command(max_term_width = 80, before_help = super::tune::EXAMPLE, after_help = super::tune::CODES)]
     Tune(Box<super::tune::TuneArgs>),

@@ -14,6 +14,7 @@ mod launch;
 mod options;
 mod resolve;
 mod services;
+mod testee;
 pub mod tune;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub fn ringway() -> ExitCode {
     let command = args::RingwayArgs::command().mut_subcommand("wsperf", load::tailor);
     match parse::<args::RingwayArgs>(command).map(|args| args.command) {
         Ok(args::Command::Server(server)) => launch::server(*server).into(),
+        Ok(args::Command::Testee(args)) => testee::run(&args),
         Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
         Ok(args::Command::Wsperf(args)) => load::run(*args).into(),
         Err(error) => usage(&error).into(),

@@ -50,7 +50,21 @@ pub(crate) struct Output<'a, P> {
 
 impl<P> Output<'_, P> {
     /// Puts the answers made so far into the outbox, because other output follows them.
+    #[inline(always)]
     pub(crate) fn end_run(&mut self) {
+        if self.run.end > self.run.start {
+            self.push_run();
+        }
+    }
+
+    #[inline(never)] // or its variables weigh on the loop that makes answers
+    fn push_run(&mut self) {
+        self.end_last_run();
+    }
+
+    /// The same where a buffer has been read.
+    #[inline(always)]
+    pub(crate) fn end_last_run(&mut self) {
         let Run { start, end } = std::mem::take(&mut self.run);
         if let (Backing::Buffer(buffer) | Backing::Changing(buffer), true) =
             (self.backing, end > start)

@@ -221,7 +221,7 @@ impl Context<'_> {
     }
 
     /// Sends a message back that cannot leave from where it lies, or may not.
-    #[inline(never)]
+    #[cold]
     fn reply_apart(&mut self, message: Message<'_>) {
         if self.compresses(message.len()) {
             return self.send_compressed(message.kind(), message.payload(), None);

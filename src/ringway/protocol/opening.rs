@@ -27,6 +27,7 @@ enum Answer {
 impl Shared {
     /// Reads the head of the request, as far as it has arrived, and answers a complete one. Returns how many bytes of
     /// `buf` belong to it.
+    #[inline(never)] // or its variables weigh on the path of messages
     pub(crate) fn feed_opening<A: App>(
         &mut self,
         host: &mut Host<A>,

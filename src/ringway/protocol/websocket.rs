@@ -205,7 +205,7 @@ impl Shared {
             &mut receive,
             &mut stretch,
         );
-        context.output.end_run();
+        context.output.end_last_run();
         let read = input.position();
         self.protocol.share.frames += frames - stretch.left;
         self.counters.messages_in += stretch.messages;

@@ -1,0 +1,275 @@
+//! `ringway testee`: the client that the Autobahn testsuite's fuzzing server tests.
+//!
+//! ```text
+//!  /getCaseCount ──▶ N     /runCase?case=1&agent=… ──▶ echo until the server closes … N     /updateReports?agent=… ──▶ end
+//! ```
+//!
+//! One connection after the other, on one worker in the client's role.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ringway::io::epoll::Epoll;
+use ringway::io::uring::{Options, Uring};
+use ringway::io::{ConnectOptions, Io};
+use ringway::proto::deflate::Direction;
+use ringway::proto::{CloseCode, Limits, Message};
+use ringway::worker::{
+    App, Closed, Config, Context, Failure, Handle, OpeningRequest, Scope, Worker,
+};
+use ringway::{Deflate, Exit, Fatal, supervise};
+use wsperf::load::compat::uri::Uri;
+
+pub(super) const EXAMPLE: &str = "\
+Example:
+  ringway testee ws://127.0.0.1:9001 --io=epoll";
+
+pub(super) const CODES: &str = "\
+Exit codes:
+  0  every case has run; the verdicts are in the server's report
+  2  bad option or value
+  3  the server cannot be reached, or the system refused something";
+
+/// Bytes of a frame and of a message: the testsuite's largest have 16 MiB.
+const MESSAGE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes queued for the server: it stops reading for a while now and then.
+const QUEUE_BYTES_MAX: usize = 256 << 20;
+
+/// Time for an opening or a closing handshake.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Options of `ringway testee`.
+#[derive(Args, Debug)]
+#[rustfmt::skip] // one option per block, help first
+pub(super) struct TesteeArgs {
+    /// The fuzzing server
+    #[arg(value_name = "URI", default_value = "ws://127.0.0.1:9001")]
+    uri: String,
+    /// Name of the client in the report
+    #[arg(long, value_name = "NAME", default_value = "Ringway")]
+    agent: String,
+    /// I/O of the worker
+    #[arg(long, value_name = "TIER", default_value = "auto")]
+    io: Tier,
+    /// Offer permessage-deflate (RFC 7692)
+    #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
+    deflate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    Auto,
+    Uring,
+    Epoll,
+}
+
+pub(super) fn run(args: &TesteeArgs) -> ExitCode {
+    match testee(args).and_then(|testee| on(args.io, testee)) {
+        Ok(cases) => {
+            println!("{cases} cases have run; the verdicts are in the server's report");
+            Exit::Ok.into()
+        }
+        Err(fatal) => {
+            supervise::error(&fatal);
+            fatal.exit.into()
+        }
+    }
+}
+
+fn environment(sentence: String) -> Fatal {
+    Fatal {
+        exit: Exit::Environment,
+        sentence,
+    }
+}
+
+fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
+    let uri = &args.uri;
+    let parsed = Uri::parse(uri).map_err(|why| {
+        Fatal::usage(format!(
+            "{uri}: {why}; give something like ws://127.0.0.1:9001"
+        ))
+    })?;
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    if args.agent.is_empty() || !args.agent.chars().all(good) {
+        return Err(Fatal::usage(format!(
+            "--agent {}: a name here has letters, digits and -._~, because it goes into a URI",
+            args.agent
+        )));
+    }
+    let mut addresses = (parsed.host.as_str(), parsed.port)
+        .to_socket_addrs()
+        .map_err(|error| environment(format!("{uri} has no address: {error}")))?;
+    let to = addresses
+        .next()
+        .ok_or_else(|| environment(format!("{uri} has no address")))?;
+    Ok(Testee {
+        to,
+        host: parsed.authority(),
+        agent: args.agent.clone(),
+        deflate: args.deflate.then_some(DEFLATE),
+        step: Step::Count,
+        cases: 0,
+        begun: false,
+        ended: None,
+    })
+}
+
+/// All that there is: takeover either way, the largest windows, every message.
+const DEFLATE: Deflate = Deflate {
+    level: 1,
+    mem_level: 8,
+    sends: FAR,
+    receives: FAR,
+    bytes_min: 1,
+};
+const FAR: Direction = Direction {
+    takeover: true,
+    window_bits: 15,
+};
+
+fn on(tier: Tier, testee: Testee) -> Result<u32, Fatal> {
+    let ring = match tier {
+        Tier::Epoll => None,
+        Tier::Auto => Uring::new(&Options::default()).ok(),
+        Tier::Uring => Some(Uring::new(&Options::default()).map_err(|error| {
+            environment(format!(
+                "io_uring does not serve here ({error}): give --io=epoll"
+            ))
+        })?),
+    };
+    match ring {
+        Some(ring) => drive(ring, testee),
+        None => {
+            let epoll = Epoll::new().map_err(|error| environment(format!("epoll: {error}")))?;
+            drive(epoll, testee)
+        }
+    }
+}
+
+fn drive<I: Io>(io: I, testee: Testee) -> Result<u32, Fatal> {
+    let config = Config {
+        message_limits: Limits {
+            frame_bytes_max: MESSAGE_BYTES_MAX,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        },
+        handshake_timeout: TIMEOUT,
+        close_timeout: TIMEOUT,
+        send_queue_bytes_max: QUEUE_BYTES_MAX,
+        ..Config::default()
+    };
+    let mut worker = Worker::client(io, testee, config);
+    loop {
+        worker
+            .turn(Some(Duration::from_secs(1)))
+            .map_err(|error| environment(format!("the worker cannot go on: {error}")))?;
+        if let Some(ended) = worker.app_mut().ended.take() {
+            return ended;
+        }
+    }
+}
+
+/// What the next connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Count,
+    Case(u32),
+    Report,
+}
+
+struct Testee {
+    to: SocketAddr,
+    host: String,
+    agent: String,
+    deflate: Option<Deflate>,
+    step: Step,
+    cases: u32,
+    /// The connection of this step was begun.
+    begun: bool,
+    ended: Option<Result<u32, Fatal>>,
+}
+
+impl Testee {
+    fn resource(&self) -> String {
+        let agent = &self.agent;
+        match self.step {
+            Step::Count => "/getCaseCount".to_owned(),
+            Step::Case(case) => format!("/runCase?case={case}&agent={agent}"),
+            Step::Report => format!("/updateReports?agent={agent}"),
+        }
+    }
+
+    /// The connection of this step has ended.
+    fn go_on(&mut self) {
+        self.begun = false;
+        self.step = match self.step {
+            Step::Count if self.cases == 0 => {
+                let sentence = "the server names no cases: is it the testsuite's fuzzingserver?";
+                self.ended = Some(Err(environment(sentence.to_owned())));
+                return;
+            }
+            Step::Count => Step::Case(1),
+            Step::Case(case) if case < self.cases => Step::Case(case + 1),
+            Step::Case(_) => Step::Report,
+            Step::Report => {
+                self.ended = Some(Ok(self.cases));
+                return;
+            }
+        };
+        if let Step::Case(case) = self.step {
+            eprint!("\rcase {case} of {}", self.cases);
+        } else {
+            eprintln!();
+        }
+    }
+}
+
+impl App for Testee {
+    type Session = ();
+
+    fn turn(&mut self, handle: &mut Handle<'_>) {
+        if std::mem::replace(&mut self.begun, true) || self.ended.is_some() {
+            return;
+        }
+        let request = OpeningRequest::new(&self.host, &self.resource(), &[]);
+        let request = request.map(|request| match (self.step, self.deflate) {
+            (Step::Case(_), Some(deflate)) => request.deflate(deflate),
+            _ => request,
+        });
+        let begun = match request {
+            Ok(request) => handle
+                .connect(&ConnectOptions::new(self.to), &Arc::new(request), 0)
+                .map_err(|errno| errno.to_string()),
+            Err(misuse) => Err(misuse.to_string()),
+        };
+        if let Err(why) = begun {
+            let sentence = format!("no connection to {} can be begun: {why}", self.to);
+            self.ended = Some(Err(environment(sentence)));
+        }
+    }
+
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+        if self.step == Step::Count {
+            self.cases = message
+                .text()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0);
+        } else if context.send(message.kind(), message.payload()).is_err() {
+            // After our Close there is nothing to answer. A full queue is the server's doing.
+            let _ = context.close(CloseCode::PolicyViolation, "the queue is full");
+        }
+    }
+
+    fn close(&mut self, _scope: &mut Scope<'_>, (): (), _closed: Closed<'_>) {
+        self.go_on();
+    }
+
+    fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failure: Failure) {
+        let sentence = format!("{} does not open a WebSocket: {failure:?}", self.to);
+        self.ended = Some(Err(environment(sentence)));
+    }
+}
