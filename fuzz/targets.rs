@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use ringway::proto::deflate::{self, Deflater, Direction, History, Inflater, Setup, Terms};
+use ringway::proto::deflate::{self, Deflater, Direction, History, Inflater, Place, Setup, Terms};
 use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
@@ -307,9 +307,11 @@ impl Reader {
         let end = self.inflater.inflate(
             compressed,
             &self.history,
-            &mut out,
-            0,
-            BYTES_MAX as u64,
+            Place {
+                out: &mut out,
+                at: 0,
+                bytes_max: BYTES_MAX as u64,
+            },
             |out, filled| out.resize(2 * filled, 0),
             |_| Ok(()),
         )?;

@@ -54,6 +54,7 @@ fn utf8_validate(c: &mut Criterion) {
 /// `count` frames of one kind, as a client or a server sends them.
 fn frames(opcode: Opcode, count: usize, payload: &[u8], masking_key: Option<[u8; 4]>) -> Vec<u8> {
     let header = Header {
+        compressed: false,
         fin: true,
         opcode,
         payload_len: payload.len() as u64,
@@ -138,6 +139,7 @@ fn header(c: &mut Criterion) {
     let mut group = c.benchmark_group("header");
     for payload_len in [20, 1024, 1 << 20] {
         let header = Header {
+            compressed: false,
             fin: true,
             opcode: Opcode::Text,
             payload_len,
@@ -149,7 +151,7 @@ fn header(c: &mut Criterion) {
         });
         let bytes = frame::encode(&header, &mut out);
         group.bench_function(BenchmarkId::new("decode", payload_len), |b| {
-            b.iter(|| frame::decode(black_box(&out[..bytes])));
+            b.iter(|| frame::decode(black_box(&out[..bytes]), frame::Compression::None));
         });
     }
 }

@@ -168,8 +168,20 @@ impl Deflater {
     }
 }
 
-const fn difference(after: u64, before: u64) -> usize {
-    (after - before) as usize
+/// The bytes of one call, which are no more than its slices have.
+fn difference(after: u64, before: u64) -> usize {
+    usize::try_from(after - before).unwrap_or(usize::MAX)
+}
+
+/// Where an inflated message goes.
+#[derive(Debug)]
+pub struct Place<'o> {
+    /// Initialised memory. It is lengthened if need be.
+    pub out: &'o mut Vec<u8>,
+    /// Where the message begins there.
+    pub at: usize,
+    /// Bytes that it may have.
+    pub bytes_max: u64,
 }
 
 /// An inflater, of 46 KiB. It accepts any window.
@@ -226,8 +238,8 @@ impl Inflater {
         }
     }
 
-    /// Inflates a whole message into `out[at..]` and returns where it ends there. `history` is what [`Self::restart`] was,
-    /// or would be, called with. `grow` lengthens `out`, of which so many bytes are filled; `check` sees each piece once,
+    /// Inflates a whole message into its place and returns where it ends there. `history` is what [`Self::restart`] was, or
+    /// would be, called with. `grow` lengthens the memory, of which so many bytes are filled; `check` sees each piece once,
     /// while it is in the cache.
     ///
     /// # Errors
@@ -237,12 +249,11 @@ impl Inflater {
         &mut self,
         compressed: &[u8],
         history: &History,
-        out: &mut Vec<u8>,
-        at: usize,
-        bytes_max: u64,
+        place: Place<'_>,
         mut grow: impl FnMut(&mut Vec<u8>, usize),
         mut check: impl FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<usize, Violation> {
+        let Place { out, at, bytes_max } = place;
         // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
         if compressed.is_empty() {
             return Ok(at);

@@ -24,7 +24,7 @@ mod negotiate;
 mod tests;
 
 #[cfg(feature = "deflate")]
-pub use engine::{Deflater, History, Inflater, Setup};
+pub use engine::{Deflater, History, Inflater, Place, Setup};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };

@@ -3,7 +3,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::{Deflater, Direction, History, Inflater, Setup};
+use super::{Deflater, Direction, History, Inflater, Place, Setup};
 use crate::violation::Violation;
 
 const TAKEOVER: Direction = Direction {
@@ -48,9 +48,11 @@ impl Reader {
         let end = self.inflater.inflate(
             compressed,
             &self.history,
-            &mut out,
-            3,
-            bytes_max,
+            Place {
+                out: &mut out,
+                at: 3,
+                bytes_max,
+            },
             |out, filled| {
                 assert_eq!(filled, out.len());
                 out.resize(2 * filled, 0);

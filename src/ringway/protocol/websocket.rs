@@ -9,6 +9,7 @@ use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
 use crate::conn::output::{Backing, Output, Run};
 use crate::io::BufferId;
+use crate::proto::deflate::Place;
 use crate::proto::frame::HEADER_BYTES_MAX;
 use crate::proto::{
     Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation, utf8,
@@ -463,9 +464,11 @@ fn inflate(
     let inflated = inflater.inflate(
         compressed,
         history,
-        &mut data,
-        HEADROOM,
-        bytes_max,
+        Place {
+            out: &mut data,
+            at: HEADROOM,
+            bytes_max,
+        },
         |data, filled| buffers.grow(data, filled, filled + 1),
         |piece| match kind {
             Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
