@@ -51,7 +51,7 @@
 //! | call | to | copies of the payload |
 //! |---|---|---|
 //! | [`Context::reply`] | the sender of the message, changed or not | none |
-//! | [`Context::send`] | this connection | one |
+//! | [`Context::send`], [`Context::send_uncompressed`] | this connection | one |
 //! | [`Context::send_prepared`] | this connection; the message is encoded once for many ([`Context::prepare`]) | none |
 //! | [`Commands::send`], [`Commands::send_prepared`] | any connection of the worker, at the end of the turn | one, none |
 //!

@@ -5,6 +5,8 @@ use std::io::Write as _;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
+use ringway::{App, Context, Deflate, Kind, Limits, Message};
+
 use crate::common::client::{Client, REQUEST, TEXT, dial, noise, read_head};
 use crate::common::process::pss;
 use crate::common::{Server, on_both_tiers, run};
@@ -253,4 +255,75 @@ fn what_says_how_to_compress_needs_deflate() {
     let output = run("server", &["--deflate", "--deflate-window=8"]);
     assert_eq!(output.code, 2);
     assert!(output.stderr.contains("9 to 15"), "{}", output.stderr);
+}
+
+/// Answers in the form that a message names.
+struct Forms;
+
+const TEXT_OF_FORMS: &[u8] = &[b'a'; 3000];
+
+impl App for Forms {
+    type Session = ();
+
+    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+        let sent = match message.payload() {
+            b"plain" => context.send_uncompressed(Kind::Text, TEXT_OF_FORMS),
+            b"prepared" => {
+                let messages = [(Kind::Text, TEXT_OF_FORMS), (Kind::Text, b"short")];
+                let prepared = context
+                    .prepare_compressed(&messages, &Deflate::default())
+                    .expect("little");
+                context.send_prepared_run(&prepared, 0..2)
+            }
+            _ => context.send(Kind::Text, TEXT_OF_FORMS),
+        };
+        sent.expect("little is queued");
+    }
+}
+
+#[test]
+fn an_application_chooses_the_form_of_each_message_and_a_service_its_terms() {
+    let mut limits = Limits::default();
+    limits.deflate = Some(Deflate::default());
+    let running = ringway::Server::new("ws://127.0.0.1:0")
+        .workers(1)
+        .service_with("/echo", limits, |_worker| Forms)
+        .service("/plain", |_worker| Forms)
+        .start()
+        .expect("a free port");
+    let url = running.url();
+    let (mut client, extension) = open(url.trim_end_matches('/'), "permessage-deflate");
+    let expected = "permessage-deflate; client_no_context_takeover";
+    assert_eq!(extension.as_deref(), Some(expected));
+    let (_, mut decompress) = fresh();
+    // Any order: each message must leave the client's window as the server thinks that it is.
+    for form in [
+        "it", "prepared", "it", "plain", "it", "prepared", "prepared", "it",
+    ] {
+        client.send(TEXT, form.as_bytes());
+        if form == "plain" {
+            client.expect(TEXT, TEXT_OF_FORMS);
+            continue;
+        }
+        let frame = client.recv();
+        assert_eq!(frame.first, COMPRESSED_TEXT, "{form}");
+        assert_eq!(inflate(&mut decompress, &frame.payload), TEXT_OF_FORMS);
+        if form == "prepared" {
+            client.expect(TEXT, b"short");
+        }
+    }
+    client.close();
+    running.shutdown().expect("an orderly end");
+
+    let impossible = Deflate {
+        level: 0,
+        ..Deflate::default()
+    };
+    let mut limits = Limits::default();
+    limits.deflate = Some(impossible);
+    let refused = ringway::Server::new("ws://127.0.0.1:0")
+        .limits(&limits)
+        .start(|_worker| Forms);
+    let sentence = refused.expect_err("level 0 is none").sentence;
+    assert!(sentence.contains("levels go from 1 to 9"), "{sentence}");
 }

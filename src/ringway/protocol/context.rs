@@ -295,6 +295,25 @@ impl Context<'_> {
     /// # Errors
     /// [`SendError`]; no part of the message was sent.
     pub fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        let compressed = self.compresses(payload.len());
+        self.send_in_form(kind, payload, compressed)
+    }
+
+    /// Sends a message that is not compressed, whatever was agreed on: because it does not shrink, or because it holds a
+    /// secret whose bytes its length on the wire could reveal.
+    ///
+    /// # Errors
+    /// [`SendError`]; no part of the message was sent.
+    pub fn send_uncompressed(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        self.send_in_form(kind, payload, false)
+    }
+
+    fn send_in_form(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        compressed: bool,
+    ) -> Result<(), SendError> {
         self.check_queue()?;
         let masking_key = self.masking_key();
         let header = Header {
@@ -308,7 +327,7 @@ impl Context<'_> {
         let len = self.sender.header(&header, &mut head)?;
         let head = &head[..len];
         self.output.shared.count_out(1, header.payload_len);
-        if self.compresses(payload.len()) {
+        if compressed {
             self.send_compressed(kind, payload, masking_key);
             return Ok(());
         }

@@ -216,7 +216,15 @@ impl Server {
                 options.workers
             )));
         }
-        Ok(options)
+        let own = options.deflate.then_some(options.compression);
+        let services = options.services.iter().map(|limits| limits.deflate);
+        let mut all = std::iter::once(own).chain(services).flatten();
+        match all.find(|deflate| !deflate.is_possible()) {
+            Some(deflate) => Err(Fatal::usage(format!(
+                "{deflate:?} cannot be had: levels go from 1 to 9, windows from 9 to 15 bits (8 for what is received)"
+            ))),
+            None => Ok(options),
+        }
     }
 
     /// The options, or the first error in them.
