@@ -21,8 +21,9 @@ use std::time::Duration;
 use replay::{Replay, Then, frame};
 use ringway::io::{Fd, ReceiveMode};
 use ringway::proto::Opcode;
+use ringway::proto::deflate::{Direction, Terms};
 use ringway::services::Echo;
-use ringway::worker::{Config, Listener, Worker};
+use ringway::worker::{Config, Deflate, Listener, Worker};
 
 const BASELINE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -41,6 +42,8 @@ struct Cell {
     name: &'static str,
     mode: ReceiveMode,
     what: What,
+    /// Both sides agreed to compress; these messages are too short for it.
+    deflate: bool,
 }
 
 /// What one connection sends, again and again.
@@ -57,7 +60,12 @@ const MIXED: &str = "κόσμε — ok ";
 fn cells() -> Vec<Cell> {
     use Opcode::{Binary, Ping, Text};
     use ReceiveMode::{Buffers, Readiness};
-    let cell = |name, mode, what| Cell { name, mode, what };
+    let cell = |name, mode, what| Cell {
+        name,
+        mode,
+        what,
+        deflate: false,
+    };
     let messages = |name, mode, opcode, unit, len, count| {
         cell(name, mode, What::Messages(opcode, unit, len, count))
     };
@@ -80,6 +88,17 @@ fn cells() -> Vec<Cell> {
         ),
         messages("text 16 KiB, bulk", Readiness, Text, ASCII, 16 << 10, 1),
         messages("binary 16 KiB, bulk", Readiness, Binary, ASCII, 16 << 10, 1),
+        Cell {
+            deflate: true,
+            ..messages(
+                "text 20 B x 16, deflate",
+                Buffers,
+                Text,
+                ASCII,
+                20,
+                16,
+            )
+        },
         messages("ping 20 B x 16", Buffers, Ping, ASCII, 20, 16),
         cell("connection", Buffers, What::Lives),
         cell("connection, bulk", Readiness, What::Lives),
@@ -102,7 +121,8 @@ impl Cell {
                 (vec![close, Vec::new()], Then::Reconnect)
             }
         };
-        Replay::new(self.mode, script, then)
+        let terms = self.deflate.then_some(TERMS);
+        Replay::new(terms, self.mode, script, then)
     }
 
     /// What the count of a receive is divided by: its messages, or for a connection its four turns.
@@ -114,13 +134,27 @@ impl Cell {
     }
 }
 
+/// What such a client offers.
+const TERMS: Terms = Terms {
+    sends: FAR,
+    receives: FAR,
+};
+const FAR: Direction = Direction {
+    takeover: true,
+    window_bits: 15,
+};
+
 /// Accept, opening handshake, Close, end of the stream.
 const TURNS_OF_A_LIFE: u32 = 4;
 
 /// The run that callgrind counts.
 fn run(cell: &Cell, alone: bool) {
     let listener = Listener::new(Fd(3), None);
-    let mut worker = Worker::new(cell.replay(), Echo::default(), Config::default(), listener);
+    let config = Config {
+        deflate: cell.deflate.then(Deflate::default),
+        ..Config::default()
+    };
+    let mut worker = Worker::new(cell.replay(), Echo::default(), config, listener);
     let turn = |worker: &mut Worker<Replay, Echo>| {
         worker
             .turn(Some(Duration::ZERO))

@@ -10,6 +10,7 @@ use ringway::io::{
     BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, HOT_BYTES, Io,
     ReceiveMode, SCRATCH_BYTES, Segment, Token, Wait, Wake,
 };
+use ringway::proto::deflate::Terms;
 use ringway::proto::frame::{HEADER_BYTES_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
 use ringway::proto::{Opcode, handshake};
@@ -54,10 +55,22 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// Peers that open a WebSocket and then follow `script`.
-    pub(crate) fn new(mode: ReceiveMode, script: Vec<Vec<u8>>, then: Then) -> Self {
+    /// Peers that open a WebSocket, perhaps with an offer of permessage-deflate, and then follow `script`.
+    pub(crate) fn new(
+        deflate: Option<Terms>,
+        mode: ReceiveMode,
+        script: Vec<Vec<u8>>,
+        then: Then,
+    ) -> Self {
         let mut opening = Vec::new();
-        let request = handshake::ClientRequest::new("bench", "/", [7; 16]);
+        let offered = handshake::Offered {
+            deflate,
+            ..handshake::Offered::NOTHING
+        };
+        let request = handshake::ClientRequest {
+            offered,
+            ..handshake::ClientRequest::new("bench", "/", [7; 16])
+        };
         handshake::encode_request(&request, &mut opening).expect("a valid request");
         Self {
             mode,

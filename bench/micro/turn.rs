@@ -28,7 +28,7 @@ fn turns(criterion: &mut Criterion) {
         (3, 1024),
     ] {
         let frames = replay::frame(Opcode::Text, &vec![b'r'; len]).repeat(count);
-        let io = Replay::new(ReceiveMode::Buffers, vec![frames], Then::Repeat);
+        let io = Replay::new(None, ReceiveMode::Buffers, vec![frames], Then::Repeat);
         let listener = Listener::new(Fd(3), None);
         let mut worker = Worker::new(io, Echo::default(), Config::default(), listener);
         let mut turn = || {
