@@ -8,7 +8,7 @@ use ringway::proto::frame::{self, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
-    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, proxy_protocol, utf8 as text,
 };
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
@@ -68,6 +68,26 @@ pub fn receive(data: &[u8]) {
         whole,
         "{piece} at a time"
     );
+}
+
+/// A PROXY header: no cut changes what it says, and only its own bytes count.
+pub fn proxy(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    if let Ok(Some((_, header_bytes))) = whole {
+        assert!((15..=proxy_protocol::HEADER_BYTES_MAX).contains(&header_bytes));
+        assert_eq!(proxy_protocol::parse(&data[..header_bytes]), whole);
+    }
+    assert!(whole != Ok(None) || data.len() < proxy_protocol::HEADER_BYTES_MAX);
+    let mut decided = false;
+    for cut in 0..data.len() {
+        match proxy_protocol::parse(&data[..cut]) {
+            Ok(None) => assert!(!decided, "undecided again at {cut}"),
+            early => {
+                decided = true;
+                assert_eq!(early, whole, "cut at {cut}");
+            }
+        }
+    }
 }
 
 /// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.

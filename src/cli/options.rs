@@ -15,7 +15,7 @@ use ringway_command::kinds::{
 use ringway_command::options::{Defined, Definition, define, under};
 use ringway_command::values;
 
-use super::services;
+use super::{opening, services};
 
 /// Most workers: no machine that we know has more CPUs.
 const WORKERS_MAX: u64 = 1024;
@@ -40,6 +40,8 @@ impl Defined for ServerArgs {
 
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(general());
+        all.extend(under("Opening handshake", opening::definitions()));
+        all.extend(under("Closing", closing()));
         all.extend(under("Limits", limits()));
         all.extend(under("Limits", timeouts()));
         all.extend(under(SOCKETS, sockets()));
@@ -128,6 +130,16 @@ fn timeouts() -> [Definition<ServerOptions>; 6] {
             "Time for the closing handshake, anew whenever the peer takes some of what is left for it"),
         define("drain-timeout", field!(drain_timeout), Time::from(Duration::ZERO),
             "Time for connections to end after SIGINT or SIGTERM"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn closing() -> [Definition<ServerOptions>; 2] {
+    [
+        define("echo-close-reason", field!(echo_close_reason), Switch,
+            "Answer a Close with its code and its reason, not with its code alone"),
+        define("fail-by-drop", field!(fail_by_drop), Switch,
+            "Reset a peer that breaks the protocol, without the Close that tells it why; what waits for it is dropped"),
     ]
 }
 
@@ -256,11 +268,13 @@ mod tests {
             write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
-            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'";
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'
+            allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
+            trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 38, "{shown}");
+        assert!(shown.contains("\nserver-name = \"\"\n"), "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options

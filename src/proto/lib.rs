@@ -22,6 +22,7 @@ pub mod handshake;
 pub mod http;
 pub mod mask;
 mod network;
+pub mod proxy_protocol;
 mod receiver;
 mod sender;
 pub mod utf8;

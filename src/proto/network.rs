@@ -41,7 +41,9 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| {
-            BadNetwork("is no address or network: write it as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32")
+            BadNetwork(
+                "is no address or network: write it as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
+            )
         })?;
         let (_, bits_max) = bits(address);
         let prefix_bits = match prefix {
@@ -90,8 +92,7 @@ impl Network {
     /// socket for both families has it.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4()
-            && self.first(address) == bits(self.address).0
+        address.is_ipv4() == self.address.is_ipv4() && self.first(address) == bits(self.address).0
     }
 }
 

@@ -19,6 +19,11 @@ fn header() {
 }
 
 #[test]
+fn proxy() {
+    replay("proxy", targets::proxy);
+}
+
+#[test]
 fn receive() {
     replay("receive", targets::receive);
 }

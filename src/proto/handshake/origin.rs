@@ -72,10 +72,9 @@ impl FromStr for OriginPattern {
         let port = match port {
             None => PortPattern::Scheme,
             Some("*") => PortPattern::Any,
-            Some(port) => PortPattern::Number(
-                parse_port(port)
-                    .ok_or(BadOriginPattern("has a port that is neither a number nor a star"))?,
-            ),
+            Some(port) => PortPattern::Number(parse_port(port).ok_or(BadOriginPattern(
+                "has a port that is neither a number nor a star",
+            ))?),
         };
         Ok(Self {
             text: text.to_owned(),
@@ -103,7 +102,9 @@ fn host_pattern(host: &str) -> Result<Option<Vec<String>>, BadOriginPattern> {
             ));
         }
         if label.matches('*').count() > 1 {
-            return Err(BadOriginPattern("has two stars in one label: one is enough"));
+            return Err(BadOriginPattern(
+                "has two stars in one label: one is enough",
+            ));
         }
         if label == "*" && at > 0 {
             return Err(BadOriginPattern(
@@ -281,13 +282,37 @@ mod tests {
             ("https://*.example.com", "https://example.com", false),
             ("https://*.example.com", "https://.example.com", false),
             ("https://*.example.com", "https://evilexample.com", false),
-            ("https://*.example.com", "https://a.example.com.evil.org", false),
-            ("https://*.example.com", "https://evil.org:1.example.com", false),
-            ("https://*.example.com", "https://evil.org/.example.com", false),
-            ("https://*.example.com", "https://evil.org#.example.com", false),
+            (
+                "https://*.example.com",
+                "https://a.example.com.evil.org",
+                false,
+            ),
+            (
+                "https://*.example.com",
+                "https://evil.org:1.example.com",
+                false,
+            ),
+            (
+                "https://*.example.com",
+                "https://evil.org/.example.com",
+                false,
+            ),
+            (
+                "https://*.example.com",
+                "https://evil.org#.example.com",
+                false,
+            ),
             ("https://*.example.com", "https://u@a.example.com", false),
-            ("https://app-*.example.com", "https://app-1.example.com", true),
-            ("https://app-*.example.com", "https://app-1.evil.example.com", false),
+            (
+                "https://app-*.example.com",
+                "https://app-1.example.com",
+                true,
+            ),
+            (
+                "https://app-*.example.com",
+                "https://app-1.evil.example.com",
+                false,
+            ),
             ("https://a*a.org", "https://a.org", false),
             ("*://localhost:*", "http://localhost:3000", true),
             ("*://localhost:*", "app://localhost", true),
@@ -306,7 +331,18 @@ mod tests {
         for text in ["null", "file://", "FILE:///home"] {
             assert_eq!(Origin::parse(text), Origin::Null, "{text}");
         }
-        for text in ["", "Null", "http://", "http://a:b", "http://a:1:2", "//a", "a b://c", "http://a, http://b", "http://[::1", "1://a"] {
+        for text in [
+            "",
+            "Null",
+            "http://",
+            "http://a:b",
+            "http://a:1:2",
+            "//a",
+            "a b://c",
+            "http://a, http://b",
+            "http://[::1",
+            "1://a",
+        ] {
             assert_eq!(Origin::parse(text), Origin::Strange, "{text}");
         }
     }
@@ -331,6 +367,9 @@ mod tests {
             assert!(error.to_string().starts_with(why), "{text}: {error}");
         }
         let text = "https://*.Example.com:*";
-        assert_eq!(text.parse::<OriginPattern>().expect("one").to_string(), text);
+        assert_eq!(
+            text.parse::<OriginPattern>().expect("one").to_string(),
+            text
+        );
     }
 }

@@ -85,10 +85,7 @@ pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
 }
 
 /// [`classify`] of a server that serves `versions`.
-pub fn classify_for(
-    versions: Versions,
-    request: http::Request<'_>,
-) -> Result<Asked<'_>, Refusal> {
+pub fn classify_for(versions: Versions, request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     // RFC 6455 §4.1: "The method of the request MUST be GET"
     if request.method() != "GET" {
         return Ok(Asked::Http(request));
@@ -235,20 +232,8 @@ pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
 
 /// [`encode_refusal`] of a server that serves `versions`.
 #[cold]
-pub fn encode_refusal_for(
-    versions: Versions,
-    refusal: &Refusal,
-    date: &Date,
-    out: &mut Vec<u8>,
-) {
-    encode(
-        versions,
-        refusal.status(),
-        refusal.reason(),
-        &[],
-        date,
-        out,
-    );
+pub fn encode_refusal_for(versions: Versions, refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
+    encode(versions, refusal.status(), refusal.reason(), &[], date, out);
 }
 
 fn encode(
@@ -268,9 +253,7 @@ fn encode(
             Versions::Rfc6455 => {
                 "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
             }
-            Versions::Hybi10 => {
-                "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8"
-            }
+            Versions::Hybi10 => "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8",
             Versions::Both => {
                 "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13, 8"
             }

@@ -85,7 +85,11 @@ mod tests {
             ("", &[("a b", "c")][..], Misuse::HeaderName),
             ("", &[("a", "c\n")][..], Misuse::HeaderValue),
             ("", &[("Date", "now")][..], Misuse::ReservedHeader),
-            ("", &[("sec-websocket-accept", "x")][..], Misuse::ReservedHeader),
+            (
+                "",
+                &[("sec-websocket-accept", "x")][..],
+                Misuse::ReservedHeader,
+            ),
         ] {
             assert_eq!(Letterhead::new(server, fields), Err(misuse));
         }
