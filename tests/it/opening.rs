@@ -194,18 +194,13 @@ fn a_health_check_says_whether_the_worker_is_to_end(io: &str) {
         b"GET /healthy HTTP/1.1\r\nHost: a\r\n\r\n",
     );
     assert!(other.contains("Ringway"), "{other}");
-    // A check whose connection was accepted before the worker was told to end.
+    // A check whose connection was accepted before the worker was told to end is answered when it is told.
     let mut stream = dial(&server.address()).expect("the server listens");
     stream.write_all(b"GET /health HTTP/1.1\r\n").expect("sent");
     server.counter_reaching("accepted", 4);
     server.signal("TERM");
-    until("the server listens no more", || {
-        dial(&server.address()).is_err()
-    });
-    stream.write_all(b"Host: a\r\n\r\n").expect("sent");
-    let (head, body) = read_head(&mut stream).expect("an answer");
+    let (head, _) = read_head(&mut stream).expect("an answer");
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    assert!(body.is_empty() || b"draining\n".starts_with(&body));
 }
 
 /// A PROXY header of version 2 for 192.0.2.77:8080, with an extension.

@@ -184,6 +184,27 @@ mod tests {
     }
 
     #[test]
+    fn a_health_check_says_whether_the_worker_drains() {
+        let rules = OpeningRules {
+            health_path: Some("/health".to_owned()),
+            ..OpeningRules::default()
+        };
+        let status = |line: &str, draining| {
+            let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let parsed = http::parse_request(text.as_bytes(), &Limits::default());
+            let Ok(Progress::Complete { head, .. }) = parsed else {
+                panic!("not complete");
+            };
+            rules.health(&head, draining).map(|answer| answer.status.0)
+        };
+        assert_eq!(status("GET /health", false), Some(200));
+        assert_eq!(status("HEAD /health?from=lb", false), Some(200));
+        assert_eq!(status("GET /health", true), Some(503));
+        assert_eq!(status("GET /healthy", true), None);
+        assert_eq!(status("POST /health", false), None);
+    }
+
+    #[test]
     fn a_forwarded_address_counts_when_a_proxy_says_it() {
         let peer: SocketAddr = "10.0.0.1:5000".parse().expect("an address");
         let client = |rules: &OpeningRules, peer, lines: &str| {

@@ -276,7 +276,6 @@ impl Shared {
                         let code = Some(violation.close_code());
                         let _ = context.close_with(code, &violation.to_string());
                     }
-                    // At the end of the turn.
                     OnViolation::Reset => self.protocol.commands.reset(conn.link.id),
                 }
                 self.counters.violations += 1;
@@ -291,7 +290,12 @@ impl Shared {
                 }
             }
         };
+        let is_dropped = closed.violation.is_some() && on_violation == OnViolation::Reset;
         self.finish(host, conn, closed);
+        if is_dropped {
+            // The reset comes at the end of the turn. No FIN comes before it.
+            conn.link.ending = link::Ending::Reset;
+        }
     }
 
     /// Ends the conversation: tells the application, and lets queued bytes leave.
