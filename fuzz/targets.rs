@@ -9,7 +9,7 @@ use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
-    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, proxy_protocol, utf8 as text,
 };
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
@@ -78,6 +78,26 @@ pub fn receive(data: &[u8]) {
     assert_eq!(listen(1, true), whole, "byte by byte");
     let piece = usize::from(choice >> 2) + 2;
     assert_eq!(listen(piece, true), whole, "{piece} at a time");
+}
+
+/// A PROXY header: no cut changes what it says, and only its own bytes count.
+pub fn proxy(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    if let Ok(Some((_, header_bytes))) = whole {
+        assert!((15..=proxy_protocol::HEADER_BYTES_MAX).contains(&header_bytes));
+        assert_eq!(proxy_protocol::parse(&data[..header_bytes]), whole);
+    }
+    assert!(whole != Ok(None) || data.len() < proxy_protocol::HEADER_BYTES_MAX);
+    let mut decided = false;
+    for cut in 0..data.len() {
+        match proxy_protocol::parse(&data[..cut]) {
+            Ok(None) => assert!(!decided, "undecided again at {cut}"),
+            early => {
+                decided = true;
+                assert_eq!(early, whole, "cut at {cut}");
+            }
+        }
+    }
 }
 
 /// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.
