@@ -250,9 +250,11 @@ pub fn inflate(data: &[u8]) {
         let (message, after) = after.split_at(usize::from(*len).min(after.len()));
         rest = after;
         let [on, anew] = &mut readers;
+        let is_whole = anew.ends_whole(message);
         let read = on.read(message, false);
         assert_eq!(anew.read(message, true), read);
-        let Ok(read) = read else {
+        // After a message that is cut off each reader may go on as it likes.
+        let (Ok(read), true) = (read, is_whole) else {
             return;
         };
         if let Some(judging) = &mut judge
@@ -318,6 +320,20 @@ struct Reader {
 }
 
 impl Reader {
+    /// Whether a message ends between blocks: a block behind it is read as what it is.
+    fn ends_whole(&self, compressed: &[u8]) -> bool {
+        const BLOCK: [u8; 10] = [0, 0, 0xff, 0xff, 0, 1, 0, 0xfe, 0xff, b'x'];
+        let read = |bytes: &[u8]| {
+            let mut probe = Self::default();
+            probe.history.push(self.history.bytes(), TAKEOVER);
+            probe.read(bytes, true)
+        };
+        let alone = read(compressed);
+        let with_block = read(&[compressed, &BLOCK].concat());
+        compressed.is_empty()
+            || alone.is_ok_and(|alone| with_block == Ok([&alone[..], b"x"].concat()))
+    }
+
     fn read(&mut self, compressed: &[u8], anew: bool) -> Result<Vec<u8>, Violation> {
         const BYTES_MAX: usize = 1 << 16;
         if anew || !self.inflater.goes_on() {

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::proto::Network;
+use crate::proto::deflate::Deflate;
 pub use crate::proto::handshake::{OriginPattern, Versions};
-use crate::protocol::Deflate;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::codec::Deflate;
 use super::keys::Masking;
 use super::rules::OpeningRules;
+use crate::proto::deflate::Deflate;
 use crate::proto::{Limits, handshake};
 
 /// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is

@@ -50,8 +50,8 @@ use crate::io::board::Board;
 use crate::proto::{Role, handshake};
 use crate::time::Instant;
 
+pub use crate::proto::deflate::Deflate;
 pub use app::{App, Closed, Scope};
-pub use codec::Deflate;
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
