@@ -9,7 +9,7 @@ use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
-    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, utf8 as text,
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, proxy_protocol, utf8 as text,
 };
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
@@ -78,6 +78,26 @@ pub fn receive(data: &[u8]) {
     assert_eq!(listen(1, true), whole, "byte by byte");
     let piece = usize::from(choice >> 2) + 2;
     assert_eq!(listen(piece, true), whole, "{piece} at a time");
+}
+
+/// A PROXY header: no cut changes what it says, and only its own bytes count.
+pub fn proxy(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    if let Ok(Some((_, header_bytes))) = whole {
+        assert!((15..=proxy_protocol::HEADER_BYTES_MAX).contains(&header_bytes));
+        assert_eq!(proxy_protocol::parse(&data[..header_bytes]), whole);
+    }
+    assert!(whole != Ok(None) || data.len() < proxy_protocol::HEADER_BYTES_MAX);
+    let mut decided = false;
+    for cut in 0..data.len() {
+        match proxy_protocol::parse(&data[..cut]) {
+            Ok(None) => assert!(!decided, "undecided again at {cut}"),
+            early => {
+                decided = true;
+                assert_eq!(early, whole, "cut at {cut}");
+            }
+        }
+    }
 }
 
 /// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.
@@ -230,9 +250,11 @@ pub fn inflate(data: &[u8]) {
         let (message, after) = after.split_at(usize::from(*len).min(after.len()));
         rest = after;
         let [on, anew] = &mut readers;
+        let is_whole = anew.ends_whole(message);
         let read = on.read(message, false);
         assert_eq!(anew.read(message, true), read);
-        let Ok(read) = read else {
+        // After a message that is cut off each reader may go on as it likes.
+        let (Ok(read), true) = (read, is_whole) else {
             return;
         };
         if let Some(judging) = &mut judge
@@ -298,6 +320,20 @@ struct Reader {
 }
 
 impl Reader {
+    /// Whether a message ends between blocks: a block behind it is read as what it is.
+    fn ends_whole(&self, compressed: &[u8]) -> bool {
+        const BLOCK: [u8; 10] = [0, 0, 0xff, 0xff, 0, 1, 0, 0xfe, 0xff, b'x'];
+        let read = |bytes: &[u8]| {
+            let mut probe = Self::default();
+            probe.history.push(self.history.bytes(), TAKEOVER);
+            probe.read(bytes, true)
+        };
+        let alone = read(compressed);
+        let with_block = read(&[compressed, &BLOCK].concat());
+        compressed.is_empty()
+            || alone.is_ok_and(|alone| with_block == Ok([&alone[..], b"x"].concat()))
+    }
+
     fn read(&mut self, compressed: &[u8], anew: bool) -> Result<Vec<u8>, Violation> {
         const BYTES_MAX: usize = 1 << 16;
         if anew || !self.inflater.goes_on() {

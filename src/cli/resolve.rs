@@ -32,6 +32,7 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
         )));
     }
     compression(given, &options)?;
+    without_effect(&options)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
 }
@@ -55,6 +56,20 @@ fn compression(given: &Given<ServerArgs>, options: &ServerOptions) -> Resolved<(
     Err(BadOption(format!(
         "--{name} says how messages are compressed, and none are: give --deflate too, or leave it off"
     )))
+}
+
+/// Refuses options that have no effect without another.
+fn without_effect(options: &ServerOptions) -> Resolved<()> {
+    let opening = &options.opening;
+    let alone = if opening.allow_null_origin && opening.allowed_origins.is_empty() {
+        "--allow-null-origin has no effect without --allow-origin, because every origin is allowed: name the other ones, or \
+         leave it off"
+    } else if opening.forwarded_by.is_none() && !opening.proxies.is_empty() {
+        "--trust-proxies has no effect without --trust-forwarded-for: give the number of proxies, or leave it off"
+    } else {
+        return Ok(());
+    };
+    Err(BadOption(alone.to_owned()))
 }
 
 /// Checks and sets the options that detect peers that vanished.

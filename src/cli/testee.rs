@@ -42,6 +42,9 @@ const QUEUE_BYTES_MAX: usize = 256 << 20;
 /// Time for an opening or a closing handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time between two looks whether the socket of the last case has ended.
+const SOCKET_LOOK: Duration = Duration::from_millis(2);
+
 /// Options of `ringway testee`.
 #[derive(Args, Debug)]
 #[rustfmt::skip] // one option per block, help first
@@ -164,8 +167,12 @@ fn drive<I: Io>(io: I, testee: Testee) -> Result<u32, Fatal> {
     };
     let mut worker = Worker::client(io, testee, config);
     loop {
+        let patience = match worker.app().begun {
+            true => Duration::from_secs(1),
+            false => SOCKET_LOOK,
+        };
         worker
-            .turn(Some(Duration::from_secs(1)))
+            .turn(Some(patience))
             .map_err(|error| environment(format!("the worker cannot go on: {error}")))?;
         if let Some(ended) = worker.app_mut().ended.take() {
             return ended;
@@ -232,9 +239,11 @@ impl App for Testee {
     type Session = ();
 
     fn turn(&mut self, handle: &mut Handle<'_>) {
-        if std::mem::replace(&mut self.begun, true) || self.ended.is_some() {
+        // The server has seen the end of a case only when its socket has ended, and reports no case before that.
+        if self.begun || self.ended.is_some() || handle.connections() > 0 {
             return;
         }
+        self.begun = true;
         let request = OpeningRequest::new(&self.host, &self.resource(), &[]);
         let request = request.map(|request| match (self.step, self.deflate) {
             (Step::Case(_), Some(deflate)) => request.deflate(deflate),

@@ -65,6 +65,8 @@ enum Shape {
     Once,
     /// `--name value`, any number of times: the values are joined with commas.
     Repeated,
+    /// `--name value`, any number of times: the values are joined as lines.
+    RepeatedLines,
     /// The value alone.
     Positional,
 }
@@ -113,6 +115,13 @@ impl<T> Definition<T> {
         self
     }
 
+    /// Lets the option be given several times: the values, which may have commas, are joined as lines.
+    #[must_use]
+    pub const fn repeated_lines(mut self) -> Self {
+        self.shape = Shape::RepeatedLines;
+        self
+    }
+
     /// Lets the value be typed without the name. In a file, the name is the key.
     #[must_use]
     pub const fn positional(mut self) -> Self {
@@ -125,7 +134,7 @@ impl<T> Definition<T> {
         let arg = Arg::new(self.name);
         let arg = match self.shape {
             Shape::Once => arg.long(self.name),
-            Shape::Repeated => arg.long(self.name).action(ArgAction::Append),
+            Shape::Repeated | Shape::RepeatedLines => arg.long(self.name).action(ArgAction::Append),
             Shape::Positional => arg,
         };
         let arg = arg
@@ -142,16 +151,51 @@ impl<T> Definition<T> {
         }
     }
 
-    /// The help with the default, except for a switch that is off.
-    fn full_help(&self, defaults: &T) -> String {
-        let default = match ((self.show)(defaults), self.bare) {
-            (Some(value), Bare::Switch) if value == "false" => return self.help.to_owned(),
-            (Some(value), _) => self.default.replace("{}", &value),
-            (None, _) if self.default == "{}" => return self.help.to_owned(),
-            (None, _) => self.default.to_owned(),
-        };
-        format!("{} [default: {default}]", self.help)
+    /// The default's text; `None` for a switch that is off, and if there is no value.
+    fn default_text(&self, defaults: &T) -> Option<String> {
+        match ((self.show)(defaults), self.bare) {
+            (Some(value), Bare::Switch) if value == "false" => None,
+            (Some(value), _) => Some(self.default.replace("{}", &value)),
+            (None, _) if self.default == "{}" => None,
+            (None, _) => Some(self.default.to_owned()),
+        }
     }
+
+    /// The help with the default.
+    fn full_help(&self, defaults: &T) -> String {
+        match self.default_text(defaults) {
+            Some(default) => format!("{} [default: {default}]", self.help),
+            None => self.help.to_owned(),
+        }
+    }
+}
+
+/// What a table of options says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The heading in `--help`.
+    pub heading: Option<&'static str>,
+    /// The name, without dashes.
+    pub name: &'static str,
+    /// The placeholder for the value.
+    pub value_name: &'static str,
+    /// The default; `None` for a switch that is off, and if there is no value.
+    pub default: Option<String>,
+    /// The help without the default.
+    pub help: &'static str,
+}
+
+/// A row for each option, in the order of `--help`.
+pub fn rows<D: Defined>() -> Vec<Row> {
+    let defaults = D::defaults();
+    let row = |definition: &Definition<D::Options>| Row {
+        heading: definition.heading,
+        name: definition.name,
+        value_name: definition.value_name,
+        default: definition.default_text(&defaults),
+        help: definition.help,
+    };
+    D::definitions().iter().map(row).collect()
 }
 
 /// Puts options under a heading of `--help`.
@@ -331,7 +375,11 @@ impl<D: Defined> clap::FromArgMatches for Given<D> {
         for definition in D::definitions() {
             if let Some(texts) = matches.get_many::<String>(definition.name) {
                 let texts: Vec<&str> = texts.map(String::as_str).collect();
-                let text = (texts.join(","), Source::CommandLine);
+                let between = match definition.shape {
+                    Shape::RepeatedLines => "\n",
+                    Shape::Once | Shape::Repeated | Shape::Positional => ",",
+                };
+                let text = (texts.join(between), Source::CommandLine);
                 self.texts.insert(definition.name, text);
             }
         }

@@ -177,7 +177,7 @@ pub use ringway_proto as proto;
 
 pub use exit::{Exit, Fatal};
 pub use io::{ConnId, ConnectOptions};
-pub use options::{Backlog, IoChoice, Limits, ServerOptions, SocketOptions};
+pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest, Prepared,

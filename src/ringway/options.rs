@@ -5,14 +5,19 @@
 //! limit" or "off"; no number has a hidden meaning.
 #![forbid(unsafe_code)]
 
+mod opening;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::protocol::Deflate;
+pub use crate::proto::Network;
+use crate::proto::deflate::Deflate;
+pub use crate::proto::handshake::{OriginPattern, Versions};
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
+pub use opening::OpeningOptions;
 
 /// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +61,8 @@ pub struct ServerOptions {
     pub max_headers: usize,
     /// Which subprotocol is chosen of those that a client offers. Default: the first one.
     pub subprotocols: Subprotocols,
+    /// Origins, versions, forwarded addresses, and what every answer carries.
+    pub opening: OpeningOptions,
     /// Time that a peer has for its opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
     /// Time for which a peer may take none of the bytes queued for it; then its connection is reset. Default 1 min.
@@ -67,6 +74,10 @@ pub struct ServerOptions {
     /// Time that a peer has to answer a Close, and then to close its side. It starts anew whenever the peer takes some
     /// of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
+    /// Whether a Close of the peer is answered with its reason too, and not with its code alone. Default: no.
+    pub echo_close_reason: bool,
+    /// Whether a peer that broke the protocol is reset instead of getting a Close. Default: no.
+    pub fail_by_drop: bool,
     /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off. Default 10 s.
     pub drain_timeout: Duration,
     /// Whether messages are compressed for clients that offer permessage-deflate (RFC 7692). Default: no.
@@ -107,11 +118,14 @@ impl ServerOptions {
             max_head: 32 << 10,
             max_headers: 128,
             subprotocols: Subprotocols::Any,
+            opening: OpeningOptions::default(),
             handshake_timeout: Duration::from_secs(5),
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
             ping_interval: None,
             close_timeout: Duration::from_secs(10),
+            echo_close_reason: false,
+            fail_by_drop: false,
             drain_timeout: Duration::from_secs(10),
             deflate: false,
             compression: Deflate::default(),

@@ -29,6 +29,11 @@ fn inflate_corpus() {
 }
 
 #[test]
+fn proxy() {
+    replay("proxy", targets::proxy);
+}
+
+#[test]
 fn receive() {
     replay("receive", targets::receive);
 }

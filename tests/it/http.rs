@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::common::client::{Client, REQUEST, TEXT, dial, exchange, read_head};
-use crate::common::{Server, on_both_tiers, run};
+use crate::common::{Server, on_both_tiers, run, until};
 
 on_both_tiers!(
     a_health_check_in_http_1_0_gets_the_page,
@@ -256,7 +256,7 @@ fn every_final_answer_has_a_date(io: &str) {
     // RFC 9110 §6.6.1 leaves it to the server in a 1xx answer, and every opening handshake would carry it.
     drop(open);
     let mut head = String::new();
-    crate::common::until("there is room again", || {
+    until("there is room again", || {
         head = opening(&address, REQUEST);
         head.starts_with("HTTP/1.1 101 ")
     });
@@ -410,6 +410,10 @@ fn another_protocol_is_told_so_and_logged_once(io: &str) {
         assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
         assert!(answer.contains("HTTP/2"), "{answer}");
     }
+    until("both are logged", || {
+        let log = server.stderr();
+        log.contains("TLS") && log.contains("HTTP/2")
+    });
     let log = server.stderr();
     assert_eq!(log.matches("TLS").count(), 1, "{log}");
     assert_eq!(log.matches("HTTP/2").count(), 1, "{log}");

@@ -52,7 +52,7 @@ const MEMBERS: &[Member] = &[
                     "time",
                 ],
             ),
-            ("options", &["seat", "services"]),
+            ("options", &["proto", "seat", "services"]),
             (
                 "server",
                 &[

@@ -19,6 +19,7 @@
 #[cfg(feature = "deflate")]
 mod engine;
 mod negotiate;
+mod options;
 
 #[cfg(all(test, feature = "deflate"))]
 mod tests;
@@ -28,6 +29,7 @@ pub use engine::{Deflater, History, Inflater, Place, Setup};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };
+pub use options::Deflate;
 
 /// The registered name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";

@@ -26,7 +26,9 @@
 mod accept;
 mod client;
 mod extensions;
+mod origin;
 mod server;
+mod versions;
 
 use super::http;
 pub use super::http::{Date, Limits, Progress, Refusal, Resume, StatusCode};
@@ -36,10 +38,12 @@ pub use client::{
     parse_response_from,
 };
 pub use extensions::{Extension, extensions};
+pub use origin::{BadOriginPattern, Origin, OriginPattern};
 pub use server::{
-    Asked, Request, Verdict, classify, encode_refusal, encode_verdict, parse_request,
-    parse_request_from,
+    Asked, Request, Verdict, classify, classify_for, encode_refusal, encode_refusal_for,
+    encode_verdict, parse_request, parse_request_for, parse_request_from,
 };
+pub use versions::Versions;
 
 /// The version of the protocol, the one in `Sec-WebSocket-Version`.
 pub const VERSION: u8 = 13;

@@ -7,7 +7,7 @@ use super::http::{
     self, Body, Date, Headers, Limits, Once, Progress, Refusal, Resume, StatusCode, Version,
     is_token, list, list_contains,
 };
-use super::{Misuse, check_extra_headers};
+use super::{Misuse, Versions, check_extra_headers};
 use crate::deflate;
 
 /// What a request asks for.
@@ -25,6 +25,8 @@ pub struct Request<'b> {
     http: http::Request<'b>,
     key: Key,
     origin: Option<&'b str>,
+    version: u8,
+    served: Versions,
 }
 
 /// What the application answers to an opening handshake.
@@ -61,10 +63,20 @@ pub fn parse_request_from<'b>(
     resume: Resume,
     limits: &Limits,
 ) -> Result<Progress<Asked<'b>>, Refusal> {
+    parse_request_for(Versions::default(), bytes, resume, limits)
+}
+
+/// [`parse_request_from`] of a server that serves `versions`.
+pub fn parse_request_for<'b>(
+    versions: Versions,
+    bytes: &'b [u8],
+    resume: Resume,
+    limits: &Limits,
+) -> Result<Progress<Asked<'b>>, Refusal> {
     Ok(match http::parse_request_from(bytes, resume, limits)? {
         Progress::Incomplete { resume } => Progress::Incomplete { resume },
         Progress::Complete { head, head_bytes } => Progress::Complete {
-            head: classify(head)?,
+            head: classify_for(versions, head)?,
             head_bytes,
         },
     })
@@ -72,6 +84,11 @@ pub fn parse_request_from<'b>(
 
 /// Whether `request` opens a WebSocket. The error is the answer to a request that wants to, but breaks a rule.
 pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
+    classify_for(Versions::default(), request)
+}
+
+/// [`classify`] of a server that serves `versions`.
+pub fn classify_for(versions: Versions, request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     // RFC 6455 §4.1: "The method of the request MUST be GET"
     if request.method() != "GET" {
         return Ok(Asked::Http(request));
@@ -80,13 +97,15 @@ pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     if !fields.want_a_websocket(request.version()) {
         return Ok(Asked::Http(request));
     }
-    fields.check(&request)?;
+    let version = fields.check(versions, &request)?;
     check_subprotocols(request.headers())?;
     check_extensions(request.headers())?;
     Ok(Asked::WebSocket(Request {
         http: request,
         key: fields.key()?,
-        origin: fields.origin()?,
+        origin: fields.origin(version)?,
+        version,
+        served: versions,
     }))
 }
 
@@ -121,7 +140,13 @@ impl<'b> Request<'b> {
         self.http.host()
     }
 
-    /// `Origin` as sent. A browser always sends it; whom to let in is the application's choice (RFC 6455 §10.2).
+    /// The version of the protocol: 13, or 8 where that is served too. They differ in nothing but this number and the
+    /// name of the header for the origin.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// `Origin` as sent, or `Sec-WebSocket-Origin` in version 8. A browser always sends it; whom to let in is the application's choice (RFC 6455 §10.2).
     pub fn origin(&self) -> Option<&'b str> {
         self.origin
     }
@@ -199,7 +224,7 @@ pub fn encode_verdict(
             }
             check_extra_headers(headers)?;
             http::check_allow(status, headers)?;
-            encode(status, reason, headers, date, out);
+            encode(request.served, status, reason, headers, date, out);
         }
     }
     Ok(())
@@ -209,10 +234,17 @@ pub fn encode_verdict(
 /// the protocol.
 #[cold]
 pub fn encode_refusal(refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
-    encode(refusal.status(), refusal.reason(), &[], date, out);
+    encode_refusal_for(Versions::default(), refusal, date, out);
+}
+
+/// [`encode_refusal`] of a server that serves `versions`.
+#[cold]
+pub fn encode_refusal_for(versions: Versions, refusal: &Refusal, date: &Date, out: &mut Vec<u8>) {
+    encode(versions, refusal.status(), refusal.reason(), &[], date, out);
 }
 
 fn encode(
+    versions: Versions,
     status: StatusCode,
     reason: &str,
     headers: &[(&str, &str)],
@@ -224,9 +256,15 @@ fn encode(
         // protocol(s)"
         // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
         // capable of understanding"
-        StatusCode::UPGRADE_REQUIRED => {
-            "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
-        }
+        StatusCode::UPGRADE_REQUIRED => match versions {
+            Versions::Rfc6455 => {
+                "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+            }
+            Versions::Hybi10 => "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8",
+            Versions::Both => {
+                "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13, 8"
+            }
+        },
         _ => "close",
     };
     http::encode_with(status, connection, headers, reason, date, out);
@@ -236,6 +274,7 @@ fn encode(
 #[derive(Debug, Default)]
 struct Fields<'b> {
     origin: Once<'b>,
+    draft_origin: Once<'b>,
     key: Once<'b>,
     version: Once<'b>,
     upgrade: Upgrade,
@@ -264,6 +303,7 @@ impl<'b> Fields<'b> {
                     fields.upgrade = Upgrade::Other;
                 }
                 17 if is("Sec-WebSocket-Key") => fields.key.add(value),
+                20 if is("Sec-WebSocket-Origin") => fields.draft_origin.add(value),
                 21 if is("Sec-WebSocket-Version") => fields.version.add(value),
                 _ => {}
             }
@@ -280,8 +320,8 @@ impl<'b> Fields<'b> {
         upgrade || !matches!(self.key, Once::Absent)
     }
 
-    /// RFC 6455 §4.2.1, apart from the key and the lists.
-    fn check(&self, request: &http::Request<'_>) -> Result<(), Refusal> {
+    /// RFC 6455 §4.2.1, apart from the key and the lists. Returns the version.
+    fn check(&self, versions: Versions, request: &http::Request<'_>) -> Result<u8, Refusal> {
         // RFC 6455 §4.1: "the HTTP version MUST be at least 1.1." A 505 is what its clients have always been told.
         if request.version() < Version::HTTP_1_1 {
             return Err(Refusal::new(
@@ -320,26 +360,47 @@ impl<'b> Fields<'b> {
                 "the Connection header does not say Upgrade: does a proxy in between change it?",
             ));
         }
-        self.check_version()
+        self.check_version(versions)
     }
 
-    fn check_version(&self) -> Result<(), Refusal> {
+    fn check_version(&self, versions: Versions) -> Result<u8, Refusal> {
         // RFC 6455 §4.2.1: "A |Sec-WebSocket-Version| header field, with a value of 13."
         // RFC 6455 §4.4: "If the server doesn't support the requested version, it MUST respond with a
         // |Sec-WebSocket-Version| header field (or multiple |Sec-WebSocket-Version| header fields) containing all
         // versions it is willing to use."
         match self.version {
-            Once::One(b"13") => Ok(()),
+            Once::One(b"13") if versions.have(13) => Ok(13),
+            Once::One(b"8") if versions.have(8) => Ok(8),
             Once::One(other) if is_version(other) => Err(Refusal::new(
                 StatusCode::UPGRADE_REQUIRED,
-                "this version of the WebSocket protocol is not served; version 13 is",
+                match versions {
+                    Versions::Rfc6455 => {
+                        "this version of the WebSocket protocol is not served; version 13 is"
+                    }
+                    Versions::Hybi10 => {
+                        "this version of the WebSocket protocol is not served; version 8 is"
+                    }
+                    Versions::Both => {
+                        "this version of the WebSocket protocol is not served; versions 13 and 8 are"
+                    }
+                },
             )),
             Once::One(_) => Err(bad(
                 "the Sec-WebSocket-Version header is not a number from 0 to 255",
             )),
             Once::Absent => Err(Refusal::new(
                 StatusCode::UPGRADE_REQUIRED,
-                "the Sec-WebSocket-Version header is missing; version 13 is served",
+                match versions {
+                    Versions::Rfc6455 => {
+                        "the Sec-WebSocket-Version header is missing; version 13 is served"
+                    }
+                    Versions::Hybi10 => {
+                        "the Sec-WebSocket-Version header is missing; version 8 is served"
+                    }
+                    Versions::Both => {
+                        "the Sec-WebSocket-Version header is missing; versions 13 and 8 are served"
+                    }
+                },
             )),
             // RFC 6455 §11.3.5: "the |Sec-WebSocket-Version| header field MUST NOT appear more than once in an HTTP
             // request."
@@ -359,8 +420,13 @@ impl<'b> Fields<'b> {
         }
     }
 
-    fn origin(&self) -> Result<Option<&'b str>, Refusal> {
-        let value = match self.origin {
+    /// Version 8 has a header of its own for the origin. A client of that version may still send the later name.
+    fn origin(&self, version: u8) -> Result<Option<&'b str>, Refusal> {
+        let sent = match (version, self.draft_origin) {
+            (13.., _) | (_, Once::Absent) => self.origin,
+            (_, draft) => draft,
+        };
+        let value = match sent {
             Once::Absent => return Ok(None),
             // RFC 6454 §7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP request"
             Once::Many => return Err(bad("there is more than one Origin header")),

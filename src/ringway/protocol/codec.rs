@@ -18,74 +18,10 @@
 
 use crate::io::ConnId;
 use crate::proto::Role;
-use crate::proto::deflate::{Agreed, Deflater, Direction, History, Inflater, Setup, Terms};
+use crate::proto::deflate::{Agreed, Deflate, Deflater, Direction, History, Inflater, Setup};
 
 /// Engines of each kind that a worker keeps. Chosen, untested: the connections of one turn that go on without a restart.
 const ENGINES_MAX: usize = 4;
-
-/// How a server or a client's connection compresses messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deflate {
-    /// From 1 (fast) to 9 (small). Default 1: with context takeover it makes less of JSON than level 6 without, in a fifth
-    /// of the time.
-    pub level: u8,
-    /// zlib's `memLevel`, from 1 to 9. Default 5. It costs the worker memory, not the connection.
-    pub mem_level: u8,
-    /// What we send: whether a message refers to the ones before it, and how far back, from 9 to 15 bits. With takeover a
-    /// connection keeps so many bytes. Default: takeover, 12 bits (4 KiB).
-    pub sends: Direction,
-    /// What the peer may send, from 8 to 15 bits. With takeover a connection keeps so many bytes. Default: no takeover.
-    pub receives: Direction,
-    /// Bytes of the smallest message that is compressed. Default 256: below, the fixed cost is larger than the gain.
-    pub bytes_min: usize,
-}
-
-impl Default for Deflate {
-    fn default() -> Self {
-        Self {
-            level: 1,
-            mem_level: 5,
-            sends: Direction {
-                takeover: true,
-                window_bits: 12,
-            },
-            receives: Direction {
-                takeover: false,
-                window_bits: 15,
-            },
-            bytes_min: 256,
-        }
-    }
-}
-
-impl Deflate {
-    /// What is offered, or accepted.
-    pub(crate) const fn terms(&self) -> Terms {
-        Terms {
-            sends: self.sends,
-            receives: self.receives,
-        }
-    }
-
-    /// A compressor for what we send.
-    pub(super) fn compressor(&self) -> Deflater {
-        Deflater::new(self.setup(self.sends.window_bits))
-    }
-
-    /// Whether zlib can do this.
-    pub(crate) const fn is_possible(&self) -> bool {
-        let receives = self.receives.window_bits;
-        self.setup(self.sends.window_bits).is_possible() && receives >= 8 && receives <= 15
-    }
-
-    const fn setup(&self, window_bits: u8) -> Setup {
-        Setup {
-            level: self.level,
-            window_bits,
-            mem_level: self.mem_level,
-        }
-    }
-}
 
 /// What a connection keeps that agreed to permessage-deflate.
 #[derive(Debug)]
@@ -106,7 +42,7 @@ impl Codec {
             Role::Server => (agreed.server, agreed.client),
             Role::Client => (agreed.client, agreed.server),
         };
-        let setup = deflate.setup(sends.window_bits);
+        let setup = setup(deflate, sends.window_bits);
         // zlib compresses with no window of 8 bits, which a server may ask of us. Then everything leaves as it is.
         let bytes_min = match setup.is_possible() {
             true => deflate.bytes_min.max(1),
@@ -276,5 +212,18 @@ impl<E> Cache<E> {
         for entry in &mut self.entries {
             entry.owner.take_if(|owner| *owner == id);
         }
+    }
+}
+
+/// A compressor for what we send.
+pub(super) fn compressor(deflate: &Deflate) -> Deflater {
+    Deflater::new(setup(deflate, deflate.sends.window_bits))
+}
+
+const fn setup(deflate: &Deflate, window_bits: u8) -> Setup {
+    Setup {
+        level: deflate.level,
+        window_bits,
+        mem_level: deflate.mem_level,
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::codec::Deflate;
 use super::keys::Masking;
+use super::rules::OpeningRules;
+use crate::proto::deflate::Deflate;
 use crate::proto::{Limits, handshake};
 
 /// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is
@@ -18,6 +19,8 @@ pub struct Config {
     pub message_limits: Limits,
     /// Size of the head of an opening handshake. A client that sends more gets 431.
     pub head_limits: handshake::Limits,
+    /// What holds for opening handshakes of clients.
+    pub opening: OpeningRules,
     /// Time from the accept, or from the start of a connect, to the end of the opening handshake. Default 5 s.
     pub handshake_timeout: Duration,
     /// Time without a byte from the peer after which the connection is closed with 1001. Time in which reading is
@@ -29,6 +32,10 @@ pub struct Config {
     /// Time that the peer has to answer our Close, and to end its side after we ended ours. It starts anew whenever the
     /// peer takes some of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
+    /// What a Close of the peer is answered with. Default: its code.
+    pub close_answer: CloseAnswer,
+    /// How a peer that broke the protocol is failed. Default: with a Close.
+    pub on_violation: OnViolation,
     /// Time for which a peer may take none of the bytes queued for it; then the connection is reset. A peer that reads
     /// slowly stays. Default 1 min.
     pub write_timeout: Option<Duration>,
@@ -47,6 +54,24 @@ pub struct Config {
     pub masking: Masking,
 }
 
+/// What a Close of the peer is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseAnswer {
+    /// Its code.
+    Code,
+    /// Its code and its reason.
+    CodeAndReason,
+}
+
+/// How a peer that broke the protocol is failed (RFC 6455 §7.1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnViolation {
+    /// A Close with the code and the reason, then the end of the connection.
+    Close,
+    /// A reset.
+    Reset,
+}
+
 impl Config {
     /// The limits that hold for connections of a service.
     #[inline]
@@ -61,10 +86,13 @@ impl Default for Config {
             connections_max: usize::MAX,
             message_limits: Limits::default(),
             head_limits: handshake::Limits::default(),
+            opening: OpeningRules::default(),
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
             ping_interval: None,
             close_timeout: Duration::from_secs(10),
+            close_answer: CloseAnswer::Code,
+            on_violation: OnViolation::Close,
             write_timeout: Some(Duration::from_secs(60)),
             send_queue_bytes_max: 1 << 20,
             deflate: None,

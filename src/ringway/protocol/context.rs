@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::codec::{Codec, Deflate};
+use super::codec::Codec;
 use super::commands::Commands;
 use super::config::Config;
 use super::prepared::{Form, Prepared, TooMuch};
@@ -11,7 +11,7 @@ use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
 use crate::conn::output::{Backing, Output, Run};
 use crate::io::{BufferId, ConnId};
-use crate::proto::deflate::Deflater;
+use crate::proto::deflate::{Deflate, Deflater};
 use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{

@@ -34,6 +34,11 @@ impl<'a> Handle<'a> {
         self.worker.clock()
     }
 
+    /// Connections of this worker in any phase. Those count whose conversation is over and whose socket has not ended.
+    pub fn connections(&self) -> usize {
+        self.worker.connections()
+    }
+
     /// Begins a connection in the client's role. Within `handshake_timeout`, the worker calls
     /// [`App::open`](super::App::open) or [`App::failed`](super::App::failed); both see `tag`.
     ///
@@ -97,6 +102,7 @@ impl<'a> Handle<'a> {
 pub(crate) trait Reach {
     fn now(&self) -> Instant;
     fn clock(&self) -> Instant;
+    fn connections(&self) -> usize;
     fn connect(
         &mut self,
         dial: &ConnectOptions,

@@ -33,9 +33,11 @@ mod host;
 mod keys;
 mod opening;
 mod page;
+mod preface;
 mod prepared;
 mod refusal;
 mod request;
+mod rules;
 mod share;
 mod verdict;
 mod websocket;
@@ -48,12 +50,12 @@ use crate::io::board::Board;
 use crate::proto::{Role, handshake};
 use crate::time::Instant;
 
+pub use crate::proto::deflate::Deflate;
 pub use app::{App, Closed, Scope};
-pub use codec::Deflate;
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
-pub use config::Config;
+pub use config::{CloseAnswer, Config, OnViolation};
 pub use context::{Context, SendError};
 pub use handle::Handle;
 pub(crate) use handle::Reach;
@@ -62,11 +64,13 @@ pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest};
+pub use rules::{Admission, MissingOrigin, OpeningRules};
 pub use verdict::{Opening, Verdict};
 pub(crate) use websocket::{Heartbeat, WebSocket};
 
 use clock::Clock;
 use keys::Keys;
+pub(crate) use preface::Preface;
 use refusal::Reading;
 use share::Share;
 
@@ -144,13 +148,17 @@ impl State {
     }
 }
 
-/// Warnings that the worker has logged. It logs each of them once.
+/// Warnings that the worker has logged. It logs each of them once, or at most so often.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// A client began TLS.
     pub(crate) tls: bool,
     /// A client began HTTP/2.
     pub(crate) http_2: bool,
+    /// A connection began with no PROXY header.
+    pub(crate) preface: bool,
+    /// A page was refused for its origin; when that was last logged as a warning.
+    pub(crate) origin: Option<Instant>,
 }
 
 /// The beginning of an opening handshake's head, and how far it was searched for the end.
@@ -162,6 +170,8 @@ pub(crate) struct Head {
     pub(crate) asked: Option<Asked>,
     /// The head is complete, and the application has not given its verdict yet.
     pub(crate) undecided: bool,
+    /// What a PROXY header in front of the head said.
+    pub(crate) preface: Preface,
     /// The server refused, and the content of its refusal is still arriving.
     pub(crate) refused: Option<Reading>,
 }

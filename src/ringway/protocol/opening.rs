@@ -1,7 +1,10 @@
 //! The opening handshake of an accepted connection: collect the head, ask the application, answer.
 
+use std::net::SocketAddr;
+
 use super::app::{App, Closed};
 use super::host::Host;
+use super::preface::Preface;
 use super::request::Failure;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
@@ -11,6 +14,12 @@ use crate::io::BufferId;
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 use crate::proto::{Role, deflate};
+
+/// Time between two warnings about refused origins.
+const ORIGIN_LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Bytes of a peer's text in a log line.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// What the head of a request leads to. The response is in `Shared::response`.
 enum Answer {
@@ -35,6 +44,23 @@ impl Shared {
         buf: &[u8],
         scratch: &mut [u8],
     ) -> usize {
+        if !self.expects_preface(conn) {
+            return self.feed_head(host, conn, buf, scratch);
+        }
+        let used = self.feed_preface(conn, buf);
+        match buf.get(used..) {
+            Some(rest) if !rest.is_empty() => used + self.feed_head(host, conn, rest, scratch),
+            _ => buf.len(),
+        }
+    }
+
+    fn feed_head<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &[u8],
+        scratch: &mut [u8],
+    ) -> usize {
         // Most heads arrive in one piece. They are read where they lie.
         let Speaks::Opening(kept) = &mut conn.speaks else {
             unreachable!("a head is read while the handshake is not complete")
@@ -42,7 +68,8 @@ impl Shared {
         let (answer, used) = match kept.take() {
             None => {
                 let resume = handshake::Resume::default();
-                let (answer, head_bytes) = self.answer(host, conn, buf, resume);
+                let start = (resume, Preface::Silent);
+                let (answer, head_bytes) = self.answer(host, conn, buf, start);
                 if let Some(head) = Head::of_unanswered(&answer, || buf.to_vec()) {
                     conn.speaks = Speaks::Opening(Some(head));
                 }
@@ -56,10 +83,12 @@ impl Shared {
                     *kept = Some(head);
                     return buf.len();
                 }
-                let (answer, head_bytes) = self.answer(host, conn, &head.bytes, head.resume);
-                if let Some(unanswered) =
+                let start = (head.resume, head.preface);
+                let (answer, head_bytes) = self.answer(host, conn, &head.bytes, start);
+                if let Some(mut unanswered) =
                     Head::of_unanswered(&answer, || std::mem::take(&mut head.bytes))
                 {
+                    unanswered.preface = head.preface;
                     conn.speaks = Speaks::Opening(Some(unanswered));
                 }
                 (answer, head_bytes.saturating_sub(before))
@@ -90,16 +119,18 @@ impl Shared {
         host: &mut Host<A>,
         conn: &mut Connection,
         bytes: &[u8],
-        resume: handshake::Resume,
+        (resume, preface): (handshake::Resume, Preface),
     ) -> (Answer, usize) {
         self.protocol.response.clear();
-        match handshake::parse_request_from(bytes, resume, &self.protocol.config.head_limits) {
+        let config = &self.protocol.config;
+        let versions = config.opening.versions;
+        match handshake::parse_request_for(versions, bytes, resume, &config.head_limits) {
             Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
             Ok(Progress::Complete { head, head_bytes }) => {
                 let date = self.date();
                 let answer = match head {
                     handshake::Asked::WebSocket(request) => {
-                        self.decide(host, conn, &request, &date)
+                        self.decide(host, conn, &request, preface, &date)
                     }
                     handshake::Asked::Http(request) => self.serve(host, &request, &date),
                 };
@@ -108,7 +139,7 @@ impl Shared {
             Err(refusal) => {
                 self.log_refusal(&refusal);
                 let date = self.date();
-                handshake::encode_refusal(&refusal, &date, &mut self.protocol.response);
+                self.encode_refusal(&refusal, &date);
                 if bytes.trim_ascii_start().starts_with(b"HEAD ") {
                     drop_content(&mut self.protocol.response);
                 }
@@ -132,6 +163,36 @@ impl Shared {
         }
     }
 
+    /// Logs that a page was refused for its origin: as a warning at most every ten seconds, because anybody can cause it.
+    #[cold]
+    fn log_origin(&mut self, peer: Option<SocketAddr>, request: &Request<'_>, refusal: &Refusal) {
+        let sent = request.origin().unwrap_or("none");
+        let shown = sent.get(..SHOWN_BYTES_MAX).unwrap_or(sent);
+        let rules = &self.protocol.config.opening;
+        let client = match rules.client(request.headers(), peer) {
+            Some(address) => address.to_string(),
+            None => "a Unix socket".to_owned(),
+        };
+        let told = &mut self.protocol.told.origin;
+        let is_quiet = told.is_some_and(|at| self.now < at + ORIGIN_LOG_INTERVAL);
+        if is_quiet {
+            tracing::debug!("origin {shown:?} of {client} refused: {refusal}");
+        } else {
+            *told = Some(self.now);
+            tracing::warn!(
+                "origin {shown:?} of {client} refused: {refusal} (at most one such line in {} s)",
+                ORIGIN_LOG_INTERVAL.as_secs()
+            );
+        }
+    }
+
+    /// Encodes a refusal as the response.
+    #[cold]
+    fn encode_refusal(&mut self, refusal: &Refusal, date: &Date) {
+        let versions = self.protocol.config.opening.versions;
+        handshake::encode_refusal_for(versions, refusal, date, &mut self.protocol.response);
+    }
+
     /// The date for a response in this turn.
     fn date(&mut self) -> Date {
         self.protocol.clock.date(self.now)
@@ -144,7 +205,9 @@ impl Shared {
         request: &http::Request<'_>,
         date: &Date,
     ) -> Answer {
-        let answer = host.app.request(request);
+        let rules = &self.protocol.config.opening;
+        let health = rules.health(request, self.protocol.draining);
+        let answer = health.unwrap_or_else(|| host.app.request(request));
         if let Err(misuse) =
             http::encode_answer(request, &answer, date, &mut self.protocol.response)
         {
@@ -158,8 +221,14 @@ impl Shared {
         host: &mut Host<A>,
         conn: &mut Connection,
         request: &Request<'_>,
+        preface: Preface,
         date: &Date,
     ) -> Answer {
+        if let Some(refusal) = self.protocol.config.opening.judge_origin(request) {
+            self.log_origin(preface.peer(conn.link.fd), request, &refusal);
+            self.encode_refusal(&refusal, date);
+            return Answer::Refuse;
+        }
         let refusal = if self.protocol.draining {
             Some(Refusal::STOPPING)
         } else if self.admit() {
@@ -169,16 +238,18 @@ impl Shared {
         };
         if let Some(refusal) = refusal {
             self.counters.refused += 1;
-            handshake::encode_refusal(&refusal, date, &mut self.protocol.response);
+            self.encode_refusal(&refusal, date);
             return Answer::Refuse;
         }
         let (app, session) = host.of(conn.link.id);
         let mut opening = Opening {
             id: conn.link.id,
             fd: conn.link.fd,
+            preface,
             now: self.now,
             request,
             commands: &mut self.protocol.commands,
+            rules: &self.protocol.config.opening,
             route: Route {
                 service: NO_SERVICE,
                 places: Vec::new(),
@@ -265,7 +336,7 @@ impl Shared {
             StatusCode::INTERNAL_SERVER_ERROR,
             "the application gave an answer that HTTP cannot express",
         );
-        handshake::encode_refusal(&refusal, date, &mut self.protocol.response);
+        self.encode_refusal(&refusal, date);
         Answer::Refuse
     }
 
@@ -307,12 +378,15 @@ impl Shared {
     ) {
         self.protocol.response.clear();
         let date = self.date();
-        handshake::encode_refusal(refusal, &date, &mut self.protocol.response);
+        self.encode_refusal(refusal, &date);
         self.refuse(host, conn, scratch);
     }
 
     fn respond(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
-        let response = std::mem::take(&mut self.protocol.response);
+        let mut response = std::mem::take(&mut self.protocol.response);
+        if let Some(letterhead) = &self.protocol.config.opening.letterhead {
+            letterhead.put_on(&mut response);
+        }
         let mut output = self.output(&mut conn.link, scratch, BufferId::HOT);
         output.copy(Carries::Control, &response, &[]);
         self.protocol.response = response;
@@ -371,9 +445,10 @@ impl Shared {
         else {
             unreachable!("seen above")
         };
-        let limits = &self.protocol.config.head_limits;
+        let config = &self.protocol.config;
+        let (versions, start) = (config.opening.versions, handshake::Resume::default());
         let parsed =
-            handshake::parse_request_from(&head.bytes, handshake::Resume::default(), limits);
+            handshake::parse_request_for(versions, &head.bytes, start, &config.head_limits);
         let Ok(Progress::Complete {
             head: handshake::Asked::WebSocket(request),
             head_bytes,

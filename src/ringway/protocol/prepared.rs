@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::codec::Deflate;
+use super::codec;
 use super::keys::Keys;
 use crate::conn::blocks::{Block, Blocks};
 use crate::io::BufferId;
-use crate::proto::deflate::{Deflater, History};
+use crate::proto::deflate::{Deflate, Deflater, History};
 use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{Kind, Role};
@@ -152,7 +152,7 @@ impl<'a> Encoder<'a> {
     fn new(role: Role, deflate: Option<&'a Deflate>) -> Self {
         Self {
             role,
-            deflate: deflate.map(|deflate| (deflate.compressor(), deflate)),
+            deflate: deflate.map(|deflate| (codec::compressor(deflate), deflate)),
             memory: Vec::new(),
             block: Vec::new(),
             payload_before: 0,

@@ -1,8 +1,8 @@
 //! What a client asks a server for, and why its connection may not open.
 
-use super::codec::Deflate;
 use super::refusal::Refused;
 use crate::io::Errno;
+use crate::proto::deflate::Deflate;
 use crate::proto::handshake::{self, ClientRequest, Fault, Offered};
 
 /// A client's opening request. One value serves any number of connections.

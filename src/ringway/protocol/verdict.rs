@@ -1,8 +1,10 @@
 //! A client's request to open a WebSocket, and what the application answers to it.
 
 use super::commands::Commands;
+use super::preface::Preface;
+use super::rules::OpeningRules;
 use crate::conn::link::NO_SERVICE;
-use crate::io::{ConnId, Fd, sys};
+use crate::io::{ConnId, Fd};
 use crate::proto::handshake::Request;
 use crate::proto::http::StatusCode;
 use crate::time::Instant;
@@ -12,9 +14,11 @@ use crate::time::Instant;
 pub struct Opening<'a> {
     pub(super) id: ConnId,
     pub(super) fd: Fd,
+    pub(super) preface: Preface,
     pub(super) now: Instant,
     pub(super) request: &'a Request<'a>,
     pub(super) commands: &'a mut Commands,
+    pub(super) rules: &'a OpeningRules,
     pub(super) route: Route,
 }
 
@@ -37,9 +41,12 @@ impl<'a> Opening<'a> {
         self.now
     }
 
-    /// The address of the client: `None` on a Unix socket, or when the client has left. Costs one system call.
+    /// The address of the client: `None` on a Unix socket, or when the client has left. It is the one that a trusted
+    /// proxy tells, in a PROXY header or, with port 0, in `X-Forwarded-For`
+    /// ([`OpeningOptions`](crate::options::OpeningOptions)). Without a PROXY header it costs one system call.
     pub fn peer(&self) -> Option<std::net::SocketAddr> {
-        sys::peer_address(self.fd)
+        self.rules
+            .client(self.request.headers(), self.preface.peer(self.fd))
     }
 
     /// The request: path, query, host, origin, headers, offered subprotocols.

@@ -1,6 +1,7 @@
 //! The frames of one open WebSocket, on their way to the application. Answers wait in the outbox.
 
 use super::app::{App, Closed};
+use super::config::{CloseAnswer, OnViolation};
 use super::context::Context;
 use super::host::Host;
 use super::prepared::{Prepared, TooMuch};
@@ -267,12 +268,18 @@ impl Shared {
         ending: Ending,
         scratch: &mut [u8],
     ) {
+        let config = self.protocol.config.of(conn.link.service);
+        let (close_answer, on_violation) = (config.close_answer, config.on_violation);
         let mut context = self.context(conn, scratch, BufferId::HOT);
         let closed = match ending {
             Ending::PeerClosed { code, ref reason } => {
+                let echoed = match close_answer {
+                    CloseAnswer::Code => "",
+                    CloseAnswer::CodeAndReason => reason,
+                };
                 // RFC 6455 §5.5.1: "When sending a Close frame in response, the endpoint typically echos the status
                 // code it received." Fails if we sent a Close first: then the handshake is complete.
-                let _ = context.close_with(code, "");
+                let _ = context.close_with(code, echoed);
                 Closed {
                     clean: true,
                     code: code.unwrap_or(CloseCode::NoStatusRcvd),
@@ -281,7 +288,13 @@ impl Shared {
                 }
             }
             Ending::Violation(violation) => {
-                let _ = context.close_with(Some(violation.close_code()), &violation.to_string());
+                match on_violation {
+                    OnViolation::Close => {
+                        let code = Some(violation.close_code());
+                        let _ = context.close_with(code, &violation.to_string());
+                    }
+                    OnViolation::Reset => self.protocol.commands.reset(conn.link.id),
+                }
                 self.counters.violations += 1;
                 tracing::debug!(
                     slot = conn.link.id.slot,
@@ -294,7 +307,12 @@ impl Shared {
                 }
             }
         };
+        let is_dropped = closed.violation.is_some() && on_violation == OnViolation::Reset;
         self.finish(host, conn, closed);
+        if is_dropped {
+            // The reset comes at the end of the turn. No FIN comes before it.
+            conn.link.ending = link::Ending::Reset;
+        }
     }
 
     /// Ends the conversation: tells the application, and lets queued bytes leave.

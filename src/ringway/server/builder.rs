@@ -10,7 +10,7 @@ use super::services::ServerOfServices;
 use super::threads::{self, Running};
 use crate::exit::Fatal;
 use crate::options::{
-    Backlog, IoChoice, Limits, ServerOptions, SocketOptions, WebPort, WorkerSeat,
+    Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
@@ -106,6 +106,24 @@ impl Server {
     #[must_use]
     pub fn drain_timeout(self, timeout: Duration) -> Self {
         self.set(|options| options.drain_timeout = timeout)
+    }
+
+    /// What opening handshakes must meet, and what every answer carries.
+    #[must_use]
+    pub fn opening(self, opening: OpeningOptions) -> Self {
+        self.set(|options| options.opening = opening)
+    }
+
+    /// Whether a Close of the peer is answered with its reason too. Default: with its code alone.
+    #[must_use]
+    pub fn echo_close_reason(self, echo: bool) -> Self {
+        self.set(|options| options.echo_close_reason = echo)
+    }
+
+    /// Whether a peer that broke the protocol is reset. Default: it gets a Close with the reason.
+    #[must_use]
+    pub fn fail_by_drop(self, drop: bool) -> Self {
+        self.set(|options| options.fail_by_drop = drop)
     }
 
     /// Options of the listener, which every accepted socket inherits.
@@ -216,6 +234,7 @@ impl Server {
                 options.workers
             )));
         }
+        options.opening.letterhead().map_err(Fatal::usage)?;
         let own = options.deflate.then_some(options.compression);
         let services = options.services.iter().map(|limits| limits.deflate);
         let mut all = std::iter::once(own).chain(services).flatten();

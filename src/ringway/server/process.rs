@@ -18,8 +18,9 @@ use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
 use crate::io::{Error, Fd, Io, memory, sys};
 use crate::lines;
-use crate::options::{IoChoice, ServerOptions, WorkerSeat};
+use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
+use crate::protocol::{Admission, CloseAnswer, MissingOrigin, OnViolation, OpeningRules};
 use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
@@ -188,14 +189,49 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
             head_bytes_max: options.max_head,
             headers_max: options.max_headers,
         },
+        opening: opening_rules(&options.opening),
         handshake_timeout: options.handshake_timeout,
         write_timeout: options.write_timeout,
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,
+        close_answer: match options.echo_close_reason {
+            true => CloseAnswer::CodeAndReason,
+            false => CloseAnswer::Code,
+        },
+        on_violation: match options.fail_by_drop {
+            true => OnViolation::Reset,
+            false => OnViolation::Close,
+        },
         send_queue_bytes_max: options.send_queue,
         deflate: options.deflate.then_some(options.compression),
         ..Config::default()
+    }
+}
+
+fn opening_rules(options: &OpeningOptions) -> OpeningRules {
+    let admission = |allowed| match allowed {
+        true => Admission::Allowed,
+        false => Admission::Refused,
+    };
+    let letterhead = options.letterhead().unwrap_or_else(|why| {
+        // The supervisor has refused to start with it.
+        tracing::error!("{why}");
+        None
+    });
+    OpeningRules {
+        origins: (!options.allowed_origins.is_empty()).then(|| options.allowed_origins.clone()),
+        null_origin: admission(options.allow_null_origin),
+        missing_origin: match options.require_origin {
+            true => MissingOrigin::Refused,
+            false => MissingOrigin::Allowed,
+        },
+        versions: options.versions,
+        forwarded_by: options.forwarded_by,
+        proxies: options.proxies.clone(),
+        proxy_protocol: options.proxy_protocol.clone(),
+        letterhead,
+        health_path: options.health_path.clone(),
     }
 }
 

@@ -154,6 +154,7 @@ counters! {
     stale_completions: Counter, "Completions whose connection was already gone";
     cq_overflows: Counter, "Times the completion queue overflowed";
     accept_backoffs: Counter, "Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)";
+    proxy_headers_bad: Counter, "Connections reset because --proxy-protocol asks their peer for a PROXY header and they began with none";
     refused: Counter, "Sockets refused because --max-connections was reached";
     turns: Counter, "Turns of the loop (one io_uring_enter or epoll_wait each)";
     records_dropped: Counter, "Records of statistics dropped because the pipe to the supervisor was full";

@@ -26,6 +26,10 @@ impl<I: Io> Reach for Reachable<'_, I> {
         self.core.io.now()
     }
 
+    fn connections(&self) -> usize {
+        self.table.len()
+    }
+
     fn connect(
         &mut self,
         dial: &ConnectOptions,

@@ -11,10 +11,10 @@ use std::time::Duration;
 use super::args::Kind;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
 use crate::load::compat::uri::Uri;
-use crate::load::options::{Content, IoTier, LoadOptions, Scenario, Target, Verify};
+use crate::load::options::{
+    Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
+};
 use crate::options::Format;
-use crate::proto::deflate::Direction;
-use crate::worker::Deflate;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
 use ringway_command::kinds::{
     Bare, Choice, Count, DAY, Decimal, OrOff, Share, Size, Switch, Time, Unless, Words, Wrong,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::worker::Deflate;
+pub use crate::proto::deflate::{Deflate, Direction};
 
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
 pub const CLOSING_MAX: usize = 4096;

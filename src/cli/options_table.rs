@@ -1,0 +1,154 @@
+//! Holds `docs/options.md` equal to the definitions of the options. `RINGWAY_WRITE_DOCS=1` has the test write the file.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ringway_command::options::{self, Row};
+
+use super::options::ServerArgs;
+
+/// Of each option: its name, the name that it has in Autobahn, and the test that shows its effect, as `module::name` of
+/// `tests/it` or with the path of its file. Empty: none.
+#[rustfmt::skip] // one option per line
+const SHOWN: &[(&str, &str, &str)] = &[
+    ("wsuri", "", "cli::ipv6_localhost_and_reuseport_are_bound_as_asked"),
+    ("port", "", "observer::supervisor_and_workers_are_found_by_their_listener_and_the_busy_one_shows"),
+    ("workers", "workers", "balance::of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120"),
+    ("noaffinity", "", "src/ringway/supervise/environment.rs::workers_are_pinned_modulo_the_allowed_cpus"),
+    ("backlog", "backlog", "src/ringway/supervise/listen_tests.rs::a_backlog_is_clipped_to_what_the_kernel_grants"),
+    ("silence", "silence", "cli::silence_is_silent_and_a_reader_that_leaves_is_no_reason_to_stop"),
+    ("debug", "debug", "supervision::a_debug_log_that_nobody_reads_holds_no_connection_up"),
+    ("interval", "interval", "cli::json_begins_with_listening_and_then_has_one_object_per_interval"),
+    ("format", "", "cli::json_begins_with_listening_and_then_has_one_object_per_interval"),
+    ("io", "", "supervision::a_replacement_without_a_ring_is_tried_again_where_the_ring_was_asked_for"),
+    ("service", "", "opening::a_health_check_says_whether_the_worker_is_to_end"),
+    ("reuseport", "", "balance::with_a_listener_of_its_own_every_worker_serves"),
+    ("subprotocol", "protocols", "http::a_subprotocol_is_chosen_in_the_order_of_the_client"),
+    ("allow-origin", "allowedOrigins", "opening::pages_of_other_origins_get_403_and_a_log_line"),
+    ("allow-null-origin", "allowNullOrigin", "opening::the_null_origin_and_a_missing_one_have_options"),
+    ("require-origin", "", "opening::the_null_origin_and_a_missing_one_have_options"),
+    ("versions", "versions", "opening::version_8_opens_when_it_is_served"),
+    ("trust-forwarded-for", "trustXForwardedFor", "opening::the_address_of_the_client_is_the_one_that_trusted_proxies_tell"),
+    ("trust-proxies", "", "opening::the_address_of_the_client_is_the_one_that_trusted_proxies_tell"),
+    ("proxy-protocol", "", "opening::a_proxy_header_names_the_client_however_it_is_cut"),
+    ("header", "headers", "opening::every_answer_has_the_headers_and_the_name_of_the_operator"),
+    ("server-name", "server", "opening::every_answer_has_the_headers_and_the_name_of_the_operator"),
+    ("health-path", "", "opening::a_health_check_says_whether_the_worker_is_to_end"),
+    ("echo-close-reason", "echoCloseCodeReason", "closing::a_close_is_answered_with_its_reason_when_asked_for"),
+    ("fail-by-drop", "failByDrop", "closing::a_peer_that_breaks_the_protocol_gets_a_close_or_is_dropped"),
+    ("deflate", "perMessageCompressionAccept", "deflate::messages_are_compressed_both_ways"),
+    ("deflate-level", "", "deflate::what_the_driver_compresses_comes_back_exactly"),
+    ("deflate-memory", "mem_level", "src/proto/deflate/tests.rs::what_is_compressed_here_is_read_by_another_inflater"),
+    ("deflate-takeover", "no_context_takeover", "deflate::what_the_driver_compresses_comes_back_exactly"),
+    ("deflate-window", "window_bits", "deflate::what_the_driver_compresses_comes_back_exactly"),
+    ("deflate-client-takeover", "request_no_context_takeover", "deflate::messages_are_compressed_both_ways"),
+    ("deflate-client-window", "request_max_window_bits", "src/proto/deflate/negotiate.rs::a_client_keeps_no_larger_window_than_the_server_wants_to_keep_for_it"),
+    ("deflate-threshold", "", "deflate::messages_are_compressed_both_ways"),
+    ("max-connections", "maxConnections", "balance::a_server_takes_as_many_clients_as_it_may_and_refuses_one_more"),
+    ("max-message", "maxMessagePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),
+    ("max-frame", "maxFramePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),
+    ("send-queue", "", "bad_frames::memory_stays_bounded_while_peers_never_read_and_others_are_served"),
+    ("max-head", "", "http::limits_of_heads_are_options"),
+    ("max-headers", "", "http::limits_of_heads_are_options"),
+    ("handshake-timeout", "openHandshakeTimeout", "bad_input::a_client_that_says_nothing_gets_408"),
+    ("write-timeout", "", "lives::a_client_that_never_reads_is_dropped_and_one_that_reads_slowly_is_not"),
+    ("idle-timeout", "", "bad_frames::silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001"),
+    ("ping-interval", "autoPingInterval, autoPingTimeout", "bad_frames::silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001"),
+    ("close-timeout", "closeHandshakeTimeout", "faults::a_client_that_never_answers_the_close_does_not_stop_the_exit"),
+    ("drain-timeout", "", "cli::a_worker_that_ignores_its_drain_is_killed_after_the_drain_time"),
+    ("nodelay", "tcpNoDelay", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
+    ("congestion", "", "src/ringway/supervise/listen_tests.rs::an_unknown_congestion_control_lists_the_known_ones"),
+    ("rcvbuf", "", ""),
+    ("sndbuf", "", "lives::a_client_that_never_reads_is_dropped_and_one_that_reads_slowly_is_not"),
+    ("keepalive", "", "lives::the_kernel_probes_silent_clients_by_default"),
+    ("keepalive-interval", "", ""),
+    ("keepalive-count", "", ""),
+    ("user-timeout", "", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
+    ("defer-accept", "", ""),
+    ("notsent-lowat", "", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
+    ("fastopen", "", ""),
+    ("maxseg", "", ""),
+    ("busy-poll", "", ""),
+];
+
+const BEGIN: &str = "# Options of `ringway server`\n\n\
+    Each option is also a key of the file that `--config` names, without the dashes, and `--print-config` prints the present \
+    values.\nThe table is made from the definitions, and a test holds it equal to them. *Autobahn* is the name in Autobahn; *shown \
+    by* is the\ntest that shows the effect, in `tests/it` unless it has a path. A dash stands for none.\n";
+
+fn table() -> String {
+    let mut text = BEGIN.to_owned();
+    let mut under = None;
+    for Row {
+        heading,
+        name,
+        value_name,
+        default,
+        help,
+    } in options::rows::<ServerArgs>()
+    {
+        if under != Some(heading) {
+            under = Some(heading);
+            let heading = heading.unwrap_or("General");
+            let _ = write!(
+                text,
+                "\n## {heading}\n\n| option | value | default | effect | Autobahn | shown by |\n|---|---|---|---|---|---|\n"
+            );
+        }
+        let (_, autobahn, test) = SHOWN
+            .iter()
+            .find(|(shown, ..)| *shown == name)
+            .unwrap_or_else(|| {
+                panic!("--{name} has no line in SHOWN: which test shows its effect?")
+            });
+        let or_dash = |text: &str| match text {
+            "" => "–".to_owned(),
+            text => format!("`{text}`"),
+        };
+        let default = match (value_name, default) {
+            ("BOOL", None) => "false".to_owned(),
+            (_, None) => "–".to_owned(),
+            (_, Some(default)) => default,
+        };
+        let _ = writeln!(
+            text,
+            "| `--{name}` | {value_name} | {default} | {} | {} | {} |",
+            help.replace('|', "\\|"),
+            or_dash(autobahn),
+            or_dash(test)
+        );
+    }
+    text
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+#[test]
+fn the_table_of_the_documentation_is_the_one_of_the_definitions() {
+    let path = root().join("docs/options.md");
+    let text = table();
+    if std::env::var_os("RINGWAY_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).expect("the folder is there");
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let hint = "docs/options.md is out of date: set RINGWAY_WRITE_DOCS=1 and run this test again";
+    assert!(written == text, "{hint}");
+}
+
+#[test]
+fn every_test_that_the_table_names_is_there() {
+    for (name, _, test) in SHOWN.iter().filter(|(_, _, test)| !test.is_empty()) {
+        let (place, function) = test.rsplit_once("::").expect("a module and a name");
+        let path = match place.strip_suffix(".rs") {
+            Some(_) => place.to_owned(),
+            None => format!("tests/it/{place}.rs"),
+        };
+        let text = std::fs::read_to_string(root().join(&path)).expect("a file");
+        assert!(
+            text.contains(&format!("fn {function}(")),
+            "--{name}: {test}"
+        );
+    }
+}
