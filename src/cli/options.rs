@@ -144,7 +144,7 @@ fn compression() -> [Definition<ServerOptions>; 8] {
             "Compress messages for clients that offer it. A text that a stranger chooses beside a secret, in one message or one \
              after the other, lets whoever sees their lengths guess the secret"),
         define("deflate-level", field!(compression.level), Count(1..=9, "1 is fast, 9 is small"),
-            "Effort; 1 with takeover makes less of JSON than 6 without, in a fifth of the time"),
+            "Effort; 1 with takeover makes less of JSON than 6 without, in less than half of the time"),
         define("deflate-memory", field!(compression.mem_level), Count(1..=9, "zlib's memLevel"),
             "Memory of a compressor, zlib's memLevel; each worker has up to 4"),
         define("deflate-takeover", field!(compression.sends.takeover), Switch,
