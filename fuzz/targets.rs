@@ -212,7 +212,7 @@ fn answer_offers(request: &handshake::Request<'_>) {
     request.extensions().for_each(|extension| {
         extension.params().for_each(drop);
     });
-    let Some((agreed, answer)) = deflate::accept(&GENEROUS, request.extensions()) else {
+    let Some((agreed, answer)) = deflate::accept(&Terms::ANY, request.extensions()) else {
         return;
     };
     let mut header = vec![];
@@ -223,22 +223,12 @@ fn answer_offers(request: &handshake::Request<'_>) {
         .expect("one header");
     let mut chosen = handshake::extensions(value);
     let extension = chosen.next().expect("one extension").expect("it is good");
-    let understood = deflate::answered(&GENEROUS, &extension).expect("it is an answer");
+    let understood = deflate::answered(&Terms::ANY, &extension).expect("it is an answer");
     assert_eq!(understood.client, agreed.client);
     assert!(agreed.server.window_bits >= 9);
     assert!(agreed.server.window_bits <= understood.server.window_bits);
     assert!(chosen.next().is_none());
 }
-
-/// Willing to do everything.
-const GENEROUS: Terms = Terms {
-    sends: TAKEOVER,
-    receives: TAKEOVER,
-};
-const TAKEOVER: Direction = Direction {
-    takeover: true,
-    window_bits: 15,
-};
 
 /// Compressed messages of a stranger, cut where a length byte says: an inflater that goes on and one that is made anew for
 /// each message read the same, within the limit, and what another inflater reads.
@@ -325,7 +315,9 @@ impl Reader {
         const BLOCK: [u8; 10] = [0, 0, 0xff, 0xff, 0, 1, 0, 0xfe, 0xff, b'x'];
         let read = |bytes: &[u8]| {
             let mut probe = Self::default();
-            probe.history.push(self.history.bytes(), TAKEOVER);
+            probe
+                .history
+                .push(self.history.bytes(), Direction::FARTHEST);
             probe.read(bytes, true)
         };
         let alone = read(compressed);
@@ -353,7 +345,7 @@ impl Reader {
         )?;
         out.truncate(end);
         assert!(end <= BYTES_MAX);
-        self.history.push(&out, TAKEOVER);
+        self.history.push(&out, Direction::FARTHEST);
         Ok(out)
     }
 }
@@ -381,7 +373,7 @@ pub fn response(data: &[u8]) {
     let key = b"the sample nonce";
     let offered = Offered {
         subprotocols: &["chat", "superchat"],
-        deflate: Some(GENEROUS),
+        deflate: Some(Terms::ANY),
     };
     // A response may be changed where it lies: each way to cut it gets its own copy, and what is read of it is compared
     // as text.

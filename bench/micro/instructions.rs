@@ -21,7 +21,7 @@ use std::time::Duration;
 use replay::{Replay, Then, frame};
 use ringway::io::{Fd, ReceiveMode};
 use ringway::proto::Opcode;
-use ringway::proto::deflate::{Direction, Terms};
+use ringway::proto::deflate::Terms;
 use ringway::services::Echo;
 use ringway::worker::{Config, Deflate, Listener, Worker};
 
@@ -114,7 +114,7 @@ impl Cell {
                 (vec![close, Vec::new()], Then::Reconnect)
             }
         };
-        let terms = self.deflate.then_some(TERMS);
+        let terms = self.deflate.then_some(Terms::ANY);
         Replay::new(terms, self.mode, script, then)
     }
 
@@ -126,16 +126,6 @@ impl Cell {
         }
     }
 }
-
-/// What such a client offers.
-const TERMS: Terms = Terms {
-    sends: FAR,
-    receives: FAR,
-};
-const FAR: Direction = Direction {
-    takeover: true,
-    window_bits: 15,
-};
 
 /// Accept, opening handshake, Close, end of the stream.
 const TURNS_OF_A_LIFE: u32 = 4;

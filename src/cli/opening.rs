@@ -3,7 +3,7 @@
 //! Owns: their definitions and the texts of their values. Never: judges how options go together (`resolve` does).
 
 use ringway::options::{Network, OriginPattern, ServerOptions, Versions};
-use ringway::proto::http::Letterhead;
+use ringway::proto::handshake::Letterhead;
 use ringway_command::kinds::{Bare, Choice, Count, OrOff, Switch, Unless, Words, Wrong};
 use ringway_command::options::{Definition, define};
 

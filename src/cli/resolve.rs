@@ -31,31 +31,12 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
             options.max_frame, options.max_message
         )));
     }
-    compression(given, &options)?;
+    if !options.deflate && options.compression != Deflate::default() {
+        return Err(given.deflate_is_missing());
+    }
     without_effect(&options)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
-}
-
-fn compression(given: &Given<ServerArgs>, options: &ServerOptions) -> Resolved<()> {
-    let defaults = Deflate::default();
-    if options.deflate || options.compression == defaults {
-        return Ok(());
-    }
-    let details = [
-        "deflate-level",
-        "deflate-memory",
-        "deflate-takeover",
-        "deflate-window",
-        "deflate-client-takeover",
-        "deflate-client-window",
-        "deflate-threshold",
-    ];
-    let name = details.into_iter().find(|name| given.has(name));
-    let name = name.unwrap_or("deflate-level");
-    Err(BadOption(format!(
-        "--{name} says how messages are compressed, and none are: give --deflate too, or leave it off"
-    )))
 }
 
 /// Refuses options that have no effect without another.

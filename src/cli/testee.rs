@@ -11,9 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use ringway::io::epoll::Epoll;
-use ringway::io::uring::{Options, Uring};
+use clap::Args;
 use ringway::io::{ConnectOptions, Io};
 use ringway::proto::deflate::Direction;
 use ringway::proto::{CloseCode, Limits, Message};
@@ -22,6 +20,8 @@ use ringway::worker::{
 };
 use ringway::{Deflate, Exit, Fatal, supervise};
 use wsperf::load::compat::uri::Uri;
+use wsperf::load::options::IoTier;
+use wsperf::load::tier::{Task, on};
 
 pub(super) const EXAMPLE: &str = "\
 Example:
@@ -55,23 +55,26 @@ pub(super) struct TesteeArgs {
     /// Name of the client in the report
     #[arg(long, value_name = "NAME", default_value = "Ringway")]
     agent: String,
-    /// I/O of the worker
-    #[arg(long, value_name = "TIER", default_value = "auto")]
-    io: Tier,
+    /// I/O of the worker: auto, uring or epoll
+    #[arg(long, value_name = "TIER", default_value = "auto", value_parser = tier)]
+    io: IoTier,
     /// Offer permessage-deflate (RFC 7692)
     #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
     deflate: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Tier {
-    Auto,
-    Uring,
-    Epoll,
+fn tier(text: &str) -> Result<IoTier, String> {
+    match text {
+        "auto" => Ok(IoTier::Auto),
+        "uring" => Ok(IoTier::Uring),
+        "epoll" => Ok(IoTier::Epoll),
+        _ => Err("it is auto, uring or epoll".to_owned()),
+    }
 }
 
 pub(super) fn run(args: &TesteeArgs) -> ExitCode {
-    match testee(args).and_then(|testee| on(args.io, testee)) {
+    let ran = testee(args).and_then(|testee| on(args.io, testee).map_err(environment)?);
+    match ran {
         Ok(cases) => {
             println!("{cases} cases have run; the verdicts are in the server's report");
             Exit::Ok.into()
@@ -126,56 +129,35 @@ fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
 const DEFLATE: Deflate = Deflate {
     level: 1,
     mem_level: 8,
-    sends: FAR,
-    receives: FAR,
+    sends: Direction::FARTHEST,
+    receives: Direction::FARTHEST,
     bytes_min: 1,
 };
-const FAR: Direction = Direction {
-    takeover: true,
-    window_bits: 15,
-};
 
-fn on(tier: Tier, testee: Testee) -> Result<u32, Fatal> {
-    let ring = match tier {
-        Tier::Epoll => None,
-        Tier::Auto => Uring::new(&Options::default()).ok(),
-        Tier::Uring => Some(Uring::new(&Options::default()).map_err(|error| {
-            environment(format!(
-                "io_uring does not serve here ({error}): give --io=epoll"
-            ))
-        })?),
-    };
-    match ring {
-        Some(ring) => drive(ring, testee),
-        None => {
-            let epoll = Epoll::new().map_err(|error| environment(format!("epoll: {error}")))?;
-            drive(epoll, testee)
-        }
-    }
-}
+impl Task for Testee {
+    type Output = Result<u32, Fatal>;
 
-fn drive<I: Io>(io: I, testee: Testee) -> Result<u32, Fatal> {
-    let config = Config {
-        message_limits: Limits {
-            frame_bytes_max: MESSAGE_BYTES_MAX,
-            message_bytes_max: MESSAGE_BYTES_MAX,
-        },
-        handshake_timeout: TIMEOUT,
-        close_timeout: TIMEOUT,
-        send_queue_bytes_max: QUEUE_BYTES_MAX,
-        ..Config::default()
-    };
-    let mut worker = Worker::client(io, testee, config);
-    loop {
-        let patience = match worker.app().begun {
-            true => Duration::from_secs(1),
-            false => SOCKET_LOOK,
+    fn run<I: Io>(self, io: I) -> Result<Self::Output, ringway::io::Error> {
+        let config = Config {
+            message_limits: Limits {
+                frame_bytes_max: MESSAGE_BYTES_MAX,
+                message_bytes_max: MESSAGE_BYTES_MAX,
+            },
+            handshake_timeout: TIMEOUT,
+            close_timeout: TIMEOUT,
+            send_queue_bytes_max: QUEUE_BYTES_MAX,
+            ..Config::default()
         };
-        worker
-            .turn(Some(patience))
-            .map_err(|error| environment(format!("the worker cannot go on: {error}")))?;
-        if let Some(ended) = worker.app_mut().ended.take() {
-            return ended;
+        let mut worker = Worker::client(io, self, config);
+        loop {
+            let patience = match worker.app().begun {
+                true => Duration::from_secs(1),
+                false => SOCKET_LOOK,
+            };
+            worker.turn(Some(patience))?;
+            if let Some(ended) = worker.app_mut().ended.take() {
+                return Ok(ended);
+            }
         }
     }
 }
@@ -278,7 +260,7 @@ impl App for Testee {
     }
 
     fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failure: Failure) {
-        let sentence = format!("{} does not open a WebSocket: {failure:?}", self.to);
+        let sentence = format!("{} does not open a WebSocket: {failure}", self.to);
         self.ended = Some(Err(environment(sentence)));
     }
 }

@@ -332,6 +332,15 @@ impl<D: Defined> Given<D> {
         }
     }
 
+    /// The sentence for a detail of compression that the user gave without `--deflate`.
+    pub fn deflate_is_missing(&self) -> BadOption {
+        let given = self.names().find(|name| name.starts_with("deflate-"));
+        let name = given.unwrap_or("deflate-level");
+        BadOption(format!(
+            "--{name} says how messages are compressed, and none are: give --deflate too, or leave it off"
+        ))
+    }
+
     /// The names of the options that the user gave.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.texts.keys().copied()

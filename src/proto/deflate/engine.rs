@@ -4,8 +4,7 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 
-use super::Direction;
-use super::negotiate::COMPRESS_WINDOW_BITS_MIN;
+use super::{Direction, Setup};
 use crate::violation::Violation;
 
 /// The end of every flushed block, which is not sent (RFC 7692 §7.2.1).
@@ -57,29 +56,6 @@ impl History {
             self.bytes.reserve_exact(room - keep);
         }
         self.bytes.extend_from_slice(message);
-    }
-}
-
-/// How a compressor works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// From 1 (fast) to 9 (small).
-    pub level: u8,
-    /// The window, from 9 to 15 bits.
-    pub window_bits: u8,
-    /// Memory, from 1 to 9; zlib's `memLevel`.
-    pub mem_level: u8,
-}
-
-impl Setup {
-    /// Whether zlib can do this: it compresses with no window of 8 bits.
-    pub const fn is_possible(&self) -> bool {
-        self.level >= 1
-            && self.level <= 9
-            && self.mem_level >= 1
-            && self.mem_level <= 9
-            && self.window_bits >= COMPRESS_WINDOW_BITS_MIN
-            && self.window_bits <= 15
     }
 }
 

@@ -25,11 +25,11 @@ mod options;
 mod tests;
 
 #[cfg(feature = "deflate")]
-pub use engine::{Deflater, History, Inflater, Place, Setup};
+pub use engine::{Deflater, History, Inflater, Place};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };
-pub use options::Deflate;
+pub use options::{Deflate, Setup};
 
 /// The registered name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";

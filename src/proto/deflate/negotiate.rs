@@ -13,6 +13,14 @@ pub struct Direction {
     pub window_bits: u8,
 }
 
+impl Direction {
+    /// With takeover, as far back as there is: what asks nothing of the other side.
+    pub const FARTHEST: Self = Self {
+        takeover: true,
+        window_bits: WINDOW_BITS_MAX,
+    };
+}
+
 /// What an endpoint is willing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -20,6 +28,14 @@ pub struct Terms {
     pub sends: Direction,
     /// What the peer compresses. Its takeover costs us its window in memory.
     pub receives: Direction,
+}
+
+impl Terms {
+    /// Willing to do whatever the other side wants.
+    pub const ANY: Self = Self {
+        sends: Direction::FARTHEST,
+        receives: Direction::FARTHEST,
+    };
 }
 
 /// What both endpoints agreed on.
@@ -236,11 +252,7 @@ mod tests {
         receives: direction(false, 15),
     };
 
-    /// An endpoint that is willing to do everything.
-    const GENEROUS: Terms = Terms {
-        sends: direction(true, 15),
-        receives: direction(true, 15),
-    };
+    const GENEROUS: Terms = Terms::ANY;
 
     fn offers(value: &str) -> impl Iterator<Item = Extension<'_>> {
         extensions(value.as_bytes()).filter_map(Result::ok)

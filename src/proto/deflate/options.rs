@@ -1,5 +1,6 @@
 //! What an endpoint may be told about compression: plain data.
 
+use super::negotiate::COMPRESS_WINDOW_BITS_MIN;
 use super::{Direction, Terms};
 
 /// How an endpoint compresses messages.
@@ -46,11 +47,41 @@ impl Deflate {
         }
     }
 
-    /// Whether zlib can do this: it compresses with no window of 8 bits.
+    /// How a compressor works that uses a window of so many bits.
+    pub const fn setup(&self, window_bits: u8) -> Setup {
+        Setup {
+            level: self.level,
+            window_bits,
+            mem_level: self.mem_level,
+        }
+    }
+
+    /// Whether zlib can do this.
     pub fn is_possible(&self) -> bool {
-        (1..=9).contains(&self.level)
-            && (1..=9).contains(&self.mem_level)
-            && (9..=15).contains(&self.sends.window_bits)
+        self.setup(self.sends.window_bits).is_possible()
             && (8..=15).contains(&self.receives.window_bits)
+    }
+}
+
+/// How a compressor works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// From 1 (fast) to 9 (small).
+    pub level: u8,
+    /// The window, from 9 to 15 bits.
+    pub window_bits: u8,
+    /// Memory, from 1 to 9; zlib's `memLevel`.
+    pub mem_level: u8,
+}
+
+impl Setup {
+    /// Whether zlib can do this: it compresses with no window of 8 bits.
+    pub const fn is_possible(&self) -> bool {
+        self.level >= 1
+            && self.level <= 9
+            && self.mem_level >= 1
+            && self.mem_level <= 9
+            && self.window_bits >= COMPRESS_WINDOW_BITS_MIN
+            && self.window_bits <= 15
     }
 }

@@ -6,10 +6,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use super::{Deflater, Direction, History, Inflater, Place, Setup};
 use crate::violation::Violation;
 
-const TAKEOVER: Direction = Direction {
-    takeover: true,
-    window_bits: 15,
-};
+const TAKEOVER: Direction = Direction::FARTHEST;
 const AFRESH: Direction = Direction {
     takeover: false,
     window_bits: 15,

@@ -26,6 +26,7 @@
 mod accept;
 mod client;
 mod extensions;
+mod letterhead;
 mod origin;
 mod server;
 mod versions;
@@ -38,6 +39,7 @@ pub use client::{
     parse_response_from,
 };
 pub use extensions::{Extension, extensions};
+pub use letterhead::Letterhead;
 pub use origin::{BadOriginPattern, Origin, OriginPattern};
 pub use server::{
     Asked, Request, Verdict, classify, classify_for, encode_refusal, encode_refusal_for,

@@ -146,7 +146,8 @@ impl<'b> Request<'b> {
         self.version
     }
 
-    /// `Origin` as sent, or `Sec-WebSocket-Origin` in version 8. A browser always sends it; whom to let in is the application's choice (RFC 6455 §10.2).
+    /// `Origin` as sent, or `Sec-WebSocket-Origin` in version 8. A browser always sends it; whom to let in is the
+    /// application's choice (RFC 6455 §10.2).
     pub fn origin(&self) -> Option<&'b str> {
         self.origin
     }

@@ -1,8 +1,7 @@
 //! The options of opening handshakes.
 
 use crate::proto::Network;
-use crate::proto::handshake::{OriginPattern, Versions};
-use crate::proto::http::Letterhead;
+use crate::proto::handshake::{Letterhead, OriginPattern, Versions};
 
 /// What an operator wants of opening handshakes.
 #[derive(Clone, Debug, PartialEq, Eq)]

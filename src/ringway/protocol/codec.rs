@@ -42,7 +42,7 @@ impl Codec {
             Role::Server => (agreed.server, agreed.client),
             Role::Client => (agreed.client, agreed.server),
         };
-        let setup = setup(deflate, sends.window_bits);
+        let setup = deflate.setup(sends.window_bits);
         // zlib compresses with no window of 8 bits, which a server may ask of us. Then everything leaves as it is.
         let bytes_min = match setup.is_possible() {
             true => deflate.bytes_min.max(1),
@@ -84,8 +84,8 @@ impl Codec {
             |deflater| deflater.setup() == setup,
             || Deflater::new(setup),
         );
-        let goes_on = cached.goes_on && !std::mem::take(&mut self.sent_apart);
-        if !(self.sends.takeover && goes_on) {
+        let sent_apart = std::mem::take(&mut self.sent_apart);
+        if !self.sends.takeover || !cached.goes_on || sent_apart {
             cached.engine.restart(&self.sent);
         }
         let len = cached.engine.compress(message, out, 0);
@@ -212,18 +212,5 @@ impl<E> Cache<E> {
         for entry in &mut self.entries {
             entry.owner.take_if(|owner| *owner == id);
         }
-    }
-}
-
-/// A compressor for what we send.
-pub(super) fn compressor(deflate: &Deflate) -> Deflater {
-    Deflater::new(setup(deflate, deflate.sends.window_bits))
-}
-
-const fn setup(deflate: &Deflate, window_bits: u8) -> Setup {
-    Setup {
-        level: deflate.level,
-        window_bits,
-        mem_level: deflate.mem_level,
     }
 }

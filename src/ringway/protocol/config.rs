@@ -46,8 +46,8 @@ pub struct Config {
     /// Compression of messages, for clients that offer it. Default: none.
     pub deflate: Option<Deflate>,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
-    /// of an open connection, `ping_interval`, `send_queue_bytes_max` and `deflate` of each are used. Default: none, so the limits
-    /// of this value hold for every connection.
+    /// of an open connection, `ping_interval`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
+    /// are used. Default: none, so the limits of this value hold for every connection.
     pub services: Vec<Self>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.

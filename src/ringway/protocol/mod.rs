@@ -64,7 +64,7 @@ pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest};
-pub use rules::{Admission, MissingOrigin, OpeningRules};
+pub use rules::{Admission, OpeningRules};
 pub use verdict::{Opening, Verdict};
 pub(crate) use websocket::{Heartbeat, WebSocket};
 

@@ -292,12 +292,7 @@ impl Shared {
         verdict: &Verdict,
         date: &Date,
     ) -> Answer {
-        let offer = || {
-            let deflate = self.protocol.config.of(service).deflate.as_ref()?;
-            let (agreed, answer) = deflate::accept(&deflate.terms(), request.extensions())?;
-            Some((Codec::new(agreed, Role::Server, deflate), answer))
-        };
-        let (codec, deflate) = offer().unzip();
+        let mut chosen = None;
         let pairs = verdict.headers.iter();
         let headers: Vec<_> = pairs
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -305,9 +300,9 @@ impl Shared {
         let (answer, encoded) = match &verdict.kind {
             VerdictKind::Later => return Answer::Later,
             VerdictKind::Accept => (
-                Answer::Open(codec),
+                Answer::Open(self.agree(service, request, &mut chosen)),
                 handshake::Verdict::Accept {
-                    deflate: deflate.as_ref(),
+                    deflate: chosen.as_ref(),
                     subprotocol: verdict.subprotocol.as_deref(),
                     headers: &headers,
                 },
@@ -325,6 +320,19 @@ impl Shared {
             Ok(()) => answer,
             Err(misuse) => self.fail_for_application(&misuse, date),
         }
+    }
+
+    /// Chooses one of the client's offers to compress, if the service wants any.
+    fn agree(
+        &self,
+        service: u16,
+        request: &Request<'_>,
+        chosen: &mut Option<deflate::Answer>,
+    ) -> Option<Box<Codec>> {
+        let deflate = self.protocol.config.of(service).deflate.as_ref()?;
+        let (agreed, answer) = deflate::accept(&deflate.terms(), request.extensions())?;
+        *chosen = Some(answer);
+        Some(Codec::new(agreed, Role::Server, deflate))
     }
 
     /// Logs that the application's answer cannot be sent.

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::codec;
 use super::keys::Keys;
 use crate::conn::blocks::{Block, Blocks};
 use crate::io::BufferId;
@@ -152,7 +151,12 @@ impl<'a> Encoder<'a> {
     fn new(role: Role, deflate: Option<&'a Deflate>) -> Self {
         Self {
             role,
-            deflate: deflate.map(|deflate| (codec::compressor(deflate), deflate)),
+            deflate: deflate.map(|deflate| {
+                (
+                    Deflater::new(deflate.setup(deflate.sends.window_bits)),
+                    deflate,
+                )
+            }),
             memory: Vec::new(),
             block: Vec::new(),
             payload_before: 0,

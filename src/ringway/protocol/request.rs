@@ -86,3 +86,17 @@ pub enum Failure {
     /// The opening handshake took longer than `handshake_timeout`.
     Timeout,
 }
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection ended before the opening handshake did"),
+            Self::Connect(errno) => write!(f, "connect: {errno}"),
+            Self::Refused(refused) => write!(f, "the server answered {refused}"),
+            Self::Response(fault) => write!(f, "the server's answer is wrong: {fault}"),
+            Self::Timeout => f.write_str("there was no opening handshake in time"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

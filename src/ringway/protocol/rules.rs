@@ -3,19 +3,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::proto::handshake::{Origin, OriginPattern, Refusal, Request, Versions};
-use crate::proto::http::{self, Answer, Letterhead, StatusCode};
+use crate::proto::handshake::{Letterhead, Origin, OriginPattern, Refusal, Request, Versions};
+use crate::proto::http::{self, Answer, StatusCode};
 use crate::proto::{Network, forwarded_for};
 
 /// What holds for the opening handshakes of a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpeningRules {
     /// The origins whose pages may connect; the pages of others get 403. Default: every origin.
     pub origins: Option<Vec<OriginPattern>>,
     /// What becomes of the origin `null` while `origins` is set. Default: it gets 403.
     pub null_origin: Admission,
     /// What becomes of a request without an origin, which no browser sends. Default: it may connect.
-    pub missing_origin: MissingOrigin,
+    pub missing_origin: Admission,
     /// The versions of the protocol. Default: 13 alone.
     pub versions: Versions,
     /// How many proxies append to `X-Forwarded-For`: the client is the address that the outermost of them wrote.
@@ -32,31 +32,36 @@ pub struct OpeningRules {
     pub health_path: Option<String>,
 }
 
-/// Whether somebody may connect; by default not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Admission {
-    /// It gets 403.
-    #[default]
-    Refused,
-    /// It may connect.
-    Allowed,
+impl Default for OpeningRules {
+    fn default() -> Self {
+        Self {
+            origins: None,
+            null_origin: Admission::Refused,
+            missing_origin: Admission::Allowed,
+            versions: Versions::default(),
+            forwarded_by: None,
+            proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
+            letterhead: None,
+            health_path: None,
+        }
+    }
 }
 
-/// What becomes of a request without an origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissingOrigin {
-    /// It may connect.
-    #[default]
-    Allowed,
+/// Whether somebody may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
     /// It gets 403.
     Refused,
+    /// It may connect.
+    Allowed,
 }
 
 impl OpeningRules {
     /// The refusal of a request whose origin is not allowed.
     pub(super) fn judge_origin(&self, request: &Request<'_>) -> Option<Refusal> {
         let Some(sent) = request.origin() else {
-            return (self.missing_origin == MissingOrigin::Refused).then_some(forbidden(
+            return (self.missing_origin == Admission::Refused).then_some(forbidden(
                 "a request without an Origin header is not served here",
             ));
         };
@@ -176,7 +181,7 @@ mod tests {
         }
         let null = OpeningRules {
             null_origin: Admission::Allowed,
-            missing_origin: MissingOrigin::Refused,
+            missing_origin: Admission::Refused,
             ..rules
         };
         assert!(!refused(&null, &format!("{version}Origin: null\r\n")));

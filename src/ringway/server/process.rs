@@ -20,7 +20,7 @@ use crate::io::{Error, Fd, Io, memory, sys};
 use crate::lines;
 use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
-use crate::protocol::{Admission, CloseAnswer, MissingOrigin, OnViolation, OpeningRules};
+use crate::protocol::{Admission, CloseAnswer, OnViolation, OpeningRules};
 use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
@@ -222,10 +222,7 @@ fn opening_rules(options: &OpeningOptions) -> OpeningRules {
     OpeningRules {
         origins: (!options.allowed_origins.is_empty()).then(|| options.allowed_origins.clone()),
         null_origin: admission(options.allow_null_origin),
-        missing_origin: match options.require_origin {
-            true => MissingOrigin::Refused,
-            false => MissingOrigin::Allowed,
-        },
+        missing_origin: admission(!options.require_origin),
         versions: options.versions,
         forwarded_by: options.forwarded_by,
         proxies: options.proxies.clone(),

@@ -105,10 +105,7 @@ pub(super) const COMPRESSION: Deflate = Deflate {
         takeover: false,
         window_bits: 15,
     },
-    receives: Direction {
-        takeover: true,
-        window_bits: 15,
-    },
+    receives: Direction::FARTHEST,
     bytes_min: 1,
 };
 

@@ -26,7 +26,10 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
     run.options.target = run.server.target(subprotocols);
     pinned(given, &mut run, cpus)?;
     messages(kind, given, &run)?;
-    compression(given, &mut run)?;
+    run.options.deflate = run.deflate.then_some(run.compression);
+    if !run.deflate && run.compression != COMPRESSION {
+        return Err(given.deflate_is_missing());
+    }
     run.options.scenario = scenario(kind, given, &mut run)?;
     let files = run.options.outputs.files();
     if files.into_iter().filter(|path| is_stdout(path)).count() > 1 {
@@ -36,19 +39,6 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
         ));
     }
     Ok(run)
-}
-
-fn compression(given: &Given<LoadArgs>, run: &mut Run) -> Resolved<()> {
-    run.options.deflate = run.deflate.then_some(run.compression);
-    if run.deflate || run.compression == COMPRESSION {
-        return Ok(());
-    }
-    let details = ["deflate-level", "deflate-takeover", "deflate-window"];
-    let name = details.into_iter().find(|name| given.has(name));
-    let name = name.unwrap_or("deflate-level");
-    Err(BadOption(format!(
-        "--{name} says how messages are compressed, and none are: give --deflate too, or leave it off"
-    )))
 }
 
 /// The CPUs of the threads.

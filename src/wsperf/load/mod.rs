@@ -28,3 +28,4 @@ pub mod run;
 mod schedule;
 mod summary;
 mod thread;
+pub mod tier;

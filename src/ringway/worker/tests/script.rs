@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::io::sim::Random;
-use crate::proto::deflate::{Direction, Terms};
+use crate::proto::deflate::Terms;
 use crate::proto::frame::{HEADER_BYTES_MAX, Header};
 use crate::proto::handshake::{self, ClientRequest, Offered};
 use crate::proto::{CONTROL_FRAME_BYTES_MAX, CloseCode, Kind, Opcode, Role, Sender, mask};
@@ -50,16 +50,6 @@ impl Default for Script {
     }
 }
 
-/// What a client offers that does whatever a server wants.
-const ANYTHING: Terms = Terms {
-    sends: FAR,
-    receives: FAR,
-};
-const FAR: Direction = Direction {
-    takeover: true,
-    window_bits: 15,
-};
-
 impl Script {
     /// A client's proper opening handshake.
     pub(super) fn open(random: &mut Random) -> Self {
@@ -72,7 +62,7 @@ impl Script {
         random.fill(&mut key);
         let mut bytes = Vec::new();
         let offered = Offered {
-            deflate: deflate.map(|_| ANYTHING),
+            deflate: deflate.map(|_| Terms::ANY),
             ..Offered::NOTHING
         };
         let request = ClientRequest {

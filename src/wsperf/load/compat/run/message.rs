@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::command::MessageTest;
 use super::super::reply::{Ending, MessageOutcome};
-use super::{
-    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, on, seed,
-};
+use super::{CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Way, abandon, seed};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::{IoTier, Verify};
+use crate::load::tier::{Task, on};
 use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};

@@ -15,10 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::uri::Uri;
-use crate::io::epoll::Epoll;
-use crate::io::uring::{self, Uring};
 use crate::io::{ConnId, ConnectOptions, Error, Io};
-use crate::load::options::IoTier;
 use crate::load::route::{ADDRESSES_MAX, Route};
 use crate::worker::{App, Failure, Handle, OpeningRequest, Worker};
 
@@ -143,29 +140,6 @@ fn is_loopback(address: &SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// Work that runs on a worker of either I/O tier.
-pub(super) trait Task {
-    type Output;
-
-    fn run<I: Io>(self, io: I) -> Result<Self::Output, Error>;
-}
-
-pub(super) fn on<T: Task>(tier: IoTier, task: T) -> Result<T::Output, String> {
-    let ended = |error: Error| format!("the loop ended: {error}");
-    let ring = match tier {
-        IoTier::Epoll => None,
-        IoTier::Auto => Uring::new(&uring::Options::default()).ok(),
-        IoTier::Uring => Some(
-            Uring::new(&uring::Options::default())
-                .map_err(|why| format!("io_uring is impossible here: {why}"))?,
-        ),
-    };
-    match ring {
-        Some(ring) => task.run(ring).map_err(ended),
-        None => task.run(Epoll::new().map_err(ended)?).map_err(ended),
-    }
-}
-
 /// 64 random bits from the kernel: the seed for masking keys, payloads and lifetimes.
 pub(super) fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
@@ -174,12 +148,8 @@ pub(super) fn seed() -> u64 {
 /// Why a connection did not open within `within`, as a clause.
 fn why(failed: &Failure, within: Duration) -> String {
     match failed {
-        Failure::Closed => "the connection ended before the opening handshake did".to_owned(),
-        Failure::Connect(errno) => format!("connect: {errno}"),
-        Failure::Refused(refused) => format!("the server answered {refused}"),
-        Failure::Response(fault) => format!("the server's answer is wrong: {fault}"),
         Failure::Timeout => format!("there was no opening handshake within {within:?}"),
-        other => format!("the connection did not open: {other:?}"),
+        other => other.to_string(),
     }
 }
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use super::super::command::{Lifetime, MESSAGES_MAX, Messages, StressTest, TEST_MAX};
 use super::super::reply::{Status, StressConnection, StressOutcome};
-use super::{
-    CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Task, Way, abandon, index, on, seed,
-};
+use super::{CLOSE_TIMEOUT, Destination, HANDSHAKE_TIMEOUT, PATIENCE, Way, abandon, index, seed};
 use crate::io::{ConnId, Error, Io};
 use crate::load::options::IoTier;
+use crate::load::tier::{Task, on};
 use crate::proto::{CloseCode, Kind, Limits, Message, Role, http};
 use crate::random::Random;
 use crate::time::{self, Instant};

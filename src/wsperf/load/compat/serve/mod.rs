@@ -25,10 +25,11 @@ use std::time::Duration;
 
 use super::command::COMMAND_BYTES_MAX;
 use super::reply;
-use super::run::{Destination, HANDSHAKE_TIMEOUT, Task, on};
+use super::run::{Destination, HANDSHAKE_TIMEOUT};
 use super::uri::Uri;
 use crate::io::{Error, Fd, Io, sys};
 use crate::load::options::IoTier;
+use crate::load::tier::{Task, on};
 use crate::proto::Limits;
 use crate::signals;
 use crate::worker::{Config, Listener, Worker};

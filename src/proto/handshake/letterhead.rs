@@ -1,8 +1,7 @@
 //! What an operator adds to every answer: the name of the server, and further fields.
 
-use super::Misuse;
-use super::answer::{SERVER, check_headers, push};
-use super::fields::is_field_value;
+use super::check_extra_headers;
+use super::http::{Misuse, SERVER, is_field_value, push, push_headers};
 
 /// The `Server` field and further fields of every answer. It is checked once, when it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +19,12 @@ impl Letterhead {
         if !is_field_value(server.as_bytes()) {
             return Err(Misuse::HeaderValue);
         }
-        check_headers(fields)?;
+        check_extra_headers(fields)?;
         let mut lines = Vec::new();
         if !server.is_empty() {
             push(&["Server: ", server, "\r\n"], &mut lines);
         }
-        for (name, value) in fields {
-            let begin = name.as_bytes().get(..SEC_WEBSOCKET.len());
-            if begin.is_some_and(|begin| begin.eq_ignore_ascii_case(SEC_WEBSOCKET)) {
-                return Err(Misuse::ReservedHeader);
-            }
-            push(&[name, ": ", value, "\r\n"], &mut lines);
-        }
+        push_headers(fields, &mut lines);
         Ok(Self { lines })
     }
 
@@ -51,8 +44,6 @@ fn line_end(answer: &[u8]) -> usize {
     let end = answer.iter().position(|b| *b == b'\n');
     end.map_or(answer.len(), |at| at + 1)
 }
-
-const SEC_WEBSOCKET: &[u8] = b"Sec-WebSocket-";
 
 #[cfg(test)]
 mod tests {
