@@ -6,8 +6,7 @@ use super::{Direction, Terms};
 /// How an endpoint compresses messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
-    /// From 1 (fast) to 9 (small). Default 1: with context takeover it makes less of JSON than level 6 without, in less
-    /// than half of the time.
+    /// From 1 (fast) to 9 (small). Default 1. Level 3 makes a third less of JSON, in 1.7 times the time.
     pub level: u8,
     /// zlib's `memLevel`, from 1 to 9. Default 5. It costs the worker memory, not the connection.
     pub mem_level: u8,

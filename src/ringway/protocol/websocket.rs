@@ -458,7 +458,7 @@ fn deliver<A: App>(
 }
 
 /// Inflates a message into memory of its own, as an assembled one has it: `data[HEADROOM..end]`. A peer can hold the loop
-/// for as long as it takes to inflate one message of the largest size allowed, about 1 ms for each MiB.
+/// for as long as it takes to inflate one message of the largest size allowed: milliseconds for each MiB.
 fn inflate(
     context: &mut Context<'_>,
     kind: Kind,
