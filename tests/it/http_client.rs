@@ -20,11 +20,9 @@ on_both_tiers!(
     what_never_ends_is_given_up,
 );
 
-/// A server that hears one request, or as many as come, and answers each with what `answer` makes of it. The connection
-/// ends when `answer` has returned.
 /// What `wsperf` says of a server that does not open the WebSocket. By the clock, because a handshake that fails does not
 /// count.
-fn tells(address: &impl std::fmt::Display, io: &str) -> String {
+fn tells(address: &impl std::fmt::Display, more: &[&str]) -> String {
     let uri = format!("ws://{address}/");
     let arguments = [
         "echo",
@@ -33,12 +31,13 @@ fn tells(address: &impl std::fmt::Display, io: &str) -> String {
         "--duration=100ms",
         "--warmup=0",
         "--cpus=none",
-        io,
     ];
-    let output = run("wsperf", &arguments);
+    let output = run("wsperf", &[&arguments, more].concat());
     format!("{}{}", output.stdout, output.stderr)
 }
 
+/// A server that hears one request, or as many as come, and answers each with what `answer` makes of it. The connection
+/// ends when `answer` has returned.
 fn serve(answer: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -159,7 +158,7 @@ fn a_refusal_is_shown_with_its_reason(io: &str) {
         let address = serve(move |stream, _| {
             let _ = stream.write_all(answer.as_bytes());
         });
-        let text = tells(&address, io);
+        let text = tells(&address, &[io]);
         assert!(text.contains(shown), "{shown}: {text}");
         assert!(!text.contains('\x1b'), "{text}");
     }
@@ -188,19 +187,7 @@ fn large_and_folded_heads_of_a_response_open(io: &str) {
         ("--max-head=4KiB", "the head of the response is too large"),
         ("--max-headers=50", "the response has too many headers"),
     ] {
-        let uri = format!("ws://{address}/");
-        let arguments = [
-            "echo",
-            &uri,
-            "--connections=1",
-            "--duration=100ms",
-            "--warmup=0",
-            "--cpus=none",
-            limit,
-            io,
-        ];
-        let output = run("wsperf", &arguments);
-        let text = format!("{}{}", output.stdout, output.stderr);
+        let text = tells(&address, &[limit, io]);
         assert!(text.contains(why), "{why}: {text}");
     }
 }
@@ -226,7 +213,7 @@ fn what_never_ends_is_given_up(io: &str) {
         (body, "the server answered 500 Internal Server Error: yyyy"),
         (silent, "the server answered 502 Bad Gateway: half"),
     ] {
-        let text = tells(&address, io);
+        let text = tells(&address, &[io]);
         assert!(text.contains(why), "{why}: {text}");
     }
 }
