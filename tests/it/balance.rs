@@ -43,17 +43,17 @@ fn of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120
 fn of_4000_connections_opened_at_once_each_of_4_workers_holds_800_to_1200(io: &str) {
     let mut seen = Vec::new();
     for _ in 0..5 {
-        let held = burst_of_4000(io);
-        if held.iter().all(|held| (800..=1200).contains(held)) {
+        let (took, held) = burst_of_4000(io);
+        if took < BURST_TIME_MAX && held.iter().all(|held| (800..=1200).contains(held)) {
             return;
         }
-        seen.push(held);
+        seen.push((took, held));
     }
     panic!("{seen:?}");
 }
 
-/// What each worker holds of 4000 connections that are opened at once.
-fn burst_of_4000(io: &str) -> Vec<u64> {
+/// How long it takes to open 4000 connections at once, and what each worker holds of them.
+fn burst_of_4000(io: &str) -> (Duration, Vec<u64>) {
     raise_descriptor_limit(6000);
     let server = Server::start(&[&OPTIONS[..], &["--handshake-timeout=30s", io]].concat());
     let address = server.address();
@@ -76,12 +76,11 @@ fn burst_of_4000(io: &str) -> Vec<u64> {
         threads.into_iter().map(join).collect()
     });
     let took = began.elapsed();
-    assert!(took < BURST_TIME_MAX, "{took:?}");
     let held = server.counter_reaching("clients", 4000);
-    println!("4000 at once, {io}: {held:?}");
+    println!("4000 at once, {io}: {held:?} in {took:?}");
     assert_eq!(held.iter().sum::<u64>(), 4000);
     drop(clients);
-    held
+    (took, held)
 }
 
 /// Runs of the driver on one server: twenty take half a minute.
@@ -179,13 +178,10 @@ fn a_server_takes_as_many_clients_as_it_may_and_refuses_one_more(io: &str) {
 fn with_a_listener_of_its_own_every_worker_serves(io: &str) {
     let server = Server::start(&[&OPTIONS[..], &["--reuseport", io]].concat());
     let address = server.address();
-    let began = Instant::now();
     let mut clients: Vec<_> = (0..200).map(|_| Client::connect(&address)).collect();
     for client in &mut clients {
         client.echo(TEXT, b"hello");
     }
-    let took = began.elapsed();
-    assert!(took < BURST_TIME_MAX, "{took:?}");
     let held = server.counter_reaching("clients", 200);
     println!("200 with --reuseport, {io}: {held:?}");
     assert_eq!(held.iter().sum::<u64>(), 200);

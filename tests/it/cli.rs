@@ -335,11 +335,11 @@ fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
 fn a_worker_that_ignores_its_drain_is_killed_after_the_drain_time() {
     let mut server = Server::start(&["--workers=1", "--port=0", "--drain-timeout=2s"]);
     let worker = server.workers()[0];
-    let mut mute = Client::connect(&server.address());
-    server.signal("TERM");
-    // The worker drains, and waits for an answer to its Close. A stopped process does not end by itself.
-    assert_eq!(mute.recv().first, CLOSE);
+    let _mute = Client::connect(&server.address());
+    // A stopped process neither drains nor ends by itself. It is stopped first: one that drains has its
+    // connections cut at the end of the drain time, and would be gone before this process came to stop it.
     crate::common::stop(worker);
+    server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
     let said = server.stderr();
     assert!(

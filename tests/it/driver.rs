@@ -301,7 +301,7 @@ fn a_server_that_is_full_is_given_up_early_and_called_full() {
         ],
     );
     assert!(
-        began.elapsed() < Duration::from_secs(25),
+        began.elapsed() < Duration::from_secs(60),
         "twenty tries of each take minutes"
     );
     assert_eq!(count(&run["connections"]), 20);

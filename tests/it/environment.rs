@@ -55,7 +55,10 @@ fn with_more_clients_than_descriptors_the_rest_waits_in_the_backlog_and_is_serve
     let spent = cpu_ticks(worker) - ticks;
     assert!(spent <= 20, "{spent} of 200 ticks spent on waiting");
     let tried = server.counter("accept_backoffs")[0] - backoffs;
-    assert!((1..=60).contains(&tried), "{tried} tries in two seconds");
+    assert!(tried <= 60, "{tried} tries in two seconds");
+    until("it tries again", || {
+        server.counter("accept_backoffs")[0] > backoffs
+    });
 
     // Those that were first are served, and make room for the others in their turn.
     let mut served = 0;
@@ -79,7 +82,6 @@ fn a_worker_echoes_on_while_its_supervisor_is_stopped_and_figures_come_again(io:
         io,
     ]);
     let mut client = Client::connect(&server.address());
-    client.set_patience(Duration::from_secs(5));
     stop(server.pid());
     let payload = noise(7, 2000);
     let began = std::time::Instant::now();

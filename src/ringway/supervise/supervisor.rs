@@ -32,8 +32,9 @@ use crate::exit::Exit;
 use crate::signals;
 use crate::time::Instant;
 
-/// Time that a worker has beyond its drain time before it is killed.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// Time that a worker has beyond its drain time before it is killed: one that lives needs it only where the
+/// machine is so busy that the worker comes late to its own deadline.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Time that a worker has to answer that it drains, before it gets a signal.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);

@@ -272,11 +272,11 @@ fn a_process_that_does_not_even_die_is_left_behind() {
     supervisor.handle_draining(0);
     assert_eq!(supervisor.next_due(), Some(at(1000)));
     supervisor.handle_timeout(at(1000));
-    assert_eq!(supervisor.next_due(), Some(at(11_000)));
-    supervisor.handle_timeout(at(11_000));
+    assert_eq!(supervisor.next_due(), Some(at(15_000)));
+    supervisor.handle_timeout(at(15_000));
     assert!(!supervisor.is_over());
-    assert_eq!(supervisor.next_due(), Some(at(16_000)));
-    supervisor.handle_timeout(at(16_000));
+    assert_eq!(supervisor.next_due(), Some(at(20_000)));
+    supervisor.handle_timeout(at(20_000));
     assert!(supervisor.is_over());
     let todo = actions(&mut supervisor);
     assert!(
