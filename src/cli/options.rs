@@ -3,9 +3,10 @@
 //!
 //! Owns: these definitions. Never: judges how options go together (`resolve` does), makes a system call.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::options::{Backlog, Format, IoChoice, ServerOptions};
+use ringway::options::{Backlog, Format, IoChoice, ServerOptions, TlsMode, TlsVersion};
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
 };
@@ -42,6 +43,7 @@ impl Defined for ServerArgs {
         let mut all = Vec::from(general());
         all.extend(under("Limits", limits()));
         all.extend(under("Limits", timeouts()));
+        all.extend(under("TLS", tls()));
         all.extend(under(SOCKETS, sockets()));
         all
     }
@@ -131,6 +133,25 @@ fn timeouts() -> [Definition<ServerOptions>; 6] {
     ]
 }
 
+#[rustfmt::skip] // one option per block, help last
+fn tls() -> [Definition<ServerOptions>; 4] {
+    [
+        define("cert", field!(tls.certificates), FILES,
+            "Certificate with its chain, PEM; several as a.pem,b.pem: a client gets the first that is valid for the name it asks \
+             for, else the first of all")
+            .default_said("none, and then no TLS"),
+        define("key", field!(tls.keys), FILES, "Private key of each --cert, PEM, in the same order; not encrypted")
+            .default_said("none"),
+        define("tls", field!(tls.mode),
+            Choice("MODE", &[("auto", TlsMode::Auto), ("only", TlsMode::Only), ("off", TlsMode::Off)]),
+            "Who speaks TLS: auto = clients that begin with it, beside plain ones on the same port; only = all, a plain request \
+             is answered 400; off = none. It needs --cert and --key"),
+        define("tls-min", field!(tls.version_min),
+            Choice("VERSION", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]),
+            "Lowest version of TLS"),
+    ]
+}
+
 const SOCKETS: &str = "Sockets (set on the listener, inherited by connections)";
 
 #[rustfmt::skip] // one option per block, help last
@@ -183,6 +204,22 @@ const BACKLOG: Words<Backlog> = Words {
         })
     },
     bare: Bare::Means("somaxconn"),
+};
+
+/// Names of files with commas between them.
+const FILES: Words<Vec<PathBuf>> = Words {
+    value_name: "FILE,...",
+    parse: |list| match list.split(',').any(str::is_empty) {
+        true => Err(Wrong::Because(
+            " has a place without a file: give names with one comma between two".to_owned(),
+        )),
+        false => Ok(list.split(',').map(PathBuf::from).collect()),
+    },
+    show: |files| {
+        let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        (!names.is_empty()).then(|| names.join(","))
+    },
+    bare: Bare::Refused,
 };
 
 /// `any`, `none`, or names with commas between them.
@@ -256,11 +293,15 @@ mod tests {
             write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
-            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'";
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'
+            cert = 'a.pem,b.pem'
+key = 'a.key,b.key'
+tls = 'only'
+tls-min = '1.3'";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
-        assert_eq!(shown.lines().count(), 38, "{shown}");
+        assert_eq!(shown.lines().count(), 42, "{shown}");
         assert_eq!(
             resolve::server(&parse_server(&shown).unwrap(), 1).unwrap(),
             options

@@ -170,6 +170,7 @@ pub mod stats;
 #[doc(hidden)]
 pub mod supervise;
 pub mod time;
+pub mod tls;
 #[doc(hidden)]
 pub mod worker;
 
@@ -186,3 +187,4 @@ pub use protocol::{
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};
 pub use stats::Counters;
+pub use tls::{TlsMode, TlsOptions, TlsVersion};

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
+pub use crate::tls::{TlsMode, TlsOptions, TlsVersion};
 
 /// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct ServerOptions {
     pub close_timeout: Duration,
     /// Time that connections have to end after SIGINT or SIGTERM. Then they are cut off. Default 10 s.
     pub drain_timeout: Duration,
+    /// TLS of accepted connections. Default: none, because there is no certificate.
+    pub tls: TlsOptions,
     /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,
     /// Applications that come with Ringway, by path. Empty: an echo on every path.
@@ -108,6 +111,7 @@ impl ServerOptions {
             ping_interval: None,
             close_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
+            tls: TlsOptions::default(),
             socket: SocketOptions {
                 keepalive: Some(KEEPALIVE),
                 keepalive_interval: Some(KEEPALIVE_INTERVAL),
@@ -238,7 +242,7 @@ impl std::str::FromStr for Endpoint {
         };
         if strip_scheme(uri, "wss:").is_some() {
             return Err(BadEndpoint(format!(
-                "{uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
+                "{uri}: TLS is no matter of the place to listen; use ws:// with a certificate (--cert and --key), and --tls=only to refuse plain connections"
             )));
         }
         if let Some(path) = strip_scheme(uri, "ws+unix:") {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::keys::Masking;
 use crate::proto::{Limits, handshake};
+use crate::tls::TlsServer;
 
 /// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is
 /// assembled, plus `send_queue_bytes_max` and what one turn adds to the queue, plus `head_limits.head_bytes_max` during
@@ -39,6 +40,8 @@ pub struct Config {
     /// of an open connection, `ping_interval` and `send_queue_bytes_max` of each are used. Default: none, so the limits
     /// of this value hold for every connection.
     pub services: Vec<Self>,
+    /// TLS on accepted connections. Default: none.
+    pub tls: Option<TlsServer>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
@@ -65,6 +68,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             send_queue_bytes_max: 1 << 20,
             services: Vec::new(),
+            tls: None,
             masking: Masking::System,
         }
     }

@@ -159,11 +159,7 @@ impl Context<'_> {
 
     /// Bytes in the send queue, which the peer's socket has not taken.
     pub fn queued_bytes(&self) -> usize {
-        self.output
-            .out
-            .queue
-            .as_ref()
-            .map_or(0, |queue| queue.bytes())
+        self.output.out.queued_bytes()
     }
 
     /// Sends a message back to its sender, changed or not, from where it lies. No payload byte is copied, unless the
@@ -177,7 +173,7 @@ impl Context<'_> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        if self.output.backing != Backing::Assembly && self.output.out.queue.is_none() {
+        if self.output.backing != Backing::Assembly && self.output.out.entry().is_none() {
             self.output.reply_in_place(message);
         } else {
             self.reply_queued(message);

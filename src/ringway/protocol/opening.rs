@@ -174,6 +174,7 @@ impl Shared {
             id: conn.link.id,
             fd: conn.link.fd,
             now: self.now,
+            tls: conn.link.out.tls.is_some(),
             request,
             commands: &mut self.protocol.commands,
             route: Route {

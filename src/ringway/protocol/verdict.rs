@@ -13,6 +13,7 @@ pub struct Opening<'a> {
     pub(super) id: ConnId,
     pub(super) fd: Fd,
     pub(super) now: Instant,
+    pub(super) tls: bool,
     pub(super) request: &'a Request<'a>,
     pub(super) commands: &'a mut Commands,
     pub(super) route: Route,
@@ -40,6 +41,11 @@ impl<'a> Opening<'a> {
     /// The address of the client: `None` on a Unix socket, or when the client has left. Costs one system call.
     pub fn peer(&self) -> Option<std::net::SocketAddr> {
         sys::peer_address(self.fd)
+    }
+
+    /// Whether the connection is under TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// The request: path, query, host, origin, headers, offered subprotocols.

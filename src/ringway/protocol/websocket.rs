@@ -403,7 +403,7 @@ fn deliver<A: App>(
     );
     context.output.backing = backing;
     let data = assembly.into_data(&mut context.output.shared.buffers);
-    let left = match &mut context.output.out.queue {
+    let left = match context.output.out.entry_mut() {
         Some(queue) => queue.fill(data),
         None => Some(data),
     };

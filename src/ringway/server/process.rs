@@ -24,6 +24,7 @@ use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
+use crate::tls::TlsServer;
 use crate::worker::{App, Config, Listener, Worker};
 
 /// The worker that an application is made for.
@@ -103,6 +104,7 @@ fn try_run<A: App>(
         Some(fd) => Some(Channel::new(adopt(fd)?.into())),
         None => None,
     };
+    let tls = TlsServer::load(&options.tls)?;
     let app = make(&Place {
         index: seat.index,
         workers: options.workers,
@@ -124,12 +126,28 @@ fn try_run<A: App>(
         Ok(ring) => {
             let note = ring.note().to_owned();
             let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(ring, app, options, listener, door, reports)
+            serve(
+                ring,
+                app,
+                config(options, tls),
+                options,
+                listener,
+                door,
+                reports,
+            )
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(epoll, app, options, listener, door, reports)
+            serve(
+                epoll,
+                app,
+                config(options, tls),
+                options,
+                listener,
+                door,
+                reports,
+            )
         }
     }
 }
@@ -170,12 +188,13 @@ fn adopt(fd: i32) -> Result<File, Fatal> {
     })
 }
 
-pub(crate) fn config(options: &ServerOptions) -> Config {
+/// What the options mean for a worker, with the TLS that was read from its files.
+pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config {
     let of_service = |limits: &crate::options::Limits| {
         let mut own = options.clone();
         own.services.clear();
         limits.apply_to(&mut own);
-        config(&own)
+        config(&own, None)
     };
     Config {
         services: options.services.iter().map(of_service).collect(),
@@ -194,6 +213,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         ping_interval: options.ping_interval,
         close_timeout: options.close_timeout,
         send_queue_bytes_max: options.send_queue,
+        tls,
         ..Config::default()
     }
 }
@@ -283,13 +303,14 @@ impl Door {
 fn serve<I: Io, A: App>(
     io: I,
     app: A,
+    config: Config,
     options: &ServerOptions,
     listener: Listener,
     mut door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
-    let mut worker = Worker::new(io, app, config(options), listener);
+    let mut worker = Worker::new(io, app, config, listener);
     worker.watch(door.signals, SIGNALS);
     if let Some(fd) = door.control.as_ref().and_then(Channel::fd) {
         worker.watch(Fd(fd), CONTROL);
