@@ -107,6 +107,9 @@ impl Tls {
     /// be sent, and nothing may be opened any more.
     pub(crate) fn open(&mut self, received: &[u8], room: &mut Room) -> Result<Opened, Error> {
         room.clear();
+        if self.failed {
+            return Err(refused());
+        }
         room.inbox.append(&mut self.held);
         room.inbox.extend_from_slice(received);
         self.held = Vec::new();
@@ -123,9 +126,8 @@ impl Tls {
                 Ok(opened)
             }
             Err(error) => {
-                // The session gives the alert out before it repeats the error.
-                let _ = self.advance(&mut room.inbox[used..], &mut Vec::new());
                 self.failed = true;
+                self.drain_output();
                 Err(error)
             }
         }
@@ -156,11 +158,7 @@ impl Tls {
                     end
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    grow(&mut self.out, 0, |room| match data.encode(room) {
-                        Err(EncodeError::InsufficientSize(need)) => Err(Some(need.required_size)),
-                        encoded => encoded.map_err(|_| None),
-                    })
-                    .map_or(Some(Err(refused())), |()| None)
+                    encode(&mut data, &mut self.out).map_or(Some(Err(refused())), |()| None)
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
@@ -179,6 +177,27 @@ impl Tls {
             used += discard;
             if let Some(end) = end {
                 return (used, end);
+            }
+        }
+    }
+
+    /// Takes what the session still has to send, and gives it nothing to open: a session that sees records again after
+    /// its error panics.
+    fn drain_output(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        while session.wants_write() {
+            match session.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    if encode(&mut data, &mut self.out).is_none() {
+                        return;
+                    }
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while traffic.next_record().is_some() {}
+                }
+                _ => return,
             }
         }
     }
@@ -212,8 +231,7 @@ impl Tls {
             .is_some()
         });
         if closed {
-            // The session may hand the alert out as output of its own.
-            let _ = self.advance(&mut [], &mut Vec::new());
+            self.drain_output();
             self.take_output(sealed);
         }
         self.closed |= closed;
@@ -238,6 +256,14 @@ impl Tls {
     }
 }
 
+fn encode(data: &mut Output<'_>, out: &mut Vec<u8>) -> Option<()> {
+    grow(out, 0, |room| match data.encode(room) {
+        Err(EncodeError::InsufficientSize(need)) => Err(Some(need.required_size)),
+        encoded => encoded.map_err(|_| None),
+    })
+}
+
+type Output<'a> = rustls::unbuffered::EncodeTlsData<'a, rustls::server::ServerConnectionData>;
 type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
 
 fn refused() -> Error {
