@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::common::client::{BINARY, CLOSE, Client, REQUEST, TEXT, dial, exchange, frame, noise};
-use crate::common::{Scratch, Server, on_both_tiers, run, scratch, until};
+use crate::common::{Scratch, Server, on_both_tiers, run, scratch};
 
 on_both_tiers!(
     plain_and_tls_connections_share_a_port,
@@ -45,6 +45,9 @@ fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
     let own = ["--workers=1", "--port=auto", cert.as_str(), key.as_str()];
     Server::start(&[&own, more].concat())
 }
+
+/// The exit code for options that cannot be used.
+const USAGE: i32 = 2;
 
 type Tls = StreamOwned<ClientConnection, std::net::TcpStream>;
 
@@ -127,7 +130,9 @@ fn messages_of_every_size_come_back(tier: &str) {
     let folder = scratch("tls-sizes");
     let server = started(&folder, &["localhost"], &[tier]);
     let mut tls = open(&server, &folder, "localhost");
-    for len in [0, 1, 125, 126, 4000, 4096, 9000, 16_384, 16_385, 65_536, 300_000, 3_000_000] {
+    for len in [
+        0, 1, 125, 126, 4000, 4096, 9000, 16_384, 16_385, 65_536, 300_000, 3_000_000,
+    ] {
         let payload = noise(len as u64, len);
         tls.write_all(&frame(BINARY, &payload)).expect("sent");
         expect(&mut tls, BINARY, &payload);
@@ -161,7 +166,11 @@ fn a_plain_request_is_refused_where_all_must_speak_tls(tier: &str) {
 
 fn a_certificate_is_chosen_by_name(tier: &str) {
     let folder = scratch("tls-names");
-    let server = started(&folder, &["localhost", "one.example", "two.example"], &[tier]);
+    let server = started(
+        &folder,
+        &["localhost", "one.example", "two.example"],
+        &[tier],
+    );
     // Each client trusts only the certificate that it asks for.
     for name in ["two.example", "localhost", "one.example"] {
         open(&server, &folder, name);
@@ -175,7 +184,10 @@ fn a_client_with_another_protocol_only_is_refused(tier: &str) {
         config.alpn_protocols = vec![b"h2".to_vec()];
     });
     let error = tls.write_all(REQUEST.as_bytes()).expect_err("refused");
-    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
+    assert!(
+        error.to_string().contains("NoApplicationProtocol"),
+        "{error}"
+    );
     let mut tls = client(&server, &folder, "localhost", |config| {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     });
@@ -196,7 +208,9 @@ fn the_end_without_close_notify_is_unclean(tier: &str) {
     let folder = scratch("tls-truncated");
     let server = started(&folder, &["localhost"], &[tier]);
     let tls = open(&server, &folder, "localhost");
-    tls.sock.shutdown(std::net::Shutdown::Write).expect("connected");
+    tls.sock
+        .shutdown(std::net::Shutdown::Write)
+        .expect("connected");
     server.counter_reaching("closed_unclean", 1);
 }
 
@@ -204,7 +218,8 @@ fn a_close_has_a_close_notify(tier: &str) {
     let folder = scratch("tls-close");
     let server = started(&folder, &["localhost"], &[tier]);
     let mut tls = open(&server, &folder, "localhost");
-    tls.write_all(&frame(CLOSE, &1000_u16.to_be_bytes())).expect("sent");
+    tls.write_all(&frame(CLOSE, &1000_u16.to_be_bytes()))
+        .expect("sent");
     let mut rest = Vec::new();
     // Fails with UnexpectedEof where a FIN comes without close_notify.
     tls.read_to_end(&mut rest).expect("an end");
@@ -214,7 +229,11 @@ fn a_close_has_a_close_notify(tier: &str) {
 
 fn a_handshake_that_never_ends_is_ended(tier: &str) {
     let folder = scratch("tls-slow");
-    let server = started(&folder, &["localhost"], &[tier, "--handshake-timeout=200ms"]);
+    let server = started(
+        &folder,
+        &["localhost"],
+        &[tier, "--handshake-timeout=200ms"],
+    );
     let mut silent = dial(&server.address()).expect("it listens");
     let mut slow = dial(&server.address()).expect("it listens");
     slow.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("sent");
@@ -243,10 +262,19 @@ fn garbage_after_the_handshake_ends_the_connection_alone(tier: &str) {
     expect(&mut healthy, TEXT, b"on");
 }
 
+fn host_and_port(server: &Server) -> String {
+    server.address().replace("ws://", "")
+}
+
 /// What `openssl s_client` prints, with `input` for the server.
 fn s_client(server: &Server, more: &[&str], input: &[u8]) -> String {
     let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &server.address(), "-ign_eof"])
+        .args([
+            "s_client",
+            "-connect",
+            host_and_port(server).as_str(),
+            "-ign_eof",
+        ])
         .args(more)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -305,7 +333,14 @@ fn python_speaks_tls(tier: &str) {
     let server = started(&folder, &["localhost"], &[tier]);
     for version in ["TLSv1_2", "TLSv1_3"] {
         let output = Command::new("python3")
-            .args(["-c", PYTHON, &server.address(), &folder.path("localhost.pem"), version, REQUEST])
+            .args([
+                "-c",
+                PYTHON,
+                &host_and_port(&server),
+                &folder.path("localhost.pem"),
+                version,
+                REQUEST,
+            ])
             .output()
             .expect("python3 is installed");
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -338,13 +373,13 @@ fn files_that_cannot_be_used_are_told_before_a_worker_starts() {
             format!("--key={key}"),
         ];
         let output = run("ringway", &arguments.each_ref().map(String::as_str));
-        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        assert_eq!(output.code, USAGE, "{}", output.stderr);
         assert!(output.stderr.contains(expected), "{}", output.stderr);
         assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
     }
     for arguments in [["server", "--tls=only"], ["server", "--cert=x.pem"]] {
         let output = run("ringway", &arguments);
-        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        assert_eq!(output.code, USAGE, "{}", output.stderr);
         assert!(output.stderr.contains("--key"), "{}", output.stderr);
     }
 }
