@@ -242,7 +242,7 @@ impl std::str::FromStr for Endpoint {
         };
         if strip_scheme(uri, "wss:").is_some() {
             return Err(BadEndpoint(format!(
-                "{uri}: TLS is no matter of the place to listen; use ws:// with a certificate (--cert and --key), and --tls=only to refuse plain connections"
+                "{uri}: wss:// has no meaning here; use ws://: a server speaks TLS on the same port when it has --cert and --key"
             )));
         }
         if let Some(path) = strip_scheme(uri, "ws+unix:") {

@@ -55,7 +55,7 @@ impl Pair {
     }
 
     /// What the client wants to send.
-    fn from_client(&mut self) -> Vec<u8> {
+    fn client_sends(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -64,7 +64,7 @@ impl Pair {
     }
 
     /// Gives `bytes` to the server in pieces of `step`.
-    fn to_server(&mut self, bytes: &[u8], step: usize) -> Result<Opened, Error> {
+    fn server_gets(&mut self, bytes: &[u8], step: usize) -> Result<Opened, Error> {
         let mut last = Ok(Opened::More);
         for piece in bytes.chunks(step) {
             last = self.server.open(piece, &mut self.room);
@@ -74,7 +74,7 @@ impl Pair {
         last
     }
 
-    fn to_client(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+    fn client_gets(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.client.read_tls(&mut bytes).unwrap();
             self.client.process_new_packets()?;
@@ -84,11 +84,11 @@ impl Pair {
 
     fn shake_hands(&mut self, step: usize) {
         for _ in 0..4 {
-            let bytes = self.from_client();
-            self.to_server(&bytes, step).unwrap();
+            let bytes = self.client_sends();
+            self.server_gets(&bytes, step).unwrap();
             let mut out = Vec::new();
             self.server.take_output(&mut out);
-            self.to_client(&out).unwrap();
+            self.client_gets(&out).unwrap();
         }
         assert!(!self.client.is_handshaking());
     }
@@ -97,7 +97,7 @@ impl Pair {
     fn read(&mut self, sealed: &[u8]) -> Vec<u8> {
         let mut all = Vec::new();
         for piece in sealed.chunks(4096) {
-            self.to_client(piece).unwrap();
+            self.client_gets(piece).unwrap();
             let _ = self.client.reader().read_to_end(&mut all);
         }
         all
@@ -115,8 +115,8 @@ fn records_may_be_cut_at_every_byte() {
             pair.shake_hands(step);
             pair.client.writer().write_all(b"one").unwrap();
             pair.client.writer().write_all(b"two").unwrap();
-            let bytes = pair.from_client();
-            pair.to_server(&bytes, step).unwrap();
+            let bytes = pair.client_sends();
+            pair.server_gets(&bytes, step).unwrap();
             assert_eq!(pair.opened, b"onetwo");
             assert_eq!(
                 pair.server.held.capacity(),
@@ -150,13 +150,13 @@ fn output_between_two_halves_of_a_record_disturbs_neither() {
         let mut pair = Pair::new(version);
         pair.shake_hands(usize::MAX);
         pair.client.writer().write_all(&[7; 5000]).unwrap();
-        let bytes = pair.from_client();
+        let bytes = pair.client_sends();
         let (first, second) = bytes.split_at(1000);
-        pair.to_server(first, usize::MAX).unwrap();
+        pair.server_gets(first, usize::MAX).unwrap();
         let mut sealed = Vec::new();
         assert!(pair.server.seal(b"meanwhile", &mut sealed));
         assert_eq!(pair.read(&sealed), b"meanwhile");
-        pair.to_server(second, usize::MAX).unwrap();
+        pair.server_gets(second, usize::MAX).unwrap();
         assert_eq!(pair.opened, [7; 5000]);
     }
 }
@@ -168,8 +168,8 @@ fn close_notify_is_told_and_sent_once() {
         pair.shake_hands(usize::MAX);
         pair.client.writer().write_all(b"last").unwrap();
         pair.client.send_close_notify();
-        let bytes = pair.from_client();
-        assert_eq!(pair.to_server(&bytes, usize::MAX), Ok(Opened::PeerClosed));
+        let bytes = pair.client_sends();
+        assert_eq!(pair.server_gets(&bytes, usize::MAX), Ok(Opened::PeerClosed));
         assert_eq!(pair.opened, b"last");
         let mut sealed = Vec::new();
         assert!(
@@ -181,7 +181,7 @@ fn close_notify_is_told_and_sent_once() {
         pair.server.close(&mut sealed);
         assert!(!pair.server.seal(b"more", &mut sealed));
         assert_eq!(sealed.len(), len, "nothing follows a close_notify");
-        pair.to_client(&sealed).unwrap();
+        pair.client_gets(&sealed).unwrap();
         let mut all = Vec::new();
         // The reader fails with UnexpectedEof where a close_notify is missing.
         pair.client.reader().read_to_end(&mut all).unwrap();
@@ -195,16 +195,19 @@ fn garbage_gets_an_alert_and_nothing_is_sealed_after_it() {
         let mut pair = Pair::new(version);
         pair.shake_hands(usize::MAX);
         pair.client.writer().write_all(b"whole").unwrap();
-        let mut bytes = pair.from_client();
+        let mut bytes = pair.client_sends();
         let mut garbage = vec![23, 3, 3, 0, 40];
         garbage.extend([0x55; 40]);
         bytes.extend(&garbage);
-        assert!(pair.to_server(&bytes, usize::MAX).is_err());
+        assert!(pair.server_gets(&bytes, usize::MAX).is_err());
         assert_eq!(pair.opened, b"whole", "what came before it is kept");
         assert!(pair.server.has_output());
         let mut out = Vec::new();
         pair.server.take_output(&mut out);
-        assert!(matches!(pair.to_client(&out), Err(Error::AlertReceived(_))));
+        assert!(matches!(
+            pair.client_gets(&out),
+            Err(Error::AlertReceived(_))
+        ));
         assert!(!pair.server.seal(b"more", &mut Vec::new()));
     }
 }
@@ -217,7 +220,7 @@ fn garbage_in_the_handshake_is_an_error_and_never_held_without_bound() {
         bytes.extend(vec![first; 16 << 10]);
         let mut failed = false;
         for _ in 0..20 {
-            failed |= pair.to_server(&bytes, 1000).is_err();
+            failed |= pair.server_gets(&bytes, 1000).is_err();
             assert!(pair.server.held.len() <= HELD_BYTES_MAX);
             if failed {
                 break;
@@ -231,18 +234,18 @@ fn garbage_in_the_handshake_is_an_error_and_never_held_without_bound() {
 fn nothing_is_sealed_before_the_handshake_is_complete() {
     let mut pair = Pair::new(&rustls::version::TLS13);
     assert!(!pair.server.seal(b"early", &mut Vec::new()));
-    let hello = pair.from_client();
-    pair.to_server(&hello[..hello.len() - 1], usize::MAX)
+    let hello = pair.client_sends();
+    pair.server_gets(&hello[..hello.len() - 1], usize::MAX)
         .unwrap();
     let mut sealed = Vec::new();
     assert!(!pair.server.seal(b"early", &mut sealed));
     pair.server.close(&mut sealed);
     assert!(sealed.is_empty());
-    pair.to_server(&hello[hello.len() - 1..], usize::MAX)
+    pair.server_gets(&hello[hello.len() - 1..], usize::MAX)
         .unwrap();
     let mut out = Vec::new();
     pair.server.take_output(&mut out);
-    pair.to_client(&out).unwrap();
+    pair.client_gets(&out).unwrap();
     assert!(!pair.client.is_handshaking());
 }
 
@@ -253,8 +256,8 @@ fn a_key_update_is_answered_and_both_directions_go_on() {
     for turn in 0..3 {
         pair.client.refresh_traffic_keys().unwrap();
         pair.client.writer().write_all(b"new key").unwrap();
-        let bytes = pair.from_client();
-        pair.to_server(&bytes, 1 + turn).unwrap();
+        let bytes = pair.client_sends();
+        pair.server_gets(&bytes, 1 + turn).unwrap();
         let mut sealed = Vec::new();
         pair.server.take_output(&mut sealed);
         assert!(pair.server.seal(b"answer", &mut sealed));

@@ -72,20 +72,8 @@ fn try_run<A: App>(
     // If the program was started through a link, the process would have the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
-    if !sys::is_listener(listener) {
-        if seat.control_fd.is_some() {
-            // The supervisor shuts its listener when it stops: this worker was on its way then.
-            tracing::debug!("the listener is shut: the server stops");
-            return Ok(Exit::Ok);
-        }
-        let sentence = format!(
-            "--fd={} is not a listening socket: leave the option to the supervisor",
-            seat.fd
-        );
-        return Err(Fatal {
-            exit: Exit::Usage,
-            sentence,
-        });
+    if !has_listener(seat)? {
+        return Ok(Exit::Ok);
     }
     if let Some(cpu) = seat.cpuid
         && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
@@ -100,10 +88,8 @@ fn try_run<A: App>(
         ),
         None => None,
     };
-    let control = match seat.control_fd {
-        Some(fd) => Some(Channel::new(adopt(fd)?.into())),
-        None => None,
-    };
+    let control = seat.control_fd.map(adopt).transpose()?;
+    let control = control.map(|channel| Channel::new(channel.into()));
     let tls = TlsServer::load(&options.tls)?;
     let app = make(&Place {
         index: seat.index,
@@ -150,6 +136,26 @@ fn try_run<A: App>(
             )
         }
     }
+}
+
+/// Whether the inherited descriptor still listens. `false`: the server stops.
+fn has_listener(seat: &WorkerSeat) -> Result<bool, Fatal> {
+    if sys::is_listener(Fd(seat.fd)) {
+        return Ok(true);
+    }
+    if seat.control_fd.is_some() {
+        // The supervisor shuts its listener when it stops: this worker was on its way then.
+        tracing::debug!("the listener is shut: the server stops");
+        return Ok(false);
+    }
+    let sentence = format!(
+        "--fd={} is not a listening socket: leave the option to the supervisor",
+        seat.fd
+    );
+    Err(Fatal {
+        exit: Exit::Usage,
+        sentence,
+    })
 }
 
 /// The ring, or the reason why epoll is used instead.
