@@ -15,6 +15,7 @@ on_both_tiers!(
     plain_and_tls_connections_share_a_port,
     messages_of_every_size_come_back,
     many_messages_at_once_come_back,
+    a_slow_reader_gets_everything_in_order,
     a_plain_request_is_refused_where_all_must_speak_tls,
     a_certificate_is_chosen_by_name,
     a_client_with_another_protocol_only_is_refused,
@@ -151,6 +152,25 @@ fn many_messages_at_once_come_back(tier: &str) {
     for n in 0..2000_u32 {
         expect(&mut tls, BINARY, &n.to_be_bytes());
     }
+}
+
+fn a_slow_reader_gets_everything_in_order(tier: &str) {
+    let folder = scratch("tls-slow-reader");
+    let more = [tier, "--send-queue=256KiB", "--sndbuf=8KiB"];
+    let server = started(&folder, &["localhost"], &more);
+    let mut tls = open(&server, &folder, "localhost");
+    let messages: Vec<_> = (0..60_u16)
+        .map(|n| noise(n.into(), 500 * usize::from(n)))
+        .collect();
+    for message in &messages {
+        tls.write_all(&frame(BINARY, message)).expect("sent");
+    }
+    // Nothing is read until the server has had to wait.
+    server.counter_reaching("partial_sends", 1);
+    for message in &messages {
+        expect(&mut tls, BINARY, message);
+    }
+    assert_eq!(server.counter("drops"), [0]);
 }
 
 fn a_plain_request_is_refused_where_all_must_speak_tls(tier: &str) {

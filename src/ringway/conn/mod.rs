@@ -1,6 +1,7 @@
 //! Connections without what they speak: bytes in, bytes out, flow control, deadlines, ending.
 //!
-//! Owns: the table of connections, their [links](link::Link), the wheel of their deadlines, the outbox and the send queues.
+//! Owns: the table of connections, their [links](link::Link), the wheel of their deadlines, the outbox, the send queues
+//! and TLS.
 //! Never: knows what a connection speaks, or makes a system call itself.
 #![forbid(unsafe_code)]
 

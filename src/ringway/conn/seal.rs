@@ -14,7 +14,7 @@ impl<I: Io, P> Core<I, P> {
     /// Seals the list, and what waits behind it. The ciphertext is then one segment in scratch, or at the end of the send
     /// queue if there is one or scratch is full.
     #[inline(never)]
-    pub(super) fn seal(&mut self, link: &mut Link) {
+    pub(crate) fn seal(&mut self, link: &mut Link) {
         let Some(mut tls) = link.out.tls.take() else {
             return;
         };

@@ -316,6 +316,10 @@ impl<I: Io> Core<I> {
     /// they were made, then the queue.
     pub(super) fn flush_hot(&mut self, link: &mut Link) -> Next {
         let waits = link.armed.poll_out || link.phase == Phase::Ended;
+        if waits && link.out.tls.is_some() {
+            // The plaintext lies in the hot buffer even while a queue of ciphertext waits.
+            self.seal(link);
+        }
         match waits || self.send_now(link).is_ok() {
             true => Next::Continue,
             false => Next::Reset,
