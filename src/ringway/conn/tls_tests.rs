@@ -11,6 +11,14 @@ use super::*;
 fn configs(
     version: &'static rustls::SupportedProtocolVersion,
 ) -> (Arc<ServerConfig>, ClientConnection) {
+    configs_with(version, None)
+}
+
+/// The same, with a client that sends records of at most so many bytes.
+fn configs_with(
+    version: &'static rustls::SupportedProtocolVersion,
+    record_bytes_max: Option<usize>,
+) -> (Arc<ServerConfig>, ClientConnection) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -22,11 +30,12 @@ fn configs(
         .unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
+    let mut client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    client.max_fragment_size = record_bytes_max;
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(Arc::new(client), name).unwrap();
     (Arc::new(server), client)
@@ -264,4 +273,26 @@ fn a_key_update_is_answered_and_both_directions_go_on() {
         assert_eq!(pair.read(&sealed), b"answer");
     }
     assert_eq!(pair.opened, b"new keynew keynew key");
+}
+
+#[test]
+fn handshake_messages_may_be_spread_over_records_and_cut_anywhere() {
+    for version in VERSIONS {
+        for step in [1, 3, 50, usize::MAX] {
+            let (config, client) = configs_with(version, Some(40));
+            let mut server = Tls::default();
+            server.begin(&config).unwrap();
+            let mut pair = Pair {
+                server,
+                client,
+                room: Room::default(),
+                opened: Vec::new(),
+            };
+            pair.shake_hands(step);
+            pair.client.writer().write_all(&[9; 300]).unwrap();
+            let bytes = pair.client_sends();
+            pair.server_gets(&bytes, step).unwrap();
+            assert_eq!(pair.opened, [9; 300]);
+        }
+    }
 }
