@@ -3,9 +3,10 @@
 //!
 //! Owns: these definitions. Never: judges how options go together (`resolve` does), makes a system call.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::options::{Backlog, Format, IoChoice, ServerOptions};
+use ringway::options::{Backlog, Format, IoChoice, ServerOptions, TlsMode, TlsVersion};
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
 };
@@ -48,6 +49,7 @@ impl Defined for ServerArgs {
             "Compression (permessage-deflate, RFC 7692)",
             compression(),
         ));
+        all.extend(under("TLS", tls()));
         all.extend(under(SOCKETS, sockets()));
         all
     }
@@ -169,6 +171,25 @@ fn closing() -> [Definition<ServerOptions>; 2] {
     ]
 }
 
+#[rustfmt::skip] // one option per block, help last
+fn tls() -> [Definition<ServerOptions>; 4] {
+    [
+        define("cert", field!(tls.certificates), FILES,
+            "Certificate with its chain, PEM; several as a.pem,b.pem: a client gets the first that is valid for the name it asks \
+             for, else the first of all")
+            .default_said("none, and then no TLS"),
+        define("key", field!(tls.keys), FILES, "Private key of each --cert, PEM, in the same order; not encrypted")
+            .default_said("none"),
+        define("tls", field!(tls.mode),
+            Choice("MODE", &[("auto", TlsMode::Auto), ("only", TlsMode::Only), ("off", TlsMode::Off)]),
+            "Who speaks TLS: auto = clients that begin with it, beside plain ones on the same port; only = all, a plain request \
+             is answered 400; off = none. It needs --cert and --key"),
+        define("tls-min", field!(tls.version_min),
+            Choice("VERSION", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]),
+            "Lowest version of TLS"),
+    ]
+}
+
 const SOCKETS: &str = "Sockets (set on the listener, inherited by connections)";
 
 #[rustfmt::skip] // one option per block, help last
@@ -221,6 +242,22 @@ const BACKLOG: Words<Backlog> = Words {
         })
     },
     bare: Bare::Means("somaxconn"),
+};
+
+/// Names of files with commas between them.
+const FILES: Words<Vec<PathBuf>> = Words {
+    value_name: "FILE,...",
+    parse: |list| match list.split(',').any(str::is_empty) {
+        true => Err(Wrong::Because(
+            " has a place without a file: give names with one comma between two".to_owned(),
+        )),
+        false => Ok(list.split(',').map(PathBuf::from).collect()),
+    },
+    show: |files| {
+        let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        (!names.is_empty()).then(|| names.join(","))
+    },
+    bare: Bare::Refused,
 };
 
 /// `any`, `none`, or names with commas between them.
@@ -298,7 +335,8 @@ mod tests {
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
-            trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true";
+            trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true
+            cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);

@@ -44,7 +44,7 @@ fn an_endpoint_is_host_and_port_or_a_path() {
 #[test]
 fn a_bad_endpoint_says_what_is_wrong_with_it() {
     let cases = [
-        ("wss://127.0.0.1:9000", "TLS is not there yet"),
+        ("wss://127.0.0.1:9000", "--cert and --key"),
         ("http://127.0.0.1", "does not begin with ws://"),
         ("ws://127.0.0.1", "the port is missing"),
         ("ws://127.0.0.1:99999", "not a number from 0 to 65535"),
@@ -302,7 +302,7 @@ fn schemes_ignore_case() {
     };
     assert_eq!(endpoint("Ws+Unix:/Run/echo"), Ok(unix));
     let tls = endpoint("WSS://a:1").unwrap_err().to_string();
-    assert!(tls.contains("TLS is not there yet"), "{tls}");
+    assert!(tls.contains("--cert and --key"), "{tls}");
     for uri in ["ws:127.0.0.1:9000", "127.0.0.1:9000", "", "ws", "wsx://a:1"] {
         let sentence = endpoint(uri).unwrap_err().to_string();
         assert!(sentence.contains("does not begin with ws://"), "{sentence}");

@@ -131,7 +131,8 @@
 //!
 //! Inside, in the source and not in this documentation:
 //! - `io`: the trait `Io` and its implementations on io_uring, epoll and a simulation; the data path's only `unsafe`.
-//! - `conn`: what a connection is bound to: descriptor, armed operations, send queue, flow control, deadline, ending.
+//! - `conn`: what a connection is bound to: descriptor, armed operations, send queue, TLS, flow control, deadline, ending.
+//! - [`tls`]: certificates, keys and versions of a server's TLS.
 //! - `protocol`: what a connection speaks: opening handshake, WebSocket; the `App` interface.
 //! - `worker`: the event loop: its turn, accepting, timeouts, and the one place where connections end.
 //! - `stats`: counters, turn-time histograms, the record that crosses the pipe.
@@ -170,6 +171,7 @@ pub mod stats;
 #[doc(hidden)]
 pub mod supervise;
 pub mod time;
+pub mod tls;
 #[doc(hidden)]
 pub mod worker;
 
@@ -186,3 +188,4 @@ pub use protocol::{
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};
 pub use stats::Counters;
+pub use tls::{TlsMode, TlsOptions, TlsVersion};

@@ -17,6 +17,7 @@ pub use crate::proto::handshake::{OriginPattern, Versions};
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
+pub use crate::tls::{TlsMode, TlsOptions, TlsVersion};
 pub use opening::OpeningOptions;
 
 /// All options of `ringway server`.
@@ -84,6 +85,8 @@ pub struct ServerOptions {
     pub deflate: bool,
     /// How they are compressed.
     pub compression: Deflate,
+    /// TLS of accepted connections. Default: none, because there is no certificate.
+    pub tls: TlsOptions,
     /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,
     /// Applications that come with Ringway, by path. Empty: an echo on every path.
@@ -129,6 +132,7 @@ impl ServerOptions {
             drain_timeout: Duration::from_secs(10),
             deflate: false,
             compression: Deflate::default(),
+            tls: TlsOptions::default(),
             socket: SocketOptions {
                 keepalive: Some(KEEPALIVE),
                 keepalive_interval: Some(KEEPALIVE_INTERVAL),
@@ -264,7 +268,7 @@ impl std::str::FromStr for Endpoint {
         };
         if strip_scheme(uri, "wss:").is_some() {
             return Err(BadEndpoint(format!(
-                "{uri}: TLS is not there yet; use ws:// and let a TLS proxy stand in front"
+                "{uri}: wss:// has no meaning here; use ws://: a server speaks TLS on the same port when it has --cert and --key"
             )));
         }
         if let Some(path) = strip_scheme(uri, "ws+unix:") {

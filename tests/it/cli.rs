@@ -112,7 +112,7 @@ fn a_bad_value_is_one_sentence_and_exit_code_two() {
     let cases = [
         ("--workers=0", "a server needs at least 1 worker"),
         ("--workers=999999", "from 1 to 1024"),
-        ("--wsuri=wss://127.0.0.1:9000", "TLS is not there yet"),
+        ("--wsuri=wss://127.0.0.1:9000", "--cert and --key"),
         (
             "--wsuri=ws://127.0.0.1:70000",
             "not a number from 0 to 65535",

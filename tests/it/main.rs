@@ -31,6 +31,7 @@ mod scenarios;
 mod signals;
 mod supervision;
 mod tidy;
+mod tls;
 mod tune;
 mod tune_bench;
 mod wsperf;

@@ -37,11 +37,15 @@ const MEMBERS: &[Member] = &[
             ("io", &["random", "time"]),
             ("stats", &["time"]),
             ("control", &["io", "random"]),
+            ("tls", &["exit"]),
             ("conn", &["io", "stats", "time"]),
-            ("protocol", &["conn", "io", "proto", "random", "time"]),
+            (
+                "protocol",
+                &["conn", "io", "proto", "random", "time", "tls"],
+            ),
             (
                 "worker",
-                &["conn", "io", "proto", "protocol", "stats", "time"],
+                &["conn", "io", "proto", "protocol", "stats", "time", "tls"],
             ),
             ("services", &["proto", "protocol"]),
             ("seat", &["exit"]),
@@ -52,7 +56,7 @@ const MEMBERS: &[Member] = &[
                     "time",
                 ],
             ),
-            ("options", &["proto", "seat", "services"]),
+            ("options", &["proto", "seat", "services", "tls"]),
             (
                 "server",
                 &[
@@ -69,6 +73,7 @@ const MEMBERS: &[Member] = &[
                     "stats",
                     "supervise",
                     "time",
+                    "tls",
                     "worker",
                 ],
             ),

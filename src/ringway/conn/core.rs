@@ -7,6 +7,7 @@ use super::buffers::Buffers;
 use super::link::{Backlog, Ending, Link, Pauses, Phase};
 use super::outbox::Outbox;
 use super::send::Batch;
+use super::tls::Room;
 use crate::io::{BufferId, ConnId, Io};
 use crate::stats::Counters;
 use crate::time::Instant;
@@ -45,6 +46,8 @@ pub(crate) struct Shared<P> {
     pub(crate) rescheduled: Vec<ConnId>,
     /// Connections to reset after everything that arrived is handled.
     pub(crate) condemned: Vec<ConnId>,
+    /// Memory for opening and sealing TLS records.
+    pub(crate) room: Room,
     pub(crate) now: Instant,
     pub(crate) protocol: P,
 }
@@ -85,6 +88,7 @@ impl<P> Shared<P> {
             dirty: Vec::with_capacity(LIST_LEN),
             rescheduled: Vec::with_capacity(LIST_LEN),
             condemned: Vec::new(),
+            room: Room::default(),
             now,
             protocol,
         }

@@ -22,6 +22,7 @@ use super::outbox::List;
 use super::queue::SendQueue;
 use super::spill::Spill;
 use super::timers::Links;
+use super::tls::Tls;
 use crate::io::{ConnId, Fd, ReceiveMode};
 use crate::time::Instant;
 
@@ -181,8 +182,37 @@ pub(crate) struct Outgoing {
     pub(crate) list: List,
     /// Bytes that the socket has not taken. While there is a queue, further output goes to its end.
     pub(crate) queue: Option<Box<SendQueue>>,
+    /// With TLS, the list is plaintext until the turn's output is sealed, and the queue is ciphertext.
+    pub(crate) tls: Option<Box<Tls>>,
     /// A message was refused because the queue is full. The application must be told when it is empty.
     pub(crate) refused: bool,
+}
+
+impl Outgoing {
+    /// Where output waits that is in no shared buffer: the send queue, or with TLS what is sealed at the end of the turn.
+    #[inline]
+    pub(crate) fn entry(&self) -> Option<&SendQueue> {
+        match &self.tls {
+            None => self.queue.as_deref(),
+            Some(tls) => tls.plain.as_deref(),
+        }
+    }
+
+    /// As [`Self::entry`], to fill or to make it.
+    #[inline]
+    pub(crate) const fn entry_mut(&mut self) -> &mut Option<Box<SendQueue>> {
+        match &mut self.tls {
+            None => &mut self.queue,
+            Some(tls) => &mut tls.plain,
+        }
+    }
+
+    /// Bytes in the send queue, those that wait to be sealed included.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let queued = self.queue.as_ref().map_or(0, |queue| queue.bytes());
+        let plain = self.tls.as_ref().and_then(|tls| tls.plain.as_ref());
+        queued + plain.map_or(0, |plain| plain.bytes())
+    }
 }
 
 /// The `service` of a connection that has no service: the limits of the worker hold.
@@ -259,7 +289,7 @@ impl Link {
 
     /// Bytes in the send queue.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.out.queue.as_ref().map_or(0, |queue| queue.bytes())
+        self.out.queued_bytes()
     }
 
     /// Notes that the kernel reported the end of the peer's direction, or an error.

@@ -1,6 +1,7 @@
 //! Connections without what they speak: bytes in, bytes out, flow control, deadlines, ending.
 //!
-//! Owns: the table of connections, their [links](link::Link), the wheel of their deadlines, the outbox and the send queues.
+//! Owns: the table of connections, their [links](link::Link), the wheel of their deadlines, the outbox, the send queues
+//! and TLS.
 //! Never: knows what a connection speaks, or makes a system call itself.
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,9 @@ pub(crate) mod outbox;
 pub(crate) mod output;
 pub(crate) mod queue;
 mod receive;
+mod seal;
 pub(crate) mod send;
 pub(crate) mod spill;
 pub(crate) mod table;
 pub(crate) mod timers;
+pub(crate) mod tls;

@@ -24,7 +24,7 @@ const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 pub(crate) enum Backing {
     /// In a shared buffer.
     Buffer(BufferId),
-    /// In a shared buffer, of a connection that may change what it sends: nothing is sent from there unseen.
+    /// In a shared buffer, of a connection that may compress or seals what it sends: nothing is sent from there unseen.
     Changing(BufferId),
     /// In the connection's assembly. If it is sent back, the assembly becomes part of the send queue.
     Assembly,
@@ -88,7 +88,7 @@ impl<P> Output<'_, P> {
         self.end_run();
         let len = head.len() + payload.len();
         let at = self.shared.outbox.scratch;
-        if self.out.queue.is_some() || len > self.scratch.len() - at {
+        if self.out.entry().is_some() || len > self.scratch.len() - at {
             let (queue, buffers) = self.queue(carries);
             queue.push(head, buffers);
             return queue.push(payload, buffers);
@@ -104,7 +104,7 @@ impl<P> Output<'_, P> {
     /// Sends a part of a shared block without a copy: as a segment of this turn, or in the queue.
     pub(crate) fn share(&mut self, buffer: BufferId, block: &Arc<[u8]>, range: Range<usize>) {
         self.end_run();
-        let waits = self.out.queue.is_some();
+        let waits = self.out.entry().is_some();
         if !waits && range.len() <= SHARED_SEGMENT_BYTES_MAX {
             return self.push_segment(buffer, range.start, range.len(), Carries::Messages);
         }
@@ -119,10 +119,11 @@ impl<P> Output<'_, P> {
     /// The queue, made if there is none. From now on it takes all output of this connection.
     pub(crate) fn queue(&mut self, carries: Carries) -> (&mut SendQueue, &mut Buffers) {
         let Shared { buffers, dirty, .. } = &mut *self.shared;
-        if self.out.queue.is_none() {
+        let entry = self.out.entry_mut();
+        if entry.is_none() {
             dirty.push(self.id);
         }
-        let queue = self.out.queue.get_or_insert_with(|| buffers.take_queue());
+        let queue = entry.get_or_insert_with(|| buffers.take_queue());
         queue.carries = queue.carries.and(carries);
         (queue, buffers)
     }

@@ -42,6 +42,9 @@ impl<I: Io, P> Core<I, P> {
     /// Sends a connection's output of this turn. The common case goes into the ring, and the next `enter` sends it.
     /// Output that needs an order (queue, FIN) is sent at once.
     pub(crate) fn flush(&mut self, link: &mut Link) -> Next {
+        if link.out.tls.is_some() && link.phase != Phase::Ended {
+            self.seal(link);
+        }
         if link.phase == Phase::Ended || link.armed.poll_out {
             self.check_pause(link);
             return Next::Continue;
@@ -50,7 +53,7 @@ impl<I: Io, P> Core<I, P> {
         if simple && self.submit(link) {
             return Next::Continue;
         }
-        match self.send_now(link) {
+        match self.send_sealed(link) {
             Ok(()) => self.check_pause(link),
             Err(Broken) => return Next::Reset,
         }
@@ -92,6 +95,19 @@ impl<I: Io, P> Core<I, P> {
     /// Sends this turn's segments, then the queue, until the socket is full. If everything is sent and the connection
     /// is to end, ends our direction.
     pub(crate) fn send_now(&mut self, link: &mut Link) -> Result<(), Broken> {
+        if link.out.tls.is_none() {
+            return self.send_sealed(link);
+        }
+        let scratch = self.shared.outbox.scratch;
+        self.seal(link);
+        let result = self.send_sealed(link);
+        // Nothing of what was sealed is left there: it was sent, or copied to the queue.
+        self.shared.outbox.scratch = scratch;
+        result
+    }
+
+    /// Sends what needs no sealing, or is sealed.
+    fn send_sealed(&mut self, link: &mut Link) -> Result<(), Broken> {
         self.shared.blocks.register(&mut self.io);
         self.queue_excess(link);
         let mut batch = std::mem::take(&mut self.batch);
@@ -295,6 +311,10 @@ impl<I: Io, P> Core<I, P> {
             false => Carries::Control,
         };
         Outbox::clear(&mut link.out.list);
+        if let Some(plain) = link.out.tls.take().and_then(|tls| tls.plain) {
+            self.shared.counters.drops += u64::from(plain.carries == Carries::Messages);
+            self.shared.buffers.give_back_queue(plain);
+        }
         let queue = link.out.queue.take();
         let carries = queue
             .as_ref()

@@ -6,6 +6,7 @@ use super::keys::Masking;
 use super::rules::OpeningRules;
 use crate::proto::deflate::Deflate;
 use crate::proto::{Limits, handshake};
+use crate::tls::TlsServer;
 
 /// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is
 /// assembled, plus `send_queue_bytes_max` and what one turn adds to the queue, plus `head_limits.head_bytes_max` during
@@ -49,6 +50,8 @@ pub struct Config {
     /// of an open connection, `ping_interval`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
     /// are used. Default: none, so the limits of this value hold for every connection.
     pub services: Vec<Self>,
+    /// TLS on accepted connections. Default: none.
+    pub tls: Option<TlsServer>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
@@ -97,6 +100,7 @@ impl Default for Config {
             send_queue_bytes_max: 1 << 20,
             deflate: None,
             services: Vec::new(),
+            tls: None,
             masking: Masking::System,
         }
     }

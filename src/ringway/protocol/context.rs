@@ -118,13 +118,13 @@ impl<'a> Context<'a> {
             service: link.service,
             output: Output {
                 id: link.id,
+                backing: match codec.is_some() || link.out.tls.is_some() {
+                    false => Backing::Buffer(buffer),
+                    true => Backing::Changing(buffer),
+                },
                 out: &mut link.out,
                 shared,
                 scratch,
-                backing: match codec {
-                    None => Backing::Buffer(buffer),
-                    Some(_) => Backing::Changing(buffer),
-                },
                 run: Run::default(),
             },
             sender,
@@ -193,11 +193,7 @@ impl Context<'_> {
 
     /// Bytes in the send queue, which the peer's socket has not taken.
     pub fn queued_bytes(&self) -> usize {
-        self.output
-            .out
-            .queue
-            .as_ref()
-            .map_or(0, |queue| queue.bytes())
+        self.output.out.queued_bytes()
     }
 
     /// Sends a message back to its sender, changed or not, from where it lies. No payload byte is copied, unless the
@@ -229,7 +225,7 @@ impl Context<'_> {
         let header = answer_header(&message);
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
-            Backing::Changing(_) if self.output.out.queue.is_none() => {
+            Backing::Changing(_) if self.output.out.entry().is_none() => {
                 self.output.reply_in_place(message);
             }
             Backing::Assembly if self.codec.is_none() || !is_small => {

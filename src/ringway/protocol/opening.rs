@@ -247,6 +247,7 @@ impl Shared {
             fd: conn.link.fd,
             preface,
             now: self.now,
+            tls: conn.link.out.tls.is_some(),
             request,
             commands: &mut self.protocol.commands,
             rules: &self.protocol.config.opening,

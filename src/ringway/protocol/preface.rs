@@ -30,7 +30,7 @@ impl Preface {
 
 impl Shared {
     /// Whether the next bytes of the connection are a PROXY header.
-    pub(super) fn expects_preface(&self, conn: &mut Connection) -> bool {
+    pub(crate) fn expects_preface(&self, conn: &mut Connection) -> bool {
         let proxies = &self.protocol.config.opening.proxy_protocol;
         if proxies.is_empty() {
             return false;
@@ -45,7 +45,7 @@ impl Shared {
 
     /// Reads a PROXY header, as far as it has arrived. Returns how many bytes of `buf` belong to it: all of them, unless
     /// it is complete.
-    pub(super) fn feed_preface(&mut self, conn: &mut Connection, buf: &[u8]) -> usize {
+    pub(crate) fn feed_preface(&mut self, conn: &mut Connection, buf: &[u8]) -> usize {
         let Speaks::Opening(kept) = &mut conn.speaks else {
             unreachable!("a header comes before the handshake")
         };

@@ -16,6 +16,7 @@ pub struct Opening<'a> {
     pub(super) fd: Fd,
     pub(super) preface: Preface,
     pub(super) now: Instant,
+    pub(super) tls: bool,
     pub(super) request: &'a Request<'a>,
     pub(super) commands: &'a mut Commands,
     pub(super) rules: &'a OpeningRules,
@@ -47,6 +48,11 @@ impl<'a> Opening<'a> {
     pub fn peer(&self) -> Option<std::net::SocketAddr> {
         self.rules
             .client(self.request.headers(), self.preface.peer(self.fd))
+    }
+
+    /// Whether the connection is under TLS.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// The request: path, query, host, origin, headers, offered subprotocols.

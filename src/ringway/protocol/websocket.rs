@@ -537,7 +537,7 @@ fn hand_over<A: App>(
         Message::new(kind, &mut data, 0, HEADROOM..end),
     );
     context.output.backing = backing;
-    let left = match &mut context.output.out.queue {
+    let left = match context.output.out.entry_mut() {
         Some(queue) => queue.fill(data),
         None => Some(data),
     };

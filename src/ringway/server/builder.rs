@@ -14,6 +14,7 @@ use crate::options::{
 };
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
+use crate::tls::{TlsOptions, TlsServer};
 
 /// Most workers of a server: no machine that we know has more CPUs.
 const WORKERS_MAX: usize = 1024;
@@ -126,6 +127,12 @@ impl Server {
         self.set(|options| options.fail_by_drop = drop)
     }
 
+    /// TLS of accepted connections: certificates with their keys. Default: none.
+    #[must_use]
+    pub fn tls(self, tls: TlsOptions) -> Self {
+        self.set(|options| options.tls = tls)
+    }
+
     /// Options of the listener, which every accepted socket inherits.
     #[must_use]
     pub fn socket(self, socket: SocketOptions) -> Self {
@@ -180,6 +187,8 @@ impl Server {
         if let Some(seat) = WorkerSeat::from_environment()? {
             return Ok(process::run(&options, &seat, make));
         }
+        // A file that cannot be used is reported before the first worker starts.
+        TlsServer::load(&options.tls)?;
         supervise::run(supervisor_options(
             &options,
             Origins::default(),

@@ -25,6 +25,7 @@ use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
+use crate::tls::TlsServer;
 use crate::worker::{App, Config, Listener, Worker};
 
 /// The worker that an application is made for.
@@ -72,20 +73,8 @@ fn try_run<A: App>(
     // If the program was started through a link, the process would have the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
     let listener = Fd(seat.fd);
-    if !sys::is_listener(listener) {
-        if seat.control_fd.is_some() {
-            // The supervisor shuts its listener when it stops: this worker was on its way then.
-            tracing::debug!("the listener is shut: the server stops");
-            return Ok(Exit::Ok);
-        }
-        let sentence = format!(
-            "--fd={} is not a listening socket: leave the option to the supervisor",
-            seat.fd
-        );
-        return Err(Fatal {
-            exit: Exit::Usage,
-            sentence,
-        });
+    if !has_listener(seat)? {
+        return Ok(Exit::Ok);
     }
     if let Some(cpu) = seat.cpuid
         && !core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
@@ -100,10 +89,9 @@ fn try_run<A: App>(
         ),
         None => None,
     };
-    let control = match seat.control_fd {
-        Some(fd) => Some(Channel::new(adopt(fd)?.into())),
-        None => None,
-    };
+    let control = seat.control_fd.map(adopt).transpose()?;
+    let control = control.map(|channel| Channel::new(channel.into()));
+    let tls = TlsServer::load(&options.tls)?;
     let app = make(&Place {
         index: seat.index,
         workers: options.workers,
@@ -125,14 +113,50 @@ fn try_run<A: App>(
         Ok(ring) => {
             let note = ring.note().to_owned();
             let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(ring, app, options, listener, door, reports)
+            serve(
+                ring,
+                app,
+                config(options, tls),
+                options,
+                listener,
+                door,
+                reports,
+            )
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(epoll, app, options, listener, door, reports)
+            serve(
+                epoll,
+                app,
+                config(options, tls),
+                options,
+                listener,
+                door,
+                reports,
+            )
         }
     }
+}
+
+/// Whether the inherited descriptor still listens. `false`: the server stops.
+fn has_listener(seat: &WorkerSeat) -> Result<bool, Fatal> {
+    if sys::is_listener(Fd(seat.fd)) {
+        return Ok(true);
+    }
+    if seat.control_fd.is_some() {
+        // The supervisor shuts its listener when it stops: this worker was on its way then.
+        tracing::debug!("the listener is shut: the server stops");
+        return Ok(false);
+    }
+    let sentence = format!(
+        "--fd={} is not a listening socket: leave the option to the supervisor",
+        seat.fd
+    );
+    Err(Fatal {
+        exit: Exit::Usage,
+        sentence,
+    })
 }
 
 /// The ring, or the reason why epoll is used instead.
@@ -171,12 +195,13 @@ fn adopt(fd: i32) -> Result<File, Fatal> {
     })
 }
 
-pub(crate) fn config(options: &ServerOptions) -> Config {
+/// What the options mean for a worker, with the TLS that was read from its files.
+pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config {
     let of_service = |limits: &crate::options::Limits| {
         let mut own = options.clone();
         own.services.clear();
         limits.apply_to(&mut own);
-        config(&own)
+        config(&own, None)
     };
     Config {
         services: options.services.iter().map(of_service).collect(),
@@ -205,6 +230,7 @@ pub(crate) fn config(options: &ServerOptions) -> Config {
         },
         send_queue_bytes_max: options.send_queue,
         deflate: options.deflate.then_some(options.compression),
+        tls,
         ..Config::default()
     }
 }
@@ -317,13 +343,14 @@ impl Door {
 fn serve<I: Io, A: App>(
     io: I,
     app: A,
+    config: Config,
     options: &ServerOptions,
     listener: Listener,
     mut door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
-    let mut worker = Worker::new(io, app, config(options), listener);
+    let mut worker = Worker::new(io, app, config, listener);
     worker.watch(door.signals, SIGNALS);
     if let Some(fd) = door.control.as_ref().and_then(Channel::fd) {
         worker.watch(Fd(fd), CONTROL);

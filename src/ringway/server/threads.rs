@@ -25,6 +25,7 @@ use crate::signals;
 use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
 use crate::time::{self, Instant};
+use crate::tls::TlsServer;
 use crate::worker::{App, Listener, Worker};
 
 /// The bit under which a worker watches its pipe.
@@ -158,6 +159,7 @@ pub(super) fn start<A: App + 'static>(
     listeners: Listeners,
     make: Arc<dyn Fn(&process::Place) -> A + Send + Sync>,
 ) -> Result<Running, Fatal> {
+    let tls = TlsServer::load(&options.tls)?;
     let ring = process::open_ring(options.io)?;
     let tier = match ring {
         Ok(_) => Tier::Uring,
@@ -189,6 +191,7 @@ pub(super) fn start<A: App + 'static>(
                 .try_clone()
                 .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
             tier,
+            tls: tls.clone(),
         };
         running.threads.push(thread.spawn(make.clone())?);
     }
@@ -214,6 +217,7 @@ struct Start {
     listener: Fd,
     board: File,
     tier: Tier,
+    tls: Option<TlsServer>,
 }
 
 impl Start {
@@ -286,7 +290,7 @@ impl Start {
             true => Listener::unshared(self.listener, Some(board)),
             false => Listener::new(self.listener, Some(board)),
         };
-        let mut worker = Worker::new(io, app, process::config(&self.options), listener);
+        let mut worker = Worker::new(io, app, process::config(&self.options, self.tls), listener);
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;
         loop {

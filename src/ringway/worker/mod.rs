@@ -13,6 +13,7 @@ mod settle;
 mod tests;
 mod tidy;
 mod timeouts;
+mod tls;
 mod turn;
 
 pub use crate::protocol::*;

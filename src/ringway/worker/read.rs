@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::conn::link::{Backlog, Inbound, Link, Next, Phase, Receive, Side};
 use crate::conn::spill::Spill;
+use crate::conn::tls::HELD_BYTES_MAX;
 use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
 use crate::protocol::{App, Connection, Core, Failure, Host, Speaks};
 
@@ -173,6 +174,12 @@ impl<I: Io> Core<I> {
             self.io.refill_hot(&rest[..len]);
             return (Target::Spill, len, Ok(len));
         }
+        if conn.link.out.tls.is_some() {
+            // A record may be opened only as a whole, and its plaintext must find room in the hot buffer.
+            let limit = HOT_BYTES - HELD_BYTES_MAX;
+            let result = self.io.recv_hot(conn.link.fd, limit);
+            return (Target::Hot, limit, result);
+        }
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             return (
                 Target::Hot,
@@ -214,6 +221,20 @@ impl<I: Io> Core<I> {
         len: usize,
     ) {
         self.note_heard(&mut conn.link, len);
+        if conn.link.out.tls.is_some() {
+            return self.feed_tls(host, conn, buffer, len);
+        }
+        self.feed_opened(host, conn, buffer, len);
+    }
+
+    /// Handles bytes that are not under TLS, or have been opened.
+    pub(super) fn feed_opened<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        len: usize,
+    ) {
         if conn.link.spill.is_some() {
             return self.spill(&mut conn.link, buffer, 0..len);
         }
@@ -266,6 +287,7 @@ impl<I: Io> Core<I> {
         spill.advance(read);
         if spill.rest().is_empty() {
             self.shared.buffers.give_back(spill.into_memory());
+            self.end_after_spill(host, conn);
         } else {
             conn.link.spill = Some(spill);
         }
@@ -294,6 +316,10 @@ impl<I: Io> Core<I> {
     /// they were made, then the queue.
     pub(super) fn flush_hot(&mut self, link: &mut Link) -> Next {
         let waits = link.armed.poll_out || link.phase == Phase::Ended;
+        if waits && link.out.tls.is_some() {
+            // The plaintext lies in the hot buffer even while a queue of ciphertext waits.
+            self.seal(link);
+        }
         match waits || self.send_now(link).is_ok() {
             true => Next::Continue,
             false => Next::Reset,

@@ -17,6 +17,7 @@ use crate::conn;
 use crate::conn::core::LIST_LEN;
 use crate::conn::link::{Backlog, Ending, Link, Next, Pauses, Phase, Side};
 use crate::conn::timers::Wheel;
+use crate::conn::tls::Tls;
 use crate::io::pool::CHUNK_BUFFERS;
 use crate::io::{Completion, ConnId, Error, Fd, Io, Op, Token, Wait};
 use crate::proto::handshake::Refusal;
@@ -383,9 +384,15 @@ impl<I: Io, A: App> Worker<I, A> {
         let receive = self.core.io.receive_mode().into();
         let now = shared.now;
         let deadline = now + shared.protocol.config.handshake_timeout;
-        let id = self.table.insert(|id| Connection {
-            link: Link::new(id, fd, Side::Accepted, receive, now),
-            speaks: Speaks::accepted(),
+        let tls = shared.protocol.config.tls.as_ref();
+        let tls = tls.map(|_| Box::new(Tls::default()));
+        let id = self.table.insert(|id| {
+            let mut link = Link::new(id, fd, Side::Accepted, receive, now);
+            link.out.tls = tls;
+            Connection {
+                link,
+                speaks: Speaks::accepted(),
+            }
         });
         if let Some(conn) = self.table.get_mut(id) {
             shared.reschedule(&mut conn.link, Some(deadline));

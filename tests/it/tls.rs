@@ -1,0 +1,446 @@
+//! TLS on the WebSocket port, against a client of rustls, OpenSSL's s_client and Python's ssl.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::common::client::{BINARY, CLOSE, Client, REQUEST, TEXT, dial, exchange, frame, noise};
+use crate::common::{Scratch, Server, on_both_tiers, run, scratch, until};
+
+on_both_tiers!(
+    plain_and_tls_connections_share_a_port,
+    messages_of_every_size_come_back,
+    many_messages_at_once_come_back,
+    a_slow_reader_gets_everything_in_order,
+    a_plain_request_is_refused_where_all_must_speak_tls,
+    a_certificate_is_chosen_by_name,
+    a_client_with_another_protocol_only_is_refused,
+    the_lowest_version_holds,
+    a_proxy_header_comes_before_tls,
+    the_end_without_close_notify_is_unclean,
+    a_close_has_a_close_notify,
+    a_handshake_that_never_ends_is_ended,
+    garbage_after_the_handshake_ends_the_connection_alone,
+    python_speaks_tls,
+    openssl_speaks_tls,
+);
+
+/// The files of a certificate for `name` and of its key.
+fn certificate(folder: &Scratch, name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    (
+        folder.write(&format!("{name}.pem"), &made.cert.pem()),
+        folder.write(&format!("{name}.key"), &made.signing_key.serialize_pem()),
+    )
+}
+
+/// A server with certificates for these names.
+fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
+    let pairs: Vec<_> = names.iter().map(|name| certificate(folder, name)).collect();
+    let (certs, keys): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let cert = format!("--cert={}", certs.join(","));
+    let key = format!("--key={}", keys.join(","));
+    let own = ["--workers=1", "--port=auto", cert.as_str(), key.as_str()];
+    Server::start(&[&own, more].concat())
+}
+
+/// The exit code for options that cannot be used.
+const USAGE: i32 = 2;
+
+type Tls = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+/// A client that trusts only the certificate of `name`, before its handshake.
+fn client(
+    server: &Server,
+    folder: &Scratch,
+    name: &str,
+    set: impl FnOnce(&mut ClientConfig),
+) -> Tls {
+    let pem = std::fs::read(folder.path(&format!("{name}.pem"))).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
+        .expect("a certificate");
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    set(&mut config);
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let stream = dial(&server.address()).expect("it listens");
+    StreamOwned::new(session, stream)
+}
+
+/// An open WebSocket under TLS.
+fn open(server: &Server, folder: &Scratch, name: &str) -> Tls {
+    let mut tls = client(server, folder, name, |_| {});
+    upgrade(&mut tls);
+    tls
+}
+
+fn upgrade(tls: &mut Tls) {
+    tls.write_all(REQUEST.as_bytes()).expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        tls.read_exact(&mut byte).expect("an answer");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+}
+
+/// Asserts that the next frame is this one.
+#[track_caller]
+fn expect(tls: &mut Tls, first: u8, payload: &[u8]) {
+    let head = unmasked_header(first, payload.len());
+    let mut bytes = vec![0; head.len() + payload.len()];
+    tls.read_exact(&mut bytes).expect("a frame");
+    assert_eq!(&bytes[..head.len()], head);
+    assert!(bytes[head.len()..] == *payload, "{} bytes", payload.len());
+}
+
+fn unmasked_header(first: u8, len: usize) -> Vec<u8> {
+    let mut head = crate::common::client::header(first, len as u64);
+    head[1] &= 0x7f;
+    // The masking key is not there.
+    let without_key = match len {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    head.truncate(without_key);
+    head
+}
+
+fn plain_and_tls_connections_share_a_port(tier: &str) {
+    let folder = scratch("tls-share");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut tls = open(&server, &folder, "localhost");
+    let mut plain = Client::connect(&server.address());
+    for _ in 0..3 {
+        tls.write_all(&frame(TEXT, b"under TLS")).expect("sent");
+        plain.echo(TEXT, b"plain");
+        expect(&mut tls, TEXT, b"under TLS");
+    }
+    plain.close();
+}
+
+fn messages_of_every_size_come_back(tier: &str) {
+    let folder = scratch("tls-sizes");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut tls = open(&server, &folder, "localhost");
+    for len in [
+        0, 1, 125, 126, 4000, 4096, 9000, 16_384, 16_385, 65_536, 300_000, 3_000_000,
+    ] {
+        let payload = noise(len as u64, len);
+        tls.write_all(&frame(BINARY, &payload)).expect("sent");
+        expect(&mut tls, BINARY, &payload);
+    }
+}
+
+fn many_messages_at_once_come_back(tier: &str) {
+    let folder = scratch("tls-many");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut tls = open(&server, &folder, "localhost");
+    let mut all = Vec::new();
+    for n in 0..2000_u32 {
+        all.extend(frame(BINARY, &n.to_be_bytes()));
+    }
+    tls.write_all(&all).expect("sent");
+    for n in 0..2000_u32 {
+        expect(&mut tls, BINARY, &n.to_be_bytes());
+    }
+}
+
+fn a_slow_reader_gets_everything_in_order(tier: &str) {
+    let folder = scratch("tls-slow-reader");
+    let more = [tier, "--send-queue=256KiB", "--sndbuf=8KiB"];
+    let server = started(&folder, &["localhost"], &more);
+    let mut tls = open(&server, &folder, "localhost");
+    let messages: Vec<_> = (0..60_u16)
+        .map(|n| noise(n.into(), 500 * usize::from(n)))
+        .collect();
+    for message in &messages {
+        tls.write_all(&frame(BINARY, message)).expect("sent");
+    }
+    // Nothing is read until the server has had to wait.
+    server.counter_reaching("partial_sends", 1);
+    for message in &messages {
+        expect(&mut tls, BINARY, message);
+    }
+    assert_eq!(server.counter("drops"), [0]);
+}
+
+fn a_plain_request_is_refused_where_all_must_speak_tls(tier: &str) {
+    let folder = scratch("tls-only");
+    let server = started(&folder, &["localhost"], &[tier, "--tls=only"]);
+    let answer = exchange(&server.address(), REQUEST.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("wss://"), "{answer}");
+    let mut tls = open(&server, &folder, "localhost");
+    tls.write_all(&frame(TEXT, b"x")).expect("sent");
+    expect(&mut tls, TEXT, b"x");
+}
+
+fn a_certificate_is_chosen_by_name(tier: &str) {
+    let folder = scratch("tls-names");
+    let server = started(
+        &folder,
+        &["localhost", "one.example", "two.example"],
+        &[tier],
+    );
+    // Each client trusts only the certificate that it asks for.
+    for name in ["two.example", "localhost", "one.example"] {
+        open(&server, &folder, name);
+    }
+}
+
+fn a_client_with_another_protocol_only_is_refused(tier: &str) {
+    let folder = scratch("tls-alpn");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut tls = client(&server, &folder, "localhost", |config| {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    });
+    let error = tls.write_all(REQUEST.as_bytes()).expect_err("refused");
+    assert!(
+        error.to_string().contains("NoApplicationProtocol"),
+        "{error}"
+    );
+    let mut tls = client(&server, &folder, "localhost", |config| {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    });
+    tls.write_all(REQUEST.as_bytes()).expect("sent");
+    assert_eq!(tls.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    server.counter_reaching("handshakes_failed", 1);
+}
+
+fn the_lowest_version_holds(tier: &str) {
+    let folder = scratch("tls-versions");
+    let server = started(&folder, &["localhost"], &[tier, "--tls-min=1.3"]);
+    open(&server, &folder, "localhost");
+    let old = s_client(&server, &["-tls1_2"], b"");
+    assert!(old.contains("alert protocol version"), "{old}");
+}
+
+/// However header and handshake are cut into receives, and for plain clients too.
+fn a_proxy_header_comes_before_tls(tier: &str) {
+    let folder = scratch("tls-proxy");
+    let server = started(
+        &folder,
+        &["localhost"],
+        &["--proxy-protocol=127.0.0.0/8", tier],
+    );
+    let header = b"PROXY TCP4 192.0.2.9 127.0.0.1 50000 9000\r\n";
+    for cut in [1, header.len() - 1, header.len(), header.len() + 1, 100] {
+        let mut tls = client(&server, &folder, "localhost", |_| {});
+        tls.sock.set_nodelay(true).expect("a socket");
+        let mut first = header.to_vec();
+        tls.conn.write_tls(&mut first).expect("a hello");
+        tls.sock.write_all(&first[..cut]).expect("connected");
+        std::thread::sleep(Duration::from_millis(5));
+        tls.sock.write_all(&first[cut..]).expect("connected");
+        upgrade(&mut tls);
+        tls.write_all(&frame(TEXT, b"behind both")).expect("sent");
+        expect(&mut tls, TEXT, b"behind both");
+    }
+    let mut plain = dial(&server.address()).expect("it listens");
+    plain
+        .write_all(&[header, REQUEST.as_bytes()].concat())
+        .expect("connected");
+    Client::opened(plain)
+        .expect("it opens")
+        .echo(TEXT, b"plain");
+    let mut bare = client(&server, &folder, "localhost", |_| {});
+    assert!(bare.write_all(REQUEST.as_bytes()).is_err(), "it is reset");
+    until("that is counted", || {
+        server.counter("proxy_headers_bad") == [1]
+    });
+}
+
+fn the_end_without_close_notify_is_unclean(tier: &str) {
+    let folder = scratch("tls-truncated");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let tls = open(&server, &folder, "localhost");
+    tls.sock
+        .shutdown(std::net::Shutdown::Write)
+        .expect("connected");
+    server.counter_reaching("closed_unclean", 1);
+}
+
+fn a_close_has_a_close_notify(tier: &str) {
+    let folder = scratch("tls-close");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut tls = open(&server, &folder, "localhost");
+    tls.write_all(&frame(CLOSE, &1000_u16.to_be_bytes()))
+        .expect("sent");
+    let mut rest = Vec::new();
+    // Fails with UnexpectedEof where a FIN comes without close_notify.
+    tls.read_to_end(&mut rest).expect("an end");
+    assert_eq!(rest, [CLOSE, 2, 3, 232]);
+    assert_eq!(server.counter("closed_unclean"), [0]);
+}
+
+fn a_handshake_that_never_ends_is_ended(tier: &str) {
+    let folder = scratch("tls-slow");
+    let server = started(
+        &folder,
+        &["localhost"],
+        &[tier, "--handshake-timeout=200ms"],
+    );
+    let mut silent = dial(&server.address()).expect("it listens");
+    let mut slow = dial(&server.address()).expect("it listens");
+    slow.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("sent");
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).expect("an end");
+    assert!(rest.is_empty(), "nothing can be said in plaintext");
+    silent.read_to_end(&mut rest).expect("an end");
+    assert!(rest.starts_with(b"HTTP/1.1 408 "));
+    server.counter_reaching("handshakes_failed", 2);
+}
+
+fn garbage_after_the_handshake_ends_the_connection_alone(tier: &str) {
+    let folder = scratch("tls-garbage");
+    let server = started(&folder, &["localhost"], &[tier]);
+    let mut healthy = open(&server, &folder, "localhost");
+    let mut tls = open(&server, &folder, "localhost");
+    tls.write_all(&frame(TEXT, b"whole")).expect("sent");
+    expect(&mut tls, TEXT, b"whole");
+    let mut garbage = vec![23, 3, 3, 0, 40];
+    garbage.extend([0x55; 40]);
+    tls.sock.write_all(&garbage).expect("sent");
+    let error = tls.read(&mut [0]).expect_err("an alert");
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    server.counter_reaching("closed_unclean", 1);
+    healthy.write_all(&frame(TEXT, b"on")).expect("sent");
+    expect(&mut healthy, TEXT, b"on");
+}
+
+fn host_and_port(server: &Server) -> String {
+    server.address().replace("ws://", "")
+}
+
+/// What `openssl s_client` prints, with `input` for the server.
+fn s_client(server: &Server, more: &[&str], input: &[u8]) -> String {
+    let mut child = Command::new("openssl")
+        .args([
+            "s_client",
+            "-connect",
+            host_and_port(server).as_str(),
+            "-ign_eof",
+        ])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    let mut stdin = child.stdin.take().expect("piped");
+    // One that is refused does not read it.
+    let _ = stdin.write_all(input);
+    let output = child.wait_with_output().expect("it ends");
+    drop(stdin);
+    [output.stdout, output.stderr]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .concat()
+}
+
+fn openssl_speaks_tls(tier: &str) {
+    let folder = scratch("tls-openssl");
+    let server = started(&folder, &["localhost"], &[tier]);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut input = REQUEST.as_bytes().to_vec();
+        input.extend(frame(TEXT, b"from openssl"));
+        input.extend(frame(CLOSE, &[]));
+        let output = s_client(&server, &[version, "-alpn", "http/1.1"], &input);
+        assert!(output.contains("101 Switching Protocols"), "{output}");
+        assert!(output.contains("from openssl"), "{output}");
+        assert!(output.contains("ALPN protocol: http/1.1"), "{output}");
+    }
+}
+
+/// Opens a WebSocket under TLS, and sends one frame byte by byte, each in a record of its own.
+const PYTHON: &str = r#"
+import socket, ssl, sys
+host, port = sys.argv[1].rsplit(":", 1)
+context = ssl.create_default_context(cafile=sys.argv[2])
+context.maximum_version = getattr(ssl.TLSVersion, sys.argv[3])
+with socket.create_connection((host, int(port)), timeout=60) as plain:
+    with context.wrap_socket(plain, server_hostname="localhost") as tls:
+        tls.sendall(sys.argv[4].encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += tls.recv(1)
+        assert head.startswith(b"HTTP/1.1 101 "), head
+        for byte in b"\x81\x85\0\0\0\0hello":
+            tls.sendall(bytes([byte]))
+        got = b""
+        while len(got) < 7:
+            got += tls.recv(7)
+        assert got == b"\x81\x05hello", got
+        tls.unwrap()
+print("done")
+"#;
+
+fn python_speaks_tls(tier: &str) {
+    let folder = scratch("tls-python");
+    let server = started(&folder, &["localhost"], &[tier]);
+    for version in ["TLSv1_2", "TLSv1_3"] {
+        let output = Command::new("python3")
+            .args([
+                "-c",
+                PYTHON,
+                &host_and_port(&server),
+                &folder.path("localhost.pem"),
+                version,
+                REQUEST,
+            ])
+            .output()
+            .expect("python3 is installed");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.stdout, b"done\n", "{stderr}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_before_a_worker_starts() {
+    let folder = scratch("tls-files");
+    let (cert, key) = certificate(&folder, "localhost");
+    let (_, other_key) = certificate(&folder, "other.example");
+    let encrypted = folder.write(
+        "encrypted.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let missing = folder.path("missing.pem");
+    for (cert, key, expected) in [
+        (&missing, &key, "No such file"),
+        (&key, &key, "has no certificate"),
+        (&cert, &cert, "has no private key"),
+        (&cert, &encrypted, "openssl pkey"),
+        (&cert, &other_key, "is not the one of"),
+    ] {
+        let arguments = [
+            "server".to_owned(),
+            "--wsuri=ws://127.0.0.1:0".to_owned(),
+            "--port=0".to_owned(),
+            format!("--cert={cert}"),
+            format!("--key={key}"),
+        ];
+        let output = run("ringway", &arguments.each_ref().map(String::as_str));
+        assert_eq!(output.code, USAGE, "{}", output.stderr);
+        assert!(output.stderr.contains(expected), "{}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+    }
+    for arguments in [["server", "--tls=only"], ["server", "--cert=x.pem"]] {
+        let output = run("ringway", &arguments);
+        assert_eq!(output.code, USAGE, "{}", output.stderr);
+        assert!(output.stderr.contains("--key"), "{}", output.stderr);
+    }
+}
