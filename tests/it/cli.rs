@@ -333,13 +333,15 @@ fn a_seat_whose_workers_keep_dying_ends_the_server_with_four() {
 
 #[test]
 fn a_worker_that_ignores_its_drain_is_killed_after_the_drain_time() {
-    let mut server = Server::start(&["--workers=1", "--port=0", "--drain-timeout=2s"]);
+    let mut server = Server::start(&["--workers=1", "--port=0", "--drain-timeout=4s"]);
     let worker = server.workers()[0];
     let _mute = Client::connect(&server.address());
-    // A stopped process neither drains nor ends by itself. It is stopped first: one that drains has its
-    // connections cut at the end of the drain time, and would be gone before this process came to stop it.
-    crate::common::stop(worker);
     server.signal("TERM");
+    // The supervisor wakes a stopped worker that has not answered, once. A worker that runs ends by itself after 4 s.
+    crate::common::until("it is killed", || {
+        crate::common::stop(worker);
+        server.has_ended()
+    });
     assert_eq!(server.wait(), Some(0));
     let said = server.stderr();
     assert!(
