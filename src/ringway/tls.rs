@@ -9,10 +9,10 @@ use std::sync::Arc;
 use rustls::client::verify_server_name;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::exit::Fatal;
 
@@ -60,6 +60,35 @@ impl Default for TlsOptions {
         }
     }
 }
+
+/// The TLS of connections in the client's role.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
+}
+
+impl TlsClient {
+    /// `config`: whom to trust, versions, a certificate of one's own, and the store of sessions, which all connections
+    /// share. `host`: the name or address of the URI, which the server's certificate must be valid for.
+    ///
+    /// # Errors
+    /// `host` is neither a name nor an address.
+    pub fn new(config: Arc<ClientConfig>, host: &str) -> Result<Self, InvalidDnsNameError> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(host)?.to_owned();
+        Ok(Self { config, name })
+    }
+}
+
+impl PartialEq for TlsClient {
+    /// Two are equal that share their configuration.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
+impl Eq for TlsClient {}
 
 /// The TLS of a worker's accepted connections.
 #[derive(Clone, Debug)]

@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{ClientConfig, Error, ServerConfig};
 
 use super::queue::SendQueue;
 
@@ -56,11 +60,37 @@ impl Room {
     }
 }
 
+/// A session of rustls, in either role.
+enum Session {
+    /// The first byte has not arrived, so the peer may still speak without TLS.
+    Undecided,
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// What both roles of the library do under the same name.
+trait Process {
+    type Data;
+    fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data>;
+}
+
+impl Process for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+    fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data> {
+        self.process_tls_records(records)
+    }
+}
+
+impl Process for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+    fn process<'a>(&'a mut self, records: &'a mut [u8]) -> UnbufferedStatus<'a, 'a, Self::Data> {
+        self.process_tls_records(records)
+    }
+}
+
 /// The TLS side of a connection.
-#[derive(Default)]
 pub(crate) struct Tls {
-    /// `None`: the first byte has not arrived, so the peer may still speak without TLS.
-    session: Option<Box<UnbufferedServerConnection>>,
+    session: Session,
     /// Received bytes whose record or handshake message is incomplete.
     held: Vec<u8>,
     /// Records of the handshake and alerts that wait to be sent.
@@ -73,6 +103,20 @@ pub(crate) struct Tls {
     failed: bool,
     /// The peer's close_notify arrived.
     pub(crate) peer_closed: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            session: Session::Undecided,
+            held: Vec::new(),
+            out: Vec::new(),
+            plain: None,
+            closed: false,
+            failed: false,
+            peer_closed: false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Tls {
@@ -88,14 +132,37 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     /// Whether the first byte has not arrived.
     pub(crate) const fn is_undecided(&self) -> bool {
-        self.session.is_none()
+        matches!(self.session, Session::Undecided)
+    }
+
+    /// Whether messages may be sealed: the handshake is complete on our side.
+    pub(crate) fn is_ready(&self) -> bool {
+        match &self.session {
+            Session::Undecided => false,
+            Session::Server(session) => !session.is_handshaking(),
+            Session::Client(session) => !session.is_handshaking(),
+        }
     }
 
     /// Begins the handshake on the server's side.
     pub(crate) fn begin(&mut self, config: &Arc<ServerConfig>) -> Result<(), Error> {
         let session = UnbufferedServerConnection::new(config.clone())?;
-        self.session = Some(Box::new(session));
+        self.session = Session::Server(Box::new(session));
         Ok(())
+    }
+
+    /// A connection in the client's role, whose hello waits to be sent.
+    pub(crate) fn client(
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) -> Result<Self, Error> {
+        let session = UnbufferedClientConnection::new(config.clone(), name.clone())?;
+        let mut tls = Self {
+            session: Session::Client(Box::new(session)),
+            ..Self::default()
+        };
+        tls.advance(&mut [], &mut Vec::new()).1?;
+        Ok(tls)
     }
 
     /// Whether records of the handshake or an alert wait to be sent.
@@ -139,65 +206,23 @@ impl Tls {
         records: &mut [u8],
         plain: &mut Vec<u8>,
     ) -> (usize, Result<Opened, Error>) {
-        let Some(session) = &mut self.session else {
-            return (0, Err(Error::HandshakeNotComplete));
-        };
-        let mut used = 0;
-        loop {
-            let UnbufferedStatus { discard, state, .. } =
-                session.process_tls_records(&mut records[used..]);
-            let end = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    let mut end = None;
-                    while let Some(record) = traffic.next_record() {
-                        match record {
-                            Ok(record) => plain.extend_from_slice(record.payload),
-                            Err(error) => end = Some(Err(error)),
-                        }
-                    }
-                    end
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut data, &mut self.out).map_or(Some(Err(refused())), |()| None)
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
-                    Some(Ok(Opened::More))
-                }
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
-                    Some(Ok(Opened::PeerClosed))
-                }
-                // Early data is not offered.
-                Ok(_) => Some(Err(refused())),
-                Err(error) => Some(Err(error)),
-            };
-            used += discard;
-            if let Some(end) = end {
-                return (used, end);
-            }
+        match &mut self.session {
+            Session::Undecided => (0, Err(Error::HandshakeNotComplete)),
+            Session::Server(session) => advance(&mut **session, records, plain, &mut self.out),
+            Session::Client(session) => advance(&mut **session, records, plain, &mut self.out),
         }
     }
 
     /// Takes what the session still has to send, and gives it nothing to open: a session that sees records again after
     /// its error panics.
     fn drain_output(&mut self) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        while session.wants_write() {
-            match session.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut data, &mut self.out).is_none() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while traffic.next_record().is_some() {}
-                }
-                _ => return,
+        match &mut self.session {
+            Session::Undecided => {}
+            Session::Server(session) => {
+                while session.wants_write() && drain(&mut **session, &mut self.out) {}
+            }
+            Session::Client(session) => {
+                while session.wants_write() && drain(&mut **session, &mut self.out) {}
             }
         }
     }
@@ -211,25 +236,12 @@ impl Tls {
     /// Appends `plain` to `sealed`, in as few records as possible. Returns false if the session cannot seal: the
     /// handshake is not complete, or the session has failed or is closed.
     pub(crate) fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> bool {
-        self.write(sealed, |traffic, sealed| {
-            plain.chunks(RECORD_BYTES_MAX).all(|record| {
-                let room = record.len() + OVERHEAD_BYTES_MAX;
-                grow(sealed, room, |room| {
-                    encrypted(traffic.encrypt(record, room))
-                })
-                .is_some()
-            })
-        })
+        self.write(Sealing::Records(plain), sealed)
     }
 
     /// Appends our close_notify, once.
     pub(crate) fn close(&mut self, sealed: &mut Vec<u8>) {
-        let closed = self.write(sealed, |traffic, sealed| {
-            grow(sealed, OVERHEAD_BYTES_MAX, |room| {
-                encrypted(traffic.queue_close_notify(room))
-            })
-            .is_some()
-        });
+        let closed = self.write(Sealing::CloseNotify, sealed);
         if closed {
             self.drain_output();
             self.take_output(sealed);
@@ -237,34 +249,115 @@ impl Tls {
         self.closed |= closed;
     }
 
-    fn write(
-        &mut self,
-        sealed: &mut Vec<u8>,
-        write: impl FnOnce(&mut Traffic<'_>, &mut Vec<u8>) -> bool,
-    ) -> bool {
+    fn write(&mut self, what: Sealing<'_>, sealed: &mut Vec<u8>) -> bool {
         if self.failed || self.closed {
             return false;
         }
-        let Some(session) = &mut self.session else {
-            return false;
-        };
         // What was held is incomplete, so nothing is opened here.
-        match session.process_tls_records(&mut self.held).state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => write(&mut traffic, sealed),
-            _ => false,
+        match &mut self.session {
+            Session::Undecided => false,
+            Session::Server(session) => write(&mut **session, &mut self.held, what, sealed),
+            Session::Client(session) => write(&mut **session, &mut self.held, what, sealed),
         }
     }
 }
 
-fn encode(data: &mut Output<'_>, out: &mut Vec<u8>) -> Option<()> {
+/// What is to be sealed.
+#[derive(Clone, Copy)]
+enum Sealing<'a> {
+    Records(&'a [u8]),
+    CloseNotify,
+}
+
+fn advance<S: Process>(
+    session: &mut S,
+    records: &mut [u8],
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> (usize, Result<Opened, Error>) {
+    let mut used = 0;
+    loop {
+        let UnbufferedStatus { discard, state, .. } = session.process(&mut records[used..]);
+        let end = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                let mut end = None;
+                while let Some(record) = traffic.next_record() {
+                    match record {
+                        Ok(record) => plain.extend_from_slice(record.payload),
+                        Err(error) => end = Some(Err(error)),
+                    }
+                }
+                end
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                encode(&mut data, out).map_or(Some(Err(refused())), |()| None)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
+                Some(Ok(Opened::More))
+            }
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                Some(Ok(Opened::PeerClosed))
+            }
+            // Early data is not offered.
+            Ok(_) => Some(Err(refused())),
+            Err(error) => Some(Err(error)),
+        };
+        used += discard;
+        if let Some(end) = end {
+            return (used, end);
+        }
+    }
+}
+
+/// Takes one piece of what the session has to send. Returns false if it gives none.
+fn drain<S: Process>(session: &mut S, out: &mut Vec<u8>) -> bool {
+    match session.process(&mut []).state {
+        Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out).is_some(),
+        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+            while traffic.next_record().is_some() {}
+            true
+        }
+        _ => false,
+    }
+}
+
+fn write<S: Process>(
+    session: &mut S,
+    held: &mut [u8],
+    what: Sealing<'_>,
+    sealed: &mut Vec<u8>,
+) -> bool {
+    let Ok(ConnectionState::WriteTraffic(mut traffic)) = session.process(held).state else {
+        return false;
+    };
+    match what {
+        Sealing::Records(plain) => plain
+            .chunks(RECORD_BYTES_MAX)
+            .all(|record| seal_record(&mut traffic, record, sealed)),
+        Sealing::CloseNotify => grow(sealed, OVERHEAD_BYTES_MAX, |room| {
+            encrypted(traffic.queue_close_notify(room))
+        })
+        .is_some(),
+    }
+}
+
+fn seal_record<D>(traffic: &mut WriteTraffic<'_, D>, record: &[u8], sealed: &mut Vec<u8>) -> bool {
+    grow(sealed, record.len() + OVERHEAD_BYTES_MAX, |room| {
+        encrypted(traffic.encrypt(record, room))
+    })
+    .is_some()
+}
+
+fn encode<D>(data: &mut EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> Option<()> {
     grow(out, 0, |room| match data.encode(room) {
         Err(EncodeError::InsufficientSize(need)) => Err(Some(need.required_size)),
         encoded => encoded.map_err(|_| None),
     })
 }
-
-type Output<'a> = rustls::unbuffered::EncodeTlsData<'a, rustls::server::ServerConnectionData>;
-type Traffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
 
 fn refused() -> Error {
     Error::General("the state of the session is not expected".to_owned())

@@ -10,6 +10,7 @@ use super::request::{Failure, OpeningRequest};
 use super::{Asked, Codec, Connection, Head, Shared, Speaks};
 use crate::conn::link::Phase;
 use crate::conn::outbox::Carries;
+use crate::conn::tls::Tls;
 use crate::io::BufferId;
 use crate::proto::Role;
 use crate::proto::handshake::{self, Fault, Progress, ResponseKind};
@@ -97,7 +98,12 @@ impl Shared {
         }
     }
 
-    fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, failure: Failure) {
+    pub(crate) fn give_up<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        failure: Failure,
+    ) {
         self.report_failure(host, conn, failure);
         self.condemned.push(conn.link.id);
     }
@@ -157,7 +163,7 @@ fn read(
 }
 
 impl Shared {
-    /// The TCP connect succeeded: tells the application, and sends the request.
+    /// The TCP connect succeeded: tells the application, and sends the request, or the hello of TLS before it.
     pub(crate) fn ask<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -167,6 +173,21 @@ impl Shared {
         conn.link.phase = Phase::Opening;
         let (app, session) = host.of(conn.link.id);
         app.connected(&mut self.scope(&conn.link), session);
+        let asked = conn.speaks.head().and_then(|head| head.asked.as_ref());
+        match asked.and_then(|asked| asked.request.secured()) {
+            None => self.send_request(conn, scratch),
+            Some(client) => match Tls::client(&client.config, &client.name) {
+                Ok(tls) => {
+                    conn.link.out.tls = Some(Box::new(tls));
+                    self.dirty.push(conn.link.id);
+                }
+                Err(error) => self.give_up(host, conn, Failure::Tls(error.to_string())),
+            },
+        }
+    }
+
+    /// Sends the request.
+    pub(crate) fn send_request(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let mut bytes = std::mem::take(&mut self.protocol.response);
         bytes.clear();
         if let Some(Asked { request, key }) =

@@ -4,6 +4,7 @@ use super::refusal::Refused;
 use crate::io::Errno;
 use crate::proto::deflate::Deflate;
 use crate::proto::handshake::{self, ClientRequest, Fault, Offered};
+use crate::tls::TlsClient;
 
 /// A client's opening request. One value serves any number of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub struct OpeningRequest {
     resource: String,
     subprotocols: Vec<String>,
     deflate: Option<Deflate>,
+    tls: Option<TlsClient>,
 }
 
 impl OpeningRequest {
@@ -30,6 +32,7 @@ impl OpeningRequest {
             resource: resource.to_owned(),
             subprotocols: subprotocols.to_vec(),
             deflate: None,
+            tls: None,
         };
         request.encode([0; 16], &mut Vec::new())?;
         Ok(request)
@@ -44,6 +47,17 @@ impl OpeningRequest {
         assert!(deflate.is_possible(), "zlib cannot do {deflate:?}");
         self.deflate = Some(deflate);
         self
+    }
+
+    /// The same, under TLS (`wss://`): the server's certificate is checked before the request is sent.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(super) const fn secured(&self) -> Option<&TlsClient> {
+        self.tls.as_ref()
     }
 
     pub(super) const fn compression(&self) -> Option<&Deflate> {
@@ -83,6 +97,8 @@ pub enum Failure {
     Refused(Box<Refused>),
     /// The server's response violates RFC 6455.
     Response(Fault),
+    /// TLS failed before the request was sent: a sentence with the reason, such as a certificate that is not trusted.
+    Tls(String),
     /// The opening handshake took longer than `handshake_timeout`.
     Timeout,
 }
@@ -94,6 +110,7 @@ impl std::fmt::Display for Failure {
             Self::Connect(errno) => write!(f, "connect: {errno}"),
             Self::Refused(refused) => write!(f, "the server answered {refused}"),
             Self::Response(fault) => write!(f, "the server's answer is wrong: {fault}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Timeout => f.write_str("there was no opening handshake in time"),
         }
     }

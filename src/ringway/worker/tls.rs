@@ -1,8 +1,8 @@
-//! TLS on accepted connections: from received records to plaintext for the protocol.
+//! TLS in both roles: from received records to plaintext for the protocol.
 
 use std::sync::Arc;
 
-use crate::conn::link::{Next, Phase};
+use crate::conn::link::{Next, Phase, Side};
 use crate::conn::tls::{HANDSHAKE, Opened, Tls};
 use crate::io::{BufferId, HOT_BYTES, Io};
 use crate::proto::handshake::Refusal;
@@ -51,7 +51,7 @@ impl<I: Io> Core<I> {
             if let Err(error) = tls.begin(&Arc::clone(&server.config)) {
                 tracing::error!("a TLS session cannot begin: {error}");
                 conn.link.out.tls = Some(tls);
-                return self.fail_tls(host, conn);
+                return self.fail_tls(host, conn, Failure::Tls(error.to_string()));
             }
         }
         self.feed_records(host, conn, tls, buffer, len);
@@ -78,11 +78,17 @@ impl<I: Io> Core<I> {
         len: usize,
     ) {
         let mut room = std::mem::take(&mut self.shared.room);
+        let was_ready = tls.is_ready();
         let result = tls.open(&self.io.buffer(buffer)[..len], &mut room);
         if tls.has_output() {
             self.shared.dirty.push(conn.link.id);
         }
+        let is_asked = conn.link.side == Side::Accepted || was_ready || !tls.is_ready();
         conn.link.out.tls = Some(tls);
+        if !is_asked {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            self.shared.send_request(conn, scratch);
+        }
         // Answers are written where the plaintext lies. It is longer than the received bytes if a record began earlier.
         let (own, _) = self.io.buffer_and_scratch(buffer);
         let target = match room.plain.len() <= own.len() {
@@ -105,7 +111,7 @@ impl<I: Io> Core<I> {
             Ok(Opened::PeerClosed) => self.end_after_close_notify(host, conn),
             Err(error) => {
                 tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
-                self.fail_tls(host, conn);
+                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
             }
         }
     }
@@ -122,15 +128,18 @@ impl<I: Io> Core<I> {
     #[cold]
     fn end_after_close_notify<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         if !matches!(conn.link.phase, Phase::Lingering | Phase::Ended) {
-            self.fail_tls(host, conn);
+            self.fail_tls(host, conn, Failure::Closed);
         }
     }
 
-    /// Ends the conversation: an alert that waits is sent, then FIN.
+    /// Ends the conversation: an alert that waits is sent, then FIN, or RST from a client whose handshake failed.
     #[cold]
-    fn fail_tls<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+    fn fail_tls<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, why: Failure) {
         match conn.link.phase {
             Phase::Lingering | Phase::Ended => return,
+            Phase::Opening if conn.link.side == Side::Begun => {
+                return self.shared.give_up(host, conn, why);
+            }
             Phase::Opening => {
                 self.shared.counters.handshakes_failed += 1;
                 self.shared.withdraw(host, conn, Failure::Closed);
