@@ -15,13 +15,16 @@ use clap::Args;
 use ringway::io::{ConnectOptions, Io};
 use ringway::proto::deflate::Direction;
 use ringway::proto::{CloseCode, Limits, Message};
+use ringway::tls::TlsClient;
 use ringway::worker::{
     App, Closed, Config, Context, Failure, Handle, OpeningRequest, Scope, Worker,
 };
 use ringway::{Deflate, Exit, Fatal, supervise};
+use std::path::PathBuf;
 use wsperf::load::compat::uri::Uri;
 use wsperf::load::options::IoTier;
 use wsperf::load::tier::{Task, on};
+use wsperf::load::tls::TlsTrust;
 
 pub(super) const EXAMPLE: &str = "\
 Example:
@@ -61,6 +64,12 @@ pub(super) struct TesteeArgs {
     /// Offer permessage-deflate (RFC 7692)
     #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
     deflate: bool,
+    /// Certificates, PEM, of those that may have signed a wss:// server's; default: those that this system trusts
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Take any certificate of a wss:// server
+    #[arg(long)]
+    insecure: bool,
 }
 
 fn tier(text: &str) -> Result<IoTier, String> {
@@ -113,8 +122,15 @@ fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
     let to = addresses
         .next()
         .ok_or_else(|| environment(format!("{uri} has no address")))?;
+    let trust = TlsTrust {
+        cacert: args.cacert.clone(),
+        insecure: args.insecure,
+        resume: false,
+    };
+    let tls = parsed.secure.then(|| trust.client(&parsed.host));
     Ok(Testee {
         to,
+        tls: tls.transpose().map_err(Fatal::usage)?,
         host: parsed.authority(),
         agent: args.agent.clone(),
         deflate: args.deflate.then_some(DEFLATE),
@@ -172,6 +188,7 @@ enum Step {
 
 struct Testee {
     to: SocketAddr,
+    tls: Option<TlsClient>,
     host: String,
     agent: String,
     deflate: Option<Deflate>,
@@ -230,6 +247,10 @@ impl App for Testee {
         let request = request.map(|request| match (self.step, self.deflate) {
             (Step::Case(_), Some(deflate)) => request.deflate(deflate),
             _ => request,
+        });
+        let request = request.map(|request| match &self.tls {
+            Some(tls) => request.tls(tls.clone()),
+            None => request,
         });
         let begun = match request {
             Ok(request) => handle

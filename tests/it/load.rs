@@ -18,12 +18,14 @@ const ATTEMPTS: usize = 5;
 fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
     LoadOptions {
         deflate: None,
+        tls: wsperf::load::tls::TlsTrust::default(),
         target: Target {
             uri: format!("ws://{address}/"),
             addresses: vec![address],
             host: address.to_string(),
             resource: "/".to_owned(),
             subprotocols: Vec::new(),
+            tls_name: None,
         },
         scenario,
         connections: 10,

@@ -18,6 +18,7 @@ fn options(server: &Server) -> LoadOptions {
         host,
         resource: "/".to_owned(),
         subprotocols: Vec::new(),
+        tls_name: None,
     };
     LoadOptions::new(target, Scenario::Echo)
 }

@@ -27,6 +27,8 @@ on_both_tiers!(
     a_handshake_that_never_ends_is_ended,
     garbage_after_the_handshake_ends_the_connection_alone,
     python_speaks_tls,
+    the_driver_speaks_tls,
+    the_driver_trusts_nobody_it_was_not_told_to,
     openssl_speaks_tls,
 );
 
@@ -407,6 +409,69 @@ fn python_speaks_tls(tier: &str) {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.stdout, b"done\n", "{stderr}");
     }
+}
+
+/// What `wsperf` says about a server of `localhost`, with its result as JSON.
+fn drive(server: &Server, folder: &Scratch, arguments: &[&str]) -> (crate::common::Output, String) {
+    let port = host_and_port(server);
+    let (_, port) = port.rsplit_once(':').expect("a port");
+    let uri = format!("wss://localhost:{port}/");
+    let cacert = format!("--cacert={}", folder.path("localhost.pem"));
+    let mut all = vec![arguments[0], uri.as_str(), "--format=json"];
+    if !arguments.contains(&"--insecure") {
+        all.push(&cacert);
+    }
+    all.extend(&arguments[1..]);
+    (run("wsperf", &all), uri)
+}
+
+fn the_driver_speaks_tls(tier: &str) {
+    let folder = scratch("tls-driver");
+    let server = started(&folder, &["localhost"], &[tier, "--deflate"]);
+    let short = [
+        "--connections=3",
+        "--duration=300ms",
+        "--warmup=0",
+        "--threads=1",
+        tier,
+    ];
+    for more in [
+        &["--size=20"][..],
+        &["--size=20", "--in-flight=16"],
+        &["--size=1KiB:1,16KiB:1,300KiB:1", "--in-flight=4"],
+        &["--size=4KiB", "--payload=json", "--deflate", "--insecure"],
+        &["--rate=500"],
+    ] {
+        let arguments = [&["echo"][..], &short, more].concat();
+        let (output, _) = drive(&server, &folder, &arguments);
+        assert_eq!(output.code, 0, "{more:?}: {}", output.stderr);
+        let result: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        assert_eq!(result["errors"], 0, "{more:?}: {}", output.stdout);
+        assert!(result["messages"].as_u64() > Some(0), "{}", output.stdout);
+    }
+    for more in [&[][..], &["--tls-resume"]] {
+        let arguments = [&["handshake", "--count=60"][..], more, &[tier]].concat();
+        let (output, _) = drive(&server, &folder, &arguments);
+        assert_eq!(output.code, 0, "{more:?}: {}", output.stderr);
+    }
+    assert_eq!(server.counter("closed_unclean"), [0]);
+}
+
+fn the_driver_trusts_nobody_it_was_not_told_to(tier: &str) {
+    let folder = scratch("tls-trust");
+    let server = started(&folder, &["elsewhere.example"], &[tier]);
+    certificate(&folder, "localhost");
+    let (output, uri) = drive(&server, &folder, &["echo", "--duration=300ms", tier]);
+    assert_eq!(output.code, 3, "{}", output.stderr);
+    let said = format!("no connection to {uri} could be opened: TLS: invalid peer certificate");
+    assert!(output.stderr.contains(&said), "{}", output.stderr);
+    let plain = run("wsperf", &["echo", &server.address(), "--insecure"]);
+    assert_eq!(plain.code, 2, "{}", plain.stderr);
+    assert!(
+        plain.stderr.contains("give a wss:// URI"),
+        "{}",
+        plain.stderr
+    );
 }
 
 #[test]

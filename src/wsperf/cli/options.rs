@@ -168,6 +168,7 @@ impl Default for Server {
                 host: "127.0.0.1".to_owned(),
                 port: 9000,
                 resource: "/".to_owned(),
+                secure: false,
             },
         }
     }
@@ -184,6 +185,7 @@ impl Server {
             host: self.uri.authority(),
             resource: self.uri.resource.clone(),
             subprotocols,
+            tls_name: self.uri.secure.then(|| self.uri.host.clone()),
         }
     }
 }
@@ -200,6 +202,7 @@ impl Defined for LoadArgs {
         all.extend(under("Scenario", scenario()));
         all.extend(under("Messages", messages()));
         all.extend(under("Compression", compression()));
+        all.extend(under("TLS, for wss:// URIs", tls()));
         all.extend(under("Connections", connections()));
         all.extend(under("Server", server()));
         all.extend(under("Result", result()));
@@ -283,6 +286,19 @@ fn compression() -> [Definition<Run>; 4] {
             "The server's messages may refer to those before them"),
         define("deflate-window", field!(compression.receives.window_bits), Count(9..=15, "12 bits are 4 KiB, 15 are 32 KiB"),
             "How far back they may refer: 2 to the power of so many bytes"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn tls() -> [Definition<Run>; 3] {
+    [
+        define("cacert", field!(options.tls.cacert), Unless(FILE),
+            "Certificates, PEM, of those that may have signed the server's")
+            .default_said("those that this system trusts"),
+        define("insecure", field!(options.tls.insecure), Switch,
+            "Take any certificate of the server"),
+        define("tls-resume", field!(options.tls.resume), Switch,
+            "Resume TLS sessions of earlier connections, as a browser does; otherwise every handshake is a full one"),
     ]
 }
 

@@ -6,6 +6,7 @@ use super::args::Kind;
 use super::lists::show_list;
 use super::options::{COMPRESSION, LoadArgs, Own, Run, Senders, senders_up_to};
 use crate::load::options::{BROADCAST_BYTES_MIN, Churn, Scenario, is_stdout};
+use crate::load::tls::TlsTrust;
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, value};
 use ringway_command::kinds::Decimal;
@@ -29,6 +30,10 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
     run.options.deflate = run.deflate.then_some(run.compression);
     if !run.deflate && run.compression != COMPRESSION {
         return Err(given.deflate_is_missing());
+    }
+    if run.options.target.tls_name.is_none() && run.options.tls != TlsTrust::default() {
+        let sentence = "--cacert, --insecure and --tls-resume are for TLS: give a wss:// URI, or leave them off";
+        return Err(BadOption(sentence.to_owned()));
     }
     run.options.scenario = scenario(kind, given, &mut run)?;
     let files = run.options.outputs.files();

@@ -27,6 +27,7 @@ fn nothing_typed_is_the_defaults() {
         host: "127.0.0.1:9000".to_owned(),
         resource: "/".to_owned(),
         subprotocols: Vec::new(),
+        tls_name: None,
     };
     let mut expected = LoadOptions::new(target, Scenario::Echo);
     expected.cpus = vec![3];

@@ -29,3 +29,4 @@ mod schedule;
 mod summary;
 mod thread;
 pub mod tier;
+pub mod tls;

@@ -323,6 +323,7 @@ mod tests {
             host: String::new(),
             resource: String::new(),
             subprotocols: Vec::new(),
+            tls_name: None,
         };
         LoadOptions::new(target, scenario)
     }

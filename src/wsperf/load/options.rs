@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::tls::TlsTrust;
 pub use crate::proto::deflate::{Deflate, Direction};
 
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
@@ -41,6 +42,8 @@ pub struct LoadOptions {
     pub payload: Payload,
     /// permessage-deflate as it is offered. None: it is not.
     pub deflate: Option<Deflate>,
+    /// TLS to a server of `wss://`.
+    pub tls: TlsTrust,
     /// How answers are compared.
     pub verify: Verify,
     /// io_uring or epoll.
@@ -89,6 +92,7 @@ impl LoadOptions {
                 content: Content::Random,
             },
             deflate: None,
+            tls: TlsTrust::default(),
             verify: Verify::Exact,
             io: IoTier::Auto,
             connecting_max: 256,
@@ -118,6 +122,8 @@ pub struct Target {
     pub resource: String,
     /// Subprotocols to ask for.
     pub subprotocols: Vec<String>,
+    /// The host that the server's certificate must name, if it speaks TLS.
+    pub tls_name: Option<String>,
 }
 
 /// What the driver does.

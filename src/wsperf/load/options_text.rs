@@ -34,6 +34,10 @@ pub(super) fn show(options: &LoadOptions) -> OptionsText {
     if let Some(congestion) = &options.congestion {
         add("congestion", congestion.clone());
     }
+    if options.target.tls_name.is_some() {
+        add("insecure", options.tls.insecure.to_string());
+        add("tls-resume", options.tls.resume.to_string());
+    }
     show_messages(options, &mut text);
     show_scenario(&options.scenario, &mut text);
     text

@@ -344,6 +344,7 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused(refused) => format!("opening handshake: the server answered {refused}"),
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
+        Failure::Tls(why) => format!("TLS: {why}; see --cacert and --insecure"),
         Failure::Connect(errno) => format!("connect: {errno}{}", remedy(*errno)),
         _ => "opening handshake: the server closed the connection".to_owned(),
     }

@@ -207,13 +207,15 @@ fn no_connection(options: &LoadOptions, why: Option<String>) -> Error {
 fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
     let target = &options.target;
     let request = OpeningRequest::new(&target.host, &target.resource, &target.subprotocols);
-    let offered = |request: OpeningRequest| match options.deflate {
-        None => request,
-        Some(deflate) => request.deflate(deflate),
-    };
-    request
-        .map(|request| Arc::new(offered(request)))
-        .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))
+    let mut request = request
+        .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))?;
+    if let Some(deflate) = options.deflate {
+        request = request.deflate(deflate);
+    }
+    if let Some(name) = &target.tls_name {
+        request = request.tls(options.tls.client(name).map_err(Error::usage)?);
+    }
+    Ok(Arc::new(request))
 }
 
 /// Adjusts the options. A scenario with a count has no warm-up, because it counts from the first handshake on. Of the

@@ -2,22 +2,24 @@
 
 use std::fmt;
 
-/// A `ws` URI (RFC 6455 §3).
+/// A `ws` or `wss` URI (RFC 6455 §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uri {
     /// A name or an address, without brackets.
     pub host: String,
-    /// 80 unless it was given.
+    /// 80 unless it was given, with TLS 443.
     pub port: u16,
     /// Path and query, beginning with `/`.
     pub resource: String,
+    /// Whether it is a `wss` URI.
+    pub secure: bool,
 }
 
 /// Most bytes of a URI: twice the 8000 bytes that RFC 9110 §4.1 recommends everybody to support.
 const BYTES_MAX: usize = 16_000;
 
 impl Uri {
-    /// Parses `ws://host[:port][/path][?query]`.
+    /// Parses `ws://host[:port][/path][?query]`, or `wss://` for TLS.
     ///
     /// # Errors
     /// A clause that says what is wrong.
@@ -25,10 +27,11 @@ impl Uri {
         if text.len() > BYTES_MAX {
             return Err("it is longer than 16000 bytes");
         }
-        if strip_scheme(text, "wss://").is_some() {
-            return Err("TLS is not there yet; use ws://");
-        }
-        let rest = strip_scheme(text, "ws://").ok_or("it does not begin with ws://")?;
+        let (secure, rest) = match (strip_scheme(text, "ws://"), strip_scheme(text, "wss://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return Err("it does not begin with ws:// or wss://"),
+        };
         if !rest.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("it has characters that must be percent-encoded");
         }
@@ -39,15 +42,17 @@ impl Uri {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, resource) = rest.split_at(end);
         let (host, port) = split_port(authority)?;
+        let port = port.unwrap_or(default_port(secure));
         let slash = if resource.starts_with('/') { "" } else { "/" };
         Ok(Self {
             host: host.to_owned(),
             port,
             resource: format!("{slash}{resource}"),
+            secure,
         })
     }
 
-    /// The value of the Host header. The port is left out when it is 80.
+    /// The value of the Host header. The port is left out when it is the default of the scheme.
     pub fn authority(&self) -> String {
         let (open, close) = if self.host.contains(':') {
             ("[", "]")
@@ -55,7 +60,7 @@ impl Uri {
             ("", "")
         };
         match self.port {
-            80 => format!("{open}{}{close}", self.host),
+            port if port == default_port(self.secure) => format!("{open}{}{close}", self.host),
             port => format!("{open}{}{close}:{port}", self.host),
         }
     }
@@ -63,8 +68,13 @@ impl Uri {
 
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority(), self.resource)
+        let scheme = if self.secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.resource)
     }
+}
+
+const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 /// The text after a scheme. Upper and lower case are the same in a scheme (RFC 3986 §3.1).
@@ -73,7 +83,7 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     begin.eq_ignore_ascii_case(scheme).then_some(rest)
 }
 
-fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     // A WebSocket URI has no userinfo (RFC 6455 §3). Ignoring one silently would surprise a user who pasted it.
     if authority.contains('@') {
         return Err("it names a user (before the @), and a WebSocket URI has none; leave it out");
@@ -93,12 +103,12 @@ fn split_port(authority: &str) -> Result<(&str, u16), &'static str> {
         (host, port)
     };
     match port.strip_prefix(':') {
-        None if port.is_empty() => Ok((host, 80)),
+        None if port.is_empty() => Ok((host, None)),
         // RFC 3986 §3.2.3: an empty port means the scheme's default.
-        Some("") => Ok((host, 80)),
+        Some("") => Ok((host, None)),
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse() {
             Ok(0) | Err(_) => Err("its port is not between 1 and 65535"),
-            Ok(port) => Ok((host, port)),
+            Ok(port) => Ok((host, Some(port))),
         },
         _ => Err("its port is not between 1 and 65535"),
     }
@@ -114,6 +124,7 @@ mod tests {
             host,
             port,
             resource,
+            secure: false,
         }
     }
 
@@ -132,18 +143,25 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Uri::parse(text), Ok(expected), "{text}");
         }
+        let secure = |port| Uri {
+            secure: true,
+            ..uri("h", port, "/")
+        };
+        assert_eq!(Uri::parse("wss://h"), Ok(secure(443)));
+        assert_eq!(Uri::parse("WSS://h:80"), Ok(secure(80)));
     }
 
     #[test]
     fn what_is_no_uri_says_why() {
         let cases = [
-            ("", "it does not begin with ws://"),
-            ("http://h", "it does not begin with ws://"),
-            ("wss://h", "TLS is not there yet; use ws://"),
+            ("", "it does not begin with ws:// or wss://"),
+            ("http://h", "it does not begin with ws:// or wss://"),
             ("ws://", "it has no usable host"),
             ("ws://:9000", "it has no usable host"),
-            ("WSS://h", "TLS is not there yet; use ws://"),
-            ("\u{e9}\u{e9}\u{e9}", "it does not begin with ws://"),
+            (
+                "\u{e9}\u{e9}\u{e9}",
+                "it does not begin with ws:// or wss://",
+            ),
             (
                 "ws://user@h",
                 "it names a user (before the @), and a WebSocket URI has none; leave it out",
@@ -181,7 +199,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_parses_back() {
-        for text in ["ws://h/", "ws://[::1]:9000/a?b", "ws://h:81/"] {
+        for text in [
+            "ws://h/",
+            "ws://[::1]:9000/a?b",
+            "ws://h:81/",
+            "wss://h/",
+            "wss://h:80/",
+        ] {
             let uri = Uri::parse(text).expect("good");
             assert_eq!(uri.to_string(), text);
         }

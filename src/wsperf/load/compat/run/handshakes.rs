@@ -31,6 +31,7 @@ pub fn handshakes(
         host: uri.authority(),
         resource: uri.resource.clone(),
         subprotocols: Vec::new(),
+        tls_name: uri.secure.then(|| uri.host.clone()),
     };
     let scenario = Scenario::Handshake {
         low: form.low,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::uri::Uri;
 use crate::io::{ConnId, ConnectOptions, Error, Io};
 use crate::load::route::{ADDRESSES_MAX, Route};
+use crate::load::tls::TlsTrust;
 use crate::worker::{App, Failure, Handle, OpeningRequest, Worker};
 
 pub use handshakes::handshakes;
@@ -60,6 +61,10 @@ impl Destination {
         }
         let request = OpeningRequest::new(&uri.authority(), &uri.resource, subprotocols)
             .map_err(|misuse| format!("{uri} cannot be asked for: {misuse}"))?;
+        let request = match uri.secure {
+            true => request.tls(TlsTrust::default().client(&uri.host)?),
+            false => request,
+        };
         Ok(Self {
             addresses,
             request: Arc::new(request),

@@ -1,0 +1,125 @@
+//! TLS of the driver's connections: whom it trusts, and whether it resumes sessions.
+//!
+//! Owns: reading the certificates of those that are trusted. Never: sees a connection.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ringway::tls::TlsClient;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// Sessions that are kept to be resumed, of all connections together (each about 1 KiB).
+const SESSIONS_MAX: usize = 4096;
+
+/// How the driver speaks TLS to a server of `wss://`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsTrust {
+    /// Certificates of those that may have signed the server's, PEM. None: those that the system trusts.
+    pub cacert: Option<PathBuf>,
+    /// Any certificate is good.
+    pub insecure: bool,
+    /// Connections resume sessions of earlier ones, as a browser does. Otherwise each is a client of its own.
+    pub resume: bool,
+}
+
+impl TlsTrust {
+    /// What connections to `host` need.
+    ///
+    /// # Errors
+    /// A sentence: a file that cannot be used, no trusted certificate, or a host that no certificate can name.
+    pub fn client(&self, host: &str) -> Result<TlsClient, String> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        let builder = match self.insecure {
+            true => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody { provider })),
+            false => builder.with_root_certificates(self.roots()?),
+        };
+        let mut config = builder.with_no_client_auth();
+        config.resumption = match self.resume {
+            true => Resumption::in_memory_sessions(SESSIONS_MAX),
+            false => Resumption::disabled(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsClient::new(Arc::new(config), host)
+            .map_err(|_| format!("'{host}' is no name that a certificate could have"))
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        let Some(path) = &self.cacert else {
+            // Certificates that cannot be read are left out, as every client does; none at all is an error.
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            return match roots.is_empty() {
+                true => Err("this system trusts no certificate; give one with --cacert".to_owned()),
+                false => Ok(roots),
+            };
+        };
+        let wrong = |why: String| format!("--cacert {}: {why}", path.display());
+        let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            let certificate =
+                certificate.map_err(|error| wrong(format!("no PEM file: {error}")))?;
+            roots
+                .add(certificate)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+        match roots.is_empty() {
+            true => Err(wrong("it has no certificate".to_owned())),
+            false => Ok(roots),
+        }
+    }
+}
+
+/// Takes any certificate, and checks only that the server has its key.
+#[derive(Debug)]
+struct Anybody {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
