@@ -16,6 +16,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -376,8 +377,11 @@ pub fn get(address: &str, path: &str) -> String {
 /// A directory that goes away with the test.
 pub struct Scratch(PathBuf);
 
+/// A new one, whoever else asks for the same name.
 pub fn scratch(name: &str) -> Scratch {
-    let path = std::env::temp_dir().join(format!("ringway-test-{name}-{}", std::process::id()));
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let (pid, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(format!("ringway-test-{name}-{pid}-{number}"));
     fs::create_dir_all(&path).expect("a directory");
     Scratch(path)
 }
