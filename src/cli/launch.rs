@@ -17,7 +17,6 @@ use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
 use ringway::server::{Origins, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
-use ringway::tls::TlsServer;
 
 /// How a process ends: with one of our codes, or with a worker's.
 pub(super) enum Outcome {
@@ -85,8 +84,6 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
 
 /// Runs the supervisor. `given` says which values the user chose.
 fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit, Fatal> {
-    // A file that cannot be used is reported before the first worker starts.
-    TlsServer::load(&options.tls)?;
     let command = WorkerCommand {
         name: std::env::args_os()
             .next()

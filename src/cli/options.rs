@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::options::{Backlog, Format, IoChoice, ServerOptions, TlsMode, TlsVersion};
+use ringway::options::{Backlog, ClientAuth, Format, IoChoice, ServerOptions, TlsMode, TlsVersion};
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
 };
 use ringway_command::kinds::{
-    Bare, Choice, Count, OrOff, Size, Switch, Time, Unless, Without, Words, Wrong,
+    Bare, Choice, Count, FILE, OrOff, Size, Switch, Time, Unless, Without, Words, Wrong,
 };
 use ringway_command::options::{Defined, Definition, define, under};
 use ringway_command::values;
@@ -172,7 +172,7 @@ fn closing() -> [Definition<ServerOptions>; 2] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn tls() -> [Definition<ServerOptions>; 4] {
+fn tls() -> [Definition<ServerOptions>; 6] {
     [
         define("cert", field!(tls.certificates), FILES,
             "Certificate with its chain, PEM; several as a.pem,b.pem: a client gets the first that is valid for the name it asks \
@@ -187,6 +187,12 @@ fn tls() -> [Definition<ServerOptions>; 4] {
         define("tls-min", field!(tls.version_min),
             Choice("VERSION", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]),
             "Lowest version of TLS"),
+        define("client-ca", field!(tls.client_ca), Unless(FILE),
+            "Ask clients for a certificate that one of these has signed, PEM; the application sees its name")
+            .default_said("none, and clients are asked for nothing"),
+        define("client-auth", field!(tls.client_auth),
+            Choice("WHO", &[("required", ClientAuth::Required), ("optional", ClientAuth::Optional)]),
+            "Whether a client without a certificate is refused, when --client-ca is given"),
     ]
 }
 
@@ -336,7 +342,7 @@ mod tests {
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
             trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true
-            cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'";
+            cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'\nclient-ca = 'ca.pem'\nclient-auth = 'optional'";
         let args = parse_server(&text.replace("            ", "")).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);

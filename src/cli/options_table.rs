@@ -48,6 +48,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("key", "", "tls::plain_and_tls_connections_share_a_port"),
     ("tls", "", "tls::a_plain_request_is_refused_where_all_must_speak_tls"),
     ("tls-min", "", "tls::the_lowest_version_holds"),
+    ("client-ca", "", "tls::a_client_shows_a_certificate_and_the_application_sees_its_name"),
+    ("client-auth", "", "tls::a_client_shows_a_certificate_and_the_application_sees_its_name"),
     ("max-connections", "maxConnections", "balance::a_server_takes_as_many_clients_as_it_may_and_refuses_one_more"),
     ("max-message", "maxMessagePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),
     ("max-frame", "maxFramePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),

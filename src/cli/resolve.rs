@@ -106,6 +106,7 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         stats_fd: None,
         board_fd: None,
         control_fd: None,
+        tls_fd: None,
         config_fd: None,
     }))
 }

@@ -230,6 +230,7 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         stats_fd: None,
         board_fd: None,
         control_fd: None,
+        tls_fd: None,
         config_fd: None,
     };
     assert_eq!(worker, Ok(Some(expected)));

@@ -4,6 +4,7 @@
 //! Owns: these sentences. Never: knows which option has the kind.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::values;
@@ -378,6 +379,14 @@ impl<V, K: Kind<V>> Kind<Option<V>> for Unless<K> {
         self.0.bare()
     }
 }
+
+/// A file, by its path.
+pub const FILE: Words<PathBuf> = Words {
+    value_name: "FILE",
+    parse: |name| Ok(PathBuf::from(name)),
+    show: |path| Some(path.display().to_string()),
+    bare: Bare::Refused,
+};
 
 #[cfg(test)]
 mod tests {

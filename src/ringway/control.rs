@@ -5,7 +5,7 @@
 //! closed, `send` fails, and the caller may use a signal. Figures go through the stats pipe.
 //!
 //! ```text
-//!  supervisor ── Drain, Stop ──────────────────▶ worker
+//!  supervisor ── Drain, Stop, Renew (memfd) ───▶ worker
 //!             ◀── Ready, Draining, Drained ──────
 //!
 //!  a message:  version (1 byte) · kind (1 byte) · body (of a length that its kind says)
@@ -38,6 +38,8 @@ pub enum Order {
     Drain,
     /// End every connection and exit now.
     Stop,
+    /// Serve new connections with the secrets of TLS in the memfd that comes with it.
+    Renew,
 }
 
 /// An answer of a worker.
@@ -61,6 +63,11 @@ pub trait Message: Sized {
 
     /// Reads a whole message; `None` if it is unknown.
     fn decode(bytes: &[u8]) -> Option<Self>;
+
+    /// Descriptors that come with it.
+    fn descriptors(&self) -> usize {
+        0
+    }
 }
 
 impl Message for Order {
@@ -68,6 +75,7 @@ impl Message for Order {
         let kind = match self {
             Self::Drain => 1,
             Self::Stop => 2,
+            Self::Renew => 3,
         };
         into[..2].copy_from_slice(&[VERSION, kind]);
         2
@@ -77,8 +85,13 @@ impl Message for Order {
         match bytes {
             [VERSION, 1] => Some(Self::Drain),
             [VERSION, 2] => Some(Self::Stop),
+            [VERSION, 3] => Some(Self::Renew),
             _ => None,
         }
+    }
+
+    fn descriptors(&self) -> usize {
+        usize::from(*self == Self::Renew)
     }
 }
 
@@ -173,12 +186,20 @@ impl Channel {
     /// # Errors
     /// The channel is full or closed.
     pub fn send(&self, message: impl Message) -> Result<(), Undelivered> {
+        self.send_with(message, &[])
+    }
+
+    /// Sends a message with copies of the descriptors that it needs.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_with(&self, message: impl Message, with: &[RawFd]) -> Result<(), Undelivered> {
         let Some(socket) = &self.socket else {
             return Err(Undelivered::Closed);
         };
         let mut bytes = [0; MESSAGE_BYTES_MAX];
         let len = message.encode(&mut bytes);
-        fds::send(socket, &bytes[..len], &[]).map_err(|error| match error.kind() {
+        fds::send(socket, &bytes[..len], with).map_err(|error| match error.kind() {
             // With ENOBUFS and ENOMEM, the channel has no room either.
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
                 Undelivered::Closed
@@ -190,6 +211,11 @@ impl Channel {
     /// Receives at most 64 messages. Returns whether there may be more. At the end of the stream, the channel closes,
     /// and there is nothing to wait for.
     pub fn receive<M: Message>(&mut self, mut tell: impl FnMut(M)) -> bool {
+        self.receive_with(|message, _| tell(message))
+    }
+
+    /// The same, with the descriptors that came with each message.
+    pub fn receive_with<M: Message>(&mut self, mut tell: impl FnMut(M, Vec<OwnedFd>)) -> bool {
         for _ in 0..BATCH_MAX {
             let Some(socket) = &self.socket else {
                 return false;
@@ -202,7 +228,11 @@ impl Channel {
                     return false;
                 }
                 Ok(received) => match M::decode(&bytes[..received.len]) {
-                    Some(message) if received.fds.is_empty() && !received.is_cut => tell(message),
+                    Some(message)
+                        if received.fds.len() == message.descriptors() && !received.is_cut =>
+                    {
+                        tell(message, received.fds);
+                    }
                     _ => self.strange += 1,
                 },
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -219,6 +249,8 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::random::Random;
 
@@ -239,7 +271,7 @@ mod tests {
     #[test]
     fn every_message_comes_back_from_its_bytes() {
         let mut bytes = [0; MESSAGE_BYTES_MAX];
-        for order in ORDERS {
+        for order in ORDERS.into_iter().chain([Order::Renew]) {
             let len = order.encode(&mut bytes);
             assert_eq!(Order::decode(&bytes[..len]), Some(order));
         }
@@ -287,6 +319,30 @@ mod tests {
         assert_eq!(taken::<Order>(&mut theirs), ORDERS);
         assert_eq!(taken::<Answer>(&mut ours), ANSWERS);
         assert_eq!((ours.strange(), theirs.strange()), (0, 0));
+    }
+
+    #[test]
+    fn an_order_to_renew_comes_with_its_descriptor_or_not_at_all() {
+        let (ours, theirs) = Channel::pair().expect("a socketpair");
+        let mut theirs = Channel::new(theirs);
+        let (mut end, written) = io::pipe().expect("a pipe");
+        ours.send(Order::Renew).expect("room");
+        ours.send_with(Order::Renew, &[written.as_raw_fd()])
+            .expect("room");
+        ours.send_with(Order::Drain, &[written.as_raw_fd()])
+            .expect("room");
+        drop(written);
+        let mut came = Vec::new();
+        theirs.receive_with(|order: Order, fds| came.push((order, fds)));
+        assert_eq!(
+            (came.len(), came[0].0, theirs.strange()),
+            (1, Order::Renew, 2)
+        );
+        let fd = came.remove(0).1.remove(0);
+        io::Write::write_all(&mut File::from(fd), b"renewed").expect("a pipe");
+        let mut text = String::new();
+        io::Read::read_to_string(&mut end, &mut text).expect("a pipe");
+        assert_eq!(text, "renewed");
     }
 
     #[test]

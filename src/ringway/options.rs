@@ -17,7 +17,7 @@ pub use crate::proto::handshake::{OriginPattern, Versions};
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
 pub use crate::services::Subprotocols;
-pub use crate::tls::{TlsMode, TlsOptions, TlsVersion};
+pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use opening::OpeningOptions;
 
 /// All options of `ringway server`.

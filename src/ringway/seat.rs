@@ -29,6 +29,8 @@ pub struct WorkerSeat {
     pub control_fd: Option<RawFd>,
     /// The memfd in which all workers publish their open connections. `None` without a supervisor.
     pub board_fd: Option<RawFd>,
+    /// The memfd with the secrets of TLS. `None` without TLS, or without a supervisor.
+    pub tls_fd: Option<RawFd>,
     /// The memfd with the supervisor's effective configuration. `None` if the program reads none.
     pub config_fd: Option<RawFd>,
 }
@@ -65,6 +67,7 @@ impl WorkerSeat {
             ("stats", self.stats_fd.map(|fd| fd.to_string())),
             ("control", self.control_fd.map(|fd| fd.to_string())),
             ("board", self.board_fd.map(|fd| fd.to_string())),
+            ("tls", self.tls_fd.map(|fd| fd.to_string())),
             ("config", self.config_fd.map(|fd| fd.to_string())),
         ];
         for (name, value) in more {
@@ -85,6 +88,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
         stats_fd: None,
         control_fd: None,
         board_fd: None,
+        tls_fd: None,
         config_fd: None,
     };
     let descriptor = |value: &str| value.parse::<RawFd>().ok().filter(|fd| *fd >= 0);
@@ -98,6 +102,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             "stats" => seat.stats_fd = Some(descriptor(value)?),
             "control" => seat.control_fd = Some(descriptor(value)?),
             "board" => seat.board_fd = Some(descriptor(value)?),
+            "tls" => seat.tls_fd = Some(descriptor(value)?),
             "config" => seat.config_fd = Some(descriptor(value)?),
             _ => return None,
         }
@@ -118,6 +123,7 @@ mod tests {
             stats_fd: Some(5),
             control_fd: Some(8),
             board_fd: Some(6),
+            tls_fd: Some(9),
             config_fd: Some(7),
         };
         assert_eq!(parse(&seat.to_variable()), Some((std::process::id(), seat)));
@@ -128,6 +134,7 @@ mod tests {
             stats_fd: None,
             control_fd: None,
             board_fd: None,
+            tls_fd: None,
             config_fd: None,
         };
         assert_eq!(

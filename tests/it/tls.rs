@@ -28,6 +28,9 @@ on_both_tiers!(
     garbage_after_the_handshake_ends_the_connection_alone,
     python_speaks_tls,
     the_driver_speaks_tls,
+    a_certificate_that_changes_is_served_and_a_bad_one_is_not,
+    tickets_are_good_at_every_worker_and_outlive_it,
+    a_client_shows_a_certificate_and_the_application_sees_its_name,
     the_driver_trusts_nobody_it_was_not_told_to,
     openssl_speaks_tls,
 );
@@ -47,8 +50,12 @@ fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
     let (certs, keys): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let cert = format!("--cert={}", certs.join(","));
     let key = format!("--key={}", keys.join(","));
-    let own = ["--workers=1", "--port=auto", cert.as_str(), key.as_str()];
-    Server::start(&[&own, more].concat())
+    let mut all = vec!["--port=auto", cert.as_str(), key.as_str()];
+    if !more.iter().any(|option| option.starts_with("--workers")) {
+        all.push("--workers=1");
+    }
+    all.extend(more);
+    Server::start(&all)
 }
 
 /// The exit code for options that cannot be used.
@@ -408,6 +415,251 @@ fn python_speaks_tls(tier: &str) {
             .expect("python3 is installed");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.stdout, b"done\n", "{stderr}");
+    }
+}
+
+/// The certificate that the server shows to a client who asks for `localhost`.
+fn shown(server: &Server) -> Vec<u8> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(Anybody));
+    let name = ServerName::try_from("localhost").expect("a name");
+    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let mut tls = StreamOwned::new(session, dial(&server.address()).expect("it listens"));
+    upgrade(&mut tls);
+    tls.write_all(&frame(TEXT, b"new")).expect("sent");
+    expect(&mut tls, TEXT, b"new");
+    let chain = tls.conn.peer_certificates().expect("a certificate");
+    chain[0].to_vec()
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Trusts every server, to see what it shows.
+#[derive(Debug)]
+struct Anybody;
+
+impl rustls::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        let algorithms = provider().signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+/// The bytes of the certificate in a file.
+fn der(folder: &Scratch, name: &str) -> Vec<u8> {
+    let pem = std::fs::read(folder.path(&format!("{name}.pem"))).expect("a certificate");
+    CertificateDer::from_pem_slice(&pem).expect("PEM").to_vec()
+}
+
+fn a_certificate_that_changes_is_served_and_a_bad_one_is_not(tier: &str) {
+    let folder = scratch("tls-renewed");
+    let server = started(&folder, &["localhost"], &["--workers=2", tier]);
+    let first = der(&folder, "localhost");
+    let mut open_before = open(&server, &folder, "localhost");
+    assert!(shown(&server) == first);
+    // By signal.
+    certificate(&folder, "localhost");
+    let second = der(&folder, "localhost");
+    server.signal("HUP");
+    until("the new one is served", || shown(&server) == second);
+    // By itself.
+    certificate(&folder, "localhost");
+    let third = der(&folder, "localhost");
+    until("the next one is served", || shown(&server) == third);
+    open_before
+        .write_all(&frame(TEXT, b"as before"))
+        .expect("sent");
+    expect(&mut open_before, TEXT, b"as before");
+    // A bad one is not, by itself or by signal.
+    folder.write("localhost.key", "no key");
+    until("the bad key is told", || {
+        let said = server.stderr();
+        said.contains("it has no private key")
+            && said.contains("the certificates that are served stay")
+    });
+    server.signal("HUP");
+    until("it is told again", || {
+        server.stderr().matches("it has no private key").count() > 1
+    });
+    // Nor by a worker that replaces another one.
+    let before = server.workers();
+    before.iter().copied().for_each(crate::common::kill);
+    until("others serve", || {
+        let now = server.workers();
+        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
+    });
+    assert!(shown(&server) == third);
+}
+
+fn tickets_are_good_at_every_worker_and_outlive_it(tier: &str) {
+    let folder = scratch("tls-tickets");
+    let server = started(&folder, &["localhost"], &["--workers=2", tier]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let pem = std::fs::read(folder.path("localhost.pem")).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        let der = CertificateDer::from_pem_slice(&pem).expect("PEM");
+        roots.add(der).expect("a certificate");
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let config = Arc::new(config);
+        let resumes = || {
+            let name = ServerName::try_from("localhost").expect("a name");
+            let session = ClientConnection::new(config.clone(), name).expect("a session");
+            let mut tls = StreamOwned::new(session, dial(&server.address()).expect("it listens"));
+            upgrade(&mut tls);
+            tls.write_all(&frame(TEXT, b"ticket?")).expect("sent");
+            expect(&mut tls, TEXT, b"ticket?");
+            let kind = tls.conn.handshake_kind().expect("it is done");
+            (kind == rustls::HandshakeKind::Resumed, tls)
+        };
+        assert!(!resumes().0, "the first is a full one");
+        // Held open, so that both workers get some.
+        let held: Vec<_> = (0..10).map(|_| resumes()).collect();
+        assert!(held.iter().all(|(resumed, _)| *resumed));
+        let before = server.workers();
+        before.iter().copied().for_each(crate::common::kill);
+        until("others serve", || {
+            let now = server.workers();
+            now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
+        });
+        assert!(resumes().0, "a new worker knows the ticket");
+    }
+}
+
+/// Opens only for a client with a name, and tells it.
+struct Names;
+
+impl ringway::App for Names {
+    type Session = ();
+
+    fn connect(&mut self, opening: &mut ringway::Opening<'_>, (): &mut ()) -> ringway::Verdict {
+        let name = opening.client_name().unwrap_or_else(|| "nobody".to_owned());
+        ringway::Verdict::accept().header("X-Client", &name)
+    }
+
+    fn message(
+        &mut self,
+        context: &mut ringway::Context<'_>,
+        (): &mut (),
+        message: ringway::Message<'_>,
+    ) {
+        let _ = context.reply(message);
+    }
+}
+
+fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
+    let folder = scratch("tls-client");
+    let (cert, key) = certificate(&folder, "localhost");
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_key = rcgen::KeyPair::generate().expect("a key");
+    let issuer = rcgen::Issuer::new(ca.clone(), &ca_key);
+    let ca_file = folder.write("ca.pem", &ca.self_signed(&ca_key).expect("signed").pem());
+    let mut alice =
+        rcgen::CertificateParams::new(vec!["alice.example".to_owned()]).expect("a name");
+    alice.distinguished_name = rcgen::DistinguishedName::new();
+    alice
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "alice");
+    let alice_key = rcgen::KeyPair::generate().expect("a key");
+    let alice = alice.signed_by(&alice_key, &issuer).expect("signed");
+    for auth in [
+        ringway::options::ClientAuth::Required,
+        ringway::options::ClientAuth::Optional,
+    ] {
+        let tls = ringway::options::TlsOptions {
+            certificates: vec![cert.clone().into()],
+            keys: vec![key.clone().into()],
+            client_ca: Some(ca_file.clone().into()),
+            client_auth: auth,
+            ..Default::default()
+        };
+        let io = match tier {
+            "--io=epoll" => ringway::options::IoChoice::Epoll,
+            _ => ringway::options::IoChoice::Uring,
+        };
+        let server = ringway::Server::new("ws://127.0.0.1:0")
+            .workers(1)
+            .io(io)
+            .tls(tls);
+        let server = server.start(|_| Names).expect("it starts");
+        let head = |own: bool| -> std::io::Result<String> {
+            let mut roots = RootCertStore::empty();
+            roots
+                .add(der(&folder, "localhost").into())
+                .expect("a certificate");
+            let config = ClientConfig::builder_with_provider(provider())
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_root_certificates(roots);
+            let config = match own {
+                false => config.with_no_client_auth(),
+                true => config
+                    .with_client_auth_cert(
+                        vec![alice.der().clone()],
+                        rustls::pki_types::PrivatePkcs8KeyDer::from(alice_key.serialize_der())
+                            .into(),
+                    )
+                    .expect("a certificate"),
+            };
+            let name = ServerName::try_from("localhost").expect("a name");
+            let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+            let mut tls = StreamOwned::new(session, dial(server.url()).expect("it listens"));
+            tls.write_all(REQUEST.as_bytes())?;
+            let mut head = [0; 400];
+            let len = tls.read(&mut head)?;
+            Ok(String::from_utf8_lossy(&head[..len]).into_owned())
+        };
+        let named = head(true).expect("an answer");
+        assert!(named.contains("X-Client: CN=alice\r\n"), "{named}");
+        match auth {
+            ringway::options::ClientAuth::Required => assert!(head(false).is_err()),
+            ringway::options::ClientAuth::Optional => {
+                let nobody = head(false).expect("an answer");
+                assert!(nobody.contains("X-Client: nobody\r\n"), "{nobody}");
+            }
+        }
+        server.shutdown().expect("it ends");
     }
 }
 

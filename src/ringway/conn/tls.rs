@@ -144,6 +144,16 @@ impl Tls {
         }
     }
 
+    /// The peer's certificate, DER, if it showed one. The session has checked it.
+    pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {
+        let chain = match &self.session {
+            Session::Undecided => None,
+            Session::Server(session) => session.peer_certificates(),
+            Session::Client(session) => session.peer_certificates(),
+        };
+        Some(chain?.first()?.as_ref())
+    }
+
     /// Begins the handshake on the server's side.
     pub(crate) fn begin(&mut self, config: &Arc<ServerConfig>) -> Result<(), Error> {
         let session = UnbufferedServerConnection::new(config.clone())?;

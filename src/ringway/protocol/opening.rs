@@ -247,7 +247,7 @@ impl Shared {
             fd: conn.link.fd,
             preface,
             now: self.now,
-            tls: conn.link.out.tls.is_some(),
+            tls: conn.link.out.tls.as_deref(),
             request,
             commands: &mut self.protocol.commands,
             rules: &self.protocol.config.opening,

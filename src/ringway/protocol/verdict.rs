@@ -4,6 +4,7 @@ use super::commands::Commands;
 use super::preface::Preface;
 use super::rules::OpeningRules;
 use crate::conn::link::NO_SERVICE;
+use crate::conn::tls::Tls;
 use crate::io::{ConnId, Fd};
 use crate::proto::handshake::Request;
 use crate::proto::http::StatusCode;
@@ -16,7 +17,7 @@ pub struct Opening<'a> {
     pub(super) fd: Fd,
     pub(super) preface: Preface,
     pub(super) now: Instant,
-    pub(super) tls: bool,
+    pub(super) tls: Option<&'a Tls>,
     pub(super) request: &'a Request<'a>,
     pub(super) commands: &'a mut Commands,
     pub(super) rules: &'a OpeningRules,
@@ -52,7 +53,18 @@ impl<'a> Opening<'a> {
 
     /// Whether the connection is under TLS.
     pub const fn is_tls(&self) -> bool {
-        self.tls
+        self.tls.is_some()
+    }
+
+    /// The certificate that the client showed, DER, when clients are asked for one
+    /// ([`TlsOptions::client_ca`](crate::tls::TlsOptions::client_ca)). It was signed by one of those.
+    pub fn client_certificate(&self) -> Option<&'a [u8]> {
+        self.tls?.peer_certificate()
+    }
+
+    /// The subject of that certificate, as RFC 4514 writes it: `CN=alice,O=Example`.
+    pub fn client_name(&self) -> Option<String> {
+        crate::tls::subject(self.client_certificate()?)
     }
 
     /// The request: path, query, host, origin, headers, offered subprotocols.

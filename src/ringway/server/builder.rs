@@ -14,7 +14,7 @@ use crate::options::{
 };
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
-use crate::tls::{TlsOptions, TlsServer};
+use crate::tls::{TlsOptions, TlsSupply};
 
 /// Most workers of a server: no machine that we know has more CPUs.
 const WORKERS_MAX: usize = 1024;
@@ -187,8 +187,6 @@ impl Server {
         if let Some(seat) = WorkerSeat::from_environment()? {
             return Ok(process::run(&options, &seat, make));
         }
-        // A file that cannot be used is reported before the first worker starts.
-        TlsServer::load(&options.tls)?;
         supervise::run(supervisor_options(
             &options,
             Origins::default(),
@@ -225,13 +223,9 @@ impl Server {
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
     ) -> Result<Running, Fatal> {
         let options = Arc::new(self.checked()?);
-        let listeners = Listeners::bind(&supervisor_options(
-            &options,
-            Origins::default(),
-            command(),
-            Vec::new(),
-        )?)?;
-        threads::start(&options, listeners, Arc::new(make))
+        let own = supervisor_options(&options, Origins::default(), command(), Vec::new())?;
+        let listeners = Listeners::bind(&own)?;
+        threads::start(&options, listeners, own.tls, Arc::new(make))
     }
 
     /// The options, after they were checked.
@@ -324,6 +318,8 @@ pub fn supervisor_options(
         statistics: options.statistics,
         web,
         web_origin: origins.web,
+        // A file that cannot be used is reported before the first worker starts.
+        tls: TlsSupply::load(&options.tls)?,
         settings,
     })
 }

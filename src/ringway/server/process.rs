@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
-use crate::tls::TlsServer;
+use crate::tls::{TlsSecrets, TlsServer};
 use crate::worker::{App, Config, Listener, Worker};
 
 /// The worker that an application is made for.
@@ -91,7 +92,14 @@ fn try_run<A: App>(
     };
     let control = seat.control_fd.map(adopt).transpose()?;
     let control = control.map(|channel| Channel::new(channel.into()));
-    let tls = TlsServer::load(&options.tls)?;
+    let tls = match seat.tls_fd {
+        Some(fd) => Some(secured(options, &adopt(fd)?)?),
+        None if seat.control_fd.is_some() => None,
+        // Without a supervisor it reads the files itself.
+        None => TlsSecrets::read(&options.tls)?
+            .map(|secrets| TlsServer::new(&options.tls, &secrets))
+            .transpose()?,
+    };
     let app = make(&Place {
         index: seat.index,
         workers: options.workers,
@@ -103,6 +111,7 @@ fn try_run<A: App>(
         control,
         more: false,
         told: Told::default(),
+        renewed: None,
     };
     let listener = match options.reuseport {
         // With SO_REUSEPORT, the kernel distributes connections among the listeners.
@@ -137,6 +146,21 @@ fn try_run<A: App>(
             )
         }
     }
+}
+
+/// The TLS of a worker whose supervisor left the secrets in `memory`.
+fn secured(options: &ServerOptions, memory: &File) -> Result<TlsServer, Fatal> {
+    let failed = |why: &str| Fatal::environment(format!("the inherited secrets of TLS: {why}"));
+    let len = memory
+        .metadata()
+        .map_err(|error| failed(&error.to_string()))?
+        .len();
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    memory
+        .read_exact_at(&mut bytes, 0)
+        .map_err(|error| failed(&error.to_string()))?;
+    let secrets = TlsSecrets::decode(&bytes).ok_or_else(|| failed("they are none"))?;
+    TlsServer::new(&options.tls, &secrets)
 }
 
 /// Whether the inherited descriptor still listens. `false`: the server stops.
@@ -269,6 +293,8 @@ struct Door {
     /// The channel may hold further orders.
     more: bool,
     told: Told,
+    /// Secrets of TLS that came, and are not used yet.
+    renewed: Option<File>,
 }
 
 /// The orders that have come.
@@ -311,9 +337,11 @@ impl Door {
         }
         if let Some(control) = &mut self.control {
             let (told, strange) = (&mut self.told, control.strange());
-            self.more = control.receive(|order| match order {
+            let renewed = &mut self.renewed;
+            self.more = control.receive_with(|order, fds| match order {
                 Order::Drain => told.by_supervisor = true,
                 Order::Stop => told.to_leave_now = true,
+                Order::Renew => *renewed = fds.into_iter().next().map(File::from),
             });
             if strange == 0 && control.strange() > 0 {
                 tracing::warn!(
@@ -376,6 +404,13 @@ fn serve<I: Io, A: App>(
         let watched = worker.take_watched();
         if watched != 0 || door.more {
             door.look(watched);
+        }
+        if let Some(memory) = door.renewed.take() {
+            match secured(options, &memory) {
+                Ok(tls) => worker.renew_tls(tls),
+                // The supervisor has tried them, so this is a shortage.
+                Err(fatal) => tracing::error!("{}; the old certificates stay", fatal.sentence),
+            }
         }
         let is_told = door.told.is_to_drain() || reports.abandoned || worker.is_listener_shut();
         if deadline.is_none() && is_told {

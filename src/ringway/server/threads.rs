@@ -25,7 +25,7 @@ use crate::signals;
 use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
 use crate::time::{self, Instant};
-use crate::tls::TlsServer;
+use crate::tls::{TlsServer, TlsSupply};
 use crate::worker::{App, Listener, Worker};
 
 /// The bit under which a worker watches its pipe.
@@ -39,6 +39,8 @@ struct Control {
     /// A copy of the counters, made on request. `None` until the thread has answered.
     counters: Mutex<Option<Counters>>,
     answered: Condvar,
+    /// New TLS for connections to come, which the worker has not taken.
+    renewed: Mutex<Option<TlsServer>>,
     /// A byte in this pipe makes the worker look at this value.
     pipe: PipeWriter,
 }
@@ -49,6 +51,7 @@ impl Control {
             order: Mutex::new(None),
             counters: Mutex::new(None),
             answered: Condvar::new(),
+            renewed: Mutex::new(None),
             pipe,
         }
     }
@@ -56,6 +59,10 @@ impl Control {
     fn tell(&self, order: Order) {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
         self.poke();
+    }
+
+    fn renewed(&self) -> MutexGuard<'_, Option<TlsServer>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self) -> Option<Order> {
@@ -86,6 +93,8 @@ pub struct Running {
     /// `None` after the server has stopped.
     listeners: Option<Listeners>,
     threads: Vec<Thread>,
+    options: Arc<ServerOptions>,
+    tls: Option<TlsSupply>,
 }
 
 impl Running {
@@ -120,6 +129,23 @@ impl Running {
             total = total.plus(&counters.unwrap_or_default());
         }
         total
+    }
+
+    /// Reads the files of certificates and keys again. New connections get them; open ones go on as they are.
+    ///
+    /// # Errors
+    /// A file cannot be used: the old certificates stay.
+    pub fn renew_certificates(&mut self) -> Result<(), Fatal> {
+        let Some(supply) = &mut self.tls else {
+            return Ok(());
+        };
+        supply.reread()?;
+        let tls = TlsServer::new(&self.options.tls, supply.secrets())?;
+        for thread in &self.threads {
+            *thread.control.renewed() = Some(tls.clone());
+            thread.control.poke();
+        }
+        Ok(())
     }
 
     /// Stops accepting, closes every WebSocket with 1001, and waits until all have ended or the drain timeout is over.
@@ -157,9 +183,13 @@ impl Drop for Running {
 pub(super) fn start<A: App + 'static>(
     options: &Arc<ServerOptions>,
     listeners: Listeners,
+    supply: Option<TlsSupply>,
     make: Arc<dyn Fn(&process::Place) -> A + Send + Sync>,
 ) -> Result<Running, Fatal> {
-    let tls = TlsServer::load(&options.tls)?;
+    let tls = supply
+        .as_ref()
+        .map(|supply| TlsServer::new(&options.tls, supply.secrets()))
+        .transpose()?;
     let ring = process::open_ring(options.io)?;
     let tier = match ring {
         Ok(_) => Tier::Uring,
@@ -172,6 +202,8 @@ pub(super) fn start<A: App + 'static>(
         address: listeners.address(),
         listeners: Some(listeners),
         threads: Vec::new(),
+        options: options.clone(),
+        tls: supply,
     };
     for index in 0..options.workers {
         let listener = running
@@ -302,6 +334,9 @@ impl Start {
             if worker.take_watched() != 0 {
                 let _ = inbox.read(&mut [0; 64]);
                 order = control.order();
+                if let Some(tls) = control.renewed().take() {
+                    worker.renew_tls(tls);
+                }
                 let mut counters = control.lock();
                 if counters.is_none() {
                     *counters = Some(*worker.counters());

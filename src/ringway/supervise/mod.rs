@@ -55,6 +55,7 @@ mod policy;
 mod reserve;
 mod run;
 mod seat;
+mod secrets;
 mod supervisor;
 mod sys;
 mod table;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::options::{Backlog, Format, SocketOptions};
+use crate::tls::TlsSupply;
 
 /// The supervisor's options.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Options {
     /// Who chose the pages' address. If its port is taken and the user did not choose it, the server runs without
     /// pages.
     pub web_origin: Origin,
+    /// What workers need for TLS. `None`: there is none.
+    pub tls: Option<TlsSupply>,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
 }
@@ -144,6 +147,7 @@ pub(super) mod tests {
             silence: false,
             web: None,
             web_origin: Origin::Default,
+            tls: None,
             settings: Vec::new(),
         }
     }

@@ -24,6 +24,7 @@ use super::listen::Listeners;
 use super::options::{Options, Origin};
 use super::reserve::Reserve;
 use super::seat::{Inheritance, Process};
+use super::secrets::Secrets;
 use super::supervisor::{Action, Rules, Severity, Supervisor};
 use super::sys::{self, Waited};
 use super::table;
@@ -42,6 +43,9 @@ const PERIOD_LAG: Duration = Duration::from_millis(250);
 /// Time between two points of the plot.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two looks at the files of TLS.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 struct Hands {
     options: Options,
     /// `None` when serving has ended.
@@ -55,6 +59,9 @@ struct Hands {
     supervisor: Supervisor,
     samples: Tick,
     periods: Tick,
+    looks: Tick,
+    /// `None`: the server speaks no TLS.
+    secrets: Option<Secrets>,
 }
 
 /// The processes of a seat. Its figures are in the fleet, and its decisions in the supervisor.
@@ -124,6 +131,8 @@ impl Hands {
             .map_err(failed("the workers' configuration (memfd)"))?;
         let pattern = config.try_clone().map_err(failed("a spare descriptor"))?;
         let reserve = Reserve::new(pattern);
+        let secrets = options.tls.clone().map(Secrets::new).transpose();
+        let secrets = secrets.map_err(failed("the workers' secrets of TLS (memfd)"))?;
         let about = about(&options, &listeners, pages.as_ref());
         let fleet = shared(Fleet::new(about, &cpus));
         #[cfg(feature = "pages")]
@@ -147,6 +156,8 @@ impl Hands {
         let lag = PERIOD_LAG.min(options.interval / 4);
         Ok(Self {
             samples: Tick::new(now, SAMPLE_INTERVAL, lag),
+            looks: Tick::new(now, LOOK_INTERVAL, lag),
+            secrets,
             periods: Tick::new(now, options.interval, lag),
             supervisor: Supervisor::new(rules, now),
             seats: cpus.into_iter().map(seat).collect(),
@@ -183,6 +194,9 @@ impl Hands {
         self.act();
         if self.samples.is_due(now) {
             self.sample(now);
+        }
+        if self.looks.is_due(now) && self.secrets.as_mut().is_some_and(Secrets::look) {
+            self.reread();
         }
         if self.periods.is_due(now) {
             self.print_period(now);
@@ -223,6 +237,7 @@ impl Hands {
                 }
                 Action::Vacate { seat, next } => self.vacate(seat, next),
                 Action::Announce => self.announce(),
+                Action::Reread => self.reread(),
                 Action::CloseListeners => drop(self.listeners.take()),
                 Action::Say(Severity::Error, sentence) => error(sentence),
                 Action::Say(Severity::Warning, sentence) => warning(sentence),
@@ -244,6 +259,7 @@ impl Hands {
             listener: listeners.fd_for(seat),
             board: self.board.fd(),
             config: self.config.as_raw_fd(),
+            tls: self.secrets.as_mut().map(Secrets::fd),
         };
         let command = &self.options.command;
         match self.reserve.lend(|| Process::start(command, inheritance)) {
@@ -261,6 +277,32 @@ impl Hands {
             Err(failure) => {
                 let why = environment::explain_spawn(&failure);
                 self.supervisor.handle_start_failed(now, seat, &why);
+            }
+        }
+    }
+
+    /// Reads the files of TLS again. Workers serve new connections with what is in them; open ones go on as they are.
+    fn reread(&mut self) {
+        let Some(secrets) = &mut self.secrets else {
+            let sentence = "SIGHUP is ignored: there are no certificates to read again, and other options need a restart";
+            return note(sentence);
+        };
+        let fd = match secrets.reread() {
+            Ok(fd) => fd,
+            Err(fatal) => {
+                let why = fatal.sentence;
+                return error(format!("{why}; the certificates that are served stay"));
+            }
+        };
+        note("certificates and keys were read again: new connections get them");
+        for (index, seat) in self.seats.iter().enumerate() {
+            // A worker that starts now has inherited the old ones, and finds the order when it is ready.
+            if let Some(process) = &seat.process
+                && let Err(why) = process.renew(fd)
+            {
+                warning(format!(
+                    "worker {index} goes on with the old certificates: its control channel is {why}; SIGHUP tries again"
+                ));
             }
         }
     }

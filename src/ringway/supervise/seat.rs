@@ -29,6 +29,7 @@ pub(super) struct Inheritance {
     pub(super) listener: RawFd,
     pub(super) board: RawFd,
     pub(super) config: RawFd,
+    pub(super) tls: Option<RawFd>,
 }
 
 /// A running worker.
@@ -134,6 +135,14 @@ impl Process {
         }
     }
 
+    /// Gives the worker new secrets of TLS, for connections to come.
+    ///
+    /// # Errors
+    /// The control channel did not take them.
+    pub(super) fn renew(&self, tls: RawFd) -> Result<(), Undelivered> {
+        self.control.send_with(control::Order::Renew, &[tls])
+    }
+
     /// Gives the worker an order. It must not be reaped yet. A process that has ended ignores it.
     ///
     /// # Errors
@@ -168,6 +177,7 @@ fn spawn(
         listener,
         board,
         config,
+        tls,
     } = inheritance;
     let mut process = Command::new("/proc/self/exe");
     process.arg0(&command.name).args(&command.arguments);
@@ -178,6 +188,7 @@ fn spawn(
         stats_fd: Some(stats.as_raw_fd()),
         control_fd: Some(control.as_raw_fd()),
         board_fd: Some(board),
+        tls_fd: tls,
         config_fd: Some(config),
     };
     process.env(SEAT_VARIABLE, seat.to_variable());
@@ -189,15 +200,14 @@ fn spawn(
         .stderr(Stdio::inherit());
     // Its own process group: Ctrl-C in a terminal reaches only the supervisor, which then gives the order once.
     process.process_group(0);
-    sys::prepare_worker(
-        &mut process,
-        vec![
-            listener,
-            stats.as_raw_fd(),
-            control.as_raw_fd(),
-            board,
-            config,
-        ],
-    );
+    let mut inherited = vec![
+        listener,
+        stats.as_raw_fd(),
+        control.as_raw_fd(),
+        board,
+        config,
+    ];
+    inherited.extend(tls);
+    sys::prepare_worker(&mut process, inherited);
     process.spawn()
 }

@@ -67,6 +67,8 @@ pub(super) enum Action {
     Vacate { seat: usize, next: State },
     /// All seats serve for the first time: print the start-up line.
     Announce,
+    /// Read the files of TLS again, and give workers what is in them.
+    Reread,
     /// Close the listeners: the kernel then refuses connects.
     CloseListeners,
     /// Print a message to the user.
@@ -364,8 +366,7 @@ impl Supervisor {
     pub(super) fn handle_signal(&mut self, now: Instant, signal: i32) {
         let name = signals::name(signal);
         if signal == libc::SIGHUP {
-            let sentence = "SIGHUP is ignored: there is no reload yet; SIGTERM stops the server";
-            return self.say(Severity::Note, sentence.to_owned());
+            return self.actions.push_back(Action::Reread);
         }
         if !signals::is_stop(signal) {
             return self.say(

@@ -259,6 +259,7 @@ impl World {
                     assert!(!std::mem::replace(&mut self.announced, true), "twice");
                     assert!(self.has_served.iter().all(|served| *served));
                 }
+                Action::Reread => {}
                 Action::CloseListeners => {
                     assert!(std::mem::replace(&mut self.listeners_open, false), "twice");
                 }

@@ -28,6 +28,7 @@ use crate::protocol::{
 };
 use crate::stats::Counters;
 use crate::time::Instant;
+use crate::tls::TlsServer;
 
 /// Receive buffers that a worker may hold while it waits: half a chunk of the pool. With more in use after a turn, the
 /// next turn does not wait, so that the kernel gets them back at once.
@@ -190,6 +191,14 @@ impl<I: Io, A: App> Worker<I, A> {
         self.listener.stop(&mut self.core.io);
         self.core.shared.protocol.draining = true;
         self.stop.get_or_insert(Stop::Drain);
+    }
+
+    /// Serves connections to come with other certificates. A worker that began without TLS goes on without it.
+    pub fn renew_tls(&mut self, tls: TlsServer) {
+        let config = &mut self.core.shared.protocol.config;
+        if config.tls.is_some() {
+            config.tls = Some(tls);
+        }
     }
 
     /// Whether the listener was shut down outside this worker. The worker can then only drain.

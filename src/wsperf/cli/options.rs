@@ -5,7 +5,6 @@
 //! `resolve`), makes a system call.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::Kind;
@@ -17,7 +16,7 @@ use crate::load::options::{
 use crate::options::Format;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
 use ringway_command::kinds::{
-    Bare, Choice, Count, DAY, Decimal, OrOff, Share, Size, Switch, Time, Unless, Words, Wrong,
+    Bare, Choice, Count, DAY, Decimal, FILE, OrOff, Share, Size, Switch, Time, Unless, Words, Wrong,
 };
 use ringway_command::options::{self, Defined, Definition, define, under};
 
@@ -441,12 +440,5 @@ const ADDRESS: Words<SocketAddr> = Words {
         address.map_err(|_| Wrong::not("an address with a port", "write it as 127.0.0.1:8080"))
     },
     show: |address| Some(address.to_string()),
-    bare: Bare::Refused,
-};
-
-const FILE: Words<PathBuf> = Words {
-    value_name: "FILE",
-    parse: |name| Ok(PathBuf::from(name)),
-    show: |path| Some(path.display().to_string()),
     bare: Bare::Refused,
 };
