@@ -702,11 +702,27 @@ fn the_driver_speaks_tls(tier: &str) {
         assert!(result["messages"].as_u64() > Some(0), "{}", output.stdout);
     }
     for more in [&[][..], &["--tls-resume"]] {
-        let arguments = [&["handshake", "--count=60"][..], more, &[tier]].concat();
+        let arguments = [
+            &[
+                "handshake",
+                "--count=60",
+                "--low=1",
+                "--high=1",
+                "--threads=1",
+            ][..],
+            more,
+            &[tier],
+        ]
+        .concat();
         let (output, _) = drive(&server, &folder, &arguments);
         assert_eq!(output.code, 0, "{more:?}: {}", output.stderr);
     }
     assert_eq!(server.counter("closed_unclean"), [0]);
+    // All but the first, one after the other.
+    until("most have resumed", || {
+        server.counter("tls_resumed")[0] >= 50
+    });
+    assert_eq!(server.counter("tls_failed"), [0]);
 }
 
 fn the_driver_trusts_nobody_it_was_not_told_to(tier: &str) {
@@ -717,6 +733,8 @@ fn the_driver_trusts_nobody_it_was_not_told_to(tier: &str) {
     assert_eq!(output.code, 3, "{}", output.stderr);
     let said = format!("no connection to {uri} could be opened: TLS: invalid peer certificate");
     assert!(output.stderr.contains(&said), "{}", output.stderr);
+    until("that is counted", || server.counter("tls_failed")[0] > 0);
+    assert_eq!(server.counter("tls_handshakes"), [0]);
     let plain = run("wsperf", &["echo", &server.address(), "--insecure"]);
     assert_eq!(plain.code, 2, "{}", plain.stderr);
     assert!(

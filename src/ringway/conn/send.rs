@@ -4,6 +4,7 @@
 use super::core::Core;
 use super::link::{Ending, Link, Next, Pauses, Phase, Side};
 use super::outbox::{Carries, Outbox};
+use super::tls::Tls;
 use crate::io::{Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 
 /// The socket failed: nothing can be sent on it.
@@ -311,7 +312,10 @@ impl<I: Io, P> Core<I, P> {
             false => Carries::Control,
         };
         Outbox::clear(&mut link.out.list);
-        if let Some(plain) = link.out.tls.take().and_then(|tls| tls.plain) {
+        let tls = link.out.tls.take();
+        let has_failed = |tls: &Tls| !tls.is_undecided() && !tls.is_ready();
+        self.shared.counters.tls_failed += u64::from(tls.as_deref().is_some_and(has_failed));
+        if let Some(plain) = tls.and_then(|tls| tls.plain) {
             self.shared.counters.drops += u64::from(plain.carries == Carries::Messages);
             self.shared.buffers.give_back_queue(plain);
         }

@@ -11,7 +11,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{ClientConfig, Error, ServerConfig};
+use rustls::{ClientConfig, Error, HandshakeKind, ServerConfig};
 
 use super::queue::SendQueue;
 
@@ -142,6 +142,16 @@ impl Tls {
             Session::Server(session) => !session.is_handshaking(),
             Session::Client(session) => !session.is_handshaking(),
         }
+    }
+
+    /// Whether the handshake resumed an earlier session, once it is complete.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let kind = match &self.session {
+            Session::Undecided => None,
+            Session::Server(session) => session.handshake_kind(),
+            Session::Client(session) => session.handshake_kind(),
+        };
+        kind == Some(HandshakeKind::Resumed)
     }
 
     /// The peer's certificate, DER, if it showed one. The session has checked it.

@@ -155,6 +155,9 @@ counters! {
     cq_overflows: Counter, "Times the completion queue overflowed";
     accept_backoffs: Counter, "Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM)";
     proxy_headers_bad: Counter, "Connections reset because --proxy-protocol asks their peer for a PROXY header and they began with none";
+    tls_handshakes: Counter, "TLS handshakes that were completed, in either role";
+    tls_resumed: Counter, "Those of them that resumed an earlier session";
+    tls_failed: Counter, "TLS handshakes that were not completed: a violation, a certificate that is not trusted, or the end of the connection";
     refused: Counter, "Sockets refused because --max-connections was reached";
     turns: Counter, "Turns of the loop (one io_uring_enter or epoll_wait each)";
     records_dropped: Counter, "Records of statistics dropped because the pipe to the supervisor was full";

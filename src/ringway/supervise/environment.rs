@@ -70,12 +70,13 @@ fn open_descriptors() -> u64 {
 }
 
 /// Descriptors that the supervisor needs without the pages' connections: the open ones, listeners, board,
-/// configuration, the reserve and its pattern, and a pipe and a channel per worker.
+/// configuration, secrets of TLS, the reserve and its pattern, and a pipe and a channel per worker.
 fn needed(options: &Options, open: u64) -> u64 {
     let workers = options.workers as u64;
     let listeners = if options.reuseport { workers } else { 1 };
     let web = options.web.map_or(0, |_| WEB_DESCRIPTORS);
-    open + listeners + 3 + reserve::DESCRIPTORS as u64 + 2 * workers + web
+    let tls = u64::from(options.tls.is_some());
+    open + listeners + 3 + tls + reserve::DESCRIPTORS as u64 + 2 * workers + web
 }
 
 fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, Fatal> {

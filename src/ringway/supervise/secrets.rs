@@ -42,11 +42,11 @@ impl Secrets {
     pub(super) fn fd(&mut self) -> RawFd {
         let (bytes, stepped) = self.supply.present();
         if stepped {
-            // Without memory for the new secret the worker steps from the old one by itself.
-            self.memory = filled(&bytes).unwrap_or_else(|error| {
-                tracing::debug!("no memory for the next ticket secret: {error}");
-                self.memory.try_clone().expect("a descriptor is in reserve")
-            });
+            match filled(&bytes) {
+                Ok(memory) => self.memory = memory,
+                // A worker steps from the old one by itself.
+                Err(error) => tracing::debug!("no memory for the next ticket secret: {error}"),
+            }
         }
         self.memory.as_raw_fd()
     }

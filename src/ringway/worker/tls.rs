@@ -83,9 +83,12 @@ impl<I: Io> Core<I> {
         if tls.has_output() {
             self.shared.dirty.push(conn.link.id);
         }
-        let is_asked = conn.link.side == Side::Accepted || was_ready || !tls.is_ready();
+        let is_new = !was_ready && tls.is_ready();
+        let counters = &mut self.shared.counters;
+        counters.tls_handshakes += u64::from(is_new);
+        counters.tls_resumed += u64::from(is_new && tls.is_resumed());
         conn.link.out.tls = Some(tls);
-        if !is_asked {
+        if is_new && conn.link.side == Side::Begun {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             self.shared.send_request(conn, scratch);
         }
