@@ -18,4 +18,8 @@ pub(crate) mod send;
 pub(crate) mod spill;
 pub(crate) mod table;
 pub(crate) mod timers;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+pub(crate) mod tls;
+#[cfg(feature = "tls")]
 pub(crate) mod tls;

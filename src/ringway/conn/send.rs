@@ -45,6 +45,8 @@ impl<I: Io, P> Core<I, P> {
     pub(crate) fn flush(&mut self, link: &mut Link) -> Next {
         if link.out.tls.is_some() && link.phase != Phase::Ended {
             self.seal(link);
+            // What waited in plaintext may have been over the limit, and does not wait any more.
+            self.check_pause(link);
         }
         if link.phase == Phase::Ended || link.armed.poll_out {
             self.check_pause(link);

@@ -92,14 +92,7 @@ fn try_run<A: App>(
     };
     let control = seat.control_fd.map(adopt).transpose()?;
     let control = control.map(|channel| Channel::new(channel.into()));
-    let tls = match seat.tls_fd {
-        Some(fd) => Some(secured(options, &adopt(fd)?)?),
-        None if seat.control_fd.is_some() => None,
-        // Without a supervisor it reads the files itself.
-        None => TlsSecrets::read(&options.tls)?
-            .map(|secrets| TlsServer::new(&options.tls, &secrets))
-            .transpose()?,
-    };
+    let tls = inherited_tls(options, seat)?;
     let app = make(&Place {
         index: seat.index,
         workers: options.workers,
@@ -145,6 +138,17 @@ fn try_run<A: App>(
                 reports,
             )
         }
+    }
+}
+
+fn inherited_tls(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<TlsServer>, Fatal> {
+    match seat.tls_fd {
+        Some(fd) => secured(options, &adopt(fd)?).map(Some),
+        None if seat.control_fd.is_some() => Ok(None),
+        // Without a supervisor it reads the files itself.
+        None => TlsSecrets::read(&options.tls)?
+            .map(|secrets| TlsServer::new(&options.tls, &secrets))
+            .transpose(),
     }
 }
 

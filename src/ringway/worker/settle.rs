@@ -74,8 +74,9 @@ impl<I: Io> Core<I> {
         if !link.armed.poll_out && self.send_now(link).is_err() {
             return Next::Reset;
         }
-        // A server that has ended its direction cannot answer a request.
-        let unanswered = link.side == Side::Begun && link.phase == Phase::Opening;
+        // A server that has ended its direction cannot answer a request, and of a client without one all that may wait is
+        // our part of the TLS handshake.
+        let unanswered = link.phase == Phase::Opening;
         if link.queued_bytes() == 0 || unanswered || link.phase == Phase::Ended {
             return Next::End;
         }

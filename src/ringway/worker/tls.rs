@@ -1,7 +1,5 @@
 //! TLS in both roles: from received records to plaintext for the protocol.
 
-use std::sync::Arc;
-
 use crate::conn::link::{Next, Phase, Side};
 use crate::conn::tls::{HANDSHAKE, Opened, Tls};
 use crate::io::{BufferId, HOT_BYTES, Io};
@@ -48,7 +46,7 @@ impl<I: Io> Core<I> {
                     _ => self.feed_opened(host, conn, buffer, len),
                 };
             }
-            if let Err(error) = tls.begin(&Arc::clone(&server.config)) {
+            if let Err(error) = tls.begin(&server.config.clone()) {
                 tracing::error!("a TLS session cannot begin: {error}");
                 conn.link.out.tls = Some(tls);
                 return self.fail_tls(host, conn, Failure::Tls(error.to_string()));

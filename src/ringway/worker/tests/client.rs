@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::script::{Expected, Script};
+use super::session::Session;
 use super::wire::{Item, Wire};
 use crate::io::sim::{PeerEnd, PeerId, Random, Sim};
 use crate::time::Instant;
@@ -85,6 +86,8 @@ pub(super) struct Client {
     /// It closed or reset its socket.
     left: bool,
     wire: Wire,
+    /// `None`: it speaks without TLS.
+    pub(super) tls: Option<Session>,
     /// Pings of the server.
     pub(super) pings: u64,
     /// The status of the response.
@@ -122,6 +125,7 @@ impl Client {
             close_sent: matches!(ending, Ending::Eager | Ending::EagerFin | Ending::Violation),
             left: false,
             wire,
+            tls: None,
             pings: 0,
             status: None,
             closed_by_server: None,
@@ -141,8 +145,9 @@ impl Client {
     /// What it waits for, for a run that does not end.
     pub(super) fn describe(&self) -> String {
         format!(
-            "{:?}: {} of {} bytes sent, {} answers missing, status {:?}, left {}, end {:?}, closed {:?}",
+            "{:?}, TLS {}: {} of {} bytes sent, {} answers missing, status {:?}, left {}, end {:?}, closed {:?}",
             self.ending,
+            self.tls.is_some(),
             self.sent,
             self.script.bytes.len(),
             self.script.expected.len(),
@@ -216,7 +221,10 @@ impl Client {
     fn read(&mut self, sim: &mut Sim, peer: PeerId) {
         let max = self.random.magnitude(self.pace.read_max);
         let bytes = sim.peer_take_some(peer, max);
-        self.wire.extend(&bytes);
+        match &mut self.tls {
+            None => self.wire.extend(&bytes),
+            Some(tls) => self.wire.extend(&tls.receive(sim, peer, &bytes)),
+        }
         while let Some(item) = self.wire.next() {
             match item {
                 Item::Head(status) => self.status = Some(status),
@@ -270,7 +278,11 @@ impl Client {
         if self.may_send(sim, peer) {
             let max = self.random.magnitude(self.pace.send_max);
             let until = end.min(self.sent + max);
-            sim.peer_send(peer, &self.script.bytes[self.sent..until]);
+            let bytes = &self.script.bytes[self.sent..until];
+            match &mut self.tls {
+                None => sim.peer_send(peer, bytes),
+                Some(tls) => tls.send(sim, peer, bytes),
+            }
             self.sent = until;
         }
         if self.sent < end {
@@ -283,6 +295,8 @@ impl Client {
                 self.send_close();
                 self.script.expect_close();
             }
+            Ending::EagerFin | Ending::HalfClose(_)
+                if self.tls.as_ref().is_some_and(Session::waits) => {}
             Ending::EagerFin | Ending::HalfClose(_) => sim.peer_half_close(peer),
             Ending::Disappear(_) => {
                 sim.peer_close(peer);

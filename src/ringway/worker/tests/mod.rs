@@ -11,6 +11,7 @@ mod regressions;
 mod requests;
 mod script;
 mod servers;
+mod session;
 mod wire;
 mod world;
 
@@ -23,6 +24,7 @@ use crate::proto::deflate::Direction;
 use crate::protocol::Deflate;
 use client::{Client, Ending, Pace};
 use script::Script;
+use session::Session;
 use world::{CLOSE_ME, World, seeds};
 
 /// A world as `seed` decides, in which nothing breaks on its own.
@@ -32,6 +34,7 @@ fn world(seed: u64) -> World {
     let config = Config {
         send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
         deflate: random.chance(500).then(|| deflate(&mut random)),
+        tls: random.chance(500).then(session::server),
         ..Config::default()
     };
     World::new(options, config)
@@ -64,8 +67,13 @@ impl World {
         let pace = Pace::draw(random, script.bytes.len());
         let delay = Duration::from_micros(random.below(2_000) as u64);
         let next = self.now() + delay;
-        self.clients
-            .push(Client::new(seed, script, ending, pace, next));
+        let mut client = Client::new(seed, script, ending, pace, next);
+        let speaks = self.config.tls.is_some() && self.random.chance(500);
+        // Without reading, no handshake is complete.
+        if speaks && !matches!(ending, Ending::NeverReads(_)) {
+            client.tls = Some(Session::new());
+        }
+        self.clients.push(client);
         self.clients.last_mut().expect("just added")
     }
 
@@ -254,7 +262,8 @@ fn garbage_in_place_of_a_handshake_is_refused() {
                     world.pages += 1;
                 }
                 _ => {
-                    let at = random.below(script.bytes.len());
+                    // Behind the method: another one asks for something else than a WebSocket.
+                    let at = 4 + random.below(script.bytes.len() - 4);
                     script.bytes[at] = random.pick(b"\0\r\n x");
                 }
             }

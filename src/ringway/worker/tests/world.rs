@@ -186,6 +186,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Says what a run was that panics.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for client in &self.clients {
+                eprintln!("{}", client.describe());
+            }
+        }
+    }
+}
+
 /// Says how to repeat a run that panics.
 #[derive(Debug)]
 struct Replay(u64);

@@ -1,0 +1,79 @@
+//! In place of TLS when this crate is built without the feature `tls`: no connection has a session.
+
+use super::queue::SendQueue;
+use crate::tls::Nothing;
+
+pub(crate) const HANDSHAKE: u8 = 0x16;
+
+pub(crate) const HELD_BYTES_MAX: usize = 0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "what TLS would say")]
+pub(crate) enum Opened {
+    More,
+    PeerClosed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    pub(crate) plain: Vec<u8>,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// No connection has one, because no worker has a configuration to begin it with.
+#[derive(Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) plain: Option<Box<SendQueue>>,
+    pub(crate) peer_closed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct NoTls;
+
+impl std::fmt::Display for NoTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this program was built without the feature `tls`")
+    }
+}
+
+impl Tls {
+    pub(crate) const fn is_undecided(&self) -> bool {
+        true
+    }
+
+    pub(crate) const fn is_ready(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn is_resumed(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn peer_certificate(&self) -> Option<&[u8]> {
+        None
+    }
+
+    pub(crate) const fn begin(&mut self, _: &Nothing) -> Result<(), NoTls> {
+        Err(NoTls)
+    }
+
+    pub(crate) const fn client(_: &Nothing, _: &Nothing) -> Result<Self, NoTls> {
+        Err(NoTls)
+    }
+
+    pub(crate) const fn has_output(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn open(&mut self, _: &[u8], _: &mut Room) -> Result<Opened, NoTls> {
+        Err(NoTls)
+    }
+
+    pub(crate) const fn take_output(&mut self, _: &mut Vec<u8>) {}
+
+    pub(crate) const fn seal(&mut self, _: &[u8], _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    pub(crate) const fn close(&mut self, _: &mut Vec<u8>) {}
+}
