@@ -53,7 +53,7 @@ const MEMBERS: &[Member] = &[
                 "supervise",
                 &[
                     "control", "exit", "lines", "options", "random", "seat", "signals", "stats",
-                    "time",
+                    "time", "tls",
                 ],
             ),
             ("options", &["proto", "seat", "services", "tls"]),

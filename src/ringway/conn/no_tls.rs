@@ -1,7 +1,6 @@
 //! In place of TLS when this crate is built without the feature `tls`: no connection has a session.
 
 use super::queue::SendQueue;
-use crate::tls::Nothing;
 
 pub(crate) const HANDSHAKE: u8 = 0x16;
 
@@ -53,11 +52,11 @@ impl Tls {
         None
     }
 
-    pub(crate) const fn begin(&mut self, _: &Nothing) -> Result<(), NoTls> {
+    pub(crate) const fn begin<C>(&mut self, _: &C) -> Result<(), NoTls> {
         Err(NoTls)
     }
 
-    pub(crate) const fn client(_: &Nothing, _: &Nothing) -> Result<Self, NoTls> {
+    pub(crate) const fn client<C, N>(_: &C, _: &N) -> Result<Self, NoTls> {
         Err(NoTls)
     }
 

@@ -33,7 +33,7 @@ pub struct Options {
     pub command: WorkerCommand,
     /// Which deaths of workers lead to a replacement.
     pub respawn: RespawnPolicy,
-    /// Time that workers have to drain after SIGTERM. The supervisor kills a worker one second later.
+    /// Time that workers have to drain after SIGTERM. The supervisor kills a worker five seconds later.
     pub drain_timeout: Duration,
     /// Time between two prints of the statistics.
     pub interval: Duration,

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use crate::exit::Fatal;
 
 #[cfg(not(feature = "tls"))]
-pub(crate) use absent::{Nothing, subject};
+pub(crate) use absent::subject;
 #[cfg(not(feature = "tls"))]
 pub use absent::{TlsClient, TlsSecrets, TlsServer, TlsSupply};
 #[cfg(feature = "tls")]

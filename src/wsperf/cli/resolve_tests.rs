@@ -94,10 +94,10 @@ fn a_name_waits_for_its_address_and_a_literal_does_not() {
 
 #[test]
 fn a_bad_uri_says_what_is_wrong_with_it() {
-    let sentence = from(Kind::Echo, &[("uri", "wss://127.0.0.1:9000")]).unwrap_err();
+    let sentence = from(Kind::Echo, &[("uri", "http://127.0.0.1:9000")]).unwrap_err();
     assert_eq!(
         sentence,
-        "wss://127.0.0.1:9000: TLS is not there yet; use ws://; give something like ws://127.0.0.1:9000/"
+        "http://127.0.0.1:9000: it does not begin with ws:// or wss://; give something like ws://127.0.0.1:9000/"
     );
     assert!(from(Kind::Echo, &[("uri", "127.0.0.1:9000")]).is_err());
 }

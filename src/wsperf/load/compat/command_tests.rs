@@ -91,7 +91,7 @@ fn a_wrong_parameter_is_named_and_the_token_comes_back() {
         sync=true | sync=True | sync | it must be one of: true, false
         binary=true | binary=1 | binary | it must be one of: true, false
         =exact | =Length | correctness | it must be one of: exact, length
-        ws://localhost:9002 | localhost | uri | it does not begin with ws://
+        ws://localhost:9002 | localhost | uri | it does not begin with ws:// or wss://
         rtts=false; | rtts=false;rtt=1; | rtt | message_test has no such parameter
         rtts=false; | rtts=false;size=1; | size | it is given twice
         rtts=false; | rtts=false;; |  | message_test has no such parameter";

@@ -169,8 +169,8 @@ mod tests {
                 "there are 5 arguments instead of 6: wsperf URI THREADS",
             ),
             (
-                "wss://h 1 1 1 1 r",
-                "URI wss://h: TLS is not there yet; use ws://",
+                "http://h 1 1 1 1 r",
+                "URI http://h: it does not begin with ws:// or wss://",
             ),
             (
                 "ws://h -1 1 1 1 r",

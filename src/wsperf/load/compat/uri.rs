@@ -42,7 +42,7 @@ impl Uri {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, resource) = rest.split_at(end);
         let (host, port) = split_port(authority)?;
-        let port = port.unwrap_or(default_port(secure));
+        let port = port.unwrap_or_else(|| default_port(secure));
         let slash = if resource.starts_with('/') { "" } else { "/" };
         Ok(Self {
             host: host.to_owned(),
