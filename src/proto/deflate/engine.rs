@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateFlush, Status};
 
+use super::block::{Bits, Codes, Tokens};
+use super::window::{Effort, Window};
 use super::{Direction, Setup};
 use crate::violation::Violation;
 
@@ -59,9 +61,11 @@ impl History {
     }
 }
 
-/// A compressor. It takes 160 KiB with 12 bits and memory level 5, and 371 KiB with 15 and 8.
+/// A compressor. It takes 107 KiB with 12 bits and memory level 5, and 464 KiB with 15 and 8.
 pub struct Deflater {
-    zlib: Deflate,
+    window: Window,
+    tokens: Tokens,
+    codes: Codes,
     setup: Setup,
 }
 
@@ -79,15 +83,16 @@ impl Deflater {
     /// # Panics
     /// When the setup is not [possible](Setup::is_possible).
     pub fn new(setup: Setup) -> Self {
-        assert!(setup.is_possible(), "zlib cannot do {setup:?}");
-        let config = DeflateConfig {
-            level: i32::from(setup.level),
-            window_bits: -i32::from(setup.window_bits),
-            mem_level: i32::from(setup.mem_level),
-            ..DeflateConfig::default()
-        };
+        assert!(setup.is_possible(), "{setup:?} is out of range");
+        // As zlib's memory level: so many places in the index, and tokens in a block.
+        let (hash_bits, tokens_max) = (
+            u32::from(setup.mem_level) + 7,
+            1 << (u32::from(setup.mem_level) + 6),
+        );
         Self {
-            zlib: Deflate::new_with_config(config),
+            window: Window::new(setup.window_bits, hash_bits, Effort::of(setup.level)),
+            tokens: Tokens::new(tokens_max),
+            codes: Codes::new(),
             setup,
         }
     }
@@ -99,48 +104,30 @@ impl Deflater {
 
     /// Goes on behind `history` with the next message.
     pub fn restart(&mut self, history: &History) {
-        self.zlib.reset();
-        if !history.bytes.is_empty() {
-            self.zlib
-                .set_dictionary(&history.bytes)
-                .expect("a raw stream takes a dictionary before its first byte");
-        }
+        self.window.restart(&history.bytes);
     }
 
     /// Compresses one message into `out[at..]` and returns where it ends there. `out` is lengthened if need be; with
     /// [`compressed_bytes_max`](Self::compressed_bytes_max) of room it never is.
     ///
     /// # Panics
-    /// When `message` is empty: a compressor makes nothing of it, and the caller sends it as it is.
+    /// When `message` is empty: there is no compressed form that every peer reads, and the caller sends it as it is.
     pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>, at: usize) -> usize {
         assert!(!message.is_empty());
-        let (mut rest, mut end) = (message, at);
-        loop {
-            if out.len() - end < 64 {
-                out.resize((2 * out.len()).max(end + 64), 0);
-            }
-            let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
-            let status = self
-                .zlib
-                .compress(rest, &mut out[end..], DeflateFlush::SyncFlush);
-            rest = &rest[difference(self.zlib.total_in(), taken)..];
-            end += difference(self.zlib.total_out(), made);
-            match status {
-                // Nothing was left to do: the call before ended exactly at the end of the room.
-                Ok(Status::BufError) => break,
-                Ok(_) if rest.is_empty() && end < out.len() => break,
-                Ok(_) => {}
-                Err(error) => unreachable!("zlib refuses good arguments: {error:?}"),
-            }
+        let room_end = at + Self::compressed_bytes_max(message.len());
+        if out.len() < room_end {
+            out.resize(room_end, 0);
         }
-        // RFC 7692 §7.2.1: "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end."
-        debug_assert!(out[at..end].ends_with(&TAIL));
-        end - TAIL.len()
+        let mut bits = Bits::new(out, at);
+        self.window
+            .compress(message, &mut self.tokens, &mut self.codes, &mut bits);
+        bits.flush()
     }
 
-    /// Bytes that a message of `len` has at most while it is compressed, as zlib states it for any setup.
+    /// Bytes that a message of `len` has at most while it is compressed, with any setup: a block of 128 bytes or more, all of
+    /// which are stored, has 6 bytes beside them.
     pub const fn compressed_bytes_max(len: usize) -> usize {
-        len + len.div_ceil(8) + len.div_ceil(64) + 64 + 64
+        len + len / 16 + 64
     }
 }
 

@@ -17,9 +17,15 @@
 //! compressor's window must be sent compressed, or the two windows differ from then on.
 
 #[cfg(feature = "deflate")]
+mod block;
+#[cfg(feature = "deflate")]
 mod engine;
+#[cfg(feature = "deflate")]
+mod huffman;
 mod negotiate;
 mod options;
+#[cfg(feature = "deflate")]
+mod window;
 
 #[cfg(all(test, feature = "deflate"))]
 mod tests;

@@ -64,6 +64,11 @@ impl Codec {
         bytes >= self.bytes_min
     }
 
+    /// Bytes of the smallest message that is compressed.
+    pub(crate) const fn bytes_min(&self) -> usize {
+        self.bytes_min
+    }
+
     /// Bytes of memory that the histories take.
     pub(crate) fn history_bytes(&self) -> usize {
         self.sent.capacity() + self.received.capacity()

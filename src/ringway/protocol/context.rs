@@ -78,6 +78,9 @@ const fn answer_header(message: &Message<'_>) -> Header {
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
     sender: &'a mut Sender,
+    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, or because its
+    /// memory moves to the queue. One number for both, so that an answer is looked at once.
+    pub(super) in_place_below: usize,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
     phase: &'a mut Phase,
@@ -121,13 +124,11 @@ impl<'a> Context<'a> {
                 out: &mut link.out,
                 shared,
                 scratch,
-                backing: match codec {
-                    None => Backing::Buffer(buffer),
-                    Some(_) => Backing::Changing(buffer),
-                },
+                backing: Backing::Buffer(buffer),
                 run: Run::default(),
             },
             sender,
+            in_place_below: codec.as_ref().map_or(usize::MAX, |codec| codec.bytes_min()),
             codec,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
@@ -211,8 +212,7 @@ impl Context<'_> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        let in_buffer = matches!(self.output.backing, Backing::Buffer(_));
-        if in_buffer && self.output.out.queue.is_none() {
+        if message.len() < self.in_place_below && self.output.out.queue.is_none() {
             self.output.reply_in_place(message);
         } else {
             self.reply_apart(message);
@@ -229,9 +229,6 @@ impl Context<'_> {
         let header = answer_header(&message);
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
-            Backing::Changing(_) if self.output.out.queue.is_none() => {
-                self.output.reply_in_place(message);
-            }
             Backing::Assembly if self.codec.is_none() || !is_small => {
                 self.reply_assembled(&header, message);
             }

@@ -528,6 +528,7 @@ fn hand_over<A: App>(
 ) {
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    let in_place_below = std::mem::take(&mut context.in_place_below);
     let counters = &mut context.output.shared.counters;
     counters.messages_in += 1;
     counters.message_bytes_in += (end - HEADROOM) as u64;
@@ -537,6 +538,7 @@ fn hand_over<A: App>(
         Message::new(kind, &mut data, 0, HEADROOM..end),
     );
     context.output.backing = backing;
+    context.in_place_below = in_place_below;
     let left = match &mut context.output.out.queue {
         Some(queue) => queue.fill(data),
         None => Some(data),
