@@ -153,19 +153,20 @@ impl Shared {
         scratch: &mut [u8],
         buffer: BufferId,
     ) -> usize {
-        let from = match conn.speaks {
-            Speaks::WebSocket(_) => from,
-            Speaks::Opening(_) if conn.link.side == Side::Begun => {
-                self.feed_response(host, conn, buf, scratch)
+        let mut from = from;
+        if !matches!(conn.speaks, Speaks::WebSocket(_)) {
+            from = match conn.speaks {
+                Speaks::Opening(_) if conn.link.side == Side::Begun => {
+                    self.feed_response(host, conn, buf, scratch)
+                }
+                Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
+                Speaks::WebSocket(_) | Speaks::Over => buf.len(),
+            };
+            if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
+                return buf.len();
             }
-            Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
-            Speaks::Over => return buf.len(),
-        };
-        if from < buf.len() && matches!(conn.speaks, Speaks::WebSocket(_)) {
-            self.feed_frames(host, conn, buf, from, scratch, buffer)
-        } else {
-            buf.len()
         }
+        self.feed_frames(host, conn, buf, from, scratch, buffer)
     }
 
     fn feed_frames<A: App>(
