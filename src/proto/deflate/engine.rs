@@ -216,56 +216,143 @@ impl Inflater {
         mut grow: impl FnMut(&mut Vec<u8>, usize),
         mut check: impl FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<usize, Violation> {
-        let Place { out, at, bytes_max } = place;
+        let mut progress = Progress::new(place.at, place.bytes_max);
+        let is_whole = self.go_on(
+            &mut progress,
+            (compressed, history),
+            place.out,
+            usize::MAX,
+            (&mut grow, &mut check),
+        )?;
+        debug_assert!(is_whole);
+        Ok(progress.end)
+    }
+
+    /// Inflates as [`Self::inflate`] does, and stops behind `bytes_max` more bytes. Returns whether the message is
+    /// whole. Until it is, the inflater handles no other one, and each call gets the same message.
+    ///
+    /// # Errors
+    /// As [`Self::inflate`].
+    pub fn go_on(
+        &mut self,
+        progress: &mut Progress,
+        (compressed, history): (&[u8], &History),
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        (grow, check): (
+            &mut dyn FnMut(&mut Vec<u8>, usize),
+            &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+        ),
+    ) -> Result<bool, Violation> {
         // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
         if compressed.is_empty() {
-            return Ok(at);
+            return Ok(true);
         }
-        let goes_on = std::mem::replace(&mut self.whole, false);
-        debug_assert!(goes_on, "restart comes first");
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        // One byte more than may be there: so an excess shows, and a message at the limit ends.
-        let limit = at.saturating_add(bytes_max).saturating_add(1);
-        let (mut end, mut streams) = (at, 0);
-        for (nth, mut rest) in [compressed, &TAIL].into_iter().enumerate() {
-            if nth == 1 && streams > 0 && self.zlib.total_in() == 0 {
+        debug_assert!(self.whole || progress.begun, "restart comes first");
+        (self.whole, progress.begun) = (false, true);
+        let until = progress.end.saturating_add(bytes_max);
+        loop {
+            if progress.end >= until {
+                return Ok(false);
+            }
+            if progress.end == out.len() {
+                grow(out, progress.end);
+            }
+            let input = match progress.in_tail {
+                false => &compressed[progress.taken..],
+                true => &TAIL[progress.taken..],
+            };
+            let before = progress.end;
+            let part_ends = self.step(progress, input, history, (&mut *out, until), check)?;
+            debug_assert!(progress.end > before || part_ends || progress.taken > 0);
+            if !part_ends {
+                continue;
+            }
+            if progress.in_tail {
+                break;
+            }
+            (progress.in_tail, progress.taken) = (true, 0);
+            if progress.streams > 0 && self.zlib.total_in() == 0 {
                 break; // The peer ended its stream, and nothing follows: there is no block to end.
             }
-            loop {
-                if end == out.len() {
-                    grow(out, end);
-                }
-                let room_end = out.len().min(limit).min(end + STEP_BYTES);
-                let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
-                let status = self
-                    .zlib
-                    .decompress(rest, &mut out[end..room_end], InflateFlush::SyncFlush)
-                    .map_err(|_| Violation::DeflateInvalid)?;
-                rest = &rest[difference(self.zlib.total_in(), taken)..];
-                let piece = end..end + difference(self.zlib.total_out(), made);
-                end = piece.end;
-                if end == limit {
-                    return Err(Violation::MessageTooBig(bytes_max as u64 + 1));
-                }
-                check(&out[piece])?;
-                if status == Status::StreamEnd {
-                    streams += 1;
-                    if streams > STREAMS_PER_MESSAGE_MAX {
-                        return Err(Violation::DeflateInvalid);
-                    }
-                    let message = &out[at.max(end.saturating_sub(WINDOW_BYTES_MAX))..end];
-                    self.begin_stream(&[&history.bytes, message]);
-                } else if end < room_end {
-                    // The room was not used up, so there is nothing more to come of this input.
-                    debug_assert!(rest.is_empty());
-                    break;
-                }
-                if rest.is_empty() && status == Status::StreamEnd {
-                    break;
-                }
-            }
         }
-        self.whole = streams == 0;
-        Ok(end)
+        self.whole = progress.streams == 0;
+        Ok(true)
+    }
+
+    /// One call of zlib. Returns whether there is nothing more to come of this input.
+    fn step(
+        &mut self,
+        progress: &mut Progress,
+        input: &[u8],
+        history: &History,
+        (out, until): (&mut [u8], usize),
+        check: &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<bool, Violation> {
+        let Progress { at, end, .. } = *progress;
+        let room_end = [progress.limit, end + STEP_BYTES, until]
+            .iter()
+            .fold(out.len(), |room_end, place| room_end.min(*place));
+        let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
+        let status = self
+            .zlib
+            .decompress(input, &mut out[end..room_end], InflateFlush::SyncFlush)
+            .map_err(|_| Violation::DeflateInvalid)?;
+        let taken = difference(self.zlib.total_in(), taken);
+        progress.taken += taken;
+        progress.end += difference(self.zlib.total_out(), made);
+        if progress.end == progress.limit {
+            return Err(Violation::MessageTooBig((progress.limit - at) as u64));
+        }
+        check(&out[end..progress.end])?;
+        if status == Status::StreamEnd {
+            progress.streams += 1;
+            if progress.streams > STREAMS_PER_MESSAGE_MAX {
+                return Err(Violation::DeflateInvalid);
+            }
+            let message = &out[at.max(progress.end.saturating_sub(WINDOW_BYTES_MAX))..progress.end];
+            self.begin_stream(&[&history.bytes, message]);
+            return Ok(taken == input.len());
+        }
+        // Room that was not used up says so, too.
+        let ends = progress.end < room_end;
+        debug_assert!(!ends || taken == input.len());
+        Ok(ends)
+    }
+}
+
+/// How far a message is inflated.
+#[derive(Debug)]
+pub struct Progress {
+    at: usize,
+    end: usize,
+    /// One byte more than may be there: so an excess shows, and a message at the limit ends.
+    limit: usize,
+    /// Bytes that were taken of the message or, behind it, of the tail that is not sent.
+    taken: usize,
+    in_tail: bool,
+    begun: bool,
+    /// Ends of the deflate stream so far.
+    streams: u32,
+}
+
+impl Progress {
+    /// Of a message that begins in its memory at `at` and has at most `bytes_max`.
+    pub fn new(at: usize, bytes_max: u64) -> Self {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Self {
+            at,
+            end: at,
+            limit: at.saturating_add(bytes_max).saturating_add(1),
+            taken: 0,
+            in_tail: false,
+            begun: false,
+            streams: 0,
+        }
+    }
+
+    /// Where the message ends so far.
+    pub const fn end(&self) -> usize {
+        self.end
     }
 }

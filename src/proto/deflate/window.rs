@@ -32,8 +32,8 @@ impl Effort {
     /// From 1 (fast) to 9 (small).
     pub(super) const fn of(level: u8) -> Self {
         let (places, patience, enough) = match level {
-            0 | 1 => (4, 0, 32),
-            2 => (5, 8, 48),
+            0 | 1 => (4, 6, 32),
+            2 => (6, 10, 48),
             3 => (8, 16, 64),
             4 => (12, 24, 96),
             5 => (20, 32, 128),
