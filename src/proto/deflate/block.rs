@@ -1,5 +1,10 @@
 //! Blocks of a deflate stream (RFC 1951 §3.2.3 to §3.2.7), in whichever form is the shortest.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "classes, lengths and distances are small by RFC 1951 §3.2.5"
+)]
+
 use super::huffman::Code;
 
 /// Literals, the end of a block, and the classes of lengths.
@@ -161,6 +166,7 @@ pub(super) struct Codes {
     distances: Code<DISTANCES>,
     lengths: Code<LENGTHS>,
     fixed_literals: Code<288>,
+    fixed_distances: Code<DISTANCES>,
     /// The lengths of the first two codes as symbols and extra bits.
     runs: Vec<(u8, u8)>,
     run_frequencies: [u16; LENGTHS],
@@ -177,11 +183,16 @@ impl Codes {
             };
         }
         fixed_literals.set_codes_of_lengths();
+        // Of 32 codes of 5 bits, the last two have no meaning.
+        let mut fixed_distances = Code::EMPTY;
+        fixed_distances.lengths = [5; DISTANCES];
+        fixed_distances.set_codes_of_lengths();
         Self {
             literals: Code::EMPTY,
             distances: Code::EMPTY,
             lengths: Code::EMPTY,
             fixed_literals,
+            fixed_distances,
             runs: Vec::with_capacity(LITERALS + DISTANCES),
             run_frequencies: [0; LENGTHS],
         }
@@ -203,22 +214,15 @@ impl Codes {
             store(plain, bits);
         } else if fixed_bits <= own_bits {
             bits.put(0b010, 3);
-            let distances: [(u16, u8); DISTANCES] =
-                std::array::from_fn(|class| ((class as u16).reverse_bits() >> 11, 5));
             write_tokens(
                 &tokens.tokens,
-                &pairs(&self.fixed_literals),
-                &distances,
+                &self.fixed_literals,
+                &self.fixed_distances,
                 bits,
             );
         } else {
             self.write_head(bits);
-            write_tokens(
-                &tokens.tokens,
-                &pairs(&self.literals),
-                &pairs(&self.distances),
-                bits,
-            );
+            write_tokens(&tokens.tokens, &self.literals, &self.distances, bits);
         }
         tokens.clear();
     }
@@ -321,36 +325,35 @@ impl Codes {
     }
 }
 
-/// Code and length of each symbol side by side.
-fn pairs<const N: usize>(code: &Code<N>) -> [(u16, u8); N] {
-    std::array::from_fn(|symbol| (code.codes[symbol], code.lengths[symbol]))
-}
-
 fn write_tokens<const N: usize>(
     tokens: &[u32],
-    literals: &[(u16, u8); N],
-    distances: &[(u16, u8); DISTANCES],
+    literals: &Code<N>,
+    distances: &Code<DISTANCES>,
     bits: &mut Bits<'_>,
 ) {
     for token in tokens {
         if token & REFERENCE == 0 {
-            let (code, length) = literals[(token & 0xFF) as usize];
-            bits.put(u64::from(code), u32::from(length));
+            let literal = (token & 0xFF) as usize;
+            bits.put(
+                u64::from(literals.codes[literal]),
+                u32::from(literals.lengths[literal]),
+            );
             continue;
         }
         let (length, distance) = (token >> 16 & 0xFF, token & 0x7FFF);
         let (class, extra) = LENGTH_CLASSES[length as usize];
-        let (code, mut count) = literals[END_OF_BLOCK + 1 + usize::from(class)];
-        let mut both = u64::from(code) | u64::from(length & !(!0 << extra)) << count;
+        let class = (END_OF_BLOCK + 1 + usize::from(class)).min(LITERALS - 1);
+        let (mut all, mut count) = (u64::from(literals.codes[class]), literals.lengths[class]);
+        all |= u64::from(length & !(!0 << extra)) << count;
         count += extra;
         let (class, extra) = distance_class(distance);
-        let (code, more) = distances[class.min(DISTANCES - 1)];
-        both |= u64::from(code) << count;
-        count += more;
-        both |= u64::from(distance & !(!0 << extra)) << count;
-        bits.put(both, u32::from(count) + extra);
+        let class = class.min(DISTANCES - 1);
+        all |= u64::from(distances.codes[class]) << count;
+        count += distances.lengths[class];
+        all |= u64::from(distance & !(!0 << extra)) << count;
+        bits.put(all, u32::from(count) + extra);
     }
-    let (code, length) = literals[END_OF_BLOCK];
+    let (code, length) = (literals.codes[END_OF_BLOCK], literals.lengths[END_OF_BLOCK]);
     bits.put(u64::from(code), u32::from(length));
 }
 

@@ -222,7 +222,10 @@ impl Inflater {
             (compressed, history),
             place.out,
             usize::MAX,
-            (&mut grow, &mut check),
+            Hooks {
+                grow: &mut grow,
+                check: &mut check,
+            },
         )?;
         debug_assert!(is_whole);
         Ok(progress.end)
@@ -239,10 +242,7 @@ impl Inflater {
         (compressed, history): (&[u8], &History),
         out: &mut Vec<u8>,
         bytes_max: usize,
-        (grow, check): (
-            &mut dyn FnMut(&mut Vec<u8>, usize),
-            &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
-        ),
+        hooks: Hooks<'_>,
     ) -> Result<bool, Violation> {
         // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
         if compressed.is_empty() {
@@ -256,14 +256,14 @@ impl Inflater {
                 return Ok(false);
             }
             if progress.end == out.len() {
-                grow(out, progress.end);
+                (hooks.grow)(out, progress.end);
             }
             let input = match progress.in_tail {
                 false => &compressed[progress.taken..],
                 true => &TAIL[progress.taken..],
             };
             let before = progress.end;
-            let part_ends = self.step(progress, input, history, (&mut *out, until), check)?;
+            let part_ends = self.step(progress, input, history, (&mut *out, until), hooks.check)?;
             debug_assert!(progress.end > before || part_ends || progress.taken > 0);
             if !part_ends {
                 continue;
@@ -318,6 +318,20 @@ impl Inflater {
         let ends = progress.end < room_end;
         debug_assert!(!ends || taken == input.len());
         Ok(ends)
+    }
+}
+
+/// What is called while a message is inflated.
+pub struct Hooks<'h> {
+    /// Lengthens the memory, of which so many bytes are filled.
+    pub grow: &'h mut dyn FnMut(&mut Vec<u8>, usize),
+    /// Sees each piece once, while it is in the cache.
+    pub check: &'h mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+}
+
+impl fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
     }
 }
 

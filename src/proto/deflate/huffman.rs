@@ -1,4 +1,8 @@
 //! Huffman codes of limited length (RFC 1951 §3.2.2).
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "there are 288 symbols at most, and codes of 15 bits"
+)]
 
 /// A code of at most `N` symbols.
 #[derive(Clone, Debug)]
@@ -28,9 +32,9 @@ impl<const N: usize> Code<N> {
             used[count] = u32::from(*frequency) << 16 | symbol;
             count += usize::from(*frequency > 0);
         }
-        for symbol in 0..2 {
-            if count < 2 && frequencies[symbol] == 0 {
-                used[count] = 1 << 16 | u32::try_from(symbol).unwrap_or(0);
+        for (symbol, frequency) in (0u32..).zip(&frequencies[..2]) {
+            if count < 2 && *frequency == 0 {
+                used[count] = 1 << 16 | symbol;
                 count += 1;
             }
         }

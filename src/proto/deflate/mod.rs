@@ -31,7 +31,7 @@ mod window;
 mod tests;
 
 #[cfg(feature = "deflate")]
-pub use engine::{Deflater, History, Inflater, Place, Progress};
+pub use engine::{Deflater, History, Hooks, Inflater, Place, Progress};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };

@@ -1,5 +1,10 @@
 //! What a message repeats of the bytes before it: a window of plain text, and an index of it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a place has 16 bits, and a hash is made of four bytes of eight"
+)]
+
 use super::block::{Bits, Codes, MATCH_BYTES_MAX, Tokens};
 
 /// Bytes of plain text that are kept at once, the largest window included. So a place in it has 16 bits.

@@ -7,7 +7,7 @@
 use super::Shared;
 use super::context::Context;
 use crate::conn::buffers::{Buffers, HEADROOM};
-use crate::proto::deflate::{History, Inflater, Progress};
+use crate::proto::deflate::{History, Hooks, Inflater, Progress};
 use crate::proto::{Kind, Violation, utf8};
 
 /// Compressed bytes by which the first memory of an inflated message is chosen at most. A peer that sends more than that
@@ -170,13 +170,13 @@ impl Message {
             compressed,
             data,
             bytes_max,
-            (
-                &mut |data, filled| buffers.grow(data, filled, filled + 1),
-                &mut |piece| match kind {
+            Hooks {
+                grow: &mut |data, filled| buffers.grow(data, filled, filled + 1),
+                check: &mut |piece| match kind {
                     Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
                     Kind::Binary => Ok(()),
                 },
-            ),
+            },
         )?;
         match is_whole && !text.is_complete() {
             true => Err(Violation::TextNotUtf8),
