@@ -3,7 +3,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::{Deflater, Direction, History, Inflater, Place, Setup};
+use super::{Deflater, Direction, History, Hooks, Inflater, Place, Progress, Setup};
 use crate::violation::Violation;
 
 const TAKEOVER: Direction = Direction::FARTHEST;
@@ -42,23 +42,43 @@ impl Reader {
         }
         let mut out = vec![0; 16];
         let mut checked = Vec::new();
-        let end = self.inflater.inflate(
-            compressed,
-            &self.history,
-            Place {
+        let mut grow = |out: &mut Vec<u8>, filled: usize| {
+            assert_eq!(filled, out.len());
+            out.resize(2 * filled, 0);
+        };
+        let mut check = |piece: &[u8]| {
+            checked.extend_from_slice(piece);
+            Ok(())
+        };
+        let end = if self.anew {
+            // In parts of any size.
+            let mut progress = Progress::new(3, bytes_max);
+            let part_max = 1 + compressed.len() * 7 % 9000;
+            loop {
+                let before = progress.end();
+                let hooks = Hooks {
+                    grow: &mut grow,
+                    check: &mut check,
+                };
+                let message = (compressed, &self.history);
+                let is_whole =
+                    self.inflater
+                        .go_on(&mut progress, message, &mut out, part_max, hooks)?;
+                assert!(progress.end() <= before + part_max);
+                if is_whole {
+                    break progress.end();
+                }
+                assert_eq!(progress.end(), before + part_max);
+            }
+        } else {
+            let place = Place {
                 out: &mut out,
                 at: 3,
                 bytes_max,
-            },
-            |out, filled| {
-                assert_eq!(filled, out.len());
-                out.resize(2 * filled, 0);
-            },
-            |piece| {
-                checked.extend_from_slice(piece);
-                Ok(())
-            },
-        )?;
+            };
+            self.inflater
+                .inflate(compressed, &self.history, place, &mut grow, &mut check)?
+        };
         let message = out[3..end].to_vec();
         assert_eq!(message, checked, "each byte is checked once, in order");
         self.history.push(&message, self.direction);

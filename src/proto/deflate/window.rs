@@ -22,6 +22,11 @@ const HASHES_MAX: usize = 64 << 10;
 /// Bytes that the index is made of. Shorter repetitions are not found: they gain little in text.
 const INDEXED_BYTES: usize = 4;
 
+/// Bytes of a history that are indexed behind a restart: so many times the message, and at least so many. Indexing takes about a
+/// nanosecond for each byte, and what a short message gains from far away is less.
+const HISTORY_TIMES: usize = 8;
+const HISTORY_BYTES_MIN: usize = 1 << 10;
+
 /// How hard a repetition is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
@@ -68,6 +73,8 @@ pub(super) struct Window {
     end: usize,
     /// The first place that is not in the index.
     indexed: usize,
+    /// The plain text is a history, of which nothing is in the index.
+    restarted: bool,
     /// The last place of each hash. Place 0 means none.
     heads: Box<[u16; HASHES_MAX]>,
     /// The place before, of the same hash, by place modulo the window.
@@ -92,6 +99,7 @@ impl Window {
             plain: zeroed(),
             end: 1,
             indexed: 1,
+            restarted: false,
             heads: zeroed(),
             earlier: zeroed(),
             window_bytes: (1 << window_bits).min(WINDOW_BYTES_MAX),
@@ -104,7 +112,7 @@ impl Window {
     pub(super) fn restart(&mut self, history: &[u8]) {
         self.heads[..1 << self.hash_bits].fill(0);
         let history = &history[history.len().saturating_sub(self.window_bytes)..];
-        (self.end, self.indexed) = (1 + history.len(), 1);
+        (self.end, self.indexed, self.restarted) = (1 + history.len(), 1, true);
         self.plain[1..self.end].copy_from_slice(history);
     }
 
@@ -116,6 +124,10 @@ impl Window {
         codes: &mut Codes,
         bits: &mut Bits<'_>,
     ) {
+        if std::mem::take(&mut self.restarted) {
+            let bytes = (HISTORY_TIMES * message.len()).max(HISTORY_BYTES_MIN);
+            self.indexed = self.end.saturating_sub(bytes).max(1);
+        }
         while !message.is_empty() {
             if message.len() > PLAIN_BYTES - self.end {
                 self.slide();

@@ -4,7 +4,7 @@
 //!  connection ── Codec: terms, and per direction the last bytes of its plain text       100 bytes, and up to a window
 //!                  │                                                                     each with context takeover
 //!                  ▼
-//!  worker ────── Engines: up to 4 compressors, up to 4 inflaters                        107 to 464 KiB and 46 KiB each
+//!  worker ────── Engines: up to 4 compressors, up to 4 inflaters                        94 to 262 KiB and 46 KiB each
 //! ```
 //!
 //! A message borrows an engine. The engine that handled a connection's last message goes on where it stopped; any other
@@ -46,7 +46,7 @@ impl Codec {
             Role::Client => (agreed.client, agreed.server),
         };
         let setup = deflate.setup(sends.window_bits);
-        // zlib compresses with no window of 8 bits, which a server may ask of us. Then everything leaves as it is.
+        // Nothing is compressed for a window of 8 bits, which a server may ask of us. Then everything leaves as it is.
         let bytes_min = match setup.is_possible() {
             true => deflate.bytes_min.max(1),
             false => usize::MAX,
