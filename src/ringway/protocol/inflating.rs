@@ -78,7 +78,9 @@ pub(super) fn begin(
     let result = message.inflate(inflater, (bytes, history), left, buffers);
     protocol.share.inflated(message.bytes());
     let len = bytes.len();
-    if let (Ok(false), Some(inflater)) = (&result, protocol.engines.lend_inflater(id)) {
+    if let Ok(false) = result
+        && let Some(inflater) = protocol.engines.lend_inflater(id)
+    {
         let (compressed, filled) = match compressed {
             Compressed::Own(data, filled) => (data, filled),
             Compressed::There(bytes) => {
