@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 import unittest
+import zlib
 
 from matrix import peers
 from matrix.contestants import CONTESTANTS, Server, StartError
@@ -19,18 +20,20 @@ HI_MASKED = bytes([0x81, 0x82, 1, 2, 3, 4, ord("H") ^ 1, ord("i") ^ 2])
 HI = b"\x81\x02Hi"
 YO_MASKED = bytes([0x81, 0x82, 1, 2, 3, 4, ord("Y") ^ 1, ord("o") ^ 2])
 YO = b"\x81\x02Yo"
+OFFER = b"Sec-WebSocket-Extensions: permessage-deflate; %sclient_max_window_bits\r\n\r\n"
 TIMEOUT_S = 10
 
 
 class Client:
-    def __init__(self, address):
+    def __init__(self, address, offer=b"\r\n"):
         ip, _, port = address.partition(":")
         self.socket = socket.create_connection((ip, int(port)), TIMEOUT_S)
-        self.socket.sendall(REQUEST)
+        self.socket.sendall(REQUEST[:-2] + offer)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.receive(1)
         assert head.startswith(b"HTTP/1.1 101") and ACCEPT in head, head
+        self.head = head
 
     def receive(self, size):
         got = b""
@@ -99,10 +102,31 @@ class Peers(unittest.TestCase):
                     client.socket.sendall(HI_MASKED)
                     self.assertEqual(client.receive(len(HI)), HI)
 
+    def test_an_answer_is_compressed_where_that_was_asked_for(self):
+        text = b"the same words, again and again; " * 50
+        for name in ("uwebsockets", "beast", "websocketpp", "node-ws", "websockets"):
+            for way in ("takeover", "no-takeover"):
+                with self.subTest(name, way=way):
+                    address = self.start(name, "--deflate", way).address
+                    client = Client(address, OFFER % (b"server_no_context_takeover; " if way == "no-takeover" else b""))
+                    self.addCleanup(client.socket.close)
+                    self.assertIn(b"permessage-deflate", client.head)
+                    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+                    body = (compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+                    self.assertLess(len(body), 126)
+                    client.socket.sendall(bytes([0xC1, 0x80 | len(body), 0, 0, 0, 0]) + body)
+                    first, length = client.receive(2)
+                    self.assertEqual(first, 0xC1, "text, whole, compressed")
+                    answer = zlib.decompressobj(-15).decompress(client.receive(length) + b"\x00\x00\xff\xff")
+                    self.assertEqual(answer, text)
+
     def test_an_option_that_a_peer_does_not_have_is_refused(self):
         for name in ("beast", "websocketpp", "libwebsockets", "tokio-uring"):
             with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--broadcast"):
                 self.start(name, "--broadcast")
+        for name in ("libwebsockets", "tokio-uring"):
+            with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--deflate"):
+                self.start(name, "--deflate", "takeover")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example deflate > results/DIR/micro.jsonl
+//! cargo run --release --example deflate -- 1,12,5                    this level, window and memory level only
 //! ```
 //!
 //! | way | engines | before each message |
@@ -28,14 +29,24 @@ enum Way {
 }
 
 fn main() {
-    for (level, window_bits, mem_level) in
-        [(1, 12, 5), (3, 12, 5), (6, 12, 5), (1, 15, 8), (6, 15, 8)]
-    {
+    let only = std::env::args().nth(1);
+    for (level, window_bits, mem_level) in [
+        (1, 12, 5),
+        (2, 12, 5),
+        (3, 12, 5),
+        (6, 12, 5),
+        (1, 15, 8),
+        (6, 15, 8),
+    ] {
         let setup = Setup {
             level,
             window_bits,
             mem_level,
         };
+        let name = format!("{level},{window_bits},{mem_level}");
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
         for connections in [1, 1000] {
             for way in [Way::Own, Way::History, Way::Afresh] {
                 measure(setup, connections, way);

@@ -20,13 +20,17 @@ constexpr std::size_t message_bytes_max = 100u << 20;
 constexpr int backlog = 8192;
 
 // What a peer can do besides an echo on one thread; an option that is not among them is refused.
-enum Ability { plain = 0, can_broadcast = 1, can_workers = 2 };
+enum Ability { plain = 0, can_broadcast = 1, can_workers = 2, can_deflate = 4 };
+
+// permessage-deflate: off, or on for clients that offer it. With takeover a message may refer to those before it.
+enum class Deflate { off, takeover, no_takeover };
 
 struct Options {
     unsigned short port = 0;
     std::string congestion;
     int workers = 1;
     bool broadcast = false;
+    Deflate deflate = Deflate::off;
 };
 
 [[noreturn]] inline void fail(const std::string &message) {
@@ -45,6 +49,12 @@ inline long number(const char *name, const char *value, long min, long max) {
     return parsed;
 }
 
+inline Deflate deflate(const std::string &value) {
+    if (value == "takeover") return Deflate::takeover;
+    if (value == "no-takeover") return Deflate::no_takeover;
+    fail("--deflate " + value + ": expected takeover or no-takeover");
+}
+
 inline Options parse(int argc, char **argv, int abilities) {
     Options options;
     for (int i = 1; i < argc; i++) {
@@ -60,9 +70,12 @@ inline Options parse(int argc, char **argv, int abilities) {
             options.congestion = value;
         } else if (value && name == "--workers" && (abilities & can_workers)) {
             options.workers = static_cast<int>(number("--workers", value, 1, 1024));
+        } else if (value && name == "--deflate" && (abilities & can_deflate)) {
+            options.deflate = deflate(value);
         } else {
             fail("unknown option or no value: " + name + "\nUsage: --port N [--congestion NAME]" +
-                 (abilities & can_workers ? " [--workers N]" : "") + (abilities & can_broadcast ? " [--broadcast]" : ""));
+                 (abilities & can_workers ? " [--workers N]" : "") + (abilities & can_broadcast ? " [--broadcast]" : "") +
+                 (abilities & can_deflate ? " [--deflate takeover|no-takeover]" : ""));
         }
     }
     return options;

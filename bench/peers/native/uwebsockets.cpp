@@ -1,7 +1,9 @@
-// uWebSockets with the settings of its own EchoServer example: compression off, 100 MiB of message and of backpressure, no
+// uWebSockets with the settings of its own EchoServer example: compression off unless asked for, 100 MiB of message and of backpressure, no
 // TLS, µSockets on epoll. µSockets sets TCP_NODELAY itself; all replies of one read leave in one write (corking).
 //
 // --workers N: N threads with a loop each, on SO_REUSEPORT, as in EchoServerThreaded.
+// --deflate takeover: the compressor of 4 KiB per connection that its EchoServer example has; --deflate no-takeover: the
+// shared one. This version makes every compressor per connection one of 3 KiB (9 bits), whichever was asked for. On zlib; its build option for libdeflate is off, as it is by default.
 // --broadcast: every message is published to a topic that every connection has subscribed to.
 
 #include <App.h>
@@ -20,12 +22,21 @@ constexpr unsigned short idle_timeout_s = 120;
 
 struct PerSocketData {};
 
+uWS::CompressOptions compression_of(peer::Deflate deflate) {
+    switch (deflate) {
+    case peer::Deflate::takeover: return uWS::CompressOptions(uWS::DEDICATED_COMPRESSOR_4KB | uWS::DEDICATED_DECOMPRESSOR);
+    case peer::Deflate::no_takeover: return uWS::CompressOptions(uWS::SHARED_COMPRESSOR | uWS::SHARED_DECOMPRESSOR);
+    case peer::Deflate::off: break;
+    }
+    return uWS::DISABLED;
+}
+
 // One loop; `port` 0 takes a free one. `listening` hears the port.
 template <typename F>
 void serve(const peer::Options &options, unsigned short port, F &&listening) {
     uWS::App app;
     uWS::App::WebSocketBehavior<PerSocketData> behavior;
-    behavior.compression = uWS::DISABLED;
+    behavior.compression = compression_of(options.deflate);
     behavior.maxPayloadLength = peer::message_bytes_max;
     behavior.maxBackpressure = peer::message_bytes_max;
     behavior.idleTimeout = idle_timeout_s;
@@ -33,7 +44,8 @@ void serve(const peer::Options &options, unsigned short port, F &&listening) {
         behavior.open = [](auto *ws) { ws->subscribe(topic); };
         behavior.message = [&app](auto *, std::string_view message, uWS::OpCode opcode) { app.publish(topic, message, opcode); };
     } else {
-        behavior.message = [](auto *ws, std::string_view message, uWS::OpCode opcode) { ws->send(message, opcode); };
+        const bool compress = options.deflate != peer::Deflate::off;
+        behavior.message = [compress](auto *ws, std::string_view message, uWS::OpCode opcode) { ws->send(message, opcode, compress); };
     }
     app.ws<PerSocketData>("/*", std::move(behavior));
     const int sharing = options.workers > 1 ? LIBUS_LISTEN_DEFAULT : LIBUS_LISTEN_EXCLUSIVE_PORT;
@@ -64,7 +76,7 @@ unsigned short reserve_shared_port() {
 }  // namespace
 
 int main(int argc, char **argv) {
-    const peer::Options options = peer::parse(argc, argv, peer::can_broadcast | peer::can_workers);
+    const peer::Options options = peer::parse(argc, argv, peer::can_broadcast | peer::can_workers | peer::can_deflate);
     if (options.broadcast && options.workers > 1) peer::fail("--broadcast reaches one loop only: not with --workers");
     std::vector<std::thread> others;
     const unsigned short wanted = options.workers > 1 && options.port == 0 ? reserve_shared_port() : options.port;

@@ -1,7 +1,8 @@
-// ws with bufferutil on Node.js: permessage-deflate off (its default for servers), UTF-8 validated (its default). It writes
+// ws with bufferutil on Node.js: permessage-deflate off unless asked for (its default for servers), UTF-8 validated (its default). It writes
 // once per message, header and payload gathered.
 //
-// --fd N: the inherited listener. --broadcast: as in its README, a loop over all open clients.
+// --deflate takeover|no-takeover: permessage-deflate with its defaults: level and memory level of zlib, window 15, a threshold of 1024 bytes
+// without takeover. --fd N: the inherited listener. --broadcast: as in its README, a loop over all open clients.
 'use strict';
 
 const http = require('http');
@@ -13,6 +14,11 @@ const MESSAGE_BYTES_MAX = 100 * 1024 * 1024;
 const BACKLOG = 8192;
 
 const broadcast = process.argv.includes('--broadcast');
+const deflate = process.argv.includes('--deflate') ? process.argv[process.argv.indexOf('--deflate') + 1] : 'off';
+if (!['off', 'takeover', 'no-takeover'].includes(deflate)) {
+  console.error('--deflate needs takeover or no-takeover');
+  process.exit(2);
+}
 const fd = Number(process.argv[process.argv.indexOf('--fd') + 1]);
 if (!Number.isInteger(fd)) {
   console.error('--fd needs the number of a listening socket');
@@ -27,7 +33,7 @@ if (!/native code/.test(require('bufferutil').unmask)) {
 const server = http.createServer();
 const websockets = new WebSocketServer({
   server,
-  perMessageDeflate: false,
+  perMessageDeflate: deflate !== 'off' && { serverNoContextTakeover: deflate === 'no-takeover' },
   maxPayload: MESSAGE_BYTES_MAX,
   // Only a broadcast needs the set of clients.
   clientTracking: broadcast,

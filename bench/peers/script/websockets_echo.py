@@ -1,13 +1,14 @@
-"""The library `websockets` with its asyncio server on uvloop: compression off, keepalive off, its C speedups on (they are in the wheel).
+"""The library `websockets` with its asyncio server on uvloop: compression off unless asked for, keepalive off, its C speedups on (they are in the wheel).
 
 Text is decoded, which validates it, and encoded again: that is its interface. It writes once per message. --broadcast uses its own
-`broadcast`, which frames a message once for all connections.
+`broadcast`, which frames a message once for all connections. --deflate: permessage-deflate with its defaults: window 12, memory level 5.
 """
 
 import contextlib
 
 from websockets.asyncio.server import broadcast, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 import worker
 
@@ -25,16 +26,31 @@ async def relay(connection):
             broadcast(connection.server.connections, message)
 
 
-async def start(listener, to_all):
+def extensions(deflate):
+    if deflate == "off":
+        return None
+    # What its `compression="deflate"` makes, and for no-takeover one word more.
+    return [
+        ServerPerMessageDeflateFactory(
+            server_no_context_takeover=deflate == "no-takeover",
+            server_max_window_bits=12,
+            client_max_window_bits=12,
+            compress_settings={"memLevel": 5},
+        )
+    ]
+
+
+async def start(listener, options):
     return await serve(
-        relay if to_all else echo,
+        relay if options.broadcast else echo,
         sock=listener,
         backlog=worker.BACKLOG,
         compression=None,
+        extensions=extensions(options.deflate),
         max_size=worker.MESSAGE_BYTES_MAX,
         ping_interval=None,
     )
 
 
 if __name__ == "__main__":
-    worker.run(start, can_broadcast=True)
+    worker.run(start, can_broadcast=True, can_deflate=True)

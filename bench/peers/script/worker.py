@@ -13,12 +13,14 @@ MESSAGE_BYTES_MAX = 100 << 20
 BACKLOG = 8192
 
 
-def run(serve, can_broadcast=False):
-    """Runs the coroutine function `serve(listener, broadcast)`, which returns when it accepts, until SIGTERM."""
+def run(serve, can_broadcast=False, can_deflate=False):
+    """Runs the coroutine function `serve(listener, options)`, which returns when it accepts, until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
     if can_broadcast:
         parser.add_argument("--broadcast", action="store_true")
+    if can_deflate:
+        parser.add_argument("--deflate", choices=("off", "takeover", "no-takeover"), default="off")
     options = parser.parse_args()
 
     async def main():
@@ -27,7 +29,7 @@ def run(serve, can_broadcast=False):
         listener = socket.socket(fileno=options.fd)
         listener.setblocking(False)
         # A reference is kept, because an unreferenced server may be garbage-collected.
-        server = await serve(listener, can_broadcast and options.broadcast)
+        server = await serve(listener, options)
         print("ready", flush=True)
         await stop.wait()
         del server

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateFlush, Status};
 
+use super::block::{Bits, Codes, Tokens};
+use super::window::{Effort, Window};
 use super::{Direction, Setup};
 use crate::violation::Violation;
 
@@ -59,9 +61,11 @@ impl History {
     }
 }
 
-/// A compressor. It takes 160 KiB with 12 bits and memory level 5, and 371 KiB with 15 and 8.
+/// A compressor. It takes up to 94 KiB with 12 bits and memory level 5, and up to 262 KiB with 15 and 8.
 pub struct Deflater {
-    zlib: Deflate,
+    window: Window,
+    tokens: Tokens,
+    codes: Codes,
     setup: Setup,
 }
 
@@ -79,15 +83,16 @@ impl Deflater {
     /// # Panics
     /// When the setup is not [possible](Setup::is_possible).
     pub fn new(setup: Setup) -> Self {
-        assert!(setup.is_possible(), "zlib cannot do {setup:?}");
-        let config = DeflateConfig {
-            level: i32::from(setup.level),
-            window_bits: -i32::from(setup.window_bits),
-            mem_level: i32::from(setup.mem_level),
-            ..DeflateConfig::default()
-        };
+        assert!(setup.is_possible(), "{setup:?} is out of range");
+        // As zlib's memory level: so many places in the index, and tokens in a block.
+        let (hash_bits, tokens_max) = (
+            u32::from(setup.mem_level) + 7,
+            1 << (u32::from(setup.mem_level) + 6),
+        );
         Self {
-            zlib: Deflate::new_with_config(config),
+            window: Window::new(setup.window_bits, hash_bits, Effort::of(setup.level)),
+            tokens: Tokens::new(tokens_max),
+            codes: Codes::new(),
             setup,
         }
     }
@@ -99,48 +104,30 @@ impl Deflater {
 
     /// Goes on behind `history` with the next message.
     pub fn restart(&mut self, history: &History) {
-        self.zlib.reset();
-        if !history.bytes.is_empty() {
-            self.zlib
-                .set_dictionary(&history.bytes)
-                .expect("a raw stream takes a dictionary before its first byte");
-        }
+        self.window.restart(&history.bytes);
     }
 
     /// Compresses one message into `out[at..]` and returns where it ends there. `out` is lengthened if need be; with
     /// [`compressed_bytes_max`](Self::compressed_bytes_max) of room it never is.
     ///
     /// # Panics
-    /// When `message` is empty: a compressor makes nothing of it, and the caller sends it as it is.
+    /// When `message` is empty: there is no compressed form that every peer reads, and the caller sends it as it is.
     pub fn compress(&mut self, message: &[u8], out: &mut Vec<u8>, at: usize) -> usize {
         assert!(!message.is_empty());
-        let (mut rest, mut end) = (message, at);
-        loop {
-            if out.len() - end < 64 {
-                out.resize((2 * out.len()).max(end + 64), 0);
-            }
-            let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
-            let status = self
-                .zlib
-                .compress(rest, &mut out[end..], DeflateFlush::SyncFlush);
-            rest = &rest[difference(self.zlib.total_in(), taken)..];
-            end += difference(self.zlib.total_out(), made);
-            match status {
-                // Nothing was left to do: the call before ended exactly at the end of the room.
-                Ok(Status::BufError) => break,
-                Ok(_) if rest.is_empty() && end < out.len() => break,
-                Ok(_) => {}
-                Err(error) => unreachable!("zlib refuses good arguments: {error:?}"),
-            }
+        let room_end = at + Self::compressed_bytes_max(message.len());
+        if out.len() < room_end {
+            out.resize(room_end, 0);
         }
-        // RFC 7692 §7.2.1: "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end."
-        debug_assert!(out[at..end].ends_with(&TAIL));
-        end - TAIL.len()
+        let mut bits = Bits::new(out, at);
+        self.window
+            .compress(message, &mut self.tokens, &mut self.codes, &mut bits);
+        bits.flush()
     }
 
-    /// Bytes that a message of `len` has at most while it is compressed, as zlib states it for any setup.
+    /// Bytes that a message of `len` has at most while it is compressed, with any setup: a block of 128 bytes or more, all of
+    /// which are stored, has 6 bytes beside them.
     pub const fn compressed_bytes_max(len: usize) -> usize {
-        len + len.div_ceil(8) + len.div_ceil(64) + 64 + 64
+        len + len / 16 + 64
     }
 }
 
@@ -229,56 +216,157 @@ impl Inflater {
         mut grow: impl FnMut(&mut Vec<u8>, usize),
         mut check: impl FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<usize, Violation> {
-        let Place { out, at, bytes_max } = place;
+        let mut progress = Progress::new(place.at, place.bytes_max);
+        let is_whole = self.go_on(
+            &mut progress,
+            (compressed, history),
+            place.out,
+            usize::MAX,
+            Hooks {
+                grow: &mut grow,
+                check: &mut check,
+            },
+        )?;
+        debug_assert!(is_whole);
+        Ok(progress.end)
+    }
+
+    /// Inflates as [`Self::inflate`] does, and stops behind `bytes_max` more bytes. Returns whether the message is
+    /// whole. Until it is, the inflater handles no other one, and each call gets the same message.
+    ///
+    /// # Errors
+    /// As [`Self::inflate`].
+    pub fn go_on(
+        &mut self,
+        progress: &mut Progress,
+        (compressed, history): (&[u8], &History),
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        hooks: Hooks<'_>,
+    ) -> Result<bool, Violation> {
         // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
         if compressed.is_empty() {
-            return Ok(at);
+            return Ok(true);
         }
-        let goes_on = std::mem::replace(&mut self.whole, false);
-        debug_assert!(goes_on, "restart comes first");
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        // One byte more than may be there: so an excess shows, and a message at the limit ends.
-        let limit = at.saturating_add(bytes_max).saturating_add(1);
-        let (mut end, mut streams) = (at, 0);
-        for (nth, mut rest) in [compressed, &TAIL].into_iter().enumerate() {
-            if nth == 1 && streams > 0 && self.zlib.total_in() == 0 {
+        debug_assert!(self.whole || progress.begun, "restart comes first");
+        (self.whole, progress.begun) = (false, true);
+        let until = progress.end.saturating_add(bytes_max);
+        loop {
+            if progress.end >= until {
+                return Ok(false);
+            }
+            if progress.end == out.len() {
+                (hooks.grow)(out, progress.end);
+            }
+            let input = match progress.in_tail {
+                false => &compressed[progress.taken..],
+                true => &TAIL[progress.taken..],
+            };
+            let before = progress.end;
+            let part_ends = self.step(progress, input, history, (&mut *out, until), hooks.check)?;
+            debug_assert!(progress.end > before || part_ends || progress.taken > 0);
+            if !part_ends {
+                continue;
+            }
+            if progress.in_tail {
+                break;
+            }
+            (progress.in_tail, progress.taken) = (true, 0);
+            if progress.streams > 0 && self.zlib.total_in() == 0 {
                 break; // The peer ended its stream, and nothing follows: there is no block to end.
             }
-            loop {
-                if end == out.len() {
-                    grow(out, end);
-                }
-                let room_end = out.len().min(limit).min(end + STEP_BYTES);
-                let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
-                let status = self
-                    .zlib
-                    .decompress(rest, &mut out[end..room_end], InflateFlush::SyncFlush)
-                    .map_err(|_| Violation::DeflateInvalid)?;
-                rest = &rest[difference(self.zlib.total_in(), taken)..];
-                let piece = end..end + difference(self.zlib.total_out(), made);
-                end = piece.end;
-                if end == limit {
-                    return Err(Violation::MessageTooBig(bytes_max as u64 + 1));
-                }
-                check(&out[piece])?;
-                if status == Status::StreamEnd {
-                    streams += 1;
-                    if streams > STREAMS_PER_MESSAGE_MAX {
-                        return Err(Violation::DeflateInvalid);
-                    }
-                    let message = &out[at.max(end.saturating_sub(WINDOW_BYTES_MAX))..end];
-                    self.begin_stream(&[&history.bytes, message]);
-                } else if end < room_end {
-                    // The room was not used up, so there is nothing more to come of this input.
-                    debug_assert!(rest.is_empty());
-                    break;
-                }
-                if rest.is_empty() && status == Status::StreamEnd {
-                    break;
-                }
-            }
         }
-        self.whole = streams == 0;
-        Ok(end)
+        self.whole = progress.streams == 0;
+        Ok(true)
+    }
+
+    /// One call of zlib. Returns whether there is nothing more to come of this input.
+    fn step(
+        &mut self,
+        progress: &mut Progress,
+        input: &[u8],
+        history: &History,
+        (out, until): (&mut [u8], usize),
+        check: &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+    ) -> Result<bool, Violation> {
+        let Progress { at, end, .. } = *progress;
+        let room_end = [progress.limit, end + STEP_BYTES, until]
+            .iter()
+            .fold(out.len(), |room_end, place| room_end.min(*place));
+        let (taken, made) = (self.zlib.total_in(), self.zlib.total_out());
+        let status = self
+            .zlib
+            .decompress(input, &mut out[end..room_end], InflateFlush::SyncFlush)
+            .map_err(|_| Violation::DeflateInvalid)?;
+        let taken = difference(self.zlib.total_in(), taken);
+        progress.taken += taken;
+        progress.end += difference(self.zlib.total_out(), made);
+        if progress.end == progress.limit {
+            return Err(Violation::MessageTooBig((progress.limit - at) as u64));
+        }
+        check(&out[end..progress.end])?;
+        if status == Status::StreamEnd {
+            progress.streams += 1;
+            if progress.streams > STREAMS_PER_MESSAGE_MAX {
+                return Err(Violation::DeflateInvalid);
+            }
+            let message = &out[at.max(progress.end.saturating_sub(WINDOW_BYTES_MAX))..progress.end];
+            self.begin_stream(&[&history.bytes, message]);
+            return Ok(taken == input.len());
+        }
+        // Room that was not used up says so, too.
+        let ends = progress.end < room_end;
+        debug_assert!(!ends || taken == input.len());
+        Ok(ends)
+    }
+}
+
+/// What is called while a message is inflated.
+pub struct Hooks<'h> {
+    /// Lengthens the memory, of which so many bytes are filled.
+    pub grow: &'h mut dyn FnMut(&mut Vec<u8>, usize),
+    /// Sees each piece once, while it is in the cache.
+    pub check: &'h mut dyn FnMut(&[u8]) -> Result<(), Violation>,
+}
+
+impl fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
+}
+
+/// How far a message is inflated.
+#[derive(Debug)]
+pub struct Progress {
+    at: usize,
+    end: usize,
+    /// One byte more than may be there: so an excess shows, and a message at the limit ends.
+    limit: usize,
+    /// Bytes that were taken of the message or, behind it, of the tail that is not sent.
+    taken: usize,
+    in_tail: bool,
+    begun: bool,
+    /// Ends of the deflate stream so far.
+    streams: u32,
+}
+
+impl Progress {
+    /// Of a message that begins in its memory at `at` and has at most `bytes_max`.
+    pub fn new(at: usize, bytes_max: u64) -> Self {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Self {
+            at,
+            end: at,
+            limit: at.saturating_add(bytes_max).saturating_add(1),
+            taken: 0,
+            in_tail: false,
+            begun: false,
+            streams: 0,
+        }
+    }
+
+    /// Where the message ends so far.
+    pub const fn end(&self) -> usize {
+        self.end
     }
 }

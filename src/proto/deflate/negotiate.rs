@@ -24,7 +24,7 @@ impl Direction {
 /// What an endpoint is willing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// What we compress. The window has 9 bits or more: zlib compresses with no smaller one.
+    /// What we compress. The window has 9 bits or more.
     pub sends: Direction,
     /// What the peer compresses. Its takeover costs us its window in memory.
     pub receives: Direction,
@@ -47,7 +47,7 @@ pub struct Agreed {
     pub client: Direction,
 }
 
-/// The smallest window that zlib compresses with.
+/// The smallest window that we compress with, as zlib does: one of 8 bits holds 256 bytes.
 pub(super) const COMPRESS_WINDOW_BITS_MIN: u8 = 9;
 const WINDOW_BITS_MAX: u8 = 15;
 
@@ -211,7 +211,7 @@ fn push_bits(bits: u8, out: &mut Vec<u8>) {
 /// What a client agreed on by its server's answer, if the answer is one to the offer of `terms`. The answer decides; a
 /// server's window that is larger than was asked is possible only by the second offer.
 ///
-/// A server that answers `client_max_window_bits=8` gets no compressed message, because zlib makes none.
+/// A server that answers `client_max_window_bits=8` gets no compressed message.
 pub fn answered(terms: &Terms, answer: &Extension<'_>) -> Option<Agreed> {
     if !answer.name.eq_ignore_ascii_case(NAME) {
         return None;

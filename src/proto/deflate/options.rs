@@ -6,9 +6,11 @@ use super::{Direction, Terms};
 /// How an endpoint compresses messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deflate {
-    /// From 1 (fast) to 9 (small). Default 1. Level 3 makes a third less of JSON, in 1.7 times the time.
+    /// From 1 (fast) to 9 (small). Default 1. Level 1 makes of JSON what zlib makes at its level 4 to 6;
+    /// level 6 makes 8 % less, in 1.5 times the time.
     pub level: u8,
-    /// zlib's `memLevel`, from 1 to 9. Default 5. It costs the worker memory, not the connection.
+    /// Memory, from 1 to 9, as zlib's `memLevel`: places in the index and length of a block. Default 5. It costs the worker
+    /// memory, not the connection.
     pub mem_level: u8,
     /// What we send: whether a message refers to the ones before it, and how far back, from 9 to 15 bits. With takeover a
     /// connection keeps so many bytes. Default: takeover, 12 bits (4 KiB).
@@ -55,7 +57,7 @@ impl Deflate {
         }
     }
 
-    /// Whether zlib can do this.
+    /// Whether all of it is within its range.
     pub fn is_possible(&self) -> bool {
         self.setup(self.sends.window_bits).is_possible()
             && (8..=15).contains(&self.receives.window_bits)
@@ -69,12 +71,12 @@ pub struct Setup {
     pub level: u8,
     /// The window, from 9 to 15 bits.
     pub window_bits: u8,
-    /// Memory, from 1 to 9; zlib's `memLevel`.
+    /// Memory, from 1 to 9.
     pub mem_level: u8,
 }
 
 impl Setup {
-    /// Whether zlib can do this: it compresses with no window of 8 bits.
+    /// Whether this is within its range. A window of 8 bits is not: it would hold 256 bytes.
     pub const fn is_possible(&self) -> bool {
         self.level >= 1
             && self.level <= 9

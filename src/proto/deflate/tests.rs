@@ -3,7 +3,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::{Deflater, Direction, History, Inflater, Place, Setup};
+use super::{Deflater, Direction, History, Hooks, Inflater, Place, Progress, Setup};
 use crate::violation::Violation;
 
 const TAKEOVER: Direction = Direction::FARTHEST;
@@ -42,23 +42,43 @@ impl Reader {
         }
         let mut out = vec![0; 16];
         let mut checked = Vec::new();
-        let end = self.inflater.inflate(
-            compressed,
-            &self.history,
-            Place {
+        let mut grow = |out: &mut Vec<u8>, filled: usize| {
+            assert_eq!(filled, out.len());
+            out.resize(2 * filled, 0);
+        };
+        let mut check = |piece: &[u8]| {
+            checked.extend_from_slice(piece);
+            Ok(())
+        };
+        let end = if self.anew {
+            // In parts of any size.
+            let mut progress = Progress::new(3, bytes_max);
+            let part_max = 1 + compressed.len() * 7 % 9000;
+            loop {
+                let before = progress.end();
+                let hooks = Hooks {
+                    grow: &mut grow,
+                    check: &mut check,
+                };
+                let message = (compressed, &self.history);
+                let is_whole =
+                    self.inflater
+                        .go_on(&mut progress, message, &mut out, part_max, hooks)?;
+                assert!(progress.end() <= before + part_max);
+                if is_whole {
+                    break progress.end();
+                }
+                assert_eq!(progress.end(), before + part_max);
+            }
+        } else {
+            let place = Place {
                 out: &mut out,
                 at: 3,
                 bytes_max,
-            },
-            |out, filled| {
-                assert_eq!(filled, out.len());
-                out.resize(2 * filled, 0);
-            },
-            |piece| {
-                checked.extend_from_slice(piece);
-                Ok(())
-            },
-        )?;
+            };
+            self.inflater
+                .inflate(compressed, &self.history, place, &mut grow, &mut check)?
+        };
         let message = out[3..end].to_vec();
         assert_eq!(message, checked, "each byte is checked once, in order");
         self.history.push(&message, self.direction);
@@ -301,6 +321,68 @@ fn what_is_compressed_here_is_read_by_another_inflater() {
             assert_eq!(read, message, "{setup:?}");
         }
     }
+}
+
+/// One engine that goes on from message to message: beyond its memory, with text, noise and long runs, in blocks of every size.
+#[test]
+fn an_engine_that_goes_on_for_long_is_read_by_another_inflater() {
+    for (level, window_bits, mem_level) in [
+        (1, 9, 1),
+        (1, 12, 5),
+        (3, 15, 8),
+        (6, 12, 9),
+        (9, 10, 3),
+        (9, 15, 1),
+    ] {
+        let setup = Setup {
+            level,
+            window_bits,
+            mem_level,
+        };
+        let mut deflater = Deflater::new(setup);
+        let mut judge = Decompress::new(false);
+        let mut out = Vec::new();
+        for nth in 0..120_usize {
+            let len = [1, 3, 4, 5, 300, 1024, 20_000, 65_535, 140_000][nth * 7 % 9];
+            let message: Vec<u8> = match nth % 4 {
+                0 | 1 => json(nth, len),
+                2 => vec![b'x'; len],
+                _ => (0..len as u64)
+                    .map(|n| {
+                        (n.wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ nth as u64) >> 32).to_le_bytes()[1]
+                    })
+                    .collect(),
+            };
+            let end = deflater.compress(&message, &mut out, 0);
+            assert!(end <= Deflater::compressed_bytes_max(len));
+            let mut whole = out[..end].to_vec();
+            whole.extend_from_slice(&[0, 0, 0xff, 0xff]);
+            let mut read = Vec::with_capacity(message.len() + 100);
+            judge
+                .decompress_vec(&whole, &mut read, FlushDecompress::Sync)
+                .expect("the judge reads it");
+            assert!(read == message, "{setup:?}, message {nth}");
+        }
+    }
+}
+
+#[test]
+fn a_higher_level_makes_less() {
+    let text = json(0, 16 << 10);
+    let sizes = [1, 3, 6, 9].map(|level| {
+        let mut out = Vec::new();
+        Deflater::new(Setup { level, ..SETUP }).compress(&text, &mut out, 0)
+    });
+    assert!(sizes.is_sorted_by(|more, less| more >= less), "{sizes:?}");
+    let mut zlib = Vec::with_capacity(16 << 10);
+    Compress::new(Compression::new(6), false)
+        .compress_vec(&text, &mut zlib, FlushCompress::Sync)
+        .expect("there is room");
+    assert!(
+        sizes[0] < zlib.len() * 11 / 10,
+        "{sizes:?} beside {}",
+        zlib.len()
+    );
 }
 
 #[test]

@@ -24,8 +24,6 @@ const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 pub(crate) enum Backing {
     /// In a shared buffer.
     Buffer(BufferId),
-    /// In a shared buffer, of a connection that may compress or seals what it sends: nothing is sent from there unseen.
-    Changing(BufferId),
     /// In the connection's assembly. If it is sent back, the assembly becomes part of the send queue.
     Assembly,
 }
@@ -66,9 +64,7 @@ impl<P> Output<'_, P> {
     #[inline(always)]
     pub(crate) fn end_last_run(&mut self) {
         let Run { start, end } = std::mem::take(&mut self.run);
-        if let (Backing::Buffer(buffer) | Backing::Changing(buffer), true) =
-            (self.backing, end > start)
-        {
+        if let (Backing::Buffer(buffer), true) = (self.backing, end > start) {
             self.push_segment(buffer, start, end - start, Carries::Messages);
         }
     }

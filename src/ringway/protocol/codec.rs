@@ -4,7 +4,7 @@
 //!  connection ── Codec: terms, and per direction the last bytes of its plain text       100 bytes, and up to a window
 //!                  │                                                                     each with context takeover
 //!                  ▼
-//!  worker ────── Engines: up to 4 compressors, up to 4 inflaters                        160 to 371 KiB and 46 KiB each
+//!  worker ────── Engines: up to 4 compressors, up to 4 inflaters                        94 to 262 KiB and 46 KiB each
 //! ```
 //!
 //! A message borrows an engine. The engine that handled a connection's last message goes on where it stopped; any other
@@ -16,6 +16,7 @@
 //! and delivered; sent back uncompressed it leaves from there. With takeover the last window of each message is copied to
 //! the history.
 
+use super::inflating::Inflating;
 use crate::io::ConnId;
 use crate::proto::Role;
 use crate::proto::deflate::{Agreed, Deflate, Deflater, Direction, History, Inflater, Setup};
@@ -34,6 +35,8 @@ pub(crate) struct Codec {
     /// A message was sent compressed that no engine of ours has seen: the next one begins from the history.
     sent_apart: bool,
     received: History,
+    /// A message that is inflated in part. Nothing more is read before it is delivered.
+    pub(super) inflating: Option<Box<Inflating>>,
 }
 
 impl Codec {
@@ -43,7 +46,7 @@ impl Codec {
             Role::Client => (agreed.client, agreed.server),
         };
         let setup = deflate.setup(sends.window_bits);
-        // zlib compresses with no window of 8 bits, which a server may ask of us. Then everything leaves as it is.
+        // Nothing is compressed for a window of 8 bits, which a server may ask of us. Then everything leaves as it is.
         let bytes_min = match setup.is_possible() {
             true => deflate.bytes_min.max(1),
             false => usize::MAX,
@@ -56,12 +59,18 @@ impl Codec {
             sent: History::default(),
             sent_apart: false,
             received: History::default(),
+            inflating: None,
         })
     }
 
     /// Whether a message of this size is compressed. Decided before the compressor sees a byte of it.
     pub(crate) const fn compresses(&self, bytes: usize) -> bool {
         bytes >= self.bytes_min
+    }
+
+    /// Bytes of the smallest message that is compressed.
+    pub(crate) const fn bytes_min(&self) -> usize {
+        self.bytes_min
     }
 
     /// Bytes of memory that the histories take.
@@ -125,6 +134,11 @@ impl Codec {
         (cached.engine, &self.received)
     }
 
+    /// The last bytes of what was received, behind which the next message goes on.
+    pub(crate) const fn history_received(&self) -> &History {
+        &self.received
+    }
+
     /// Notes a message that was inflated.
     pub(crate) fn received(&mut self, message: &[u8]) {
         self.received.push(message, self.receives);
@@ -139,6 +153,16 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
+    /// Takes an inflater away from the others, in the middle of a message.
+    pub(crate) fn lend_inflater(&mut self, id: ConnId) -> Option<Inflater> {
+        self.inflaters.remove(id)
+    }
+
+    /// Takes it back, behind the message.
+    pub(crate) fn take_inflater_back(&mut self, id: ConnId, inflater: Inflater) {
+        self.inflaters.put(id, inflater);
+    }
+
     /// A connection has ended: a later one of the same identity must not go on where it stopped.
     pub(crate) fn forget(&mut self, id: ConnId) {
         self.deflaters.forget(id);
@@ -206,6 +230,30 @@ impl<E> Cache<E> {
             engine: &mut entry.engine,
             goes_on,
         }
+    }
+
+    /// Removes the engine that served `id` last.
+    fn remove(&mut self, id: ConnId) -> Option<E> {
+        let at = self
+            .entries
+            .iter()
+            .position(|entry| entry.owner == Some(id))?;
+        Some(self.entries.swap_remove(at).engine)
+    }
+
+    /// Adds an engine that served `id` last. With too many, the one that has been unused for longest goes.
+    fn put(&mut self, id: ConnId, engine: E) {
+        self.uses += 1;
+        if self.entries.len() == ENGINES_MAX
+            && let Some(oldest) = (0..ENGINES_MAX).min_by_key(|at| self.entries[*at].last_use)
+        {
+            self.entries.swap_remove(oldest);
+        }
+        self.entries.push(Entry {
+            engine,
+            owner: Some(id),
+            last_use: self.uses,
+        });
     }
 
     fn forget(&mut self, id: ConnId) {

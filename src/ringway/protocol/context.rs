@@ -78,6 +78,9 @@ const fn answer_header(message: &Message<'_>) -> Header {
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
     sender: &'a mut Sender,
+    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, because its
+    /// memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
+    pub(super) in_place_below: usize,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
     phase: &'a mut Phase,
@@ -113,21 +116,24 @@ impl<'a> Context<'a> {
         scratch: &'a mut [u8],
         buffer: BufferId,
     ) -> Self {
+        let in_place_below = match (&link.out.tls, &codec) {
+            (Some(_), _) => 0,
+            (None, Some(codec)) => codec.bytes_min(),
+            (None, None) => usize::MAX,
+        };
         Self {
             tag: link.tag,
             service: link.service,
             output: Output {
                 id: link.id,
-                backing: match codec.is_some() || link.out.tls.is_some() {
-                    false => Backing::Buffer(buffer),
-                    true => Backing::Changing(buffer),
-                },
+                backing: Backing::Buffer(buffer),
                 out: &mut link.out,
                 shared,
                 scratch,
                 run: Run::default(),
             },
             sender,
+            in_place_below,
             codec,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
@@ -207,8 +213,7 @@ impl Context<'_> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        let in_buffer = matches!(self.output.backing, Backing::Buffer(_));
-        if in_buffer && self.output.out.queue.is_none() {
+        if message.len() < self.in_place_below && self.output.out.queue.is_none() {
             self.output.reply_in_place(message);
         } else {
             self.reply_apart(message);
@@ -225,7 +230,8 @@ impl Context<'_> {
         let header = answer_header(&message);
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
-            Backing::Changing(_) if self.output.out.entry().is_none() => {
+            // Under TLS, what lies in the buffer is sealed at the end of the turn.
+            Backing::Buffer(_) if self.output.out.entry().is_none() => {
                 self.output.reply_in_place(message);
             }
             Backing::Assembly if self.codec.is_none() || !is_small => {

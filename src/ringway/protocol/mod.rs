@@ -30,6 +30,7 @@ mod connect;
 mod context;
 mod handle;
 mod host;
+mod inflating;
 mod keys;
 mod opening;
 mod page;
@@ -73,6 +74,8 @@ use keys::Keys;
 pub(crate) use preface::Preface;
 use refusal::Reading;
 use share::Share;
+#[cfg(test)]
+pub(crate) use share::TURN_INFLATED_BYTES_MAX;
 
 /// What a connection speaks. A change replaces the whole value, so that no connection is ever half-way between two.
 #[derive(Debug)]
@@ -218,6 +221,16 @@ impl Speaks {
         }
     }
 
+    /// Whether a message is inflated in part, so that nothing may be read before the rest of it.
+    pub(crate) fn inflates(&self) -> bool {
+        match self {
+            Self::WebSocket(WebSocket {
+                codec: Some(codec), ..
+            }) => codec.inflating.is_some(),
+            _ => false,
+        }
+    }
+
     /// The head collected so far, during an opening handshake.
     const fn head(&mut self) -> Option<&mut Box<Head>> {
         match self {
@@ -262,8 +275,11 @@ impl Shared {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);
         }
-        if let Some(codec) = websocket.codec {
+        if let Some(mut codec) = websocket.codec {
             self.protocol.engines.forget(conn.link.id);
+            if let Some(inflating) = codec.inflating.take() {
+                inflating.discard(&mut self.buffers);
+            }
             self.buffers
                 .note_freed(codec.history_bytes() + size_of::<Codec>());
         }

@@ -44,7 +44,7 @@ impl OpeningRequest {
     /// When a level or a window is out of its range.
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
-        assert!(deflate.is_possible(), "zlib cannot do {deflate:?}");
+        assert!(deflate.is_possible(), "{deflate:?} is out of range");
         self.deflate = Some(deflate);
         self
     }

@@ -4,16 +4,17 @@ use super::app::{App, Closed};
 use super::config::{CloseAnswer, OnViolation};
 use super::context::Context;
 use super::host::Host;
+use super::inflating::{self, Compressed, Inflated};
 use super::prepared::{Prepared, TooMuch};
 use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
 use crate::conn::output::{Backing, Output, Run};
+use crate::conn::spill::Spill;
 use crate::io::BufferId;
-use crate::proto::deflate::Place;
 use crate::proto::frame::HEADER_BYTES_MAX;
 use crate::proto::{
-    Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation, utf8,
+    Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation,
 };
 use crate::time::Instant;
 
@@ -89,6 +90,14 @@ enum Ending {
         reason: String,
     },
     Violation(Violation),
+    /// Not an end: a message is inflated in later turns, and nothing is read before.
+    Inflates,
+}
+
+impl From<Violation> for Ending {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
 }
 
 impl Shared {
@@ -153,19 +162,20 @@ impl Shared {
         scratch: &mut [u8],
         buffer: BufferId,
     ) -> usize {
-        let from = match conn.speaks {
-            Speaks::WebSocket(_) => from,
-            Speaks::Opening(_) if conn.link.side == Side::Begun => {
-                self.feed_response(host, conn, buf, scratch)
+        let mut from = from;
+        if !matches!(conn.speaks, Speaks::WebSocket(_)) {
+            from = match conn.speaks {
+                Speaks::Opening(_) if conn.link.side == Side::Begun => {
+                    self.feed_response(host, conn, buf, scratch)
+                }
+                Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
+                Speaks::WebSocket(_) | Speaks::Over => buf.len(),
+            };
+            if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
+                return buf.len();
             }
-            Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
-            Speaks::Over => return buf.len(),
-        };
-        if from < buf.len() && matches!(conn.speaks, Speaks::WebSocket(_)) {
-            self.feed_frames(host, conn, buf, from, scratch, buffer)
-        } else {
-            buf.len()
         }
+        self.feed_frames(host, conn, buf, from, scratch, buffer)
     }
 
     fn feed_frames<A: App>(
@@ -214,12 +224,16 @@ impl Shared {
         self.counters.message_bytes_in += stretch.bytes;
         conn.link.receive = receive;
         match ending {
+            None => read,
+            Some(Ending::Inflates) => {
+                self.put_off(&mut conn.link);
+                read
+            }
             Some(ending) => {
                 let end = buf.len();
                 self.conclude(host, conn, ending, scratch);
                 end
             }
-            None => read,
         }
     }
 
@@ -250,13 +264,61 @@ impl Shared {
                 let mut context = self.context(conn, scratch, BufferId::HOT);
                 match deliver(app, session, &mut context, kind, compressed, assembly) {
                     Ok(()) => return,
-                    Err(violation) => Ending::Violation(violation),
+                    Err(Ending::Inflates) => return self.put_off(&mut conn.link),
+                    Err(ending) => ending,
                 }
             }
             Err(violation) => Ending::Violation(violation),
             Ok(_) => unreachable!("no more was received than the frame in progress misses"),
         };
         self.conclude(host, conn, ending, scratch);
+    }
+
+    /// A message is inflated in later turns: what follows it waits in the spill, which may be empty.
+    #[cold]
+    fn put_off(&mut self, link: &mut Link) {
+        self.protocol.share.use_up();
+        let buffers = &mut self.buffers;
+        link.spill.get_or_insert_with(|| Spill::new(buffers));
+        (link.receive, link.misfits) = (Receive::Bulk, 0);
+    }
+
+    /// Goes on with a message that was inflated in part. Returns whether there is still more to come.
+    #[cold]
+    pub(crate) fn inflate_on<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        scratch: &mut [u8],
+    ) -> bool {
+        let Some(websocket) = conn.speaks.websocket() else {
+            return false;
+        };
+        let Some(inflating) = websocket
+            .codec
+            .as_mut()
+            .and_then(|codec| codec.inflating.take())
+        else {
+            return false;
+        };
+        let (app, session) = host.of(conn.link.id);
+        let mut context = self.context(conn, scratch, BufferId::HOT);
+        match inflating.go_on(&mut context) {
+            Ok(Inflated::Whole(kind, data, end)) => {
+                hand_over(app, session, &mut context, kind, data, end);
+                false
+            }
+            Ok(Inflated::InPart(inflating)) => {
+                if let Some(codec) = &mut context.codec {
+                    codec.inflating = Some(inflating);
+                }
+                true
+            }
+            Err(violation) => {
+                self.conclude(host, conn, Ending::Violation(violation), scratch);
+                false
+            }
+        }
     }
 
     /// Answers the peer's Close or its violation, and lets the connection linger.
@@ -272,6 +334,7 @@ impl Shared {
         let (close_answer, on_violation) = (config.close_answer, config.on_violation);
         let mut context = self.context(conn, scratch, BufferId::HOT);
         let closed = match ending {
+            Ending::Inflates => unreachable!("the conversation is not over"),
             Ending::PeerClosed { code, ref reason } => {
                 let echoed = match close_answer {
                     CloseAnswer::Code => "",
@@ -376,8 +439,8 @@ fn read_frames<A: App>(
                     *receive = Receive::Bulk;
                 }
                 short_may_follow = part.frame_ends;
-                if let Err(violation) = assemble(app, session, context, assembly, &part) {
-                    return Some(Ending::Violation(violation));
+                if let Err(ending) = assemble(app, session, context, assembly, &part) {
+                    return Some(ending);
                 }
             }
             Ok(Some(Event::Ping(payload))) => {
@@ -407,12 +470,11 @@ fn assemble<A: App>(
     context: &mut Context<'_>,
     assembly: &mut Option<Assembly>,
     part: &Chunk<'_>,
-) -> Result<(), Violation> {
+) -> Result<(), Ending> {
     if part.compressed && part.message_begins && part.message_ends {
         // All of it is here.
-        let (data, end) = inflate(context, part.kind, part.payload)?;
-        hand_over(app, session, context, part.kind, data, end);
-        return Ok(());
+        let inflated = inflating::begin(context, part.kind, Compressed::There(part.payload))?;
+        return take_inflated(app, session, context, inflated);
     }
     let buffers = &mut context.output.shared.buffers;
     assembly
@@ -439,82 +501,39 @@ fn deliver<A: App>(
     kind: Kind,
     compressed: bool,
     assembly: Option<Assembly>,
-) -> Result<(), Violation> {
+) -> Result<(), Ending> {
     let Some(assembly) = assembly else {
         unreachable!("the last piece of a message follows its first")
     };
     let filled = assembly.filled;
     let data = assembly.into_data(&mut context.output.shared.buffers);
-    let (data, end) = match compressed {
-        false => (data, filled),
-        true => {
-            let inflated = inflate(context, kind, &data[HEADROOM..filled]);
-            context.output.shared.buffers.give_back(data);
-            inflated?
-        }
-    };
-    hand_over(app, session, context, kind, data, end);
+    if compressed {
+        let inflated = inflating::begin(context, kind, Compressed::Own(data, filled))?;
+        return take_inflated(app, session, context, inflated);
+    }
+    hand_over(app, session, context, kind, data, filled);
     Ok(())
 }
 
-/// Inflates a message into memory of its own, as an assembled one has it: `data[HEADROOM..end]`. A peer can hold the loop
-/// for as long as it takes to inflate one message of the largest size allowed: milliseconds for each MiB.
-fn inflate(
+/// Hands an inflated message over, or keeps what is inflated of it.
+fn take_inflated<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
     context: &mut Context<'_>,
-    kind: Kind,
-    compressed: &[u8],
-) -> Result<(Vec<u8>, usize), Violation> {
-    let bytes_max = context.config().message_limits.message_bytes_max;
-    let Some(codec) = &mut context.codec else {
-        unreachable!("the receiver lets no compressed message pass without agreement")
-    };
-    let Shared {
-        buffers,
-        protocol,
-        counters,
-        ..
-    } = &mut *context.output.shared;
-    let (inflater, history) = codec.inflater(context.output.id, &mut protocol.engines);
-    // JSON becomes three to four times as long.
-    let guess = 4 * compressed.len().min(INFLATE_GUESS_BYTES_MAX);
-    let mut data = buffers.take(HEADROOM + guess);
-    let mut text = utf8::Validator::new();
-    let inflated = inflater.inflate(
-        compressed,
-        history,
-        Place {
-            out: &mut data,
-            at: HEADROOM,
-            bytes_max,
-        },
-        |data, filled| buffers.grow(data, filled, filled + 1),
-        |piece| match kind {
-            Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
-            Kind::Binary => Ok(()),
-        },
-    );
-    let ended = inflated.and_then(|end| match text.is_complete() {
-        true => Ok(end),
-        false => Err(Violation::TextNotUtf8),
-    });
-    match ended {
-        Ok(end) => {
-            codec.received(&data[HEADROOM..end]);
-            counters.inflated += 1;
-            counters.inflated_bytes += (end - HEADROOM) as u64;
-            counters.inflated_from_bytes += compressed.len() as u64;
-            Ok((data, end))
+    inflated: Inflated,
+) -> Result<(), Ending> {
+    match (inflated, &mut context.codec) {
+        (Inflated::Whole(kind, data, end), _) => {
+            hand_over(app, session, context, kind, data, end);
+            Ok(())
         }
-        Err(violation) => {
-            buffers.give_back(data);
-            Err(violation)
+        (Inflated::InPart(inflating), Some(codec)) => {
+            codec.inflating = Some(inflating);
+            Err(Ending::Inflates)
         }
+        (Inflated::InPart(_), None) => unreachable!("a codec inflated it"),
     }
 }
-
-/// Compressed bytes by which the first memory of an inflated message is chosen at most. A peer that sends more than that
-/// has it grown as it inflates.
-const INFLATE_GUESS_BYTES_MAX: usize = 16 << 10;
 
 /// Hands the message in `data[HEADROOM..end]` to the application. If the application sends it back, its memory moves to the
 /// queue; otherwise it is given back.
@@ -528,6 +547,7 @@ fn hand_over<A: App>(
 ) {
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
+    let in_place_below = std::mem::take(&mut context.in_place_below);
     let counters = &mut context.output.shared.counters;
     counters.messages_in += 1;
     counters.message_bytes_in += (end - HEADROOM) as u64;
@@ -537,6 +557,7 @@ fn hand_over<A: App>(
         Message::new(kind, &mut data, 0, HEADROOM..end),
     );
     context.output.backing = backing;
+    context.in_place_below = in_place_below;
     let left = match context.output.out.entry_mut() {
         Some(queue) => queue.fill(data),
         None => Some(data),

@@ -125,7 +125,8 @@ impl<I: Io> Core<I> {
             }
             let (target, asked, result) = self.receive_some(conn);
             let len = match result {
-                Ok(0) => return self.end_of_stream(host, conn),
+                // The spill is empty while a message is inflated that ends what was received.
+                Ok(0) if !matches!(target, Target::Spill) => return self.end_of_stream(host, conn),
                 Ok(len) => len,
                 Err(Errno(libc::EAGAIN)) => break,
                 Err(_) => return Next::Reset,
@@ -239,7 +240,8 @@ impl<I: Io> Core<I> {
             return self.spill(&mut conn.link, buffer, 0..len);
         }
         let read = self.feed_stretches(host, conn, buffer, len);
-        if read < len {
+        // The spill is there, and may stay empty, when a message is inflated in later turns.
+        if read < len || conn.link.spill.is_some() {
             self.spill(&mut conn.link, buffer, read..len);
         }
     }
@@ -279,19 +281,24 @@ impl<I: Io> Core<I> {
     /// Handles the first `len` bytes of the spill, which were copied to the hot buffer.
     #[cold]
     fn feed_spill<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
-        let read = self.feed_stretches(host, conn, BufferId::HOT, len);
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::HOT);
+        let read = match self.shared.inflate_on(host, conn, scratch) {
+            true => 0,
+            false => self.feed_stretches(host, conn, BufferId::HOT, len),
+        };
         // A connection that ended meanwhile has no spill any more.
         let Some(mut spill) = conn.link.spill.take() else {
             return;
         };
         spill.advance(read);
-        if spill.rest().is_empty() {
+        let inflates = conn.speaks.inflates();
+        if spill.rest().is_empty() && !inflates {
             self.shared.buffers.give_back(spill.into_memory());
             self.end_after_spill(host, conn);
         } else {
             conn.link.spill = Some(spill);
         }
-        if read < len {
+        if read < len || inflates {
             self.list_ready(&mut conn.link);
         }
     }
@@ -300,6 +307,10 @@ impl<I: Io> Core<I> {
         self.note_heard(&mut conn.link, len);
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         self.shared.feed_assembly(host, conn, len, scratch);
+        if conn.link.spill.is_some() {
+            // The message is inflated in later turns.
+            self.list_ready(&mut conn.link);
+        }
     }
 
     fn note_heard(&mut self, link: &mut Link, len: usize) {

@@ -186,6 +186,15 @@ pub struct Thread {
     /// System calls that only send: with epoll one for each send, with io_uring those of `--unbatched`.
     #[serde(default)]
     pub sends: u64,
+    /// Bytes that came from its sockets: frames of the server, with their headers.
+    #[serde(default)]
+    pub wire_bytes_in: u64,
+    /// Payload bytes of the messages that came, inflated.
+    #[serde(default)]
+    pub payload_bytes_in: u64,
+    /// Messages that came compressed.
+    #[serde(default)]
+    pub compressed_in: u64,
     /// The thread had no time to spare.
     #[serde(default)]
     pub saturated: bool,

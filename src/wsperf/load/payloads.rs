@@ -15,6 +15,10 @@ const PAYLOADS_BYTES: usize = 64 << 10;
 const MESSAGES_MIN: usize = 4;
 const MESSAGES_MAX: usize = 256;
 
+/// Most messages of a sequence of JSON: a message of 16 bytes or more does not come again within the 32 KiB that the largest
+/// window of permessage-deflate holds.
+const JSON_MESSAGES_MAX: usize = 4096;
+
 /// Messages of a sequence with several sizes: enough to give each size its weight within 0.4 %.
 const MIXED_MESSAGES: usize = 256;
 
@@ -132,7 +136,11 @@ const fn power_of_two(count: usize) -> usize {
 /// The sizes of the messages of a sequence, in order.
 fn sizes(payload: &Payload, random: &mut Random) -> Vec<usize> {
     if let [(size, _)] = payload.sizes[..] {
-        let count = (PAYLOADS_BYTES / size.max(1)).clamp(MESSAGES_MIN, MESSAGES_MAX);
+        let max = match payload.content {
+            Content::Random => MESSAGES_MAX,
+            Content::Json => JSON_MESSAGES_MAX,
+        };
+        let count = (PAYLOADS_BYTES / size.max(1)).clamp(MESSAGES_MIN, max);
         return vec![size; power_of_two(count)];
     }
     let total: f64 = payload.sizes.iter().map(|(_, weight)| weight).sum();
@@ -196,6 +204,19 @@ mod tests {
                     .flatten()
                     .all(|byte| (b' '..=b'~').contains(byte))
             );
+        }
+    }
+
+    #[test]
+    fn no_message_of_json_comes_again_within_the_largest_window() {
+        let of = |size| Payload {
+            content: Content::Json,
+            ..payload(&[(size, 1.0)], false)
+        };
+        for size in [16, 64, 1024, 64 << 10] {
+            let payloads = Payloads::new(&of(size), Verify::Exact, 1);
+            let bytes = payloads.sequence.len() * size;
+            assert!(bytes > 32 << 10, "{bytes} bytes of messages of {size}");
         }
     }
 

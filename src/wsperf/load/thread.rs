@@ -273,9 +273,10 @@ fn drive<I: Io, S: Script>(seat: &Seat, io: I, script: S) -> std::result::Result
             worker.app_mut().meter().start(window);
             worker.app_mut().set_go(window);
         }
-        let calls = (worker.counters().turns, worker.lone_sends());
         let stopped = seat.control.is_stopped() || worker.app().is_complete();
-        marks.pass(now, calls, stopped);
+        if marks.is_at_an_edge(now, stopped) {
+            marks.pass(now, Work::of(&mut worker), stopped);
+        }
         if stopped || marks.is_over(now, worker.app().is_done(), &seat.options) {
             break now;
         }
@@ -375,19 +376,43 @@ struct Mark {
     user_ns: u64,
     system_ns: u64,
     waited_ns: Option<u64>,
+    work: Work,
+}
+
+/// What a thread has done so far.
+#[derive(Clone, Copy, Debug)]
+struct Work {
     /// System calls of turns, and system calls that only send.
-    calls: (u64, u64),
+    enters: u64,
+    sends: u64,
+    wire_bytes_in: u64,
+    payload_bytes_in: u64,
+    compressed_in: u64,
+}
+
+impl Work {
+    fn of<I: Io, S: Script>(worker: &mut Worker<I, S>) -> Self {
+        let sends = worker.lone_sends();
+        let counters = worker.counters();
+        Self {
+            enters: counters.turns,
+            sends,
+            wire_bytes_in: counters.wire_bytes_in,
+            payload_bytes_in: counters.message_bytes_in,
+            compressed_in: counters.inflated,
+        }
+    }
 }
 
 impl Mark {
-    fn now(at: Instant, calls: (u64, u64)) -> Self {
+    fn now(at: Instant, work: Work) -> Self {
         let (user_ns, system_ns) = sys::thread_usage_ns();
         Self {
             at,
             user_ns,
             system_ns,
             waited_ns: waited_ns(),
-            calls,
+            work,
         }
     }
 }
@@ -399,13 +424,21 @@ fn waited_ns() -> Option<u64> {
 }
 
 impl Marks {
-    fn pass(&mut self, now: Instant, calls: (u64, u64), stopped: bool) {
+    /// Whether the window has begun or ended since the last look.
+    fn is_at_an_edge(&self, now: Instant, stopped: bool) -> bool {
+        self.window.is_some_and(|window| {
+            (self.begin.is_none() && now >= window.begin)
+                || (self.end.is_none() && (now >= window.end || stopped))
+        })
+    }
+
+    fn pass(&mut self, now: Instant, work: Work, stopped: bool) {
         let Some(window) = self.window else { return };
         if self.begin.is_none() && now >= window.begin {
-            self.begin = Some(Mark::now(now, calls));
+            self.begin = Some(Mark::now(now, work));
         }
         if self.begin.is_some() && self.end.is_none() && (now >= window.end || stopped) {
-            self.end = Some(Mark::now(now, calls));
+            self.end = Some(Mark::now(now, work));
         }
     }
 
@@ -440,8 +473,11 @@ impl Marks {
                 .map(|(from, to)| seconds(to.saturating_sub(from)) / wall),
             user_s,
             system_s,
-            enters: end.calls.0 - begin.calls.0,
-            sends: end.calls.1 - begin.calls.1,
+            enters: end.work.enters - begin.work.enters,
+            sends: end.work.sends - begin.work.sends,
+            wire_bytes_in: end.work.wire_bytes_in - begin.work.wire_bytes_in,
+            payload_bytes_in: end.work.payload_bytes_in - begin.work.payload_bytes_in,
+            compressed_in: end.work.compressed_in - begin.work.compressed_in,
             saturated: false,
             late_p99_us: None,
         }

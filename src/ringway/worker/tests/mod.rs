@@ -21,7 +21,7 @@ use super::Config;
 use crate::io::HOT_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, Random};
 use crate::proto::deflate::Direction;
-use crate::protocol::Deflate;
+use crate::protocol::{Deflate, TURN_INFLATED_BYTES_MAX};
 use client::{Client, Ending, Pace};
 use script::Script;
 use session::Session;
@@ -404,5 +404,42 @@ fn bulk_takes_turns() {
             );
         }
         world.run();
+    });
+}
+
+/// A message that becomes megabytes is inflated in parts. Meanwhile others are answered; what its sender said behind it waits,
+/// even its Close.
+#[test]
+fn a_message_that_inflates_to_megabytes_leaves_others_their_turns() {
+    const BYTES: usize = 3 << 20;
+    seeds(20, |seed| {
+        let mut random = Random::new(seed);
+        let config = Config {
+            deflate: Some(deflate(&mut random)),
+            send_queue_bytes_max: 1 << 20,
+            ..Config::default()
+        };
+        let mut world = World::new(Options::draw(seed), config);
+        let mut large = Script::open_with(&mut world.random, world.config.deflate);
+        large.add_message(&mut world.random, 10, 0, 0);
+        let mut compressed = false;
+        while !compressed {
+            let sent = large.bytes.len();
+            large.add_message(&mut world.random, BYTES, 300, 0);
+            compressed = large.bytes.len() - sent < BYTES * 9 / 10;
+        }
+        large.add_messages(&mut world.random, 100_000);
+        let large_bytes = large.message_bytes;
+        world.add(large, Ending::Polite).pace = Pace::fast();
+        let mut small = Script::open(&mut world.random);
+        for _ in 0..40 {
+            small.add_message(&mut world.random, 100, 0, 0);
+        }
+        world.add(small, Ending::Polite).pace = Pace::fast();
+        let counters = world.run();
+        assert_eq!(counters.message_bytes_in, large_bytes + 40 * 100);
+        let turns = (BYTES / TURN_INFLATED_BYTES_MAX) as u64;
+        assert!(counters.turns > turns, "{} turns", counters.turns);
+        assert!(counters.inflated_bytes >= BYTES as u64);
     });
 }

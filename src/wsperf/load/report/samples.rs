@@ -123,6 +123,9 @@ fn thread(at: u64, messages: u64) -> Thread {
         system_s: 4.8,
         enters: 12_345,
         sends: 67,
+        wire_bytes_in: 2_400_000,
+        payload_bytes_in: 2_000_000,
+        compressed_in: 0,
         saturated: true,
         late_p99_us: Some(25.0),
     }
