@@ -63,7 +63,7 @@ pub(crate) use host::Host;
 pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
 pub use refusal::Refused;
-pub use request::{Failure, OpeningRequest};
+pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
 pub use verdict::{Opening, Verdict};
 pub(crate) use websocket::{Heartbeat, WebSocket};
@@ -166,8 +166,10 @@ pub(crate) struct Told {
 pub(crate) struct Head {
     pub(crate) bytes: Vec<u8>,
     pub(crate) resume: handshake::Resume,
-    /// The request that we sent, in the client's role.
+    /// The request that we sent, or will send once the proxy opened a tunnel, in the client's role.
     pub(crate) asked: Option<Asked>,
+    /// Whose answer is awaited, in the client's role.
+    pub(crate) awaits: Awaits,
     /// The head is complete, and the application has not given its verdict yet.
     pub(crate) undecided: bool,
     /// What a PROXY header in front of the head said.
@@ -192,7 +194,16 @@ impl Head {
     }
 }
 
-/// A request that we sent.
+/// Whose answer a client awaits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The proxy's, to the request for a tunnel. The server has not been asked yet.
+    Proxy,
+    #[default]
+    Server,
+}
+
+/// A request of ours.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Arc<OpeningRequest>,

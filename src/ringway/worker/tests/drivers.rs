@@ -301,7 +301,7 @@ impl Drivers {
     }
 
     fn dial(&mut self, reach: &mut Handle<'_>, tag: u32) {
-        let dial = ConnectOptions::new(([127, 0, 0, 1], 9).into());
+        let dial = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
         let driver = &mut self.drivers[tag as usize];
         match reach.connect(&dial, &self.request, tag) {
             Ok(id) => {
