@@ -170,7 +170,7 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
 fn messages_of_many_connections_come_back(tier: &str) {
     let server = Server::start(&["--workers=1", "--port=auto", tier]);
     let address = server.address();
-    let to = address.trim_start_matches("ws://").parse();
+    let to = address.trim_start_matches("ws://").parse::<SocketAddr>();
     let dial = ConnectOptions::new(to.expect("an address"));
     let clients = run(tier, Clients::new(dial, CONNECTIONS), Config::default());
     assert_eq!(clients.failures, []);

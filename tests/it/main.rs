@@ -4,6 +4,7 @@
 
 mod common;
 
+mod asking;
 mod bad_frames;
 mod bad_input;
 mod balance;

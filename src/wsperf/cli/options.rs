@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::Kind;
+use super::asking;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
 use crate::load::compat::uri::Uri;
 use crate::load::options::{
-    Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
+    Address, Asking, Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
 };
 use crate::options::Format;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
@@ -60,6 +61,8 @@ pub(super) struct Run {
     /// Whether `compression` is offered, which `resolve` puts into `options`.
     pub(super) deflate: bool,
     pub(super) compression: Deflate,
+    /// What `options.target.asking` is made from.
+    pub(super) asking: asking::Given,
     pub(super) format: Format,
     pub(super) silence: bool,
 }
@@ -145,6 +148,7 @@ impl Run {
             },
             deflate: false,
             compression: COMPRESSION,
+            asking: asking::Given::default(),
             format: Format::Table,
             silence: false,
         }
@@ -168,6 +172,7 @@ impl Default for Server {
                 host: "127.0.0.1".to_owned(),
                 port: 9000,
                 resource: "/".to_owned(),
+                socket: None,
             },
         }
     }
@@ -178,12 +183,17 @@ impl Server {
     pub(super) fn target(&self, subprotocols: Vec<String>) -> Target {
         let ip = self.uri.host.parse();
         let ip = ip.unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into());
+        let address = match &self.uri.socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp(SocketAddr::new(ip, self.uri.port)),
+        };
         Target {
             uri: self.text.clone(),
-            addresses: vec![SocketAddr::new(ip, self.uri.port)],
+            addresses: vec![address],
             host: self.uri.authority(),
             resource: self.uri.resource.clone(),
             subprotocols,
+            asking: Asking::default(),
         }
     }
 }
@@ -198,6 +208,7 @@ impl Defined for LoadArgs {
     fn definitions() -> Vec<Definition<Run>> {
         let mut all = Vec::from(general());
         all.extend(under("Scenario", scenario()));
+        all.extend(under("Opening handshake", asking::definitions()));
         all.extend(under("Messages", messages()));
         all.extend(under("Compression", compression()));
         all.extend(under("Connections", connections()));
@@ -428,7 +439,7 @@ const ADDRESS: Words<SocketAddr> = Words {
     bare: Bare::Refused,
 };
 
-const FILE: Words<PathBuf> = Words {
+pub(super) const FILE: Words<PathBuf> = Words {
     value_name: "FILE",
     parse: |name| Ok(PathBuf::from(name)),
     show: |path| Some(path.display().to_string()),

@@ -24,6 +24,8 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
     given.apply(&mut run)?;
     let subprotocols = std::mem::take(&mut run.options.target.subprotocols);
     run.options.target = run.server.target(subprotocols);
+    run.asking.check(&run.server.uri)?;
+    run.options.target.asking = run.asking.asking(&run.server.uri);
     pinned(given, &mut run, cpus)?;
     messages(kind, given, &run)?;
     run.options.deflate = run.deflate.then_some(run.compression);

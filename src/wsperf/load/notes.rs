@@ -323,6 +323,7 @@ mod tests {
             host: String::new(),
             resource: String::new(),
             subprotocols: Vec::new(),
+            asking: crate::load::options::Asking::default(),
         };
         LoadOptions::new(target, scenario)
     }
