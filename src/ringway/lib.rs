@@ -178,6 +178,7 @@ pub mod worker;
 pub use ringway_proto as proto;
 
 pub use exit::{Exit, Fatal};
+pub use io::sys::Traffic;
 pub use io::{Address, ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};

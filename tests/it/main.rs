@@ -4,6 +4,7 @@
 
 mod common;
 
+mod addresses;
 mod asking;
 mod bad_frames;
 mod bad_input;

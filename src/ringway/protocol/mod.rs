@@ -40,6 +40,7 @@ mod request;
 mod rules;
 mod share;
 mod verdict;
+mod visitors;
 mod websocket;
 
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
 pub use verdict::{Opening, Verdict};
+pub use visitors::AddressLimits;
+pub(crate) use visitors::Visitors;
 pub(crate) use websocket::{Heartbeat, WebSocket};
 
 use clock::Clock;
@@ -116,6 +119,8 @@ pub(crate) struct State {
     pub(crate) engines: Engines,
     clock: Clock,
     told: Told,
+    /// The addresses of connections, if they have limits.
+    pub(crate) visitors: Option<Box<Visitors>>,
     /// The worker is stopping: it opens no further WebSocket and begins no connection.
     pub(crate) draining: bool,
 }
@@ -124,6 +129,7 @@ impl State {
     pub(crate) fn new(config: Config, board: Option<Board>) -> Self {
         Self {
             keys: Keys::new(config.masking),
+            visitors: Visitors::new(config.address_limits),
             config,
             board,
             response: Vec::new(),
