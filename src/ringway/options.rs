@@ -317,22 +317,7 @@ impl std::str::FromStr for Endpoint {
                 let (host, rest) = rest
                     .split_once(']')
                     .ok_or_else(|| wrong("the bracket of the IPv6 address is open"))?;
-                let (ip, zone) = match host.split_once('%') {
-                    None => (host, None),
-                    Some((ip, zone)) => (ip, Some(zone)),
-                };
-                ip.parse::<std::net::Ipv6Addr>()
-                    .map_err(|_| wrong("what is in brackets is no IPv6 address"))?;
-                // RFC 6874 §2: the percent sign before a zone is encoded.
-                zoned = match zone.map(|zone| zone.strip_prefix("25").unwrap_or_default()) {
-                    None => ip.to_owned(),
-                    Some("") => {
-                        return Err(wrong(
-                            "a zone is written behind %25, as in ws://[fe80::1%25eth0]:9000",
-                        ));
-                    }
-                    Some(zone) => format!("{ip}%{zone}"),
-                };
+                zoned = self::zoned(host).map_err(wrong)?;
                 (zoned.as_str(), rest.strip_prefix(':'))
             }
             None => match authority.split_once(':') {
@@ -354,6 +339,23 @@ impl std::str::FromStr for Endpoint {
                 port,
             }),
         }
+    }
+}
+
+/// An IPv6 address as it stands in brackets, with its zone if it has one: `fe80::1%25eth0` is `fe80::1%eth0` (RFC 6874 §2).
+/// The error is the reason.
+fn zoned(text: &str) -> Result<String, &'static str> {
+    let (ip, zone) = match text.split_once('%') {
+        None => (text, None),
+        Some((ip, zone)) => (ip, Some(zone)),
+    };
+    if ip.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("what is in brackets is no IPv6 address");
+    }
+    match zone.map(|zone| zone.strip_prefix("25").unwrap_or_default()) {
+        None => Ok(ip.to_owned()),
+        Some("") => Err("a zone is written behind %25, as in ws://[fe80::1%25eth0]:9000"),
+        Some(zone) => Ok(format!("{ip}%{zone}")),
     }
 }
 

@@ -276,7 +276,7 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(refuse)?;
     socket.set_nonblocking(true).map_err(refuse)?;
     set_stream_options(&socket, options)?;
-    let owner = ids(options.unix_owner.as_ref())?;
+    let owner = options.unix_owner.as_ref().map(ids).transpose()?;
     socket.bind(&address).map_err(refuse)?;
     // Dropped on a failure below, and then the file goes as well.
     let listeners = Listeners {
@@ -286,7 +286,7 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
         file: identity(path),
     };
     // Nobody can connect before listen(2), so nobody comes in by the mode that the umask left.
-    if let Some((user, group)) = owner {
+    if let Some([user, group]) = owner {
         std::os::unix::fs::chown(path, user, group).map_err(|error| {
             Fatal::environment(format!(
                 "--unix-owner: cannot give {shown} away: {error}; only root may, or to a group of one's own"
@@ -301,10 +301,7 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
 }
 
 /// The numbers of a user and a group, either of which may be left as it is.
-fn ids(owner: Option<&Owner>) -> Result<Option<(Option<u32>, Option<u32>)>, Fatal> {
-    let Some(Owner { user, group }) = owner else {
-        return Ok(None);
-    };
+fn ids(Owner { user, group }: &Owner) -> Result<[Option<u32>; 2], Fatal> {
     let find = |what: &str, name: &Option<String>, look_up: fn(&str) -> Option<u32>| {
         let Some(name) = name else { return Ok(None) };
         let id = name.parse().ok().or_else(|| look_up(name));
@@ -314,10 +311,10 @@ fn ids(owner: Option<&Owner>) -> Result<Option<(Option<u32>, Option<u32>)>, Fata
             ))
         })
     };
-    Ok(Some((
+    Ok([
         find("user", user, sys::user)?,
         find("group", group, sys::group)?,
-    )))
+    ])
 }
 
 /// Device and inode of the file at `path`. `None`: there is no file.

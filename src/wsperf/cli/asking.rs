@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::options::{FILE, Run};
 use crate::load::compat::uri::Uri;
-use crate::load::options::{Asking, Proxy, Tunnel};
-use crate::proto::handshake::basic_credentials;
-use crate::worker::OpeningRequest;
+use crate::load::options::{
+    Asking, Proxy, Tunnel, basic_credentials, check_header, is_field_value,
+};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Count, OrOff, Unless, Words, Wrong};
 use ringway_command::options::{Definition, define};
@@ -178,14 +178,12 @@ fn header(line: &str) -> Result<(String, String), Wrong> {
             ": '{line}' has no colon: write it as 'User-Agent: x'"
         ))
     })?;
-    let header = [(name.trim().to_owned(), value.trim().to_owned())];
-    let request =
-        OpeningRequest::new("host", "/", &[]).and_then(|request| request.headers(&header));
-    match request {
-        Ok(_) => Ok(header.into_iter().next().unwrap_or_default()),
-        Err(misuse) => Err(Wrong::Because(format!(
-            ": '{}' cannot be sent: {misuse}",
-            name.trim()
+    let header = (name.trim().to_owned(), value.trim().to_owned());
+    match check_header(&header) {
+        Ok(()) => Ok(header),
+        Err(why) => Err(Wrong::Because(format!(
+            ": '{}' cannot be sent: {why}",
+            header.0
         ))),
     }
 }
@@ -193,7 +191,7 @@ fn header(line: &str) -> Result<(String, String), Wrong> {
 /// A header value.
 const VALUE: Words<String> = Words {
     value_name: "VALUE",
-    parse: |text| match crate::proto::http::is_field_value(text.as_bytes()) && !text.is_empty() {
+    parse: |text| match is_field_value(text.as_bytes()) && !text.is_empty() {
         true => Ok(text.to_owned()),
         false => Err(Wrong::not(
             "a header value",

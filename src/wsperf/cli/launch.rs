@@ -15,12 +15,11 @@ use crate::exit::Fatal;
 use crate::load::addresses;
 use crate::load::compat::uri::Uri;
 use crate::load::descriptors;
-use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario};
+use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario, redirect};
 use crate::load::preliminary;
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
-use crate::proto::handshake::redirect;
 use ringway_command::output::{log_to_stderr, print};
 
 /// Runs `wsperf echo …` and the other scenarios.

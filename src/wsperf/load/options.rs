@@ -6,6 +6,9 @@ use std::time::Duration;
 
 pub use crate::io::Address;
 pub use crate::proto::deflate::{Deflate, Direction};
+pub use crate::proto::handshake::{basic_credentials, redirect};
+pub use crate::proto::http::is_field_value;
+use crate::worker::OpeningRequest;
 pub use crate::worker::Tunnel;
 
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
@@ -143,6 +146,16 @@ pub struct Asking {
     pub headers: Vec<(String, String)>,
     /// The HTTP proxy that is asked for a tunnel.
     pub proxy: Option<Proxy>,
+}
+
+/// Whether a request may have this header: a sentence says why not.
+///
+/// # Errors
+/// The header cannot be sent, or the protocol writes it itself.
+pub fn check_header(header: &(String, String)) -> Result<(), String> {
+    let request = OpeningRequest::new("host", "/", &[]);
+    let request = request.and_then(|request| request.headers(std::slice::from_ref(header)));
+    request.map(drop).map_err(|misuse| misuse.to_string())
 }
 
 /// An HTTP proxy.
