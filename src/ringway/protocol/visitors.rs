@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -134,6 +135,8 @@ impl Visitors {
                 self.records.remove(&visitor);
             }
         }
+        shrink(&mut self.of);
+        shrink(&mut self.records);
     }
 
     /// Whether another address may be remembered. Forgets those whose connections are over and whose second has passed.
@@ -142,10 +145,22 @@ impl Visitors {
             self.next_search = now + SEARCH_INTERVAL;
             let is_needed = |record: &Record| record.connections > 0 || record.paid_until > now;
             self.records.retain(|_, record| is_needed(record));
+            shrink(&mut self.records);
         }
         self.records.len() < ADDRESSES_MAX
     }
 }
+
+/// Gives back memory of a table of which less than an eighth is used, to a quarter: so each shrinking pays for itself with
+/// the removals before it.
+fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > ROOM_MIN && table.len() < table.capacity() / 8 {
+        table.shrink_to((2 * table.len()).max(ROOM_MIN));
+    }
+}
+
+/// Entries for which a table keeps room.
+const ROOM_MIN: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -230,6 +245,19 @@ mod tests {
             .filter(|tenth| slow.admit(id(1), address, at(tenth * 100)))
             .collect();
         assert_eq!(begun.len(), 4, "{begun:?}");
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_goes_back() {
+        let mut visitors = visitors(Some(100_000), None);
+        for slot in 0..50_000 {
+            assert!(visitors.admit(id(slot), std::net::Ipv4Addr::from_bits(slot).into(), at(0)));
+        }
+        assert!(visitors.of.capacity() >= 50_000);
+        (0..49_990).for_each(|slot| visitors.leave(id(slot), at(0)));
+        assert_eq!((visitors.of.len(), visitors.records.len()), (10, 10));
+        let most = 2 * ROOM_MIN;
+        assert!(visitors.of.capacity() <= most && visitors.records.capacity() <= most);
     }
 
     #[test]
