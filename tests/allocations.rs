@@ -394,7 +394,10 @@ impl App for ClosedLoop {
 /// Runs each load on a worker in the client's role, on this thread, and asserts that it comes to allocate nothing.
 fn assert_client_allocates_nothing(io: impl Io) {
     let server = Running::start(|| Epoll::new().expect("epoll serves everywhere"));
-    let to = server.address.trim_start_matches("ws://").parse();
+    let to = server
+        .address
+        .trim_start_matches("ws://")
+        .parse::<std::net::SocketAddr>();
     let app = ClosedLoop {
         dial: ConnectOptions::new(to.expect("an address")),
         request: Arc::new(OpeningRequest::new("localhost", "/", &[]).expect("a good request")),

@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringway::options::{Backlog, ClientAuth, Format, IoChoice, ServerOptions, TlsMode, TlsVersion};
+use ringway::options::{
+    Backlog, ClientAuth, Format, IoChoice, Owner, ServerOptions, TlsMode, TlsVersion,
+};
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
 };
@@ -65,10 +67,15 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn general() -> [Definition<ServerOptions>; 13] {
+fn general() -> [Definition<ServerOptions>; 15] {
     [
         define("wsuri", field!(endpoint), URI,
-            "Where to listen: ws://host:port, or ws+unix:/path. Port 0 is any free port"),
+            "Where to listen: ws://host:port, or ws+unix:/path. Port 0 is any free port, and [fe80::1%25eth0] an address of a link"),
+        define("unix-mode", field!(socket.unix_mode), Unless(MODE), "Mode of the file of a Unix socket, as 0660: who may connect")
+            .default_said("as the umask leaves it"),
+        define("unix-owner", field!(socket.unix_owner), Unless(OWNER),
+            "Owner of that file, as user:group, user or :group; names or numbers")
+            .default_said("the user and the group of this process"),
         define("port", field!(web_port), WEB_PORT,
             "Web pages of the supervisor: status, /stats.json, /metrics. A port, `auto` for any free one, 0 = off. On loopback \
              only, unless an address is in front, as 0.0.0.0:8080")
@@ -102,10 +109,17 @@ fn general() -> [Definition<ServerOptions>; 13] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn limits() -> [Definition<ServerOptions>; 6] {
+fn limits() -> [Definition<ServerOptions>; 8] {
     [
         define("max-connections", field!(max_connections), OrOff(Count(1..=1 << 32, "write it as 1000, 50k or 1M")),
             "Open WebSockets of the whole server: one more is answered 503. 0 = no limit"),
+        define("connections-per-address", field!(connections_per_address),
+            OrOff(Count(1..=u64::from(u32::MAX), "write it as 20 or 1k")),
+            "Sockets of one address, or IPv6 /64, in each worker: one more is reset, or answered 429 if a proxy names the client; \
+             about 100 bytes for each socket. 0 = no limit"),
+        define("handshakes-per-address", field!(handshakes_per_address),
+            OrOff(Count(1..=u64::from(u32::MAX), "write it as 20 or 1k")),
+            "Connections per second of one address in each worker, and as many at once; at most 6 MiB in a worker. 0 = no limit"),
         define("max-message", field!(max_message), Size(1..=SIZE_MAX), "Longest message accepted"),
         define("max-frame", field!(max_frame), Size(1..=SIZE_MAX), "Longest frame accepted")
             .default_said("as --max-message"),
@@ -227,6 +241,48 @@ fn sockets() -> [Definition<ServerOptions>; 13] {
             "Busy-poll the device queue this long: SO_BUSY_POLL"),
     ]
 }
+
+/// The mode of a file, in octal.
+const MODE: Words<u32> = Words {
+    value_name: "MODE",
+    parse: |text| match (u32::from_str_radix(text, 8), text.len()) {
+        (Ok(mode @ 0..=0o777), 3..=4) if !text.starts_with('+') => Ok(mode),
+        _ => Err(Wrong::not("a mode", "write it in octal, as 0660")),
+    },
+    show: |mode| Some(format!("{mode:04o}")),
+    bare: Bare::Refused,
+};
+
+/// A user, a group, or both with a colon between.
+const OWNER: Words<Owner> = Words {
+    value_name: "USER:GROUP",
+    parse: |text| {
+        let (user, group) = text.split_once(':').unwrap_or((text, ""));
+        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let owner = Owner {
+            user: named(user),
+            group: named(group),
+        };
+        match &owner {
+            Owner {
+                user: None,
+                group: None,
+            } => Err(Wrong::not(
+                "an owner",
+                "write it as user:group, user or :group",
+            )),
+            _ => Ok(owner),
+        }
+    },
+    show: |owner| {
+        let user = owner.user.as_deref().unwrap_or_default();
+        Some(match &owner.group {
+            Some(group) => format!("{user}:{group}"),
+            None => user.to_owned(),
+        })
+    },
+    bare: Bare::Refused,
+};
 
 /// A length, or `somaxconn` for the kernel's limit.
 const BACKLOG: Words<Backlog> = Words {

@@ -12,6 +12,8 @@ use super::options::ServerArgs;
 #[rustfmt::skip] // one option per line
 const SHOWN: &[(&str, &str, &str)] = &[
     ("wsuri", "", "cli::ipv6_localhost_and_reuseport_are_bound_as_asked"),
+    ("unix-mode", "", "src/ringway/supervise/listen_tests.rs::a_unix_socket_has_the_mode_and_the_owner_that_were_given"),
+    ("unix-owner", "", "src/ringway/supervise/listen_tests.rs::a_unix_socket_has_the_mode_and_the_owner_that_were_given"),
     ("port", "", "observer::supervisor_and_workers_are_found_by_their_listener_and_the_busy_one_shows"),
     ("workers", "workers", "balance::of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120"),
     ("noaffinity", "", "src/ringway/supervise/environment.rs::workers_are_pinned_modulo_the_allowed_cpus"),
@@ -51,6 +53,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("client-ca", "", "tls::a_client_shows_a_certificate_and_the_application_sees_its_name"),
     ("client-auth", "", "tls::a_client_shows_a_certificate_and_the_application_sees_its_name"),
     ("max-connections", "maxConnections", "balance::a_server_takes_as_many_clients_as_it_may_and_refuses_one_more"),
+    ("connections-per-address", "", "addresses::an_address_has_so_many_connections_and_the_others_are_served"),
+    ("handshakes-per-address", "", "addresses::an_address_opens_so_many_connections_per_second"),
     ("max-message", "maxMessagePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),
     ("max-frame", "maxFramePayloadSize", "bad_frames::a_message_above_max_message_is_1009_and_one_at_it_is_echoed"),
     ("send-queue", "", "bad_frames::memory_stays_bounded_while_peers_never_read_and_others_are_served"),
@@ -64,23 +68,39 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("drain-timeout", "", "cli::a_worker_that_ignores_its_drain_is_killed_after_the_drain_time"),
     ("nodelay", "tcpNoDelay", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
     ("congestion", "", "src/ringway/supervise/listen_tests.rs::an_unknown_congestion_control_lists_the_known_ones"),
-    ("rcvbuf", "", ""),
+    ("rcvbuf", "", "src/ringway/supervise/listen_tests.rs::buffer_sizes_reach_accepted_sockets"),
     ("sndbuf", "", "lives::a_client_that_never_reads_is_dropped_and_one_that_reads_slowly_is_not"),
     ("keepalive", "", "lives::the_kernel_probes_silent_clients_by_default"),
-    ("keepalive-interval", "", ""),
-    ("keepalive-count", "", ""),
+    ("keepalive-interval", "", "src/ringway/supervise/listen_tests.rs::times_and_count_of_probes_reach_accepted_sockets"),
+    ("keepalive-count", "", "src/ringway/supervise/listen_tests.rs::times_and_count_of_probes_reach_accepted_sockets"),
     ("user-timeout", "", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
-    ("defer-accept", "", ""),
+    ("defer-accept", "", "src/ringway/supervise/listen_tests.rs::a_deferred_accept_hides_a_connection_that_has_said_nothing"),
     ("notsent-lowat", "", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
-    ("fastopen", "", ""),
-    ("maxseg", "", ""),
-    ("busy-poll", "", ""),
+    ("fastopen", "", "src/ringway/supervise/listen_tests.rs::the_queue_of_fast_opens_is_on_the_listener"),
+    ("maxseg", "", "src/ringway/supervise/listen_tests.rs::the_largest_segment_reaches_accepted_sockets"),
+    ("busy-poll", "", "src/ringway/supervise/listen_tests.rs::the_time_of_busy_polling_reaches_accepted_sockets"),
 ];
 
 const BEGIN: &str = "# Options of `ringway server`\n\n\
     Each option is also a key of the file that `--config` names, without the dashes, and `--print-config` prints the present \
     values.\nThe table is made from the definitions, and a test holds it equal to them. *Autobahn* is the name in Autobahn; *shown \
     by* is the\ntest that shows the effect, in `tests/it` unless it has a path. A dash stands for none.\n";
+
+const END: &str = "
+## Options of Autobahn that are not there
+
+| Autobahn | why |
+|---|---|
+| `utf8validateIncoming` | Text that is no UTF-8 must fail the connection (RFC 6455 §8.1), and applications get it as `&str`. |
+| `requireMaskedClientFrames`, `acceptMaskedServerFrames`, `maskServerFrames`, `maskClientFrames`, `applyMask` | A frame that is masked the wrong way must fail the connection (RFC 6455 §5.1), and the mask of clients protects proxies on the way from bytes that a page chose. |
+| `autoFragmentSize` | A frame of any length leaves without holding other connections up, and an answer leaves from where its message lies, where there is no room for further headers. |
+| `autoPingSize`, `autoPingRestartOnAnyTraffic` | Every byte of a peer counts as a sign of life, and what its Pong carries is not looked at. A Ping has 8 bytes. |
+| `webStatus` with `redirect` | Whoever writes a link to the server could send its visitors anywhere. |
+| `logFrames`, `logOctets` | A look at each frame would cost every connection something. |
+| `trackTimings`, `TrafficStats` | `Handle::traffic` has what the kernel counts of a connection, and costs nothing until it is asked for. |
+| `externalPort` | The port in `Host` is not compared with anything: proxies change it. |
+| `serveFlashSocketPolicy`, `flashSocketPolicy` | There is no Flash any more. |
+";
 
 fn table() -> String {
     let mut text = BEGIN.to_owned();
@@ -124,7 +144,7 @@ fn table() -> String {
             or_dash(test)
         );
     }
-    text
+    text + END
 }
 
 fn root() -> &'static Path {

@@ -42,7 +42,11 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
 /// Refuses options that have no effect without another.
 fn without_effect(options: &ServerOptions) -> Resolved<()> {
     let opening = &options.opening;
-    let alone = if opening.allow_null_origin && opening.allowed_origins.is_empty() {
+    let of_unix = options.socket.unix_mode.is_some() || options.socket.unix_owner.is_some();
+    let alone = if of_unix && matches!(options.endpoint, Endpoint::Tcp { .. }) {
+        "--unix-mode and --unix-owner have no effect on a TCP port: listen on a Unix socket, as --wsuri=ws+unix:/run/echo.sock, \
+         or leave them off"
+    } else if opening.allow_null_origin && opening.allowed_origins.is_empty() {
         "--allow-null-origin has no effect without --allow-origin, because every origin is allowed: name the other ones, or \
          leave it off"
     } else if opening.forwarded_by.is_none() && !opening.proxies.is_empty() {

@@ -2,6 +2,7 @@
 
 use ringway::options::{Backlog, WebPort};
 use ringway_command::endpoint::endpoint;
+use ringway_command::kinds::Kind as _;
 
 use std::time::Duration;
 
@@ -33,6 +34,12 @@ fn an_endpoint_is_host_and_port_or_a_path() {
     assert_eq!(endpoint("ws://localhost:0/"), Ok(tcp("localhost", 0)));
     assert_eq!(endpoint("WS://localhost:0/"), Ok(tcp("localhost", 0)));
     assert_eq!(endpoint("ws://[::1]:9000"), Ok(tcp("::1", 9000)));
+    let zoned = endpoint("ws://[fe80::1%25eth0]:9000");
+    assert_eq!(zoned, Ok(tcp("fe80::1%eth0", 9000)));
+    let shown = zoned
+        .ok()
+        .and_then(|zoned| ringway_command::endpoint::URI.show(&zoned));
+    assert_eq!(shown.as_deref(), Some("ws://[fe80::1%25eth0]:9000"));
     let unix = Endpoint::Unix {
         path: "/run/echo.sock".into(),
     };
@@ -52,6 +59,8 @@ fn a_bad_endpoint_says_what_is_wrong_with_it() {
         ("ws://::1:9000", "needs brackets"),
         ("ws://[::1:9000", "bracket of the IPv6 address is open"),
         ("ws://[echo]:9000", "no IPv6 address"),
+        ("ws://[fe80::1%eth0]:9000", "behind %25"),
+        ("ws://[fe80::1%25]:9000", "behind %25"),
         ("ws://h:1/chat", "answers on every path"),
         ("ws://h:1?x=1", "answers on every path"),
         ("ws://me@h:1", "a user has no meaning"),

@@ -6,13 +6,12 @@
 //!
 //! One connection after the other, on one worker in the client's role.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ringway::io::{ConnectOptions, Io};
+use ringway::io::{Address, ConnectOptions, Io};
 use ringway::proto::deflate::Direction;
 use ringway::proto::{CloseCode, Limits, Message};
 use ringway::tls::TlsClient;
@@ -21,8 +20,10 @@ use ringway::worker::{
 };
 use ringway::{Deflate, Exit, Fatal, supervise};
 use std::path::PathBuf;
+use wsperf::load::addresses;
 use wsperf::load::compat::uri::Uri;
 use wsperf::load::options::IoTier;
+use wsperf::load::route::Route;
 use wsperf::load::tier::{Task, on};
 use wsperf::load::tls::TlsTrust;
 
@@ -116,12 +117,8 @@ fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
             args.agent
         )));
     }
-    let mut addresses = (parsed.host.as_str(), parsed.port)
-        .to_socket_addrs()
-        .map_err(|error| environment(format!("{uri} has no address: {error}")))?;
-    let to = addresses
-        .next()
-        .ok_or_else(|| environment(format!("{uri} has no address")))?;
+    let addresses = addresses::of(&parsed)
+        .map_err(|why| environment(format!("{uri} has no address: {why}")))?;
     let trust = TlsTrust {
         cacert: args.cacert.clone(),
         insecure: args.insecure,
@@ -129,7 +126,9 @@ fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
     };
     let tls = parsed.secure.then(|| trust.client(&parsed.host));
     Ok(Testee {
-        to,
+        route: Route::new(&addresses),
+        addresses,
+        place: 0,
         tls: tls.transpose().map_err(Fatal::usage)?,
         host: parsed.authority(),
         agent: args.agent.clone(),
@@ -187,7 +186,11 @@ enum Step {
 }
 
 struct Testee {
-    to: SocketAddr,
+    addresses: Vec<Address>,
+    /// Which of them failed, and which took a connection.
+    route: Route,
+    /// The one that the present connection is made to.
+    place: usize,
     tls: Option<TlsClient>,
     host: String,
     agent: String,
@@ -207,6 +210,25 @@ impl Testee {
             Step::Case(case) => format!("/runCase?case={case}&agent={agent}"),
             Step::Report => format!("/updateReports?agent={agent}"),
         }
+    }
+
+    /// Begins to connect to the server's first address that the kernel does not refuse at once.
+    fn connect(&mut self, handle: &mut Handle<'_>, request: &Arc<OpeningRequest>) {
+        self.place = self.route.first();
+        loop {
+            let to = self.addresses[self.place].clone();
+            let Err(errno) = handle.connect(&ConnectOptions::new(to), request, 0) else {
+                return;
+            };
+            match self.route.failed(self.place, &errno) {
+                Some(next) => self.place = next,
+                None => return self.give_up(&format!("connect to {}", self.route.tried())),
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: &str) {
+        self.ended = Some(Err(environment(why.to_owned())));
     }
 
     /// The connection of this step has ended.
@@ -252,16 +274,14 @@ impl App for Testee {
             Some(tls) => request.tls(tls.clone()),
             None => request,
         });
-        let begun = match request {
-            Ok(request) => handle
-                .connect(&ConnectOptions::new(self.to), &Arc::new(request), 0)
-                .map_err(|errno| errno.to_string()),
-            Err(misuse) => Err(misuse.to_string()),
-        };
-        if let Err(why) = begun {
-            let sentence = format!("no connection to {} can be begun: {why}", self.to);
-            self.ended = Some(Err(environment(sentence)));
+        match request {
+            Ok(request) => self.connect(handle, &Arc::new(request)),
+            Err(misuse) => self.give_up(&misuse.to_string()),
         }
+    }
+
+    fn connected(&mut self, _scope: &mut Scope<'_>, (): &mut ()) {
+        self.route.connected(self.place);
     }
 
     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
@@ -281,7 +301,14 @@ impl App for Testee {
     }
 
     fn failed(&mut self, _scope: &mut Scope<'_>, (): (), failure: Failure) {
-        let sentence = format!("{} does not open a WebSocket: {failure}", self.to);
-        self.ended = Some(Err(environment(sentence)));
+        let to = &self.addresses[self.place];
+        match failure {
+            Failure::Connect(errno) => match self.route.failed(self.place, &errno) {
+                // The next turn tries the next address.
+                Some(_) => self.begun = false,
+                None => self.give_up(&format!("connect to {}", self.route.tried())),
+            },
+            failure => self.give_up(&format!("{to} does not open a WebSocket: {failure}")),
+        }
     }
 }

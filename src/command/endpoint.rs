@@ -30,7 +30,9 @@ pub const URI: Words<Endpoint> = Words {
     },
     show: |endpoint| {
         Some(match endpoint {
-            Endpoint::Tcp { host, port } if host.contains(':') => format!("ws://[{host}]:{port}"),
+            Endpoint::Tcp { host, port } if host.contains(':') => {
+                format!("ws://[{}]:{port}", host.replace('%', "%25"))
+            }
             Endpoint::Tcp { host, port } => format!("ws://{host}:{port}"),
             Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
         })

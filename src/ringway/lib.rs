@@ -178,12 +178,13 @@ pub mod worker;
 pub use ringway_proto as proto;
 
 pub use exit::{Exit, Fatal};
-pub use io::{ConnId, ConnectOptions};
+pub use io::sys::Traffic;
+pub use io::{Address, ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest, Prepared,
-    Scope, SendError, TooMuch, Verdict,
+    Scope, SendError, TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};

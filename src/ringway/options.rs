@@ -50,6 +50,12 @@ pub struct ServerOptions {
     /// Open WebSockets of the whole server; a further client gets 503. Exact, because the workers count together.
     /// Default: no limit but descriptors.
     pub max_connections: Option<usize>,
+    /// Sockets of one address (of one /64 for IPv6) in each worker; one more is reset, or answered 429 if a proxy names
+    /// the client. Default: no limit.
+    pub connections_per_address: Option<u32>,
+    /// Connections per second of one address in each worker, as many at once at most; further ones are treated alike.
+    /// Default: no limit.
+    pub handshakes_per_address: Option<u32>,
     /// Payload bytes of the longest message accepted; beyond it, 1009. Default 16 MiB.
     pub max_message: usize,
     /// Payload bytes of the longest frame accepted; beyond it, 1009. At most `max_message`. Default 16 MiB.
@@ -115,6 +121,8 @@ impl ServerOptions {
             io: IoChoice::Auto,
             reuseport: false,
             max_connections: None,
+            connections_per_address: None,
+            handshakes_per_address: None,
             max_message: 16 << 20,
             max_frame: 16 << 20,
             send_queue: 1 << 20,
@@ -195,6 +203,10 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// Time that a peer has to answer a Close, and then to close its side. Default 10 s.
     pub close_timeout: Option<Duration>,
+    /// Whether a Close of the peer is answered with its reason too. Default: with its code alone.
+    pub echo_close_reason: Option<bool>,
+    /// Whether a peer that broke the protocol is reset. Default: it gets a Close with the reason.
+    pub fail_by_drop: Option<bool>,
     /// Compression of messages, for clients that offer permessage-deflate. Default: none.
     pub deflate: Option<Deflate>,
 }
@@ -214,6 +226,8 @@ impl Limits {
         options.idle_timeout = self.idle_timeout.or(options.idle_timeout);
         options.ping_interval = self.ping_interval.or(options.ping_interval);
         options.close_timeout = self.close_timeout.unwrap_or(options.close_timeout);
+        options.echo_close_reason = self.echo_close_reason.unwrap_or(options.echo_close_reason);
+        options.fail_by_drop = self.fail_by_drop.unwrap_or(options.fail_by_drop);
         if let Some(deflate) = self.deflate {
             (options.deflate, options.compression) = (true, deflate);
         }
@@ -297,14 +311,14 @@ impl std::str::FromStr for Endpoint {
         if authority.contains('@') {
             return Err(wrong("a user has no meaning here, and a password neither"));
         }
+        let zoned;
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {
                 let (host, rest) = rest
                     .split_once(']')
                     .ok_or_else(|| wrong("the bracket of the IPv6 address is open"))?;
-                host.parse::<std::net::Ipv6Addr>()
-                    .map_err(|_| wrong("what is in brackets is no IPv6 address"))?;
-                (host, rest.strip_prefix(':'))
+                zoned = self::zoned(host).map_err(wrong)?;
+                (zoned.as_str(), rest.strip_prefix(':'))
             }
             None => match authority.split_once(':') {
                 Some((_, port)) if port.contains(':') => {
@@ -325,6 +339,23 @@ impl std::str::FromStr for Endpoint {
                 port,
             }),
         }
+    }
+}
+
+/// An IPv6 address as it stands in brackets, with its zone if it has one: `fe80::1%25eth0` is `fe80::1%eth0` (RFC 6874 §2).
+/// The error is the reason.
+fn zoned(text: &str) -> Result<String, &'static str> {
+    let (ip, zone) = match text.split_once('%') {
+        None => (text, None),
+        Some((ip, zone)) => (ip, Some(zone)),
+    };
+    if ip.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("what is in brackets is no IPv6 address");
+    }
+    match zone.map(|zone| zone.strip_prefix("25").unwrap_or_default()) {
+        None => Ok(ip.to_owned()),
+        Some("") => Err("a zone is written behind %25, as in ws://[fe80::1%25eth0]:9000"),
+        Some(zone) => Ok(format!("{ip}%{zone}")),
     }
 }
 
@@ -401,6 +432,10 @@ pub struct SocketOptions {
     pub maxseg: Option<u32>,
     /// SO_BUSY_POLL: time for which the kernel polls the device.
     pub busy_poll: Option<Duration>,
+    /// Mode of the file of a Unix socket. None: as the umask leaves it.
+    pub unix_mode: Option<u32>,
+    /// Owner of the file of a Unix socket. None: this process's user and group.
+    pub unix_owner: Option<Owner>,
 }
 
 impl Default for SocketOptions {
@@ -419,8 +454,19 @@ impl Default for SocketOptions {
             fastopen: None,
             maxseg: None,
             busy_poll: None,
+            unix_mode: None,
+            unix_owner: None,
         }
     }
+}
+
+/// The owner of a file: names or numbers. What is None stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub user: Option<String>,
+    /// The group.
+    pub group: Option<String>,
 }
 
 /// Which I/O tier the workers use.

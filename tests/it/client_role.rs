@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::common::client::noise;
 use crate::common::{Server, on_both_tiers};
-use ringway::Counters;
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnectOptions, Errno, Io};
@@ -15,6 +14,7 @@ use ringway::proto::{CloseCode, Kind, Message, Role};
 use ringway::worker::{
     App, Closed, Config, Context, Failure, Handle, OpeningRequest, Prepared, Scope, Worker,
 };
+use ringway::{ConnId, Counters, Traffic};
 
 const CONNECTIONS: u32 = 64;
 
@@ -42,6 +42,9 @@ struct Clients {
     heard: BTreeMap<u32, usize>,
     connected: u32,
     failures: Vec<Failure>,
+    /// The first connection, and the last that the kernel said of it.
+    first: Option<ConnId>,
+    traffic: Option<Traffic>,
     /// How each ended: whether cleanly, and with which code.
     closed: Vec<(bool, CloseCode)>,
     /// By the worker, when all is over.
@@ -63,6 +66,8 @@ impl Clients {
             heard: BTreeMap::new(),
             connected: 0,
             failures: Vec::new(),
+            first: None,
+            traffic: None,
             closed: Vec::new(),
             counted: Counters::default(),
         }
@@ -118,11 +123,13 @@ impl App for Clients {
         let request = OpeningRequest::new("localhost", "/echo", &[]).expect("a good request");
         let request = Arc::new(request);
         while self.begun < self.count {
-            reach
-                .connect(&self.dial, &request, self.begun)
-                .expect("descriptors and ports");
+            let begun = reach.connect(&self.dial, &request, self.begun);
+            let id = begun.expect("descriptors and ports");
+            self.first.get_or_insert(id);
             self.begun += 1;
         }
+        let traffic = self.first.and_then(|first| reach.traffic(first));
+        self.traffic = traffic.or(self.traffic);
     }
 
     fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
@@ -170,7 +177,7 @@ fn turn<I: Io>(mut worker: Worker<I, Clients>) -> Clients {
 fn messages_of_many_connections_come_back(tier: &str) {
     let server = Server::start(&["--workers=1", "--port=auto", tier]);
     let address = server.address();
-    let to = address.trim_start_matches("ws://").parse();
+    let to = address.trim_start_matches("ws://").parse::<SocketAddr>();
     let dial = ConnectOptions::new(to.expect("an address"));
     let clients = run(tier, Clients::new(dial, CONNECTIONS), Config::default());
     assert_eq!(clients.failures, []);
@@ -191,6 +198,14 @@ fn messages_of_many_connections_come_back(tier: &str) {
     assert_eq!(server.counter("message_bytes_in"), [ours.message_bytes_out]);
     assert_eq!(server.counter("message_bytes_out"), [ours.message_bytes_in]);
     assert!(ours.message_bytes_out > messages);
+    // The kernel saw what the first one sent and received, but perhaps not its last bytes.
+    let most: usize = (0..ROUNDS - 1)
+        .map(|round| SIZES[round % SIZES.len()])
+        .sum();
+    let traffic = clients.traffic.expect("it was connected");
+    assert!(traffic.bytes_received > most as u64, "{traffic:?}");
+    assert!(traffic.bytes_acknowledged > most as u64, "{traffic:?}");
+    assert!(!traffic.round_trip.is_zero(), "{traffic:?}");
 }
 
 fn a_closed_port_is_told(tier: &str) {

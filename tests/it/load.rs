@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::Server;
 use crate::common::testee::{Behaviour, Testee};
 use wsperf::load::options::{
-    Churn, Content, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
+    Asking, Churn, Content, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
 };
 use wsperf::load::outcome::Outcome;
 use wsperf::load::run::{self, Report};
@@ -21,11 +21,12 @@ fn options(address: SocketAddr, scenario: Scenario) -> LoadOptions {
         tls: wsperf::load::tls::TlsTrust::default(),
         target: Target {
             uri: format!("ws://{address}/"),
-            addresses: vec![address],
+            addresses: vec![address.into()],
             host: address.to_string(),
             resource: "/".to_owned(),
             subprotocols: Vec::new(),
             tls_name: None,
+            asking: Asking::default(),
         },
         scenario,
         connections: 10,
@@ -245,7 +246,7 @@ fn every_address_of_a_name_is_tried_and_the_error_names_them() {
         options.duration = Duration::from_millis(200);
         // Nobody, an address without a listener of the other family, and the server.
         let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 1));
-        options.target.addresses = vec![v6, nobody(), address(&server)];
+        options.target.addresses = [v6, nobody(), address(&server)].map(Into::into).into();
         let run = outcome(&options);
         let kinds = run.errors_by_kind;
         assert_eq!((kinds.connect, kinds.handshake), (0, 0), "{:?}", run.notes);

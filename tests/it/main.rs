@@ -4,6 +4,8 @@
 
 mod common;
 
+mod addresses;
+mod asking;
 mod bad_frames;
 mod bad_input;
 mod balance;

@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 use crate::common::client::{Client, TEXT};
 use crate::common::{Server, get, kill, until};
 use wsperf::load::observer::Observer;
-use wsperf::load::options::{LoadOptions, Scenario, Target};
+use wsperf::load::options::{Asking, LoadOptions, Scenario, Target};
 use wsperf::load::outcome::Outcome;
 
 fn options(server: &Server) -> LoadOptions {
     let uri = server.address();
     let host = uri.trim_start_matches("ws://").to_owned();
     let target = Target {
-        addresses: vec![host.parse().expect("an address")],
+        addresses: vec![host.parse::<SocketAddr>().expect("an address").into()],
         uri,
         host,
         resource: "/".to_owned(),
         subprotocols: Vec::new(),
         tls_name: None,
+        asking: Asking::default(),
     };
     LoadOptions::new(target, Scenario::Echo)
 }
@@ -126,7 +127,7 @@ fn a_wildcard_listener_on_ipv6_is_found_from_an_ipv4_address() {
         .to_owned();
     let mut options = options(&server);
     let port = port.parse().expect("a port");
-    options.target.addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+    options.target.addresses = vec![SocketAddr::from(([127, 0, 0, 1], port)).into()];
     let mut observer = Observer::new(&options);
     let (_, _) = (observer.begin(), observer.end());
     let mut outcome = Outcome::default();
@@ -196,7 +197,7 @@ fn an_address_that_is_no_page_is_noted_and_the_rest_is_measured() {
     let server = Server::start(&["--workers=1", "--port=auto"]);
     let mut options = options(&server);
     // The WebSocket port refuses a request that is no opening handshake.
-    options.server_stats = Some(options.target.addresses[0]);
+    options.server_stats = options.target.addresses[0].tcp();
     let outcome = observe(Observer::new(&options), &server, Duration::from_millis(50));
     let note = outcome
         .notes

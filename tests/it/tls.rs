@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringway::options::ClientAuth;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -587,9 +588,8 @@ impl ringway::App for Names {
     }
 }
 
-fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
-    let folder = scratch("tls-client");
-    let (cert, key) = certificate(&folder, "localhost");
+/// A certificate for the common name `alice` with its key, and the file of the one that signed it.
+fn alice(folder: &Scratch) -> (CertificateDer<'static>, rcgen::KeyPair, String) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().expect("a key");
@@ -601,12 +601,16 @@ fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
     alice
         .distinguished_name
         .push(rcgen::DnType::CommonName, "alice");
-    let alice_key = rcgen::KeyPair::generate().expect("a key");
-    let alice = alice.signed_by(&alice_key, &issuer).expect("signed");
-    for auth in [
-        ringway::options::ClientAuth::Required,
-        ringway::options::ClientAuth::Optional,
-    ] {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let alice = alice.signed_by(&key, &issuer).expect("signed");
+    (alice.der().clone(), key, ca_file)
+}
+
+fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
+    let folder = scratch("tls-client");
+    let (cert, key) = certificate(&folder, "localhost");
+    let (alice, alice_key, ca_file) = alice(&folder);
+    for auth in [ClientAuth::Required, ClientAuth::Optional] {
         let tls = ringway::options::TlsOptions {
             certificates: vec![cert.clone().into()],
             keys: vec![key.clone().into()],
@@ -618,11 +622,8 @@ fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
             "--io=epoll" => ringway::options::IoChoice::Epoll,
             _ => ringway::options::IoChoice::Uring,
         };
-        let server = ringway::Server::new("ws://127.0.0.1:0")
-            .workers(1)
-            .io(io)
-            .tls(tls);
-        let server = server.start(|_| Names).expect("it starts");
+        let server = ringway::Server::new("ws://127.0.0.1:0").workers(1).io(io);
+        let server = server.tls(tls).start(|_| Names).expect("it starts");
         let head = |own: bool| -> std::io::Result<String> {
             let mut roots = RootCertStore::empty();
             roots
@@ -632,14 +633,11 @@ fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
                 .with_safe_default_protocol_versions()
                 .expect("versions")
                 .with_root_certificates(roots);
+            let key = rustls::pki_types::PrivatePkcs8KeyDer::from(alice_key.serialize_der());
             let config = match own {
                 false => config.with_no_client_auth(),
                 true => config
-                    .with_client_auth_cert(
-                        vec![alice.der().clone()],
-                        rustls::pki_types::PrivatePkcs8KeyDer::from(alice_key.serialize_der())
-                            .into(),
-                    )
+                    .with_client_auth_cert(vec![alice.clone()], key.into())
                     .expect("a certificate"),
             };
             let name = ServerName::try_from("localhost").expect("a name");
@@ -653,8 +651,8 @@ fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
         let named = head(true).expect("an answer");
         assert!(named.contains("X-Client: CN=alice\r\n"), "{named}");
         match auth {
-            ringway::options::ClientAuth::Required => assert!(head(false).is_err()),
-            ringway::options::ClientAuth::Optional => {
+            ClientAuth::Required => assert!(head(false).is_err()),
+            ClientAuth::Optional => {
                 let nobody = head(false).expect("an answer");
                 assert!(nobody.contains("X-Client: nobody\r\n"), "{nobody}");
             }

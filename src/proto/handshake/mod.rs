@@ -15,7 +15,8 @@
 //! 5. `Complete` with [`Asked::Http`]: an HTTP request for something else. The layer above chooses the answer and encodes
 //!    it with [`http::encode_answer`]. The bytes after `head_bytes` are the request's body.
 //!
-//! To connect: [`encode_request`], then [`parse_response_from`] in the same manner.
+//! To connect: [`encode_request`], then [`parse_response_from`] in the same manner. Through a proxy:
+//! [`encode_tunnel_request`] and [`parse_tunnel_answer_from`] before that. [`redirect`] says where a refusal leads.
 //!
 //! Faults of peer and caller have a type each. A [`Refusal`] is what a server answers to a client that broke the rules. A
 //! [`Fault`] is what a client finds wrong with a server's answer. A [`Misuse`] is a bug in the program that called us;
@@ -28,7 +29,9 @@ mod client;
 mod extensions;
 mod letterhead;
 mod origin;
+mod redirect;
 mod server;
+mod tunnel;
 mod versions;
 
 use super::http;
@@ -41,9 +44,13 @@ pub use client::{
 pub use extensions::{Extension, extensions};
 pub use letterhead::Letterhead;
 pub use origin::{BadOriginPattern, Origin, OriginPattern};
+pub use redirect::{BadRedirect, is_redirect, redirect};
 pub use server::{
     Asked, Request, Verdict, classify, classify_for, encode_refusal, encode_refusal_for,
     encode_verdict, parse_request, parse_request_for, parse_request_from,
+};
+pub use tunnel::{
+    TunnelAnswer, TunnelRequest, basic_credentials, encode_tunnel_request, parse_tunnel_answer_from,
 };
 pub use versions::Versions;
 

@@ -34,7 +34,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::time::Instant;
-pub use connect::ConnectOptions;
+pub use connect::{Address, ConnectOptions, in_turn};
 pub use token::{ConnId, Op, Token};
 
 /// An open descriptor, by number. Its owner closes it once, with [`Io::close`].

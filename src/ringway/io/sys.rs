@@ -194,6 +194,46 @@ pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
         .as_socket()
 }
 
+/// What the kernel has counted of a TCP connection (`TCP_INFO`, tcp(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Bytes that arrived, the opening handshake, frame headers and TLS included.
+    pub bytes_received: u64,
+    /// Bytes that the peer has acknowledged, the same included.
+    pub bytes_acknowledged: u64,
+    /// Segments that were sent again.
+    pub retransmissions: u32,
+    /// Smoothed round-trip time.
+    pub round_trip: std::time::Duration,
+}
+
+/// What the kernel has counted of the connection. None: it is no TCP connection, or the kernel is older than 4.2.
+pub(crate) fn traffic(fd: Fd) -> Option<Traffic> {
+    // SAFETY: a tcp_info is integers, for all of which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    let mut len = size;
+    // SAFETY: `info` is live and exclusively borrowed, and `len` is its size: the kernel writes no more, and keeps no pointer.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.0,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    let counted = std::mem::offset_of!(libc::tcp_info, tcpi_segs_out);
+    let is_known = usize::try_from(len).is_ok_and(|len| len >= counted);
+    (result == 0 && is_known).then(|| Traffic {
+        bytes_received: info.tcpi_bytes_received,
+        bytes_acknowledged: info.tcpi_bytes_acked,
+        retransmissions: info.tcpi_total_retrans,
+        round_trip: std::time::Duration::from_micros(info.tcpi_rtt.into()),
+    })
+}
+
 /// Fills `into` with the kernel's random bytes (getrandom(2), Linux 3.17).
 ///
 /// # Panics

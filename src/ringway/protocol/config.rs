@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::keys::Masking;
 use super::rules::OpeningRules;
+use super::visitors::AddressLimits;
 use crate::proto::deflate::Deflate;
 use crate::proto::{Limits, handshake};
 use crate::tls::TlsServer;
@@ -16,6 +17,9 @@ pub struct Config {
     /// Open WebSockets of this worker, and of all workers on its [board](crate::io::board) together. A further client
     /// gets 503. Default: no limit but descriptors.
     pub connections_max: usize,
+    /// Limits of one address. A connection above them is reset if its peer is the client, and answered 429 if a proxy
+    /// names the client. Default: none.
+    pub address_limits: AddressLimits,
     /// Bytes of a frame and of a message. A peer that sends more is closed with 1009.
     pub message_limits: Limits,
     /// Size of the head of an opening handshake. A client that sends more gets 431.
@@ -87,6 +91,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             connections_max: usize::MAX,
+            address_limits: AddressLimits::default(),
             message_limits: Limits::default(),
             head_limits: handshake::Limits::default(),
             opening: OpeningRules::default(),

@@ -1,4 +1,4 @@
-//! The client's opening handshake: TCP connect, request, response.
+//! The client's opening handshake: connect, a tunnel through a proxy if there is one, request, response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,22 +7,25 @@ use super::app::App;
 use super::host::Host;
 use super::refusal::Reading;
 use super::request::{Failure, OpeningRequest};
-use super::{Asked, Codec, Connection, Head, Shared, Speaks};
+use super::{Asked, Awaits, Codec, Connection, Head, Shared, Speaks};
 use crate::conn::link::Phase;
 use crate::conn::outbox::Carries;
 use crate::conn::tls::Tls;
 use crate::io::BufferId;
 use crate::proto::Role;
-use crate::proto::handshake::{self, Fault, Progress, ResponseKind};
+use crate::proto::handshake::{self, Progress, ResponseKind, TunnelAnswer};
+use crate::proto::http;
 
 /// Time to wait for the content of a refusal after its head has arrived. Chosen, untested.
 const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the head of a response leads to.
 enum Answer {
+    /// The proxy leads to the server now, which can be asked.
+    Through,
     Open(Option<Box<Codec>>),
     Refused(Reading),
-    Fail(Fault),
+    Fail(Failure),
     Incomplete,
 }
 
@@ -44,37 +47,43 @@ impl Shared {
             return buf.len();
         }
         let before = head.bytes.len();
+        let limits = self.protocol.config.head_limits;
         // Most heads arrive in one piece. They are read where they lie.
         let (answer, head_bytes) = if before == 0 {
-            let (asked, resume) = (&head.asked, &mut head.resume);
-            let (answer, head_bytes) = read(
+            let read = read(
                 buf,
-                asked.as_ref(),
-                resume,
-                &self.protocol.config.head_limits,
+                head.asked.as_ref(),
+                head.awaits,
+                &mut head.resume,
+                &limits,
             );
-            if matches!(answer, Answer::Incomplete) {
+            if matches!(read.0, Answer::Incomplete) {
                 head.bytes.extend_from_slice(buf);
             }
-            (answer, head_bytes)
+            read
         } else {
-            head.push(buf, self.protocol.config.head_limits.head_bytes_max);
+            head.push(buf, limits.head_bytes_max);
             let Head {
                 bytes,
                 asked,
                 resume,
+                awaits,
                 ..
             } = &mut **head;
-            read(
-                bytes,
-                asked.as_ref(),
-                resume,
-                &self.protocol.config.head_limits,
-            )
+            read(bytes, asked.as_ref(), *awaits, resume, &limits)
         };
         let used = head_bytes.saturating_sub(before);
         match answer {
             Answer::Incomplete => return buf.len(),
+            Answer::Through if used < buf.len() => {
+                let fault = http::Fault::Malformed("it goes on before the server was asked");
+                self.give_up(host, conn, Failure::ProxyResponse(fault));
+            }
+            Answer::Through => {
+                (head.bytes, head.resume) = (Vec::new(), handshake::Resume::default());
+                head.awaits = Awaits::Server;
+                self.begin(host, conn, scratch);
+            }
             Answer::Open(codec) => self.open(host, conn, codec, scratch),
             Answer::Refused(reading) => {
                 head.bytes = Vec::new();
@@ -84,7 +93,7 @@ impl Shared {
                 self.feed_refusal(host, conn, buf.get(used..).unwrap_or_default());
                 return buf.len();
             }
-            Answer::Fail(fault) => self.give_up(host, conn, Failure::Response(fault)),
+            Answer::Fail(failure) => self.give_up(host, conn, failure),
         }
         used
     }
@@ -117,12 +126,14 @@ impl Shared {
         failure: Failure,
     ) {
         self.counters.handshakes_failed += 1;
-        let refused = match std::mem::replace(&mut conn.speaks, Speaks::Over) {
-            Speaks::Opening(head) => head.and_then(|head| head.refused),
+        let head = match std::mem::replace(&mut conn.speaks, Speaks::Over) {
+            Speaks::Opening(head) => head,
             Speaks::WebSocket(_) | Speaks::Over => None,
         };
+        let refused = head.and_then(|head| Some((head.refused?, head.awaits)));
         let failure = match refused {
-            Some(reading) => Failure::Refused(Box::new(reading.finish())),
+            Some((reading, Awaits::Server)) => Failure::Refused(Box::new(reading.finish())),
+            Some((reading, Awaits::Proxy)) => Failure::ProxyRefused(Box::new(reading.finish())),
             None => failure,
         };
         conn.link.phase = Phase::Lingering;
@@ -132,6 +143,40 @@ impl Shared {
 }
 
 fn read(
+    bytes: &mut [u8],
+    asked: Option<&Asked>,
+    awaits: Awaits,
+    resume: &mut handshake::Resume,
+    limits: &handshake::Limits,
+) -> (Answer, usize) {
+    match awaits {
+        Awaits::Proxy => read_proxy(bytes, resume, limits),
+        Awaits::Server => read_server(bytes, asked, resume, limits),
+    }
+}
+
+fn read_proxy(
+    bytes: &mut [u8],
+    resume: &mut handshake::Resume,
+    limits: &handshake::Limits,
+) -> (Answer, usize) {
+    let len = bytes.len();
+    match handshake::parse_tunnel_answer_from(bytes, *resume, limits) {
+        Ok(Progress::Incomplete { resume: next }) => {
+            *resume = next;
+            (Answer::Incomplete, 0)
+        }
+        Ok(Progress::Complete { head, head_bytes }) => match head {
+            TunnelAnswer::Open => (Answer::Through, head_bytes),
+            TunnelAnswer::Refused(response) => {
+                (Answer::Refused(Reading::new(&response)), head_bytes)
+            }
+        },
+        Err(fault) => (Answer::Fail(Failure::ProxyResponse(fault)), len),
+    }
+}
+
+fn read_server(
     bytes: &mut [u8],
     asked: Option<&Asked>,
     resume: &mut handshake::Resume,
@@ -158,12 +203,12 @@ fn read(
                 (Answer::Refused(Reading::new(head.http())), head_bytes)
             }
         },
-        Err(fault) => (Answer::Fail(fault), len),
+        Err(fault) => (Answer::Fail(Failure::Response(fault)), len),
     }
 }
 
 impl Shared {
-    /// The TCP connect succeeded: tells the application, and sends the request, or the hello of TLS before it.
+    /// The connect succeeded: tells the application, and begins with the server, or with the proxy that the connect led to.
     pub(crate) fn ask<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -173,6 +218,14 @@ impl Shared {
         conn.link.phase = Phase::Opening;
         let (app, session) = host.of(conn.link.id);
         app.connected(&mut self.scope(&conn.link), session);
+        match conn.speaks.head().map(|head| head.awaits) {
+            Some(Awaits::Proxy) => self.send_request(conn, scratch),
+            _ => self.begin(host, conn, scratch),
+        }
+    }
+
+    /// Sends the request to the server, or the hello of TLS before it.
+    fn begin<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, scratch: &mut [u8]) {
         let asked = conn.speaks.head().and_then(|head| head.asked.as_ref());
         match asked.and_then(|asked| asked.request.secured()) {
             None => self.send_request(conn, scratch),
@@ -186,14 +239,18 @@ impl Shared {
         }
     }
 
-    /// Sends the request.
+    /// Sends the request to whoever is to answer next.
     pub(crate) fn send_request(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let mut bytes = std::mem::take(&mut self.protocol.response);
         bytes.clear();
-        if let Some(Asked { request, key }) =
-            conn.speaks.head().and_then(|head| head.asked.as_ref())
-            && let Err(misuse) = request.encode(*key, &mut bytes)
-        {
+        let head = conn.speaks.head();
+        let head = head.and_then(|head| Some((head.asked.as_ref()?, head.awaits)));
+        let encoded = match head {
+            Some((Asked { request, .. }, Awaits::Proxy)) => request.encode_tunnel(&mut bytes),
+            Some((Asked { request, key }, Awaits::Server)) => request.encode(*key, &mut bytes),
+            None => Ok(()),
+        };
+        if let Err(misuse) = encoded {
             unreachable!("a request is checked when it is made: {misuse}");
         }
         let mut output = self.output(&mut conn.link, scratch, BufferId::HOT);
@@ -205,6 +262,10 @@ impl Shared {
 /// What a client's side keeps until its connection is open.
 pub(super) fn head(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Box<Head> {
     Box::new(Head {
+        awaits: match request.is_tunnelled() {
+            true => Awaits::Proxy,
+            false => Awaits::Server,
+        },
         asked: Some(Asked {
             request: request.clone(),
             key,

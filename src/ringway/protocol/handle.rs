@@ -6,6 +6,7 @@ use super::commands::Commands;
 use super::context::Context;
 use super::prepared::{Prepared, TooMuch};
 use super::request::OpeningRequest;
+use crate::io::sys::Traffic;
 use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{Kind, Role};
 use crate::time::Instant;
@@ -59,6 +60,12 @@ impl<'a> Handle<'a> {
         self.worker.context(id)
     }
 
+    /// What the kernel has counted of a connection in any phase: bytes, retransmissions, round-trip time. A system call of
+    /// about 0.3 us, and nothing when it is not asked for. `None`: the connection has ended, or is a Unix socket.
+    pub fn traffic(&mut self, id: ConnId) -> Option<Traffic> {
+        self.worker.traffic(id)
+    }
+
     /// Encodes messages once, to be sent any number of times on connections in `role`. The memory is freed when the
     /// last clone is dropped and the last send is done.
     ///
@@ -110,6 +117,7 @@ pub(crate) trait Reach {
         tag: u32,
     ) -> Result<ConnId, Errno>;
     fn context(&mut self, id: ConnId) -> Option<Context<'_>>;
+    fn traffic(&mut self, id: ConnId) -> Option<Traffic>;
     fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch>;
     fn reset(&mut self, id: ConnId);
     fn send_now(&mut self, id: ConnId);

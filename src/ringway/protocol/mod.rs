@@ -41,6 +41,7 @@ mod request;
 mod rules;
 mod share;
 mod verdict;
+mod visitors;
 mod websocket;
 
 use std::sync::Arc;
@@ -64,9 +65,11 @@ pub(crate) use host::Host;
 pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
 pub use refusal::Refused;
-pub use request::{Failure, OpeningRequest};
+pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
 pub use verdict::{Opening, Verdict};
+pub use visitors::AddressLimits;
+pub(crate) use visitors::Visitors;
 pub(crate) use websocket::{Heartbeat, WebSocket};
 
 use clock::Clock;
@@ -119,6 +122,8 @@ pub(crate) struct State {
     pub(crate) engines: Engines,
     clock: Clock,
     told: Told,
+    /// The addresses of connections, if they have limits.
+    pub(crate) visitors: Option<Box<Visitors>>,
     /// The worker is stopping: it opens no further WebSocket and begins no connection.
     pub(crate) draining: bool,
 }
@@ -127,6 +132,7 @@ impl State {
     pub(crate) fn new(config: Config, board: Option<Board>) -> Self {
         Self {
             keys: Keys::new(config.masking),
+            visitors: Visitors::new(config.address_limits),
             config,
             board,
             response: Vec::new(),
@@ -169,8 +175,10 @@ pub(crate) struct Told {
 pub(crate) struct Head {
     pub(crate) bytes: Vec<u8>,
     pub(crate) resume: handshake::Resume,
-    /// The request that we sent, in the client's role.
+    /// The request that we sent, or will send once the proxy opened a tunnel, in the client's role.
     pub(crate) asked: Option<Asked>,
+    /// Whose answer is awaited, in the client's role.
+    pub(crate) awaits: Awaits,
     /// The head is complete, and the application has not given its verdict yet.
     pub(crate) undecided: bool,
     /// What a PROXY header in front of the head said.
@@ -195,7 +203,16 @@ impl Head {
     }
 }
 
-/// A request that we sent.
+/// Whose answer a client awaits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The proxy's, to the request for a tunnel. The server has not been asked yet.
+    Proxy,
+    #[default]
+    Server,
+}
+
+/// A request of ours.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) request: Arc<OpeningRequest>,

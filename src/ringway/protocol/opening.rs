@@ -10,13 +10,19 @@ use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
 use crate::conn::outbox::Carries;
-use crate::io::BufferId;
+use crate::io::{BufferId, sys};
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 use crate::proto::{Role, deflate};
 
 /// Time between two warnings about refused origins.
 const ORIGIN_LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The answer to a client whose address has reached its limit.
+const TOO_MANY: Refusal = Refusal::new(
+    StatusCode(429),
+    "this address has too many connections, or opens them too fast",
+);
 
 /// Bytes of a peer's text in a log line.
 const SHOWN_BYTES_MAX: usize = 200;
@@ -229,6 +235,10 @@ impl Shared {
             self.encode_refusal(&refusal, date);
             return Answer::Refuse;
         }
+        if self.is_one_too_many(conn, request, preface) {
+            self.encode_refusal(&TOO_MANY, date);
+            return Answer::Refuse;
+        }
         let refusal = if self.protocol.draining {
             Some(Refusal::STOPPING)
         } else if self.admit() {
@@ -265,6 +275,34 @@ impl Shared {
             drop(host.end(conn.link.id));
         }
         answer
+    }
+
+    /// Whether the client that a proxy named has too many connections. A client that is the peer itself was counted when
+    /// it was accepted.
+    fn is_one_too_many(
+        &mut self,
+        conn: &Connection,
+        request: &Request<'_>,
+        preface: Preface,
+    ) -> bool {
+        let Some(visitors) = &mut self.protocol.visitors else {
+            return false;
+        };
+        let rules = &self.protocol.config.opening;
+        let peer = sys::peer_address(conn.link.fd);
+        if !rules.may_be_proxy(peer) || visitors.knows(conn.link.id) {
+            return false;
+        }
+        let named = match preface {
+            Preface::Names(client) => Some(client),
+            Preface::Arriving | Preface::Silent => peer,
+        };
+        let Some(client) = rules.client(request.headers(), named) else {
+            return false;
+        };
+        let is_admitted = visitors.admit(conn.link.id, client.ip(), self.now);
+        self.counters.address_limited += u64::from(!is_admitted);
+        !is_admitted
     }
 
     /// Counts the client on the board. False if the limit of connections is reached.

@@ -3,7 +3,8 @@
 use super::refusal::Refused;
 use crate::io::Errno;
 use crate::proto::deflate::Deflate;
-use crate::proto::handshake::{self, ClientRequest, Fault, Offered};
+use crate::proto::handshake::{self, ClientRequest, Fault, Misuse, Offered, TunnelRequest};
+use crate::proto::http;
 use crate::tls::TlsClient;
 
 /// A client's opening request. One value serves any number of connections.
@@ -14,6 +15,27 @@ pub struct OpeningRequest {
     subprotocols: Vec<String>,
     deflate: Option<Deflate>,
     tls: Option<TlsClient>,
+    origin: Option<String>,
+    headers: Vec<(String, String)>,
+    tunnel: Option<Tunnel>,
+}
+
+/// What an HTTP proxy is asked for before the server is: a tunnel to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// Host and port of the server, as `example.com:80` or `[::1]:9000`.
+    pub authority: String,
+    /// `Proxy-Authorization`, for example from [`basic_credentials`](handshake::basic_credentials).
+    pub authorization: Option<String>,
+}
+
+impl Tunnel {
+    fn request(&self) -> TunnelRequest<'_> {
+        TunnelRequest {
+            authority: &self.authority,
+            authorization: self.authorization.as_deref(),
+        }
+    }
 }
 
 impl OpeningRequest {
@@ -22,20 +44,63 @@ impl OpeningRequest {
     ///
     /// # Errors
     /// An argument that HTTP cannot express.
-    pub fn new(
-        host: &str,
-        resource: &str,
-        subprotocols: &[String],
-    ) -> Result<Self, handshake::Misuse> {
+    pub fn new(host: &str, resource: &str, subprotocols: &[String]) -> Result<Self, Misuse> {
         let request = Self {
             host: host.to_owned(),
             resource: resource.to_owned(),
             subprotocols: subprotocols.to_vec(),
             deflate: None,
             tls: None,
+            origin: None,
+            headers: Vec::new(),
+            tunnel: None,
         };
-        request.encode([0; 16], &mut Vec::new())?;
-        Ok(request)
+        request.checked()
+    }
+
+    /// The same, with further header fields such as `Authorization`, `Cookie` or `User-Agent`: name and value.
+    ///
+    /// # Errors
+    /// A field that cannot be sent, or that the protocol writes itself.
+    pub fn headers(mut self, headers: &[(String, String)]) -> Result<Self, Misuse> {
+        self.headers.extend_from_slice(headers);
+        self.checked()
+    }
+
+    /// The same, with the `Origin` that a browser would send.
+    ///
+    /// # Errors
+    /// It is no header value.
+    pub fn origin(mut self, origin: &str) -> Result<Self, Misuse> {
+        self.origin = Some(origin.to_owned());
+        self.checked()
+    }
+
+    /// The same through an HTTP proxy: connections are made to the proxy, which is asked for `tunnel` first.
+    ///
+    /// # Errors
+    /// The authority has no port, or the credentials are no header value.
+    pub fn tunnel(mut self, tunnel: Tunnel) -> Result<Self, Misuse> {
+        handshake::encode_tunnel_request(&tunnel.request(), &mut Vec::new())?;
+        self.tunnel = Some(tunnel);
+        Ok(self)
+    }
+
+    fn checked(self) -> Result<Self, Misuse> {
+        self.encode([0; 16], &mut Vec::new())?;
+        Ok(self)
+    }
+
+    pub(super) const fn is_tunnelled(&self) -> bool {
+        self.tunnel.is_some()
+    }
+
+    /// Appends what the proxy is asked, if there is one.
+    pub(super) fn encode_tunnel(&self, out: &mut Vec<u8>) -> Result<(), Misuse> {
+        let tunnel = self.tunnel.as_ref().map(Tunnel::request);
+        tunnel.map_or(Ok(()), |tunnel| {
+            handshake::encode_tunnel_request(&tunnel, out)
+        })
     }
 
     /// The same, with an offer to compress messages.
@@ -64,10 +129,17 @@ impl OpeningRequest {
         self.deflate.as_ref()
     }
 
-    pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), handshake::Misuse> {
+    pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), Misuse> {
         let subprotocols = self.subprotocols();
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let request = ClientRequest {
             offered: self.offered(&subprotocols),
+            origin: self.origin.as_deref(),
+            headers: &headers,
             ..ClientRequest::new(&self.host, &self.resource, key)
         };
         handshake::encode_request(&request, out)
@@ -91,8 +163,12 @@ impl OpeningRequest {
 pub enum Failure {
     /// The server or this worker ended the connection before the handshake was complete.
     Closed,
-    /// The TCP connect failed, with this errno.
+    /// The connect failed, with this errno.
     Connect(Errno),
+    /// The proxy did not open the way to the server.
+    ProxyRefused(Box<Refused>),
+    /// The proxy's answer is no HTTP, or more than an answer.
+    ProxyResponse(http::Fault),
     /// The server answered in HTTP, with another status than 101.
     Refused(Box<Refused>),
     /// The server's response violates RFC 6455.
@@ -108,6 +184,8 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Closed => f.write_str("the connection ended before the opening handshake did"),
             Self::Connect(errno) => write!(f, "connect: {errno}"),
+            Self::ProxyRefused(refused) => write!(f, "the proxy answered {refused}"),
+            Self::ProxyResponse(fault) => write!(f, "the proxy's answer is wrong: {fault}"),
             Self::Refused(refused) => write!(f, "the server answered {refused}"),
             Self::Response(fault) => write!(f, "the server's answer is wrong: {fault}"),
             Self::Tls(why) => write!(f, "TLS: {why}"),

@@ -94,6 +94,14 @@ impl OpeningRules {
         }
     }
 
+    /// Whether somebody else than the peer may be the client, as a proxy is to tell. None: the peer of a Unix socket.
+    pub(crate) fn may_be_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        let Some(peer) = peer else { return true };
+        let names = |proxies: &[Network]| proxies.iter().any(|proxy| proxy.contains(peer.ip()));
+        names(&self.proxy_protocol)
+            || self.forwarded_by.is_some() && (self.proxies.is_empty() || names(&self.proxies))
+    }
+
     /// The answer to a health check, if the request is one.
     pub(super) fn health(
         &self,

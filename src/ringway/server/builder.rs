@@ -91,6 +91,19 @@ impl Server {
         self.set(|options| options.max_connections = Some(connections))
     }
 
+    /// Most connections of one address (of one /64 for IPv6) in each worker. A further one is reset, or answered 429 if a
+    /// proxy names the client. Default: no limit.
+    #[must_use]
+    pub fn connections_per_address(self, connections: u32) -> Self {
+        self.set(|options| options.connections_per_address = Some(connections))
+    }
+
+    /// Most connections per second of one address in each worker. Default: no limit.
+    #[must_use]
+    pub fn handshakes_per_address(self, per_second: u32) -> Self {
+        self.set(|options| options.handshakes_per_address = Some(per_second))
+    }
+
     /// Limits of every connection.
     #[must_use]
     pub fn limits(self, limits: &Limits) -> Self {

@@ -21,7 +21,7 @@ use crate::io::{Error, Fd, Io, memory, sys};
 use crate::lines;
 use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
-use crate::protocol::{Admission, CloseAnswer, OnViolation, OpeningRules};
+use crate::protocol::{AddressLimits, Admission, CloseAnswer, OnViolation, OpeningRules};
 use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
@@ -234,6 +234,10 @@ pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config 
     Config {
         services: options.services.iter().map(of_service).collect(),
         connections_max: options.max_connections.unwrap_or(usize::MAX),
+        address_limits: AddressLimits {
+            connections_max: options.connections_per_address,
+            handshakes_per_second_max: options.handshakes_per_address,
+        },
         message_limits: Limits {
             frame_bytes_max: options.max_frame as u64,
             message_bytes_max: options.max_message as u64,

@@ -133,6 +133,7 @@ counters! {
     accepted: Counter, "Sockets accepted";
     handshakes: Counter, "Opening handshakes completed";
     handshakes_failed: Counter, "Opening handshakes refused, timed out or broken off, and a client's connects that failed";
+    address_limited: Counter, "Connections reset or answered 429 because their address had too many, or opened them too fast";
     messages_in: Counter, "Data messages that the application received";
     message_bytes_in: Counter, "Payload bytes of the messages that the application received";
     messages_out: Counter, "Data messages that the application sent, counted as they are accepted from it";

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::error::warning;
 use super::options::{Address, Options, Origin};
 use super::sys;
 use crate::exit::Fatal;
-use crate::options::{Backlog, SocketOptions};
+use crate::options::{Backlog, Owner, SocketOptions};
 
 /// The listeners of a server.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ pub(super) enum Bound {
 impl std::fmt::Display for Bound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            // RFC 6874 §2: the percent sign before a zone is encoded.
+            Self::Tcp(SocketAddr::V6(address)) if address.scope_id() != 0 => {
+                let (ip, zone, port) = (address.ip(), address.scope_id(), address.port());
+                write!(f, "ws://[{ip}%25{zone}]:{port}")
+            }
             Self::Tcp(address) => write!(f, "ws://{address}"),
             Self::Unix(path) => write!(f, "ws+unix:{}", path.display()),
         }
@@ -151,7 +156,11 @@ fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
 /// Binds the first address that this machine has, and no other. If its port is taken, a server on another address of
 /// the same name would surprise the user.
 fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
-    let is_ours = |address: &&SocketAddr| std::net::TcpListener::bind((address.ip(), 0)).is_ok();
+    let is_ours = |address: &&SocketAddr| {
+        let mut any_port = **address;
+        any_port.set_port(0);
+        std::net::TcpListener::bind(any_port).is_ok()
+    };
     match addresses.iter().find(is_ours).or_else(|| addresses.first()) {
         Some(address) => bind_one(*address, options, backlog),
         None => Err(Fatal::usage(
@@ -267,14 +276,45 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(refuse)?;
     socket.set_nonblocking(true).map_err(refuse)?;
     set_stream_options(&socket, options)?;
+    let owner = options.unix_owner.as_ref().map(ids).transpose()?;
     socket.bind(&address).map_err(refuse)?;
-    listen(&socket, backlog).map_err(refuse)?;
-    Ok(Listeners {
+    // Dropped on a failure below, and then the file goes as well.
+    let listeners = Listeners {
         sockets: vec![socket],
         bound: Bound::Unix(path.to_owned()),
         backlog,
         file: identity(path),
-    })
+    };
+    // Nobody can connect before listen(2), so nobody comes in by the mode that the umask left.
+    if let Some([user, group]) = owner {
+        std::os::unix::fs::chown(path, user, group).map_err(|error| {
+            Fatal::environment(format!(
+                "--unix-owner: cannot give {shown} away: {error}; only root may, or to a group of one's own"
+            ))
+        })?;
+    }
+    if let Some(mode) = options.unix_mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refuse)?;
+    }
+    listen(&listeners.sockets[0], backlog).map_err(refuse)?;
+    Ok(listeners)
+}
+
+/// The numbers of a user and a group, either of which may be left as it is.
+fn ids(Owner { user, group }: &Owner) -> Result<[Option<u32>; 2], Fatal> {
+    let find = |what: &str, name: &Option<String>, look_up: fn(&str) -> Option<u32>| {
+        let Some(name) = name else { return Ok(None) };
+        let id = name.parse().ok().or_else(|| look_up(name));
+        id.map(Some).ok_or_else(|| {
+            Fatal::usage(format!(
+                "--unix-owner: there is no {what} '{name}' on this system; give one that is, or its number"
+            ))
+        })
+    };
+    Ok([
+        find("user", user, sys::user)?,
+        find("group", group, sys::group)?,
+    ])
 }
 
 /// Device and inode of the file at `path`. `None`: there is no file.

@@ -41,6 +41,168 @@ fn port_zero_becomes_a_real_port_and_options_reach_accepted_sockets() {
     assert_eq!(accepted.tcp_notsent_lowat().expect("an option"), 16384);
 }
 
+/// What the kernel says of an integer option of a socket.
+fn option(socket: &Socket, level: i32, name: i32) -> i32 {
+    sys::option(socket, level, name).expect("the kernel knows it")
+}
+
+/// The listener and a connection that it accepted, with these options.
+fn accepted(set: impl FnOnce(&mut SocketOptions)) -> (Listeners, Socket, TcpStream) {
+    let mut options = any_port();
+    set(&mut options.socket);
+    let listeners = Listeners::bind(&options).expect("port 0 is free");
+    listeners.sockets[0].set_nonblocking(false).expect("a flag");
+    let mut client = TcpStream::connect(tcp_address(&listeners)).expect("it listens");
+    // With TCP_DEFER_ACCEPT the connection is there only once it has bytes.
+    io::Write::write_all(&mut client, b"x").expect("it is connected");
+    let (accepted, _) = listeners.sockets[0].accept().expect("a client came");
+    (listeners, accepted, client)
+}
+
+#[test]
+fn buffer_sizes_reach_accepted_sockets() {
+    let (_listeners, accepted, _client) = accepted(|socket| {
+        (socket.rcvbuf, socket.sndbuf) = (Some(50_000), Some(60_000));
+    });
+    // socket(7): the kernel doubles the value.
+    assert_eq!(
+        option(&accepted, libc::SOL_SOCKET, libc::SO_RCVBUF),
+        100_000
+    );
+    assert_eq!(
+        option(&accepted, libc::SOL_SOCKET, libc::SO_SNDBUF),
+        120_000
+    );
+}
+
+#[test]
+fn times_and_count_of_probes_reach_accepted_sockets() {
+    let (_listeners, accepted, _client) = accepted(|socket| {
+        socket.keepalive = Some(Duration::from_secs(70));
+        socket.keepalive_interval = Some(Duration::from_secs(7));
+        socket.keepalive_count = Some(3);
+    });
+    assert_eq!(option(&accepted, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+    let probes = [libc::TCP_KEEPIDLE, libc::TCP_KEEPINTVL, libc::TCP_KEEPCNT];
+    let probes = probes.map(|name| option(&accepted, libc::IPPROTO_TCP, name));
+    assert_eq!(probes, [70, 7, 3]);
+}
+
+#[test]
+fn a_deferred_accept_hides_a_connection_that_has_said_nothing() {
+    let mut options = any_port();
+    options.socket.defer_accept = Some(Duration::from_secs(30));
+    let listeners = Listeners::bind(&options).expect("port 0 is free");
+    let seconds = option(
+        &listeners.sockets[0],
+        libc::IPPROTO_TCP,
+        libc::TCP_DEFER_ACCEPT,
+    );
+    assert!(
+        seconds >= 30,
+        "{seconds}: the kernel rounds up to a retransmission"
+    );
+    let mut client = TcpStream::connect(tcp_address(&listeners)).expect("it listens");
+    let waits = listeners.sockets[0]
+        .accept()
+        .expect_err("it has said nothing");
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock);
+    io::Write::write_all(&mut client, b"x").expect("it is connected");
+    listeners.sockets[0].set_nonblocking(false).expect("a flag");
+    listeners.sockets[0].accept().expect("now it is there");
+}
+
+#[test]
+fn the_largest_segment_reaches_accepted_sockets() {
+    let (_listeners, accepted, _client) = accepted(|socket| socket.maxseg = Some(1000));
+    let bytes = option(&accepted, libc::IPPROTO_TCP, libc::TCP_MAXSEG);
+    // Less than 1000 by the TCP timestamps, which each segment carries.
+    assert!((900..=1000).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn the_queue_of_fast_opens_is_on_the_listener() {
+    let mut options = any_port();
+    options.socket.fastopen = Some(77);
+    let listeners = Listeners::bind(&options).expect("port 0 is free");
+    let length = option(&listeners.sockets[0], libc::IPPROTO_TCP, libc::TCP_FASTOPEN);
+    assert_eq!(length, 77);
+}
+
+/// Without CAP_NET_ADMIN the kernel lets nobody raise the time, and the refusal says so.
+#[test]
+fn the_time_of_busy_polling_reaches_accepted_sockets() {
+    let mut options = any_port();
+    options.socket.busy_poll = Some(Duration::from_micros(50));
+    match Listeners::bind(&options) {
+        Ok(listeners) => {
+            let micros = option(&listeners.sockets[0], libc::SOL_SOCKET, libc::SO_BUSY_POLL);
+            assert_eq!(micros, 50);
+        }
+        Err(fatal) => assert!(
+            fatal.sentence.contains("CAP_NET_ADMIN"),
+            "{}",
+            fatal.sentence
+        ),
+    }
+}
+
+#[test]
+fn a_unix_socket_has_the_mode_and_the_owner_that_were_given() {
+    let directory = Directory::new("mode");
+    let path = directory.0.join("echo.sock");
+    let mut options = options(Address::Unix(path.clone()));
+    options.socket.unix_mode = Some(0o600);
+    // Our own user, by number and by name: nobody but root may give a file away.
+    let me = fs::metadata(&directory.0).expect("it is there");
+    options.socket.unix_owner = Some(Owner {
+        user: Some(me.uid().to_string()),
+        group: Some(me.gid().to_string()),
+    });
+    let listeners = Listeners::bind(&options).expect("it is free");
+    let file = fs::metadata(&path).expect("the socket");
+    let seen = (file.mode() & 0o777, file.uid(), file.gid());
+    assert_eq!(seen, (0o600, me.uid(), me.gid()));
+    drop(listeners);
+    let nobody = |user: &str| {
+        let mut options = options.clone();
+        options.socket.unix_owner = Some(Owner {
+            user: Some(user.to_owned()),
+            group: None,
+        });
+        Listeners::bind(&options)
+    };
+    let fatal = nobody("no such user").expect_err("there is none");
+    let why = "--unix-owner: there is no user 'no such user' on this system";
+    assert!(fatal.sentence.starts_with(why), "{}", fatal.sentence);
+    assert!(!path.exists(), "nothing stays");
+    if me.uid() == 0 {
+        let _listeners = nobody("root").expect("ourselves");
+    }
+}
+
+#[test]
+fn an_ipv6_address_with_a_zone_is_bound_there() {
+    // Address, device number, prefix, scope (20 is a link), flags, device.
+    let all = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let of_links = all
+        .lines()
+        .filter(|line| line.split_whitespace().nth(3) == Some("20"));
+    for line in of_links {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let ip = u128::from_str_radix(columns[0], 16)
+            .expect("an address")
+            .into();
+        let zone = u32::from_str_radix(columns[1], 16).expect("a number");
+        let address = std::net::SocketAddrV6::new(ip, 0, 0, zone);
+        let listeners = Listeners::bind(&options(Address::Tcp(vec![address.into()])));
+        let listeners = listeners.expect("it is one of ours");
+        let port = listeners.address().expect("a port").port();
+        assert_eq!(listeners.url(), format!("ws://[{ip}%25{zone}]:{port}"));
+        TcpStream::connect(tcp_address(&listeners)).expect("it listens");
+    }
+}
+
 #[test]
 fn reuseport_gives_each_worker_a_listener_on_the_same_port() {
     let mut options = any_port();

@@ -4,6 +4,7 @@
 
 #![expect(unsafe_code, reason = "the one address of unsafe code in supervise/")]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -33,6 +34,70 @@ pub(super) fn set_option(
         )
     })?;
     Ok(())
+}
+
+/// An integer option of a socket.
+#[cfg(test)]
+pub(super) fn option(socket: &impl AsRawFd, level: i32, name: i32) -> io::Result<i32> {
+    let mut value = 0_i32;
+    let mut len = libc::socklen_t::try_from(size_of::<i32>()).expect("four");
+    // SAFETY: `value` is a live, exclusively borrowed i32 of this frame and `len` is its size, so the kernel writes four
+    // bytes at most; it keeps no pointer after the call.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(value)
+}
+
+/// Bytes for the strings of a user or a group; a group lists its members there.
+const NAMES_BYTES: usize = 64 << 10;
+
+/// The number of a user, by name.
+pub(super) fn user(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    let mut strings = vec![0; NAMES_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: a passwd is integers and pointers, for all of which zero is a value.
+    let mut user: libc::passwd = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` ends in NUL, `user` and `found` are live and exclusively borrowed, and `strings` is valid for its
+    // length; the call keeps none of the pointers.
+    let result = unsafe {
+        libc::getpwnam_r(
+            name.as_ptr(),
+            &raw mut user,
+            strings.as_mut_ptr(),
+            strings.len(),
+            &raw mut found,
+        )
+    };
+    (result == 0 && !found.is_null()).then_some(user.pw_uid)
+}
+
+/// The number of a group, by name.
+pub(super) fn group(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    let mut strings = vec![0; NAMES_BYTES];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: a group is integers and pointers, for all of which zero is a value.
+    let mut group: libc::group = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` ends in NUL, `group` and `found` are live and exclusively borrowed, and `strings` is valid for its
+    // length; the call keeps none of the pointers.
+    let result = unsafe {
+        libc::getgrnam_r(
+            name.as_ptr(),
+            &raw mut group,
+            strings.as_mut_ptr(),
+            strings.len(),
+            &raw mut found,
+        )
+    };
+    (result == 0 && !found.is_null()).then_some(group.gr_gid)
 }
 
 /// Soft and hard limit of open descriptors.

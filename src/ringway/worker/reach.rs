@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::conn::link::{Link, Pauses, Phase, Side};
+use crate::io::sys::{self, Traffic};
 use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Io, Op, ReceiveMode, Token};
 use crate::proto::{Kind, Role};
 use crate::protocol::{
@@ -72,6 +73,10 @@ impl<I: Io> Reach for Reachable<'_, I> {
         }
         let (_, scratch) = self.core.io.buffer_and_scratch(BufferId::SCRATCH);
         Some(self.core.shared.context(conn, scratch, BufferId::HOT))
+    }
+
+    fn traffic(&mut self, id: ConnId) -> Option<Traffic> {
+        sys::traffic(self.table.get_mut(id)?.link.fd)
     }
 
     fn prepare(&mut self, role: Role, messages: &[(Kind, &[u8])]) -> Result<Prepared, TooMuch> {

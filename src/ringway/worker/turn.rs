@@ -19,7 +19,7 @@ use crate::conn::link::{Backlog, Ending, Link, Next, Pauses, Phase, Side};
 use crate::conn::timers::Wheel;
 use crate::conn::tls::Tls;
 use crate::io::pool::CHUNK_BUFFERS;
-use crate::io::{Completion, ConnId, Error, Fd, Io, Op, Token, Wait};
+use crate::io::{Completion, ConnId, Error, Fd, Io, Op, Token, Wait, sys};
 use crate::proto::handshake::Refusal;
 use crate::proto::{CloseCode, Kind, Role};
 use crate::protocol::{
@@ -403,11 +403,30 @@ impl<I: Io, A: App> Worker<I, A> {
                 speaks: Speaks::accepted(),
             }
         });
+        if self.is_one_too_many(id, fd) {
+            self.table.remove(id);
+            self.core.io.close(fd, true);
+            return;
+        }
         if let Some(conn) = self.table.get_mut(id) {
-            shared.reschedule(&mut conn.link, Some(deadline));
+            self.core.shared.reschedule(&mut conn.link, Some(deadline));
             self.core.arm_receive(&mut conn.link);
         }
         self.listener.publish(self.table.len());
+    }
+
+    /// Whether the peer of a new connection has too many already. One that may be a proxy is not judged before it has
+    /// told whose connection it is.
+    fn is_one_too_many(&mut self, id: ConnId, fd: Fd) -> bool {
+        let shared = &mut self.core.shared;
+        let Some(visitors) = &mut shared.protocol.visitors else {
+            return false;
+        };
+        let peer = sys::peer_address(fd);
+        let peer = peer.filter(|_| !shared.protocol.config.opening.may_be_proxy(peer));
+        let is_admitted = peer.is_none_or(|peer| visitors.admit(id, peer.ip(), shared.now));
+        shared.counters.address_limited += u64::from(!is_admitted);
+        !is_admitted
     }
 
     /// Takes a list that its handlers may fill again, and puts the spare empty one in its place.
@@ -565,6 +584,10 @@ impl<I: Io, A: App> Worker<I, A> {
             let (fd, reset) = (conn.link.fd, conn.link.ending == Ending::Reset);
             self.wheel.remove(&mut self.table, id);
             self.table.remove(id);
+            let shared = &mut self.core.shared;
+            if let Some(visitors) = &mut shared.protocol.visitors {
+                visitors.leave(id, shared.now);
+            }
             self.core.io.close(fd, reset);
         }
         self.spare = ids;

@@ -2,17 +2,21 @@
 //!
 //! Owns: every request to the system: names, CPUs, descriptors, files. Never: checks an option's value, or measures.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::io::Read as _;
 
 use super::args::{Kind, RunArgs};
+use super::asking::HEADER_FILE_MAX;
 use super::interrupt::Interrupt;
-use super::options::Run;
+use super::options::{Run, Server};
 use super::progress::Progress;
 use super::resolve;
 use crate::exit::Exit;
 use crate::exit::Fatal;
+use crate::load::addresses;
+use crate::load::compat::uri::Uri;
 use crate::load::descriptors;
-use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario};
+use crate::load::options::{CLOSING_MAX, LoadOptions, Scenario, redirect};
+use crate::load::preliminary;
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
@@ -43,7 +47,9 @@ pub(super) fn cpus() -> Vec<usize> {
 /// Gets everything that a run needs from the system: addresses, CPUs, descriptors.
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(false);
-    run.options.target.addresses = look_up(&run.server.uri.host, run.server.uri.port)?;
+    read_headers(&mut run)?;
+    find(&mut run)?;
+    follow(&mut run)?;
     make_room(&run.options)?;
     let files = run.options.outputs.files();
     files
@@ -97,17 +103,90 @@ pub(super) fn observed(
     })
 }
 
-/// The addresses of a host, in the order in which the system names them.
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Fatal> {
-    let found = (host, port).to_socket_addrs().map(Vec::from_iter);
-    let why = match found {
-        Ok(found) if !found.is_empty() => return Ok(found),
-        Ok(_) => "it has none".to_owned(),
-        Err(error) => error.to_string(),
+/// Adds the headers of `--header-file`.
+fn read_headers(run: &mut Run) -> Result<(), Fatal> {
+    let Some(path) = &run.asking.header_file else {
+        return Ok(());
     };
-    Err(environment(format!(
-        "cannot find the address of '{host}': {why}; give an address, as ws://127.0.0.1:{port}/"
-    )))
+    let name = path.display().to_string();
+    let wrong = |why: &dyn std::fmt::Display| usage(format!("--header-file {name}{why}"));
+    let read = std::fs::File::open(path).and_then(|file| {
+        let mut text = String::new();
+        file.take(HEADER_FILE_MAX + 1).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let text = read.map_err(|error| wrong(&format!(": {error}")))?;
+    if text.len() as u64 > HEADER_FILE_MAX {
+        return Err(wrong(
+            &" has more than 64 KiB: no server takes as many headers",
+        ));
+    }
+    run.asking.add_file(&text).map_err(|why| wrong(&why))?;
+    run.asking.check(&run.server.uri).map_err(usage)?;
+    run.options.target.asking = run.asking.asking(&run.server.uri);
+    Ok(())
+}
+
+/// Looks the server up, or the proxy. Behind a proxy, the server's own addresses serve only to find its processes.
+fn find(run: &mut Run) -> Result<(), Fatal> {
+    let uri = &run.server.uri;
+    let target = &mut run.options.target;
+    let found = addresses::of(uri);
+    if let (Some(proxy), Some(given)) = (&mut target.asking.proxy, &run.asking.proxy) {
+        let at = addresses::of(&given.uri);
+        proxy.addresses = at.map_err(|why| unknown(&given.uri, &why, "http"))?;
+        target.addresses = found.unwrap_or_default();
+        return Ok(());
+    }
+    target.addresses = found.map_err(|why| unknown(uri, &why, "ws"))?;
+    Ok(())
+}
+
+fn unknown(uri: &Uri, why: &str, scheme: &str) -> Fatal {
+    environment(format!(
+        "cannot find the address of '{}': {why}; give an address, as {scheme}://127.0.0.1:{}/",
+        uri.host, uri.port
+    ))
+}
+
+/// Follows redirects at a first connection, as many as the options allow.
+fn follow(run: &mut Run) -> Result<(), Fatal> {
+    let Some(most) = run.asking.redirects_max else {
+        return Ok(());
+    };
+    for left in (0..=most).rev() {
+        let asked = &run.options.target.uri;
+        let answer = preliminary::ask(&run.options).map_err(environment)?;
+        let Some(refused) = answer else {
+            return Ok(());
+        };
+        let because = |why: &dyn std::fmt::Display| {
+            environment(format!(
+                "no connection to {asked} could be opened: {why}: the server answered {refused}"
+            ))
+        };
+        if left == 0 {
+            return Err(because(&format!("these are more than {most} redirects")));
+        }
+        let from = run.server.uri.to_string();
+        let to = redirect(&from, refused.location.as_deref()).map_err(|bad| because(&bad))?;
+        let uri = Uri::parse(&to).map_err(|why| because(&format!("{to}: {why}")))?;
+        move_to(run, to, uri);
+        find(run)?;
+    }
+    Ok(())
+}
+
+/// The server is at `uri`, as another one said.
+fn move_to(run: &mut Run, text: String, uri: Uri) {
+    let asked = &run.server.uri;
+    if (&asked.host, asked.port) != (&uri.host, uri.port) {
+        run.asking.forget_secrets();
+    }
+    run.server = Server { text, uri };
+    let subprotocols = std::mem::take(&mut run.options.target.subprotocols);
+    run.options.target = run.server.target(subprotocols);
+    run.options.target.asking = run.asking.asking(&run.server.uri);
 }
 
 /// Raises the limit of descriptors for the connections of each driver thread.

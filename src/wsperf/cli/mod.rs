@@ -6,6 +6,7 @@
 //! `launch` runs the scenario.
 
 mod args;
+mod asking;
 mod compare;
 mod compat;
 mod interrupt;

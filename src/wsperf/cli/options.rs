@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::args::Kind;
+use super::asking;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
 use crate::load::compat::uri::Uri;
 use crate::load::options::{
-    Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
+    Address, Asking, Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
 };
 use crate::options::Format;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
@@ -59,6 +60,8 @@ pub(super) struct Run {
     /// Whether `compression` is offered, which `resolve` puts into `options`.
     pub(super) deflate: bool,
     pub(super) compression: Deflate,
+    /// What `options.target.asking` is made from.
+    pub(super) asking: asking::Given,
     pub(super) format: Format,
     pub(super) silence: bool,
 }
@@ -144,6 +147,7 @@ impl Run {
             },
             deflate: false,
             compression: COMPRESSION,
+            asking: asking::Given::default(),
             format: Format::Table,
             silence: false,
         }
@@ -168,6 +172,7 @@ impl Default for Server {
                 port: 9000,
                 resource: "/".to_owned(),
                 secure: false,
+                socket: None,
             },
         }
     }
@@ -178,13 +183,18 @@ impl Server {
     pub(super) fn target(&self, subprotocols: Vec<String>) -> Target {
         let ip = self.uri.host.parse();
         let ip = ip.unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into());
+        let address = match &self.uri.socket {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Tcp(SocketAddr::new(ip, self.uri.port)),
+        };
         Target {
             uri: self.text.clone(),
-            addresses: vec![SocketAddr::new(ip, self.uri.port)],
+            addresses: vec![address],
             host: self.uri.authority(),
             resource: self.uri.resource.clone(),
             subprotocols,
             tls_name: self.uri.secure.then(|| self.uri.host.clone()),
+            asking: Asking::default(),
         }
     }
 }
@@ -199,6 +209,7 @@ impl Defined for LoadArgs {
     fn definitions() -> Vec<Definition<Run>> {
         let mut all = Vec::from(general());
         all.extend(under("Scenario", scenario()));
+        all.extend(under("Opening handshake", asking::definitions()));
         all.extend(under("Messages", messages()));
         all.extend(under("Compression", compression()));
         all.extend(under("TLS, for wss:// URIs", tls()));

@@ -25,13 +25,16 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
     given.apply(&mut run)?;
     let subprotocols = std::mem::take(&mut run.options.target.subprotocols);
     run.options.target = run.server.target(subprotocols);
+    run.asking.check(&run.server.uri)?;
+    run.options.target.asking = run.asking.asking(&run.server.uri);
     pinned(given, &mut run, cpus)?;
     messages(kind, given, &run)?;
     run.options.deflate = run.deflate.then_some(run.compression);
     if !run.deflate && run.compression != COMPRESSION {
         return Err(given.deflate_is_missing());
     }
-    if run.options.target.tls_name.is_none() && run.options.tls != TlsTrust::default() {
+    let may_be_tls = run.options.target.tls_name.is_some() || run.asking.redirects_max.is_some();
+    if !may_be_tls && run.options.tls != TlsTrust::default() {
         let sentence = "--cacert, --insecure and --tls-resume are for TLS: give a wss:// URI, or leave them off";
         return Err(BadOption(sentence.to_owned()));
     }

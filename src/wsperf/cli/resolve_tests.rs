@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::load::options::{LoadOptions, Target};
+use crate::load::options::{Address, Asking, LoadOptions, Target};
 use crate::options::Format;
 
 type Typed<'a> = &'a [(&'static str, &'a str)];
@@ -23,11 +23,12 @@ fn nothing_typed_is_the_defaults() {
     let run = from(Kind::Echo, &[]).unwrap();
     let target = Target {
         uri: "ws://127.0.0.1:9000/".to_owned(),
-        addresses: vec!["127.0.0.1:9000".parse().unwrap()],
+        addresses: vec![Address::Tcp("127.0.0.1:9000".parse().unwrap())],
         host: "127.0.0.1:9000".to_owned(),
         resource: "/".to_owned(),
         subprotocols: Vec::new(),
         tls_name: None,
+        asking: Asking::default(),
     };
     let mut expected = LoadOptions::new(target, Scenario::Echo);
     expected.cpus = vec![3];
@@ -81,7 +82,8 @@ fn a_name_waits_for_its_address_and_a_literal_does_not() {
         (target.host.as_str(), target.resource.as_str()),
         ("localhost:9001", "/chat?x=1")
     );
-    assert!(target.addresses[0].ip().is_unspecified());
+    let ip = target.addresses[0].tcp().expect("a port").ip();
+    assert!(ip.is_unspecified());
     let target = options(Kind::Echo, &[("uri", "ws://[::1]")]).target;
     assert_eq!(
         (

@@ -4,6 +4,7 @@
 //! Never: parses a frame or makes a data-path system call itself (that is [`worker`](crate::worker), in the client's role).
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 mod broadcast;
 mod churn;
 mod collected;
@@ -21,6 +22,7 @@ mod options_text;
 pub mod outcome;
 mod payloads;
 mod peer;
+pub mod preliminary;
 mod ramp;
 pub mod report;
 pub mod route;

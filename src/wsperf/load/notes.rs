@@ -324,6 +324,7 @@ mod tests {
             resource: String::new(),
             subprotocols: Vec::new(),
             tls_name: None,
+            asking: crate::load::options::Asking::default(),
         };
         LoadOptions::new(target, scenario)
     }

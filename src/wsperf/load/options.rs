@@ -5,7 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::tls::TlsTrust;
+pub use crate::io::Address;
 pub use crate::proto::deflate::{Deflate, Direction};
+pub use crate::proto::handshake::{basic_credentials, redirect};
+pub use crate::proto::http::is_field_value;
+use crate::worker::OpeningRequest;
+pub use crate::worker::Tunnel;
 
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
 pub const CLOSING_MAX: usize = 4096;
@@ -113,9 +118,9 @@ impl LoadOptions {
 pub struct Target {
     /// The URI as it was typed.
     pub uri: String,
-    /// Addresses of the host, never empty. They are tried in this order until one takes a connection; only the first
-    /// [`ADDRESSES_MAX`](super::route::ADDRESSES_MAX) are tried.
-    pub addresses: Vec<SocketAddr>,
+    /// Addresses of the server. They are tried in this order until one takes a connection; only the first
+    /// [`ADDRESSES_MAX`](super::route::ADDRESSES_MAX) are tried. Empty only behind a proxy, which looks the name up itself.
+    pub addresses: Vec<Address>,
     /// For the Host header: host and, unless it is 80, port.
     pub host: String,
     /// Resource name: path and query.
@@ -124,6 +129,50 @@ pub struct Target {
     pub subprotocols: Vec<String>,
     /// The host that the server's certificate must name, if it speaks TLS.
     pub tls_name: Option<String>,
+    /// What else a request says, and whom it goes through.
+    pub asking: Asking,
+}
+
+impl Target {
+    /// Where connections are made to: the proxy's addresses if there is one.
+    pub fn destinations(&self) -> &[Address] {
+        match &self.asking.proxy {
+            Some(proxy) => &proxy.addresses,
+            None => &self.addresses,
+        }
+    }
+}
+
+/// How a server is asked, apart from host and resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// `Origin`, as a browser would send it.
+    pub origin: Option<String>,
+    /// Further headers, name and value.
+    pub headers: Vec<(String, String)>,
+    /// The HTTP proxy that is asked for a tunnel.
+    pub proxy: Option<Proxy>,
+}
+
+/// Whether a request may have this header: a sentence says why not.
+///
+/// # Errors
+/// The header cannot be sent, or the protocol writes it itself.
+pub fn check_header(header: &(String, String)) -> Result<(), String> {
+    let request = OpeningRequest::new("host", "/", &[]);
+    let request = request.and_then(|request| request.headers(std::slice::from_ref(header)));
+    request.map(drop).map_err(|misuse| misuse.to_string())
+}
+
+/// An HTTP proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its host and port.
+    pub authority: String,
+    /// Its addresses, tried as those of a server are.
+    pub addresses: Vec<Address>,
+    /// The tunnel that it is asked for.
+    pub tunnel: Tunnel,
 }
 
 /// What the driver does.

@@ -31,6 +31,22 @@ pub(super) fn show(options: &LoadOptions) -> OptionsText {
         let sources: Vec<_> = options.sources.iter().map(ToString::to_string).collect();
         add("source", sources.join(","));
     }
+    // Names only: values may be secrets, and results are passed on.
+    let asking = &options.target.asking;
+    if !asking.headers.is_empty() {
+        let names: Vec<_> = asking
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        add("header", names.join(","));
+    }
+    if let Some(origin) = &asking.origin {
+        add("origin", origin.clone());
+    }
+    if let Some(proxy) = &asking.proxy {
+        add("proxy", proxy.authority.clone());
+    }
     if let Some(congestion) = &options.congestion {
         add("congestion", congestion.clone());
     }

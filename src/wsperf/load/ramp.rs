@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::meter::Meter;
 use super::options::LoadOptions;
 use super::route::Route;
-use crate::io::{ConnectOptions, Errno};
+use crate::io::{Address, ConnectOptions, Errno};
 use crate::random::Random;
 use crate::time::Instant;
 use crate::worker::{Failure, Handle, OpeningRequest, Scope};
@@ -27,6 +27,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Pauses after which a server that never took a connection counts as not there at all.
 const HOPELESS_FROM: u32 = 5;
+
+/// Time until a connect that found the accept queue of a Unix socket full is tried again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Value of an address index that is not chosen yet.
 const UNDECIDED: u8 = u8::MAX;
@@ -114,10 +117,10 @@ impl Ramp {
         count: usize,
         in_progress_max: usize,
     ) -> Self {
-        let addresses = &options.target.addresses;
-        let to = |to: &std::net::SocketAddr| {
+        let addresses = options.target.destinations();
+        let to = |to: &Address| {
             let destination = |from| ConnectOptions {
-                to: *to,
+                to: to.clone(),
                 from,
                 congestion: options.congestion.clone(),
             };
@@ -232,6 +235,11 @@ impl Ramp {
             let destinations = &self.destinations[place];
             match reach.connect(&destinations[at % destinations.len()], &self.request, tag) {
                 Ok(_) => self.in_progress += 1,
+                // The accept queue of a Unix socket is full: unlike TCP, nothing waits on its way there.
+                Err(Errno(libc::EAGAIN)) if self.is_unix() => {
+                    self.add_later(tag, now + QUEUE_PAUSE);
+                    break;
+                }
                 Err(errno) if self.moves_on(tag, errno) => {}
                 Err(errno) => {
                     self.pauses.fail(now);
@@ -301,7 +309,7 @@ impl Ramp {
     fn moves_on(&mut self, tag: u32, errno: Errno) -> bool {
         let place = &mut self.places[tag as usize];
         let next = self.route.failed((*place).into(), &errno);
-        // A shortage on this machine affects every address alike.
+        // A shortage on this machine affects every address alike. ENOENT: there is no such congestion control.
         let is_ours = matches!(
             errno,
             Errno(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOENT)
@@ -323,8 +331,19 @@ impl Ramp {
     pub(super) fn count_refusal(&self, meter: &mut Meter, errno: Errno) {
         meter.fault(
             |errors| errors.connect += 1,
-            || format!("connect to {}{}", self.route.tried(), remedy(errno)),
+            || {
+                format!(
+                    "connect to {}{}",
+                    self.route.tried(),
+                    remedy(errno, self.is_unix())
+                )
+            },
         );
+    }
+
+    fn is_unix(&self) -> bool {
+        let mut destinations = self.destinations.iter().flatten();
+        destinations.any(|destination| destination.to.tcp().is_none())
     }
 
     /// When the connect of `tag` was begun.
@@ -345,14 +364,17 @@ fn describe(failure: &Failure) -> String {
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
         Failure::Tls(why) => format!("TLS: {why}; see --cacert and --insecure"),
-        Failure::Connect(errno) => format!("connect: {errno}{}", remedy(*errno)),
+        Failure::Connect(errno) => format!("connect: {errno}"),
+        Failure::ProxyRefused(refused) => format!("the proxy answered {refused}"),
+        Failure::ProxyResponse(fault) => format!("the proxy's answer is wrong: {fault}"),
         _ => "opening handshake: the server closed the connection".to_owned(),
     }
 }
 
-/// What the user can do about an errno of connect(2).
-const fn remedy(errno: Errno) -> &'static str {
+/// What the user can do about an errno of connect(2), to a Unix socket or to a port.
+const fn remedy(errno: Errno, is_unix: bool) -> &'static str {
     match errno {
+        Errno(libc::ENOENT) if is_unix => ": is a server listening there?",
         Errno(libc::ECONNREFUSED) => ": is a server listening there?",
         Errno(libc::EADDRNOTAVAIL) => {
             ": no port is left for this pair of addresses; give more local addresses with --source, or widen \

@@ -3,15 +3,16 @@
 //! Owns: which address is next, and the sentence that names those that were tried. Never: resolves a name, or connects.
 
 use std::fmt::{Display, Write as _};
-use std::net::SocketAddr;
+
+use crate::io::Address;
 
 /// Most addresses of a name that are tried. Each may cost the whole connect timeout.
 pub const ADDRESSES_MAX: usize = 16;
 
 /// What is known about each address, by its index.
 #[derive(Debug)]
-pub(super) struct Route {
-    addresses: Vec<SocketAddr>,
+pub struct Route {
+    addresses: Vec<Address>,
     /// Why the connect to each address failed, if it was tried.
     failures: Vec<Option<String>>,
     /// The address that took a connection. All further connections use it.
@@ -20,8 +21,8 @@ pub(super) struct Route {
 
 impl Route {
     /// `addresses` in the order in which they are tried; at least one.
-    pub(super) fn new(addresses: &[SocketAddr]) -> Self {
-        let addresses: Vec<_> = addresses.iter().copied().take(ADDRESSES_MAX).collect();
+    pub fn new(addresses: &[Address]) -> Self {
+        let addresses: Vec<_> = addresses.iter().take(ADDRESSES_MAX).cloned().collect();
         Self {
             failures: vec![None; addresses.len()],
             addresses,
@@ -30,18 +31,18 @@ impl Route {
     }
 
     /// The index to begin with: the address that took a connection, or the first that has not failed.
-    pub(super) fn first(&self) -> usize {
+    pub fn first(&self) -> usize {
         let untried = || self.failures.iter().position(Option::is_none);
         self.taken.or_else(untried).unwrap_or(0)
     }
 
     /// The address at `place` took a connection.
-    pub(super) fn connected(&mut self, place: usize) {
+    pub fn connected(&mut self, place: usize) {
         self.taken.get_or_insert(place);
     }
 
     /// Notes that the connect to the address at `place` failed. Returns the index to try next, if there is one.
-    pub(super) fn failed(&mut self, place: usize, why: &dyn Display) -> Option<usize> {
+    pub fn failed(&mut self, place: usize, why: &dyn Display) -> Option<usize> {
         self.failures[place] = Some(why.to_string());
         match self.taken {
             Some(taken) => (taken != place).then_some(taken),
@@ -50,7 +51,7 @@ impl Route {
     }
 
     /// The addresses that were tried, each with its error: `[::1]:9000: refused; 127.0.0.1:9000: refused`.
-    pub(super) fn tried(&self) -> String {
+    pub fn tried(&self) -> String {
         let mut said = String::new();
         let failures = self.addresses.iter().zip(&self.failures);
         for (address, why) in failures.filter_map(|(at, why)| Some((at, why.as_ref()?))) {
@@ -67,7 +68,8 @@ mod tests {
 
     fn route() -> Route {
         let addresses = ["[::1]:9000", "127.0.0.1:9000"];
-        Route::new(&addresses.map(|address| address.parse().expect("an address")))
+        let parsed = addresses.map(|address| Address::Tcp(address.parse().expect("an address")));
+        Route::new(&parsed)
     }
 
     #[test]

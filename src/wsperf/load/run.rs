@@ -20,7 +20,7 @@ use super::handshake::{self, Handshake};
 use super::massconnect::{self, Massconnect};
 use super::meter::{Meter, Note, SLICE, Slice};
 use super::observer::{Observer, Sample};
-use super::options::{LoadOptions, Scenario};
+use super::options::{Address, Asking, LoadOptions, Scenario, Target};
 use super::outcome::Errors;
 use super::payloads::Payloads;
 use super::ramp::Ramp;
@@ -29,6 +29,7 @@ use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
 use crate::proto::Kind;
+use crate::proto::handshake::Misuse;
 use crate::random::Random;
 use crate::time::{self, Instant};
 use crate::worker::OpeningRequest;
@@ -204,10 +205,9 @@ fn no_connection(options: &LoadOptions, why: Option<String>) -> Error {
     Error::environment(format!("no connection to {uri} could be opened: {why}"))
 }
 
-fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
+pub(super) fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
     let target = &options.target;
-    let request = OpeningRequest::new(&target.host, &target.resource, &target.subprotocols);
-    let mut request = request
+    let mut request = asked(target)
         .map_err(|misuse| Error::usage(format!("{} cannot be asked for: {misuse}", target.uri)))?;
     if let Some(deflate) = options.deflate {
         request = request.deflate(deflate);
@@ -218,20 +218,44 @@ fn request(options: &LoadOptions) -> Result<Arc<OpeningRequest>, Error> {
     Ok(Arc::new(request))
 }
 
+/// The request for a WebSocket of `target`.
+fn asked(target: &Target) -> Result<OpeningRequest, Misuse> {
+    let Asking {
+        origin,
+        headers,
+        proxy,
+    } = &target.asking;
+    let mut request = OpeningRequest::new(&target.host, &target.resource, &target.subprotocols)?;
+    request = request.headers(headers)?;
+    if let Some(origin) = origin {
+        request = request.origin(origin)?;
+    }
+    match proxy {
+        Some(proxy) => request.tunnel(proxy.tunnel.clone()),
+        None => Ok(request),
+    }
+}
+
 /// Adjusts the options. A scenario with a count has no warm-up, because it counts from the first handshake on. Of the
 /// server's addresses only those of the local addresses' family stay.
 fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
     let mut options = options.clone();
     let sources = options.sources.clone();
-    let is_reachable = |to: &std::net::SocketAddr| {
+    let is_reachable = |to: &Address| {
         let mut sources = sources.iter();
-        sources.all(|source| source.is_ipv4() == to.is_ipv4())
+        let is_ipv4 = to.tcp().map(|to| to.is_ipv4());
+        sources.all(|source| Some(source.is_ipv4()) == is_ipv4)
     };
-    let addresses = std::mem::take(&mut options.target.addresses);
-    options.target.addresses = addresses.iter().copied().filter(is_reachable).collect();
-    options.target.addresses.truncate(ADDRESSES_MAX);
-    if options.target.addresses.is_empty() {
-        let shown: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    let target = &mut options.target;
+    let destinations = match &mut target.asking.proxy {
+        Some(proxy) => &mut proxy.addresses,
+        None => &mut target.addresses,
+    };
+    let all = destinations.clone();
+    destinations.retain(is_reachable);
+    destinations.truncate(ADDRESSES_MAX);
+    if destinations.is_empty() {
+        let shown: Vec<_> = all.iter().map(ToString::to_string).collect();
         return Err(Error::usage(format!(
             "--source and the server's address {} are not of the same family",
             shown.join(", ")

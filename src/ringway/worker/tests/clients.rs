@@ -320,6 +320,7 @@ fn however_servers_end_nothing_is_left() {
             match what {
                 0 => driver.reset_at = Some(driver.dial_at + acts),
                 1 => driver.close_at = Some(driver.dial_at + acts),
+                2 | 3 => (driver.tunnelled, server.tunnels) = (true, true),
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
 use crate::time::Instant;
 use crate::worker::{
-    App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError,
+    App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError, Tunnel,
 };
 
 /// Payload bytes of the prepared messages: small ones first.
@@ -41,6 +41,8 @@ pub(super) enum Outcome {
 pub(super) struct Driver {
     /// When it dials.
     pub(super) dial_at: Instant,
+    /// It asks for a tunnel first.
+    pub(super) tunnelled: bool,
     /// Messages that it sends before it closes.
     pub(super) messages: usize,
     /// Echoes that it waits for at most before it sends more.
@@ -74,6 +76,7 @@ impl Driver {
     pub(super) fn new(seed: u64, ledger: Rc<RefCell<Ledger>>) -> Self {
         Self {
             dial_at: Instant::ZERO,
+            tunnelled: false,
             messages: 10,
             in_flight_max: 1,
             prepared: 500,
@@ -259,6 +262,7 @@ pub(super) struct Drivers {
     pub(super) closed: u64,
     pub(super) clean: u64,
     request: Arc<OpeningRequest>,
+    tunnelled: Arc<OpeningRequest>,
 }
 
 impl Drivers {
@@ -267,6 +271,11 @@ impl Drivers {
             opcode: Opcode::Binary as u8,
             payload: script::bytes(random, *len),
         };
+        let request = OpeningRequest::new("ringway", "/echo", &[]).expect("a good request");
+        let tunnelled = request.clone().tunnel(Tunnel {
+            authority: "ringway:80".to_owned(),
+            authorization: None,
+        });
         Self {
             drivers: Vec::new(),
             stock: Stock {
@@ -281,9 +290,8 @@ impl Drivers {
             failed: 0,
             closed: 0,
             clean: 0,
-            request: Arc::new(
-                OpeningRequest::new("ringway", "/echo", &[]).expect("a good request"),
-            ),
+            request: Arc::new(request),
+            tunnelled: Arc::new(tunnelled.expect("a good tunnel")),
         }
     }
 
@@ -301,9 +309,13 @@ impl Drivers {
     }
 
     fn dial(&mut self, reach: &mut Handle<'_>, tag: u32) {
-        let dial = ConnectOptions::new(([127, 0, 0, 1], 9).into());
+        let dial = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
         let driver = &mut self.drivers[tag as usize];
-        match reach.connect(&dial, &self.request, tag) {
+        let request = match driver.tunnelled {
+            true => &self.tunnelled,
+            false => &self.request,
+        };
+        match reach.connect(&dial, request, tag) {
             Ok(id) => {
                 driver.id = Some(id);
                 self.begun += 1;

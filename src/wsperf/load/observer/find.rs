@@ -10,6 +10,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::procfs::{self, Listening, Stat};
+use crate::io::Address;
 
 /// PID of init. It does not count: systemd, for example, holds the listeners of every socket unit.
 const INIT: i32 = 1;
@@ -27,7 +28,7 @@ pub(super) struct Process {
 pub(super) struct Found {
     pub(super) processes: Vec<Process>,
     pub(super) notes: Vec<String>,
-    address: SocketAddr,
+    address: Address,
     by: By,
 }
 
@@ -39,11 +40,12 @@ enum By {
 
 /// Finds the processes of the server at `address`: the process `pid` with its descendants if given, otherwise those that
 /// listen there. The error is a sentence for the notes of the result.
-pub(super) fn find(address: SocketAddr, pid: Option<i32>) -> Result<Found, String> {
-    let by = match pid {
-        Some(pid) => By::Pid(pid),
-        None if is_local(address.ip()) => By::Listener,
-        None => {
+pub(super) fn find(address: &Address, pid: Option<i32>) -> Result<Found, String> {
+    let by = match (pid, address.tcp()) {
+        (Some(pid), _) => By::Pid(pid),
+        (None, None) => By::Listener,
+        (None, Some(address)) if is_local(address.ip()) => By::Listener,
+        (None, Some(address)) => {
             return Err(format!(
                 "the server is on another machine ({}): its CPU time and memory are not known",
                 address.ip()
@@ -54,7 +56,7 @@ pub(super) fn find(address: SocketAddr, pid: Option<i32>) -> Result<Found, Strin
     Ok(Found {
         processes,
         notes,
-        address,
+        address: address.clone(),
         by,
     })
 }
@@ -62,13 +64,13 @@ pub(super) fn find(address: SocketAddr, pid: Option<i32>) -> Result<Found, Strin
 impl Found {
     /// Searches again, because processes may have been replaced. If nothing is found, the last finding stays.
     pub(super) fn refresh(&mut self) {
-        if let Ok((processes, _)) = search(self.address, self.by) {
+        if let Ok((processes, _)) = search(&self.address, self.by) {
             self.processes = processes;
         }
     }
 }
 
-fn search(address: SocketAddr, by: By) -> Result<(Vec<Process>, Vec<String>), String> {
+fn search(address: &Address, by: By) -> Result<(Vec<Process>, Vec<String>), String> {
     let everyone = everyone();
     let mut notes = Vec::new();
     let pids = match by {
@@ -110,9 +112,10 @@ pub(super) fn other_listeners(found: &Found) -> Vec<SocketAddr> {
         .into_iter()
         .flat_map(|pid| sockets(pid).unwrap_or_default())
         .collect();
+    let served = found.address.tcp().map(|served| served.port());
     let others = all_listening()
         .into_iter()
-        .filter(|one| inodes.contains(&one.inode) && one.address.port() != found.address.port());
+        .filter(|one| inodes.contains(&one.inode) && Some(one.address.port()) != served);
     let mut addresses: Vec<_> = others.map(|one| reachable(one.address)).collect();
     addresses.sort();
     addresses.dedup();
@@ -130,11 +133,18 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
 }
 
 /// The processes that hold a listening socket of `address`.
-fn holders(address: SocketAddr) -> Result<BTreeSet<i32>, String> {
-    let inodes: BTreeSet<u64> = serving(&all_listening(), address)
-        .into_iter()
-        .map(|one| one.inode)
-        .collect();
+fn holders(address: &Address) -> Result<BTreeSet<i32>, String> {
+    let inodes: BTreeSet<u64> = match address {
+        Address::Tcp(address) => {
+            let serving = serving(&all_listening(), *address);
+            serving.into_iter().map(|one| one.inode).collect()
+        }
+        Address::Unix(path) => {
+            let table = fs::read("/proc/net/unix").unwrap_or_default();
+            let sockets = procfs::listening_unix(&String::from_utf8_lossy(&table), path);
+            sockets.into_iter().collect()
+        }
+    };
     if inodes.is_empty() {
         return Err(format!(
             "nobody listens on {address} in this network namespace, so the server's CPU time and memory are not known; \
@@ -295,6 +305,10 @@ mod tests {
         found.into_iter().map(|one| one.inode).collect()
     }
 
+    fn at(address: &str) -> Address {
+        Address::Tcp(address.parse().expect("an address"))
+    }
+
     #[test]
     fn the_exact_address_wins_over_the_wildcards() {
         let rows = [
@@ -341,26 +355,25 @@ mod tests {
     #[test]
     fn this_process_is_never_the_server() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
-        let address = listener.local_addr().expect("bound");
-        let why = find(address, None).expect_err("nobody else listens there");
+        let address = listener.local_addr().expect("bound").into();
+        let why = find(&address, None).expect_err("nobody else listens there");
         assert!(why.contains("--server-pid"), "{why}");
     }
 
     #[test]
     fn an_address_of_another_machine_is_not_looked_for() {
         // TEST-NET-1 of RFC 5737: no machine has it.
-        let address = "192.0.2.1:9000".parse().expect("an address");
-        let why = find(address, None).expect_err("not local");
+        let why = find(&at("192.0.2.1:9000"), None).expect_err("not local");
         assert!(why.starts_with("the server is on another machine"), "{why}");
     }
 
     #[test]
     fn nobody_listening_and_no_such_process_say_so() {
-        let address = "127.0.0.1:1".parse().expect("an address");
-        let why = find(address, None).expect_err("nobody listens on port 1");
+        let address = at("127.0.0.1:1");
+        let why = find(&address, None).expect_err("nobody listens on port 1");
         assert!(why.starts_with("nobody listens on 127.0.0.1:1"), "{why}");
         // Above PID_MAX_LIMIT, 2^22.
-        let why = find(address, Some(1 << 23)).expect_err("no such process");
+        let why = find(&address, Some(1 << 23)).expect_err("no such process");
         assert!(why.starts_with("there is no process 8388608"), "{why}");
     }
 }

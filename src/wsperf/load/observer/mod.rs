@@ -29,6 +29,7 @@ use self::sample::{Clock, Reading};
 use self::window::Edge;
 use super::options::{LoadOptions, Scenario};
 use super::outcome::{Outcome, Server};
+use crate::io::Address;
 use crate::time::{self, Instant};
 
 /// CPU time of the server's processes at one instant.
@@ -232,10 +233,10 @@ impl Observer {
 }
 
 /// The server of the first address at which a server is found. The error is that of the first address.
-fn find_any(addresses: &[SocketAddr], pid: Option<i32>) -> Result<Found, String> {
-    let mut why = Err("the server has no address".to_owned());
+fn find_any(addresses: &[Address], pid: Option<i32>) -> Result<Found, String> {
+    let mut why = Err("the server has no address here, only behind the proxy: its CPU time and memory are not known".to_owned());
     for address in addresses.iter().rev() {
-        let found = find::find(*address, pid);
+        let found = find::find(address, pid);
         if found.is_ok() || why.is_err() {
             why = found;
         }

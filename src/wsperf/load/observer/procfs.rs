@@ -1,9 +1,13 @@
 //! Parses the files of `/proc`: proc(5), proc_net(5). Owns: their formats. Never: opens a file.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// `st` of a socket that listens: TCP_LISTEN of include/net/tcp_states.h.
 const LISTENING: &str = "0A";
+
+/// A flag of a Unix socket that listens: __SO_ACCEPTCON of include/linux/net.h.
+const ACCEPTS: u32 = 1 << 16;
 
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,20 @@ fn listening_line(line: &str) -> Option<Listening> {
     let port = u16::from_str_radix(port, 16).ok()?;
     let address = SocketAddr::new(address(ip)?, port);
     Some(Listening { address, inode })
+}
+
+/// The inodes of the Unix sockets in the text of `/proc/net/unix` that listen at `path`.
+pub(super) fn listening_unix(text: &str, path: &Path) -> Vec<u64> {
+    let lines = text.lines().skip(1);
+    let inode = |line: &str| {
+        // Num, RefCount, Protocol, Flags, Type, St, Inode, Path.
+        let mut columns = line.split_whitespace();
+        let flags = u32::from_str_radix(columns.nth(3)?, 16).ok()?;
+        let inode = columns.nth(2)?;
+        let (_, bound) = line.split_once(&format!(" {inode} "))?;
+        (flags & ACCEPTS != 0 && Path::new(bound) == path).then(|| inode.parse().ok())?
+    };
+    lines.filter_map(inode).collect()
 }
 
 /// Parses an address of 8 or 32 hexadecimal digits: words of four bytes in network order, each printed as an integer in
@@ -131,6 +149,18 @@ pub(super) fn tcp_pages(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unix_socket_that_listens_is_found_by_its_path() {
+        let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 101 /run/a b\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 102 /run/a b\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 103 /run/c\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 104\n";
+        assert_eq!(listening_unix(text, Path::new("/run/a b")), [101]);
+        assert_eq!(listening_unix(text, Path::new("/run/c")), [103]);
+        assert_eq!(listening_unix(text, Path::new("/run")), [0; 0]);
+    }
 
     #[test]
     fn only_sockets_that_listen_are_listed() {

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::standalone::{ConnectionStats, ResultFile, Standalone};
-use super::resolve;
-use crate::load::options::{IoTier, LoadOptions, Scenario, Target};
+use super::addresses;
+use crate::load::options::{Asking, IoTier, LoadOptions, Scenario, Target};
 use crate::load::run;
 
 /// Limit of a run (a week). The count ends it long before.
@@ -21,10 +21,7 @@ pub fn handshakes(
     observe: &mut dyn FnMut(&run::Live) -> ControlFlow<()>,
 ) -> Result<ResultFile, String> {
     let uri = &form.uri;
-    let addresses: Vec<_> = resolve(uri)?.collect();
-    if addresses.is_empty() {
-        return Err(format!("{} has no address", uri.host));
-    }
+    let addresses = addresses(uri)?;
     let target = Target {
         uri: uri.to_string(),
         addresses,
@@ -32,6 +29,7 @@ pub fn handshakes(
         resource: uri.resource.clone(),
         subprotocols: Vec::new(),
         tls_name: uri.secure.then(|| uri.host.clone()),
+        asking: Asking::default(),
     };
     let scenario = Scenario::Handshake {
         low: form.low,

@@ -10,12 +10,12 @@ mod message;
 mod stress;
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::uri::Uri;
-use crate::io::{ConnId, ConnectOptions, Error, Io};
+use crate::io::{Address, ConnId, ConnectOptions, Error, Io};
+use crate::load::addresses;
 use crate::load::route::{ADDRESSES_MAX, Route};
 use crate::load::tls::TlsTrust;
 use crate::worker::{App, Failure, Handle, OpeningRequest, Worker};
@@ -47,8 +47,16 @@ impl Destination {
     /// # Errors
     /// A sentence that says why the server cannot be tested.
     pub fn resolve(uri: &Uri, allow_remote: bool, subprotocols: &[String]) -> Result<Self, String> {
-        let may_be_tested = |address: &SocketAddr| allow_remote || is_loopback(address);
-        let addresses: Vec<_> = resolve(uri)?
+        // A page of the control server could else speak to every Unix socket of its user.
+        let may_be_tested = |address: &Address| match address {
+            Address::Tcp(address) => allow_remote || address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => false,
+        };
+        if uri.socket.is_some() {
+            return Err("a Unix socket cannot be tested from here; use wsperf echo".to_owned());
+        }
+        let addresses: Vec<_> = addresses(uri)?
+            .into_iter()
             .filter(may_be_tested)
             .take(ADDRESSES_MAX)
             .map(ConnectOptions::new)
@@ -81,7 +89,11 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new(destination: &Destination) -> Self {
-        let to: Vec<_> = destination.addresses.iter().map(|to| to.to).collect();
+        let to: Vec<_> = destination
+            .addresses
+            .iter()
+            .map(|to| to.to.clone())
+            .collect();
         Self {
             destination: destination.clone(),
             route: Route::new(&to),
@@ -135,14 +147,8 @@ impl Way {
     }
 }
 
-fn resolve(uri: &Uri) -> Result<impl Iterator<Item = SocketAddr> + use<>, String> {
-    (uri.host.as_str(), uri.port)
-        .to_socket_addrs()
-        .map_err(|error| format!("{} has no address: {error}", uri.host))
-}
-
-fn is_loopback(address: &SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
+fn addresses(uri: &Uri) -> Result<Vec<Address>, String> {
+    addresses::of(uri).map_err(|why| format!("{} has no address: {why}", uri.host))
 }
 
 /// 64 random bits from the kernel: the seed for masking keys, payloads and lifetimes.
