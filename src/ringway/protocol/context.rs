@@ -80,7 +80,7 @@ pub struct Context<'a> {
     sender: &'a mut Sender,
     /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, because its
     /// memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
-    pub(super) in_place_below: usize,
+    pub(super) in_place_below: u32,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
     phase: &'a mut Phase,
@@ -111,16 +111,10 @@ impl<'a> Context<'a> {
     pub(crate) fn new(
         shared: &'a mut Shared,
         link: &'a mut Link,
-        sender: &'a mut Sender,
-        codec: Option<&'a mut Codec>,
+        (sender, codec, in_place_below): (&'a mut Sender, Option<&'a mut Codec>, u32),
         scratch: &'a mut [u8],
         buffer: BufferId,
     ) -> Self {
-        let in_place_below = match (&link.out.tls, &codec) {
-            (Some(_), _) => 0,
-            (None, Some(codec)) => codec.bytes_min(),
-            (None, None) => usize::MAX,
-        };
         Self {
             tag: link.tag,
             service: link.service,
@@ -213,7 +207,7 @@ impl Context<'_> {
         let header = answer_header(&message);
         self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        if message.len() < self.in_place_below && self.output.out.queue.is_none() {
+        if message.len() < self.in_place_below as usize && self.output.out.queue.is_none() {
             self.output.reply_in_place(message);
         } else {
             self.reply_apart(message);

@@ -397,7 +397,8 @@ impl Shared {
     ) {
         conn.link.phase = Phase::Open;
         let limits = self.protocol.config.of(conn.link.service).message_limits;
-        conn.speaks = Speaks::WebSocket(WebSocket::new(role(conn.link.side), limits, codec));
+        let (side, is_sealed) = (conn.link.side, conn.link.out.tls.is_some());
+        conn.speaks = Speaks::WebSocket(WebSocket::new(role(side), limits, codec, is_sealed));
         self.counters.handshakes += 1;
         self.counters.clients += 1;
         let deadline = self.next_check(&conn.link, Heartbeat::Quiet);

@@ -44,12 +44,21 @@ pub(crate) struct WebSocket {
     pub(crate) heartbeat: Heartbeat,
     /// Present if both sides agreed to compress messages.
     pub(crate) codec: Option<Box<Codec>>,
+    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, or because the
+    /// connection is under TLS (0). One number for both, so that an answer is looked at once.
+    pub(crate) in_place_below: u32,
     /// The last message was so large that bytes arriving with the next header are not worth copying.
     pub(crate) large: bool,
 }
 
 impl WebSocket {
-    pub(crate) fn new(role: Role, limits: Limits, codec: Option<Box<Codec>>) -> Self {
+    pub(crate) fn new(
+        role: Role,
+        limits: Limits,
+        codec: Option<Box<Codec>>,
+        is_sealed: bool,
+    ) -> Self {
+        let bytes_min = codec.as_ref().map_or(usize::MAX, |codec| codec.bytes_min());
         let receiver = Receiver::new(role, limits);
         Self {
             receiver: match codec {
@@ -57,6 +66,10 @@ impl WebSocket {
                 Some(_) => receiver.with_compression(),
             },
             sender: Sender::new(role),
+            in_place_below: match is_sealed {
+                true => 0,
+                false => u32::try_from(bytes_min).unwrap_or(u32::MAX),
+            },
             codec,
             assembly: None,
             heartbeat: Heartbeat::Quiet,
@@ -146,9 +159,14 @@ impl Shared {
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("callbacks with a context come while the WebSocket is open")
         };
-        let WebSocket { sender, codec, .. } = websocket;
-        let codec = codec.as_deref_mut();
-        Context::new(self, &mut conn.link, sender, codec, scratch, buffer)
+        let WebSocket {
+            sender,
+            codec,
+            in_place_below,
+            ..
+        } = websocket;
+        let speaks = (sender, codec.as_deref_mut(), *in_place_below);
+        Context::new(self, &mut conn.link, speaks, scratch, buffer)
     }
 
     /// Handles the bytes of `buffer` behind `from`. Returns where it stopped: at the end, or after one stretch of
@@ -202,12 +220,13 @@ impl Shared {
             sender,
             assembly,
             codec,
+            in_place_below,
             ..
         } = websocket;
-        let codec = codec.as_deref_mut();
+        let speaks = (sender, codec.as_deref_mut(), *in_place_below);
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
-        let mut context = Context::new(self, &mut conn.link, sender, codec, scratch, buffer);
+        let mut context = Context::new(self, &mut conn.link, speaks, scratch, buffer);
         let ending = read_frames(
             app,
             receiver,
