@@ -100,7 +100,11 @@ fn what_cannot_be_is_one_sentence_with_its_exit_code() {
             2,
             "is not a number from 1 to 1000000",
         ),
-        (&["echo", "wss://127.0.0.1:9000"], 2, "TLS is not there yet"),
+        (
+            &["echo", "http://127.0.0.1:9000"],
+            2,
+            "it does not begin with ws:// or wss://",
+        ),
         (
             &["handshake", "--size=20"],
             2,
