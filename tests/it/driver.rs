@@ -376,7 +376,7 @@ fn figures_of_workers_are_taken_while_the_connections_are_open() {
         .as_array()
         .expect("a Ringway server");
     let clients: u64 = workers.iter().map(|worker| count(&worker["clients"])).sum();
-    assert_eq!(clients, 2000, "{workers:?}");
+    assert_eq!(clients, 2000, "{workers:?}: {}", notes(&run));
 }
 
 #[test]
@@ -445,7 +445,8 @@ fn a_result_says_what_it_was_measured_on() {
     assert!(count(&object["machine"]["cpus"]) > 0);
     assert!(count(&object["machine"]["memory_bytes"]) > 0);
     let version = format!("Ringway {}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(object["server"]["version"], version.as_str());
+    let (told, notes) = (&object["server"]["version"], &object["notes"]);
+    assert_eq!(told, version.as_str(), "{notes}");
     let page = std::fs::read_to_string(&html).expect("written");
     for form in [&output.stdout, &page] {
         let flat = form.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -96,30 +96,33 @@ fn search(address: &Address, by: By) -> Result<(Vec<Process>, Vec<String>), Stri
     Ok((processes, notes))
 }
 
-/// The other listeners of the server's processes and of their parent on this machine. One of them may serve a statistics
-/// page.
+/// The other listeners of the server's processes, and behind them those of their parents on this machine. One of them may
+/// serve a statistics page. A parent may be a shell, or a program with many listeners of its own.
 pub(super) fn other_listeners(found: &Found) -> Vec<SocketAddr> {
     let everyone = everyone();
-    let mut pids: BTreeSet<i32> = found.processes.iter().map(|process| process.pid).collect();
-    let parents = everyone.iter().filter(|(pid, _)| pids.contains(pid));
-    let parents: Vec<_> = parents.map(|(_, stat)| stat.parent).collect();
-    pids.extend(
-        parents
-            .into_iter()
-            .filter(|pid| *pid > INIT && !is_self(*pid)),
-    );
-    let inodes: BTreeSet<u64> = pids
-        .into_iter()
-        .flat_map(|pid| sockets(pid).unwrap_or_default())
+    let own: BTreeSet<i32> = found.processes.iter().map(|process| process.pid).collect();
+    let parents = everyone.iter().filter(|(pid, _)| own.contains(pid));
+    let parents: BTreeSet<i32> = parents
+        .map(|(_, stat)| stat.parent)
+        .filter(|pid| *pid > INIT && !is_self(*pid) && !own.contains(pid))
         .collect();
     let served = found.address.tcp().map(|served| served.port());
-    let others = all_listening()
-        .into_iter()
-        .filter(|one| inodes.contains(&one.inode) && Some(one.address.port()) != served);
-    let mut addresses: Vec<_> = others.map(|one| reachable(one.address)).collect();
-    addresses.sort();
-    addresses.dedup();
-    addresses
+    let listening = all_listening();
+    let mut all = Vec::new();
+    for pids in [own, parents] {
+        let inodes: BTreeSet<u64> = pids
+            .into_iter()
+            .flat_map(|pid| sockets(pid).unwrap_or_default())
+            .collect();
+        let others = listening
+            .iter()
+            .filter(|one| inodes.contains(&one.inode) && Some(one.address.port()) != served);
+        let mut addresses: Vec<_> = others.map(|one| reachable(one.address)).collect();
+        addresses.sort();
+        all.extend(addresses);
+    }
+    all.dedup();
+    all
 }
 
 /// The address to which a client on this machine connects to reach a listener.
