@@ -6,10 +6,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use crate::common::{Output, PATIENCE, Server, on_both_tiers, run, scratch};
+use crate::tls::started;
 
 on_both_tiers!(
     a_request_has_the_headers_that_were_given,
     messages_go_through_a_proxy,
+    tls_begins_behind_a_proxy_and_behind_a_redirect,
     a_proxy_that_does_not_let_through_says_why,
     a_redirect_is_followed_as_often_as_allowed,
     a_unix_socket_is_measured_as_a_port_is,
@@ -238,6 +240,34 @@ fn messages_go_through_a_proxy(io: &str) {
     );
     assert_eq!(result["options"]["proxy"], proxy.to_string());
     assert!(!output.stdout.contains("p%40ss") && !output.stdout.contains("dXNlcjpwQHNz"));
+}
+
+/// The server is asked under TLS, the proxy and who redirects are not.
+fn tls_begins_behind_a_proxy_and_behind_a_redirect(io: &str) {
+    let folder = scratch("asking-tls");
+    let server = started(&folder, &["localhost"], &["--tls=only", io]);
+    let cacert = format!("--cacert={}", folder.path("localhost.pem"));
+    let address = server.address();
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    let uri = format!("wss://localhost:{port}/");
+    let (proxy, heads) = proxy("Basic dTpw");
+    let through = format!("--proxy=http://u:p@{proxy}");
+    expect_messages(&echo(&uri, io, &[&cacert, &through]));
+    let begin = format!("CONNECT localhost:{port} HTTP/1.1\r\n");
+    let heads = heads.lock().expect("nobody panics");
+    assert!(
+        heads.iter().all(|head| head.starts_with(&begin)),
+        "{heads:?}"
+    );
+    let (first, _) = answering(&format!(
+        "HTTP/1.1 302 X\r\nLocation: {uri}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let first = format!("ws://{first}/");
+    expect_messages(&echo(&first, io, &[&cacert, "--redirects=1"]));
+    expect_failure(
+        &echo(&first, io, &["--redirects=1"]),
+        "invalid peer certificate",
+    );
 }
 
 fn a_proxy_that_does_not_let_through_says_why(io: &str) {

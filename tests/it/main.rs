@@ -9,6 +9,7 @@ mod asking;
 mod bad_frames;
 mod bad_input;
 mod balance;
+mod certificates;
 mod cli;
 mod client_role;
 mod closing;

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringway::options::ClientAuth;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 
 use crate::common::client::{BINARY, CLOSE, Client, REQUEST, TEXT, dial, exchange, frame, noise};
 use crate::common::{Scratch, Server, on_both_tiers, run, scratch, until};
@@ -29,15 +29,12 @@ on_both_tiers!(
     garbage_after_the_handshake_ends_the_connection_alone,
     python_speaks_tls,
     the_driver_speaks_tls,
-    a_certificate_that_changes_is_served_and_a_bad_one_is_not,
-    tickets_are_good_at_every_worker_and_outlive_it,
-    a_client_shows_a_certificate_and_the_application_sees_its_name,
     the_driver_trusts_nobody_it_was_not_told_to,
     openssl_speaks_tls,
 );
 
 /// The files of a certificate for `name` and of its key.
-fn certificate(folder: &Scratch, name: &str) -> (String, String) {
+pub(crate) fn certificate(folder: &Scratch, name: &str) -> (String, String) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     (
         folder.write(&format!("{name}.pem"), &made.cert.pem()),
@@ -46,7 +43,7 @@ fn certificate(folder: &Scratch, name: &str) -> (String, String) {
 }
 
 /// A server with certificates for these names.
-fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
+pub(crate) fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
     let pairs: Vec<_> = names.iter().map(|name| certificate(folder, name)).collect();
     let (certs, keys): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     let cert = format!("--cert={}", certs.join(","));
@@ -59,10 +56,31 @@ fn started(folder: &Scratch, names: &[&str], more: &[&str]) -> Server {
     Server::start(&all)
 }
 
-/// The exit code for options that cannot be used.
-const USAGE: i32 = 2;
+pub(crate) type Tls = StreamOwned<ClientConnection, std::net::TcpStream>;
 
-type Tls = StreamOwned<ClientConnection, std::net::TcpStream>;
+/// A client's configuration that trusts only the certificate in a file.
+pub(crate) fn trusting(
+    file: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let pem = std::fs::read(file).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
+        .expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+}
+
+/// A connection to the server at `address`, before its handshake.
+pub(crate) fn begin(config: Arc<ClientConfig>, address: &str, name: &str) -> Tls {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let session = ClientConnection::new(config, name).expect("a session");
+    StreamOwned::new(session, dial(address).expect("it listens"))
+}
 
 /// A client that trusts only the certificate of `name`, before its handshake.
 fn client(
@@ -71,32 +89,20 @@ fn client(
     name: &str,
     set: impl FnOnce(&mut ClientConfig),
 ) -> Tls {
-    let pem = std::fs::read(folder.path(&format!("{name}.pem"))).expect("a certificate");
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(&pem).expect("PEM"))
-        .expect("a certificate");
-    let mut config =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    let file = folder.path(&format!("{name}.pem"));
+    let mut config = trusting(&file, rustls::DEFAULT_VERSIONS).with_no_client_auth();
     set(&mut config);
-    let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let stream = dial(&server.address()).expect("it listens");
-    StreamOwned::new(session, stream)
+    begin(Arc::new(config), &server.address(), name)
 }
 
 /// An open WebSocket under TLS.
-fn open(server: &Server, folder: &Scratch, name: &str) -> Tls {
+pub(crate) fn open(server: &Server, folder: &Scratch, name: &str) -> Tls {
     let mut tls = client(server, folder, name, |_| {});
     upgrade(&mut tls);
     tls
 }
 
-fn upgrade(tls: &mut Tls) {
+pub(crate) fn upgrade(tls: &mut Tls) {
     tls.write_all(REQUEST.as_bytes()).expect("sent");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -109,7 +115,7 @@ fn upgrade(tls: &mut Tls) {
 
 /// Asserts that the next frame is this one.
 #[track_caller]
-fn expect(tls: &mut Tls, first: u8, payload: &[u8]) {
+pub(crate) fn expect(tls: &mut Tls, first: u8, payload: &[u8]) {
     let head = unmasked_header(first, payload.len());
     let mut bytes = vec![0; head.len() + payload.len()];
     tls.read_exact(&mut bytes).expect("a frame");
@@ -419,248 +425,6 @@ fn python_speaks_tls(tier: &str) {
     }
 }
 
-/// The certificate that the server shows to a client who asks for `localhost`.
-fn shown(server: &Server) -> Vec<u8> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    config
-        .dangerous()
-        .set_certificate_verifier(Arc::new(Anybody));
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-    let mut tls = StreamOwned::new(session, dial(&server.address()).expect("it listens"));
-    upgrade(&mut tls);
-    tls.write_all(&frame(TEXT, b"new")).expect("sent");
-    expect(&mut tls, TEXT, b"new");
-    let chain = tls.conn.peer_certificates().expect("a certificate");
-    chain[0].to_vec()
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-/// Trusts every server, to see what it shows.
-#[derive(Debug)]
-struct Anybody;
-
-impl rustls::client::danger::ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        let algorithms = provider().signature_verification_algorithms;
-        algorithms.supported_schemes()
-    }
-}
-
-/// The bytes of the certificate in a file.
-fn der(folder: &Scratch, name: &str) -> Vec<u8> {
-    let pem = std::fs::read(folder.path(&format!("{name}.pem"))).expect("a certificate");
-    CertificateDer::from_pem_slice(&pem).expect("PEM").to_vec()
-}
-
-fn a_certificate_that_changes_is_served_and_a_bad_one_is_not(tier: &str) {
-    let folder = scratch("tls-renewed");
-    let server = started(&folder, &["localhost"], &["--workers=2", tier]);
-    let first = der(&folder, "localhost");
-    let mut open_before = open(&server, &folder, "localhost");
-    assert!(shown(&server) == first);
-    // By signal.
-    certificate(&folder, "localhost");
-    let second = der(&folder, "localhost");
-    server.signal("HUP");
-    until("the new one is served", || shown(&server) == second);
-    // By itself.
-    certificate(&folder, "localhost");
-    let third = der(&folder, "localhost");
-    until("the next one is served", || shown(&server) == third);
-    open_before
-        .write_all(&frame(TEXT, b"as before"))
-        .expect("sent");
-    expect(&mut open_before, TEXT, b"as before");
-    // A bad one is not, by itself or by signal.
-    folder.write("localhost.key", "no key");
-    until("the bad key is told", || {
-        let said = server.stderr();
-        said.contains("it has no private key")
-            && said.contains("the certificates that are served stay")
-    });
-    server.signal("HUP");
-    until("it is told again", || {
-        server.stderr().matches("it has no private key").count() > 1
-    });
-    // Nor by a worker that replaces another one.
-    let before = server.workers();
-    before.iter().copied().for_each(crate::common::kill);
-    until("others serve", || {
-        let now = server.workers();
-        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
-    });
-    assert!(shown(&server) == third);
-}
-
-fn tickets_are_good_at_every_worker_and_outlive_it(tier: &str) {
-    let folder = scratch("tls-tickets");
-    let server = started(&folder, &["localhost"], &["--workers=2", tier]);
-    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let pem = std::fs::read(folder.path("localhost.pem")).expect("a certificate");
-        let mut roots = RootCertStore::empty();
-        let der = CertificateDer::from_pem_slice(&pem).expect("PEM");
-        roots.add(der).expect("a certificate");
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[version])
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let config = Arc::new(config);
-        let resumes = || {
-            let name = ServerName::try_from("localhost").expect("a name");
-            let session = ClientConnection::new(config.clone(), name).expect("a session");
-            let mut tls = StreamOwned::new(session, dial(&server.address()).expect("it listens"));
-            upgrade(&mut tls);
-            tls.write_all(&frame(TEXT, b"ticket?")).expect("sent");
-            expect(&mut tls, TEXT, b"ticket?");
-            let kind = tls.conn.handshake_kind().expect("it is done");
-            (kind == rustls::HandshakeKind::Resumed, tls)
-        };
-        assert!(!resumes().0, "the first is a full one");
-        // Held open, so that both workers get some.
-        let held: Vec<_> = (0..10).map(|_| resumes()).collect();
-        assert!(held.iter().all(|(resumed, _)| *resumed));
-        let before = server.workers();
-        before.iter().copied().for_each(crate::common::kill);
-        until("others serve", || {
-            let now = server.workers();
-            now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
-        });
-        assert!(resumes().0, "a new worker knows the ticket");
-    }
-}
-
-/// Opens only for a client with a name, and tells it.
-struct Names;
-
-impl ringway::App for Names {
-    type Session = ();
-
-    fn connect(&mut self, opening: &mut ringway::Opening<'_>, (): &mut ()) -> ringway::Verdict {
-        let name = opening.client_name().unwrap_or_else(|| "nobody".to_owned());
-        ringway::Verdict::accept().header("X-Client", &name)
-    }
-
-    fn message(
-        &mut self,
-        context: &mut ringway::Context<'_>,
-        (): &mut (),
-        message: ringway::Message<'_>,
-    ) {
-        let _ = context.reply(message);
-    }
-}
-
-/// A certificate for the common name `alice` with its key, and the file of the one that signed it.
-fn alice(folder: &Scratch) -> (CertificateDer<'static>, rcgen::KeyPair, String) {
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_key = rcgen::KeyPair::generate().expect("a key");
-    let issuer = rcgen::Issuer::new(ca.clone(), &ca_key);
-    let ca_file = folder.write("ca.pem", &ca.self_signed(&ca_key).expect("signed").pem());
-    let mut alice =
-        rcgen::CertificateParams::new(vec!["alice.example".to_owned()]).expect("a name");
-    alice.distinguished_name = rcgen::DistinguishedName::new();
-    alice
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "alice");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let alice = alice.signed_by(&key, &issuer).expect("signed");
-    (alice.der().clone(), key, ca_file)
-}
-
-fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
-    let folder = scratch("tls-client");
-    let (cert, key) = certificate(&folder, "localhost");
-    let (alice, alice_key, ca_file) = alice(&folder);
-    for auth in [ClientAuth::Required, ClientAuth::Optional] {
-        let tls = ringway::options::TlsOptions {
-            certificates: vec![cert.clone().into()],
-            keys: vec![key.clone().into()],
-            client_ca: Some(ca_file.clone().into()),
-            client_auth: auth,
-            ..Default::default()
-        };
-        let io = match tier {
-            "--io=epoll" => ringway::options::IoChoice::Epoll,
-            _ => ringway::options::IoChoice::Uring,
-        };
-        let server = ringway::Server::new("ws://127.0.0.1:0").workers(1).io(io);
-        let server = server.tls(tls).start(|_| Names).expect("it starts");
-        let head = |own: bool| -> std::io::Result<String> {
-            let mut roots = RootCertStore::empty();
-            roots
-                .add(der(&folder, "localhost").into())
-                .expect("a certificate");
-            let config = ClientConfig::builder_with_provider(provider())
-                .with_safe_default_protocol_versions()
-                .expect("versions")
-                .with_root_certificates(roots);
-            let key = rustls::pki_types::PrivatePkcs8KeyDer::from(alice_key.serialize_der());
-            let config = match own {
-                false => config.with_no_client_auth(),
-                true => config
-                    .with_client_auth_cert(vec![alice.clone()], key.into())
-                    .expect("a certificate"),
-            };
-            let name = ServerName::try_from("localhost").expect("a name");
-            let session = ClientConnection::new(Arc::new(config), name).expect("a session");
-            let mut tls = StreamOwned::new(session, dial(server.url()).expect("it listens"));
-            tls.write_all(REQUEST.as_bytes())?;
-            let mut head = [0; 400];
-            let len = tls.read(&mut head)?;
-            Ok(String::from_utf8_lossy(&head[..len]).into_owned())
-        };
-        let named = head(true).expect("an answer");
-        assert!(named.contains("X-Client: CN=alice\r\n"), "{named}");
-        match auth {
-            ClientAuth::Required => assert!(head(false).is_err()),
-            ClientAuth::Optional => {
-                let nobody = head(false).expect("an answer");
-                assert!(nobody.contains("X-Client: nobody\r\n"), "{nobody}");
-            }
-        }
-        server.shutdown().expect("it ends");
-    }
-}
-
 /// What `wsperf` says about a server of `localhost`, with its result as JSON.
 fn drive(server: &Server, folder: &Scratch, arguments: &[&str]) -> (crate::common::Output, String) {
     let port = host_and_port(server);
@@ -740,40 +504,4 @@ fn the_driver_trusts_nobody_it_was_not_told_to(tier: &str) {
         "{}",
         plain.stderr
     );
-}
-
-#[test]
-fn files_that_cannot_be_used_are_told_before_a_worker_starts() {
-    let folder = scratch("tls-files");
-    let (cert, key) = certificate(&folder, "localhost");
-    let (_, other_key) = certificate(&folder, "other.example");
-    let encrypted = folder.write(
-        "encrypted.key",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
-    let missing = folder.path("missing.pem");
-    for (cert, key, expected) in [
-        (&missing, &key, "No such file"),
-        (&key, &key, "has no certificate"),
-        (&cert, &cert, "has no private key"),
-        (&cert, &encrypted, "openssl pkey"),
-        (&cert, &other_key, "is not the one of"),
-    ] {
-        let arguments = [
-            "server".to_owned(),
-            "--wsuri=ws://127.0.0.1:0".to_owned(),
-            "--port=0".to_owned(),
-            format!("--cert={cert}"),
-            format!("--key={key}"),
-        ];
-        let output = run("ringway", &arguments.each_ref().map(String::as_str));
-        assert_eq!(output.code, USAGE, "{}", output.stderr);
-        assert!(output.stderr.contains(expected), "{}", output.stderr);
-        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
-    }
-    for arguments in [["server", "--tls=only"], ["server", "--cert=x.pem"]] {
-        let output = run("ringway", &arguments);
-        assert_eq!(output.code, USAGE, "{}", output.stderr);
-        assert!(output.stderr.contains("--key"), "{}", output.stderr);
-    }
 }

@@ -111,32 +111,16 @@ fn try_run<A: App>(
         true => Listener::unshared(listener, board),
         false => Listener::new(listener, board),
     };
+    let config = config(options, tls);
     match open_ring(options.io)? {
         Ok(ring) => {
-            let note = ring.note().to_owned();
-            let reports = Reports::new(options, seat, "uring", &note)?;
-            serve(
-                ring,
-                app,
-                config(options, tls),
-                options,
-                listener,
-                door,
-                reports,
-            )
+            let reports = Reports::new(options, seat, "uring", ring.note())?;
+            serve(ring, app, config, options, listener, door, reports)
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(
-                epoll,
-                app,
-                config(options, tls),
-                options,
-                listener,
-                door,
-                reports,
-            )
+            serve(epoll, app, config, options, listener, door, reports)
         }
     }
 }
