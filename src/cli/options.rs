@@ -10,7 +10,7 @@ use ringway::options::{
     Backlog, ClientAuth, Format, IoChoice, Owner, ServerOptions, TlsMode, TlsVersion,
 };
 use ringway_command::endpoint::{
-    CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URI, WEB_PORT,
+    CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
 };
 use ringway_command::kinds::{
     Bare, Choice, Count, FILE, OrOff, Size, Switch, Time, Unless, Without, Words, Wrong,
@@ -69,8 +69,9 @@ macro_rules! field {
 #[rustfmt::skip] // one option per block, help last
 fn general() -> [Definition<ServerOptions>; 15] {
     [
-        define("wsuri", field!(endpoint), URI,
-            "Where to listen: ws://host:port, or ws+unix:/path. Port 0 is any free port, and [fe80::1%25eth0] an address of a link"),
+        define("wsuri", field!(endpoints), URIS,
+            "Where to listen: ws://host:port, or ws+unix:/path; up to 16 places, by commas or by further --wsuri. Port 0 is any free \
+             port, and [fe80::1%25eth0] an address of a link").repeated(),
         define("unix-mode", field!(socket.unix_mode), Unless(MODE), "Mode of the file of a Unix socket, as 0660: who may connect")
             .default_said("as the umask leaves it"),
         define("unix-owner", field!(socket.unix_owner), Unless(OWNER),

@@ -16,7 +16,7 @@ use ringway_command::options::Given;
 pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerOptions> {
     let mut options = ServerOptions::new(cpus);
     given.apply(&mut options)?;
-    if options.reuseport && matches!(options.endpoint, Endpoint::Unix { .. }) {
+    if options.reuseport && options.endpoints.iter().any(is_unix) {
         return Err(BadOption(
             "--reuseport is for TCP: a Unix socket has one listener; leave --reuseport off"
                 .to_owned(),
@@ -39,11 +39,15 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
     Ok(options)
 }
 
+const fn is_unix(endpoint: &Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Unix { .. })
+}
+
 /// Refuses options that have no effect without another.
 fn without_effect(options: &ServerOptions) -> Resolved<()> {
     let opening = &options.opening;
     let of_unix = options.socket.unix_mode.is_some() || options.socket.unix_owner.is_some();
-    let alone = if of_unix && matches!(options.endpoint, Endpoint::Tcp { .. }) {
+    let alone = if of_unix && !options.endpoints.iter().any(is_unix) {
         "--unix-mode and --unix-owner have no effect on a TCP port: listen on a Unix socket, as --wsuri=ws+unix:/run/echo.sock, \
          or leave them off"
     } else if opening.allow_null_origin && opening.allowed_origins.is_empty() {
@@ -104,7 +108,7 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         };
     };
     Ok(Some(WorkerSeat {
-        fd,
+        fds: vec![fd],
         cpuid: cpuid.map(to_usize),
         index: 0,
         stats_fd: None,

@@ -19,6 +19,9 @@ pub const HEADERS_MIN: u64 = 5;
 /// See [`HEAD_MIN`].
 pub const HEADERS_MAX: u64 = 10_000;
 
+/// Listeners that a server may have. Each worker waits for all of them.
+const ENDPOINTS_MAX: usize = 16;
+
 /// A place to listen: `ws://host:port` or `ws+unix:/path`.
 pub const URI: Words<Endpoint> = Words {
     value_name: "URI",
@@ -36,6 +39,31 @@ pub const URI: Words<Endpoint> = Words {
             Endpoint::Tcp { host, port } => format!("ws://{host}:{port}"),
             Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
         })
+    },
+    bare: Bare::Refused,
+};
+
+/// Places to listen, one to [`ENDPOINTS_MAX`].
+pub const URIS: Words<Vec<Endpoint>> = Words {
+    value_name: "URI,...",
+    parse: |uris| {
+        let one = |uri: &str| {
+            URI.parse(uri.trim()).map_err(|wrong| match uri == uris {
+                true => wrong,
+                false => Wrong::Because(format!(": {uri}{wrong}")),
+            })
+        };
+        let places: Vec<_> = uris.split(',').map(one).collect::<Result<_, _>>()?;
+        match places.len() {
+            0..=ENDPOINTS_MAX => Ok(places),
+            more => Err(Wrong::Because(format!(
+                " are {more} places: a server listens at up to {ENDPOINTS_MAX}"
+            ))),
+        }
+    },
+    show: |places| {
+        let places: Option<Vec<_>> = places.iter().map(|place| URI.show(place)).collect();
+        Some(places?.join(","))
     },
     bare: Bare::Refused,
 };

@@ -23,8 +23,8 @@ pub use opening::OpeningOptions;
 /// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Where to listen. Default `ws://127.0.0.1:9000`.
-    pub endpoint: Endpoint,
+    /// Where to listen: one to 16 places. Default `ws://127.0.0.1:9000`.
+    pub endpoints: Vec<Endpoint>,
     /// The supervisor's web pages. Default: port 8080 of the loopback address.
     pub web_port: WebPort,
     /// Worker processes, at least one.
@@ -105,10 +105,10 @@ impl ServerOptions {
     /// The defaults, for a machine on which this process may use `workers` CPUs.
     pub fn new(workers: usize) -> Self {
         Self {
-            endpoint: Endpoint::Tcp {
+            endpoints: vec![Endpoint::Tcp {
                 host: "127.0.0.1".to_owned(),
                 port: 9000,
-            },
+            }],
             web_port: WebPort::Fixed(WebHost::Loopback, 8080),
             workers,
             affinity: true,

@@ -1,6 +1,6 @@
 //! The seat of a worker process: what it inherits from its supervisor, in one environment variable.
 //!
-//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,cpu=1,stats=5,control=8,board=6`. A variable, so that the program's own
+//! `RINGWAY_SEAT=parent=4711,index=0,fd=3,fd=4,cpu=1,stats=5,control=8,board=6`. A variable, so that the program's own
 //! command line is free of our options. `parent` is the pid of the supervisor. A process that merely inherited the
 //! variable, such as a program that a worker starts, has another parent and ignores it.
 
@@ -16,8 +16,8 @@ pub const SEAT_VARIABLE: &str = "RINGWAY_SEAT";
 /// The seat of a worker: the descriptors and numbers that its supervisor gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSeat {
-    /// The inherited listener.
-    pub fd: RawFd,
+    /// The inherited listeners, at least one.
+    pub fds: Vec<RawFd>,
     /// The CPU that the worker is pinned to, if any.
     pub cpuid: Option<usize>,
     /// Index of the worker, from 0. A worker without a supervisor has 0.
@@ -56,12 +56,10 @@ impl WorkerSeat {
 
     /// The value of the variable, for a child of this process.
     pub fn to_variable(&self) -> String {
-        let mut text = format!(
-            "parent={},index={},fd={}",
-            std::process::id(),
-            self.index,
-            self.fd
-        );
+        let mut text = format!("parent={},index={}", std::process::id(), self.index);
+        for fd in &self.fds {
+            text += &format!(",fd={fd}");
+        }
         let more = [
             ("cpu", self.cpuid.map(|cpu| cpu.to_string())),
             ("stats", self.stats_fd.map(|fd| fd.to_string())),
@@ -82,7 +80,7 @@ impl WorkerSeat {
 fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
     let mut parent = None;
     let mut seat = WorkerSeat {
-        fd: -1,
+        fds: Vec::new(),
         cpuid: None,
         index: 0,
         stats_fd: None,
@@ -97,7 +95,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
         match name {
             "parent" => parent = Some(value.parse().ok()?),
             "index" => seat.index = value.parse().ok()?,
-            "fd" => seat.fd = descriptor(value)?,
+            "fd" => seat.fds.push(descriptor(value)?),
             "cpu" => seat.cpuid = Some(value.parse().ok()?),
             "stats" => seat.stats_fd = Some(descriptor(value)?),
             "control" => seat.control_fd = Some(descriptor(value)?),
@@ -107,7 +105,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             _ => return None,
         }
     }
-    (seat.fd >= 0).then_some((parent?, seat))
+    (!seat.fds.is_empty()).then_some((parent?, seat))
 }
 
 #[cfg(test)]
@@ -117,7 +115,7 @@ mod tests {
     #[test]
     fn a_seat_comes_back_from_its_variable() {
         let seat = WorkerSeat {
-            fd: 3,
+            fds: vec![3, 4],
             cpuid: Some(1),
             index: 2,
             stats_fd: Some(5),
@@ -128,7 +126,7 @@ mod tests {
         };
         assert_eq!(parse(&seat.to_variable()), Some((std::process::id(), seat)));
         let least = WorkerSeat {
-            fd: 3,
+            fds: vec![3],
             cpuid: None,
             index: 0,
             stats_fd: None,

@@ -1,12 +1,12 @@
 //! How connections spread over the workers of one server.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::common::client::{Client, REQUEST, TEXT, dial, exchange};
 use crate::common::process::raise_descriptor_limit;
-use crate::common::{Server, go_on, on_both_tiers, run, stop, until};
+use crate::common::{Server, go_on, kill, on_both_tiers, run, scratch, stop, terminate, until};
 
 on_both_tiers!(
     burst_after_burst_two_workers_share_evenly_while_the_driver_runs_beside_one_of_them,
@@ -15,6 +15,7 @@ on_both_tiers!(
     of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120,
     of_4000_connections_opened_at_once_each_of_4_workers_holds_800_to_1200,
     with_a_listener_of_its_own_every_worker_serves,
+    every_worker_serves_every_place_where_the_server_listens,
 );
 
 const OPTIONS: [&str; 3] = ["--workers=4", "--port=auto", "--interval=200ms"];
@@ -36,6 +37,59 @@ fn of_400_connections_opened_one_after_another_each_of_4_workers_holds_80_to_120
         "{held:?}"
     );
     drop(clients);
+}
+
+fn every_worker_serves_every_place_where_the_server_listens(io: &str) {
+    let directory = scratch("places");
+    let unix = format!("ws+unix:{}", directory.path("socket"));
+    let mut server = Server::start(&[
+        "--workers=2",
+        "--port=auto",
+        "--interval=200ms",
+        "--wsuri=ws://127.0.0.1:0,ws://[::1]:0",
+        "--wsuri",
+        &unix,
+        io,
+    ]);
+    let address = server.address();
+    let places: Vec<_> = address.split(',').collect();
+    assert_eq!(places.len(), 3, "{}", server.ready);
+    let open = |clients_each: usize| -> Vec<_> {
+        let places = places.iter().cycle().take(3 * clients_each);
+        let mut clients: Vec<_> = places.map(|place| Client::connect(place)).collect();
+        for client in &mut clients {
+            client.echo(TEXT, b"there and back");
+        }
+        clients
+    };
+    let clients = open(40);
+    let held = server.counter_reaching("clients", 120);
+    assert!(held.iter().all(|held| (40..=80).contains(held)), "{held:?}");
+    // A worker that replaces another one serves every place, too.
+    let before = server.workers();
+    kill(before[0]);
+    until("the worker is replaced", || {
+        let now = server.workers();
+        now.len() == 2 && !now.contains(&before[0])
+    });
+    drop(clients);
+    let clients = open(40);
+    until("both workers hold some of them", || {
+        server.counter("clients").iter().all(|held| *held >= 20)
+    });
+    drop(clients);
+    terminate(server.pid());
+    assert_eq!(server.wait(), Some(0));
+    for place in places {
+        let error = dial(place).expect_err("nobody listens");
+        assert!(
+            matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound
+            ),
+            "{place}: {error}"
+        );
+    }
 }
 
 /// A worker that gets no time while they come gets fewer, as it should: a machine that is busy elsewhere spoils one attempt,

@@ -14,11 +14,15 @@ pub(super) fn resolve(endpoint: &Endpoint) -> Result<Address, Fatal> {
     }
 }
 
-/// The address of the pages of a server whose WebSockets are on `address`.
-pub(super) fn of_pages(host: &WebHost, port: u16, address: &Address) -> Result<SocketAddr, Fatal> {
-    match (host, address) {
+/// The address of the pages of a server whose WebSockets are on `addresses`.
+pub(super) fn of_pages(
+    host: &WebHost,
+    port: u16,
+    addresses: &[Address],
+) -> Result<SocketAddr, Fatal> {
+    match (host, addresses.first()) {
         (WebHost::Named(host), _) => look_up(host, port).map(|found| found[0]),
-        (WebHost::Loopback, Address::Tcp(addresses))
+        (WebHost::Loopback, Some(Address::Tcp(addresses)))
             if addresses.first().is_some_and(SocketAddr::is_ipv6) =>
         {
             Ok((Ipv6Addr::LOCALHOST, port).into())

@@ -34,7 +34,7 @@ impl Server {
     pub fn new(uri: &str) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let options = uri.parse().map(|endpoint| ServerOptions {
-            endpoint,
+            endpoints: vec![endpoint],
             // No pages and no statistics unless the program asks for them. The start-up line is printed on stdout.
             web_port: WebPort::Off,
             statistics: false,
@@ -307,14 +307,15 @@ pub fn supervisor_options(
     command: WorkerCommand,
     settings: Vec<(String, String)>,
 ) -> Result<supervise::Options, Fatal> {
-    let address = address::resolve(&options.endpoint)?;
+    let addresses = options.endpoints.iter().map(address::resolve);
+    let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
     let web = match &options.web_port {
-        WebPort::Auto(host) => Some(address::of_pages(host, 0, &address)?),
-        WebPort::Fixed(host, port) => Some(address::of_pages(host, *port, &address)?),
+        WebPort::Auto(host) => Some(address::of_pages(host, 0, &addresses)?),
+        WebPort::Fixed(host, port) => Some(address::of_pages(host, *port, &addresses)?),
         WebPort::Off => None,
     };
     Ok(supervise::Options {
-        address,
+        addresses,
         backlog: options.backlog,
         backlog_origin: origins.backlog,
         reuseport: options.reuseport,

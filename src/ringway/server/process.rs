@@ -73,8 +73,7 @@ fn try_run<A: App>(
     memory::fix_thresholds();
     // If the program was started through a link, the process would have the link's name.
     sys::set_name(&format!("ringway-w{}", seat.index));
-    let listener = Fd(seat.fd);
-    if !has_listener(seat)? {
+    if !has_listeners(seat)? {
         return Ok(Exit::Ok);
     }
     if let Some(cpu) = seat.cpuid
@@ -82,7 +81,10 @@ fn try_run<A: App>(
     {
         tracing::warn!("cannot pin to CPU {cpu}: running unpinned; --noaffinity silences this");
     }
-    sys::set_nonblocking(listener, true).map_err(|error| environment("listener", &error))?;
+    let listeners: Vec<Fd> = seat.fds.iter().map(|fd| Fd(*fd)).collect();
+    for listener in &listeners {
+        sys::set_nonblocking(*listener, true).map_err(|error| environment("listener", &error))?;
+    }
     let board = match seat.board_fd {
         Some(fd) => Some(
             Board::map(&adopt(fd)?, options.workers, seat.index)
@@ -98,7 +100,7 @@ fn try_run<A: App>(
         workers: options.workers,
     });
     let door = Door {
-        listener,
+        listeners,
         supervisor: seat.stats_fd.map(|_| supervisor),
         signals: told,
         control,
@@ -106,21 +108,18 @@ fn try_run<A: App>(
         told: Told::default(),
         renewed: None,
     };
-    let listener = match options.reuseport {
-        // With SO_REUSEPORT, the kernel distributes connections among the listeners.
-        true => Listener::unshared(listener, board),
-        false => Listener::new(listener, board),
-    };
     let config = config(options, tls);
     match open_ring(options.io)? {
         Ok(ring) => {
             let reports = Reports::new(options, seat, "uring", ring.note())?;
-            serve(ring, app, config, options, listener, door, reports)
+            let worker = worker(ring, app, config, &door.listeners, (options, board));
+            serve(worker, options, door, reports)
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            serve(epoll, app, config, options, listener, door, reports)
+            let worker = worker(epoll, app, config, &door.listeners, (options, board));
+            serve(worker, options, door, reports)
         }
     }
 }
@@ -151,20 +150,18 @@ fn secured(options: &ServerOptions, memory: &File) -> Result<TlsServer, Fatal> {
     TlsServer::new(&options.tls, &secrets)
 }
 
-/// Whether the inherited descriptor still listens. `false`: the server stops.
-fn has_listener(seat: &WorkerSeat) -> Result<bool, Fatal> {
-    if sys::is_listener(Fd(seat.fd)) {
+/// Whether the inherited descriptors still listen. `false`: the server stops.
+fn has_listeners(seat: &WorkerSeat) -> Result<bool, Fatal> {
+    let Some(other) = seat.fds.iter().find(|fd| !sys::is_listener(Fd(**fd))) else {
         return Ok(true);
-    }
+    };
     if seat.control_fd.is_some() {
         // The supervisor shuts its listener when it stops: this worker was on its way then.
         tracing::debug!("the listener is shut: the server stops");
         return Ok(false);
     }
-    let sentence = format!(
-        "--fd={} is not a listening socket: leave the option to the supervisor",
-        seat.fd
-    );
+    let sentence =
+        format!("--fd={other} is not a listening socket: leave the option to the supervisor");
     Err(Fatal {
         exit: Exit::Usage,
         sentence,
@@ -274,10 +271,10 @@ fn opening_rules(options: &OpeningOptions) -> OpeningRules {
     }
 }
 
-/// The sources that can end a worker, and the listener.
+/// The sources that can end a worker, and the listeners.
 #[derive(Debug)]
 struct Door {
-    listener: Fd,
+    listeners: Vec<Fd>,
     /// Pid of the supervisor at the start. `None`: the worker has none.
     supervisor: Option<u32>,
     signals: Fd,
@@ -359,18 +356,33 @@ impl Door {
     }
 }
 
-/// Runs the loop until the worker has drained or is stopped.
-fn serve<I: Io, A: App>(
+/// A worker that accepts on all `listeners`.
+pub(crate) fn worker<I: Io, A: App>(
     io: I,
     app: A,
     config: Config,
+    listeners: &[Fd],
+    (options, board): (&ServerOptions, Option<Board>),
+) -> Worker<I, A> {
+    let mut listeners = listeners.iter().map(|fd| match options.reuseport {
+        // With SO_REUSEPORT, the kernel distributes connections among the listeners.
+        true => Listener::unshared(*fd, board.clone()),
+        false => Listener::new(*fd, board.clone()),
+    });
+    let first = listeners.next().expect("a server listens somewhere");
+    let mut worker = Worker::new(io, app, config, first);
+    listeners.for_each(|listener| worker.add_listener(listener));
+    worker
+}
+
+/// Runs the loop until the worker has drained or is stopped.
+fn serve<I: Io, A: App>(
+    mut worker: Worker<I, A>,
     options: &ServerOptions,
-    listener: Listener,
     mut door: Door,
     mut reports: Reports,
 ) -> Result<Exit, Fatal> {
     let failed = |error: Error| environment("the loop stopped", &error);
-    let mut worker = Worker::new(io, app, config, listener);
     worker.watch(door.signals, SIGNALS);
     if let Some(fd) = door.control.as_ref().and_then(Channel::fd) {
         worker.watch(Fd(fd), CONTROL);
@@ -407,9 +419,11 @@ fn serve<I: Io, A: App>(
         let is_told = door.told.is_to_drain() || reports.abandoned || worker.is_listener_shut();
         if deadline.is_none() && is_told {
             if reports.abandoned || door.is_orphan() {
-                // Shuts the listener down for the other workers too, even for a stopped one. The port is free from now
+                // Shuts the listeners down for the other workers too, even for a stopped one. Their ports are free from now
                 // on.
-                sys::shutdown(door.listener, std::net::Shutdown::Both);
+                for listener in &door.listeners {
+                    sys::shutdown(*listener, std::net::Shutdown::Both);
+                }
             }
             worker.drain();
             deadline = Some(now + options.drain_timeout);

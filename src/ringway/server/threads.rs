@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{PipeWriter, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -26,7 +26,7 @@ use crate::stats::Counters;
 use crate::supervise::{self, Listeners};
 use crate::time::{self, Instant};
 use crate::tls::{TlsServer, TlsSupply};
-use crate::worker::{App, Listener, Worker};
+use crate::worker::App;
 
 /// The bit under which a worker watches its pipe.
 const ORDERS: u32 = 0;
@@ -88,7 +88,7 @@ struct Thread {
 /// A server that runs on threads of this process. Dropping it stops it, as [`Running::shutdown`] does.
 #[derive(Debug)]
 pub struct Running {
-    url: String,
+    urls: Vec<String>,
     address: Option<std::net::SocketAddr>,
     /// `None` after the server has stopped.
     listeners: Option<Listeners>,
@@ -98,12 +98,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// The URL of the server: `ws://127.0.0.1:9000` with the port that the kernel chose for port 0, or `ws+unix:/path`.
+    /// The URL of the server: `ws://127.0.0.1:9000` with the port that the kernel chose for port 0, or `ws+unix:/path`. If
+    /// it listens at several places, the first one's.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.urls[0]
     }
 
-    /// The address of the server; `None` for a Unix socket.
+    /// The URLs of all places where the server listens.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// The first TCP address of the server; `None` if it listens on Unix sockets only.
     pub const fn address(&self) -> Option<std::net::SocketAddr> {
         self.address
     }
@@ -198,7 +204,7 @@ pub(super) fn start<A: App + 'static>(
     drop(ring);
     let board = new_board(options.workers)?;
     let mut running = Running {
-        url: listeners.url(),
+        urls: listeners.urls().collect(),
         address: listeners.address(),
         listeners: Some(listeners),
         threads: Vec::new(),
@@ -206,11 +212,11 @@ pub(super) fn start<A: App + 'static>(
         tls: supply,
     };
     for index in 0..options.workers {
-        let listener = running
+        let own = running
             .listeners
             .as_ref()
             .expect("it listens until it stops")
-            .duplicate_for(index)
+            .duplicates_for(index)
             .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?;
         let thread = Start {
             options: options.clone(),
@@ -218,7 +224,7 @@ pub(super) fn start<A: App + 'static>(
                 index,
                 workers: options.workers,
             },
-            listener: Fd(listener),
+            listeners: own,
             board: board
                 .try_clone()
                 .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
@@ -246,7 +252,7 @@ enum Tier {
 struct Start {
     options: Arc<ServerOptions>,
     place: process::Place,
-    listener: Fd,
+    listeners: Vec<OwnedFd>,
     board: File,
     tier: Tier,
     tls: Option<TlsServer>,
@@ -318,11 +324,14 @@ impl Start {
     ) -> Result<(), Error> {
         use std::io::Read as _;
         let board = Board::map(&self.board, self.place.workers, self.place.index)?;
-        let listener = match self.options.reuseport {
-            true => Listener::unshared(self.listener, Some(board)),
-            false => Listener::new(self.listener, Some(board)),
-        };
-        let mut worker = Worker::new(io, app, process::config(&self.options, self.tls), listener);
+        let config = process::config(&self.options, self.tls);
+        // The worker closes them.
+        let listeners: Vec<_> = self
+            .listeners
+            .into_iter()
+            .map(|fd| Fd(fd.into_raw_fd()))
+            .collect();
+        let mut worker = process::worker(io, app, config, &listeners, (&self.options, Some(board)));
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;
         loop {

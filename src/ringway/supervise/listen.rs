@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,13 +20,20 @@ use super::sys;
 use crate::exit::Fatal;
 use crate::options::{Backlog, Owner, SocketOptions};
 
-/// The listeners of a server.
+/// The listeners of a server, at each of its addresses.
 #[derive(Debug)]
 pub struct Listeners {
+    /// At least one.
+    places: Vec<Place>,
+    backlog: u32,
+}
+
+/// The listeners at one address.
+#[derive(Debug)]
+struct Place {
     /// One that all workers share, or one for each worker.
     sockets: Vec<Socket>,
     bound: Bound,
-    backlog: u32,
     /// Device and inode of the Unix socket file.
     file: Option<(u64, u64)>,
 }
@@ -61,28 +68,36 @@ impl Listeners {
     /// [`Fatal`]: the address cannot be bound.
     pub fn bind(options: &Options) -> Result<Self, Fatal> {
         let backlog = clip_backlog(options.backlog, options.backlog_origin, somaxconn());
-        match &options.address {
+        let bind = |address: &Address| match address {
             Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
             Address::Unix(path) => bind_unix(path, &options.socket, backlog),
-        }
+        };
+        Ok(Self {
+            places: options
+                .addresses
+                .iter()
+                .map(bind)
+                .collect::<Result<_, _>>()?,
+            backlog,
+        })
     }
 
-    /// The address of the listeners.
-    pub(super) fn bound(&self) -> &Bound {
-        &self.bound
+    /// The addresses of the listeners, as URLs with commas between them.
+    pub(super) fn shown(&self) -> String {
+        self.urls().collect::<Vec<_>>().join(",")
     }
 
-    /// The URL of the server: `ws://address:port` with the port that the kernel chose for port 0, or `ws+unix:/path`.
-    pub fn url(&self) -> String {
-        self.bound.to_string()
+    /// The URLs of the server: `ws://address:port` with the port that the kernel chose for port 0, or `ws+unix:/path`.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        self.places.iter().map(|place| place.bound.to_string())
     }
 
-    /// The TCP address; `None` for a Unix socket.
-    pub const fn address(&self) -> Option<SocketAddr> {
-        match self.bound {
+    /// The first TCP address; `None` if there are only Unix sockets.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.places.iter().find_map(|place| match place.bound {
             Bound::Tcp(address) => Some(address),
             Bound::Unix(_) => None,
-        }
+        })
     }
 
     /// The length of the accept queue that the kernel granted.
@@ -90,23 +105,33 @@ impl Listeners {
         self.backlog
     }
 
-    /// A copy of a worker's listener, for a worker in this process, which closes it.
+    /// Copies of a worker's listeners, for a worker in this process, which closes them.
     ///
     /// # Errors
     /// No descriptor is free.
-    pub(crate) fn duplicate_for(&self, worker: usize) -> io::Result<RawFd> {
-        let socket = self.sockets[worker % self.sockets.len()].try_clone()?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into_raw_fd())
+    pub(crate) fn duplicates_for(&self, worker: usize) -> io::Result<Vec<OwnedFd>> {
+        let duplicate = |socket: &Socket| {
+            let socket = socket.try_clone()?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        };
+        self.of(worker).map(duplicate).collect()
     }
 
-    /// The listener of a worker.
-    pub(super) fn fd_for(&self, worker: usize) -> RawFd {
-        self.sockets[worker % self.sockets.len()].as_raw_fd()
+    /// The listeners of a worker.
+    pub(super) fn fds_for(&self, worker: usize) -> Vec<RawFd> {
+        self.of(worker).map(AsRawFd::as_raw_fd).collect()
+    }
+
+    fn of(&self, worker: usize) -> impl Iterator<Item = &Socket> {
+        let of_place = move |place: &'_ Place| worker % place.sockets.len();
+        self.places
+            .iter()
+            .map(move |place| &place.sockets[of_place(place)])
     }
 }
 
-impl Drop for Listeners {
+impl Drop for Place {
     /// Shuts the sockets down. Closing our descriptors would not be enough: workers hold the same sockets, and a
     /// stopped worker would keep the kernel accepting. shutdown(2) takes the socket itself out of service.
     fn drop(&mut self) {
@@ -155,7 +180,7 @@ fn clip_backlog(asked: Backlog, origin: Origin, limit: Option<u32>) -> u32 {
 
 /// Binds the first address that this machine has, and no other. If its port is taken, a server on another address of
 /// the same name would surprise the user.
-fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
+fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result<Place, Fatal> {
     let is_ours = |address: &&SocketAddr| {
         let mut any_port = **address;
         any_port.set_port(0);
@@ -169,7 +194,7 @@ fn bind_tcp(addresses: &[SocketAddr], options: &Options, backlog: u32) -> Result
     }
 }
 
-fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<Listeners, Fatal> {
+fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<Place, Fatal> {
     let count = if options.reuseport {
         options.workers
     } else {
@@ -191,10 +216,9 @@ fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<List
             .map_err(|error| refuse_tcp("listen on", &bound, "--wsuri", &error))?;
         sockets.push(socket);
     }
-    Ok(Listeners {
+    Ok(Place {
         sockets,
         bound: Bound::Tcp(bound),
-        backlog,
         file: None,
     })
 }
@@ -256,7 +280,7 @@ fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
-fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Listeners, Fatal> {
+fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Place, Fatal> {
     let shown = path.display();
     let refuse = |error: io::Error| {
         let why = match error.kind() {
@@ -279,10 +303,9 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
     let owner = options.unix_owner.as_ref().map(ids).transpose()?;
     socket.bind(&address).map_err(refuse)?;
     // Dropped on a failure below, and then the file goes as well.
-    let listeners = Listeners {
+    let place = Place {
         sockets: vec![socket],
         bound: Bound::Unix(path.to_owned()),
-        backlog,
         file: identity(path),
     };
     // Nobody can connect before listen(2), so nobody comes in by the mode that the umask left.
@@ -296,8 +319,8 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Liste
     if let Some(mode) = options.unix_mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refuse)?;
     }
-    listen(&listeners.sockets[0], backlog).map_err(refuse)?;
-    Ok(listeners)
+    listen(&place.sockets[0], backlog).map_err(refuse)?;
+    Ok(place)
 }
 
 /// The numbers of a user and a group, either of which may be left as it is.
@@ -456,7 +479,7 @@ fn refuse_congestion(name: &str, error: &io::Error) -> Fatal {
     let read =
         |file: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).unwrap_or_default();
     let available = read("tcp_available_congestion_control");
-    let available = available.split_whitespace().collect::<Vec<_>>().join(", ");
+    let available = available.split_whitespace().collect::<Vec<_>>().join(",");
     match error.kind() {
         ErrorKind::NotFound => Fatal::usage(format!(
             "--congestion {name}: the kernel does not know it; it has: {available}; perhaps run: modprobe tcp_{name}"

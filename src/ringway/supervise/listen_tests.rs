@@ -10,14 +10,14 @@ use crate::supervise::options::tests::options as any_port;
 
 fn options(address: Address) -> Options {
     let options = any_port();
-    Options { address, ..options }
+    Options {
+        addresses: vec![address],
+        ..options
+    }
 }
 
 fn tcp_address(listeners: &Listeners) -> SocketAddr {
-    match listeners.bound() {
-        Bound::Tcp(address) => *address,
-        Bound::Unix(path) => panic!("{}", path.display()),
-    }
+    listeners.address().expect("a TCP address")
 }
 
 #[test]
@@ -29,9 +29,13 @@ fn port_zero_becomes_a_real_port_and_options_reach_accepted_sockets() {
     let listeners = Listeners::bind(&options).expect("port 0 is free");
     let address = tcp_address(&listeners);
     assert_ne!(address.port(), 0);
-    listeners.sockets[0].set_nonblocking(false).expect("a flag");
+    listeners.places[0].sockets[0]
+        .set_nonblocking(false)
+        .expect("a flag");
     let _client = TcpStream::connect(address).expect("it listens");
-    let (accepted, _) = listeners.sockets[0].accept().expect("a client came");
+    let (accepted, _) = listeners.places[0].sockets[0]
+        .accept()
+        .expect("a client came");
     assert!(accepted.tcp_nodelay().expect("an option"));
     assert!(accepted.keepalive().expect("an option"));
     assert_eq!(
@@ -51,11 +55,15 @@ fn accepted(set: impl FnOnce(&mut SocketOptions)) -> (Listeners, Socket, TcpStre
     let mut options = any_port();
     set(&mut options.socket);
     let listeners = Listeners::bind(&options).expect("port 0 is free");
-    listeners.sockets[0].set_nonblocking(false).expect("a flag");
+    listeners.places[0].sockets[0]
+        .set_nonblocking(false)
+        .expect("a flag");
     let mut client = TcpStream::connect(tcp_address(&listeners)).expect("it listens");
     // With TCP_DEFER_ACCEPT the connection is there only once it has bytes.
     io::Write::write_all(&mut client, b"x").expect("it is connected");
-    let (accepted, _) = listeners.sockets[0].accept().expect("a client came");
+    let (accepted, _) = listeners.places[0].sockets[0]
+        .accept()
+        .expect("a client came");
     (listeners, accepted, client)
 }
 
@@ -94,7 +102,7 @@ fn a_deferred_accept_hides_a_connection_that_has_said_nothing() {
     options.socket.defer_accept = Some(Duration::from_secs(30));
     let listeners = Listeners::bind(&options).expect("port 0 is free");
     let seconds = option(
-        &listeners.sockets[0],
+        &listeners.places[0].sockets[0],
         libc::IPPROTO_TCP,
         libc::TCP_DEFER_ACCEPT,
     );
@@ -103,13 +111,17 @@ fn a_deferred_accept_hides_a_connection_that_has_said_nothing() {
         "{seconds}: the kernel rounds up to a retransmission"
     );
     let mut client = TcpStream::connect(tcp_address(&listeners)).expect("it listens");
-    let waits = listeners.sockets[0]
+    let waits = listeners.places[0].sockets[0]
         .accept()
         .expect_err("it has said nothing");
     assert_eq!(waits.kind(), ErrorKind::WouldBlock);
     io::Write::write_all(&mut client, b"x").expect("it is connected");
-    listeners.sockets[0].set_nonblocking(false).expect("a flag");
-    listeners.sockets[0].accept().expect("now it is there");
+    listeners.places[0].sockets[0]
+        .set_nonblocking(false)
+        .expect("a flag");
+    listeners.places[0].sockets[0]
+        .accept()
+        .expect("now it is there");
 }
 
 #[test]
@@ -125,7 +137,11 @@ fn the_queue_of_fast_opens_is_on_the_listener() {
     let mut options = any_port();
     options.socket.fastopen = Some(77);
     let listeners = Listeners::bind(&options).expect("port 0 is free");
-    let length = option(&listeners.sockets[0], libc::IPPROTO_TCP, libc::TCP_FASTOPEN);
+    let length = option(
+        &listeners.places[0].sockets[0],
+        libc::IPPROTO_TCP,
+        libc::TCP_FASTOPEN,
+    );
     assert_eq!(length, 77);
 }
 
@@ -136,7 +152,11 @@ fn the_time_of_busy_polling_reaches_accepted_sockets() {
     options.socket.busy_poll = Some(Duration::from_micros(50));
     match Listeners::bind(&options) {
         Ok(listeners) => {
-            let micros = option(&listeners.sockets[0], libc::SOL_SOCKET, libc::SO_BUSY_POLL);
+            let micros = option(
+                &listeners.places[0].sockets[0],
+                libc::SOL_SOCKET,
+                libc::SO_BUSY_POLL,
+            );
             assert_eq!(micros, 50);
         }
         Err(fatal) => assert!(
@@ -198,7 +218,7 @@ fn an_ipv6_address_with_a_zone_is_bound_there() {
         let listeners = Listeners::bind(&options(Address::Tcp(vec![address.into()])));
         let listeners = listeners.expect("it is one of ours");
         let port = listeners.address().expect("a port").port();
-        assert_eq!(listeners.url(), format!("ws://[{ip}%25{zone}]:{port}"));
+        assert_eq!(listeners.shown(), format!("ws://[{ip}%25{zone}]:{port}"));
         TcpStream::connect(tcp_address(&listeners)).expect("it listens");
     }
 }
@@ -208,14 +228,14 @@ fn reuseport_gives_each_worker_a_listener_on_the_same_port() {
     let mut options = any_port();
     options.reuseport = true;
     let listeners = Listeners::bind(&options).expect("port 0 is free");
-    assert_eq!(listeners.sockets.len(), 2);
-    let ports: Vec<_> = listeners
+    assert_eq!(listeners.places[0].sockets.len(), 2);
+    let ports: Vec<_> = listeners.places[0]
         .sockets
         .iter()
         .map(|s| s.local_addr().unwrap().as_socket().unwrap().port())
         .collect();
     assert_eq!(ports[0], ports[1]);
-    assert_ne!(listeners.fd_for(0), listeners.fd_for(1));
+    assert_ne!(listeners.fds_for(0), listeners.fds_for(1));
 }
 
 #[test]
@@ -273,7 +293,9 @@ fn a_backlog_is_clipped_to_what_the_kernel_grants() {
 fn closed_listeners_refuse_connects_at_once_although_another_process_holds_them() {
     let listeners = Listeners::bind(&any_port()).expect("port 0 is free");
     let address = tcp_address(&listeners);
-    let _held_by_a_worker = listeners.sockets[0].try_clone().expect("a descriptor");
+    let _held_by_a_worker = listeners.places[0].sockets[0]
+        .try_clone()
+        .expect("a descriptor");
     let mut queued = TcpStream::connect(address).expect("it listens");
     drop(listeners);
     let refused = TcpStream::connect(address).expect_err("it listens no more");
@@ -290,7 +312,9 @@ fn a_closed_unix_listener_leaves_nobody_hanging() {
     let directory = Directory::new("closed");
     let path = directory.0.join("echo.sock");
     let listeners = Listeners::bind(&options(Address::Unix(path.clone()))).expect("free");
-    let _held_by_a_worker = listeners.sockets[0].try_clone().expect("a descriptor");
+    let _held_by_a_worker = listeners.places[0].sockets[0]
+        .try_clone()
+        .expect("a descriptor");
     let mut queued = UnixStream::connect(&path).expect("it listens");
     drop(listeners);
     assert!(!path.exists());
@@ -323,7 +347,7 @@ fn a_unix_socket_replaces_a_stale_file_and_leaves_none() {
     drop(UnixListener::bind(&path).expect("a fresh path")); // the file stays, nobody listens
     let listeners =
         Listeners::bind(&options(Address::Unix(path.clone()))).expect("stale is no obstacle");
-    assert_eq!(listeners.bound(), &Bound::Unix(path.clone()));
+    assert_eq!(listeners.places[0].bound, Bound::Unix(path.clone()));
     drop(listeners);
     assert!(!path.exists());
 }
@@ -360,4 +384,36 @@ fn a_unix_socket_in_use_or_another_file_is_left_alone() {
         "{}",
         fatal.sentence
     );
+}
+
+#[test]
+fn a_server_listens_at_several_places_and_binds_all_or_none() {
+    let directory = Directory::new("several");
+    let path = directory.0.join("socket");
+    let mut options = any_port();
+    options.addresses.push(Address::Tcp(vec![SocketAddr::from((
+        [0, 0, 0, 0, 0, 0, 0, 1],
+        0,
+    ))]));
+    options.addresses.push(Address::Unix(path.clone()));
+    let listeners = Listeners::bind(&options).expect("all are free");
+    assert_eq!(listeners.fds_for(0).len(), 3);
+    let urls: Vec<_> = listeners.urls().collect();
+    assert!(urls[0].starts_with("ws://127.0.0.1:"), "{urls:?}");
+    assert!(urls[1].starts_with("ws://[::1]:"), "{urls:?}");
+    assert_eq!(urls[2], format!("ws+unix:{}", path.display()));
+    let port = listeners.address().expect("a TCP address").port();
+    drop(listeners);
+    assert!(!path.exists());
+    // The second place is taken, so the first one is free again.
+    let taken = TcpListener::bind("[::1]:0").expect("a port");
+    options.addresses[0] = Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+    options.addresses[1] = Address::Tcp(vec![taken.local_addr().expect("bound")]);
+    let fatal = Listeners::bind(&options).expect_err("one is taken");
+    assert!(
+        fatal.sentence.contains("another process has it"),
+        "{fatal:?}"
+    );
+    assert!(!path.exists());
+    TcpListener::bind(("127.0.0.1", port)).expect("the first place was given up");
 }

@@ -13,8 +13,8 @@ use crate::tls::TlsSupply;
 /// The supervisor's options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen.
-    pub address: Address,
+    /// Where to listen, at least one place.
+    pub addresses: Vec<Address>,
     /// Length of the accept queue, connections.
     pub backlog: Backlog,
     /// Who chose the backlog. If the kernel grants less, only a user's choice is worth a warning.
@@ -126,7 +126,7 @@ pub(super) mod tests {
     /// Two workers on any port of 127.0.0.1, without pages.
     pub(in crate::supervise) fn options() -> Options {
         Options {
-            address: Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], 0))]),
+            addresses: vec![Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], 0))])],
             backlog: Backlog::Depth(16),
             backlog_origin: Origin::Default,
             reuseport: false,

@@ -122,7 +122,7 @@ impl Hands {
         }
         let descriptors = environment::raise_descriptor_limit(&options)?;
         let listeners = Listeners::bind(&options)?;
-        debug!(address = %listeners.bound(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
+        debug!(address = %listeners.shown(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
         let pages = bind_pages(&options)?;
         let cpus = environment::assign_cpus(options.workers, options.affinity);
         let board = Board::new(options.workers)
@@ -256,13 +256,13 @@ impl Hands {
         let inheritance = Inheritance {
             worker: seat,
             cpu: self.seats[seat].cpu,
-            listener: listeners.fd_for(seat),
+            listeners: listeners.fds_for(seat),
             board: self.board.fd(),
             config: self.config.as_raw_fd(),
             tls: self.secrets.as_mut().map(Secrets::fd),
         };
         let command = &self.options.command;
-        match self.reserve.lend(|| Process::start(command, inheritance)) {
+        match self.reserve.lend(|| Process::start(command, &inheritance)) {
             Ok(process) => {
                 debug!(
                     worker = seat,
@@ -494,7 +494,7 @@ fn team(fleet: &Fleet) -> String {
 fn about(options: &Options, listeners: &Listeners, web: Option<&std::net::TcpListener>) -> About {
     let web = web.and_then(|listener| listener.local_addr().ok());
     About {
-        address: listeners.bound().to_string(),
+        address: listeners.shown(),
         backlog: listeners.backlog(),
         web: web.map(|address| format!("http://{address}/")),
         pid: std::process::id(),

@@ -22,11 +22,11 @@ use crate::stats::{Decoder, Record, RecordError};
 const READ_LEN: usize = 64 << 10;
 
 /// What a worker inherits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Inheritance {
     pub(super) worker: usize,
     pub(super) cpu: Option<usize>,
-    pub(super) listener: RawFd,
+    pub(super) listeners: Vec<RawFd>,
     pub(super) board: RawFd,
     pub(super) config: RawFd,
     pub(super) tls: Option<RawFd>,
@@ -47,7 +47,7 @@ impl Process {
     /// Starts a worker. Must be called on a thread that lives as long as the supervisor: the parent-death signal is
     /// bound to that thread. All descriptors are opened before the process is made, so that a failure leaves no process
     /// behind.
-    pub(super) fn start(command: &WorkerCommand, inheritance: Inheritance) -> io::Result<Self> {
+    pub(super) fn start(command: &WorkerCommand, inheritance: &Inheritance) -> io::Result<Self> {
         let (read, write) = sys::pipe()?;
         let (control, theirs) = Channel::pair()?;
         let child = spawn(command, inheritance, &write, &theirs)?;
@@ -167,22 +167,22 @@ impl Process {
 
 fn spawn(
     command: &WorkerCommand,
-    inheritance: Inheritance,
+    inheritance: &Inheritance,
     stats: &File,
     control: &OwnedFd,
 ) -> io::Result<Child> {
     let Inheritance {
         worker,
         cpu,
-        listener,
         board,
         config,
         tls,
-    } = inheritance;
+        ..
+    } = *inheritance;
     let mut process = Command::new("/proc/self/exe");
     process.arg0(&command.name).args(&command.arguments);
     let seat = WorkerSeat {
-        fd: listener,
+        fds: inheritance.listeners.clone(),
         cpuid: cpu,
         index: worker,
         stats_fd: Some(stats.as_raw_fd()),
@@ -200,13 +200,8 @@ fn spawn(
         .stderr(Stdio::inherit());
     // Its own process group: Ctrl-C in a terminal reaches only the supervisor, which then gives the order once.
     process.process_group(0);
-    let mut inherited = vec![
-        listener,
-        stats.as_raw_fd(),
-        control.as_raw_fd(),
-        board,
-        config,
-    ];
+    let mut inherited = inheritance.listeners.clone();
+    inherited.extend([stats.as_raw_fd(), control.as_raw_fd(), board, config]);
     inherited.extend(tls);
     sys::prepare_worker(&mut process, inherited);
     process.spawn()

@@ -73,6 +73,8 @@ struct Others {
 #[derive(Debug)]
 pub struct Listener {
     fd: Fd,
+    /// Its place among the listeners of the worker.
+    number: u32,
     board: Option<Board>,
     others: Option<Others>,
     claim: Armed,
@@ -128,6 +130,7 @@ impl Listener {
     pub const fn unshared(fd: Fd, board: Option<Board>) -> Self {
         Self {
             fd,
+            number: 0,
             board,
             others: None,
             claim: Armed::No,
@@ -151,6 +154,16 @@ impl Listener {
         listener
     }
 
+    pub(super) const fn numbered(mut self, number: u32) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// Which listener of the worker a readiness is of.
+    pub(super) const fn number_of(token: Token) -> usize {
+        token.id().slot as usize / 2
+    }
+
     pub(crate) const fn fd(&self) -> Fd {
         self.fd
     }
@@ -171,10 +184,10 @@ impl Listener {
         if self.share_left(connections) > 0 {
             if self.watch == Armed::Yes {
                 self.watch = Armed::Ending;
-                io.submit_cancel(Self::watch_token(), self.fd);
+                io.submit_cancel(self.watch_token(), self.fd);
             }
             self.claim = Armed::Yes;
-            io.submit_listen(Self::claim_token(), self.fd, Wake::One);
+            io.submit_listen(self.claim_token(), self.fd, Wake::One);
             (self.look, self.put_off) = (now, FIRST_LOOK);
             return;
         }
@@ -185,7 +198,7 @@ impl Listener {
             // There is nothing to compare until a peer connects.
             self.look = now + TICK;
             self.watch = Armed::Yes;
-            io.submit_listen(Self::watch_token(), self.fd, Wake::All);
+            io.submit_listen(self.watch_token(), self.fd, Wake::All);
         }
     }
 
@@ -200,10 +213,8 @@ impl Listener {
         if let Some(others) = &self.others {
             others.board.set_resting(true);
         }
-        for (armed, token) in [
-            (&mut self.claim, Self::claim_token()),
-            (&mut self.watch, Self::watch_token()),
-        ] {
+        let [claim, watch] = [self.claim_token(), self.watch_token()];
+        for (armed, token) in [(&mut self.claim, claim), (&mut self.watch, watch)] {
             if *armed == Armed::Yes {
                 *armed = Armed::Ending;
                 io.submit_cancel(token, self.fd);
@@ -223,12 +234,12 @@ impl Listener {
         }
     }
 
-    const fn claim_token() -> Token {
-        Token::fixed(Op::Accept, 0)
+    const fn claim_token(&self) -> Token {
+        Token::fixed(Op::Accept, 2 * self.number)
     }
 
-    const fn watch_token() -> Token {
-        Token::fixed(Op::Accept, 1)
+    const fn watch_token(&self) -> Token {
+        Token::fixed(Op::Accept, 2 * self.number + 1)
     }
 
     /// Handles the completion of a readiness.
@@ -239,14 +250,15 @@ impl Listener {
         result: Result<u32, Errno>,
         now: Instant,
     ) -> Result<(), Dead> {
-        let armed = match token == Self::claim_token() {
+        let is_claim = token == self.claim_token();
+        let armed = match is_claim {
             true => &mut self.claim,
             false => &mut self.watch,
         };
         *armed = Armed::No;
         match result {
             _ if self.stopped => self.close_when_idle(io),
-            Ok(_) if token == Self::claim_token() => self.called = true,
+            Ok(_) if is_claim => self.called = true,
             Ok(_) => (self.look, self.put_off) = (now, FIRST_LOOK),
             Err(Errno(libc::ECANCELED | libc::EAGAIN | libc::EINTR)) => {}
             Err(Errno(libc::ENOMEM | libc::ENOSPC)) => self.not_before = now + TICK,

@@ -6,6 +6,7 @@
 
 mod commands;
 mod listener;
+mod listeners;
 mod reach;
 mod read;
 mod settle;

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::listener::{Accepted, Dead, Listener};
+use super::listeners::Listeners;
 use super::reach::Reachable;
 use super::tidy::Tidy;
 use crate::conn;
@@ -49,7 +50,7 @@ pub struct Worker<I, A: App> {
     host: Host<A>,
     pub(crate) table: Table,
     wheel: Wheel,
-    listener: Listener,
+    listeners: Listeners,
     pub(crate) done: Vec<Completion>,
     pub(crate) expired: Vec<ConnId>,
     /// An empty list. Its memory serves the next list that a handler empties.
@@ -85,7 +86,7 @@ impl<I: Io, A: App> Worker<I, A> {
             host: Host::new(app),
             table: Table::default(),
             wheel: Wheel::new(now),
-            listener,
+            listeners: Listeners::new(listener),
             done: Vec::new(),
             expired: Vec::new(),
             spare: Vec::with_capacity(LIST_LEN),
@@ -94,6 +95,11 @@ impl<I: Io, A: App> Worker<I, A> {
             watched: 0,
             woken: now,
         }
+    }
+
+    /// Accepts on one listener more, which has the same board. Before the first turn.
+    pub fn add_listener(&mut self, listener: Listener) {
+        self.listeners.push(listener);
     }
 
     /// A worker that accepts nothing: its application begins connections in [`App::turn`]. Before the first connection
@@ -188,7 +194,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// Stops accepting. With the next turn, every WebSocket is closed with 1001. The worker is done when it has no
     /// connections.
     pub fn drain(&mut self) {
-        self.listener.stop(&mut self.core.io);
+        self.listeners.stop(&mut self.core.io);
         self.core.shared.protocol.draining = true;
         self.stop.get_or_insert(Stop::Drain);
     }
@@ -202,8 +208,8 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 
     /// Whether the listener was shut down outside this worker. The worker can then only drain.
-    pub const fn is_listener_shut(&self) -> bool {
-        self.listener.is_shut()
+    pub fn is_listener_shut(&self) -> bool {
+        self.listeners.is_shut()
     }
 
     /// Ends every connection with the next turn, without a closing handshake.
@@ -226,7 +232,7 @@ impl<I: Io, A: App> Worker<I, A> {
     /// # Errors
     /// The ring or the listener failed: the worker cannot go on.
     pub fn turn_until(&mut self, latest: Instant) -> Result<(), Error> {
-        self.listener
+        self.listeners
             .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
         let wait = self.wait(latest);
         let mut done = std::mem::take(&mut self.done);
@@ -280,7 +286,7 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         let due = latest
             .min(self.wheel.due())
-            .min(self.listener.due())
+            .min(self.listeners.due())
             .min(self.tidy.due());
         match due {
             Instant::NEVER => Wait::Forever,
@@ -352,7 +358,7 @@ impl<I: Io, A: App> Worker<I, A> {
 
     fn handle_listener(&mut self, completion: &Completion) -> Result<(), Error> {
         let Core { io, shared, .. } = &mut self.core;
-        self.listener
+        self.listeners
             .handle_ready(io, completion.token, completion.result, shared.now)
             .map_err(|Dead(errno)| Error {
                 operation: "listen",
@@ -362,15 +368,22 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// Accepts waiting connections, up to this worker's share.
     fn accept(&mut self) -> Result<(), Error> {
+        (0..self.listeners.len()).try_for_each(|number| self.accept_on(number))
+    }
+
+    #[inline]
+    fn accept_on(&mut self, number: usize) -> Result<(), Error> {
         let Core { io, shared, .. } = &mut self.core;
-        let allowance = self.listener.allowance(io, self.table.len(), shared.now);
+        let listener = self.listeners.get(number);
+        let allowance = listener.allowance(io, self.table.len(), shared.now);
         for _ in 0..allowance {
-            let result = self.core.io.accept(self.listener.fd());
+            let result = self.core.io.accept(self.listeners.fd(number));
             let shared = &mut self.core.shared;
             shared.counters.sockets = self.table.len() as u64;
-            let accepted = self
-                .listener
-                .handle_accept(result, shared.now, &mut shared.counters);
+            let accepted =
+                self.listeners
+                    .get(number)
+                    .handle_accept(result, shared.now, &mut shared.counters);
             match accepted {
                 Ok(Accepted::Connection(fd)) => self.begin(fd),
                 Ok(Accepted::Gone) => {}
@@ -412,7 +425,7 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.shared.reschedule(&mut conn.link, Some(deadline));
             self.core.arm_receive(&mut conn.link);
         }
-        self.listener.publish(self.table.len());
+        self.listeners.publish(self.table.len());
     }
 
     /// Whether the peer of a new connection has too many already. One that may be a proxy is not judged before it has
@@ -591,6 +604,6 @@ impl<I: Io, A: App> Worker<I, A> {
             self.core.io.close(fd, reset);
         }
         self.spare = ids;
-        self.listener.publish(self.table.len());
+        self.listeners.publish(self.table.len());
     }
 }
