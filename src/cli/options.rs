@@ -30,6 +30,9 @@ const SIZE_MAX: u64 = 1 << 40;
 const BUFFER_MAX: u64 = 0x7fff_ffff;
 
 /// The shortest time that a user can write.
+/// Fewest bytes of a fragment. With less, headers would take more room than the message.
+const FRAGMENT_MIN: u64 = 16;
+
 const ANY: Duration = Duration::from_micros(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,7 +113,7 @@ fn general() -> [Definition<ServerOptions>; 15] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn limits() -> [Definition<ServerOptions>; 8] {
+fn limits() -> [Definition<ServerOptions>; 9] {
     [
         define("max-connections", field!(max_connections), OrOff(Count(1..=1 << 32, "write it as 1000, 50k or 1M")),
             "Open WebSockets of the whole server: one more is answered 503. 0 = no limit"),
@@ -124,6 +127,8 @@ fn limits() -> [Definition<ServerOptions>; 8] {
         define("max-message", field!(max_message), Size(1..=SIZE_MAX), "Longest message accepted"),
         define("max-frame", field!(max_frame), Size(1..=SIZE_MAX), "Longest frame accepted")
             .default_said("as --max-message"),
+        define("fragment-size", field!(fragment_size), OrOff(Size(FRAGMENT_MIN..=SIZE_MAX)),
+            "Longest frame that is sent: a longer message leaves in several, and is copied once more; 0 = a frame has any length"),
         define("send-queue", field!(send_queue), Size(1024..=SIZE_MAX),
             "Bytes queued for a peer above which reading from it pauses"),
         define("max-head", field!(max_head), Size(HEAD_MIN..=HEAD_MAX),
@@ -136,7 +141,7 @@ fn limits() -> [Definition<ServerOptions>; 8] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn timeouts() -> [Definition<ServerOptions>; 6] {
+fn timeouts() -> [Definition<ServerOptions>; 7] {
     [
         define("handshake-timeout", field!(handshake_timeout), Time::from(MILLISECOND),
             "Time for the opening handshake"),
@@ -145,8 +150,10 @@ fn timeouts() -> [Definition<ServerOptions>; 6] {
         define("idle-timeout", field!(idle_timeout), OrOff(Time::from(ANY)),
             "Close a connection with 1001 on which nothing arrived for this long (Pongs count); 0 = never"),
         define("ping-interval", field!(ping_interval), OrOff(Time::from(ANY)),
-            "Ping a peer that was silent for this long, drop it after as long again; finds out peers behind proxies, which \
+            "Ping a peer that was silent for this long, drop it after --ping-timeout; finds out peers behind proxies, which \
              --keepalive does not, at about 6 us of CPU each time; 0 = never"),
+        define("ping-timeout", field!(ping_timeout), Unless(Time::from(ANY)), "Drop a peer that stays silent for this long after a Ping")
+            .default_said("as --ping-interval"),
         define("close-timeout", field!(close_timeout), Time::from(MILLISECOND),
             "Time for the closing handshake, anew whenever the peer takes some of what is left for it"),
         define("drain-timeout", field!(drain_timeout), Time::from(Duration::ZERO),
@@ -391,7 +398,7 @@ mod tests {
             wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
             silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
             max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nmax-head = 9000\nmax-headers = 99\nsubprotocol = 'b,a'\nhandshake-timeout = 1
-            write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
+            write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nping-timeout = 2\nfragment-size = 1000\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'

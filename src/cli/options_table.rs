@@ -63,7 +63,9 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("handshake-timeout", "openHandshakeTimeout", "bad_input::a_client_that_says_nothing_gets_408"),
     ("write-timeout", "", "lives::a_client_that_never_reads_is_dropped_and_one_that_reads_slowly_is_not"),
     ("idle-timeout", "", "bad_frames::silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001"),
-    ("ping-interval", "autoPingInterval, autoPingTimeout", "bad_frames::silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001"),
+    ("ping-timeout", "autoPingTimeout", "bad_frames::a_pinged_peer_has_the_time_that_it_was_given"),
+    ("fragment-size", "autoFragmentSize", "fragments::messages_leave_in_frames_of_the_size_that_was_asked_for"),
+    ("ping-interval", "autoPingInterval", "bad_frames::silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001"),
     ("close-timeout", "closeHandshakeTimeout", "faults::a_client_that_never_answers_the_close_does_not_stop_the_exit"),
     ("drain-timeout", "", "cli::a_worker_that_ignores_its_drain_is_killed_after_the_drain_time"),
     ("nodelay", "tcpNoDelay", "src/ringway/supervise/listen_tests.rs::port_zero_becomes_a_real_port_and_options_reach_accepted_sockets"),
@@ -93,7 +95,6 @@ const END: &str = "
 |---|---|
 | `utf8validateIncoming` | Text that is no UTF-8 must fail the connection (RFC 6455 §8.1), and applications get it as `&str`. |
 | `requireMaskedClientFrames`, `acceptMaskedServerFrames`, `maskServerFrames`, `maskClientFrames`, `applyMask` | A frame that is masked the wrong way must fail the connection (RFC 6455 §5.1), and the mask of clients protects proxies on the way from bytes that a page chose. |
-| `autoFragmentSize` | A frame of any length leaves without holding other connections up, and an answer leaves from where its message lies, where there is no room for further headers. |
 | `autoPingSize`, `autoPingRestartOnAnyTraffic` | Every byte of a peer counts as a sign of life, and what its Pong carries is not looked at. A Ping has 8 bytes. |
 | `webStatus` with `redirect` | Whoever writes a link to the server could send its visitors anywhere. |
 | `logFrames`, `logOctets` | A look at each frame would cost every connection something. |

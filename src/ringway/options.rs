@@ -78,6 +78,10 @@ pub struct ServerOptions {
     pub idle_timeout: Option<Duration>,
     /// Time of a peer's silence after which it gets a Ping. Default: never.
     pub ping_interval: Option<Duration>,
+    /// Time of silence after a Ping after which its connection is reset. Default: as long as `ping_interval`.
+    pub ping_timeout: Option<Duration>,
+    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Default: no limit.
+    pub fragment_size: Option<usize>,
     /// Time that a peer has to answer a Close, and then to close its side. It starts anew whenever the peer takes some
     /// of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
@@ -134,6 +138,8 @@ impl ServerOptions {
             write_timeout: Some(Duration::from_secs(60)),
             idle_timeout: None,
             ping_interval: None,
+            ping_timeout: None,
+            fragment_size: None,
             close_timeout: Duration::from_secs(10),
             echo_close_reason: false,
             fail_by_drop: false,
@@ -201,6 +207,10 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// Time of a peer's silence after which it gets a Ping. Default: never.
     pub ping_interval: Option<Duration>,
+    /// Time of silence after a Ping after which its connection is reset. Default: as long as `ping_interval`.
+    pub ping_timeout: Option<Duration>,
+    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Default: no limit.
+    pub fragment_bytes_max: Option<usize>,
     /// Time that a peer has to answer a Close, and then to close its side. Default 10 s.
     pub close_timeout: Option<Duration>,
     /// Whether a Close of the peer is answered with its reason too. Default: with its code alone.
@@ -225,6 +235,8 @@ impl Limits {
         options.write_timeout = self.write_timeout.or(options.write_timeout);
         options.idle_timeout = self.idle_timeout.or(options.idle_timeout);
         options.ping_interval = self.ping_interval.or(options.ping_interval);
+        options.ping_timeout = self.ping_timeout.or(options.ping_timeout);
+        options.fragment_size = self.fragment_bytes_max.or(options.fragment_size);
         options.close_timeout = self.close_timeout.unwrap_or(options.close_timeout);
         options.echo_close_reason = self.echo_close_reason.unwrap_or(options.echo_close_reason);
         options.fail_by_drop = self.fail_by_drop.unwrap_or(options.fail_by_drop);

@@ -20,6 +20,7 @@ on_both_tiers!(
     memory_stays_bounded_while_peers_never_read_and_others_are_served,
     memory_stays_bounded_while_a_peer_sends_pings_and_never_reads,
     silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001,
+    a_pinged_peer_has_the_time_that_it_was_given,
 );
 
 fn every_violation_is_answered_with_its_close_code_and_the_end_of_the_stream(io: &str) {
@@ -348,6 +349,23 @@ fn memory_stays_bounded_while_a_peer_sends_pings_and_never_reads(io: &str) {
     println!("{io}: {written} bytes of pings taken, memory + {grown}");
     assert!(written < 100_000_000);
     assert!(grown < 8 << 20, "{grown} bytes more");
+}
+
+fn a_pinged_peer_has_the_time_that_it_was_given(io: &str) {
+    let options = ["--workers=1", "--port=0", "--ping-interval=200ms", io];
+    let patient = Server::start(&[&options[..], &["--ping-timeout=1h"]].concat());
+    let mut silent = Client::connect(&patient.address());
+    assert_eq!(silent.recv().first, PING);
+    std::thread::sleep(Duration::from_secs(1));
+    // Without the option it would be gone by now. It gets no second Ping before it has said something.
+    silent.echo(TEXT, b"still here");
+    assert_eq!(silent.recv().first, PING);
+
+    let options = ["--workers=1", "--port=0", "--ping-interval=1s", io];
+    let strict = Server::start(&[&options[..], &["--ping-timeout=1ms"]].concat());
+    let mut silent = Client::connect(&strict.address());
+    assert_eq!(silent.recv().first, PING);
+    assert!(silent.try_recv().is_err(), "dropped");
 }
 
 fn silent_peers_are_pinged_then_dropped_and_idle_ones_closed_with_1001(io: &str) {

@@ -21,6 +21,7 @@ mod driver;
 mod environment;
 mod examples;
 mod faults;
+mod fragments;
 mod fuzz_corpora;
 mod http;
 mod http_client;

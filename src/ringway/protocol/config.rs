@@ -31,9 +31,14 @@ pub struct Config {
     /// Time without a byte from the peer after which the connection is closed with 1001. Time in which reading is
     /// paused does not count. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// Time of the peer's silence after which a Ping is sent. If the peer stays silent for as long again, the
-    /// connection is reset. Time in which reading is paused does not count. Default: never.
+    /// Time of the peer's silence after which a Ping is sent. Time in which reading is paused does not count. Default:
+    /// never.
     pub ping_interval: Option<Duration>,
+    /// Time of silence after a Ping; then the connection is reset. Default: as long as `ping_interval`.
+    pub ping_timeout: Option<Duration>,
+    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Such a message is copied
+    /// once more. Default: a frame has any length.
+    pub fragment_bytes_max: Option<usize>,
     /// Time that the peer has to answer our Close, and to end its side after we ended ours. It starts anew whenever the
     /// peer takes some of the bytes queued for it. Default 10 s.
     pub close_timeout: Duration,
@@ -51,7 +56,7 @@ pub struct Config {
     /// Compression of messages, for clients that offer it. Default: none.
     pub deflate: Option<Deflate>,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
-    /// of an open connection, `ping_interval`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
+    /// of an open connection, `ping_interval`, `fragment_bytes_max`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
     /// are used. Default: none, so the limits of this value hold for every connection.
     pub services: Vec<Self>,
     /// TLS on accepted connections. Default: none.
@@ -80,6 +85,11 @@ pub enum OnViolation {
 }
 
 impl Config {
+    /// Time of silence after a Ping after which the connection is reset.
+    pub(crate) fn pong_timeout(&self, ping_interval: Duration) -> Duration {
+        self.ping_timeout.unwrap_or(ping_interval)
+    }
+
     /// The limits that hold for connections of a service.
     #[inline]
     pub(crate) fn of(&self, service: u16) -> &Self {
@@ -98,6 +108,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: None,
             ping_interval: None,
+            ping_timeout: None,
+            fragment_bytes_max: None,
             close_timeout: Duration::from_secs(10),
             close_answer: CloseAnswer::Code,
             on_violation: OnViolation::Close,

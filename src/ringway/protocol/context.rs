@@ -78,8 +78,8 @@ const fn answer_header(message: &Message<'_>) -> Header {
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
     sender: &'a mut Sender,
-    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, because its
-    /// memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
+    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed or
+    /// fragmented, because its memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
     pub(super) in_place_below: u32,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
@@ -222,6 +222,9 @@ impl Context<'_> {
             return self.send_compressed(message.kind(), message.payload(), None);
         }
         let header = answer_header(&message);
+        if self.is_fragmented(message.len()) {
+            return self.send_fragments(header, message.payload());
+        }
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
             // Under TLS, what lies in the buffer is sealed at the end of the turn.
@@ -264,13 +267,51 @@ impl Context<'_> {
             payload_len: body.len() as u64,
             masking_key,
         };
+        self.send_copied(header, body);
+        self.output.shared.buffers.give_back(data);
+    }
+
+    /// Sends a message whose header is checked and counted: copied, in one frame or in several.
+    fn send_copied(&mut self, header: Header, payload: &[u8]) {
+        if self.is_fragmented(payload.len()) {
+            return self.send_fragments(header, payload);
+        }
+        self.send_frame(header, payload);
+    }
+
+    fn send_frame(&mut self, header: Header, payload: &[u8]) {
         let mut head = [0; HEADER_BYTES_MAX];
-        let head_len = frame::encode(&header, &mut head);
-        let sent = self.output.copy(Carries::Messages, &head[..head_len], body);
-        if let Some(key) = masking_key {
+        let len = frame::encode(&header, &mut head);
+        let sent = self.output.copy(Carries::Messages, &head[..len], payload);
+        if let Some(key) = header.masking_key {
             mask::apply(sent, Key::new(key));
         }
-        self.output.shared.buffers.give_back(data);
+    }
+
+    /// Whether a message of this size leaves in several frames.
+    fn is_fragmented(&self, bytes: usize) -> bool {
+        self.fragment_bytes_max().is_some_and(|max| bytes > max)
+    }
+
+    fn fragment_bytes_max(&self) -> Option<usize> {
+        self.config().fragment_bytes_max
+    }
+
+    /// Sends a message in several frames (RFC 6455 §5.4). It is whole: nothing comes between its frames.
+    #[cold]
+    fn send_fragments(&mut self, whole: Header, payload: &[u8]) {
+        let fragment_bytes = self.fragment_bytes_max().unwrap_or(usize::MAX);
+        let mut fragments = payload.chunks(fragment_bytes).peekable();
+        let mut header = whole;
+        while let Some(fragment) = fragments.next() {
+            header.payload_len = fragment.len() as u64;
+            header.fin = fragments.peek().is_none();
+            self.send_frame(header, fragment);
+            // RFC 7692 §6.1: RSV1 stands in the first frame only.
+            header.compressed = false;
+            header.opcode = Opcode::Continuation;
+            header.masking_key = self.masking_key();
+        }
     }
 
     /// The assembly becomes a part of the queue: its place is reserved here, and its memory moves there after the
@@ -319,17 +360,11 @@ impl Context<'_> {
             payload_len: payload.len() as u64,
             masking_key,
         };
-        let mut head = [0; HEADER_BYTES_MAX];
-        let len = self.sender.header(&header, &mut head)?;
-        let head = &head[..len];
+        self.sender.check(&header)?;
         self.output.shared.count_out(1, header.payload_len);
-        if compressed {
-            self.send_compressed(kind, payload, masking_key);
-            return Ok(());
-        }
-        let sent = self.output.copy(Carries::Messages, head, payload);
-        if let Some(key) = masking_key {
-            mask::apply(sent, Key::new(key));
+        match compressed {
+            true => self.send_compressed(kind, payload, masking_key),
+            false => self.send_copied(header, payload),
         }
         Ok(())
     }

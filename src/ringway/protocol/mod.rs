@@ -272,7 +272,8 @@ impl Shared {
         let idle = config.idle_timeout.map(|timeout| link.heard + timeout);
         let ping = config.ping_interval.map(|interval| match heartbeat {
             Heartbeat::Quiet => link.heard + interval,
-            Heartbeat::Pinged(at) => at + interval,
+            // Also before the timeout: the peer may have spoken again, and then the next Ping is due.
+            Heartbeat::Pinged(at) => (self.now + interval).min(at + config.pong_timeout(interval)),
         });
         let write = link.out.queue.as_ref().and_then(|_| self.next_look(link));
         [idle, ping, write].into_iter().flatten().min()

@@ -396,9 +396,14 @@ impl Shared {
         scratch: &mut [u8],
     ) {
         conn.link.phase = Phase::Open;
-        let limits = self.protocol.config.of(conn.link.service).message_limits;
-        let (side, is_sealed) = (conn.link.side, conn.link.out.tls.is_some());
-        conn.speaks = Speaks::WebSocket(WebSocket::new(role(side), limits, codec, is_sealed));
+        let config = self.protocol.config.of(conn.link.service);
+        let in_place_below = match (&conn.link.out.tls, config.fragment_bytes_max) {
+            (Some(_), _) => 0,
+            (None, Some(bytes)) => bytes.saturating_add(1),
+            (None, None) => usize::MAX,
+        };
+        let (role, limits) = (role(conn.link.side), config.message_limits);
+        conn.speaks = Speaks::WebSocket(WebSocket::new(role, limits, codec, in_place_below));
         self.counters.handshakes += 1;
         self.counters.clients += 1;
         let deadline = self.next_check(&conn.link, Heartbeat::Quiet);

@@ -44,8 +44,8 @@ pub(crate) struct WebSocket {
     pub(crate) heartbeat: Heartbeat,
     /// Present if both sides agreed to compress messages.
     pub(crate) codec: Option<Box<Codec>>,
-    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed, or because the
-    /// connection is under TLS (0). One number for both, so that an answer is looked at once.
+    /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed or fragmented,
+    /// or because the connection is under TLS (0). One number for all, so that an answer is looked at once.
     pub(crate) in_place_below: u32,
     /// The last message was so large that bytes arriving with the next header are not worth copying.
     pub(crate) large: bool,
@@ -56,9 +56,10 @@ impl WebSocket {
         role: Role,
         limits: Limits,
         codec: Option<Box<Codec>>,
-        is_sealed: bool,
+        in_place_below: usize,
     ) -> Self {
         let bytes_min = codec.as_ref().map_or(usize::MAX, |codec| codec.bytes_min());
+        let in_place_below = in_place_below.min(bytes_min);
         let receiver = Receiver::new(role, limits);
         Self {
             receiver: match codec {
@@ -66,10 +67,7 @@ impl WebSocket {
                 Some(_) => receiver.with_compression(),
             },
             sender: Sender::new(role),
-            in_place_below: match is_sealed {
-                true => 0,
-                false => u32::try_from(bytes_min).unwrap_or(u32::MAX),
-            },
+            in_place_below: u32::try_from(in_place_below).unwrap_or(u32::MAX),
             codec,
             assembly: None,
             heartbeat: Heartbeat::Quiet,

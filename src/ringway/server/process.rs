@@ -232,6 +232,8 @@ pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config 
         write_timeout: options.write_timeout,
         idle_timeout: options.idle_timeout,
         ping_interval: options.ping_interval,
+        ping_timeout: options.ping_timeout,
+        fragment_bytes_max: options.fragment_size,
         close_timeout: options.close_timeout,
         close_answer: match options.echo_close_reason {
             true => CloseAnswer::CodeAndReason,

@@ -231,6 +231,8 @@ impl Hands {
                     if let Some(process) = &mut self.seats[seat].process
                         && let Err(why) = process.obey(order)
                     {
+                        // A worker that saw its listener shut may have drained and left already.
+                        self.hear(seat);
                         self.supervisor
                             .handle_undelivered(seat, order, &why.to_string());
                     }

@@ -287,17 +287,20 @@ impl Supervisor {
         }
     }
 
-    /// The control channel did not take an order for the worker on the seat: a signal follows.
+    /// The control channel did not take an order for the worker on the seat: a signal follows. That is no news of a
+    /// worker that drains: it closes the channel when it leaves.
     pub(super) fn handle_undelivered(&mut self, seat: usize, order: Order, why: &str) {
         let (order, how) = match order {
             Order::Drain => (Order::Terminate, "SIGTERM"),
             Order::Stop => (Order::Kill, "SIGKILL"),
             Order::Terminate | Order::Kill => return,
         };
-        self.say(
-            Severity::Warning,
-            format!("worker {seat} is told by {how}, because its control channel is {why}"),
-        );
+        if !self.seats[seat].drains {
+            self.say(
+                Severity::Warning,
+                format!("worker {seat} is told by {how}, because its control channel is {why}"),
+            );
+        }
         self.actions.push_back(Action::Order { seat, order });
     }
 

@@ -345,6 +345,18 @@ fn an_order_that_its_channel_does_not_take_becomes_a_signal_and_is_told() {
 }
 
 #[test]
+fn nothing_is_told_of_the_closed_channel_of_a_worker_that_drained_by_itself() {
+    let mut supervisor = serving(1);
+    supervisor.handle_signal(at(0), libc::SIGTERM);
+    actions(&mut supervisor);
+    supervisor.handle_draining(0);
+    supervisor.handle_undelivered(0, Order::Drain, "closed");
+    let todo = actions(&mut supervisor);
+    assert_eq!(orders(&todo), [(0, Order::Terminate)]);
+    assert_eq!(said(&todo), [""; 0]);
+}
+
+#[test]
 fn a_second_signal_is_an_order_to_leave_and_then_the_end() {
     let mut supervisor = serving(1);
     supervisor.handle_signal(at(0), libc::SIGTERM);

@@ -85,7 +85,9 @@ impl<I: Io> Core<I> {
         }
         let (heard, silent) = (link.heard, now.since(link.heard));
         let config = self.shared.protocol.config.of(link.service);
-        let (idle, ping_interval) = (config.idle_timeout, config.ping_interval);
+        let idle = config.idle_timeout;
+        let ping = config.ping_interval;
+        let ping = ping.map(|interval| (interval, config.pong_timeout(interval)));
         if idle.is_some_and(|timeout| silent >= timeout) {
             self.close(conn, CloseCode::GoingAway, "idle timeout");
             return Next::Continue;
@@ -93,12 +95,12 @@ impl<I: Io> Core<I> {
         let Some(websocket) = conn.speaks.websocket() else {
             unreachable!("the phase is open while a WebSocket is")
         };
-        let heartbeat = match (websocket.heartbeat, ping_interval) {
+        let heartbeat = match (websocket.heartbeat, ping) {
             (Heartbeat::Pinged(at), _) if heard > at => Heartbeat::Quiet,
-            (Heartbeat::Pinged(at), Some(interval)) if now.since(at) >= interval => {
+            (Heartbeat::Pinged(at), Some((_, timeout))) if now.since(at) >= timeout => {
                 return Next::Reset;
             }
-            (Heartbeat::Quiet, Some(interval)) if silent >= interval => Heartbeat::Pinged(now),
+            (Heartbeat::Quiet, Some((interval, _))) if silent >= interval => Heartbeat::Pinged(now),
             (heartbeat, _) => heartbeat,
         };
         let begins = heartbeat == Heartbeat::Pinged(now);
