@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::options::{
-    Backlog, ClientAuth, Format, IoChoice, Owner, ServerOptions, TlsMode, TlsVersion,
+    Backlog, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, Owner, ServerOptions, TlsMode,
+    TlsVersion,
 };
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
@@ -30,9 +31,6 @@ const SIZE_MAX: u64 = 1 << 40;
 const BUFFER_MAX: u64 = 0x7fff_ffff;
 
 /// The shortest time that a user can write.
-/// Fewest bytes of a fragment. With less, headers would take more room than the message.
-const FRAGMENT_MIN: u64 = 16;
-
 const ANY: Duration = Duration::from_micros(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -127,7 +125,7 @@ fn limits() -> [Definition<ServerOptions>; 9] {
         define("max-message", field!(max_message), Size(1..=SIZE_MAX), "Longest message accepted"),
         define("max-frame", field!(max_frame), Size(1..=SIZE_MAX), "Longest frame accepted")
             .default_said("as --max-message"),
-        define("fragment-size", field!(fragment_size), OrOff(Size(FRAGMENT_MIN..=SIZE_MAX)),
+        define("fragment-size", field!(fragment_size), OrOff(Size(FRAGMENT_BYTES_MIN as u64..=SIZE_MAX)),
             "Longest frame that is sent: a longer message leaves in several, and is copied once more; 0 = a frame has any length"),
         define("send-queue", field!(send_queue), Size(1024..=SIZE_MAX),
             "Bytes queued for a peer above which reading from it pauses"),

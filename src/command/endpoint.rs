@@ -2,7 +2,7 @@
 //!
 //! Owns: the text of `--wsuri`, `--port` and `--congestion`. Never: opens a socket or looks up a name.
 
-use ringway::options::{BadEndpoint, Endpoint, WebHost, WebPort};
+use ringway::options::{BadEndpoint, ENDPOINTS_MAX, Endpoint, WebHost, WebPort};
 
 use crate::Text;
 use crate::judge::{BadOption, Resolved};
@@ -18,9 +18,6 @@ pub const HEAD_MAX: u64 = 1 << 20;
 pub const HEADERS_MIN: u64 = 5;
 /// See [`HEAD_MIN`].
 pub const HEADERS_MAX: u64 = 10_000;
-
-/// Listeners that a server may have. Each worker waits for all of them.
-const ENDPOINTS_MAX: usize = 16;
 
 /// A place to listen: `ws://host:port` or `ws+unix:/path`.
 pub const URI: Words<Endpoint> = Words {

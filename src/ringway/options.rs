@@ -20,6 +20,12 @@ pub use crate::services::Subprotocols;
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use opening::OpeningOptions;
 
+/// Most places where a server listens: each worker waits for all of them.
+pub const ENDPOINTS_MAX: usize = 16;
+
+/// Fewest bytes of a fragment. With less, headers would take more room than the message.
+pub const FRAGMENT_BYTES_MIN: usize = 16;
+
 /// All options of `ringway server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {

@@ -301,7 +301,7 @@ impl Context<'_> {
     #[cold]
     fn send_fragments(&mut self, whole: Header, payload: &[u8]) {
         let fragment_bytes = self.fragment_bytes_max().unwrap_or(usize::MAX);
-        let mut fragments = payload.chunks(fragment_bytes).peekable();
+        let mut fragments = payload.chunks(fragment_bytes.max(1)).peekable();
         let mut header = whole;
         while let Some(fragment) = fragments.next() {
             header.payload_len = fragment.len() as u64;

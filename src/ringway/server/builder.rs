@@ -10,7 +10,8 @@ use super::services::ServerOfServices;
 use super::threads::{self, Running};
 use crate::exit::Fatal;
 use crate::options::{
-    Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
+    Backlog, BadEndpoint, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN, IoChoice, Limits, OpeningOptions,
+    ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
@@ -41,8 +42,7 @@ impl Server {
             ..ServerOptions::new(cpus)
         });
         Self {
-            options: options
-                .map_err(|bad: crate::options::BadEndpoint| Fatal::usage(bad.to_string())),
+            options: options.map_err(|bad| wrong(&bad)),
         }
     }
 
@@ -58,6 +58,17 @@ impl Server {
             set(options);
         }
         self
+    }
+
+    /// Listens at one more place, as in [`Self::new`]; at most 16 in all.
+    #[must_use]
+    pub fn listen(self, uri: &str) -> Self {
+        match uri.parse() {
+            Ok(endpoint) => self.set(|options| options.endpoints.push(endpoint)),
+            Err(bad) => Self {
+                options: self.options.and(Err(wrong(&bad))),
+            },
+        }
     }
 
     /// Number of workers (processes or threads), 1 to 1024. Default: one for each CPU that this process may use.
@@ -250,6 +261,24 @@ impl Server {
                 options.workers
             )));
         }
+        let places = options.endpoints.len();
+        if !(1..=ENDPOINTS_MAX).contains(&places) {
+            return Err(Fatal::usage(format!(
+                "{places} places to listen cannot be had: a server has 1 to {ENDPOINTS_MAX}"
+            )));
+        }
+        let services = options
+            .services
+            .iter()
+            .map(|limits| limits.fragment_bytes_max);
+        let mut fragments = std::iter::once(options.fragment_size)
+            .chain(services)
+            .flatten();
+        if let Some(bytes) = fragments.find(|bytes| *bytes < FRAGMENT_BYTES_MIN) {
+            return Err(Fatal::usage(format!(
+                "fragments of {bytes} bytes cannot be had: give {FRAGMENT_BYTES_MIN} or more"
+            )));
+        }
         options.opening.letterhead().map_err(Fatal::usage)?;
         let own = options.deflate.then_some(options.compression);
         let services = options.services.iter().map(|limits| limits.deflate);
@@ -266,6 +295,10 @@ impl Server {
     pub(super) const fn options_mut(&mut self) -> &mut Result<ServerOptions, Fatal> {
         &mut self.options
     }
+}
+
+fn wrong(bad: &BadEndpoint) -> Fatal {
+    Fatal::usage(bad.to_string())
 }
 
 /// The command that starts this program again with the same arguments.
@@ -352,6 +385,15 @@ mod tests {
     fn what_cannot_be_served_is_told_when_the_server_starts() {
         assert!(why(Server::new("http://127.0.0.1:0")).contains("does not begin with ws://"));
         assert!(why(Server::new("ws://127.0.0.1:0").workers(0)).starts_with("0 workers"));
+        let also = |uri| Server::new("ws://127.0.0.1:0").listen(uri);
+        assert!(why(also("ws://[::1")).contains("bracket"));
+        let crowd = (0..16).fold(also("ws://127.0.0.1:0"), |server, _| {
+            server.listen("ws://[::1]:0")
+        });
+        assert!(why(crowd).starts_with("18 places"));
+        let mut tiny = ServerOptions::new(1);
+        tiny.fragment_size = Some(1);
+        assert!(why(Server::with_options(tiny)).contains("16 or more"));
         let twice = Server::new("ws://127.0.0.1:0").service("chat", |_| Echo::default());
         let sentence = twice.start().expect_err("no path").sentence;
         assert!(

@@ -363,6 +363,11 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused(refused) => format!("opening handshake: the server answered {refused}"),
         Failure::Response(fault) => format!("opening handshake: {fault}"),
         Failure::Timeout => "opening handshake: no answer in time (see --timeout)".to_owned(),
+        Failure::Tls(why) if why.contains("CaUsedAsEndEntity") => {
+            "TLS: the server shows a certificate that is for signing others (CA:TRUE), as `openssl req -x509` makes it; make it \
+             with -addext basicConstraints=critical,CA:FALSE, or see --insecure"
+                .to_owned()
+        }
         Failure::Tls(why) => format!("TLS: {why}; see --cacert and --insecure"),
         Failure::Connect(errno) => format!("connect: {errno}"),
         Failure::ProxyRefused(refused) => format!("the proxy answered {refused}"),
