@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use ringway_command::judge::BadOption;
 use ringway_command::options::{self, Given};
-use ringway_command::output::{log_to_stderr, print};
+use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
 use super::options::ServerArgs;
@@ -62,7 +62,11 @@ fn try_server(args: ServerCommand) -> Result<Outcome, Fatal> {
         return Ok(Outcome::Exit(print(&options::show::<ServerArgs>(&options))));
     }
     lines::detach();
-    log_to_stderr(options.debug);
+    log_to_stderr(match (options.debug, options.log_frames) {
+        (true, _) => Log::Everything,
+        (false, Some(_)) => Log::Frames,
+        (false, None) => Log::Warnings,
+    });
     match seat {
         Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
         None => supervise(&options, &given).map(Outcome::Exit),

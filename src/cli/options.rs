@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway::options::{
-    Backlog, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, Owner, ServerOptions, TlsMode,
-    TlsVersion,
+    Backlog, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, LOG_BYTES_MAX, Owner, ServerOptions,
+    TlsMode, TlsVersion,
 };
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
@@ -68,7 +68,7 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn general() -> [Definition<ServerOptions>; 15] {
+fn general() -> [Definition<ServerOptions>; 17] {
     [
         define("wsuri", field!(endpoints), URIS,
             "Where to listen: ws://host:port, or ws+unix:/path; up to 16 places, by commas or by further --wsuri. Port 0 is any free \
@@ -91,6 +91,10 @@ fn general() -> [Definition<ServerOptions>; 15] {
             "Length of the accept queue; without a value as long as the kernel allows (net.core.somaxconn)"),
         define("silence", field!(silence), Switch, "Print neither the start-up line nor statistics"),
         define("debug", field!(debug), Switch, "Log debug messages on stderr"),
+        define("log-frames", field!(log_frames), OrOff(Count(1..=u64::from(u32::MAX), "1 logs every connection, 100 one in a hundred")),
+            "Log the frames of one connection in N on stderr, up to 64 connections and 1000 lines a second in each worker; 0 = none"),
+        define("log-bytes", field!(log_bytes), Count(0..=LOG_BYTES_MAX as u64, "a line has room for so many"),
+            "With --log-frames: payload bytes of each frame that are shown, unmasked; they may be somebody's secrets"),
         define("interval", field!(interval), Time::from(Duration::from_millis(10)), "Time between statistics"),
         define("format", field!(format),
             Choice("FORMAT", &[("table", Format::Table), ("json", Format::Json)]),
@@ -394,7 +398,7 @@ mod tests {
     fn what_is_shown_means_the_same() {
         let text = "
             wsuri = 'ws://[::1]:0'\nport = 'auto'\nworkers = 3\nnoaffinity = true\nbacklog = 'somaxconn'
-            silence = true\ndebug = true\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
+            silence = true\ndebug = true\nlog-frames = 10\nlog-bytes = 20\ninterval = '250ms'\nformat = 'json'\nio = 'epoll'\nreuseport = true
             max-connections = 10\nmax-message = 1000\nmax-frame = 999\nsend-queue = '64KiB'\nmax-head = 9000\nmax-headers = 99\nsubprotocol = 'b,a'\nhandshake-timeout = 1
             write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nping-timeout = 2\nfragment-size = 1000\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5

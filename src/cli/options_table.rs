@@ -19,6 +19,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("noaffinity", "", "src/ringway/supervise/environment.rs::workers_are_pinned_modulo_the_allowed_cpus"),
     ("backlog", "backlog", "src/ringway/supervise/listen_tests.rs::a_backlog_is_clipped_to_what_the_kernel_grants"),
     ("silence", "silence", "cli::silence_is_silent_and_a_reader_that_leaves_is_no_reason_to_stop"),
+    ("log-frames", "logFrames", "frame_log::the_frames_of_one_connection_in_two_are_logged"),
+    ("log-bytes", "logOctets", "frame_log::the_frames_of_one_connection_in_two_are_logged"),
     ("debug", "debug", "supervision::a_debug_log_that_nobody_reads_holds_no_connection_up"),
     ("interval", "interval", "cli::json_begins_with_listening_and_then_has_one_object_per_interval"),
     ("format", "", "cli::json_begins_with_listening_and_then_has_one_object_per_interval"),
@@ -97,7 +99,6 @@ const END: &str = "
 | `requireMaskedClientFrames`, `acceptMaskedServerFrames`, `maskServerFrames`, `maskClientFrames`, `applyMask` | A frame that is masked the wrong way must fail the connection (RFC 6455 §5.1), and the mask of clients protects proxies on the way from bytes that a page chose. |
 | `autoPingSize`, `autoPingRestartOnAnyTraffic` | Every byte of a peer counts as a sign of life, and what its Pong carries is not looked at. A Ping has 8 bytes. |
 | `webStatus` with `redirect` | Whoever writes a link to the server could send its visitors anywhere. |
-| `logFrames`, `logOctets` | A look at each frame would cost every connection something. |
 | `trackTimings`, `TrafficStats` | `Handle::traffic` has what the kernel counts of a connection, and costs nothing until it is asked for. |
 | `externalPort` | The port in `Host` is not compared with anything: proxies change it. |
 | `serveFlashSocketPolicy`, `flashSocketPolicy` | There is no Flash any more. |

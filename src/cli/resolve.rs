@@ -53,6 +53,8 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
     } else if opening.allow_null_origin && opening.allowed_origins.is_empty() {
         "--allow-null-origin has no effect without --allow-origin, because every origin is allowed: name the other ones, or \
          leave it off"
+    } else if options.log_frames.is_none() && options.log_bytes > 0 {
+        "--log-bytes has no effect without --log-frames: say of how many connections one is logged, or leave it off"
     } else if options.ping_interval.is_none() && options.ping_timeout.is_some() {
         "--ping-timeout has no effect without --ping-interval: give the time after which a silent peer gets a Ping, or leave it off"
     } else if opening.forwarded_by.is_none() && !opening.proxies.is_empty() {

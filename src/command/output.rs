@@ -21,12 +21,23 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-/// Starts to write the log to stderr: warnings, or everything with `debug`.
-pub fn log_to_stderr(debug: bool) {
-    let level = if debug {
-        tracing::Level::DEBUG
-    } else {
-        tracing::Level::WARN
+/// What the log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// What somebody should know.
+    Warnings,
+    /// And frames of connections.
+    Frames,
+    /// And whatever helps to find a fault.
+    Everything,
+}
+
+/// Starts to write the log to stderr.
+pub fn log_to_stderr(log: Log) {
+    let level = match log {
+        Log::Warnings => tracing::Level::WARN,
+        Log::Frames => tracing::Level::INFO,
+        Log::Everything => tracing::Level::DEBUG,
     };
     let ansi = io::stderr().is_terminal();
     // Fails only if there is a logger already, which will do.

@@ -26,6 +26,7 @@ mod network;
 pub mod proxy_protocol;
 mod receiver;
 mod sender;
+pub mod tap;
 pub mod utf8;
 mod violation;
 mod websocket;

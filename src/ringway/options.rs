@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use crate::proto::Network;
 use crate::proto::deflate::Deflate;
 pub use crate::proto::handshake::{OriginPattern, Versions};
+pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 use crate::services::Pattern;
@@ -45,6 +46,10 @@ pub struct ServerOptions {
     pub statistics: bool,
     /// Whether to log at debug level on stderr.
     pub debug: bool,
+    /// Whether the frames of one connection in so many are logged on stderr, as `protocol::FrameLogging` says. Default: no.
+    pub log_frames: Option<u32>,
+    /// Payload bytes that are logged of a frame, up to 64. Default 0.
+    pub log_bytes: usize,
     /// Time between two prints of the statistics. Default 5 s.
     pub interval: Duration,
     /// Form of the start-up line and of the statistics. Default: tables.
@@ -126,6 +131,8 @@ impl ServerOptions {
             silence: false,
             statistics: true,
             debug: false,
+            log_frames: None,
+            log_bytes: 0,
             interval: Duration::from_secs(5),
             format: Format::Table,
             io: IoChoice::Auto,

@@ -22,6 +22,7 @@ mod environment;
 mod examples;
 mod faults;
 mod fragments;
+mod frame_log;
 mod fuzz_corpora;
 mod http;
 mod http_client;

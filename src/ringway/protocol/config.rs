@@ -1,5 +1,6 @@
 //! Limits and timeouts of a worker's connections.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use super::keys::Masking;
@@ -55,6 +56,8 @@ pub struct Config {
     pub send_queue_bytes_max: usize,
     /// Compression of messages, for clients that offer it. Default: none.
     pub deflate: Option<Deflate>,
+    /// A log of frames (`tracing`, level INFO). Default: none.
+    pub frame_logging: Option<FrameLogging>,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
     /// of an open connection, `ping_interval`, `fragment_bytes_max`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
     /// are used. Default: none, so the limits of this value hold for every connection.
@@ -64,6 +67,16 @@ pub struct Config {
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
+}
+
+/// Whose frames are logged, and how much of them. A worker looks at 64 connections at a time at most, and writes 1,000 lines a
+/// second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameLogging {
+    /// One connection in so many, counted as they open.
+    pub every: NonZero<u32>,
+    /// Payload bytes that are shown of a frame, up to 64. They may be somebody's secrets.
+    pub payload_bytes_max: usize,
 }
 
 /// What a Close of the peer is answered with.
@@ -116,6 +129,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(60)),
             send_queue_bytes_max: 1 << 20,
             deflate: None,
+            frame_logging: None,
             services: Vec::new(),
             tls: None,
             masking: Masking::System,

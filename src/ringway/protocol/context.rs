@@ -225,6 +225,7 @@ impl Context<'_> {
         if self.is_fragmented(message.len()) {
             return self.send_fragments(header, message.payload());
         }
+        self.log_sent(&header, message.payload());
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
             // Under TLS, what lies in the buffer is sealed at the end of the turn.
@@ -280,11 +281,21 @@ impl Context<'_> {
     }
 
     fn send_frame(&mut self, header: Header, payload: &[u8]) {
+        self.log_sent(&header, payload);
         let mut head = [0; HEADER_BYTES_MAX];
         let len = frame::encode(&header, &mut head);
         let sent = self.output.copy(Carries::Messages, &head[..len], payload);
         if let Some(key) = header.masking_key {
             mask::apply(sent, Key::new(key));
+        }
+    }
+
+    /// Logs a frame that leaves, if those of this connection are logged. `payload` is not masked.
+    #[inline]
+    fn log_sent(&mut self, header: &Header, payload: &[u8]) {
+        let shared = &mut *self.output.shared;
+        if let Some(log) = &mut shared.protocol.frame_log {
+            log.sent(self.output.id, shared.now, header, payload);
         }
     }
 
@@ -404,10 +415,24 @@ impl Context<'_> {
             .count_out(messages.len() as u64, payload_bytes);
         self.output
             .share(form.buffer(), form.block(), first.start..last.end);
+        if self.output.shared.protocol.frame_log.is_some() {
+            self.log_prepared(form, messages.clone());
+        }
         if self.codec.is_some() {
             self.note_prepared(prepared, form, messages);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn log_prepared(&mut self, form: &Form, messages: Range<usize>) {
+        for index in messages {
+            let shared = &mut *self.output.shared;
+            if let Some(log) = &mut shared.protocol.frame_log {
+                let (_, frame) = form.frame(index);
+                log.sent_encoded(self.output.id, shared.now, &form.block()[frame]);
+            }
+        }
     }
 
     /// The form in which prepared messages leave. A client's takeover needs the payload for its history, which is masked.
@@ -489,8 +514,16 @@ impl Context<'_> {
         let key = self.masking_key();
         let sender = &mut *self.sender;
         let len = sender.control(opcode, payload, key, &mut frame)?;
-        self.output.copy(Carries::Control, &frame[..len], &[]);
+        self.send_control(&frame[..len]);
         Ok(())
+    }
+
+    fn send_control(&mut self, frame: &[u8]) {
+        let shared = &mut *self.output.shared;
+        if let Some(log) = &mut shared.protocol.frame_log {
+            log.sent_encoded(self.output.id, shared.now, frame);
+        }
+        self.output.copy(Carries::Control, frame, &[]);
     }
 
     /// Begins the closing handshake; `reason` is at most 123 bytes. When the peer answers, the worker calls
@@ -517,7 +550,7 @@ impl Context<'_> {
         let key = self.masking_key();
         let sender = &mut *self.sender;
         let len = sender.close(code, reason, key, &mut frame)?;
-        self.output.copy(Carries::Control, &frame[..len], &[]);
+        self.send_control(&frame[..len]);
         Ok(())
     }
 }

@@ -28,6 +28,7 @@ mod commands;
 mod config;
 mod connect;
 mod context;
+mod frame_log;
 mod handle;
 mod host;
 mod inflating;
@@ -57,8 +58,9 @@ pub use app::{App, Closed, Scope};
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
-pub use config::{CloseAnswer, Config, OnViolation};
+pub use config::{CloseAnswer, Config, FrameLogging, OnViolation};
 pub use context::{Context, SendError};
+pub(crate) use frame_log::FrameLog;
 pub use handle::Handle;
 pub(crate) use handle::Reach;
 pub(crate) use host::Host;
@@ -120,6 +122,8 @@ pub(crate) struct State {
     pub(crate) share: Share,
     /// Compressors and inflaters.
     pub(crate) engines: Engines,
+    /// The log of frames, if one is wanted.
+    pub(crate) frame_log: Option<Box<FrameLog>>,
     clock: Clock,
     told: Told,
     /// The addresses of connections, if they have limits.
@@ -133,6 +137,7 @@ impl State {
         Self {
             keys: Keys::new(config.masking),
             visitors: Visitors::new(config.address_limits),
+            frame_log: FrameLog::new(config.frame_logging),
             config,
             board,
             response: Vec::new(),
@@ -300,6 +305,9 @@ impl Shared {
             }
             self.buffers
                 .note_freed(codec.history_bytes() + size_of::<Codec>());
+        }
+        if let Some(log) = &mut self.protocol.frame_log {
+            log.close(conn.link.id);
         }
         self.counters.clients -= 1;
         if conn.link.side == Side::Accepted {

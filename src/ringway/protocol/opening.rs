@@ -397,10 +397,12 @@ impl Shared {
     ) {
         conn.link.phase = Phase::Open;
         let config = self.protocol.config.of(conn.link.service);
-        let in_place_below = match (&conn.link.out.tls, config.fragment_bytes_max) {
-            (Some(_), _) => 0,
-            (None, Some(bytes)) => bytes.saturating_add(1),
-            (None, None) => usize::MAX,
+        let (id, log) = (conn.link.id, &mut self.protocol.frame_log);
+        let is_logged = log.as_mut().is_some_and(|log| log.open(id));
+        let in_place_below = match config.fragment_bytes_max {
+            _ if is_logged || conn.link.out.tls.is_some() => 0,
+            Some(bytes) => bytes.saturating_add(1),
+            None => usize::MAX,
         };
         let (role, limits) = (role(conn.link.side), config.message_limits);
         conn.speaks = Speaks::WebSocket(WebSocket::new(role, limits, codec, in_place_below));

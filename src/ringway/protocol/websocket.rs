@@ -11,7 +11,7 @@ use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
 use crate::conn::output::{Backing, Output, Run};
 use crate::conn::spill::Spill;
-use crate::io::BufferId;
+use crate::io::{BufferId, ConnId};
 use crate::proto::frame::HEADER_BYTES_MAX;
 use crate::proto::{
     Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation,
@@ -119,6 +119,14 @@ impl Shared {
         self.counters.message_bytes_out += payload_bytes;
     }
 
+    /// Logs frames that have arrived, if those of this connection are logged.
+    #[inline]
+    pub(crate) fn log_received(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(log) = &mut self.protocol.frame_log {
+            log.received(id, self.now, bytes);
+        }
+    }
+
     /// Encodes messages for connections in `role`, and compresses them as well if `deflate` says how.
     pub(crate) fn prepare(
         &mut self,
@@ -190,6 +198,7 @@ impl Shared {
             if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
                 return buf.len();
             }
+            self.log_received(conn.link.id, &buf[from..]);
         }
         self.feed_frames(host, conn, buf, from, scratch, buffer)
     }

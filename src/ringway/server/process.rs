@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;
@@ -21,7 +22,9 @@ use crate::io::{Error, Fd, Io, memory, sys};
 use crate::lines;
 use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
-use crate::protocol::{AddressLimits, Admission, CloseAnswer, OnViolation, OpeningRules};
+use crate::protocol::{
+    AddressLimits, Admission, CloseAnswer, FrameLogging, OnViolation, OpeningRules,
+};
 use crate::signals;
 use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
@@ -245,6 +248,13 @@ pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config 
         },
         send_queue_bytes_max: options.send_queue,
         deflate: options.deflate.then_some(options.compression),
+        frame_logging: options
+            .log_frames
+            .and_then(NonZero::new)
+            .map(|every| FrameLogging {
+                every,
+                payload_bytes_max: options.log_bytes,
+            }),
         tls,
         ..Config::default()
     }

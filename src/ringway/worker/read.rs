@@ -236,6 +236,10 @@ impl<I: Io> Core<I> {
         buffer: BufferId,
         len: usize,
     ) {
+        if self.shared.protocol.frame_log.is_some() && conn.speaks.websocket().is_some() {
+            let bytes = &self.io.buffer(buffer)[..len];
+            self.shared.log_received(conn.link.id, bytes);
+        }
         if conn.link.spill.is_some() {
             return self.spill(&mut conn.link, buffer, 0..len);
         }
@@ -305,6 +309,12 @@ impl<I: Io> Core<I> {
 
     fn feed_assembly<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, len: usize) {
         self.note_heard(&mut conn.link, len);
+        if let Some(websocket) = conn.speaks.websocket()
+            && let Some(assembly) = &websocket.assembly
+        {
+            let bytes = &assembly.data[assembly.filled..assembly.filled + len];
+            self.shared.log_received(conn.link.id, bytes);
+        }
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         self.shared.feed_assembly(host, conn, len, scratch);
         if conn.link.spill.is_some() {

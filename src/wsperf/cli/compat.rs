@@ -18,7 +18,7 @@ use crate::load::compat::{run as tests, standalone};
 use crate::load::options::IoTier;
 use crate::load::report::files;
 use crate::options::{Endpoint, WebHost, WebPort};
-use ringway_command::output::{log_to_stderr, tell_note};
+use ringway_command::output::{Log, log_to_stderr, tell_note};
 use ringway_command::{endpoint, values};
 
 pub(super) const SERVE: &str = "\
@@ -95,7 +95,11 @@ pub(crate) struct AggregateArgs {
 /// `wsperf serve`.
 pub(super) fn serve(args: &ServeArgs) -> Result<Exit, Fatal> {
     let options = serve_options(args)?;
-    log_to_stderr(args.debug);
+    log_to_stderr(if args.debug {
+        Log::Everything
+    } else {
+        Log::Warnings
+    });
     let ready = |place: &str| print(&format!("ringway: wsperf control on {place}\n"));
     tell_note(serve::serve(&options, ready).map_err(environment)?);
     Ok(Exit::Ok)

@@ -20,7 +20,7 @@ use crate::load::preliminary;
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
-use ringway_command::output::{log_to_stderr, print};
+use ringway_command::output::{Log, log_to_stderr, print};
 
 /// Runs `wsperf echo …` and the other scenarios.
 pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
@@ -46,7 +46,7 @@ pub(super) fn cpus() -> Vec<usize> {
 
 /// Gets everything that a run needs from the system: addresses, CPUs, descriptors.
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
-    log_to_stderr(false);
+    log_to_stderr(Log::Warnings);
     read_headers(&mut run)?;
     find(&mut run)?;
     follow(&mut run)?;
