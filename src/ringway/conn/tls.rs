@@ -95,6 +95,8 @@ pub(crate) struct Tls {
     session: Session,
     /// Received bytes whose record or handshake message is incomplete.
     held: Spill,
+    /// Bytes of what is held that are records of the handshake, whole, of which the library has seen each.
+    seen: u32,
     /// Records of the handshake and alerts that wait to be sent.
     out: Vec<u8>,
     /// Output in plaintext that is in no shared buffer. It is sealed in the turn in which it came.
@@ -115,6 +117,7 @@ impl Default for Tls {
         Self {
             session: Session::Undecided,
             held: Spill::default(),
+            seen: 0,
             out: Vec::new(),
             plain: None,
             certificate: None,
@@ -222,15 +225,18 @@ impl Tls {
     /// Gives the library one record after the other, so that it never sees one that follows the handshake. Returns how
     /// many bytes it is done with.
     fn feed_handshake(&mut self, inbox: &mut [u8]) -> Result<usize, Error> {
-        let (mut used, mut end) = (0, 0);
+        let (mut used, mut seen) = (0, self.seen as usize);
         loop {
             // Of the last one it may see the beginning: it refuses some of them early.
-            let whole = end_of_record(inbox, end);
-            end = whole.unwrap_or(inbox.len());
+            let whole = end_of_record(inbox, seen);
+            let end = whole.unwrap_or(inbox.len());
             let (done, result) = self.advance(&mut inbox[used..end]);
             used += done;
+            seen = whole.unwrap_or(seen);
             self.peer_closed |= result? == Opened::PeerClosed;
             if self.complete()? || whole.is_none() {
+                let open = seen.saturating_sub(used);
+                self.seen = u32::try_from(open).map_err(|_| refused())?;
                 return Ok(used);
             }
         }

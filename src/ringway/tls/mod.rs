@@ -10,6 +10,8 @@ mod absent;
 #[cfg(feature = "tls")]
 mod config;
 #[cfg(feature = "tls")]
+mod judged;
+#[cfg(feature = "tls")]
 pub(crate) mod record;
 #[cfg(feature = "tls")]
 pub(crate) mod records;
@@ -32,6 +34,9 @@ pub use absent::{TlsClient, TlsSecrets, TlsServer, TlsSupply};
 pub(crate) use config::subject;
 #[cfg(feature = "tls")]
 pub use config::{TlsClient, TlsServer};
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub use judged::judge;
 #[cfg(feature = "tls")]
 pub use secrets::{TlsSecrets, TlsSupply};
 

@@ -115,6 +115,7 @@ impl Shape {
 }
 
 /// The key of one direction, and the number of its next record.
+#[derive(Clone)]
 pub(super) struct Key {
     pub(super) aead: LessSafeKey,
     iv: [u8; NONCE_LEN],
@@ -124,6 +125,12 @@ pub(super) struct Key {
 impl Key {
     pub(super) fn new(aead: LessSafeKey, iv: [u8; NONCE_LEN]) -> Self {
         Self { aead, iv, seq: 0 }
+    }
+
+    /// A key that is no secret.
+    pub(super) fn fixed(algorithm: &'static Algorithm, byte: u8) -> Self {
+        let key = UnboundKey::new(algorithm, &[byte; 32]).expect("a key of 32 bytes");
+        Self::new(LessSafeKey::new(key), [byte; NONCE_LEN])
     }
 
     /// The key that the library used up to record `seq`. `None` if it is of no suite that is known here.

@@ -54,7 +54,7 @@ impl KeyType for Length {
 
 impl Secret {
     /// `None` if it has the length of no hash of TLS 1.3.
-    fn new(secret: &[u8]) -> Option<Self> {
+    pub(super) fn new(secret: &[u8]) -> Option<Self> {
         let mut bytes = [0; SECRET_BYTES_MAX];
         if !matches!(secret.len(), 32 | 48) {
             return None;
