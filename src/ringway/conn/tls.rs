@@ -63,8 +63,8 @@ impl Room {
 enum Session {
     /// The first byte has not arrived, so the peer may still speak without TLS.
     Undecided,
-    Server(Box<UnbufferedServerConnection>, Told),
-    Client(Box<UnbufferedClientConnection>, Told),
+    Server(Box<UnbufferedServerConnection>, Box<Told>),
+    Client(Box<UnbufferedClientConnection>, Box<Told>),
     Open(Box<Records>),
     /// A session that failed, or cannot go on.
     Over,
@@ -168,7 +168,7 @@ impl Tls {
     /// Begins the handshake on the server's side.
     pub(crate) fn begin(&mut self, config: &Arc<ServerConfig>) -> Result<(), Error> {
         let session = UnbufferedServerConnection::new(config.clone())?;
-        self.session = Session::Server(Box::new(session), Told::default());
+        self.session = Session::Server(Box::new(session), Box::default());
         Ok(())
     }
 
@@ -179,7 +179,7 @@ impl Tls {
     ) -> Result<Self, Error> {
         let session = UnbufferedClientConnection::new(config.clone(), name.clone())?;
         let mut tls = Self {
-            session: Session::Client(Box::new(session), Told::default()),
+            session: Session::Client(Box::new(session), Box::default()),
             ..Self::default()
         };
         tls.advance(&mut []).1?;
