@@ -130,3 +130,48 @@ fn listen(mut records: Records, wire: &[u8], piece: usize) -> (Vec<u8>, Vec<u8>,
     }
     (plain, out, String::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the fuzz target does, without a fuzzer: scripts of a few records with short content.
+    #[test]
+    fn random_peers_are_judged() {
+        let mut state = 0x5eed_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        for _ in 0..20_000 {
+            let mut script = vec![next(), next()];
+            for _ in 0..next() % 8 {
+                let len = next() % 7;
+                script.extend([next(), len]);
+                // Small numbers are types of messages, lengths and alerts.
+                script.extend((0..len).map(|_| match next() {
+                    byte @ ..128 => byte % 3,
+                    byte @ ..192 => byte % 32,
+                    byte => byte,
+                }));
+            }
+            judge(&script);
+        }
+    }
+
+    #[test]
+    fn a_forged_update_is_followed() {
+        for version in [ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2] {
+            let is_1_3 = version == ProtocolVersion::TLSv1_3;
+            let (mut forger, mut wire) = (Forger::new(version, true), Vec::new());
+            forger.seal(HANDSHAKE, &[24, 0, 0, 1, 1], &mut wire);
+            forger.seal(APPLICATION_DATA, b"new key", &mut wire);
+            let (plain, out, end) = listen(records(version, true), &wire, 5);
+            assert_eq!(plain == b"new key", is_1_3);
+            assert_eq!(end.is_empty(), is_1_3, "{end}");
+            assert!(!out.is_empty(), "an answer or an alert");
+        }
+    }
+}
