@@ -100,6 +100,11 @@ pub fn proxy(data: &[u8]) {
     }
 }
 
+/// The records of a peer after the TLS handshake.
+pub fn records(data: &[u8]) {
+    ringway::tls::judge(data);
+}
+
 /// A text in two pieces, cut where the first byte says: the validator agrees with std about all of it.
 pub fn utf8(data: &[u8]) {
     let Some((cut, text)) = data.split_first() else {

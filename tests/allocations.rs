@@ -6,8 +6,8 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +21,13 @@ use ringway::io::{ConnId, ConnectOptions, Fd, Io, sys};
 use ringway::proto::deflate::Direction;
 use ringway::proto::{Kind, Message, Role};
 use ringway::services::Echo;
+use ringway::tls::{TlsOptions, TlsSecrets, TlsServer};
 use ringway::worker::{
     App, Closed, Config, Context, Deflate, Failure, Handle, Listener, OpeningRequest, Prepared,
     Scope, Worker,
+};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 
 thread_local! {
@@ -246,6 +250,85 @@ fn echoing_allocates_nothing_on_io_uring() {
 fn echoing_allocates_nothing_on_epoll() {
     let ring = || Epoll::new().expect("epoll serves everywhere");
     assert_none(&allocations_of_each_load(&Running::start(ring)));
+}
+
+/// A server's TLS with a certificate of its own, and clients of one version that trust it.
+fn tls(version: &'static SupportedProtocolVersion) -> (TlsServer, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let folder = std::env::temp_dir().join(format!(
+        "ringway-allocations-{}-{version:?}",
+        std::process::id()
+    ));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let files = [folder.join("cert.pem"), folder.join("key.pem")];
+    std::fs::write(&files[0], made.cert.pem()).expect("a file");
+    std::fs::write(&files[1], made.signing_key.serialize_pem()).expect("a file");
+    let [certificate, key] = files;
+    let options = TlsOptions {
+        certificates: vec![certificate],
+        keys: vec![key],
+        ..TlsOptions::default()
+    };
+    let secrets = TlsSecrets::read(&options).expect("good files");
+    let server = TlsServer::new(&options, &secrets.expect("TLS is asked for")).expect("good files");
+    let _ = std::fs::remove_dir_all(&folder);
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version of the provider")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server, Arc::new(client))
+}
+
+/// Records are opened and sealed where they lie, also those that arrive in pieces.
+#[test]
+fn records_of_tls_allocate_nothing() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (server, client) = tls(version);
+        let config = Config {
+            tls: Some(server),
+            ..Config::default()
+        };
+        let ring = || Uring::new(&Options::default()).expect("io_uring serves here");
+        let running = Running::start_with(ring, config);
+        let address = running.address.trim_start_matches("ws://");
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_nodelay(true).expect("a socket");
+        let name = "localhost".try_into().expect("a name");
+        let session = ClientConnection::new(client, name).expect("a session");
+        let mut stream = StreamOwned::new(session, stream);
+        stream
+            .write_all(REQUEST.as_ref())
+            .expect("the server reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("the server answers");
+            head.push(byte[0]);
+        }
+        let sizes = [20, 1000, 6000, 16 << 10, 100_000];
+        let allocated: Vec<_> = sizes
+            .map(|len| {
+                let message = frame(BINARY, &noise(1, len));
+                let mut answer = vec![0; message.len() - 4];
+                let round = || {
+                    let before = running.allocations();
+                    for _ in 0..200 {
+                        stream.write_all(&message).expect("the server reads");
+                        stream.flush().expect("the server reads");
+                        stream.read_exact(&mut answer).expect("the server answers");
+                        assert!(answer.ends_with(&noise(1, len)));
+                    }
+                    running.allocations() - before
+                };
+                ("200 under TLS", fewest(round))
+            })
+            .into();
+        assert_none(&allocated);
+    }
 }
 
 /// The counter counts: an opening handshake allocates, if only once and for the place in the table.

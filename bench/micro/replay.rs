@@ -209,6 +209,9 @@ impl Io for Replay {
         self.buffer[..bytes.len()].copy_from_slice(&self.script[self.current][bytes.clone()]);
         Ok(bytes.len())
     }
+    fn recv_hot_behind(&mut self, fd: Fd, _: usize, limit: usize) -> Result<usize, Errno> {
+        self.recv_hot(fd, limit) // without TLS, nothing is held
+    }
     fn send(
         &mut self,
         _: Fd,

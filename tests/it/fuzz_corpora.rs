@@ -39,6 +39,11 @@ fn receive() {
 }
 
 #[test]
+fn records() {
+    replay("records", targets::records);
+}
+
+#[test]
 fn request() {
     replay("request", targets::request);
 }

@@ -38,7 +38,7 @@ const MEMBERS: &[Member] = &[
             ("stats", &["time"]),
             ("control", &["io", "random"]),
             ("tls", &["exit"]),
-            ("conn", &["io", "stats", "time"]),
+            ("conn", &["io", "stats", "time", "tls"]),
             (
                 "protocol",
                 &["conn", "io", "proto", "random", "time", "tls"],

@@ -1,10 +1,15 @@
 //! In place of TLS when this crate is built without the feature `tls`: no connection has a session.
 
+use std::ops::Range;
+
+use super::buffers::Buffers;
 use super::queue::SendQueue;
 
 pub(crate) const HANDSHAKE: u8 = 0x16;
 
 pub(crate) const HELD_BYTES_MAX: usize = 0;
+
+pub(crate) const PLAIN_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(dead_code, reason = "what TLS would say")]
@@ -13,10 +18,17 @@ pub(crate) enum Opened {
     PeerClosed,
 }
 
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) plain: Range<usize>,
+    pub(crate) used: usize,
+    pub(crate) result: Result<Opened, NoTls>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Room {
+    pub(crate) inbox: Vec<u8>,
     pub(crate) plain: Vec<u8>,
-    pub(crate) sealed: Vec<u8>,
 }
 
 /// No connection has one, because no worker has a configuration to begin it with.
@@ -44,6 +56,10 @@ impl Tls {
         false
     }
 
+    pub(crate) const fn is_incomplete(&self) -> bool {
+        false
+    }
+
     pub(crate) const fn is_resumed(&self) -> bool {
         false
     }
@@ -64,15 +80,48 @@ impl Tls {
         false
     }
 
-    pub(crate) const fn open(&mut self, _: &[u8], _: &mut Room) -> Result<Opened, NoTls> {
+    pub(crate) const fn shake_hands(
+        &mut self,
+        _: &[u8],
+        _: &mut Room,
+        _: &mut Buffers,
+    ) -> Result<usize, NoTls> {
         Err(NoTls)
     }
 
-    pub(crate) const fn take_output(&mut self, _: &mut Vec<u8>) {}
+    pub(crate) const fn held(&self) -> &[u8] {
+        &[]
+    }
 
-    pub(crate) const fn seal(&mut self, _: &[u8], _: &mut Vec<u8>) -> bool {
+    pub(crate) const fn hold(&mut self, _: &[u8], _: &mut Buffers) {}
+
+    pub(crate) const fn release(&mut self, _: &mut Buffers) {}
+
+    pub(crate) const fn lacks(&self, _: usize) -> bool {
         false
     }
 
-    pub(crate) const fn close(&mut self, _: &mut Vec<u8>) {}
+    pub(crate) const fn open(&mut self, _: &mut [u8]) -> Reading {
+        Reading {
+            plain: 0..0,
+            used: 0,
+            result: Err(NoTls),
+        }
+    }
+
+    pub(crate) const fn take_output(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    pub(crate) const fn prepare(&mut self, _: usize) -> Option<(usize, usize)> {
+        None
+    }
+
+    pub(crate) const fn seal(&mut self, _: &mut [u8]) {}
+
+    pub(crate) const fn is_closed(&self) -> bool {
+        false
+    }
+
+    pub(crate) const fn close(&mut self) {}
 }

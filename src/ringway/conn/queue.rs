@@ -69,7 +69,15 @@ impl SendQueue {
 
     /// Copies `bytes` to the end, and returns the copy.
     pub(crate) fn push(&mut self, bytes: &[u8], buffers: &mut Buffers) -> &mut [u8] {
-        self.bytes += bytes.len();
+        let copy = self.extend(bytes.len(), buffers);
+        copy.copy_from_slice(bytes);
+        copy
+    }
+
+    /// Lengthens the queue by `len` bytes, and returns them. The caller writes them before anything is sent.
+    #[inline]
+    pub(crate) fn extend(&mut self, len: usize, buffers: &mut Buffers) -> &mut [u8] {
+        self.bytes += len;
         let room = match self.chunks.back() {
             Some(Chunk {
                 memory: Memory::Own(data),
@@ -78,9 +86,9 @@ impl SendQueue {
             }) => data.len() - end,
             _ => 0,
         };
-        if room < bytes.len() || self.chunks.is_empty() {
+        if room < len || self.chunks.is_empty() {
             self.chunks.push_back(Chunk {
-                memory: Memory::Own(buffers.take(bytes.len())),
+                memory: Memory::Own(buffers.take(len)),
                 start: 0,
                 end: 0,
             });
@@ -93,10 +101,8 @@ impl SendQueue {
         else {
             unreachable!("the last chunk has memory of its own and room")
         };
-        let copy = &mut data[*end..*end + bytes.len()];
-        copy.copy_from_slice(bytes);
-        *end += bytes.len();
-        copy
+        let start = std::mem::replace(end, *end + len);
+        &mut data[start..*end]
     }
 
     /// Appends `data[range]` without a copy. If it continues the last piece, that piece grows.

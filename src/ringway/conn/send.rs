@@ -4,7 +4,6 @@
 use super::core::Core;
 use super::link::{Ending, Link, Next, Pauses, Phase, Side};
 use super::outbox::{Carries, Outbox};
-use super::tls::Tls;
 use crate::io::{Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 
 /// The socket failed: nothing can be sent on it.
@@ -314,12 +313,13 @@ impl<I: Io, P> Core<I, P> {
             false => Carries::Control,
         };
         Outbox::clear(&mut link.out.list);
-        let tls = link.out.tls.take();
-        let has_failed = |tls: &Tls| !tls.is_undecided() && !tls.is_ready();
-        self.shared.counters.tls_failed += u64::from(tls.as_deref().is_some_and(has_failed));
-        if let Some(plain) = tls.and_then(|tls| tls.plain) {
-            self.shared.counters.drops += u64::from(plain.carries == Carries::Messages);
-            self.shared.buffers.give_back_queue(plain);
+        if let Some(mut tls) = link.out.tls.take() {
+            self.shared.counters.tls_failed += u64::from(tls.is_incomplete());
+            tls.release(&mut self.shared.buffers);
+            if let Some(plain) = tls.plain {
+                self.shared.counters.drops += u64::from(plain.carries == Carries::Messages);
+                self.shared.buffers.give_back_queue(plain);
+            }
         }
         let queue = link.out.queue.take();
         let carries = queue

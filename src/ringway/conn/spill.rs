@@ -3,7 +3,7 @@
 use super::buffers::Buffers;
 
 /// Bytes that wait for a later turn: `data[at..filled]`. At most the bytes that one turn receives of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Spill {
     data: Vec<u8>,
     at: usize,

@@ -309,6 +309,10 @@ impl Io for Epoll {
         sys::recv(fd, &mut self.areas.hot_mut()[..limit])
     }
 
+    fn recv_hot_behind(&mut self, fd: Fd, at: usize, limit: usize) -> Result<usize, Errno> {
+        sys::recv(fd, &mut self.areas.hot_mut()[at..at + limit])
+    }
+
     fn send(
         &mut self,
         fd: Fd,

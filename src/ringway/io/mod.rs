@@ -68,6 +68,11 @@ impl BufferId {
         Self(Self::FIRST_SHARED + index)
     }
 
+    /// Whether received bytes lie in it: in a buffer of the pool, or in the hot buffer.
+    pub fn is_received(self) -> bool {
+        self.0 < Self::FIRST_SHARED || self == Self::HOT
+    }
+
     /// The index of a shared block. `None` for other buffers.
     fn shared_index(self) -> Option<usize> {
         (Self::FIRST_SHARED..Self::HOT.0)
@@ -298,6 +303,12 @@ pub trait Io {
     /// # Errors
     /// The errno of recv(2).
     fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno>;
+
+    /// Like [`Self::recv_hot`], into the `limit` bytes behind the first `at`, which the caller fills.
+    ///
+    /// # Errors
+    /// The errno of recv(2).
+    fn recv_hot_behind(&mut self, fd: Fd, at: usize, limit: usize) -> Result<usize, Errno>;
 
     /// Sends as much of `segments` and then of `then` as the socket takes at once, without waiting (`EAGAIN` if it takes
     /// nothing).

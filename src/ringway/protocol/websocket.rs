@@ -120,7 +120,7 @@ impl Shared {
     }
 
     /// Logs frames that have arrived, if those of this connection are logged.
-    #[inline]
+    #[cold]
     pub(crate) fn log_received(&mut self, id: ConnId, bytes: &[u8]) {
         if let Some(log) = &mut self.protocol.frame_log {
             log.received(id, self.now, bytes);
@@ -198,7 +198,9 @@ impl Shared {
             if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
                 return buf.len();
             }
-            self.log_received(conn.link.id, &buf[from..]);
+            if self.protocol.frame_log.is_some() {
+                self.log_received(conn.link.id, &buf[from..]);
+            }
         }
         self.feed_frames(host, conn, buf, from, scratch, buffer)
     }

@@ -17,12 +17,16 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 use x509_cert::der::Decode as _;
 
 use super::tickets::Tickets;
+use super::traffic::{prepare_client, prepare_server};
 use super::{ClientAuth, TlsMode, TlsOptions, TlsSecrets, TlsVersion};
 use crate::exit::Fatal;
 
 /// The TLS of connections in the client's role.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
+    /// The configuration of the application.
+    given: Arc<ClientConfig>,
+    /// The same, for connections that leave the library once they are open.
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
 }
@@ -36,14 +40,20 @@ impl TlsClient {
     pub fn new(config: Arc<ClientConfig>, host: &str) -> Result<Self, InvalidDnsNameError> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host)?.to_owned();
-        Ok(Self { config, name })
+        let mut prepared = ClientConfig::clone(&config);
+        prepare_client(&mut prepared);
+        Ok(Self {
+            given: config,
+            config: Arc::new(prepared),
+            name,
+        })
     }
 }
 
 impl PartialEq for TlsClient {
     /// Two are equal that share their configuration.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+        Arc::ptr_eq(&self.given, &other.given) && self.name == other.name
     }
 }
 
@@ -94,6 +104,7 @@ impl TlsServer {
         // Sessions are in their tickets: nothing is kept for clients that may come back.
         config.ticketer = Arc::new(Tickets::new(&secrets.tickets));
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        prepare_server(&mut config);
         Ok(Self {
             config: Arc::new(config),
             mode: options.mode,

@@ -1,6 +1,7 @@
 //! What a server's TLS stands on: certificates with their keys, chosen by name, and the versions it speaks.
 //!
-//! Owns: reading these files, the sentences for those that cannot be used, and session tickets. Never: sees a connection.
+//! Owns: reading these files, the sentences for those that cannot be used, session tickets, and the format of records.
+//! Never: sees a connection.
 //! Without the feature `tls`, a server that is asked for TLS says so and does not start.
 #![forbid(unsafe_code)]
 
@@ -9,9 +10,17 @@ mod absent;
 #[cfg(feature = "tls")]
 mod config;
 #[cfg(feature = "tls")]
+mod judged;
+#[cfg(feature = "tls")]
+pub(crate) mod record;
+#[cfg(feature = "tls")]
+pub(crate) mod records;
+#[cfg(feature = "tls")]
 mod secrets;
 #[cfg(feature = "tls")]
 mod tickets;
+#[cfg(feature = "tls")]
+pub(crate) mod traffic;
 
 use std::path::PathBuf;
 
@@ -25,6 +34,9 @@ pub use absent::{TlsClient, TlsSecrets, TlsServer, TlsSupply};
 pub(crate) use config::subject;
 #[cfg(feature = "tls")]
 pub use config::{TlsClient, TlsServer};
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub use judged::judge;
 #[cfg(feature = "tls")]
 pub use secrets::{TlsSecrets, TlsSupply};
 

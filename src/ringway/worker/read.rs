@@ -1,5 +1,6 @@
 //! Reading: bytes from the kernel to the protocol of a connection.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::conn::link::{Backlog, Inbound, Link, Next, Phase, Receive, Side};
@@ -175,10 +176,14 @@ impl<I: Io> Core<I> {
             self.io.refill_hot(&rest[..len]);
             return (Target::Spill, len, Ok(len));
         }
-        if conn.link.out.tls.is_some() {
-            // A record may be opened only as a whole, and its plaintext must find room in the hot buffer.
+        if let Some(tls) = &conn.link.out.tls {
+            // A record may be opened only as a whole: its beginning gets its place before the rest.
             let limit = HOT_BYTES - HELD_BYTES_MAX;
-            let result = self.io.recv_hot(conn.link.fd, limit);
+            let at = match tls.is_ready() {
+                true => tls.held().len(),
+                false => 0,
+            };
+            let result = self.io.recv_hot_behind(conn.link.fd, at, limit);
             return (Target::Hot, limit, result);
         }
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
@@ -236,36 +241,50 @@ impl<I: Io> Core<I> {
         buffer: BufferId,
         len: usize,
     ) {
+        self.feed_span(host, conn, buffer, 0..len);
+    }
+
+    /// The same for the bytes of a buffer between two places. Those before it count only while a WebSocket is open.
+    #[inline(always)] // a connection without TLS shall not pay for the place
+    pub(super) fn feed_span<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        span: Range<usize>,
+    ) {
         if self.shared.protocol.frame_log.is_some() && conn.speaks.websocket().is_some() {
-            let bytes = &self.io.buffer(buffer)[..len];
+            let bytes = &self.io.buffer(buffer)[span.clone()];
             self.shared.log_received(conn.link.id, bytes);
         }
         if conn.link.spill.is_some() {
-            return self.spill(&mut conn.link, buffer, 0..len);
+            return self.spill(&mut conn.link, buffer, span);
         }
-        let read = self.feed_stretches(host, conn, buffer, len);
+        let end = span.end;
+        let read = self.feed_stretches(host, conn, buffer, span);
         // The spill is there, and may stay empty, when a message is inflated in later turns.
-        if read < len || conn.link.spill.is_some() {
-            self.spill(&mut conn.link, buffer, read..len);
+        if read < end || conn.link.spill.is_some() {
+            self.spill(&mut conn.link, buffer, read..end);
         }
     }
 
-    /// Handles the bytes of a buffer until the connection's share of the turn is used up. Returns how many were
-    /// handled.
+    /// Handles the bytes of a buffer until the connection's share of the turn is used up. Returns where it stopped.
+    #[inline(always)] // see above
     fn feed_stretches<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
         buffer: BufferId,
-        len: usize,
+        span: Range<usize>,
     ) -> usize {
-        let mut read = 0;
+        let Range { start, end } = span;
+        let mut read = start;
         loop {
             let (buf, scratch) = self.io.buffer_and_scratch(buffer);
             read = self
                 .shared
-                .feed(host, conn, &mut buf[..len], read, scratch, buffer);
-            if read == len || !self.shared.protocol.share.goes_on(self.io.now()) {
+                .feed(host, conn, &mut buf[..end], read, scratch, buffer);
+            if read == end || !self.shared.protocol.share.goes_on(self.io.now()) {
                 return read;
             }
         }
@@ -274,7 +293,7 @@ impl<I: Io> Core<I> {
     /// Copies bytes beyond the connection's share of the turn to its spill, for the next turn. From then on the
     /// connection is read in bulk, so that no more arrives than it can handle.
     #[cold]
-    fn spill(&mut self, link: &mut Link, buffer: BufferId, range: std::ops::Range<usize>) {
+    fn spill(&mut self, link: &mut Link, buffer: BufferId, range: Range<usize>) {
         let buffers = &mut self.shared.buffers;
         let spill = link.spill.get_or_insert_with(|| Spill::new(buffers));
         spill.push(&self.io.buffer(buffer)[range], buffers);
@@ -288,7 +307,7 @@ impl<I: Io> Core<I> {
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::HOT);
         let read = match self.shared.inflate_on(host, conn, scratch) {
             true => 0,
-            false => self.feed_stretches(host, conn, BufferId::HOT, len),
+            false => self.feed_stretches(host, conn, BufferId::HOT, 0..len),
         };
         // A connection that ended meanwhile has no spill any more.
         let Some(mut spill) = conn.link.spill.take() else {

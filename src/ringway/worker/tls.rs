@@ -1,8 +1,8 @@
 //! TLS in both roles: from received records to plaintext for the protocol.
 
 use crate::conn::link::{Next, Phase, Side};
-use crate::conn::tls::{HANDSHAKE, Opened, Tls};
-use crate::io::{BufferId, HOT_BYTES, Io};
+use crate::conn::tls::{HANDSHAKE, Opened, Reading, Tls};
+use crate::io::{BufferId, Io};
 use crate::proto::handshake::Refusal;
 use crate::proto::http::StatusCode;
 use crate::protocol::{App, Closed, Connection, Core, Failure, Host, Speaks};
@@ -75,37 +75,149 @@ impl<I: Io> Core<I> {
         buffer: BufferId,
         len: usize,
     ) {
+        if !tls.is_ready() {
+            return self.feed_handshake(host, conn, tls, buffer, len);
+        }
+        let Some((target, len)) = self.join(&mut tls, buffer, len) else {
+            conn.link.out.tls = Some(tls);
+            return;
+        };
+        self.open_records(host, conn, tls, (target, len));
+        // The hot buffer is used again at once.
+        if target != buffer && self.flush_hot(&mut conn.link) == Next::Reset {
+            self.shared.condemned.push(conn.link.id);
+        }
+    }
+
+    /// Puts the beginning of a record, which arrived earlier, before the received bytes. Returns where they lie, from the
+    /// first byte of the buffer on; `None` if the record is still not whole.
+    #[inline]
+    fn join(&mut self, tls: &mut Tls, buffer: BufferId, len: usize) -> Option<(BufferId, usize)> {
+        let held = tls.held().len();
+        if held == 0 {
+            return Some((buffer, len));
+        }
+        // A receive into the hot buffer has left room for what is held.
+        let at = match buffer {
+            BufferId::HOT => held,
+            _ => 0,
+        };
+        let buffers = &mut self.shared.buffers;
+        if tls.lacks(len) {
+            tls.hold(&self.io.buffer(buffer)[at..at + len], buffers);
+            return None;
+        }
+        if buffer == BufferId::HOT {
+            let (hot, _) = self.io.buffer_and_scratch(BufferId::HOT);
+            hot[..held].copy_from_slice(tls.held());
+        } else {
+            tls.hold(&self.io.buffer(buffer)[..len], buffers);
+            self.io.refill_hot(tls.held());
+        }
+        tls.release(buffers);
+        Some((BufferId::HOT, held + len))
+    }
+
+    /// Goes on with the handshake, and with the records that follow it.
+    #[cold]
+    fn feed_handshake<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        mut tls: Box<Tls>,
+        buffer: BufferId,
+        len: usize,
+    ) {
         let mut room = std::mem::take(&mut self.shared.room);
-        let was_ready = tls.is_ready();
-        let result = tls.open(&self.io.buffer(buffer)[..len], &mut room);
+        let received = &self.io.buffer(buffer)[..len];
+        let result = tls.shake_hands(received, &mut room, &mut self.shared.buffers);
         if tls.has_output() {
             self.shared.dirty.push(conn.link.id);
         }
-        let is_new = !was_ready && tls.is_ready();
+        let is_complete = tls.is_ready();
         let counters = &mut self.shared.counters;
-        counters.tls_handshakes += u64::from(is_new);
-        counters.tls_resumed += u64::from(is_new && tls.is_resumed());
+        counters.tls_handshakes += u64::from(is_complete);
+        counters.tls_resumed += u64::from(is_complete && tls.is_resumed());
+        let peer_closed = tls.peer_closed;
         conn.link.out.tls = Some(tls);
-        if is_new && conn.link.side == Side::Begun {
+        if is_complete && conn.link.side == Side::Begun {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             self.shared.send_request(conn, scratch);
         }
-        // Answers are written where the plaintext lies. It is longer than the received bytes if a record began earlier.
-        let (own, _) = self.io.buffer_and_scratch(buffer);
-        let target = match room.plain.len() <= own.len() {
-            true => buffer,
-            false => BufferId::HOT,
-        };
-        // A piece is all of it: what is received at once, and held before, fits the hot buffer.
-        for plain in room.plain.chunks(HOT_BYTES) {
-            let (memory, _) = self.io.buffer_and_scratch(target);
-            memory[..plain.len()].copy_from_slice(plain);
-            self.feed_opened(host, conn, target, plain.len());
-            if target != buffer && self.flush_hot(&mut conn.link) == Next::Reset {
-                self.shared.condemned.push(conn.link.id);
+        match result {
+            Err(error) => {
+                tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
+                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
             }
+            Ok(_) if peer_closed => self.end_after_close_notify(host, conn),
+            Ok(used) if is_complete && used < room.inbox.len() => {
+                self.feed_after_handshake(host, conn, buffer, &room.inbox[used..]);
+            }
+            Ok(_) => {}
         }
         self.shared.room = room;
+    }
+
+    /// Handles records that arrived together with the end of the handshake.
+    fn feed_after_handshake<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        records: &[u8],
+    ) {
+        let Some(tls) = conn.link.out.tls.take() else {
+            return;
+        };
+        // They are longer than the received bytes if a record began earlier.
+        let (own, _) = self.io.buffer_and_scratch(buffer);
+        let target = match records.len() <= own.len() {
+            true => {
+                own[..records.len()].copy_from_slice(records);
+                buffer
+            }
+            false => {
+                self.io.refill_hot(records);
+                BufferId::HOT
+            }
+        };
+        self.open_records(host, conn, tls, (target, records.len()));
+        if target != buffer && self.flush_hot(&mut conn.link) == Next::Reset {
+            self.shared.condemned.push(conn.link.id);
+        }
+    }
+
+    /// Opens the records at the beginning of a buffer where they lie, and keeps the one that does not end. Answers are
+    /// written where the plaintext lies.
+    fn open_records<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        mut tls: Box<Tls>,
+        (buffer, len): (BufferId, usize),
+    ) {
+        let (own, _) = self.io.buffer_and_scratch(buffer);
+        let memory = &mut own[..len];
+        let Reading {
+            mut plain,
+            used,
+            result,
+        } = tls.open(memory);
+        if used < len && result.is_ok() {
+            tls.hold(&memory[used..], &mut self.shared.buffers);
+        }
+        if tls.has_output() {
+            self.shared.dirty.push(conn.link.id);
+        }
+        conn.link.out.tls = Some(tls);
+        if !plain.is_empty() {
+            if !matches!(conn.speaks, Speaks::WebSocket(_)) {
+                // A head is read from the beginning of a buffer.
+                memory.copy_within(plain.clone(), 0);
+                plain = 0..plain.len();
+            }
+            self.feed_span(host, conn, buffer, plain);
+        }
         match result {
             Ok(Opened::More) => {}
             Ok(Opened::PeerClosed) if conn.link.spill.is_some() => {}

@@ -200,10 +200,15 @@ impl Io for Sim {
     }
 
     fn recv_hot(&mut self, fd: Fd, limit: usize) -> Result<usize, Errno> {
+        self.recv_hot_behind(fd, 0, limit)
+    }
+
+    fn recv_hot_behind(&mut self, fd: Fd, before: usize, limit: usize) -> Result<usize, Errno> {
         let at = self.socket_to_read(fd);
-        let received = self.sockets[at].recv(&mut self.buffers.hot_mut()[..limit]);
+        let room = &mut self.buffers.hot_mut()[before..before + limit];
+        let received = self.sockets[at].recv(room);
         let len = received.unwrap_or(0);
-        self.buffers.set_hot_len(len);
+        self.buffers.set_hot_len(before + len);
         self.moved.received += len as u64;
         received
     }
