@@ -113,8 +113,8 @@ def fault_of(report, way):
     done, resumed = report["tls_handshakes"], report["tls_resumed"]
     if way == "full" and (resumed or not done):
         return f"{resumed} of {done} TLS handshakes were resumed, none should be"
-    # The first ones of the driver have no ticket yet; they are before the window.
-    if way == "resumed" and resumed < 0.98 * done:
+    # Node.js gives two tickets in a full handshake and none in a resumed one, so that every third is full; all others renew it.
+    if way == "resumed" and resumed < 0.6 * done:
         return f"only {resumed} of {done} TLS handshakes were resumed"
     if way == "plain" and done:
         return f"{done} TLS handshakes on plain connections"
@@ -200,6 +200,12 @@ def echo_table(runs):
     return lines
 
 
+def share_of(rounds):
+    """A remark, where not nearly all of the handshakes that were to be resumed were."""
+    done, resumed = (sum(run[what] for run in (rounds or {}).values()) for what in ("tls_handshakes", "tls_resumed"))
+    return f", {resumed / done:.0%} resumed" if resumed < 0.98 * done else ""
+
+
 def handshake_table(runs):
     lines = ["| server | full: CPU µs | per CPU second | resumed: CPU µs | per CPU second | no TLS: CPU µs | io_uring ÷ this, full | resumed | server busy | driver busy |"]
     lines.append("|---" * 10 + "|")
@@ -209,6 +215,7 @@ def handshake_table(runs):
             continue
         costs = {way: summary.server_summary(rounds) if rounds else None for way, rounds in sides.items()}
         text = {way: with_spread(side["cpu_us_per_message"]) if side else "–" for way, side in costs.items()}
+        text["resumed"] += share_of(sides["resumed"])
         busy = costs["full"] or costs["resumed"] or costs["plain"]
         lines.append(
             f"| {name} | {text['full']} | {rate(sides['full'])} | {text['resumed']} | {rate(sides['resumed'])} | {text['plain']} "

@@ -2,15 +2,18 @@
 //! minimal frame parser [`frames`].
 
 pub mod frames;
+mod tls;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio_rustls::rustls::ServerConfig;
 
 /// Largest message that the peers accept.
 pub const MESSAGE_BYTES_MAX: usize = 100 << 20;
@@ -29,8 +32,8 @@ pub struct Setup {
     pub workers: usize,
     /// Whether a message goes to every open connection instead of back to its sender.
     pub broadcast: bool,
-    /// PEM files of a certificate chain and its key. None: no TLS.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// TLS, where it was asked for.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The options of every peer. Some also have `--workers N`, `--read-buffer N`, `--broadcast` and `--tls CERTIFICATE KEY`.
@@ -84,7 +87,7 @@ fn try_set_up(more: &[&str]) -> Result<Setup, String> {
             "--read-buffer" => read_buffer = parse(&name, &value)?,
             "--tls" => {
                 let key = arguments.next().ok_or("--tls needs a certificate and a key")?;
-                tls = Some((value.into(), key.into()));
+                tls = Some(tls::config(Path::new(&value), Path::new(&key))?);
             }
             "--workers" => workers = parse::<NonZeroUsize>(&name, &value)?.get(),
             _ => return Err(format!("unknown option {name}")),

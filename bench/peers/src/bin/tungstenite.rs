@@ -7,22 +7,17 @@
 //! `--workers N`: tokio's multi-thread runtime. `--broadcast`: as in its own chat example, an unbounded channel per
 //! connection, and a map of these channels behind a mutex. The payload is shared, not copied.
 //!
-//! `--tls`: tokio-rustls below the WebSocket, as in the echo server of its own examples, with its default cryptography (aws-lc-rs), and
-//! stateless tickets, as the documentation of rustls recommends for servers.
+//! `--tls`: tokio-rustls below the WebSocket, as in the echo server of its own examples, with the configuration of
+//! the peers' `tls.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs::Ticketer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Result};
@@ -112,19 +107,8 @@ async fn talk<S: Stream>(stream: S, address: SocketAddr, read_buffer: usize, aud
     }
 }
 
-/// The TLS of `--tls`; the error is a sentence.
-fn acceptor(certificate: &Path, key: &Path) -> std::result::Result<TlsAcceptor, String> {
-    let of = |path: &Path, why: &dyn std::fmt::Display| format!("--tls {}: {why}", path.display());
-    let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| of(certificate, &error))?;
-    let chain = chain.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| of(certificate, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of(key, &error))?;
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private);
-    let mut config = config.map_err(|error| of(certificate, &error))?;
-    config.ticketer = Ticketer::new().map_err(|error| of(key, &error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-async fn serve(setup: peers::Setup, acceptor: Option<TlsAcceptor>) -> std::io::Result<()> {
+async fn serve(setup: peers::Setup) -> std::io::Result<()> {
+    let acceptor = setup.tls.map(TlsAcceptor::from);
     let listener = tokio::net::TcpListener::from_std(setup.listener)?;
     let audience = setup.broadcast.then(Audience::default);
     loop {
@@ -143,10 +127,5 @@ async fn serve(setup: peers::Setup, acceptor: Option<TlsAcceptor>) -> std::io::R
 
 fn main() -> std::io::Result<()> {
     let setup = peers::set_up(&["--read-buffer", "--workers", "--broadcast", "--tls"]);
-    let tls = setup.tls.as_ref().map(|(certificate, key)| acceptor(certificate, key)).transpose();
-    let tls = tls.unwrap_or_else(|why| {
-        eprintln!("{why}");
-        std::process::exit(2);
-    });
-    peers::block_on(setup.workers, serve(setup, tls))
+    peers::block_on(setup.workers, serve(setup))
 }
