@@ -2,7 +2,7 @@
 //! connection hands its segments to the kernel.
 
 use super::core::Core;
-use super::link::{Ending, Link};
+use super::link::{Ending, Link, Phase};
 use super::outbox::{Carries, Outbox};
 use super::tls::Tls;
 use crate::io::{BufferId, Io, Segment};
@@ -42,7 +42,8 @@ impl<I: Io, P> Core<I, P> {
         if let Some(plain) = tls.plain.take() {
             self.shared.buffers.give_back_queue(plain);
         }
-        if link.ending == Ending::FinAfterQueue {
+        // A client sends no FIN before the server's, but its close_notify: servers wait for it before they send theirs.
+        if link.phase == Phase::Lingering && link.ending != Ending::Reset {
             tls.close(&mut self.shared.room.sealed);
         }
         link.out.tls = Some(tls);
