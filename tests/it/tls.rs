@@ -484,7 +484,11 @@ fn the_driver_speaks_tls(tier: &str) {
         assert!(count("tls_handshakes") >= 50, "{}", output.stdout);
         let resumed_min = if more.is_empty() { 0 } else { 49 };
         assert!(count("tls_resumed") >= resumed_min, "{}", output.stdout);
-        assert!(!more.is_empty() || count("tls_resumed") == 0, "{}", output.stdout);
+        assert!(
+            !more.is_empty() || count("tls_resumed") == 0,
+            "{}",
+            output.stdout
+        );
     }
     assert_eq!(server.counter("closed_unclean"), [0]);
     // All but the first, one after the other.
