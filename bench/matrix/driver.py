@@ -35,6 +35,11 @@ class Load:
     congestion: str  # or None: the system's
     driver: str = "wsperf"  # or "replay"
     unbatched: bool = False  # wsperf: a system call for each message
+    # wsperf: who signed the server's certificate; None: no TLS.
+    cacert: Path | None = None
+    # wsperf: opening and closing handshakes instead of messages, this many in progress; 0: an echo.
+    handshakes: int = 0
+    resume: bool = False  # wsperf: TLS sessions of earlier handshakes
 
 
 def kernel_threads(prefix):
@@ -63,13 +68,31 @@ def command_of(binaries, server, load, watched):
     return replay_command(binaries["driver"], server, load, watched)
 
 
-def wsperf_command(binary, server, load):
-    command = [binary, "wsperf", "echo", f"ws://{server.address}/", "--format=json", f"--size={load.size}"]
-    command += [f"--connections={load.connections}", f"--in-flight={load.in_flight}", "--threads=1", f"--cpus={load.cpu}"]
-    command += [f"--duration={load.duration * 1000:.0f}ms", f"--warmup={load.warm_up * 1000:.0f}ms", "--timeout=20s"]
+def wsperf_base(binary, scenario, server, cpu, duration, warm_up, cacert=None):
+    """What every call of wsperf has: one thread on its own CPU, the window, and whose CPU time is read."""
+    command = [binary, "wsperf", scenario, f"{'wss' if cacert else 'ws'}://{server.address}/", "--format=json", "--threads=1", f"--cpus={cpu}"]
+    command += [f"--duration={duration * 1000:.0f}ms", f"--warmup={warm_up * 1000:.0f}ms", "--timeout=20s"]
+    command += [f"--cacert={cacert}"] if cacert else []
     # With worker processes, the parent has their sum.
     accounted = server.accounted
-    command.append(f"--server-pid={accounted[0] if len(accounted) == 1 else server.process.pid}")
+    return [*command, f"--server-pid={accounted[0] if len(accounted) == 1 else server.process.pid}"]
+
+
+def waiting_of(processes):
+    """How long the process that waited most was kept from its CPU by others than the server's own processes, which share it."""
+    total = sum(process["utilisation"] for process in processes)
+    waited = (process["waiting"] - (total - process["utilisation"]) for process in processes)
+    return max((0, *waited))
+
+
+def wsperf_command(binary, server, load):
+    scenario = "handshake" if load.handshakes else "echo"
+    command = [*wsperf_base(binary, scenario, server, load.cpu, load.duration, load.warm_up, load.cacert)]
+    if load.handshakes:
+        command += [f"--high={load.handshakes}", f"--low={load.handshakes - 1}"]
+        command += ["--tls-resume"] if load.resume else []
+    else:
+        command += [f"--size={load.size}", f"--connections={load.connections}", f"--in-flight={load.in_flight}"]
     if load.unbatched:
         command.append("--unbatched")
     if load.payload == "binary":
@@ -97,7 +120,7 @@ def wsperf_report(result, load):
         "latency_us": result["latency_us"],
         "server_cpu_us_per_message": result.get("server_cpu_us_per_message"),
         "server_utilisation": sum(process["utilisation"] for process in processes),
-        "server_waiting": max((process["waiting"] for process in processes), default=0),
+        "server_waiting": waiting_of(processes),
         "server_saturated": bool(result.get("server_saturated")),
         "server_resident_kib": sum(process["resident_bytes"] for process in processes) // 1024,
         "server_context_switches": sum(process["context_switches"] for process in processes),
@@ -108,6 +131,8 @@ def wsperf_report(result, load):
         "driver_utilisation": driver["utilisation"],
         "driver_waiting": driver.get("waiting", 0),
         "driver_messages_per_turn": result["messages"] / max(driver["enters"], 1),
+        "tls_handshakes": driver.get("tls_handshakes", 0),
+        "tls_resumed": driver.get("tls_resumed", 0),
         "errors": result["errors"],
         "notes": result["notes"],
     }

@@ -17,7 +17,7 @@ SYSCTLS = (
     "kernel/io_uring_disabled",
     "kernel/sched_autogroup_enabled",
 )
-PACKAGES = ("fastwebsockets", "tokio-tungstenite", "tungstenite", "tokio-websockets", "tokio-uring", "tokio", "hyper", "io-uring", "simdutf8")
+PACKAGES = ("fastwebsockets", "tokio-tungstenite", "tungstenite", "tokio-websockets", "tokio-uring", "tokio", "hyper", "io-uring", "simdutf8", "tokio-rustls", "rustls", "aws-lc-rs", "ring")
 
 
 def read(path, default=None):

@@ -18,6 +18,7 @@ def binaries():
     """{key of a contestant's `binary`: path}, whether it is there or not; Ringway and the driver are not peers."""
     return {
         "launch": PEERS / "script/launch",
+        "nginx-front": PEERS / "script/nginx_front",
         **{name: release_of(PEERS) / f"{name}-echo" for name in RUST_PEERS},
         **{name: PEERS / f"native/build/{name}-echo" for name in NATIVE_PEERS},
     }

@@ -1,10 +1,20 @@
-"""The table of the README, written from the summary of one result."""
+"""The tables of the README, each written from one result: of bench/run, bench/deflate and bench/tls, each between its own markers."""
+
+import os
+import sys
 
 from matrix.contestants import CONTESTANTS
 from matrix.summary import cell_title
 
-BEGIN = "<!-- This table is written by bench/run --readme. -->"
 END = "<!-- End of the table. -->"
+
+
+def begin(program):
+    """The marker above the table that a program writes; below it is the next END."""
+    return f"<!-- This table is written by {program} --readme. -->"
+
+
+BEGIN = begin("bench/run")
 # The cells of the README, few enough to be read at a glance: (size, connections, in flight).
 CELLS = (
     (20, 100, 1),
@@ -25,7 +35,10 @@ def figure(cell, server):
     """The median cost in µs, in three digits or two decimals."""
     if server not in cell["servers"]:
         return "–"
-    value = cell["servers"][server]["cpu_us_per_message"]["median"]
+    return number(cell["servers"][server]["cpu_us_per_message"]["median"])
+
+
+def number(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
@@ -46,10 +59,24 @@ def table(summary):
     return [lines[0], "|" + "---|" * len(grid[0]), *lines[1:]]
 
 
-def rewrite(text, lines):
-    """`text` with `lines` between the markers. ValueError when they are not there once each, in order."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"needs {BEGIN} and, below it, {END}, once each")
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}"
+def rewrite(text, lines, program="bench/run"):
+    """`text` with `lines` between the markers of `program`. ValueError when they are not there once each, in order."""
+    marker = begin(program)
+    before, found, rest = text.partition(marker)
+    table_, end, after = rest.partition(END)
+    if not found or not end or marker in rest or "<!-- This table is written by " in table_:
+        raise ValueError(f"needs {marker} and, below it, {END}, once each")
+    return f"{before}{marker}\n" + "\n".join(lines) + f"\n{END}{after}"
+
+
+def write(out, page, table_of, program="bench/run"):
+    """Puts the table of one result into a page; the words around it stay somebody's work. Returns the exit code."""
+    place, text = os.path.relpath(page), page.read_text()
+    try:
+        page.write_text(rewrite(text, table_of(out), program))
+    except ValueError as error:
+        sys.exit(f"{place} {error}")
+    print(f"{place}: the table of {os.path.relpath(out)}; read the sentences around it again")
+    if out.resolve().name not in text:
+        print(f"{place} does not name {out.resolve().name} yet: its link leads to another result")
+    return 0

@@ -4,6 +4,7 @@ Pure functions over lists of records; nothing here runs or measures anything.
 """
 
 import statistics
+from operator import itemgetter
 
 from matrix.contestants import CONTESTANTS
 
@@ -43,7 +44,7 @@ def is_disturbed(driver):
     return max(driver.get("server_waiting", 0), driver.get("driver_waiting", 0)) > DISTURBED
 
 
-def valid_runs(records):
+def valid_runs(records, cell_of=cell_of, server_of=itemgetter("server")):
     """{cell: {server: {round: driver}}}: of several attempts the one least disturbed, failed ones left out.
 
     The choice looks at the waiting time alone, never at the result.
@@ -53,7 +54,7 @@ def valid_runs(records):
         driver = record.get("driver")
         if not driver or driver.get("errors") or record.get("error"):
             continue
-        rounds = cells.setdefault(cell_of(record), {}).setdefault(record["server"], {})
+        rounds = cells.setdefault(cell_of(record), {}).setdefault(server_of(record), {})
         best = rounds.get(record["round"])
         waiting = driver["server_waiting"] + driver["driver_waiting"]
         if best is None or waiting < best["server_waiting"] + best["driver_waiting"]:

@@ -40,6 +40,24 @@ class Driver(unittest.TestCase):
         bare.contestant.mode = "tcp"
         self.assertEqual(driver.command_of({"driver": "echo-driver"}, bare, load, [])[0], "echo-driver")
 
+    def test_tls_and_handshakes_are_asked_of_wsperf(self):
+        load = dataclasses.replace(LOAD, driver="wsperf", cacert=Path("ca.pem"))
+        command = driver.command_of({"wsperf": "ringway"}, server([5], []), load, [])
+        self.assertEqual(command[3], "wss://127.0.0.1:4711/")
+        self.assertIn("--cacert=ca.pem", command)
+        load = dataclasses.replace(load, handshakes=8, resume=True)
+        command = driver.command_of({"wsperf": "ringway"}, server([5], []), load, [])
+        self.assertEqual(command[2], "handshake")
+        self.assertLess({"--high=8", "--low=7", "--tls-resume"}, set(command))
+        self.assertFalse([part for part in command if part.startswith(("--size", "--connections", "--in-flight"))])
+
+    def test_processes_of_one_server_that_share_a_cpu_do_not_disturb_each_other(self):
+        front, behind = {"utilisation": 0.6, "waiting": 0.35}, {"utilisation": 0.35, "waiting": 0.6}
+        self.assertEqual(driver.waiting_of([front, behind]), 0)
+        self.assertAlmostEqual(driver.waiting_of([{**front, "waiting": 0.45}, behind]), 0.1)
+        self.assertAlmostEqual(driver.waiting_of([front]), 0.35)
+        self.assertEqual(driver.waiting_of([]), 0)
+
     def test_faults_that_wsperf_counts_are_an_error(self):
         process = {"utilisation": 0.5, "waiting": 0.01, "resident_bytes": 2048, "context_switches": 7}
         thread = {"utilisation": 0.4, "waiting": 0.02, "enters": 10}

@@ -3,11 +3,14 @@
 import dataclasses
 import os
 import socket
+import ssl
 import tempfile
 import unittest
 import zlib
+from pathlib import Path
+from shutil import which
 
-from matrix import peers
+from matrix import peers, series, tls
 from matrix.contestants import CONTESTANTS, Server, StartError
 
 REQUEST = (
@@ -25,9 +28,11 @@ TIMEOUT_S = 10
 
 
 class Client:
-    def __init__(self, address, offer=b"\r\n"):
+    def __init__(self, address, offer=b"\r\n", authority=None):
         ip, _, port = address.partition(":")
         self.socket = socket.create_connection((ip, int(port)), TIMEOUT_S)
+        if authority:
+            self.socket = ssl.create_default_context(cafile=authority).wrap_socket(self.socket, server_hostname=ip)
         self.socket.sendall(REQUEST[:-2] + offer)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -48,11 +53,16 @@ class Peers(unittest.TestCase):
     def start(self, name, *more):
         """A running peer with `more` arguments, ended with the test; skips the test when the peer is not there."""
         contestant = CONTESTANTS[name]
-        contestant = dataclasses.replace(contestant, arguments=contestant.arguments + more)
-        binary = peers.binaries()[contestant.binary]
+        return self.launch(dataclasses.replace(contestant, arguments=contestant.arguments + more))
+
+    def launch(self, contestant):
+        name = contestant.name
+        binary = series.binaries()[contestant.binary]
         needed = binary
         if contestant.binary == "launch":
             needed = peers.PEERS / ("node/node_modules/ws" if name == "node-ws" else ".venv/bin/python")
+        elif contestant.binary == "nginx-front":
+            needed = Path(which("nginx", path="/usr/sbin:/usr/bin") or "/usr/sbin/nginx")
         if not needed.exists():
             self.skipTest(f"{name} is not there: bench/peers/install gets it")
         scratch = tempfile.TemporaryDirectory()
@@ -120,6 +130,29 @@ class Peers(unittest.TestCase):
                     answer = zlib.decompressobj(-15).decompress(client.receive(length) + b"\x00\x00\xff\xff")
                     self.assertEqual(answer, text)
 
+    def test_with_a_certificate_there_is_tls_and_an_echo(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        Path(folder.name).chmod(0o711)
+        files = tls.certificate(folder.name)
+        for name in tls.NAMES:
+            with self.subTest(name):
+                if name == "nginx" and not series.binaries()["ringway"].exists():
+                    self.skipTest("the server behind nginx is not built")
+                server = self.launch(tls.contestant(name, files))
+                client = Client(server.address, authority=files.ca)
+                self.addCleanup(client.socket.close)
+                self.assertEqual(client.socket.version(), "TLSv1.3")
+                client.socket.sendall(HI_MASKED)
+                self.assertEqual(client.receive(len(HI)), HI)
+                with self.assertRaises(ssl.SSLError):
+                    Client(server.address, authority=ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt")
+
+    def test_a_certificate_that_cannot_be_used_is_told(self):
+        for name in ("uwebsockets", "beast", "tungstenite"):
+            with self.subTest(name), self.assertRaisesRegex(StartError, "--tls .*nothing.pem"):
+                self.start(name, "--tls", "nothing.pem", "nothing.key")
+
     def test_an_option_that_a_peer_does_not_have_is_refused(self):
         for name in ("beast", "websocketpp", "libwebsockets", "tokio-uring"):
             with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--broadcast"):
@@ -127,6 +160,9 @@ class Peers(unittest.TestCase):
         for name in ("libwebsockets", "tokio-uring"):
             with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--deflate"):
                 self.start(name, "--deflate", "takeover")
+        for name in ("websocketpp", "libwebsockets", "tokio-uring", "fastwebsockets"):
+            with self.subTest(name), self.assertRaisesRegex(StartError, "unknown option.*--tls"):
+                self.start(name, "--tls", "a.pem", "a.key")
 
 
 if __name__ == "__main__":

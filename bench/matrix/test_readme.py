@@ -1,6 +1,10 @@
 """The table of the README: its figures, its shape, and that nothing around it is touched."""
 
+import contextlib
+import io
+import tempfile
 import unittest
+from pathlib import Path
 
 from matrix import readme
 
@@ -39,9 +43,31 @@ class Readme(unittest.TestCase):
         self.assertEqual(readme.rewrite(page, ["| new |"]), f"before\n\n{readme.BEGIN}\n| new |\n{readme.END}\n\nafter\n")
 
     def test_a_page_without_both_markers_is_refused(self):
-        for page in ("", readme.BEGIN, f"{readme.END}{readme.BEGIN}", f"{readme.BEGIN}{readme.END}{readme.END}"):
+        other = readme.begin("bench/tls")
+        twice = f"{readme.BEGIN}{readme.END}" * 2
+        for page in ("", readme.BEGIN, f"{readme.END}{readme.BEGIN}", twice, f"{readme.BEGIN}{other}{readme.END}", f"{other}{readme.END}"):
             with self.assertRaises(ValueError):
                 readme.rewrite(page, [])
+
+    def test_each_program_has_its_own_table_in_one_page(self):
+        page = "".join(f"{name}\n{readme.begin(name)}\n| old |\n{readme.END}\n" for name in ("bench/run", "bench/deflate", "bench/tls"))
+        changed = readme.rewrite(page, ["| new |"], "bench/deflate")
+        old, new = f"{readme.begin('bench/deflate')}\n| old |", f"{readme.begin('bench/deflate')}\n| new |"
+        self.assertEqual(changed, page.replace(old, new))
+
+    def test_a_table_is_written_into_a_file_and_a_result_that_has_none_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as said:
+            page = Path(folder, "page.md")
+            page.write_text(f"{readme.begin('bench/tls')}\n{readme.END}\n")
+            readme.write(Path(folder), page, lambda _: ["| new |"], "bench/tls")
+            self.assertIn("| new |", page.read_text())
+            self.assertIn("does not name", said.getvalue())
+            with self.assertRaisesRegex(SystemExit, "nothing of it"):
+                readme.write(Path(folder), page, self.refuse, "bench/tls")
+
+    @staticmethod
+    def refuse(_):
+        raise ValueError("nothing of it")
 
 
 if __name__ == "__main__":

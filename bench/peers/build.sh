@@ -24,16 +24,18 @@ sources=$(cargo metadata --locked --format-version 1 --manifest-path "$here/nati
     sed 's/.*"manifest_path":"\([^"]*libuwebsockets-sys[^"]*\)\/Cargo.toml".*/\1/')/uWebSockets
 
 peers=
-# want PEER HEADER: builds it when its library is there.
+# want PEER HEADER…: builds it when its libraries are there.
 want() {
-    if printf '#include <%s>\n' "$2" | c++ -I "$sources/src" -I "$sources/uSockets/src" -std=c++20 -fsyntax-only -x c++ - 2>/dev/null; then
-        peers="$peers build/$1-echo"
+    peer=$1
+    shift
+    if printf '#include <%s>\n' "$@" | c++ -I "$sources/src" -I "$sources/uSockets/src" -std=c++20 -fsyntax-only -x c++ - 2>/dev/null; then
+        peers="$peers build/$peer-echo"
     else
-        echo "$1-echo is left out: <$2> does not compile here; bench/peers/install gets it" >&2
+        echo "$peer-echo is left out: <$*> does not compile here; bench/peers/install gets it" >&2
     fi
 }
-want uwebsockets libusockets.h
-want beast boost/version.hpp
+want uwebsockets libusockets.h openssl/ssl.h zlib.h
+want beast boost/version.hpp openssl/ssl.h
 want websocketpp websocketpp/version.hpp
 want libwebsockets libwebsockets.h
 if [ -n "$peers" ]; then

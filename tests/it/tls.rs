@@ -478,6 +478,17 @@ fn the_driver_speaks_tls(tier: &str) {
         .concat();
         let (output, _) = drive(&server, &folder, &arguments);
         assert_eq!(output.code, 0, "{more:?}: {}", output.stderr);
+        let result: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        let count = |name: &str| result["driver"][0][name].as_u64().expect("a count");
+        // The window begins with the first turn and ends with the last close.
+        assert!(count("tls_handshakes") >= 50, "{}", output.stdout);
+        let resumed_min = if more.is_empty() { 0 } else { 49 };
+        assert!(count("tls_resumed") >= resumed_min, "{}", output.stdout);
+        assert!(
+            !more.is_empty() || count("tls_resumed") == 0,
+            "{}",
+            output.stdout
+        );
     }
     assert_eq!(server.counter("closed_unclean"), [0]);
     // All but the first, one after the other.

@@ -20,7 +20,7 @@ constexpr std::size_t message_bytes_max = 100u << 20;
 constexpr int backlog = 8192;
 
 // What a peer can do besides an echo on one thread; an option that is not among them is refused.
-enum Ability { plain = 0, can_broadcast = 1, can_workers = 2, can_deflate = 4 };
+enum Ability { plain = 0, can_broadcast = 1, can_workers = 2, can_deflate = 4, can_tls = 8 };
 
 // permessage-deflate: off, or on for clients that offer it. With takeover a message may refer to those before it.
 enum class Deflate { off, takeover, no_takeover };
@@ -31,6 +31,11 @@ struct Options {
     int workers = 1;
     bool broadcast = false;
     Deflate deflate = Deflate::off;
+    // PEM files of a chain and its key: TLS 1.3 on every connection. Empty: none.
+    std::string certificate;
+    std::string key;
+
+    bool tls() const { return !certificate.empty(); }
 };
 
 [[noreturn]] inline void fail(const std::string &message) {
@@ -72,10 +77,14 @@ inline Options parse(int argc, char **argv, int abilities) {
             options.workers = static_cast<int>(number("--workers", value, 1, 1024));
         } else if (value && name == "--deflate" && (abilities & can_deflate)) {
             options.deflate = deflate(value);
+        } else if (value && name == "--tls" && (abilities & can_tls) && i + 1 < argc) {
+            options.certificate = value;
+            options.key = argv[++i];
         } else {
             fail("unknown option or no value: " + name + "\nUsage: --port N [--congestion NAME]" +
                  (abilities & can_workers ? " [--workers N]" : "") + (abilities & can_broadcast ? " [--broadcast]" : "") +
-                 (abilities & can_deflate ? " [--deflate takeover|no-takeover]" : ""));
+                 (abilities & can_deflate ? " [--deflate takeover|no-takeover]" : "") +
+                 (abilities & can_tls ? " [--tls CERTIFICATE KEY]" : ""));
         }
     }
     return options;

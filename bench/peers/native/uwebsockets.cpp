@@ -1,9 +1,10 @@
-// uWebSockets with the settings of its own EchoServer example: compression off unless asked for, 100 MiB of message and of backpressure, no
-// TLS, µSockets on epoll. µSockets sets TCP_NODELAY itself; all replies of one read leave in one write (corking).
+// uWebSockets with the settings of its own EchoServer example: compression off unless asked for, 100 MiB of message and of backpressure,
+// µSockets on epoll and OpenSSL. µSockets sets TCP_NODELAY itself; all replies of one read leave in one write (corking).
 //
 // --workers N: N threads with a loop each, on SO_REUSEPORT, as in EchoServerThreaded.
 // --deflate takeover: the compressor of 4 KiB per connection that its EchoServer example has; --deflate no-takeover: the
 // shared one. This version makes every compressor per connection one of 3 KiB (9 bits), whichever was asked for. On zlib; its build option for libdeflate is off, as it is by default.
+// --tls: its SSLApp with the defaults of µSockets: TLS 1.2 and 1.3, sessions in tickets of OpenSSL.
 // --broadcast: every message is published to a topic that every connection has subscribed to.
 
 #include <App.h>
@@ -32,10 +33,14 @@ uWS::CompressOptions compression_of(peer::Deflate deflate) {
 }
 
 // One loop; `port` 0 takes a free one. `listening` hears the port.
-template <typename F>
+template <bool SSL, typename F>
 void serve(const peer::Options &options, unsigned short port, F &&listening) {
-    uWS::App app;
-    uWS::App::WebSocketBehavior<PerSocketData> behavior;
+    uWS::SocketContextOptions tls;
+    tls.cert_file_name = options.certificate.c_str();
+    tls.key_file_name = options.key.c_str();
+    uWS::TemplatedApp<SSL> app(SSL ? tls : uWS::SocketContextOptions{});
+    if (app.constructorFailed()) peer::fail("--tls " + options.certificate + " " + options.key + ": cannot be used");
+    typename uWS::TemplatedApp<SSL>::template WebSocketBehavior<PerSocketData> behavior;
     behavior.compression = compression_of(options.deflate);
     behavior.maxPayloadLength = peer::message_bytes_max;
     behavior.maxBackpressure = peer::message_bytes_max;
@@ -47,7 +52,7 @@ void serve(const peer::Options &options, unsigned short port, F &&listening) {
         const bool compress = options.deflate != peer::Deflate::off;
         behavior.message = [compress](auto *ws, std::string_view message, uWS::OpCode opcode) { ws->send(message, opcode, compress); };
     }
-    app.ws<PerSocketData>("/*", std::move(behavior));
+    app.template ws<PerSocketData>("/*", std::move(behavior));
     const int sharing = options.workers > 1 ? LIBUS_LISTEN_DEFAULT : LIBUS_LISTEN_EXCLUSIVE_PORT;
     app.listen("127.0.0.1", port, sharing, [&](us_listen_socket_t *listener) {
         if (!listener) peer::fail("cannot listen on port " + std::to_string(port));
@@ -73,19 +78,17 @@ unsigned short reserve_shared_port() {
     return peer::port_of(fd);
 }
 
-}  // namespace
-
-int main(int argc, char **argv) {
-    const peer::Options options = peer::parse(argc, argv, peer::can_broadcast | peer::can_workers | peer::can_deflate);
-    if (options.broadcast && options.workers > 1) peer::fail("--broadcast reaches one loop only: not with --workers");
+// As many loops as there are workers.
+template <bool SSL>
+void serve_all(const peer::Options &options) {
     std::vector<std::thread> others;
     const unsigned short wanted = options.workers > 1 && options.port == 0 ? reserve_shared_port() : options.port;
-    serve(options, wanted, [&](unsigned short port) {
+    serve<SSL>(options, wanted, [&](unsigned short port) {
         // The last of all loops to listen says so.
         std::atomic<int> missing{options.workers - 1};
         for (int i = 1; i < options.workers; i++) {
             others.emplace_back([&options, &missing, port] {
-                serve(options, port, [&missing](unsigned short) {
+                serve<SSL>(options, port, [&missing](unsigned short) {
                     missing.fetch_sub(1);
                     missing.notify_one();
                 });
@@ -94,5 +97,13 @@ int main(int argc, char **argv) {
         for (int left; (left = missing.load()) > 0;) missing.wait(left);
         peer::ready(port);
     });
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    const peer::Options options = peer::parse(argc, argv, peer::can_broadcast | peer::can_workers | peer::can_deflate | peer::can_tls);
+    if (options.broadcast && options.workers > 1) peer::fail("--broadcast reaches one loop only: not with --workers");
+    options.tls() ? serve_all<true>(options) : serve_all<false>(options);
     return 1;
 }

@@ -2,10 +2,13 @@
 // once per message, header and payload gathered.
 //
 // --deflate takeover|no-takeover: permessage-deflate with its defaults: level and memory level of zlib, window 15, a threshold of 1024 bytes
-// without takeover. --fd N: the inherited listener. --broadcast: as in its README, a loop over all open clients.
+// without takeover. --tls CERTIFICATE KEY: on an https server with its defaults, as in its README. --fd N: the inherited listener. --broadcast: as in
+// its README, a loop over all open clients.
 'use strict';
 
+const fs = require('fs');
 const http = require('http');
+const https = require('https');
 const { WebSocket, WebSocketServer } = require('ws');
 
 // Larger messages are refused, by every peer.
@@ -19,6 +22,7 @@ if (!['off', 'takeover', 'no-takeover'].includes(deflate)) {
   console.error('--deflate needs takeover or no-takeover');
   process.exit(2);
 }
+const tls = process.argv.indexOf('--tls');
 const fd = Number(process.argv[process.argv.indexOf('--fd') + 1]);
 if (!Number.isInteger(fd)) {
   console.error('--fd needs the number of a listening socket');
@@ -30,7 +34,10 @@ if (!/native code/.test(require('bufferutil').unmask)) {
   process.exit(1);
 }
 
-const server = http.createServer();
+const server =
+  tls < 0
+    ? http.createServer()
+    : https.createServer({ cert: fs.readFileSync(process.argv[tls + 1]), key: fs.readFileSync(process.argv[tls + 2]) });
 const websockets = new WebSocketServer({
   server,
   perMessageDeflate: deflate !== 'off' && { serverNoContextTakeover: deflate === 'no-takeover' },

@@ -2,14 +2,18 @@
 //! minimal frame parser [`frames`].
 
 pub mod frames;
+mod tls;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio_rustls::rustls::ServerConfig;
 
 /// Largest message that the peers accept.
 pub const MESSAGE_BYTES_MAX: usize = 100 << 20;
@@ -28,9 +32,11 @@ pub struct Setup {
     pub workers: usize,
     /// Whether a message goes to every open connection instead of back to its sender.
     pub broadcast: bool,
+    /// TLS, where it was asked for.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
-/// The options of every peer. Some also have `--workers N`, `--read-buffer N` and `--broadcast`.
+/// The options of every peer. Some also have `--workers N`, `--read-buffer N`, `--broadcast` and `--tls CERTIFICATE KEY`.
 const COMMON: &str = "--port N [--address IP] [--congestion NAME]";
 
 /// Parses the options that every peer has and those of `more`, binds, and prints `listening IP:PORT`. Exits with a
@@ -63,6 +69,7 @@ pub fn block_on(workers: usize, serve: impl Future<Output = io::Result<()>>) -> 
 fn try_set_up(more: &[&str]) -> Result<Setup, String> {
     let (mut ip, mut port, mut congestion) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0_u16, None);
     let (mut read_buffer, mut workers, mut broadcast) = (READ_BUFFER_BYTES, 1, false);
+    let mut tls = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if !["--port", "--address", "--congestion"].contains(&name.as_str()) && !more.contains(&name.as_str()) {
@@ -78,6 +85,10 @@ fn try_set_up(more: &[&str]) -> Result<Setup, String> {
             "--address" => ip = parse(&name, &value)?,
             "--congestion" => congestion = Some(value),
             "--read-buffer" => read_buffer = parse(&name, &value)?,
+            "--tls" => {
+                let key = arguments.next().ok_or("--tls needs a certificate and a key")?;
+                tls = Some(tls::config(Path::new(&value), Path::new(&key))?);
+            }
             "--workers" => workers = parse::<NonZeroUsize>(&name, &value)?.get(),
             _ => return Err(format!("unknown option {name}")),
         }
@@ -86,7 +97,7 @@ fn try_set_up(more: &[&str]) -> Result<Setup, String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     println!("listening {address}");
     io::stdout().flush().map_err(|error| error.to_string())?;
-    Ok(Setup { listener, read_buffer, workers, broadcast })
+    Ok(Setup { listener, read_buffer, workers, broadcast, tls })
 }
 
 fn parse<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, String> {

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 
 use super::buffers::Buffers;
 use super::core::Core;
-use super::link::{Ending, Link};
+use super::link::{Ending, Link, Phase};
 use super::outbox::{Carries, List};
 use super::queue::SendQueue;
 use super::tls::{PLAIN_BYTES_MAX, Tls};
@@ -112,7 +112,9 @@ impl<I: Io, P> Core<I, P> {
         if listed + waiting > 0 {
             self.seal_plaintext(link, &mut tls, list, (listed, waiting));
         }
-        if link.ending == Ending::FinAfterQueue {
+        // A client sends no FIN before the server's, but its close_notify: servers wait for it before they send theirs.
+        let is_over = link.phase == Phase::Lingering && link.ending != Ending::Reset;
+        if is_over || link.ending == Ending::FinAfterQueue {
             tls.close();
         }
         self.push_output(link, &mut tls);

@@ -195,6 +195,12 @@ pub struct Thread {
     /// Messages that came compressed.
     #[serde(default)]
     pub compressed_in: u64,
+    /// TLS handshakes that it completed.
+    #[serde(default)]
+    pub tls_handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    #[serde(default)]
+    pub tls_resumed: u64,
     /// The thread had no time to spare.
     #[serde(default)]
     pub saturated: bool,

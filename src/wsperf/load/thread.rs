@@ -388,6 +388,8 @@ struct Work {
     wire_bytes_in: u64,
     payload_bytes_in: u64,
     compressed_in: u64,
+    tls_handshakes: u64,
+    tls_resumed: u64,
 }
 
 impl Work {
@@ -400,6 +402,8 @@ impl Work {
             wire_bytes_in: counters.wire_bytes_in,
             payload_bytes_in: counters.message_bytes_in,
             compressed_in: counters.inflated,
+            tls_handshakes: counters.tls_handshakes,
+            tls_resumed: counters.tls_resumed,
         }
     }
 }
@@ -478,6 +482,8 @@ impl Marks {
             wire_bytes_in: end.work.wire_bytes_in - begin.work.wire_bytes_in,
             payload_bytes_in: end.work.payload_bytes_in - begin.work.payload_bytes_in,
             compressed_in: end.work.compressed_in - begin.work.compressed_in,
+            tls_handshakes: end.work.tls_handshakes - begin.work.tls_handshakes,
+            tls_resumed: end.work.tls_resumed - begin.work.tls_resumed,
             saturated: false,
             late_p99_us: None,
         }

@@ -6,21 +6,27 @@
 //!
 //! `--workers N`: tokio's multi-thread runtime. `--broadcast`: as in its own chat example, an unbounded channel per
 //! connection, and a map of these channels behind a mutex. The payload is shared, not copied.
+//!
+//! `--tls`: tokio-rustls below the WebSocket, as in the echo server of its own examples, with the configuration of
+//! the peers' `tls.rs`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Result};
 
-type WebSocket = WebSocketStream<TcpStream>;
+/// What a WebSocket is on: TCP, or TLS on it.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-async fn open(stream: TcpStream, read_buffer: usize) -> Result<WebSocket> {
+async fn open<S: Stream>(stream: S, read_buffer: usize) -> Result<WebSocketStream<S>> {
     let config = WebSocketConfig::default()
         .read_buffer_size(read_buffer)
         .max_message_size(Some(peers::MESSAGE_BYTES_MAX))
@@ -28,7 +34,7 @@ async fn open(stream: TcpStream, read_buffer: usize) -> Result<WebSocket> {
     tokio_tungstenite::accept_async_with_config(stream, Some(config)).await
 }
 
-async fn echo(mut websocket: WebSocket) -> Result<()> {
+async fn echo<S: Stream>(mut websocket: WebSocketStream<S>) -> Result<()> {
     while let Some(first) = websocket.next().await {
         let mut next = Some(first);
         while let Some(message) = next {
@@ -58,7 +64,11 @@ impl Audience {
 }
 
 /// Sends what this connection receives to all connections, and what others sent to this connection.
-async fn relay(mut websocket: WebSocket, audience: &Audience, inbox: &mut UnboundedReceiver<Message>) -> Result<()> {
+async fn relay<S: Stream>(
+    mut websocket: WebSocketStream<S>,
+    audience: &Audience,
+    inbox: &mut UnboundedReceiver<Message>,
+) -> Result<()> {
     loop {
         tokio::select! {
             received = websocket.next() => match received {
@@ -81,32 +91,41 @@ async fn relay(mut websocket: WebSocket, audience: &Audience, inbox: &mut Unboun
     }
 }
 
-async fn broadcast(websocket: WebSocket, address: SocketAddr, audience: Audience) {
+async fn broadcast<S: Stream>(websocket: WebSocketStream<S>, address: SocketAddr, audience: Audience) {
     let (sender, mut inbox) = unbounded_channel();
     audience.with(|senders| senders.insert(address, sender));
     drop(relay(websocket, &audience, &mut inbox).await);
     audience.with(|senders| senders.remove(&address));
 }
 
+async fn talk<S: Stream>(stream: S, address: SocketAddr, read_buffer: usize, audience: Option<Audience>) {
+    let Ok(websocket) = open(stream, read_buffer).await else { return };
+    match audience {
+        Some(audience) => broadcast(websocket, address, audience).await,
+        // The driver ends every run by resetting its connections, so errors are not logged.
+        None => drop(echo(websocket).await),
+    }
+}
+
 async fn serve(setup: peers::Setup) -> std::io::Result<()> {
+    let acceptor = setup.tls.map(TlsAcceptor::from);
     let listener = tokio::net::TcpListener::from_std(setup.listener)?;
     let audience = setup.broadcast.then(Audience::default);
     loop {
         let (stream, address) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let audience = audience.clone();
-        tokio::spawn(tokio::task::unconstrained(async move {
-            let Ok(websocket) = open(stream, setup.read_buffer).await else { return };
-            match audience {
-                Some(audience) => broadcast(websocket, address, audience).await,
-                // The driver ends every run by resetting its connections, so errors are not logged.
-                None => drop(echo(websocket).await),
-            }
-        }));
+        let (audience, read_buffer) = (audience.clone(), setup.read_buffer);
+        match acceptor.clone() {
+            Some(acceptor) => drop(tokio::spawn(tokio::task::unconstrained(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                talk(stream, address, read_buffer, audience).await;
+            }))),
+            None => drop(tokio::spawn(tokio::task::unconstrained(talk(stream, address, read_buffer, audience)))),
+        }
     }
 }
 
 fn main() -> std::io::Result<()> {
-    let setup = peers::set_up(&["--read-buffer", "--workers", "--broadcast"]);
+    let setup = peers::set_up(&["--read-buffer", "--workers", "--broadcast", "--tls"]);
     peers::block_on(setup.workers, serve(setup))
 }

@@ -126,6 +126,8 @@ fn thread(at: u64, messages: u64) -> Thread {
         wire_bytes_in: 2_400_000,
         payload_bytes_in: 2_000_000,
         compressed_in: 0,
+        tls_handshakes: 0,
+        tls_resumed: 0,
         saturated: true,
         late_p99_us: Some(25.0),
     }
