@@ -1,0 +1,14 @@
+//! Publish and subscribe across workers, without I/O.
+#![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+// Positions in shared memory are used as `usize`.
+const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
+
+mod atomic;
+pub mod doorbell;
+pub mod log;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod random;
+
+pub use atomic::{AtomicU64, Words};
