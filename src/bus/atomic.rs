@@ -60,6 +60,11 @@ pub(crate) mod mortal {
             self.0.store(value, ordering);
         }
 
+        pub fn swap(&self, value: u64, ordering: Ordering) -> u64 {
+            spend();
+            self.0.swap(value, ordering)
+        }
+
         pub fn compare_exchange(
             &self,
             current: u64,

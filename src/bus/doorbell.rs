@@ -125,7 +125,7 @@ impl<W: Words> Bells<W> {
             rings.rung += 1;
             // Fails if the reader has woken up meanwhile, or another writer has rung as well: both are as good.
             let awake = state.wrapping_add(1);
-            let _ = word.compare_exchange(state, awake, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = word.compare_exchange(state, awake, Ordering::AcqRel, Ordering::Relaxed);
         }
         rings
     }
@@ -189,7 +189,7 @@ impl<W: Words> Sleeper<W> {
     pub fn fall_asleep(&mut self, has_news: impl FnOnce() -> bool) -> Sleep {
         debug_assert!(!is_asleep(self.state));
         self.state = self.state.wrapping_add(1);
-        self.words[at(self.own)].store(self.state, Ordering::Relaxed);
+        self.announce();
         fence(Ordering::SeqCst);
         if has_news() {
             self.wake();
@@ -202,8 +202,14 @@ impl<W: Words> Sleeper<W> {
     pub fn wake(&mut self) {
         if is_asleep(self.state) {
             self.state = self.state.wrapping_add(1);
-            self.words[at(self.own)].store(self.state, Ordering::Relaxed);
+            self.announce();
         }
+    }
+
+    /// A swap, so that a mark of a writer counts as older than this, also for loom: of two stores that nothing else orders, loom
+    /// lets the writer see its own as the later one. It costs nothing beside the system call of a sleep.
+    fn announce(&self) {
+        self.words[at(self.own)].swap(self.state, Ordering::AcqRel);
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use loom::sync::atomic::{AtomicU64 as Eventfd, Ordering::Relaxed};
+use loom::sync::atomic::{
+    AtomicU64 as Eventfd,
+    Ordering::{AcqRel, Relaxed},
+};
 use loom::thread;
 
 use super::*;
@@ -27,14 +30,19 @@ fn memory(words: usize) -> Memory {
 
 /// A log whose next records are numbered from `before + 1`; the reader has read none of them.
 fn pair(before: u64) -> (Writer<Memory>, Reader<Memory>) {
+    let (_, writer, reader) = log(before);
+    (writer, reader)
+}
+
+fn log(before: u64) -> (Memory, Writer<Memory>, Reader<Memory>) {
     let memory = memory(TINY.memory_bytes() / 8);
     format(&memory, TINY).expect("fresh memory");
     let mut writer = Writer::take_over(memory.clone()).expect("a log");
-    let reader = Reader::attach(memory).expect("a log");
+    let reader = Reader::attach(memory.clone()).expect("a log");
     for number in 1..=before {
         publish(&mut writer, number);
     }
-    (writer, reader)
+    (memory, writer, reader)
 }
 
 /// A record whose body says three times which one it is.
@@ -89,7 +97,9 @@ fn a_reader_sees_records_whole_and_in_order_while_they_are_written() {
 #[test]
 fn an_overtaken_reader_takes_no_torn_record_and_its_gap_is_exact() {
     for before in [4, 5, 6] {
-        loom::model(move || {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
             let (mut writer, mut reader) = pair(before);
             let reading = thread::spawn(move || (drain(&mut reader), reader));
             publish(&mut writer, before + 1);
@@ -103,10 +113,10 @@ fn an_overtaken_reader_takes_no_torn_record_and_its_gap_is_exact() {
 #[test]
 fn two_readers_and_a_reader_that_comes_late_read_the_same() {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(2);
     builder.check(|| {
-        let (mut writer, mut reader) = pair(4);
-        let mut late = Reader::attach(reader_memory(&reader)).expect("a log");
+        let (memory, mut writer, mut reader) = log(4);
+        let mut late = Reader::attach(memory).expect("a log");
         assert_eq!(late.sequence(), 5);
         let one = thread::spawn(move || (drain(&mut reader), reader));
         let two = thread::spawn(move || (drain(&mut late), late));
@@ -122,8 +132,7 @@ fn two_readers_and_a_reader_that_comes_late_read_the_same() {
 #[test]
 fn a_reader_attaches_while_a_record_is_written() {
     loom::model(|| {
-        let (mut writer, reader) = pair(4);
-        let memory = reader_memory(&reader);
+        let (memory, mut writer, _) = log(4);
         let attaching = thread::spawn(move || {
             let mut late = Reader::attach(memory).expect("a log");
             let from = late.sequence();
@@ -136,10 +145,6 @@ fn a_reader_attaches_while_a_record_is_written() {
         assert!(next == 5 || next == 6);
         assert_eq!(drain(&mut late), (6 - next, 0));
     });
-}
-
-fn reader_memory(reader: &Reader<Memory>) -> Memory {
-    reader.words.clone()
 }
 
 /// A reader that sleeps although there is a record was rung for.
@@ -175,7 +180,7 @@ fn no_wake_up_is_lost_when_the_reader_sleeps_again() {
         let sleeping = thread::spawn(move || {
             let mut sleep = sleeper.fall_asleep(|| reader.has_news());
             // Woken by the eventfd, which is read and so set to zero; or by something else.
-            seen.swap(0, Relaxed);
+            seen.swap(0, AcqRel);
             if sleep == Sleep::Asleep {
                 sleeper.wake();
             }
@@ -233,7 +238,7 @@ fn bells() -> (Bells<Memory>, Sleeper<Memory>) {
 
 fn ring(bells: &Bells<Memory>, eventfd: &Eventfd) {
     bells.ring(None, |_| {
-        eventfd.fetch_add(1, Relaxed);
+        eventfd.fetch_add(1, AcqRel);
         Ok::<(), ()>(())
     });
 }

@@ -1,0 +1,4 @@
+//! The bus as its users see it: between processes, and under an allocator that counts.
+
+mod allocations;
+mod processes;
