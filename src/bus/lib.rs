@@ -7,8 +7,11 @@ const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
 mod atomic;
 pub mod doorbell;
+pub mod history;
 pub mod log;
+pub mod queue;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod random;
+pub mod topics;
 
 pub use atomic::{AtomicU64, Words};
