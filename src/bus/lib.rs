@@ -9,6 +9,7 @@ mod atomic;
 pub mod doorbell;
 pub mod history;
 pub mod log;
+pub mod pubsub;
 pub mod queue;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod random;
