@@ -1,4 +1,5 @@
 //! The bus as its users see it: between processes, and under an allocator that counts.
 
 mod allocations;
+mod fuzz_seeds;
 mod processes;
