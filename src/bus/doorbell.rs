@@ -302,11 +302,11 @@ mod tests {
         let bells = bells(3);
         let mut one = Sleeper::new(bells.clone(), 1).expect("a bell");
         let mut two = Sleeper::new(bells.clone(), 2).expect("a bell");
-        assert_eq!(rung(&bells, None), []);
+        assert_eq!(rung(&bells, None), [0; 0]);
         assert_eq!(one.fall_asleep(|| false), Sleep::Asleep);
         assert_eq!(two.fall_asleep(|| true), Sleep::Awake);
         assert_eq!(rung(&bells, None), [1]);
-        assert_eq!(rung(&bells, None), []);
+        assert_eq!(rung(&bells, None), [0; 0]);
         one.wake();
         assert_eq!(one.fall_asleep(|| false), Sleep::Asleep);
         assert_eq!(two.fall_asleep(|| false), Sleep::Asleep);
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(sleeper.fall_asleep(|| false), Sleep::Asleep);
         drop(sleeper);
         let mut next = Sleeper::new(bells.clone(), 0).expect("a bell");
-        assert_eq!(rung(&bells, None), []);
+        assert_eq!(rung(&bells, None), [0; 0]);
         assert_eq!(next.fall_asleep(|| false), Sleep::Asleep);
         assert_eq!(rung(&bells, None), [0]);
         assert_eq!(

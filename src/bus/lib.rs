@@ -13,6 +13,9 @@ pub mod pubsub;
 pub mod queue;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod random;
+pub mod rights;
+#[cfg(feature = "token")]
+pub mod token;
 pub mod topics;
 
 pub use atomic::{AtomicU64, Words};
