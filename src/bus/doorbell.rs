@@ -227,7 +227,7 @@ const fn at(reader: usize) -> usize {
 pub enum Fault {
     /// Something else lies in this memory, or another version.
     NoBells,
-    /// [`format`] wants memory that is all zeroes.
+    /// [`format()`] wants memory that is all zeroes.
     NotFresh,
     /// None, more than [`READERS_MAX`], or a number that no reader has.
     ReadersInvalid(u64),

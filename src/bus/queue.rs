@@ -140,7 +140,7 @@ impl<M: Weight> Queue<M> {
     }
 
     /// Messages that wait.
-    pub const fn len(&self) -> usize {
+    pub const fn messages(&self) -> usize {
         self.messages
     }
 

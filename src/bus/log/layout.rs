@@ -73,7 +73,7 @@ impl Layout {
             record_bytes_max,
             ..
         } = *self;
-        if !capacity_bytes.is_power_of_two() || capacity_bytes < 256 || capacity_bytes > 1 << 40 {
+        if !capacity_bytes.is_power_of_two() || !(256..=1 << 40).contains(&capacity_bytes) {
             return Err(Fault::CapacityInvalid(number(capacity_bytes)));
         }
         let fits = (48..=capacity_bytes / 4).contains(&record_bytes_max);
@@ -240,7 +240,7 @@ pub enum Fault {
     Corrupt,
     /// Something else than a log's first word.
     MagicWrong(u64),
-    /// [`format`] wants memory that is all zeroes.
+    /// [`format()`] wants memory that is all zeroes.
     NotFresh,
     /// The number of the log has more than 32 bits.
     NumberInvalid,

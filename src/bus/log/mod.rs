@@ -29,7 +29,7 @@
 //!  word 1   its sequence number
 //! ```
 //!
-//! A record never crosses the end of the data: a record of kind [`Kind::PADDING`] fills what is left, without a number of its own.
+//! A record never crosses the end of the data: a record of kind `PADDING` fills what is left, without a number of its own.
 //!
 //! # How a record is written
 //!
@@ -51,7 +51,7 @@
 //! # When a process is killed
 //!
 //! - A writer between any two stores: without its commit word a record does not exist. The next writer begins at the same
-//!   position with the same sequence number, and writes [`Kind::BEGAN`] first, with the new epoch.
+//!   position with the same sequence number, and writes `BEGAN` first, with the new epoch.
 //! - A reader: nothing, because it has stored nothing.
 
 mod layout;

@@ -194,7 +194,7 @@ fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
 fn end(words: &[AtomicU64], geometry: Geometry) -> Result<(u64, u64), Fault> {
     let mut position = words[PUBLISHED_AT].load(Ordering::Acquire);
     let sequence_at = |position| words[geometry.at(position) + 1].load(Ordering::Acquire);
-    if position % 2 != 0 || position > u64::MAX / 2 {
+    if !position.is_multiple_of(2) || position > u64::MAX / 2 {
         return Err(Fault::Corrupt);
     }
     let mut sequence = sequence_at(position);

@@ -99,7 +99,8 @@ fn members<'a>(nodes: &[Node<'a>]) -> Result<Members<'a>, Refused> {
     let mut rest = nodes.get(1..).unwrap_or_default();
     while let [Node::String(name), value @ ..] = rest {
         if fault.is_none() || *name == "id" {
-            fault = fault.or(members.set(name, value, index).err());
+            let wrong = members.set(name, value, index).err();
+            fault = fault.or(wrong);
         }
         let nodes = match value.first() {
             Some(Node::Object { count, .. } | Node::Array { count, .. }) => 1 + count,

@@ -142,13 +142,16 @@ fn the_json_examples_of_the_documentation_are_what_is_read_and_written() {
     assert_eq!(examples.next(), None);
 }
 
+/// The bytes of the binary examples, requests first.
+fn binary_examples() -> impl Iterator<Item = Vec<u8>> {
+    let table = DOCS.split("| message | bytes |").nth(1);
+    let lines = table.expect("the table").lines();
+    lines.filter_map(|line| line.split('`').nth(1)).map(hex)
+}
+
 #[test]
-fn the_binary_examples_of_the_documentation_are_what_is_read_and_written() {
-    let table = DOCS.split("| message | bytes |").nth(1).expect("the table");
-    let mut examples = table
-        .lines()
-        .filter_map(|line| line.split('`').nth(1))
-        .map(hex);
+fn the_binary_requests_of_the_documentation_are_what_is_read_and_written() {
+    let mut examples = binary_examples();
     let ab = topic("a/b");
     let since = Position {
         epoch: 9,
@@ -181,6 +184,12 @@ fn the_binary_examples_of_the_documentation_are_what_is_read_and_written() {
         binary::encode_request(&request, &mut out);
         assert_eq!(out, example);
     }
+}
+
+#[test]
+fn the_binary_events_of_the_documentation_are_what_is_written() {
+    let mut examples = binary_examples().skip(4);
+    let ab = topic("a/b");
     let position = Some(Position {
         epoch: 9,
         offset: 42,
@@ -340,6 +349,10 @@ fn what_is_no_request_is_refused_with_its_reason() {
     ] {
         assert_eq!(fault(text), expected, "{text}");
     }
+}
+
+#[test]
+fn a_place_and_an_id_are_what_the_documentation_says_and_nothing_else() {
     for since in [
         "7",
         r#"{"epoch":"1"}"#,

@@ -87,7 +87,7 @@ fn a_message_that_grew_makes_room_by_the_oldest() {
         queue.push(topic, Sized(topic, 25));
     }
     assert_eq!(queue.push(3, Sized(5, 50)), Push::Queued);
-    assert_eq!((queue.bytes(), queue.len()), (100, 3));
+    assert_eq!((queue.bytes(), queue.messages()), (100, 3));
     let expected = [
         gap(1, Some(1)),
         Next::Message(Sized(2, 25)),
@@ -120,7 +120,7 @@ fn bytes_are_a_limit_as_well() {
     for number in 1..=3 {
         assert_eq!(oldest.push(1, Sized(number, 40)), Push::Queued);
     }
-    assert_eq!((oldest.bytes(), oldest.len()), (80, 2));
+    assert_eq!((oldest.bytes(), oldest.messages()), (80, 2));
     assert_eq!(oldest.push(1, Sized(4, 101)), Push::Dropped);
     let left = [2, 3].map(|number| Next::Message(Sized(number, 40)));
     let [two, three] = left;
@@ -152,12 +152,12 @@ fn messages_popped_and_drops_add_up() {
                 offered += 1;
                 let topic = random.next() % 4;
                 queue.push(topic, Sized(offered * 4 + topic, random.below(120)));
-                assert!(queue.len() <= 5 && queue.bytes() <= 100);
+                assert!(queue.messages() <= 5 && queue.bytes() <= 100);
                 assert!(queue.items.len() <= 11);
                 continue;
             }
             match queue.pop() {
-                None => assert!(queue.len() == 0 && queue.bytes() == 0),
+                None => assert!(queue.messages() == 0 && queue.bytes() == 0),
                 Some(Next::Gap { messages, .. }) => {
                     told += messages.get();
                     next += messages.get();
