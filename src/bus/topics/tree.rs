@@ -132,7 +132,7 @@ impl Tree {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(super) fn nodes(&self) -> usize {
         self.nodes.len()
     }
