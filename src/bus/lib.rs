@@ -36,10 +36,10 @@
 //!   64 bytes  64      64                    64      capacity_bytes
 //!
 //!  record:
-//!  ┌──────────────────────────────────┬──────────┬────────┬─────────┬────────┬─────────┐
-//!  │ kind: 1 │ topic: 2 │ 0: 1 │ body: 4 │ sequence │ origin │ topic … │ body … │ filling │
-//!  └──────────────────────────────────┴──────────┴────────┴─────────┴────────┴─────────┘
-//!   8 bytes, stored last                8          8        to 8      to 8     to 16
+//!  ┌───────────────────────────────────────┬──────────┬────────┬─────────┬────────┬─────────┐
+//!  │ kind: 1 │ topic: 2 │ 0: 1 │ body: 4   │ sequence │ origin │ topic … │ body … │ filling │
+//!  └───────────────────────────────────────┴──────────┴────────┴─────────┴────────┴─────────┘
+//!   8 bytes, stored last                     8          8        to 8      to 8     to 16
 //!
 //!  bells, mapped for writing by all:
 //!  ┌────────┬──────────┬──────────┬───┐
@@ -54,14 +54,15 @@
 //! | a log ([`log::Layout`]) | 256 bytes and `capacity_bytes`, shared | 4 MiB for each worker |
 //! | a reader's buffer ([`log::RecordBuffer`]) | `record_bytes_max` of the largest log | 512 KiB for each worker |
 //! | a doorbell ([`doorbell::memory_bytes`]) | 64 bytes, and 64 for all | |
-//! | a topic or pattern with subscribers ([`topics::Limits`]) | about 150 bytes and its name twice | at most 100,000 |
-//! | a subscription | about 80 bytes | at most 1,000,000, and 1,000 of one subscriber |
+//! | a topic or pattern with subscribers ([`topics::Limits`]) | about 160 bytes and its name twice | at most 100,000 |
+//! | a subscription | about 110 bytes | at most 1,000,000, and 1,000 of one subscriber |
 //! | the history ([`history::Limits`]) | `bytes_max` | 64 MiB |
-//! | a queue ([`queue::Limits`]) | 48 bytes for each message that waits | at most 1,000 messages and 1 MiB |
-//! | a reader of JSON ([`pubsub::Limits`]) | about 10 times the largest request | 2.5 MiB |
+//! | a queue ([`queue::Limits`]) | 16 bytes and the reference for each message that waits | at most 1,000 messages and 1 MiB |
+//! | a reader of JSON ([`pubsub::Limits`]) | up to 40 times the largest request | at most 10 MiB for each worker |
 //! | rights ([`rights::PATTERNS_MAX`]) | at most 33 KB; a few hundred bytes in practice | |
 //!
-//! After the start, log and doorbell allocate nothing; a test counts.
+//! After the start, log and doorbell allocate nothing. Both that and the figures above are held by tests (`tests/allocations.rs`,
+//! `tests/memory.rs`).
 //!
 //! # How it is judged
 //!

@@ -8,7 +8,7 @@
 //!
 //! | limit | default | memory |
 //! |---|---|---|
-//! | messages of one queue | 1,000 | 48 bytes each, while they wait; 32 more with [`Policy::Conflate`] |
+//! | messages of one queue | 1,000 | 16 bytes and the reference each, while they wait; 40 more with [`Policy::Conflate`] |
 //! | bytes of the messages of one queue | 1 MiB | none of its own: they are shared. It bounds what a subscriber keeps from being freed |
 
 #[cfg(all(test, not(any(loom, shuttle))))]

@@ -155,7 +155,7 @@ fn the_retained_message_outlives_the_history() {
 
 #[test]
 fn the_oldest_of_all_topics_goes_first_and_then_the_topic_that_was_used_least() {
-    // A topic "a" counts 258, a message of 100 bytes 228.
+    // A topic "a" counts 258, a message of 100 bytes 260.
     let mut history = History::new(
         Limits {
             bytes_max: 1300,
@@ -166,7 +166,7 @@ fn the_oldest_of_all_topics_goes_first_and_then_the_topic_that_was_used_least() 
     let long = "x".repeat(100);
     publish(&mut history, "a", &[&long]);
     publish(&mut history, "b", &[&long, &long]);
-    assert_eq!(history.bytes(), 2 * 258 + 3 * 228);
+    assert_eq!(history.bytes(), 2 * 258 + 3 * 260);
     publish(&mut history, "b", &[&long]);
     assert_eq!(
         since(&mut history, SECOND, "a", 1, 0),

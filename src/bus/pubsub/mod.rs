@@ -5,7 +5,7 @@
 //!
 //! | limit | default | memory |
 //! |---|---|---|
-//! | bytes of a request | 256 KiB | a reader of JSON keeps up to about 10 times as much; one per worker is enough |
+//! | bytes of a request | 256 KiB | a reader of JSON keeps up to 40 times as much, after a text of nothing but short numbers; one per worker is enough |
 //! | depth of a JSON text | 32 | within the above |
 
 pub mod binary;

@@ -2,4 +2,5 @@
 
 mod allocations;
 mod fuzz_seeds;
+mod memory;
 mod processes;
