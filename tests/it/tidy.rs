@@ -24,6 +24,26 @@ const MEMBERS: &[Member] = &[
         modules: &[],
     },
     Member {
+        folder: "bus",
+        name: "ringway_bus",
+        may_use: &[],
+        modules: &[
+            ("atomic", &[]),
+            // Tests of the models take both.
+            ("log", &["AtomicU64", "atomic", "doorbell", "random"]),
+            ("doorbell", &["AtomicU64", "atomic"]),
+            ("random", &[]),
+            ("topics", &["random"]),
+            ("history", &["random", "topics"]),
+            ("queue", &["history", "random"]),
+            ("pubsub", &["history", "topics"]),
+            ("rights", &["topics"]),
+            ("token", &["rights", "topics"]),
+            ("tests", &[]),
+            ("lib", &[]),
+        ],
+    },
+    Member {
         folder: "ringway",
         name: "ringway",
         may_use: &["ringway_proto"],
