@@ -9,7 +9,8 @@ use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
-    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, proxy_protocol, utf8 as text,
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, bzip2, compression,
+    proxy_protocol, snappy, utf8 as text,
 };
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
@@ -175,7 +176,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             let key = request.key();
             assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
             let verdict = Verdict::Accept {
-                deflate: None,
+                compression: None,
                 subprotocol: None,
                 headers: &[],
             };
@@ -185,7 +186,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             );
             // One that was offered may be chosen.
             let verdict = Verdict::Accept {
-                deflate: None,
+                compression: None,
                 subprotocol: request.subprotocols().last(),
                 headers: &[],
             };
@@ -373,7 +374,11 @@ pub fn response(data: &[u8]) {
     let key = b"the sample nonce";
     let offered = Offered {
         subprotocols: &["chat", "superchat"],
-        deflate: Some(Terms::ANY),
+        compression: compression::Terms {
+            deflate: Some(Terms::ANY),
+            snappy: Some(snappy::Terms::ANY),
+            bzip2: Some(bzip2::Terms::ANY),
+        },
     };
     // A response may be changed where it lies: each way to cut it gets its own copy, and what is read of it is compared
     // as text.

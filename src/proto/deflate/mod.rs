@@ -37,10 +37,10 @@ mod tests;
 pub use crate::progress::{Hooks, Progress};
 #[cfg(feature = "deflate")]
 pub use engine::{Deflater, History, Inflater, Place};
-pub(crate) use negotiate::{accept_one, push_answer, push_offers};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };
+pub(crate) use negotiate::{accept_one, push_answer, push_offers};
 pub use options::{Deflate, Setup};
 
 /// The registered name (RFC 7692 §7).

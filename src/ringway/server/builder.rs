@@ -251,6 +251,7 @@ impl Server {
             )));
         }
         options.opening.letterhead().map_err(Fatal::usage)?;
+        check_extensions(&options)?;
         let own = options.deflate.then_some(options.compression);
         let services = options.services.iter().map(|limits| limits.deflate);
         let mut all = std::iter::once(own).chain(services).flatten();
@@ -265,6 +266,36 @@ impl Server {
     /// The options, or the first error in them.
     pub(super) const fn options_mut(&mut self) -> &mut Result<ServerOptions, Fatal> {
         &mut self.options
+    }
+}
+
+/// Refuses compression that cannot be had, of the server or of one of its services.
+fn check_extensions(options: &ServerOptions) -> Result<(), Fatal> {
+    let services = || options.services.iter();
+    let snappy = options.snappy || services().any(|limits| limits.snappy.is_some());
+    if snappy && !cfg!(feature = "snappy") {
+        return Err(Fatal::usage(
+            "permessage-snappy needs the feature snappy of the crate ringway",
+        ));
+    }
+    let own = options.bzip2.then_some(options.bzip2_compression);
+    let mut all = own
+        .into_iter()
+        .chain(services().filter_map(|limits| limits.bzip2));
+    match all.next() {
+        Some(_) if !cfg!(feature = "bzip2") => Err(Fatal::usage(
+            "permessage-bzip2 needs the feature bzip2 of the crate ringway",
+        )),
+        Some(first) => match std::iter::once(first)
+            .chain(all)
+            .find(|bzip2| !bzip2.is_possible())
+        {
+            Some(bzip2) => Err(Fatal::usage(format!(
+                "{bzip2:?} cannot be had: levels go from 1 to 9"
+            ))),
+            None => Ok(()),
+        },
+        None => Ok(()),
     }
 }
 

@@ -245,6 +245,8 @@ pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config 
         },
         send_queue_bytes_max: options.send_queue,
         deflate: options.deflate.then_some(options.compression),
+        snappy: options.snappy.then_some(options.snappy_compression),
+        bzip2: options.bzip2.then_some(options.bzip2_compression),
         tls,
         ..Config::default()
     }
