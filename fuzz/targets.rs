@@ -273,6 +273,47 @@ fn is_read_by(judge: &mut flate2::Decompress, message: &[u8], read: &[u8]) -> bo
     }
 }
 
+/// A message of permessage-bzip2 (first byte 0) or -snappy: inflated at once and in steps the same is read, within the limit.
+#[cfg(all(feature = "bzip2", feature = "snappy"))]
+pub fn windowless(data: &[u8]) {
+    let [choice, step, message @ ..] = data else {
+        return;
+    };
+    let at_once = unpack(*choice, message, usize::MAX);
+    assert_eq!(
+        unpack(*choice, message, 16 * usize::from(*step) + 1),
+        at_once
+    );
+}
+
+#[cfg(all(feature = "bzip2", feature = "snappy"))]
+fn unpack(choice: u8, message: &[u8], step: usize) -> Result<Vec<u8>, Violation> {
+    const BYTES_MAX: usize = 1 << 16;
+    let mut bzip2 = bzip2::Inflater::new(9);
+    let mut snappy = snappy::Inflater::new(choice & 2 == 0);
+    let mut progress = compression::Progress::new(0, BYTES_MAX as u64);
+    let (mut out, mut checked) = (vec![0; 64], 0);
+    loop {
+        let hooks = compression::Hooks {
+            grow: &mut |out, filled| out.resize(2 * filled, 0),
+            check: &mut |piece| {
+                checked += piece.len();
+                Ok(())
+            },
+        };
+        let is_whole = match choice {
+            0 => bzip2.go_on(&mut progress, message, &mut out, step, hooks)?,
+            _ => snappy.go_on(&mut progress, message, &mut out, step, hooks)?,
+        };
+        assert_eq!(progress.end(), checked);
+        assert!(checked <= BYTES_MAX && out.len() <= 2 * BYTES_MAX);
+        if is_whole {
+            out.truncate(checked);
+            return Ok(out);
+        }
+    }
+}
+
 /// Any message, compressed in any setup in the middle of others, is read again.
 pub fn deflate(data: &[u8]) {
     let [choice, more, message @ ..] = data else {
