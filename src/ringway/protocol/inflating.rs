@@ -160,8 +160,9 @@ impl Inflating {
             filled,
             inflater,
         } = *self;
-        if let Own::Deflate(inflater) = inflater {
-            protocol.engines.take_inflater_back(id, inflater);
+        match inflater {
+            Own::Deflate(inflater) => protocol.engines.take_inflater_back(id, inflater),
+            Own::Windowless(_) => {} // it ends with its message
         }
         buffers.give_back(compressed);
         deliver(context, message, result, filled - HEADROOM)

@@ -1,5 +1,13 @@
 //! permessage-bzip2 and permessage-snappy: extensions that keep no window between messages, so a connection keeps next to
 //! nothing for them. Builds without their features have nothing of it: the types below are empty then.
+#![cfg_attr(
+    not(all(feature = "bzip2", feature = "snappy")),
+    allow(
+        unused,
+        clippy::ptr_arg,
+        reason = "an extension that is not built leaves its arms out"
+    )
+)]
 
 use crate::proto::bzip2::Bzip2;
 use crate::proto::compression::{Agreed, Hooks, Progress, Terms};
