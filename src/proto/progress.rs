@@ -1,4 +1,8 @@
 //! How far one compressed message is inflated, whichever format it has.
+#![cfg_attr(
+    not(feature = "deflate"),
+    allow(dead_code, reason = "some of it is deflate's alone")
+)]
 
 use std::fmt;
 

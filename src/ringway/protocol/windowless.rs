@@ -4,6 +4,7 @@
     not(all(feature = "bzip2", feature = "snappy")),
     allow(
         unused,
+        irrefutable_let_patterns,
         clippy::ptr_arg,
         reason = "an extension that is not built leaves its arms out"
     )
