@@ -9,7 +9,8 @@ use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
 use ringway::proto::http::{self, Answer, StatusCode};
 use ringway::proto::{
-    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, proxy_protocol, utf8 as text,
+    CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, bzip2, compression,
+    proxy_protocol, snappy, utf8 as text,
 };
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
@@ -180,7 +181,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             let key = request.key();
             assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
             let verdict = Verdict::Accept {
-                deflate: None,
+                compression: None,
                 subprotocol: None,
                 headers: &[],
             };
@@ -190,7 +191,7 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
             );
             // One that was offered may be chosen.
             let verdict = Verdict::Accept {
-                deflate: None,
+                compression: None,
                 subprotocol: request.subprotocols().last(),
                 headers: &[],
             };
@@ -274,6 +275,47 @@ fn is_read_by(judge: &mut flate2::Decompress, message: &[u8], read: &[u8]) -> bo
             out == read
         }
         Ok(_) | Err(_) => false,
+    }
+}
+
+/// A message of permessage-bzip2 (first byte 0) or -snappy: inflated at once and in steps the same is read, within the limit.
+#[cfg(all(feature = "bzip2", feature = "snappy"))]
+pub fn windowless(data: &[u8]) {
+    let [choice, step, message @ ..] = data else {
+        return;
+    };
+    let at_once = unpack(*choice, message, usize::MAX);
+    assert_eq!(
+        unpack(*choice, message, 16 * usize::from(*step) + 1),
+        at_once
+    );
+}
+
+#[cfg(all(feature = "bzip2", feature = "snappy"))]
+fn unpack(choice: u8, message: &[u8], step: usize) -> Result<Vec<u8>, Violation> {
+    const BYTES_MAX: usize = 1 << 16;
+    let mut bzip2 = bzip2::Inflater::new(9);
+    let mut snappy = snappy::Inflater::new(choice & 2 == 0);
+    let mut progress = compression::Progress::new(0, BYTES_MAX as u64);
+    let (mut out, mut checked) = (vec![0; 64], 0);
+    loop {
+        let hooks = compression::Hooks {
+            grow: &mut |out, filled| out.resize(2 * filled, 0),
+            check: &mut |piece| {
+                checked += piece.len();
+                Ok(())
+            },
+        };
+        let is_whole = match choice {
+            0 => bzip2.go_on(&mut progress, message, &mut out, step, hooks)?,
+            _ => snappy.go_on(&mut progress, message, &mut out, step, hooks)?,
+        };
+        assert_eq!(progress.end(), checked);
+        assert!(checked <= BYTES_MAX && out.len() <= 2 * BYTES_MAX);
+        if is_whole {
+            out.truncate(checked);
+            return Ok(out);
+        }
     }
 }
 
@@ -378,7 +420,11 @@ pub fn response(data: &[u8]) {
     let key = b"the sample nonce";
     let offered = Offered {
         subprotocols: &["chat", "superchat"],
-        deflate: Some(Terms::ANY),
+        compression: compression::Terms {
+            deflate: Some(Terms::ANY),
+            snappy: Some(snappy::Terms::ANY),
+            bzip2: Some(bzip2::Terms::ANY),
+        },
     };
     // A response may be changed where it lies: each way to cut it gets its own copy, and what is read of it is compared
     // as text.

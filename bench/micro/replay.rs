@@ -13,7 +13,7 @@ use ringway::io::{
 use ringway::proto::deflate::Terms;
 use ringway::proto::frame::{HEADER_BYTES_MAX, Header, encode};
 use ringway::proto::mask::{self, Key};
-use ringway::proto::{Opcode, handshake};
+use ringway::proto::{Opcode, compression, handshake};
 use ringway::time::Instant;
 
 /// The descriptor of every connection.
@@ -64,7 +64,10 @@ impl Replay {
     ) -> Self {
         let mut opening = Vec::new();
         let offered = handshake::Offered {
-            deflate,
+            compression: compression::Terms {
+                deflate,
+                ..compression::Terms::NONE
+            },
             ..handshake::Offered::NOTHING
         };
         let request = handshake::ClientRequest {

@@ -49,7 +49,7 @@ impl Defined for ServerArgs {
         all.extend(under("Limits", limits()));
         all.extend(under("Limits", timeouts()));
         all.extend(under(
-            "Compression (permessage-deflate, RFC 7692)",
+            "Compression (permessage-deflate, RFC 7692, and others)",
             compression(),
         ));
         all.extend(under("TLS", tls()));
@@ -164,7 +164,7 @@ fn timeouts() -> [Definition<ServerOptions>; 7] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn compression() -> [Definition<ServerOptions>; 8] {
+fn compression() -> [Definition<ServerOptions>; 12] {
     [
         define("deflate", field!(deflate), Switch,
             "Compress messages for clients that offer it. A text that a stranger chooses beside a secret, in one message or one \
@@ -182,6 +182,16 @@ fn compression() -> [Definition<ServerOptions>; 8] {
         define("deflate-client-window", field!(compression.receives.window_bits), Count(8..=15, "12 bits are 4 KiB, 15 are 32 KiB"),
             "How far back a client may refer; one that cannot be told so (Firefox, Safari) gets no takeover below 15"),
         define("deflate-threshold", field!(compression.bytes_min), Size(1..=SIZE_MAX), "Shortest message that is compressed"),
+        define("snappy", field!(snappy), Switch,
+            "Compress messages of 256 bytes and more for clients that offer permessage-snappy (Autobahn's): little, and fast. \
+             Only in a program built with the feature snappy"),
+        define("bzip2", field!(bzip2), Switch,
+            "Compress messages of 256 bytes and more for clients that offer permessage-bzip2 (Autobahn's): most, and slowly; a \
+             message in work takes up to 8 MB. Only in a program built with the feature bzip2"),
+        define("bzip2-level", field!(bzip2_compression.sends_level), Count(1..=9, "blocks of 100 kB times this"),
+            "Blocks of what the server sends by --bzip2; a client needs 0.4 MB times this to read them"),
+        define("bzip2-client-level", field!(bzip2_compression.receives_level), Count(1..=9, "blocks of 100 kB times this"),
+            "Blocks of what clients may send; a message in work takes 0.4 MB times this, and below 9 a client must let itself be told"),
     ]
 }
 
@@ -409,7 +419,14 @@ mod tests {
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
             trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true
             cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'\nclient-ca = 'ca.pem'\nclient-auth = 'optional'";
-        let args = parse_server(&text.replace("            ", "")).unwrap();
+        let mut text = text.replace("            ", "");
+        if cfg!(feature = "bzip2") {
+            text += "\nbzip2 = true\nbzip2-level = 3\nbzip2-client-level = 2";
+        }
+        if cfg!(feature = "snappy") {
+            text += "\nsnappy = true";
+        }
+        let args = parse_server(&text).unwrap();
         let options = resolve::server(&args, 8).unwrap();
         let shown = show(&options);
         assert!(shown.contains("\nserver-name = \"\"\n"), "{shown}");

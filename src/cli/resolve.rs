@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
-use ringway::Deflate;
 use ringway::options::{Endpoint, ServerOptions, WorkerSeat};
+use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
 use ringway_command::options::Given;
@@ -57,6 +57,12 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--log-bytes has no effect without --log-frames: say of how many connections one is logged, or leave it off"
     } else if options.ping_interval.is_none() && options.ping_timeout.is_some() {
         "--ping-timeout has no effect without --ping-interval: give the time after which a silent peer gets a Ping, or leave it off"
+    } else if options.snappy && !cfg!(feature = "snappy") {
+        "--snappy: this program was built without the feature snappy; leave it off, or build with --features snappy"
+    } else if options.bzip2 && !cfg!(feature = "bzip2") {
+        "--bzip2: this program was built without the feature bzip2; leave it off, or build with --features bzip2"
+    } else if !options.bzip2 && options.bzip2_compression != Bzip2::default() {
+        "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
     } else if opening.forwarded_by.is_none() && !opening.proxies.is_empty() {
         "--trust-proxies has no effect without --trust-forwarded-for: give the number of proxies, or leave it off"
     } else {

@@ -65,6 +65,14 @@ pub(super) struct TesteeArgs {
     /// Offer permessage-deflate (RFC 7692)
     #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
     deflate: bool,
+    /// Offer permessage-snappy
+    #[cfg(feature = "snappy")]
+    #[arg(long)]
+    snappy: bool,
+    /// Offer permessage-bzip2
+    #[cfg(feature = "bzip2")]
+    #[arg(long)]
+    bzip2: bool,
     /// Certificates, PEM, of those that may have signed a wss:// server's; default: those that this system trusts
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
@@ -133,6 +141,13 @@ fn testee(args: &TesteeArgs) -> Result<Testee, Fatal> {
         host: parsed.authority(),
         agent: args.agent.clone(),
         deflate: args.deflate.then_some(DEFLATE),
+        #[cfg(feature = "snappy")]
+        snappy: args.snappy.then_some(ringway::Snappy { bytes_min: 1 }),
+        #[cfg(feature = "bzip2")]
+        bzip2: args.bzip2.then(|| ringway::Bzip2 {
+            bytes_min: 1,
+            ..ringway::Bzip2::default()
+        }),
         step: Step::Count,
         cases: 0,
         begun: false,
@@ -195,6 +210,10 @@ struct Testee {
     host: String,
     agent: String,
     deflate: Option<Deflate>,
+    #[cfg(feature = "snappy")]
+    snappy: Option<ringway::Snappy>,
+    #[cfg(feature = "bzip2")]
+    bzip2: Option<ringway::Bzip2>,
     step: Step,
     cases: u32,
     /// The connection of this step was begun.
@@ -210,6 +229,22 @@ impl Testee {
             Step::Case(case) => format!("/runCase?case={case}&agent={agent}"),
             Step::Report => format!("/updateReports?agent={agent}"),
         }
+    }
+
+    /// The request for a case, with the offers to compress.
+    fn offering(&self, mut request: OpeningRequest) -> OpeningRequest {
+        if let Some(deflate) = self.deflate {
+            request = request.deflate(deflate);
+        }
+        #[cfg(feature = "snappy")]
+        if let Some(snappy) = self.snappy {
+            request = request.snappy(snappy);
+        }
+        #[cfg(feature = "bzip2")]
+        if let Some(bzip2) = self.bzip2 {
+            request = request.bzip2(bzip2);
+        }
+        request
     }
 
     /// Begins to connect to the server's first address that the kernel does not refuse at once.
@@ -266,9 +301,9 @@ impl App for Testee {
         }
         self.begun = true;
         let request = OpeningRequest::new(&self.host, &self.resource(), &[]);
-        let request = request.map(|request| match (self.step, self.deflate) {
-            (Step::Case(_), Some(deflate)) => request.deflate(deflate),
-            _ => request,
+        let request = request.map(|request| match self.step {
+            Step::Case(_) => self.offering(request),
+            Step::Count | Step::Report => request,
         });
         let request = request.map(|request| match &self.tls {
             Some(tls) => request.tls(tls.clone()),

@@ -15,7 +15,9 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod bzip2;
 mod close;
+pub mod compression;
 pub mod deflate;
 mod event;
 pub mod frame;
@@ -23,9 +25,12 @@ pub mod handshake;
 pub mod http;
 pub mod mask;
 mod network;
+#[cfg(any(feature = "bzip2", feature = "deflate", feature = "snappy"))]
+mod progress;
 pub mod proxy_protocol;
 mod receiver;
 mod sender;
+pub mod snappy;
 pub mod tap;
 pub mod utf8;
 mod violation;

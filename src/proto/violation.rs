@@ -9,6 +9,8 @@ use super::close::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
+    /// A compressed message that is no whole stream of bzip2, or one of a higher level than was agreed (RFC 7692 §6.2).
+    Bzip2Invalid,
     /// Close payload of one byte (§5.5.1).
     ClosePayloadOneByte,
     /// Close code that may not be sent (§7.4).
@@ -39,6 +41,8 @@ pub enum Violation {
     ReservedBits(u8),
     /// Opcode that is not defined (§5.2).
     ReservedOpcode(u8),
+    /// A compressed message that is not in snappy's framing format, or has a wrong checksum (RFC 7692 §6.2).
+    SnappyInvalid,
     /// Text message that is not UTF-8 (§8.1).
     TextNotUtf8,
     /// A client's frame that is not masked (§5.1).
@@ -49,9 +53,11 @@ impl Violation {
     /// The status code of the Close frame that reports it to the peer.
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::CloseReasonNotUtf8 | Self::DeflateInvalid | Self::TextNotUtf8 => {
-                CloseCode::InvalidFramePayloadData
-            }
+            Self::Bzip2Invalid
+            | Self::CloseReasonNotUtf8
+            | Self::DeflateInvalid
+            | Self::SnappyInvalid
+            | Self::TextNotUtf8 => CloseCode::InvalidFramePayloadData,
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => CloseCode::MessageTooBig,
             _ => CloseCode::ProtocolError,
         }
@@ -64,6 +70,7 @@ impl Violation {
             Self::CloseCodeInvalid(_) => "7.4",
             Self::ContinuationWithoutMessage | Self::MessageInsideMessage => "5.4",
             Self::ControlTooLong | Self::FragmentedControl => "5.5",
+            Self::Bzip2Invalid | Self::SnappyInvalid => "RFC 7692 6.2",
             Self::DeflateInvalid => "RFC 7692 7.2.2",
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => "10.4",
             Self::MaskedServerFrame | Self::UnmaskedClientFrame => "5.1",
@@ -80,6 +87,7 @@ impl fmt::Display for Violation {
     /// Short enough for the reason of a Close frame.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Bzip2Invalid => f.write_str("compressed message is not valid bzip2"),
             Self::ClosePayloadOneByte => f.write_str("close payload of one byte"),
             Self::CloseCodeInvalid(code) => write!(f, "invalid close code {code}"),
             Self::CloseReasonNotUtf8 => f.write_str("close reason is not UTF-8"),
@@ -97,6 +105,7 @@ impl fmt::Display for Violation {
             Self::NonMinimalLength => f.write_str("frame length not in its shortest form"),
             Self::ReservedBits(bits) => write!(f, "reserved bits {bits:#04x} set"),
             Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
+            Self::SnappyInvalid => f.write_str("compressed message is not valid snappy"),
             Self::TextNotUtf8 => f.write_str("text is not UTF-8"),
             Self::UnmaskedClientFrame => f.write_str("unmasked frame from a client"),
         }

@@ -183,8 +183,8 @@ pub use io::{Address, ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest, Prepared,
-    Scope, SendError, TooMuch, Tunnel, Verdict,
+    App, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest,
+    Prepared, Scope, SendError, Snappy, TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Echo, Services};

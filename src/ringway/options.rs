@@ -11,8 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::proto::Network;
+use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
 pub use crate::proto::handshake::{OriginPattern, Versions};
+use crate::proto::snappy::Snappy;
 pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
@@ -106,6 +108,14 @@ pub struct ServerOptions {
     pub deflate: bool,
     /// How they are compressed.
     pub compression: Deflate,
+    /// Whether messages are compressed for clients that offer permessage-snappy. Default: no. It needs the feature `snappy`.
+    pub snappy: bool,
+    /// How they are compressed.
+    pub snappy_compression: Snappy,
+    /// Whether messages are compressed for clients that offer permessage-bzip2. Default: no. It needs the feature `bzip2`.
+    pub bzip2: bool,
+    /// How they are compressed.
+    pub bzip2_compression: Bzip2,
     /// TLS of accepted connections. Default: none, because there is no certificate.
     pub tls: TlsOptions,
     /// Options of the listener, which every accepted socket inherits.
@@ -159,6 +169,10 @@ impl ServerOptions {
             drain_timeout: Duration::from_secs(10),
             deflate: false,
             compression: Deflate::default(),
+            snappy: false,
+            snappy_compression: Snappy::default(),
+            bzip2: false,
+            bzip2_compression: Bzip2::default(),
             tls: TlsOptions::default(),
             socket: SocketOptions {
                 keepalive: Some(KEEPALIVE),
@@ -232,6 +246,10 @@ pub struct Limits {
     pub fail_by_drop: Option<bool>,
     /// Compression of messages, for clients that offer permessage-deflate. Default: none.
     pub deflate: Option<Deflate>,
+    /// The same, for clients that offer permessage-snappy. Default: none. It needs the feature `snappy`.
+    pub snappy: Option<Snappy>,
+    /// The same, for clients that offer permessage-bzip2. Default: none. It needs the feature `bzip2`.
+    pub bzip2: Option<Bzip2>,
 }
 
 impl Limits {
@@ -255,6 +273,12 @@ impl Limits {
         options.fail_by_drop = self.fail_by_drop.unwrap_or(options.fail_by_drop);
         if let Some(deflate) = self.deflate {
             (options.deflate, options.compression) = (true, deflate);
+        }
+        if let Some(snappy) = self.snappy {
+            (options.snappy, options.snappy_compression) = (true, snappy);
+        }
+        if let Some(bzip2) = self.bzip2 {
+            (options.bzip2, options.bzip2_compression) = (true, bzip2);
         }
     }
 }

@@ -28,6 +28,12 @@ fn inflate_corpus() {
     replay("inflate", targets::inflate);
 }
 
+#[cfg(all(feature = "bzip2", feature = "snappy"))]
+#[test]
+fn windowless() {
+    replay("windowless", targets::windowless);
+}
+
 #[test]
 fn proxy() {
     replay("proxy", targets::proxy);

@@ -7,6 +7,7 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 use super::block::{Bits, Codes, Tokens};
 use super::window::{Effort, Window};
 use super::{Direction, Setup};
+use crate::progress::{Hooks, Progress, STEP_BYTES};
 use crate::violation::Violation;
 
 /// The end of every flushed block, which is not sent (RFC 7692 §7.2.1).
@@ -18,9 +19,6 @@ const WINDOW_BYTES_MAX: usize = 32 << 10;
 /// Ends of the deflate stream (BFINAL) inside one message. Each costs up to 3 µs, and a peer could put one in every second
 /// byte.
 const STREAMS_PER_MESSAGE_MAX: u32 = 1024;
-
-/// Bytes that one call inflates. Their UTF-8 is checked while they are in the cache.
-const STEP_BYTES: usize = 64 << 10;
 
 /// The last bytes of the messages that went in one direction: what the next message may refer to.
 #[derive(Debug, Default)]
@@ -318,55 +316,5 @@ impl Inflater {
         let ends = progress.end < room_end;
         debug_assert!(!ends || taken == input.len());
         Ok(ends)
-    }
-}
-
-/// What is called while a message is inflated.
-pub struct Hooks<'h> {
-    /// Lengthens the memory, of which so many bytes are filled.
-    pub grow: &'h mut dyn FnMut(&mut Vec<u8>, usize),
-    /// Sees each piece once, while it is in the cache.
-    pub check: &'h mut dyn FnMut(&[u8]) -> Result<(), Violation>,
-}
-
-impl fmt::Debug for Hooks<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").finish_non_exhaustive()
-    }
-}
-
-/// How far a message is inflated.
-#[derive(Debug)]
-pub struct Progress {
-    at: usize,
-    end: usize,
-    /// One byte more than may be there: so an excess shows, and a message at the limit ends.
-    limit: usize,
-    /// Bytes that were taken of the message or, behind it, of the tail that is not sent.
-    taken: usize,
-    in_tail: bool,
-    begun: bool,
-    /// Ends of the deflate stream so far.
-    streams: u32,
-}
-
-impl Progress {
-    /// Of a message that begins in its memory at `at` and has at most `bytes_max`.
-    pub fn new(at: usize, bytes_max: u64) -> Self {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        Self {
-            at,
-            end: at,
-            limit: at.saturating_add(bytes_max).saturating_add(1),
-            taken: 0,
-            in_tail: false,
-            begun: false,
-            streams: 0,
-        }
-    }
-
-    /// Where the message ends so far.
-    pub const fn end(&self) -> usize {
-        self.end
     }
 }

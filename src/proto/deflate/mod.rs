@@ -34,10 +34,13 @@ mod window;
 mod tests;
 
 #[cfg(feature = "deflate")]
-pub use engine::{Deflater, History, Hooks, Inflater, Place, Progress};
+pub use crate::progress::{Hooks, Progress};
+#[cfg(feature = "deflate")]
+pub use engine::{Deflater, History, Inflater, Place};
 pub use negotiate::{
     Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
 };
+pub(crate) use negotiate::{accept_one, push_answer, push_offers};
 pub use options::{Deflate, Setup};
 
 /// The registered name (RFC 7692 §7).

@@ -114,14 +114,19 @@ pub fn accept<'b>(
 ) -> Option<(Agreed, Answer)> {
     offers
         .filter(|offer| offer.name.eq_ignore_ascii_case(NAME))
-        .find_map(|offer| accept_one(terms, &Params::parse(&offer)?))
+        .find_map(|offer| accept_one(terms, &offer))
+}
+
+/// [`accept`] of one offer, which has the right name.
+pub(crate) fn accept_one(terms: &Terms, offer: &Extension<'_>) -> Option<(Agreed, Answer)> {
+    accept_params(terms, &Params::parse(offer)?)
 }
 
 /// The parameters of the server's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer(Params);
 
-fn accept_one(terms: &Terms, asked: &Params) -> Option<(Agreed, Answer)> {
+fn accept_params(terms: &Terms, asked: &Params) -> Option<(Agreed, Answer)> {
     let server_max = asked.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX);
     if server_max < COMPRESS_WINDOW_BITS_MIN {
         return None;
@@ -155,16 +160,26 @@ fn accept_one(terms: &Terms, asked: &Params) -> Option<(Agreed, Answer)> {
 /// Appends the server's header that says `answer`.
 pub fn encode_answer(answer: &Answer, out: &mut Vec<u8>) {
     http::push(&["Sec-WebSocket-Extensions: "], out);
-    encode_params(&answer.0, out);
+    push_answer(answer, out);
     http::push(&["\r\n"], out);
+}
+
+/// Appends `answer` without the header's name.
+pub(crate) fn push_answer(answer: &Answer, out: &mut Vec<u8>) {
+    encode_params(&answer.0, out);
 }
 
 /// Appends the client's header that asks for `terms`. Servers that know no parameters find a second offer without any.
 pub fn encode_offer(terms: &Terms, out: &mut Vec<u8>) {
-    let params = offer(terms);
     http::push(&["Sec-WebSocket-Extensions: "], out);
-    encode_params(&params, out);
-    http::push(&[", ", NAME, "\r\n"], out);
+    push_offers(terms, out);
+    http::push(&["\r\n"], out);
+}
+
+/// Appends the offers without the header's name.
+pub(crate) fn push_offers(terms: &Terms, out: &mut Vec<u8>) {
+    encode_params(&offer(terms), out);
+    http::push(&[", ", NAME], out);
 }
 
 fn offer(terms: &Terms) -> Params {

@@ -7,22 +7,22 @@ use super::http::{
     is_token,
 };
 use super::{Misuse, check_extra_headers};
-use crate::deflate::{self, Agreed, Terms};
+use crate::compression::{self, Agreed, Terms, Unanswered};
 
 /// What a client offers, and the server may choose from.
 #[derive(Clone, Copy, Debug)]
 pub struct Offered<'a> {
     /// The subprotocols, the best first.
     pub subprotocols: &'a [&'a str],
-    /// permessage-deflate, on these terms.
-    pub deflate: Option<Terms>,
+    /// How messages may be compressed.
+    pub compression: Terms,
 }
 
 impl Offered<'_> {
     /// Neither subprotocol nor extension.
     pub const NOTHING: Self = Self {
         subprotocols: &[],
-        deflate: None,
+        compression: Terms::NONE,
     };
 }
 
@@ -94,8 +94,8 @@ pub enum ResponseKind<'b> {
     Accepted {
         /// The subprotocol chosen, one of those offered.
         subprotocol: Option<&'b str>,
-        /// permessage-deflate, on these terms.
-        deflate: Option<Agreed>,
+        /// How messages are compressed, if they are.
+        compression: Option<Agreed>,
     },
     /// The server answered with another status. Redirects are not followed here. The bytes after the head belong to the
     /// answer's body.
@@ -169,7 +169,7 @@ impl std::fmt::Display for Fault {
             }
             Self::ExtensionNotOffered => "the response has an extension that was not offered",
             Self::ExtensionParameters => {
-                "the parameters of permessage-deflate in the response do not answer our offer"
+                "the parameters of the extension in the response do not answer our offer"
             }
             Self::Head(fault) => return fault.fmt(f),
             Self::HttpVersion => "the response that accepts the WebSocket is not HTTP/1.1",
@@ -222,9 +222,7 @@ pub fn encode_request(request: &ClientRequest<'_>, out: &mut Vec<u8>) -> Result<
     if !request.offered.subprotocols.is_empty() {
         http::push(&["\r\n"], out);
     }
-    if let Some(terms) = &request.offered.deflate {
-        deflate::encode_offer(terms, out);
-    }
+    compression::encode_offers(&request.offered.compression, out);
     http::push_headers(request.headers, out);
     http::push(&["\r\n"], out);
     Ok(())
@@ -259,10 +257,10 @@ pub fn parse_response_from<'b>(
         // HTTP [RFC2616] procedures."
         StatusCode::SWITCHING_PROTOCOLS => {
             let subprotocol = check_accepted(&http, key, offered.subprotocols)?;
-            let deflate = check_extensions(http.headers(), offered)?;
+            let compression = check_extensions(http.headers(), &offered.compression)?;
             ResponseKind::Accepted {
                 subprotocol,
-                deflate,
+                compression,
             }
         }
         status => ResponseKind::Refused {
@@ -356,18 +354,18 @@ impl<'b> Fields<'b> {
     }
 }
 
-/// The extensions that the server chose: none, or ours.
-fn check_extensions(headers: Headers<'_>, offered: &Offered<'_>) -> Result<Option<Agreed>, Fault> {
+/// The extensions that the server chose: none, or one of ours.
+fn check_extensions(headers: Headers<'_>, offered: &Terms) -> Result<Option<Agreed>, Fault> {
     let mut agreed = None;
     for element in headers.all("Sec-WebSocket-Extensions").flat_map(extensions) {
         let extension = element.map_err(|()| Fault::ExtensionParameters)?;
         // RFC 6455 §4.1: "If the response includes a |Sec-WebSocket-Extensions| header field and this header field
         // indicates the use of an extension that was not present in the client's handshake"
-        let terms = match &offered.deflate {
-            Some(terms) if extension.name.eq_ignore_ascii_case(deflate::NAME) => terms,
-            _ => return Err(Fault::ExtensionNotOffered),
+        let answer = match compression::answered(offered, &extension) {
+            Ok(answer) => answer,
+            Err(Unanswered::NotOffered) => return Err(Fault::ExtensionNotOffered),
+            Err(Unanswered::Parameters) => return Err(Fault::ExtensionParameters),
         };
-        let answer = deflate::answered(terms, &extension).ok_or(Fault::ExtensionParameters)?;
         if agreed.replace(answer).is_some() {
             return Err(Fault::ExtensionNotOffered);
         }

@@ -8,7 +8,7 @@ use super::http::{
     is_token, list, list_contains,
 };
 use super::{Misuse, Versions, check_extra_headers};
-use crate::deflate;
+use crate::compression;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,8 @@ pub enum Verdict<'a> {
     Accept {
         /// One of the subprotocols offered, or none.
         subprotocol: Option<&'a str>,
-        /// The answer to one of the offers of permessage-deflate ([`deflate::accept`]).
-        deflate: Option<&'a deflate::Answer>,
+        /// The answer to one of the offers to compress messages ([`compression::accept`]).
+        compression: Option<&'a compression::Answer>,
         /// Further headers of the response, such as `Set-Cookie`.
         headers: &'a [(&'a str, &'a str)],
     },
@@ -192,7 +192,7 @@ pub fn encode_verdict(
     match *verdict {
         Verdict::Accept {
             subprotocol,
-            deflate,
+            compression,
             headers,
         } => {
             // RFC 6455 §4.2.2: "The value chosen MUST be derived from the client's handshake, specifically by
@@ -209,8 +209,8 @@ pub fn encode_verdict(
             if let Some(subprotocol) = subprotocol {
                 http::push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
             }
-            if let Some(answer) = deflate {
-                deflate::encode_answer(answer, out);
+            if let Some(answer) = compression {
+                compression::encode_answer(answer, out);
             }
             http::push_headers(headers, out);
             http::push(&["\r\n"], out);

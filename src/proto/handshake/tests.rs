@@ -8,11 +8,12 @@ mod refusals;
 mod requests;
 
 use super::*;
+use crate::compression;
 
 const fn offered<'a>(subprotocols: &'a [&'a str]) -> Offered<'a> {
     Offered {
         subprotocols,
-        deflate: None,
+        compression: compression::Terms::NONE,
     }
 }
 

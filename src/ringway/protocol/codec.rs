@@ -17,14 +17,16 @@
 //! the history.
 
 use super::inflating::Inflating;
+use super::windowless::{self, Compressions, Windowless, by_role};
 use crate::io::ConnId;
 use crate::proto::Role;
-use crate::proto::deflate::{Agreed, Deflate, Deflater, Direction, History, Inflater, Setup};
+use crate::proto::compression::Agreed;
+use crate::proto::deflate::{Deflate, Deflater, Direction, History, Inflater, Setup};
 
 /// Engines of each kind that a worker keeps. Chosen, untested: the connections of one turn that go on without a restart.
 const ENGINES_MAX: usize = 4;
 
-/// What a connection keeps that agreed to permessage-deflate.
+/// What a connection keeps that agreed to compress messages.
 #[derive(Debug)]
 pub(crate) struct Codec {
     sends: Direction,
@@ -35,15 +37,24 @@ pub(crate) struct Codec {
     /// A message was sent compressed that no engine of ours has seen: the next one begins from the history.
     sent_apart: bool,
     received: History,
+    /// Another extension than permessage-deflate, for which all of the above but `bytes_min` is idle.
+    windowless: Option<Windowless>,
     /// A message that is inflated in part. Nothing more is read before it is delivered.
     pub(super) inflating: Option<Box<Inflating>>,
 }
 
 impl Codec {
-    pub(crate) fn new(agreed: Agreed, role: Role, deflate: &Deflate) -> Box<Self> {
-        let (sends, receives) = match role {
-            Role::Server => (agreed.server, agreed.client),
-            Role::Client => (agreed.client, agreed.server),
+    /// `ours` is what was offered, or accepted.
+    pub(crate) fn new(agreed: Agreed, role: Role, ours: &Compressions) -> Box<Self> {
+        let deflate = ours.deflate.unwrap_or_default();
+        let (sends, receives) = match agreed {
+            Agreed::Deflate(agreed) => by_role(role, agreed.server, agreed.client),
+            Agreed::Bzip2(_) => {
+                return Self::windowless(agreed, role, ours.bzip2.map(|ours| ours.bytes_min));
+            }
+            Agreed::Snappy(_) => {
+                return Self::windowless(agreed, role, ours.snappy.map(|ours| ours.bytes_min));
+            }
         };
         let setup = deflate.setup(sends.window_bits);
         // Nothing is compressed for a window of 8 bits, which a server may ask of us. Then everything leaves as it is.
@@ -59,6 +70,27 @@ impl Codec {
             sent: History::default(),
             sent_apart: false,
             received: History::default(),
+            windowless: None,
+            inflating: None,
+        })
+    }
+
+    #[cold]
+    fn windowless(agreed: Agreed, role: Role, bytes_min: Option<usize>) -> Box<Self> {
+        // A window of no bits, which no prepared message fits.
+        let nothing = Direction {
+            takeover: false,
+            window_bits: 0,
+        };
+        Box::new(Self {
+            sends: nothing,
+            receives: nothing,
+            setup: Deflate::default().setup(Direction::FARTHEST.window_bits),
+            bytes_min: bytes_min.unwrap_or(usize::MAX).max(1),
+            sent: History::default(),
+            sent_apart: false,
+            received: History::default(),
+            windowless: Windowless::new(&agreed, role),
             inflating: None,
         })
     }
@@ -71,6 +103,14 @@ impl Codec {
     /// Bytes of the smallest message that is compressed.
     pub(crate) const fn bytes_min(&self) -> usize {
         self.bytes_min
+    }
+
+    /// Bytes that a message of `len` has at most while it is compressed.
+    pub(crate) fn compressed_bytes_max(&self, len: usize) -> usize {
+        match &self.windowless {
+            None => Deflater::compressed_bytes_max(len),
+            Some(windowless) => windowless.compressed_bytes_max(len),
+        }
     }
 
     /// Bytes of memory that the histories take.
@@ -87,6 +127,9 @@ impl Codec {
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Option<usize> {
+        if let Some(windowless) = &mut self.windowless {
+            return windowless.compress(&mut engines.windowless, message, out);
+        }
         let setup = self.setup;
         let cached = engines.deflaters.get(
             id,
@@ -139,9 +182,29 @@ impl Codec {
         &self.received
     }
 
-    /// Notes a message that was inflated.
-    pub(crate) fn received(&mut self, message: &[u8]) {
-        self.received.push(message, self.receives);
+    /// The inflater of the next message, if the extension is not permessage-deflate.
+    pub(super) fn windowless_inflater(&self) -> Option<windowless::Inflater> {
+        self.windowless.as_ref().map(Windowless::inflater)
+    }
+
+    /// How many bytes are inflated in the time of so many of deflate.
+    pub(super) fn affordable(&self, bytes: usize) -> usize {
+        let windowless = self.windowless.as_ref();
+        windowless.map_or(bytes, |windowless| windowless.affordable(bytes))
+    }
+
+    /// How many bytes of deflate are inflated in the time of so many.
+    pub(super) fn cost_bytes(&self, bytes: usize) -> usize {
+        let windowless = self.windowless.as_ref();
+        windowless.map_or(bytes, |windowless| windowless.cost_bytes(bytes))
+    }
+
+    /// Notes a message that was inflated from so many bytes.
+    pub(crate) fn received(&mut self, message: &[u8], compressed_bytes: usize) {
+        match &mut self.windowless {
+            None => self.received.push(message, self.receives),
+            Some(windowless) => windowless.received(compressed_bytes),
+        }
     }
 }
 
@@ -150,6 +213,7 @@ impl Codec {
 pub(crate) struct Engines {
     deflaters: Cache<Deflater>,
     inflaters: Cache<Inflater>,
+    windowless: windowless::Shared,
 }
 
 impl Engines {

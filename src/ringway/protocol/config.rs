@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::keys::Masking;
 use super::rules::OpeningRules;
 use super::visitors::AddressLimits;
+use super::windowless::Compressions;
+use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
+use crate::proto::snappy::Snappy;
 use crate::proto::{Limits, handshake};
 use crate::tls::TlsServer;
 
@@ -58,9 +61,13 @@ pub struct Config {
     pub deflate: Option<Deflate>,
     /// A log of frames (`tracing`, level INFO). Default: none.
     pub frame_logging: Option<FrameLogging>,
+    /// permessage-snappy, for clients that offer it. Default: none. Without the feature `snappy` it is not agreed to.
+    pub snappy: Option<Snappy>,
+    /// permessage-bzip2, for clients that offer it. Default: none. Without the feature `bzip2` it is not agreed to.
+    pub bzip2: Option<Bzip2>,
     /// Limits of services, in the order of [`Services`](crate::services::Services). Only `message_limits`, the timeouts
-    /// of an open connection, `ping_interval`, `fragment_bytes_max`, `send_queue_bytes_max`, `close_answer`, `on_violation` and `deflate` of each
-    /// are used. Default: none, so the limits of this value hold for every connection.
+    /// of an open connection, `ping_interval`, `fragment_bytes_max`, `send_queue_bytes_max`, `close_answer`, `on_violation`, `deflate`,
+    /// `snappy` and `bzip2` of each are used. Default: none, so the limits of this value hold for every connection.
     pub services: Vec<Self>,
     /// TLS on accepted connections. Default: none.
     pub tls: Option<TlsServer>,
@@ -103,6 +110,15 @@ impl Config {
         self.ping_timeout.unwrap_or(ping_interval)
     }
 
+    /// How messages are compressed, by extension.
+    pub(crate) const fn compressions(&self) -> Compressions {
+        Compressions {
+            deflate: self.deflate,
+            snappy: self.snappy,
+            bzip2: self.bzip2,
+        }
+    }
+
     /// The limits that hold for connections of a service.
     #[inline]
     pub(crate) fn of(&self, service: u16) -> &Self {
@@ -130,6 +146,8 @@ impl Default for Config {
             send_queue_bytes_max: 1 << 20,
             deflate: None,
             frame_logging: None,
+            snappy: None,
+            bzip2: None,
             services: Vec::new(),
             tls: None,
             masking: Masking::System,

@@ -194,9 +194,9 @@ fn read_server(
             (Answer::Incomplete, 0)
         }
         Ok(Progress::Complete { head, head_bytes }) => match head.kind() {
-            ResponseKind::Accepted { deflate, .. } => {
-                let codec = deflate.zip(request.compression());
-                let codec = codec.map(|(agreed, ours)| Codec::new(agreed, Role::Client, ours));
+            ResponseKind::Accepted { compression, .. } => {
+                let ours = request.compressions();
+                let codec = compression.map(|agreed| Codec::new(agreed, Role::Client, ours));
                 (Answer::Open(codec), head_bytes)
             }
             ResponseKind::Refused { .. } => {

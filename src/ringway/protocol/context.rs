@@ -11,7 +11,7 @@ use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
 use crate::conn::output::{Backing, Output, Run};
 use crate::io::{BufferId, ConnId};
-use crate::proto::deflate::{Deflate, Deflater};
+use crate::proto::deflate::Deflate;
 use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
 use crate::proto::{
@@ -252,7 +252,7 @@ impl Context<'_> {
         let shared = &mut *self.output.shared;
         let mut data = shared
             .buffers
-            .take(Deflater::compressed_bytes_max(payload.len()));
+            .take(codec.compressed_bytes_max(payload.len()));
         let engines = &mut shared.protocol.engines;
         let len = codec.compress(self.output.id, engines, payload, &mut data);
         if let Some(len) = len {

@@ -6,6 +6,7 @@
 
 use super::Shared;
 use super::context::Context;
+use super::windowless;
 use crate::conn::buffers::{Buffers, HEADROOM};
 use crate::proto::deflate::{History, Hooks, Inflater, Progress};
 use crate::proto::{Kind, Violation, utf8};
@@ -21,7 +22,20 @@ pub(crate) struct Inflating {
     compressed: Vec<u8>,
     /// The compressed message lies in `compressed[HEADROOM..filled]`.
     filled: usize,
-    inflater: Inflater,
+    inflater: Own,
+}
+
+/// An inflater that is taken away from the others until the message is whole.
+#[derive(Debug)]
+enum Own {
+    Deflate(Inflater),
+    Windowless(windowless::Inflater),
+}
+
+/// What inflates a message, and the history behind which it goes on.
+enum Engine<'a> {
+    Deflate(&'a mut Inflater, &'a History),
+    Windowless(&'a mut windowless::Inflater),
 }
 
 #[derive(Debug)]
@@ -73,13 +87,24 @@ pub(super) fn begin(
         data: buffers.take(HEADROOM + guess),
         progress: Progress::new(HEADROOM, bytes_max),
     };
-    let left = protocol.share.inflate_left(id);
-    let (inflater, history) = codec.inflater(id, &mut protocol.engines);
-    let result = message.inflate(inflater, (bytes, history), left, buffers);
-    protocol.share.inflated(message.bytes());
+    let left = codec.affordable(protocol.share.inflate_left(id));
+    let mut windowless = codec.windowless_inflater();
+    let engine = match &mut windowless {
+        None => {
+            let (inflater, history) = codec.inflater(id, &mut protocol.engines);
+            Engine::Deflate(inflater, history)
+        }
+        Some(inflater) => Engine::Windowless(inflater),
+    };
+    let result = message.inflate(engine, bytes, left, buffers);
+    let cost_bytes = codec.cost_bytes(message.bytes());
+    protocol.share.inflated(cost_bytes);
     let len = bytes.len();
     if let Ok(false) = result
-        && let Some(inflater) = protocol.engines.lend_inflater(id)
+        && let Some(inflater) = match windowless {
+            None => protocol.engines.lend_inflater(id).map(Own::Deflate),
+            Some(inflater) => Some(Own::Windowless(inflater)),
+        }
     {
         let (compressed, filled) = match compressed {
             Compressed::Own(data, filled) => (data, filled),
@@ -116,16 +141,16 @@ impl Inflating {
         let Shared {
             buffers, protocol, ..
         } = &mut *context.output.shared;
-        let left = protocol.share.inflate_left(id);
+        let left = codec.affordable(protocol.share.inflate_left(id));
         let before = self.message.bytes();
-        let compressed = (
-            &self.compressed[HEADROOM..self.filled],
-            codec.history_received(),
-        );
-        let result = self
-            .message
-            .inflate(&mut self.inflater, compressed, left, buffers);
-        protocol.share.inflated(self.message.bytes() - before);
+        let compressed = &self.compressed[HEADROOM..self.filled];
+        let engine = match &mut self.inflater {
+            Own::Deflate(inflater) => Engine::Deflate(inflater, codec.history_received()),
+            Own::Windowless(inflater) => Engine::Windowless(inflater),
+        };
+        let result = self.message.inflate(engine, compressed, left, buffers);
+        let cost_bytes = codec.cost_bytes(self.message.bytes() - before);
+        protocol.share.inflated(cost_bytes);
         if let Ok(false) = result {
             return Ok(Inflated::InPart(self));
         }
@@ -135,7 +160,10 @@ impl Inflating {
             filled,
             inflater,
         } = *self;
-        protocol.engines.take_inflater_back(id, inflater);
+        match inflater {
+            Own::Deflate(inflater) => protocol.engines.take_inflater_back(id, inflater),
+            Own::Windowless(_) => {} // it ends with its message
+        }
         buffers.give_back(compressed);
         deliver(context, message, result, filled - HEADROOM)
     }
@@ -156,8 +184,8 @@ impl Message {
     /// Inflates about `bytes_max` more bytes. Returns whether the message is whole.
     fn inflate(
         &mut self,
-        inflater: &mut Inflater,
-        compressed: (&[u8], &History),
+        engine: Engine<'_>,
+        compressed: &[u8],
         bytes_max: usize,
         buffers: &mut Buffers,
     ) -> Result<bool, Violation> {
@@ -167,19 +195,21 @@ impl Message {
             data,
             progress,
         } = self;
-        let is_whole = inflater.go_on(
-            progress,
-            compressed,
-            data,
-            bytes_max,
-            Hooks {
-                grow: &mut |data, filled| buffers.grow(data, filled, filled + 1),
-                check: &mut |piece| match kind {
-                    Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
-                    Kind::Binary => Ok(()),
-                },
+        let hooks = Hooks {
+            grow: &mut |data, filled| buffers.grow(data, filled, filled + 1),
+            check: &mut |piece| match kind {
+                Kind::Text => text.push(piece).map_err(|_| Violation::TextNotUtf8),
+                Kind::Binary => Ok(()),
             },
-        )?;
+        };
+        let is_whole = match engine {
+            Engine::Deflate(inflater, history) => {
+                inflater.go_on(progress, (compressed, history), data, bytes_max, hooks)
+            }
+            Engine::Windowless(inflater) => {
+                inflater.go_on(progress, compressed, data, bytes_max, hooks)
+            }
+        }?;
         match is_whole && !text.is_complete() {
             true => Err(Violation::TextNotUtf8),
             false => Ok(is_whole),
@@ -203,7 +233,7 @@ fn deliver(
     }
     let end = message.progress.end();
     if let Some(codec) = &mut context.codec {
-        codec.received(&message.data[HEADROOM..end]);
+        codec.received(&message.data[HEADROOM..end], compressed_bytes);
     }
     counters.inflated += 1;
     counters.inflated_bytes += (end - HEADROOM) as u64;

@@ -44,6 +44,7 @@ mod share;
 mod verdict;
 mod visitors;
 mod websocket;
+mod windowless;
 
 use std::sync::Arc;
 
@@ -53,7 +54,9 @@ use crate::io::board::Board;
 use crate::proto::{Role, handshake};
 use crate::time::Instant;
 
+pub use crate::proto::bzip2::Bzip2;
 pub use crate::proto::deflate::Deflate;
+pub use crate::proto::snappy::Snappy;
 pub use app::{App, Closed, Scope};
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;

@@ -13,7 +13,7 @@ use crate::conn::outbox::Carries;
 use crate::io::{BufferId, sys};
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
-use crate::proto::{Role, deflate};
+use crate::proto::{Role, compression};
 
 /// Time between two warnings about refused origins.
 const ORIGIN_LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
@@ -341,7 +341,7 @@ impl Shared {
             VerdictKind::Accept => (
                 Answer::Open(self.agree(service, request, &mut chosen)),
                 handshake::Verdict::Accept {
-                    deflate: chosen.as_ref(),
+                    compression: chosen.as_ref(),
                     subprotocol: verdict.subprotocol.as_deref(),
                     headers: &headers,
                 },
@@ -366,12 +366,16 @@ impl Shared {
         &self,
         service: u16,
         request: &Request<'_>,
-        chosen: &mut Option<deflate::Answer>,
+        chosen: &mut Option<compression::Answer>,
     ) -> Option<Box<Codec>> {
-        let deflate = self.protocol.config.of(service).deflate.as_ref()?;
-        let (agreed, answer) = deflate::accept(&deflate.terms(), request.extensions())?;
+        let ours = self.protocol.config.of(service).compressions();
+        let terms = ours.terms();
+        if terms == compression::Terms::NONE {
+            return None;
+        }
+        let (agreed, answer) = compression::accept(&terms, request.extensions())?;
         *chosen = Some(answer);
-        Some(Codec::new(agreed, Role::Server, deflate))
+        Some(Codec::new(agreed, Role::Server, &ours))
     }
 
     /// Logs that the application's answer cannot be sent.

@@ -1,10 +1,15 @@
 //! What a client asks a server for, and why its connection may not open.
 
 use super::refusal::Refused;
+use super::windowless::Compressions;
 use crate::io::Errno;
+#[cfg(feature = "bzip2")]
+use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
 use crate::proto::handshake::{self, ClientRequest, Fault, Misuse, Offered, TunnelRequest};
 use crate::proto::http;
+#[cfg(feature = "snappy")]
+use crate::proto::snappy::Snappy;
 use crate::tls::TlsClient;
 
 /// A client's opening request. One value serves any number of connections.
@@ -13,7 +18,7 @@ pub struct OpeningRequest {
     host: String,
     resource: String,
     subprotocols: Vec<String>,
-    deflate: Option<Deflate>,
+    compressions: Compressions,
     tls: Option<TlsClient>,
     origin: Option<String>,
     headers: Vec<(String, String)>,
@@ -49,7 +54,7 @@ impl OpeningRequest {
             host: host.to_owned(),
             resource: resource.to_owned(),
             subprotocols: subprotocols.to_vec(),
-            deflate: None,
+            compressions: Compressions::default(),
             tls: None,
             origin: None,
             headers: Vec::new(),
@@ -110,7 +115,27 @@ impl OpeningRequest {
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
         assert!(deflate.is_possible(), "{deflate:?} is out of range");
-        self.deflate = Some(deflate);
+        self.compressions.deflate = Some(deflate);
+        self
+    }
+
+    /// The same, with an offer of permessage-snappy behind that of permessage-deflate.
+    #[cfg(feature = "snappy")]
+    #[must_use]
+    pub const fn snappy(mut self, snappy: Snappy) -> Self {
+        self.compressions.snappy = Some(snappy);
+        self
+    }
+
+    /// The same, with an offer of permessage-bzip2 behind all others.
+    ///
+    /// # Panics
+    /// When a level is out of its range.
+    #[cfg(feature = "bzip2")]
+    #[must_use]
+    pub fn bzip2(mut self, bzip2: Bzip2) -> Self {
+        assert!(bzip2.is_possible(), "{bzip2:?} is out of range");
+        self.compressions.bzip2 = Some(bzip2);
         self
     }
 
@@ -125,8 +150,8 @@ impl OpeningRequest {
         self.tls.as_ref()
     }
 
-    pub(super) const fn compression(&self) -> Option<&Deflate> {
-        self.deflate.as_ref()
+    pub(super) const fn compressions(&self) -> &Compressions {
+        &self.compressions
     }
 
     pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), Misuse> {
@@ -152,7 +177,7 @@ impl OpeningRequest {
     pub(super) fn offered<'a>(&self, subprotocols: &'a [&'a str]) -> Offered<'a> {
         Offered {
             subprotocols,
-            deflate: self.deflate.as_ref().map(Deflate::terms),
+            compression: self.compressions.terms(),
         }
     }
 }

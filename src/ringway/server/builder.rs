@@ -66,7 +66,7 @@ impl Server {
         match uri.parse() {
             Ok(endpoint) => self.set(|options| options.endpoints.push(endpoint)),
             Err(bad) => Self {
-                options: self.options.and(Err(wrong(&bad))),
+                options: self.options.and_then(|_| Err(wrong(&bad))),
             },
         }
     }
@@ -280,6 +280,7 @@ impl Server {
             )));
         }
         options.opening.letterhead().map_err(Fatal::usage)?;
+        check_extensions(&options)?;
         let own = options.deflate.then_some(options.compression);
         let services = options.services.iter().map(|limits| limits.deflate);
         let mut all = std::iter::once(own).chain(services).flatten();
@@ -299,6 +300,31 @@ impl Server {
 
 fn wrong(bad: &BadEndpoint) -> Fatal {
     Fatal::usage(bad.to_string())
+}
+
+/// Refuses compression that cannot be had, of the server or of one of its services.
+fn check_extensions(options: &ServerOptions) -> Result<(), Fatal> {
+    let services = || options.services.iter();
+    let needs = |name: &str| {
+        let sentence = format!("permessage-{name} needs the feature {name} of the crate ringway");
+        Err(Fatal::usage(sentence))
+    };
+    let snappy = options.snappy || services().any(|limits| limits.snappy.is_some());
+    if snappy && !cfg!(feature = "snappy") {
+        return needs("snappy");
+    }
+    let own = options.bzip2.then_some(options.bzip2_compression);
+    let of_services = services().filter_map(|limits| limits.bzip2);
+    let mut all = own.into_iter().chain(of_services).peekable();
+    if all.peek().is_some() && !cfg!(feature = "bzip2") {
+        return needs("bzip2");
+    }
+    match all.find(|bzip2| !bzip2.is_possible()) {
+        Some(bzip2) => Err(Fatal::usage(format!(
+            "{bzip2:?} cannot be had: levels go from 1 to 9"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The command that starts this program again with the same arguments.

@@ -255,6 +255,8 @@ pub(crate) fn config(options: &ServerOptions, tls: Option<TlsServer>) -> Config 
                 every,
                 payload_bytes_max: options.log_bytes,
             }),
+        snappy: options.snappy.then_some(options.snappy_compression),
+        bzip2: options.bzip2.then_some(options.bzip2_compression),
         tls,
         ..Config::default()
     }

@@ -25,7 +25,7 @@ fn a_426_says_what_to_upgrade_to() {
 #[test]
 fn an_application_may_add_headers_and_refuse_with_any_error_status() {
     let accept = Verdict::Accept {
-        deflate: None,
+        compression: None,
         subprotocol: None,
         headers: &[("Set-Cookie", "a=b"), ("X-Empty", "")],
     };
@@ -72,7 +72,7 @@ fn a_verdict_that_breaks_the_response_is_a_misuse() {
         verdict_text(
             RFC_REQUEST,
             &Verdict::Accept {
-                deflate: None,
+                compression: None,
                 subprotocol,
                 headers,
             },
@@ -116,7 +116,7 @@ fn a_verdict_that_breaks_the_response_is_a_misuse() {
     ] {
         let reserved = [(name, "a")];
         let verdict = Verdict::Accept {
-            deflate: None,
+            compression: None,
             subprotocol: None,
             headers: &reserved,
         };

@@ -2,7 +2,7 @@
 
 use super::client::NONCE;
 use super::*;
-use crate::deflate;
+use crate::{compression, deflate};
 
 /// Our client's request through our server under `verdict`, and its response back to the client.
 fn round_trip(subprotocols: &[&str], verdict: &Verdict<'_>, then: impl FnOnce(ResponseKind<'_>)) {
@@ -38,7 +38,7 @@ fn round_trip(subprotocols: &[&str], verdict: &Verdict<'_>, then: impl FnOnce(Re
 #[test]
 fn our_client_and_our_server_agree() {
     let accept = |subprotocol| Verdict::Accept {
-        deflate: None,
+        compression: None,
         subprotocol,
         headers: &[("X-A", "b")],
     };
@@ -47,7 +47,7 @@ fn our_client_and_our_server_agree() {
             kind,
             ResponseKind::Accepted {
                 subprotocol: None,
-                deflate: None
+                compression: None
             }
         )
     });
@@ -56,7 +56,7 @@ fn our_client_and_our_server_agree() {
             kind,
             ResponseKind::Accepted {
                 subprotocol: Some("b"),
-                deflate: None,
+                compression: None,
             }
         );
     });
@@ -123,9 +123,12 @@ fn one_wrong_byte_anywhere_has_one_outcome() {
 
 #[test]
 fn both_sides_agree_to_compress_by_the_headers_alone() {
-    let deflate = Some(deflate::Terms::ANY);
+    let terms = compression::Terms {
+        deflate: Some(deflate::Terms::ANY),
+        ..compression::Terms::NONE
+    };
     let offered = Offered {
-        deflate,
+        compression: terms,
         ..Offered::NOTHING
     };
     let request = ClientRequest {
@@ -141,11 +144,10 @@ fn both_sides_agree_to_compress_by_the_headers_alone() {
     else {
         panic!("the server does not understand our client");
     };
-    let terms = deflate::Terms::ANY;
-    let (agreed, answer) = deflate::accept(&terms, head.extensions()).expect("a good offer");
+    let (agreed, answer) = compression::accept(&terms, head.extensions()).expect("a good offer");
     let verdict = Verdict::Accept {
         subprotocol: None,
-        deflate: Some(&answer),
+        compression: Some(&answer),
         headers: &[],
     };
     let mut down = Vec::new();
@@ -154,7 +156,7 @@ fn both_sides_agree_to_compress_by_the_headers_alone() {
         let mut bytes = response.as_bytes().to_vec();
         match parse_response(&mut bytes, &NONCE, offered, &Limits::default()) {
             Ok(Progress::Complete { head, .. }) => match head.kind() {
-                ResponseKind::Accepted { deflate, .. } => Ok(deflate),
+                ResponseKind::Accepted { compression, .. } => Ok(compression),
                 refused => panic!("{refused:?}"),
             },
             Ok(incomplete) => panic!("{incomplete:?}"),

@@ -14,7 +14,7 @@ fn the_request_of_the_rfc_gets_the_response_of_the_rfc() {
     );
     assert_eq!(r.subprotocols().collect::<Vec<_>>(), ["chat", "superchat"]);
     let accept = Verdict::Accept {
-        deflate: None,
+        compression: None,
         subprotocol: Some("chat"),
         headers: &[],
     };

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::io::sim::Random;
+use crate::proto::compression;
 use crate::proto::deflate::Terms;
 use crate::proto::frame::{HEADER_BYTES_MAX, Header};
 use crate::proto::handshake::{self, ClientRequest, Offered};
@@ -62,7 +63,10 @@ impl Script {
         random.fill(&mut key);
         let mut bytes = Vec::new();
         let offered = Offered {
-            deflate: deflate.map(|_| Terms::ANY),
+            compression: compression::Terms {
+                deflate: deflate.map(|_| Terms::ANY),
+                ..compression::Terms::NONE
+            },
             ..Offered::NOTHING
         };
         let request = ClientRequest {

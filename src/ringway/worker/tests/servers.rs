@@ -482,7 +482,7 @@ impl Server {
 /// The response to a request, as `answer` has it.
 fn answer(request: &handshake::Request<'_>, answer: Answer, out: &mut Vec<u8>) {
     let verdict = Verdict::Accept {
-        deflate: None,
+        compression: None,
         subprotocol: None,
         headers: &[],
     };
