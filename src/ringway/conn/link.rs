@@ -236,6 +236,9 @@ pub(crate) struct Link {
     pub(crate) backlog: Backlog,
     pub(crate) inbound: Inbound,
     pub(crate) ending: Ending,
+    /// What it receives is not simply handed to the protocol: it speaks TLS, or may, or its frames may be logged. One flag
+    /// for all, so that a receive is looked at once.
+    pub(crate) is_apart: bool,
     /// Receives in a row that would have suited the other way of receiving: see `conn::receive`.
     pub(crate) misfits: u8,
     pub(crate) out: Outgoing,
@@ -277,6 +280,7 @@ impl Link {
             backlog: Backlog::default(),
             inbound: Inbound::default(),
             ending: Ending::default(),
+            is_apart: false,
             misfits: 0,
             out: Outgoing::default(),
             spill: None,

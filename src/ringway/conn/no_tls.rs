@@ -109,6 +109,8 @@ impl Tls {
         }
     }
 
+    pub(crate) const fn note_sent(&mut self) {}
+
     pub(crate) const fn take_output(&mut self) -> Vec<u8> {
         Vec::new()
     }

@@ -92,6 +92,9 @@ impl<I: Io, P> Core<I, P> {
         let Some(mut tls) = link.out.tls.take() else {
             return;
         };
+        if link.out.queue.is_none() {
+            tls.note_sent();
+        }
         let is_listed = self.shared.outbox.is_pending(&link.out.list);
         if tls.is_undecided() {
             // Nothing was received, so only an end without TLS can be sent. It goes out as it is.
@@ -167,8 +170,9 @@ impl<I: Io, P> Core<I, P> {
             self.shared.buffers.give_back_queue(plain);
         }
         self.shared.counters.drops += u64::from(carries == Carries::Messages);
-        if tls.is_closed() && tls.has_output() {
-            link.ending = Ending::FinAfterQueue;
+        if tls.is_closed() && tls.has_output() && link.phase != Phase::Lingering {
+            // The conversation is over; the application hears of it when the connection ends.
+            self.shared.linger(link, Ending::FinAfterQueue);
         }
     }
 

@@ -308,7 +308,7 @@ impl<I: Io, P> Core<I, P> {
     /// Drops output that was not sent, and counts a drop if it contained messages.
     pub(crate) fn drop_output(&mut self, link: &mut Link) {
         let list = &link.out.list;
-        let pending = match self.shared.outbox.is_pending(list) {
+        let mut pending = match self.shared.outbox.is_pending(list) {
             true => list.carries,
             false => Carries::Control,
         };
@@ -317,7 +317,7 @@ impl<I: Io, P> Core<I, P> {
             self.shared.counters.tls_failed += u64::from(tls.is_incomplete());
             tls.release(&mut self.shared.buffers);
             if let Some(plain) = tls.plain {
-                self.shared.counters.drops += u64::from(plain.carries == Carries::Messages);
+                pending = pending.and(plain.carries);
                 self.shared.buffers.give_back_queue(plain);
             }
         }

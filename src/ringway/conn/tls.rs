@@ -350,10 +350,15 @@ impl Tls {
 
     /// Records of the handshake, alerts and updates of keys, to be sent before anything that is sealed from now on.
     pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        if let Session::Open(records) = &mut self.session {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Nothing that was sealed waits for the socket: a further update of the peer's keys gets an answer of its own. Until
+    /// then one answer covers all (RFC 8446 §4.6.3), so that answers do not pile up before a peer that does not read.
+    pub(crate) const fn note_sent(&mut self) {
+        if let (Session::Open(records), true) = (&mut self.session, self.out.is_empty()) {
             records.note_sent();
         }
-        std::mem::take(&mut self.out)
     }
 
     /// Prepares to seal `bytes` of plaintext. Returns the bytes of a record before and behind its payload; `None` if the

@@ -15,7 +15,8 @@ use crate::tls::TlsServer;
 
 /// What one worker allows its peers. A connection holds at most `message_limits.message_bytes_max` while a message is
 /// assembled, plus `send_queue_bytes_max` and what one turn adds to the queue, plus `head_limits.head_bytes_max` during
-/// the opening handshake.
+/// the opening handshake. Under TLS it holds up to 32 KiB of a record that has not arrived whole, and up to 64 KiB of a
+/// handshake.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Open WebSockets of this worker, and of all workers on its [board](crate::io::board) together. A further client

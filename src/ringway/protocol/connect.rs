@@ -232,6 +232,7 @@ impl Shared {
             Some(client) => match Tls::client(&client.config, &client.name) {
                 Ok(tls) => {
                     conn.link.out.tls = Some(Box::new(tls));
+                    conn.link.is_apart = true;
                     self.dirty.push(conn.link.id);
                 }
                 Err(error) => self.give_up(host, conn, Failure::Tls(error.to_string())),

@@ -25,11 +25,14 @@ const UPDATES_MAX: u8 = 32;
 /// Warnings in the life of a connection.
 const WARNINGS_MAX: u8 = 4;
 
-/// Most bytes of a handshake message after the handshake: a session ticket has at most 64 KiB, and so has all of it.
-const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of a session ticket, with all that belongs to it: for a client.
+const TICKET_BYTES_MAX: usize = 64 << 10;
 
-/// Records under one key with AES-GCM, after which a new one is made (TLS 1.3) or the connection ends (TLS 1.2): half of
-/// what RFC 8446 §5.5 allows.
+/// Most bytes of the hello of a peer that wants to renegotiate, of which nothing is read (4 KiB).
+const HELLO_BYTES_MAX: usize = 4 << 10;
+
+/// Records under one key with AES-GCM, after which a new one is made (TLS 1.3) or the connection ends (TLS 1.2): a
+/// third of what RFC 8446 §5.5 allows.
 const GCM_RECORDS_MAX: u64 = 1 << 23;
 
 /// Handshake messages.
@@ -310,7 +313,11 @@ impl Records {
             let error = Error::General(format!("a handshake message of type {kind}"));
             return Err((error, Some(Alert::UnexpectedMessage)));
         }
-        if len > MESSAGE_BYTES_MAX || kind == KEY_UPDATE && len != 1 {
+        let bytes_max = match kind {
+            NEW_SESSION_TICKET => TICKET_BYTES_MAX,
+            _ => HELLO_BYTES_MAX,
+        };
+        if len > bytes_max || kind == KEY_UPDATE && len != 1 {
             let error = Error::General(format!("a handshake message of {len} bytes"));
             return Err((error, Some(Alert::DecodeError)));
         }

@@ -82,7 +82,7 @@ impl<I: Io> Core<I> {
         };
         for piece in rest.chunks(HOT_BYTES) {
             self.io.refill_hot(piece);
-            self.feed_opened(host, conn, BufferId::HOT, piece.len());
+            self.feed_opened(host, conn, BufferId::HOT, 0..piece.len());
             if self.flush_hot(&mut conn.link) == Next::Reset {
                 return Next::Reset;
             }

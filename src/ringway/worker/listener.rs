@@ -174,6 +174,7 @@ impl Listener {
     }
 
     /// Runs before a turn: arms the readiness that this worker needs.
+    #[inline(always)] // once per turn
     pub(crate) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
         if self.stopped || self.claim != Armed::No || now < self.not_before {
             return;
@@ -268,6 +269,7 @@ impl Listener {
     }
 
     /// How many connections to take now. Called after everything that arrived was handled.
+    #[inline(always)] // once per turn
     pub(crate) fn allowance(
         &mut self,
         io: &mut impl Io,
@@ -358,6 +360,7 @@ impl Listener {
     }
 
     /// When the listener needs a turn, even without an event.
+    #[inline(always)] // once per turn
     pub(crate) fn due(&self) -> Instant {
         if self.stopped {
             return Instant::NEVER;

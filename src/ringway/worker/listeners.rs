@@ -39,7 +39,7 @@ impl Listeners {
     }
 
     /// The listener with this number, below [`Self::len`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&mut self, number: usize) -> &mut Listener {
         match number {
             0 => &mut self.first,
@@ -48,7 +48,7 @@ impl Listeners {
     }
 
     /// Runs before a turn: arms the readiness that this worker needs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm(&mut self, io: &mut impl Io, connections: usize, now: Instant) {
         self.first.arm(io, connections, now);
         if !self.more.is_empty() {
@@ -66,7 +66,7 @@ impl Listeners {
     }
 
     /// When a listener needs a turn, even without an event.
-    #[inline]
+    #[inline(always)]
     pub(super) fn due(&self) -> Instant {
         self.first.due().min(self.more_due)
     }

@@ -53,6 +53,7 @@ impl<I: Io> Reach for Reachable<'_, I> {
             unreachable!("it was inserted above")
         };
         conn.link.tag = tag;
+        conn.link.is_apart = shared.protocol.frame_log.is_some();
         if io.receive_mode() == ReceiveMode::Readiness {
             // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
             // it.

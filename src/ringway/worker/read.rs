@@ -219,6 +219,7 @@ impl<I: Io> Core<I> {
         (Target::Hot, limit, self.io.recv_hot(conn.link.fd, limit))
     }
 
+    #[inline(always)] // once per receive
     pub(crate) fn feed<A: App>(
         &mut self,
         host: &mut Host<A>,
@@ -227,26 +228,32 @@ impl<I: Io> Core<I> {
         len: usize,
     ) {
         self.note_heard(&mut conn.link, len);
-        if conn.link.out.tls.is_some() {
-            return self.feed_tls(host, conn, buffer, len);
+        if conn.link.is_apart {
+            return self.feed_apart(host, conn, buffer, len);
         }
-        self.feed_opened(host, conn, buffer, len);
+        self.feed_span(host, conn, buffer, 0..len);
     }
 
-    /// Handles bytes that are not under TLS, or have been opened.
-    pub(super) fn feed_opened<A: App>(
+    /// Handles the bytes of a connection that speaks TLS, or may, or whose frames may be logged.
+    #[inline(never)]
+    fn feed_apart<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
         buffer: BufferId,
         len: usize,
     ) {
-        self.feed_span(host, conn, buffer, 0..len);
+        if conn.link.out.tls.is_some() {
+            return self.feed_tls(host, conn, buffer, len);
+        }
+        conn.link.is_apart = self.shared.protocol.frame_log.is_some();
+        self.feed_opened(host, conn, buffer, 0..len);
     }
 
-    /// The same for the bytes of a buffer between two places. Those before it count only while a WebSocket is open.
-    #[inline(always)] // a connection without TLS shall not pay for the place
-    pub(super) fn feed_span<A: App>(
+    /// Handles bytes that are not under TLS, or have been opened, and logs their frames if that is wanted. Those of the
+    /// buffer before `span` count only while a WebSocket is open.
+    #[inline(never)]
+    pub(super) fn feed_opened<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
@@ -257,6 +264,17 @@ impl<I: Io> Core<I> {
             let bytes = &self.io.buffer(buffer)[span.clone()];
             self.shared.log_received(conn.link.id, bytes);
         }
+        self.feed_span(host, conn, buffer, span);
+    }
+
+    #[inline(always)] // a connection without TLS shall not pay for the place
+    fn feed_span<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        span: Range<usize>,
+    ) {
         if conn.link.spill.is_some() {
             return self.spill(&mut conn.link, buffer, span);
         }

@@ -38,12 +38,12 @@ impl<I: Io> Core<I> {
                 return;
             }
             let Some(server) = &self.shared.protocol.config.tls else {
-                return self.feed_opened(host, conn, buffer, len);
+                return self.feed_opened(host, conn, buffer, 0..len);
             };
             if self.io.buffer(buffer)[0] != HANDSHAKE {
                 return match server.mode {
                     TlsMode::Only => self.refuse(host, conn, &TLS_NEEDED),
-                    _ => self.feed_opened(host, conn, buffer, len),
+                    _ => self.feed_opened(host, conn, buffer, 0..len),
                 };
             }
             if let Err(error) = tls.begin(&server.config.clone()) {
@@ -75,6 +75,11 @@ impl<I: Io> Core<I> {
         buffer: BufferId,
         len: usize,
     ) {
+        if tls.peer_closed {
+            // RFC 8446 §6.1: "Any data received after a closure alert has been received MUST be ignored."
+            conn.link.out.tls = Some(tls);
+            return;
+        }
         if !tls.is_ready() {
             return self.feed_handshake(host, conn, tls, buffer, len);
         }
@@ -196,6 +201,9 @@ impl<I: Io> Core<I> {
         mut tls: Box<Tls>,
         (buffer, len): (BufferId, usize),
     ) {
+        if conn.link.out.queue.is_none() {
+            tls.note_sent();
+        }
         let (own, _) = self.io.buffer_and_scratch(buffer);
         let memory = &mut own[..len];
         let Reading {
@@ -216,7 +224,7 @@ impl<I: Io> Core<I> {
                 memory.copy_within(plain.clone(), 0);
                 plain = 0..plain.len();
             }
-            self.feed_span(host, conn, buffer, plain);
+            self.feed_opened(host, conn, buffer, plain);
         }
         match result {
             Ok(Opened::More) => {}

@@ -368,14 +368,31 @@ impl<I: Io, A: App> Worker<I, A> {
 
     /// Accepts waiting connections, up to this worker's share.
     fn accept(&mut self) -> Result<(), Error> {
-        (0..self.listeners.len()).try_for_each(|number| self.accept_on(number))
+        let Core { io, shared, .. } = &mut self.core;
+        let first = self.listeners.get(0);
+        let allowance = first.allowance(io, self.table.len(), shared.now);
+        if allowance > 0 {
+            self.accept_on(0, allowance)?;
+        }
+        match self.listeners.len() {
+            1 => Ok(()),
+            listeners => self.accept_on_more(listeners),
+        }
     }
 
-    #[inline]
-    fn accept_on(&mut self, number: usize) -> Result<(), Error> {
-        let Core { io, shared, .. } = &mut self.core;
-        let listener = self.listeners.get(number);
-        let allowance = listener.allowance(io, self.table.len(), shared.now);
+    #[cold]
+    fn accept_on_more(&mut self, listeners: usize) -> Result<(), Error> {
+        for number in 1..listeners {
+            let Core { io, shared, .. } = &mut self.core;
+            let listener = self.listeners.get(number);
+            let allowance = listener.allowance(io, self.table.len(), shared.now);
+            self.accept_on(number, allowance)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)] // most turns accept nothing
+    fn accept_on(&mut self, number: usize, allowance: usize) -> Result<(), Error> {
         for _ in 0..allowance {
             let result = self.core.io.accept(self.listeners.fd(number));
             let shared = &mut self.core.shared;
@@ -408,8 +425,10 @@ impl<I: Io, A: App> Worker<I, A> {
         let deadline = now + shared.protocol.config.handshake_timeout;
         let tls = shared.protocol.config.tls.as_ref();
         let tls = tls.map(|_| Box::new(Tls::default()));
+        let is_logged = shared.protocol.frame_log.is_some();
         let id = self.table.insert(|id| {
             let mut link = Link::new(id, fd, Side::Accepted, receive, now);
+            link.is_apart = tls.is_some() || is_logged;
             link.out.tls = tls;
             Connection {
                 link,
