@@ -4,7 +4,8 @@
 //! Never: sends, or looks into a message. The caller pops while the connection takes more.
 //!
 //! A drop is never silent: [`Queue::pop`] yields a [`Next::Gap`] at the place of the messages that are missing, so that the
-//! subscriber can be told before it sees what follows.
+//! subscriber can be told before it sees what follows. Only a message that a newer one of its topic replaces leaves no gap, and
+//! what waited when the queue closed is told by the close itself.
 //!
 //! | limit | default | memory |
 //! |---|---|---|
@@ -21,6 +22,9 @@ use crate::history::Weight;
 
 /// The status code of the Close for [`Policy::Close`]: "Try Again Later" in IANA's registry.
 pub const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Items for which an empty queue keeps room.
+const ITEMS_KEPT: usize = 16;
 
 /// What happens to a message for which the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,10 +204,15 @@ impl<M: Weight> Queue<M> {
 
     /// The next message or gap. `None` if nothing waits.
     pub fn pop(&mut self) -> Option<Next<M>> {
-        match self.take_first()? {
-            Item::Gap(messages, topic) => Some(Next::Gap { messages, topic }),
-            Item::Message(_, message) => Some(Next::Message(message)),
+        let first = self.take_first()?;
+        // A subscriber that caught up keeps no room for what once waited.
+        if self.items.is_empty() && self.items.capacity() > ITEMS_KEPT {
+            (self.items, self.places) = (VecDeque::new(), HashMap::new());
         }
+        Some(match first {
+            Item::Gap(messages, topic) => Next::Gap { messages, topic },
+            Item::Message(_, message) => Next::Message(message),
+        })
     }
 
     fn is_full_for(&self, bytes: usize) -> bool {

@@ -11,7 +11,7 @@ use super::options::ServerArgs;
 /// `tests/it` or with the path of its file. Empty: none.
 #[rustfmt::skip] // one option per line
 const SHOWN: &[(&str, &str, &str)] = &[
-    ("wsuri", "", "cli::ipv6_localhost_and_reuseport_are_bound_as_asked"),
+    ("wsuri", "", "balance::every_worker_serves_every_place_where_the_server_listens"),
     ("unix-mode", "", "src/ringway/supervise/listen_tests.rs::a_unix_socket_has_the_mode_and_the_owner_that_were_given"),
     ("unix-owner", "", "src/ringway/supervise/listen_tests.rs::a_unix_socket_has_the_mode_and_the_owner_that_were_given"),
     ("port", "", "observer::supervisor_and_workers_are_found_by_their_listener_and_the_busy_one_shows"),

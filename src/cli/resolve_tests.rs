@@ -1,7 +1,7 @@
 //! What each option accepts and refuses.
 
 use ringway::options::{Backlog, WebPort};
-use ringway_command::endpoint::endpoint;
+use ringway_command::endpoint::{URIS, endpoint};
 use ringway_command::kinds::Kind as _;
 
 use std::time::Duration;
@@ -46,6 +46,11 @@ fn an_endpoint_is_host_and_port_or_a_path() {
     assert_eq!(endpoint("ws+unix:/run/echo.sock"), Ok(unix.clone()));
     assert_eq!(endpoint("WS+Unix:/run/echo.sock"), Ok(unix.clone()));
     assert_eq!(endpoint("ws+unix:///run/echo.sock"), Ok(unix));
+    // The path of a socket may have commas.
+    let several = "ws+unix:/run/a,b.sock,ws://[::1]:0,ws+unix:/run/c";
+    let places = URIS.parse(several).expect("three places");
+    assert_eq!(places.len(), 3);
+    assert_eq!(URIS.show(&places).as_deref(), Some(several));
 }
 
 #[test]

@@ -50,7 +50,20 @@ pub const URIS: Words<Vec<Endpoint>> = Words {
                 false => Wrong::Because(format!(": {uri}{wrong}")),
             })
         };
-        let places: Vec<_> = uris.split(',').map(one).collect::<Result<_, _>>()?;
+        // The path of a Unix socket may have commas.
+        let mut places: Vec<&str> = Vec::new();
+        let mut start = 0;
+        for (at, _) in uris.match_indices(',') {
+            let rest = uris[at + 1..].trim_start();
+            let scheme = rest.split_once(':').map_or("", |(scheme, _)| scheme);
+            let known = ["ws", "wss", "ws+unix"];
+            if known.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+                places.push(&uris[start..at]);
+                start = at + 1;
+            }
+        }
+        places.push(&uris[start..]);
+        let places: Vec<_> = places.into_iter().map(one).collect::<Result<_, _>>()?;
         match places.len() {
             0..=ENDPOINTS_MAX => Ok(places),
             more => Err(Wrong::Because(format!(

@@ -93,7 +93,8 @@ pub struct ServerOptions {
     pub ping_interval: Option<Duration>,
     /// Time of silence after a Ping after which its connection is reset. Default: as long as `ping_interval`.
     pub ping_timeout: Option<Duration>,
-    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Default: no limit.
+    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several, unless it was prepared.
+    /// Default: no limit.
     pub fragment_size: Option<usize>,
     /// Time that a peer has to answer a Close, and then to close its side. It starts anew whenever the peer takes some
     /// of the bytes queued for it. Default 10 s.
@@ -236,7 +237,8 @@ pub struct Limits {
     pub ping_interval: Option<Duration>,
     /// Time of silence after a Ping after which its connection is reset. Default: as long as `ping_interval`.
     pub ping_timeout: Option<Duration>,
-    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Default: no limit.
+    /// Payload bytes of the longest data frame that is sent; a longer message leaves in several, unless it was prepared.
+    /// Default: no limit.
     pub fragment_bytes_max: Option<usize>,
     /// Time that a peer has to answer a Close, and then to close its side. Default 10 s.
     pub close_timeout: Option<Duration>,

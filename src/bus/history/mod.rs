@@ -29,6 +29,9 @@ use slab::Slab;
 use crate::topics::{Pattern, Topic};
 use order::Order;
 
+/// Messages for which the list of a topic keeps room when they are gone.
+const LIST_KEPT: usize = 16;
+
 /// What a message and a topic take beside their bytes, with the spare room of the tables; `tests/memory.rs` measures it.
 const MESSAGE_BYTES: usize = 160;
 const TOPIC_BYTES: usize = 256;
@@ -370,8 +373,13 @@ impl<M: Weight> History<M> {
         self.messages_by_age.remove(number);
         let kept = self.messages.remove(number);
         self.bytes -= MESSAGE_BYTES + kept.message.bytes();
-        let first = self.topics[kept.topic].messages.pop_front();
+        let list = &mut self.topics[kept.topic].messages;
+        let first = list.pop_front();
         debug_assert_eq!(first, Some(number));
+        // A topic keeps no room for the messages that it had once.
+        if list.capacity() > LIST_KEPT && list.len() * 4 < list.capacity() {
+            list.shrink_to((list.len() * 2).max(LIST_KEPT));
+        }
     }
 
     fn forget(&mut self, at: usize) {

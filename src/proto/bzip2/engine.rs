@@ -84,6 +84,11 @@ impl Inflater {
         hooks: Hooks<'_>,
     ) -> Result<bool, Violation> {
         let until = progress.end.saturating_add(bytes_max);
+        // Blocks of one byte cost time as well, and have 22 bytes each. A header has four, which come first.
+        let input_end = progress
+            .taken
+            .saturating_add(bytes_max.max(64))
+            .min(compressed.len());
         loop {
             if progress.end >= until {
                 return Ok(false);
@@ -95,7 +100,7 @@ impl Inflater {
                 .iter()
                 .fold(out.len(), |room_end, place| room_end.min(*place));
             let room = &mut out[progress.end..room_end];
-            let status = self.step(&compressed[progress.taken..], room)?;
+            let status = self.step(&compressed[progress.taken..input_end], room)?;
             let stream = self.stream.as_ref();
             let total = |count: fn(&Decompress) -> u64| {
                 usize::try_from(stream.map_or(0, count)).unwrap_or(usize::MAX)
@@ -113,6 +118,7 @@ impl Inflater {
                 // A second stream, or anything else behind the first, is none of this message.
                 Status::StreamEnd if is_read => return Ok(true),
                 Status::StreamEnd => return Err(Violation::Bzip2Invalid),
+                _ if progress.taken == input_end && !is_read => return Ok(false),
                 // There was room, so the inflater waits for more.
                 _ if is_read && progress.end < room_end => return Err(Violation::Bzip2Invalid),
                 _ => {}

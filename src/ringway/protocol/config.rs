@@ -42,7 +42,7 @@ pub struct Config {
     /// Time of silence after a Ping; then the connection is reset. Default: as long as `ping_interval`.
     pub ping_timeout: Option<Duration>,
     /// Payload bytes of the longest data frame that is sent; a longer message leaves in several. Such a message is copied
-    /// once more. Default: a frame has any length.
+    /// once more. Prepared messages leave as they were prepared. Default: a frame has any length.
     pub fragment_bytes_max: Option<usize>,
     /// Time that the peer has to answer our Close, and to end its side after we ended ours. It starts anew whenever the
     /// peer takes some of the bytes queued for it. Default 10 s.

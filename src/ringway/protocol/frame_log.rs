@@ -1,15 +1,16 @@
 //! The log of frames: one line for each frame of some connections.
 //!
 //! A worker looks at one connection in so many, at [`TAPPED_MAX`] at the same time (about 150 bytes each), and writes
-//! [`LINES_PER_SECOND_MAX`] lines a second. It counts the frames that it saw beyond that, and says so. A connection that it
-//! does not look at pays one comparison for a receive, and one for a message that the application sends.
+//! [`LINES_PER_SECOND_MAX`] lines a second. It counts the frames that it saw beyond that, and says so with
+//! the next one or at the end of the last connection. Without the log, a message that the application sends pays one
+//! comparison; with it, whatever is received or sent is looked for among those connections.
 
 use std::fmt;
 
 use super::config::FrameLogging;
 use crate::io::ConnId;
 use crate::proto::frame::Header;
-use crate::proto::tap::Tap;
+use crate::proto::tap::{SHOWN_BYTES_MAX, Tap};
 use crate::time::Instant;
 
 /// Connections of a worker whose frames are logged at the same time.
@@ -48,7 +49,10 @@ impl FrameLog {
     pub(crate) fn new(logging: Option<FrameLogging>) -> Option<Box<Self>> {
         logging.map(|logging| {
             Box::new(Self {
-                logging,
+                logging: FrameLogging {
+                    payload_bytes_max: logging.payload_bytes_max.min(SHOWN_BYTES_MAX),
+                    ..logging
+                },
                 opened: 0,
                 tapped: Vec::new(),
                 lines: Lines {
@@ -75,6 +79,9 @@ impl FrameLog {
     /// It ended.
     pub(crate) fn close(&mut self, id: ConnId) {
         self.tapped.retain(|(tapped, _)| *tapped != id);
+        if self.tapped.is_empty() {
+            self.lines.tell_left_out();
+        }
     }
 
     /// Bytes of frames have arrived.
@@ -113,15 +120,19 @@ impl FrameLog {
 }
 
 impl Lines {
+    fn tell_left_out(&mut self) {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            tracing::info!(
+                "{left_out} frames have no line: a worker writes {LINES_PER_SECOND_MAX} a second"
+            );
+        }
+    }
+
     fn write(&mut self, now: Instant, line: &Line<'_>) {
         if now.since(self.since).as_secs() >= 1 {
-            if self.left_out > 0 {
-                tracing::info!(
-                    "{} frames have no line: a worker writes {LINES_PER_SECOND_MAX} a second",
-                    self.left_out
-                );
-            }
-            (self.since, self.written, self.left_out) = (now, 0, 0);
+            self.tell_left_out();
+            (self.since, self.written) = (now, 0);
         }
         if self.written == LINES_PER_SECOND_MAX {
             self.left_out += 1;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 
 use super::error::warning;
-use super::options::Options;
+use super::options::{Address, Options};
 use super::{reserve, sys};
 use crate::exit::Fatal;
 
@@ -73,7 +73,11 @@ fn open_descriptors() -> u64 {
 /// configuration, secrets of TLS, the reserve and its pattern, and a pipe and a channel per worker.
 fn needed(options: &Options, open: u64) -> u64 {
     let workers = options.workers as u64;
-    let listeners = if options.reuseport { workers } else { 1 };
+    let of_place = |address: &Address| match address {
+        Address::Tcp(_) if options.reuseport => workers,
+        _ => 1,
+    };
+    let listeners: u64 = options.addresses.iter().map(of_place).sum();
     let web = options.web.map_or(0, |_| WEB_DESCRIPTORS);
     let tls = u64::from(options.tls.is_some());
     open + listeners + 3 + tls + reserve::DESCRIPTORS as u64 + 2 * workers + web

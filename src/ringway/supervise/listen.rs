@@ -479,7 +479,7 @@ fn refuse_congestion(name: &str, error: &io::Error) -> Fatal {
     let read =
         |file: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).unwrap_or_default();
     let available = read("tcp_available_congestion_control");
-    let available = available.split_whitespace().collect::<Vec<_>>().join(",");
+    let available = available.split_whitespace().collect::<Vec<_>>().join(", ");
     match error.kind() {
         ErrorKind::NotFound => Fatal::usage(format!(
             "--congestion {name}: the kernel does not know it; it has: {available}; perhaps run: modprobe tcp_{name}"
