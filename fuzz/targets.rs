@@ -218,11 +218,17 @@ fn answer_offers(request: &handshake::Request<'_>) {
     request.extensions().for_each(|extension| {
         extension.params().for_each(drop);
     });
-    let Some((agreed, answer)) = deflate::accept(&Terms::ANY, request.extensions()) else {
+    let terms = compression::Terms {
+        deflate: Some(Terms::ANY),
+        ..compression::Terms::NONE
+    };
+    let Some((compression::Agreed::Deflate(agreed), answer)) =
+        compression::accept(&terms, request.extensions())
+    else {
         return;
     };
     let mut header = vec![];
-    deflate::encode_answer(&answer, &mut header);
+    compression::encode_answer(&answer, &mut header);
     let value = header
         .strip_prefix(b"Sec-WebSocket-Extensions: ")
         .and_then(|value| value.strip_suffix(b"\r\n"))

@@ -138,29 +138,37 @@ pub fn answered(terms: &Terms, answer: &Extension<'_>) -> Result<Agreed, Unanswe
     agreed.ok_or(Unanswered::Parameters)
 }
 
+/// The same, for tests of one extension: offers in a header's value, and the server's answer without the header's name.
+#[cfg(test)]
+pub(crate) mod tried {
+    use super::{Agreed, Terms, accept, encode_answer};
+    use crate::handshake::{Extension, extensions};
+
+    pub(crate) fn offers(value: &str) -> impl Iterator<Item = Extension<'_>> {
+        extensions(value.as_bytes()).filter_map(Result::ok)
+    }
+
+    pub(crate) fn answer(terms: &Terms, value: &str) -> Option<(String, Agreed)> {
+        let (agreed, answer) = accept(terms, offers(value))?;
+        let mut header = Vec::new();
+        encode_answer(&answer, &mut header);
+        let header = String::from_utf8(header).expect("ASCII");
+        let value = header.strip_prefix("Sec-WebSocket-Extensions: ");
+        let value = value.expect("the header").trim_end().to_owned();
+        Some((value, agreed))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::tried::{answer, offers};
     use super::*;
-    use crate::handshake::extensions;
 
     const ALL: Terms = Terms {
         deflate: Some(deflate::Terms::ANY),
         snappy: Some(snappy::Terms::ANY),
         bzip2: Some(bzip2::Terms::ANY),
     };
-
-    fn offers(value: &str) -> impl Iterator<Item = Extension<'_>> {
-        extensions(value.as_bytes()).filter_map(Result::ok)
-    }
-
-    fn answer(terms: &Terms, offer: &str) -> Option<String> {
-        let (_, answer) = accept(terms, offers(offer))?;
-        let mut header = Vec::new();
-        encode_answer(&answer, &mut header);
-        let header = String::from_utf8(header).expect("ASCII");
-        let value = header.strip_prefix("Sec-WebSocket-Extensions: ");
-        Some(value.expect("the header").trim_end().to_owned())
-    }
 
     #[test]
     fn the_first_offer_that_can_be_met_gets_the_only_answer() {
@@ -194,7 +202,8 @@ mod tests {
             (Terms::NONE, "permessage-snappy, permessage-deflate", None),
             (ALL, "x-unknown", None),
         ] {
-            assert_eq!(answer(&terms, offer).as_deref(), expected, "{offer}");
+            let answer = answer(&terms, offer).map(|(answer, _)| answer);
+            assert_eq!(answer.as_deref(), expected, "{offer}");
         }
     }
 
@@ -221,7 +230,7 @@ mod tests {
             },
         ] {
             let (agreed, _) = accept(&only, offers(value.trim_end())).expect("a good offer");
-            let answer = answer(&only, value.trim_end()).expect("an answer");
+            let (answer, _) = answer(&only, value.trim_end()).expect("an answer");
             let extension = offers(&answer).next().expect("one extension");
             assert_eq!(answered(&ALL, &extension), Ok(agreed));
             assert_eq!(

@@ -40,6 +40,35 @@ pub struct Progress {
     pub(crate) streams: u32,
 }
 
+/// Inflates in steps that are bounded, and checks each of them: no more than `step_max` bytes come at once, and each piece is
+/// checked once. Returns the message, the memory that it had, and the number of steps.
+#[cfg(all(test, any(feature = "bzip2", feature = "snappy")))]
+pub(crate) fn inflated_in_steps(
+    bytes_max: u64,
+    step_max: usize,
+    mut go_on: impl FnMut(&mut Progress, &mut Vec<u8>, Hooks<'_>) -> Result<bool, Violation>,
+) -> Result<(Vec<u8>, usize, u32), Violation> {
+    let mut progress = Progress::new(3, bytes_max);
+    let (mut out, mut seen) = (vec![0; 5], Vec::new());
+    for steps in 1.. {
+        let before = progress.end();
+        let hooks = Hooks {
+            grow: &mut |out, filled| out.resize(2 * filled, 0),
+            check: &mut |piece| {
+                seen.extend_from_slice(piece);
+                Ok(())
+            },
+        };
+        let is_whole = go_on(&mut progress, &mut out, hooks)?;
+        assert!(progress.end() - before <= step_max);
+        if is_whole {
+            assert!(out[3..progress.end()] == seen, "each piece is checked once");
+            return Ok((seen, out.len(), steps));
+        }
+    }
+    unreachable!("it ends")
+}
+
 impl Progress {
     /// Of a message that begins in its memory at `at` and has at most `bytes_max`.
     pub fn new(at: usize, bytes_max: u64) -> Self {

@@ -43,12 +43,11 @@ fn bzip2_comes_back_within_its_levels() {
 
 #[cfg(any(feature = "bzip2", feature = "snappy"))]
 mod built {
-    use std::io::Write as _;
 
     use ringway::proto::compression::{Hooks, Progress};
 
     use crate::common::Server;
-    use crate::common::client::{Client, REQUEST, TEXT, dial, read_head};
+    use crate::common::client::{Client, TEXT};
     use crate::common::on_both_tiers;
     #[cfg(feature = "bzip2")]
     use crate::common::process::pss;
@@ -59,21 +58,6 @@ mod built {
     fn server(io: &str, more: &[&str]) -> Server {
         let common = ["--workers=1", "--port=auto", "--interval=50ms", io];
         Server::start(&[&common[..], more].concat())
-    }
-
-    /// Opens a WebSocket with an offer. Returns the answer's extension, too.
-    fn open(address: &str, offer: &str) -> (Client, Option<String>) {
-        let mut stream = dial(address).expect("it listens");
-        let end = format!("Sec-WebSocket-Extensions: {offer}\r\n\r\n");
-        let request = REQUEST.replacen("\r\n\r\n", &format!("\r\n{end}"), 1);
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let (head, early) = read_head(&mut stream).expect("a response");
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let extension = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
-        let extension = extension.map(str::to_owned);
-        (Client::of(stream, early), extension)
     }
 
     /// A message as some inflater reads it whole.
@@ -108,7 +92,7 @@ mod built {
             ),
             (&bzip2_only, "permessage-snappy, permessage-deflate", None),
         ] {
-            let (mut client, extension) = open(&server.address(), offer);
+            let (mut client, extension) = Client::offering(&server.address(), offer);
             assert_eq!(extension.as_deref(), expected, "{offer}");
             client.send(TEXT, b"short");
             client.expect(TEXT, b"short");
@@ -143,7 +127,7 @@ mod built {
             let bomb = compressed(&vec![b'0'; 64 << 20]);
             let mut idle = 0;
             for round in 0..12 {
-                let (mut client, _) = open(&server.address(), "permessage-bzip2");
+                let (mut client, _) = Client::offering(&server.address(), "permessage-bzip2");
                 client.send(COMPRESSED_TEXT, &bomb);
                 client.expect_failed_with(1009);
                 if round == 3 {
@@ -153,9 +137,9 @@ mod built {
             let grown = pss(worker).saturating_sub(idle);
             assert!(grown < 12 << 20, "{grown} bytes more");
             // At the limit, in several turns, and one byte beyond it. Somebody else is served meanwhile.
-            let (mut other, _) = open(&server.address(), "x-none");
+            let (mut other, _) = Client::offering(&server.address(), "x-none");
             for (len, passes) in [(1 << 20, true), ((1 << 20) + 1, false)] {
-                let (mut client, _) = open(&server.address(), "permessage-bzip2");
+                let (mut client, _) = Client::offering(&server.address(), "permessage-bzip2");
                 let message: Vec<u8> = (0..len).map(|n| b"abcdefg\n"[n * n / 3 % 8]).collect();
                 client.send(COMPRESSED_TEXT, &compressed(&message));
                 other.echo(TEXT, b"meanwhile");
@@ -179,7 +163,7 @@ mod built {
                 &[&good[..], b"x"].concat(),
                 &compressed(b"cut off \xe6\xb0"),
             ] {
-                let (mut client, _) = open(&server.address(), "permessage-bzip2");
+                let (mut client, _) = Client::offering(&server.address(), "permessage-bzip2");
                 client.send(COMPRESSED_TEXT, bad);
                 client.expect_failed_with(1007);
             }
@@ -191,7 +175,7 @@ mod built {
         let options = ["--bzip2", "--bzip2-level=2", "--bzip2-client-level=1"];
         let server = server("--io=epoll", &options);
         let offer = "permessage-bzip2; client_max_compress_level; server_max_compress_level=3";
-        let (mut client, extension) = open(&server.address(), offer);
+        let (mut client, extension) = Client::offering(&server.address(), offer);
         let expected = "permessage-bzip2; server_max_compress_level=3; client_max_compress_level=1";
         assert_eq!(extension.as_deref(), Some(expected));
         // A short message takes the smallest level, and a long one no larger than was agreed.
@@ -210,7 +194,7 @@ mod built {
         client.expect(TEXT, b"hello");
         client.send(COMPRESSED_TEXT, &bzip2::compressed(&[b'x'; 150_000]));
         client.expect_failed_with(1007);
-        let (_, extension) = open(&server.address(), "permessage-bzip2");
+        let (_, extension) = Client::offering(&server.address(), "permessage-bzip2");
         assert_eq!(extension, None, "it cannot be told");
     }
 
@@ -238,7 +222,7 @@ mod built {
                 ("permessage-snappy", true),
                 ("permessage-snappy; server_no_context_takeover", false),
             ] {
-                let (mut client, extension) = open(&server.address(), offer);
+                let (mut client, extension) = Client::offering(&server.address(), offer);
                 assert_eq!(extension.as_deref(), Some(offer));
                 for (n, len) in [5000, 300, 2_000_000, 70_000].into_iter().enumerate() {
                     let text = b"a text that repeats itself ".repeat(len / 27);
@@ -270,7 +254,7 @@ mod built {
                 (&good[..good.len() - 1], 1007),
                 (&compressed(true, b"cut off \xe6\xb0"), 1007),
             ] {
-                let (mut client, _) = open(&server.address(), "permessage-snappy");
+                let (mut client, _) = Client::offering(&server.address(), "permessage-snappy");
                 client.send(COMPRESSED_TEXT, bad);
                 client.expect_failed_with(code);
             }

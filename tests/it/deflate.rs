@@ -1,13 +1,11 @@
 //! permessage-deflate (RFC 7692) by real programs: negotiated, in both directions, within its limits. The client's side is
 //! this file's own, with a compressor and an inflater that are not Ringway's.
 
-use std::io::Write as _;
-
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
 use ringway::{App, Context, Deflate, Kind, Limits, Message};
 
-use crate::common::client::{Client, REQUEST, TEXT, dial, noise, read_head};
+use crate::common::client::{Client, TEXT, noise};
 use crate::common::process::pss;
 use crate::common::{Server, on_both_tiers, run};
 
@@ -31,21 +29,6 @@ fn server(io: &str, more: &[&str]) -> Server {
         io,
     ];
     Server::start(&[&common[..], more].concat())
-}
-
-/// Opens a WebSocket with an offer. Returns the answer's extension, too.
-fn open(address: &str, offer: &str) -> (Client, Option<String>) {
-    let mut stream = dial(address).expect("it listens");
-    let end = format!("Sec-WebSocket-Extensions: {offer}\r\n\r\n");
-    let request = REQUEST.replacen("\r\n\r\n", &format!("\r\n{end}"), 1);
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let (head, early) = read_head(&mut stream).expect("a response");
-    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    let extension = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
-    let extension = extension.map(str::to_owned);
-    (Client::of(stream, early), extension)
 }
 
 fn deflate(compress: &mut Compress, message: &[u8]) -> Vec<u8> {
@@ -75,7 +58,7 @@ fn fresh() -> (Compress, Decompress) {
 
 fn messages_are_compressed_both_ways(io: &str) {
     let server = server(io, &["--deflate-client-takeover"]);
-    let (mut client, extension) = open(&server.address(), "permessage-deflate");
+    let (mut client, extension) = Client::offering(&server.address(), "permessage-deflate");
     assert_eq!(extension.as_deref(), Some("permessage-deflate"));
     let (mut compress, mut decompress) = fresh();
     let text = "a text that repeats itself ".repeat(20).into_bytes();
@@ -110,18 +93,18 @@ fn what_is_not_offered_or_not_wanted_is_not_answered() {
         "x-webkit-deflate-frame",
         "permessage-deflate; server_max_window_bits=8",
     ] {
-        let (mut client, extension) = open(&server.address(), offer);
+        let (mut client, extension) = Client::offering(&server.address(), offer);
         assert_eq!(extension, None, "{offer}");
         client.echo(TEXT, &b"plain ".repeat(1000));
     }
     let fallback = "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=10";
-    let (_, extension) = open(&server.address(), fallback);
+    let (_, extension) = Client::offering(&server.address(), fallback);
     assert_eq!(
         extension.as_deref(),
         Some("permessage-deflate; client_no_context_takeover; server_max_window_bits=10")
     );
     let off = Server::start(&["--workers=1", "--port=0"]);
-    let (mut client, extension) = open(&off.address(), "permessage-deflate");
+    let (mut client, extension) = Client::offering(&off.address(), "permessage-deflate");
     assert_eq!(extension, None);
     client.send(COMPRESSED_TEXT, &[0]);
     client.expect_failed_with(1002);
@@ -162,7 +145,7 @@ fn what_the_driver_compresses_comes_back_exactly(io: &str) {
 fn a_bomb_ends_with_1009_and_leaves_no_memory(io: &str) {
     let server = server(io, &["--max-message=1MiB"]);
     let worker = server.seats()[0];
-    let (mut first, _) = open(&server.address(), "permessage-deflate");
+    let (mut first, _) = Client::offering(&server.address(), "permessage-deflate");
     let (mut compress, _) = fresh();
     first.send(
         COMPRESSED_TEXT,
@@ -184,7 +167,7 @@ fn a_bomb_ends_with_1009_and_leaves_no_memory(io: &str) {
         .expect("there is room");
     bomb.truncate(bomb.len() - 4);
     for _ in 0..8 {
-        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut client, _) = Client::offering(&server.address(), "permessage-deflate");
         client.send(COMPRESSED_TEXT, &bomb);
         client.expect_failed_with(1009);
     }
@@ -192,7 +175,7 @@ fn a_bomb_ends_with_1009_and_leaves_no_memory(io: &str) {
     assert!(grown < 8 << 20, "{grown} bytes more");
     // At the limit, and one byte beyond it.
     for (len, passes) in [(1 << 20, true), ((1 << 20) + 1, false)] {
-        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut client, _) = Client::offering(&server.address(), "permessage-deflate");
         let (mut compress, mut decompress) = fresh();
         let message = vec![b'x'; len];
         client.send(COMPRESSED_TEXT, &deflate(&mut compress, &message));
@@ -212,13 +195,13 @@ fn a_bomb_ends_with_1009_and_leaves_no_memory(io: &str) {
 fn what_is_no_deflate_ends_with_1007(io: &str) {
     let server = server(io, &[]);
     for bad in [&[0x07][..], &[0xff; 300], &noise(1, 5000)] {
-        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut client, _) = Client::offering(&server.address(), "permessage-deflate");
         client.send(COMPRESSED_TEXT, bad);
         client.expect_failed_with(1007);
     }
     // RSV1 on a continuation or a Ping.
     for first in [0xC0, 0xC9] {
-        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut client, _) = Client::offering(&server.address(), "permessage-deflate");
         client.send(0x41, &[0]);
         client.send(first, &[0]);
         client.expect_failed_with(1002);
@@ -232,7 +215,7 @@ fn text_is_checked_when_it_is_inflated(io: &str) {
         b"cut off \xe6\xb0",
         &[&b"x".repeat(70_000)[..], b"\xc3\x28"].concat(),
     ] {
-        let (mut client, _) = open(&server.address(), "permessage-deflate");
+        let (mut client, _) = Client::offering(&server.address(), "permessage-deflate");
         let (mut compress, _) = fresh();
         client.send(COMPRESSED_TEXT, &deflate(&mut compress, bad));
         client.expect_failed_with(1007);
@@ -292,7 +275,7 @@ fn an_application_chooses_the_form_of_each_message_and_a_service_its_terms() {
         .start()
         .expect("a free port");
     let url = running.url();
-    let (mut client, extension) = open(url.trim_end_matches('/'), "permessage-deflate");
+    let (mut client, extension) = Client::offering(url.trim_end_matches('/'), "permessage-deflate");
     let expected = "permessage-deflate; client_no_context_takeover";
     assert_eq!(extension.as_deref(), Some(expected));
     let (_, mut decompress) = fresh();

@@ -5,8 +5,13 @@
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
+#[expect(unreachable_pub, reason = "another test includes it, too")]
+#[path = "../../fuzz/inputs.rs"]
+mod inputs;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+
+use inputs::unescape;
 
 #[test]
 fn command() {
@@ -67,40 +72,14 @@ fn utf8() {
 fn replay(target: &str, body: fn(&[u8])) {
     body(b"");
     for folder in ["seeds", "corpus"] {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../fuzz/{folder}/{target}.txt"));
-        let lines = std::fs::read_to_string(&path).expect("each target has seeds and a corpus");
-        let inputs: Vec<&str> = lines.lines().filter(|l| !l.starts_with('#')).collect();
-        assert!(inputs.len() >= 10, "{} is all but empty", path.display());
+        let inputs = inputs::lines(folder, target).expect("each target has seeds and a corpus");
+        assert!(inputs.len() >= 10, "{folder}/{target} is all but empty");
         for input in inputs {
-            if catch_unwind(AssertUnwindSafe(|| body(&unescape(input)))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| body(&unescape(&input)))).is_err() {
                 panic!("fuzz/{folder}/{target}.txt fails with {input}");
             }
         }
     }
-}
-
-/// Printable ASCII is itself; the rest is `\xNN`, `\r`, `\n` or `\\`.
-fn unescape(mut line: &str) -> Vec<u8> {
-    let mut bytes = vec![];
-    while let Some((plain, escaped)) = line.split_once('\\') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let (name, rest) = escaped.split_at(1);
-        let (byte, rest) = match name {
-            "n" => (b'\n', rest),
-            "r" => (b'\r', rest),
-            "x" => {
-                let (hex, rest) = rest.split_at(2);
-                let byte = u8::from_str_radix(hex, 16).expect("two hexadecimal digits");
-                (byte, rest)
-            }
-            _ => (b'\\', rest),
-        };
-        bytes.push(byte);
-        line = rest;
-    }
-    bytes.extend_from_slice(line.as_bytes());
-    bytes
 }
 
 #[test]

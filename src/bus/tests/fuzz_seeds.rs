@@ -4,8 +4,11 @@
 #[path = "../../../fuzz/bus.rs"]
 mod bus;
 
+#[expect(unreachable_pub, reason = "another test includes it, too")]
+#[path = "../../../fuzz/inputs.rs"]
+mod inputs;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 #[test]
 fn pubsub_binary() {
@@ -25,14 +28,11 @@ fn topics() {
 /// Each input as it is, and with each of its bytes changed or left out: a fuzzer's first steps, in the same order every time.
 fn replay(target: &str, body: fn(&[u8])) {
     body(b"");
-    let mut inputs = 0;
+    let mut count = 0;
     for folder in ["seeds", "corpus"] {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
-        let path = root.join(folder).join(format!("{target}.txt"));
-        let lines = std::fs::read_to_string(&path).unwrap_or_default();
-        for line in lines.lines().filter(|line| !line.starts_with('#')) {
-            inputs += 1;
-            let input = unescape(line);
+        for line in inputs::lines(folder, target).unwrap_or_default() {
+            count += 1;
+            let input = inputs::unescape(&line);
             run(target, body, &input);
             for at in 0..input.len() {
                 let mut changed = input.clone();
@@ -46,34 +46,11 @@ fn replay(target: &str, body: fn(&[u8])) {
             }
         }
     }
-    assert!(inputs >= 10, "{target} has {inputs} inputs");
+    assert!(count >= 10, "{target} has {count} inputs");
 }
 
 fn run(target: &str, body: fn(&[u8]), input: &[u8]) {
     if catch_unwind(AssertUnwindSafe(|| body(input))).is_err() {
         panic!("{target} fails with {:?}", String::from_utf8_lossy(input));
     }
-}
-
-/// Printable ASCII is itself; the rest is `\xNN`, `\r`, `\n` or `\\`.
-fn unescape(mut line: &str) -> Vec<u8> {
-    let mut bytes = vec![];
-    while let Some((plain, escaped)) = line.split_once('\\') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let (name, rest) = escaped.split_at(1);
-        let (byte, rest) = match name {
-            "n" => (b'\n', rest),
-            "r" => (b'\r', rest),
-            "x" => {
-                let (hex, rest) = rest.split_at(2);
-                let byte = u8::from_str_radix(hex, 16).expect("two hexadecimal digits");
-                (byte, rest)
-            }
-            _ => (b'\\', rest),
-        };
-        bytes.push(byte);
-        line = rest;
-    }
-    bytes.extend_from_slice(line.as_bytes());
-    bytes
 }

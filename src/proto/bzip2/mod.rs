@@ -13,7 +13,7 @@ mod tests;
 
 #[cfg(feature = "bzip2")]
 pub use engine::{Inflater, compress, compressed_bytes_max};
-pub use negotiate::{Agreed, Answer, Terms, accept, answered};
+pub use negotiate::{Agreed, Answer, Terms, answered};
 pub(crate) use negotiate::{accept_one, push_answer, push_offer};
 
 /// The name that Autobahn has for it. It is not registered.

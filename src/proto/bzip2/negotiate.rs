@@ -78,18 +78,7 @@ fn level(value: &str) -> Option<u8> {
     }
 }
 
-/// The server's choice: the first offer that it can meet, and what was asked in it. An offer that cannot be met is passed
-/// over.
-pub fn accept<'b>(
-    terms: &Terms,
-    offers: impl Iterator<Item = Extension<'b>>,
-) -> Option<(Agreed, Answer)> {
-    offers
-        .filter(|offer| offer.name.eq_ignore_ascii_case(NAME))
-        .find_map(|offer| accept_one(terms, &offer))
-}
-
-/// [`accept`] of one offer, which has the right name.
+/// The server's answer to an offer of this name. `None`: it cannot be met.
 pub(crate) fn accept_one(terms: &Terms, offer: &Extension<'_>) -> Option<(Agreed, Answer)> {
     let asked = Params::parse(offer)?;
     let client_max = match (asked.client_max, terms.receives_level) {
@@ -154,23 +143,26 @@ pub fn answered(terms: &Terms, answer: &Extension<'_>) -> Option<Agreed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::extensions;
+    use crate::compression::{
+        self,
+        tried::{self, offers},
+    };
 
     const SMALL: Terms = Terms {
         sends_level: 5,
         receives_level: 2,
     };
 
-    fn one(value: &str) -> Extension<'_> {
-        let mut all = extensions(value.as_bytes()).map(|one| one.expect("it is good"));
-        all.next().expect("one extension")
-    }
-
     fn answer(terms: &Terms, offer: &str) -> Option<(String, Agreed)> {
-        let (agreed, answer) = accept(terms, std::iter::once(one(offer)))?;
-        let mut text = Vec::new();
-        push_answer(&answer, &mut text);
-        Some((String::from_utf8(text).expect("ASCII"), agreed))
+        let terms = compression::Terms {
+            bzip2: Some(*terms),
+            ..compression::Terms::NONE
+        };
+        let (answer, agreed) = tried::answer(&terms, offer)?;
+        let compression::Agreed::Bzip2(agreed) = agreed else {
+            panic!("{agreed:?}")
+        };
+        Some((answer, agreed))
     }
 
     #[test]
@@ -220,9 +212,8 @@ mod tests {
             assert_eq!(answer(&Terms::ANY, bad), None, "{bad}");
         }
         assert_eq!(answer(&SMALL, "permessage-bzip2"), None);
-        let offers = "permessage-bzip2, permessage-bzip2; client_max_compress_level";
-        let offers = extensions(offers.as_bytes()).filter_map(Result::ok);
-        assert!(accept(&SMALL, offers).is_some());
+        let both = "permessage-bzip2, permessage-bzip2; client_max_compress_level";
+        assert!(answer(&SMALL, both).is_some());
     }
 
     #[test]
@@ -255,7 +246,7 @@ mod tests {
             (Terms::ANY, "permessage-bzip2; unknown=1", None),
             (Terms::ANY, "permessage-snappy", None),
         ] {
-            let agreed = answered(&terms, &one(answer));
+            let agreed = answered(&terms, &offers(answer).next().expect("one"));
             let agreed = agreed.map(|agreed| (agreed.server_level, agreed.client_level));
             assert_eq!(agreed, levels, "{answer}");
         }

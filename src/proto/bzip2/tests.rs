@@ -1,7 +1,7 @@
 //! Messages there and back, in any pieces, and what a hostile peer sends. The streams of others are from Python's `bz2`.
 
 use super::*;
-use crate::progress::{Hooks, Progress};
+use crate::progress::{Hooks, Progress, inflated_in_steps};
 use crate::violation::Violation;
 
 /// `"Hello, "` ten times, level 1.
@@ -31,29 +31,10 @@ fn inflate(
     step: usize,
 ) -> Result<(Vec<u8>, usize), Violation> {
     let mut inflater = Inflater::new(level_max);
-    let mut progress = Progress::new(3, bytes_max);
-    let (mut out, mut seen) = (vec![0; 5], Vec::new());
-    loop {
-        let before = progress.end();
-        let is_whole = inflater.go_on(
-            &mut progress,
-            stream,
-            &mut out,
-            step,
-            Hooks {
-                grow: &mut |out, filled| out.resize(2 * filled, 0),
-                check: &mut |piece| {
-                    seen.extend_from_slice(piece);
-                    Ok(())
-                },
-            },
-        )?;
-        assert!(progress.end() - before <= step);
-        if is_whole {
-            assert!(out[3..progress.end()] == seen, "each piece is checked once");
-            return Ok((seen, out.len()));
-        }
-    }
+    let (message, room, _) = inflated_in_steps(bytes_max, step, |progress, out, hooks| {
+        inflater.go_on(progress, stream, out, step, hooks)
+    })?;
+    Ok((message, room))
 }
 
 fn whole(stream: &[u8]) -> Result<Vec<u8>, Violation> {

@@ -37,9 +37,7 @@ mod tests;
 pub use crate::progress::{Hooks, Progress};
 #[cfg(feature = "deflate")]
 pub use engine::{Deflater, History, Inflater, Place};
-pub use negotiate::{
-    Agreed, Answer, Direction, Terms, accept, answered, encode_answer, encode_offer,
-};
+pub use negotiate::{Agreed, Answer, Direction, Terms, answered};
 pub(crate) use negotiate::{accept_one, push_answer, push_offers};
 pub use options::{Deflate, Setup};
 

@@ -103,30 +103,17 @@ fn window_bits(value: &str) -> Option<u8> {
     (8..=WINDOW_BITS_MAX).contains(&bits).then_some(bits)
 }
 
-/// The server's choice: the first offer that it can meet, and what was asked in it. `None`: the answer names no extension.
-///
-/// An offer that asks for the impossible, or has a parameter that RFC 7692 does not know, is passed over (§5.1). The
-/// client's window can be limited only if the client says so; else a client that may not keep a larger window than
-/// `terms` say is told to start each message afresh.
-pub fn accept<'b>(
-    terms: &Terms,
-    offers: impl Iterator<Item = Extension<'b>>,
-) -> Option<(Agreed, Answer)> {
-    offers
-        .filter(|offer| offer.name.eq_ignore_ascii_case(NAME))
-        .find_map(|offer| accept_one(terms, &offer))
-}
-
-/// [`accept`] of one offer, which has the right name.
-pub(crate) fn accept_one(terms: &Terms, offer: &Extension<'_>) -> Option<(Agreed, Answer)> {
-    accept_params(terms, &Params::parse(offer)?)
-}
-
 /// The parameters of the server's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer(Params);
 
-fn accept_params(terms: &Terms, asked: &Params) -> Option<(Agreed, Answer)> {
+/// The server's answer to an offer of this name. `None`: it asks for the impossible, or has a parameter that RFC 7692 does
+/// not know (§5.1).
+///
+/// The client's window can be limited only if the client says so; else a client that may not keep a larger window than
+/// `terms` say is told to start each message afresh.
+pub(crate) fn accept_one(terms: &Terms, offer: &Extension<'_>) -> Option<(Agreed, Answer)> {
+    let asked = Params::parse(offer)?;
     let server_max = asked.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX);
     if server_max < COMPRESS_WINDOW_BITS_MIN {
         return None;
@@ -157,26 +144,12 @@ fn accept_params(terms: &Terms, asked: &Params) -> Option<(Agreed, Answer)> {
     Some((Agreed { server, client }, Answer(answer)))
 }
 
-/// Appends the server's header that says `answer`.
-pub fn encode_answer(answer: &Answer, out: &mut Vec<u8>) {
-    http::push(&["Sec-WebSocket-Extensions: "], out);
-    push_answer(answer, out);
-    http::push(&["\r\n"], out);
-}
-
 /// Appends `answer` without the header's name.
 pub(crate) fn push_answer(answer: &Answer, out: &mut Vec<u8>) {
     encode_params(&answer.0, out);
 }
 
-/// Appends the client's header that asks for `terms`. Servers that know no parameters find a second offer without any.
-pub fn encode_offer(terms: &Terms, out: &mut Vec<u8>) {
-    http::push(&["Sec-WebSocket-Extensions: "], out);
-    push_offers(terms, out);
-    http::push(&["\r\n"], out);
-}
-
-/// Appends the offers without the header's name.
+/// Appends the offers without the header's name. Servers that know no parameters find a second one without any.
 pub(crate) fn push_offers(terms: &Terms, out: &mut Vec<u8>) {
     encode_params(&offer(terms), out);
     http::push(&[", ", NAME], out);
@@ -252,7 +225,10 @@ pub fn answered(terms: &Terms, answer: &Extension<'_>) -> Option<Agreed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::extensions;
+    use crate::compression::{
+        self,
+        tried::{self, offers},
+    };
 
     const fn direction(takeover: bool, window_bits: u8) -> Direction {
         Direction {
@@ -269,18 +245,20 @@ mod tests {
 
     const GENEROUS: Terms = Terms::ANY;
 
-    fn offers(value: &str) -> impl Iterator<Item = Extension<'_>> {
-        extensions(value.as_bytes()).filter_map(Result::ok)
+    const fn alone(terms: Terms) -> compression::Terms {
+        compression::Terms {
+            deflate: Some(terms),
+            ..compression::Terms::NONE
+        }
     }
 
-    /// The answer to `offer`, without the header's name.
-    fn answer(terms: &Terms, offer: &str) -> Option<String> {
-        let (_, answer) = accept(terms, offers(offer))?;
-        let mut header = Vec::new();
-        encode_answer(&answer, &mut header);
-        let header = String::from_utf8(header).expect("ASCII");
-        let value = header.strip_prefix("Sec-WebSocket-Extensions: ");
-        Some(value.expect("the header").trim_end().to_owned())
+    /// What is agreed on, and the answer to `offer` without the header's name.
+    fn answer(terms: &Terms, offer: &str) -> Option<(String, Agreed)> {
+        let (answer, agreed) = tried::answer(&alone(*terms), offer)?;
+        let compression::Agreed::Deflate(agreed) = agreed else {
+            panic!("{agreed:?}")
+        };
+        Some((answer, agreed))
     }
 
     #[test]
@@ -324,7 +302,8 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=10",
             ),
         ] {
-            assert_eq!(answer(&terms, offer).as_deref(), Some(expected), "{offer}");
+            let (answer, _) = answer(&terms, offer).expect(offer);
+            assert_eq!(answer, expected, "{offer}");
         }
     }
 
@@ -347,8 +326,8 @@ mod tests {
         ] {
             assert_eq!(answer(&GENEROUS, bad), None, "{bad}");
             let both = format!("{bad}, permessage-deflate");
-            let next = answer(&GENEROUS, &both);
-            assert_eq!(next.as_deref(), Some("permessage-deflate"), "{both}");
+            let (next, _) = answer(&GENEROUS, &both).expect(&both);
+            assert_eq!(next, "permessage-deflate", "{both}");
         }
     }
 
@@ -358,7 +337,7 @@ mod tests {
             receives: direction(true, 12),
             ..GENEROUS
         };
-        let agreed = |offer| accept(&small, offers(offer)).expect("it is met").0;
+        let agreed = |offer| answer(&small, offer).expect("it is met").1;
         let limited = agreed("permessage-deflate; client_max_window_bits");
         assert_eq!(limited.client, direction(true, 12));
         // This client's window cannot be limited.
@@ -376,7 +355,7 @@ mod tests {
         {
             let client = Terms { sends, receives };
             let mut header = Vec::new();
-            encode_offer(&client, &mut header);
+            compression::encode_offers(&alone(client), &mut header);
             let header = String::from_utf8(header).expect("ASCII");
             let (_, offer) = header.trim_end().split_once(": ").expect("a header");
             for (sends, receives) in sides
@@ -384,8 +363,7 @@ mod tests {
                 .flat_map(|a| sides.iter().map(move |b| (*a, *b)))
             {
                 let server = Terms { sends, receives };
-                let (ours, _) = accept(&server, offers(offer)).expect("a good offer");
-                let answer = answer(&server, offer).expect("the same");
+                let (answer, ours) = answer(&server, offer).expect("a good offer");
                 let answer = offers(&answer).next().expect("one extension");
                 let theirs = answered(&client, &answer).expect("a good answer");
                 assert_eq!(ours.server.takeover, theirs.server.takeover);

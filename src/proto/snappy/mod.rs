@@ -12,7 +12,7 @@ mod tests;
 
 #[cfg(feature = "snappy")]
 pub use engine::{Compressor, Inflater, compressed_bytes_max};
-pub use negotiate::{Agreed, Answer, Terms, accept, answered};
+pub use negotiate::{Agreed, Answer, Terms, answered};
 pub(crate) use negotiate::{accept_one, push_answer, push_offer};
 
 /// The name that Autobahn has for it. It is not registered.

@@ -55,17 +55,7 @@ impl Params {
     }
 }
 
-/// The server's choice: the first offer without a bad parameter.
-pub fn accept<'b>(
-    terms: &Terms,
-    offers: impl Iterator<Item = Extension<'b>>,
-) -> Option<(Agreed, Answer)> {
-    offers
-        .filter(|offer| offer.name.eq_ignore_ascii_case(NAME))
-        .find_map(|offer| accept_one(terms, &offer))
-}
-
-/// [`accept`] of one offer, which has the right name. A client that could do without takeover is not told to.
+/// The server's answer to an offer of this name. `None`: it has a bad parameter. A client that could do without takeover is not told to.
 pub(crate) fn accept_one(_: &Terms, offer: &Extension<'_>) -> Option<(Agreed, Answer)> {
     let asked = Params::parse(offer)?;
     let agreed = Agreed {
@@ -106,11 +96,21 @@ pub fn answered(_: &Terms, answer: &Extension<'_>) -> Option<Agreed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::extensions;
+    use crate::compression::{
+        self,
+        tried::{self, offers},
+    };
 
-    fn one(value: &str) -> Extension<'_> {
-        let mut all = extensions(value.as_bytes()).map(|one| one.expect("it is good"));
-        all.next().expect("one extension")
+    fn answer(offer: &str) -> Option<(String, Agreed)> {
+        let terms = compression::Terms {
+            snappy: Some(Terms::ANY),
+            ..compression::Terms::NONE
+        };
+        let (answer, agreed) = tried::answer(&terms, offer)?;
+        let compression::Agreed::Snappy(agreed) = agreed else {
+            panic!("{agreed:?}")
+        };
+        Some((answer, agreed))
     }
 
     #[test]
@@ -128,11 +128,8 @@ mod tests {
                 false,
             ),
         ] {
-            let (agreed, answer) =
-                accept(&Terms::ANY, std::iter::once(one(offer))).expect("a good offer");
-            let mut text = Vec::new();
-            push_answer(&answer, &mut text);
-            assert_eq!(String::from_utf8(text).as_deref(), Ok(expected));
+            let (answer, agreed) = answer(offer).expect("a good offer");
+            assert_eq!(answer, expected);
             assert_eq!(agreed.server_takeover, takeover, "{offer}");
             assert!(agreed.client_takeover);
         }
@@ -142,8 +139,7 @@ mod tests {
             "permessage-snappy; server_max_window_bits=9",
             "permessage-deflate",
         ] {
-            let offer = std::iter::once(one(bad));
-            assert_eq!(accept(&Terms::ANY, offer), None, "{bad}");
+            assert_eq!(answer(bad), None, "{bad}");
         }
     }
 
@@ -163,7 +159,7 @@ mod tests {
             ("permessage-snappy; unknown", None),
             ("permessage-bzip2", None),
         ] {
-            let agreed = answered(&Terms::ANY, &one(answer));
+            let agreed = answered(&Terms::ANY, &offers(answer).next().expect("one"));
             let agreed = agreed.map(|agreed| (agreed.server_takeover, agreed.client_takeover));
             assert_eq!(agreed, takeovers, "{answer}");
         }

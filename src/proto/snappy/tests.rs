@@ -1,7 +1,7 @@
 //! Messages there and back, in any pieces, and what a hostile peer sends. The chunks of others are from python-snappy.
 
 use super::*;
-use crate::progress::{Hooks, Progress};
+use crate::progress::{Hooks, Progress, inflated_in_steps};
 use crate::violation::Violation;
 
 const IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
@@ -35,30 +35,11 @@ fn inflate(
     step: usize,
 ) -> Result<(Vec<u8>, u32), Violation> {
     let mut inflater = Inflater::new(goes_on);
-    let mut progress = Progress::new(3, bytes_max);
-    let (mut out, mut seen) = (vec![0; 5], Vec::new());
-    for steps in 1.. {
-        let before = progress.end();
-        let is_whole = inflater.go_on(
-            &mut progress,
-            chunks,
-            &mut out,
-            step,
-            Hooks {
-                grow: &mut |out, filled| out.resize(2 * filled, 0),
-                check: &mut |piece| {
-                    seen.extend_from_slice(piece);
-                    Ok(())
-                },
-            },
-        )?;
-        assert!(progress.end() - before < step.saturating_add(64 << 10));
-        if is_whole {
-            assert!(out[3..progress.end()] == seen, "each piece is checked once");
-            return Ok((seen, steps));
-        }
-    }
-    unreachable!("it ends")
+    let step_max = step.saturating_add((64 << 10) - 1);
+    let (message, _, steps) = inflated_in_steps(bytes_max, step_max, |progress, out, hooks| {
+        inflater.go_on(progress, chunks, out, step, hooks)
+    })?;
+    Ok((message, steps))
 }
 
 fn whole(chunks: &[u8], goes_on: bool) -> Result<Vec<u8>, Violation> {

@@ -301,17 +301,14 @@ impl Context<'_> {
 
     /// Whether a message of this size leaves in several frames.
     fn is_fragmented(&self, bytes: usize) -> bool {
-        self.fragment_bytes_max().is_some_and(|max| bytes > max)
-    }
-
-    fn fragment_bytes_max(&self) -> Option<usize> {
-        self.config().fragment_bytes_max
+        let bytes_max = self.config().fragment_bytes_max;
+        bytes_max.is_some_and(|max| bytes > max)
     }
 
     /// Sends a message in several frames (RFC 6455 §5.4). It is whole: nothing comes between its frames.
     #[cold]
     fn send_fragments(&mut self, whole: Header, payload: &[u8]) {
-        let fragment_bytes = self.fragment_bytes_max().unwrap_or(usize::MAX);
+        let fragment_bytes = self.config().fragment_bytes_max.unwrap_or(usize::MAX);
         let mut fragments = payload.chunks(fragment_bytes.max(1)).peekable();
         let mut header = whole;
         while let Some(fragment) = fragments.next() {

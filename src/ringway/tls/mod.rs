@@ -9,7 +9,7 @@
 mod absent;
 #[cfg(feature = "tls")]
 mod config;
-#[cfg(feature = "tls")]
+#[cfg(feature = "fuzz")]
 mod judged;
 #[cfg(feature = "tls")]
 pub(crate) mod record;
@@ -34,7 +34,7 @@ pub use absent::{TlsClient, TlsSecrets, TlsServer, TlsSupply};
 pub(crate) use config::subject;
 #[cfg(feature = "tls")]
 pub use config::{TlsClient, TlsServer};
-#[cfg(feature = "tls")]
+#[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub use judged::judge;
 #[cfg(feature = "tls")]

@@ -128,6 +128,7 @@ impl Key {
     }
 
     /// A key that is no secret.
+    #[cfg(feature = "fuzz")]
     pub(super) fn fixed(algorithm: &'static Algorithm, byte: u8) -> Self {
         let key = UnboundKey::new(algorithm, &[byte; 32]).expect("a key of 32 bytes");
         Self::new(LessSafeKey::new(key), [byte; NONCE_LEN])

@@ -1,8 +1,8 @@
 //! The listeners of one worker, one for each address of the server. Almost every server has one: the others are looked
 //! at only if there are any.
 
-use super::listener::{Dead, Listener};
-use crate::io::{Errno, Fd, Io, Token};
+use super::listener::Listener;
+use crate::io::Io;
 use crate::time::Instant;
 
 /// The listeners, by number.
@@ -82,24 +82,8 @@ impl Listeners {
         self.first.is_shut() || self.more.iter().any(Listener::is_shut)
     }
 
-    /// Handles the completion of a readiness.
-    pub(super) fn handle_ready(
-        &mut self,
-        io: &mut impl Io,
-        token: Token,
-        result: Result<u32, Errno>,
-        now: Instant,
-    ) -> Result<(), Dead> {
-        self.get(Listener::number_of(token))
-            .handle_ready(io, token, result, now)
-    }
-
     /// Publishes how many connections this worker holds.
     pub(super) fn publish(&self, connections: usize) {
         self.first.publish(connections);
-    }
-
-    pub(super) fn fd(&mut self, number: usize) -> Fd {
-        self.get(number).fd()
     }
 }

@@ -359,6 +359,7 @@ impl<I: Io, A: App> Worker<I, A> {
     fn handle_listener(&mut self, completion: &Completion) -> Result<(), Error> {
         let Core { io, shared, .. } = &mut self.core;
         self.listeners
+            .get(Listener::number_of(completion.token))
             .handle_ready(io, completion.token, completion.result, shared.now)
             .map_err(|Dead(errno)| Error {
                 operation: "listen",
@@ -394,7 +395,7 @@ impl<I: Io, A: App> Worker<I, A> {
     #[inline(never)] // most turns accept nothing
     fn accept_on(&mut self, number: usize, allowance: usize) -> Result<(), Error> {
         for _ in 0..allowance {
-            let result = self.core.io.accept(self.listeners.fd(number));
+            let result = self.core.io.accept(self.listeners.get(number).fd());
             let shared = &mut self.core.shared;
             shared.counters.sockets = self.table.len() as u64;
             let accepted =

@@ -123,6 +123,20 @@ impl Client {
         Ok(Self { stream, early })
     }
 
+    /// Opens a WebSocket with an offer of extensions. Returns the one that the server chose, too.
+    pub fn offering(address: &str, offer: &str) -> (Self, Option<String>) {
+        let mut stream = dial(address).expect("it listens");
+        let end = format!("Sec-WebSocket-Extensions: {offer}\r\n\r\n");
+        let request = REQUEST.replacen("\r\n\r\n", &format!("\r\n{end}"), 1);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let (head, early) = read_head(&mut stream).expect("a response");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let extension = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+        (Self::of(stream, early), extension.map(str::to_owned))
+    }
+
     /// A WebSocket that is open, and what came behind the head of the response.
     pub const fn of(stream: TcpStream, early: Vec<u8>) -> Self {
         Self { stream, early }
