@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ringway::bus::Policy;
 use ringway::options::{
-    Backlog, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, LOG_BYTES_MAX, Owner, ServerOptions,
-    TlsMode, TlsVersion,
+    Backlog, BusOptions, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, LOG_BYTES_MAX, Owner,
+    ServerOptions, TlsMode, TlsVersion,
 };
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
@@ -44,6 +45,7 @@ impl Defined for ServerArgs {
 
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(general());
+        all.extend(under("Topics (--app=broadcast)", topics()));
         all.extend(under("Opening handshake", opening::definitions()));
         all.extend(under("Closing", closing()));
         all.extend(under("Limits", limits()));
@@ -68,7 +70,7 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn general() -> [Definition<ServerOptions>; 17] {
+fn general() -> [Definition<ServerOptions>; 18] {
     [
         define("wsuri", field!(endpoints), URIS,
             "Where to listen: ws://host:port, or ws+unix:/path; up to 16 places, by commas or by further --wsuri. Port 0 is any free \
@@ -102,15 +104,38 @@ fn general() -> [Definition<ServerOptions>; 17] {
         define("io", field!(io),
             Choice("TIER", &[("auto", IoChoice::Auto), ("uring", IoChoice::Uring), ("epoll", IoChoice::Epoll)]),
             "I/O of the workers: auto, uring or epoll"),
+        define("app", field!(application), Choice("KIND", &services::APPLICATIONS),
+            "The application on every path: echo, or broadcast (every message goes to all clients of the same path, on all workers)"),
         define("service", field!(applications), services::KIND,
-            "Applications by path, as /echo=echo,/again=echo; other paths are answered 404. Kinds: echo")
-            .default_said("an echo on every path"),
+            "Applications by path, as /echo=echo,/live/*=broadcast; other paths are answered 404. Kinds: as --app")
+            .default_said("--app on every path"),
         define("reuseport", field!(reuseport), Switch,
             "One listener per worker (SO_REUSEPORT) instead of one that all share"),
         define("subprotocol", field!(subprotocols), SUBPROTOCOLS,
             "Subprotocols to choose from, as a,b: the first one that the client offers is chosen, and none if none of them is \
              offered. `any`: its first one, whatever it is; `none`: never one, and then browsers that offer some fail the \
              connection"),
+    ]
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn topics() -> [Definition<ServerOptions>; 6] {
+    [
+        define("echo-self", field!(echo_self), Switch, "Whether a broadcast goes to the client that sent it, too"),
+        define("tick", field!(tick), OrOff(Time::from(Duration::from_millis(10))),
+            "Time between messages `tick 1`, `tick 2` … to all clients of a broadcast; 0 = none"),
+        define("bus-log", field!(bus_options.log_bytes), Size(BusOptions::LOG_BYTES_MIN as u64..=BusOptions::LOG_BYTES_MAX as u64),
+            "Memory of each worker for what it publishes, a power of two: what another worker may fall behind before it misses \
+             messages. A message has at most an eighth of it (1009 above)"),
+        define("slow-policy", field!(bus_options.policy),
+            Choice("POLICY", &[("drop-oldest", Policy::DropOldest), ("drop-newest", Policy::DropNewest),
+                ("conflate", Policy::Conflate), ("close", Policy::Close)]),
+            "What happens when the queue of a client that does not keep up is full: drop-oldest, drop-newest, conflate (a newer \
+             message replaces the older one of its topic), or close (with 1013). Every drop is counted"),
+        define("slow-messages", field!(bus_options.queue.messages_max), Count(1..=1 << 32, "write it as 1000 or 1k"),
+            "Messages that wait for a client that does not keep up; about 50 bytes for each"),
+        define("slow-bytes", field!(bus_options.queue.bytes_max), Size(1..=SIZE_MAX),
+            "Their bytes. They are shared by all clients that wait for the same message"),
     ]
 }
 
@@ -413,7 +438,8 @@ mod tests {
             write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nping-timeout = 2\nfragment-size = 1000\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
-            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=echo'
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=broadcast'\necho-self = false\ntick = '1s'
+            bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'

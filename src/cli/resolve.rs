@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
-use ringway::options::{Endpoint, ServerOptions, WorkerSeat};
+use ringway::options::{Application, Endpoint, ServerOptions, WorkerSeat};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
@@ -33,6 +33,20 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
     }
     if !options.deflate && options.compression != Deflate::default() {
         return Err(given.deflate_is_missing());
+    }
+    let mut applications = options
+        .applications
+        .iter()
+        .map(|(_, application)| *application);
+    options.bus = match options.applications.is_empty() {
+        true => options.application.needs_bus(),
+        false => applications.any(Application::needs_bus),
+    };
+    if !options.bus_options.is_possible() {
+        return Err(BadOption(format!(
+            "--bus-log {} is no power of two: write it as 4MiB",
+            options.bus_options.log_bytes
+        )));
     }
     without_effect(&options)?;
     vanished_peers(given, &mut options)?;
@@ -63,6 +77,10 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2: this program was built without the feature bzip2; leave it off, or build with --features bzip2"
     } else if !options.bzip2 && options.bzip2_compression != Bzip2::default() {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
+    } else if !options.bus && (options.tick.is_some() || !options.echo_self) {
+        "--tick and --echo-self are for broadcasts, and there is none: add --app=broadcast or --service, or leave them off"
+    } else if !options.applications.is_empty() && options.application != Application::Echo {
+        "--app has no effect beside --service, which names the applications: name all of them there, or leave one of both off"
     } else if opening.forwarded_by.is_none() && !opening.proxies.is_empty() {
         "--trust-proxies has no effect without --trust-forwarded-for: give the number of proxies, or leave it off"
     } else {
@@ -123,6 +141,8 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         index: 0,
         stats_fd: None,
         board_fd: None,
+        bus_fd: None,
+        bell_fds: Vec::new(),
         control_fd: None,
         tls_fd: None,
         config_fd: None,

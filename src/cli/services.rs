@@ -4,12 +4,19 @@
 
 use std::process::ExitCode;
 
+use ringway::Audience;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
-use ringway::server::process;
-use ringway::services::{Echo, Pattern, Services};
+use ringway::server::{Place, process};
+use ringway::services::{Broadcast, Echo, Pattern, Services};
 use ringway_command::kinds::{Bare, Words, Wrong};
 
-/// Applications by path: `/echo=echo,/again/*=echo`.
+/// The applications by their names.
+pub(super) const APPLICATIONS: [(&str, Application); 2] = [
+    ("echo", Application::Echo),
+    ("broadcast", Application::Broadcast),
+];
+
+/// Applications by path: `/echo=echo,/live/*=broadcast`.
 pub(super) const KIND: Words<Vec<(Pattern, Application)>> = Words {
     value_name: "PATH=KIND,...",
     parse: |text| text.split(',').map(parse_one).collect(),
@@ -23,34 +30,42 @@ fn parse_one(text: &str) -> Result<(Pattern, Application), Wrong> {
         .split_once('=')
         .ok_or_else(|| Wrong::Because(format!(": '{text}' has no kind: write it as /echo=echo")))?;
     let pattern = Pattern::new(path).map_err(|bad| Wrong::Because(format!(": {bad}")))?;
-    match kind {
-        "echo" => Ok((pattern, Application::Echo)),
-        _ => Err(Wrong::Because(format!(
-            ": there is no application '{kind}': it can be echo"
+    match APPLICATIONS.iter().find(|(name, _)| *name == kind) {
+        Some((_, application)) => Ok((pattern, *application)),
+        None => Err(Wrong::Because(format!(
+            ": there is no application '{kind}': it can be {}",
+            APPLICATIONS.map(|(name, _)| name).join(" or ")
         ))),
     }
 }
 
 fn show(applications: &[(Pattern, Application)]) -> String {
     let each = applications.iter().map(|(pattern, application)| {
-        let kind = match application {
-            Application::Echo => "echo",
-        };
-        format!("{pattern}={kind}")
+        let name = APPLICATIONS.iter().find(|(_, kind)| kind == application);
+        format!("{pattern}={}", name.map_or("", |(name, _)| name))
     });
     each.collect::<Vec<_>>().join(",")
 }
 
-/// Runs a worker process with the applications of its options. A single echo on every path needs no router.
+/// Runs a worker process with the applications of its options. A single one on every path needs no router.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
     if options.applications.is_empty() {
-        return process::run(options, seat, |_| echo(options));
+        return match options.application {
+            Application::Echo => process::run(options, seat, |_| echo(options)),
+            Application::Broadcast => {
+                process::run(options, seat, |place| broadcast(options, "all", place))
+            }
+        };
     }
-    process::run(options, seat, |_| {
+    process::run(options, seat, |place| {
         let mut services = Services::new();
         for (pattern, application) in &options.applications {
             match application {
                 Application::Echo => services.add(pattern.clone(), echo(options)),
+                Application::Broadcast => {
+                    let app = broadcast(options, &pattern.to_string(), place);
+                    services.add(pattern.clone(), app);
+                }
             }
         }
         services
@@ -63,6 +78,17 @@ fn echo(options: &ServerOptions) -> Echo {
     }
 }
 
+fn broadcast(options: &ServerOptions, name: &str, place: &Place) -> Broadcast {
+    let mut broadcast = Broadcast::new(name, place.index);
+    broadcast.subprotocols = options.subprotocols.clone();
+    broadcast.tick = options.tick;
+    broadcast.audience = match options.echo_self {
+        true => Audience::All,
+        false => Audience::Others,
+    };
+    broadcast
+}
+
 #[cfg(test)]
 mod tests {
     use ringway_command::kinds::Kind as _;
@@ -71,8 +97,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_parses_back() {
-        let text = "/echo=echo,/again/*=echo";
-        let services = KIND.parse(text).expect("two services");
+        let text = "/echo=echo,/again/*=echo,/live=broadcast";
+        let services = KIND.parse(text).expect("services");
         assert_eq!(KIND.show(&services).as_deref(), Some(text));
         assert_eq!(KIND.show(&Vec::new()), None);
     }
@@ -86,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             why("/a=cat"),
-            ": there is no application 'cat': it can be echo"
+            ": there is no application 'cat': it can be echo or broadcast"
         );
         assert!(why("echo=echo").contains("does not begin with a slash"));
     }

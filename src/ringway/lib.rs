@@ -147,6 +147,8 @@
 // The ring's structures, file offsets and lengths are used as `usize` throughout.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
+#[doc(hidden)]
+pub mod bus;
 mod conn;
 #[doc(hidden)]
 pub mod control;
@@ -177,16 +179,18 @@ pub mod worker;
 
 pub use ringway_proto as proto;
 
+pub use bus::BusOptions;
 pub use exit::{Exit, Fatal};
 pub use io::sys::Traffic;
 pub use io::{Address, ConnId, ConnectOptions};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, Opening, OpeningRequest,
-    Prepared, Scope, SendError, Snappy, TooMuch, Tunnel, Verdict,
+    App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Opening,
+    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, TooMuch,
+    Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
-pub use services::{Echo, Services};
+pub use services::{Broadcast, Echo, Services};
 pub use stats::Counters;
 pub use tls::{TlsMode, TlsOptions, TlsVersion};

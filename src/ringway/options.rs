@@ -10,6 +10,7 @@ mod opening;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::bus::BusOptions;
 pub use crate::proto::Network;
 use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
@@ -121,7 +122,17 @@ pub struct ServerOptions {
     pub tls: TlsOptions,
     /// Options of the listener, which every accepted socket inherits.
     pub socket: SocketOptions,
-    /// Applications that come with Ringway, by path. Empty: an echo on every path.
+    /// Whether the workers have a bus, for topics. Default: no.
+    pub bus: bool,
+    /// How it works.
+    pub bus_options: BusOptions,
+    /// The application on every path, unless `applications` has some. Default: an echo.
+    pub application: Application,
+    /// Whether a broadcast goes to its sender too. Default: yes.
+    pub echo_self: bool,
+    /// Time between two ticks of a broadcast. Default: none come.
+    pub tick: Option<Duration>,
+    /// Applications that come with Ringway, by path. Empty: `application` on every path.
     pub applications: Vec<(Pattern, Application)>,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
@@ -182,9 +193,19 @@ impl ServerOptions {
                 user_timeout: Some(KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT),
                 ..SocketOptions::default()
             },
+            bus: false,
+            bus_options: BusOptions::default(),
+            application: Application::Echo,
+            echo_self: true,
+            tick: None,
             applications: Vec::new(),
             services: Vec::new(),
         }
+    }
+
+    /// The bus, if there is one.
+    pub fn bus(&self) -> Option<BusOptions> {
+        self.bus.then_some(self.bus_options)
     }
 
     /// Connections of one worker, about, at `max_connections`: the accept balance gives each an equal part, rounded up.
@@ -290,6 +311,15 @@ impl Limits {
 pub enum Application {
     /// Sends every message back to its sender.
     Echo,
+    /// Passes every message on to all clients of its path.
+    Broadcast,
+}
+
+impl Application {
+    /// Whether it needs a bus between the workers.
+    pub const fn needs_bus(self) -> bool {
+        matches!(self, Self::Broadcast)
+    }
 }
 
 /// A place to listen, as the user wrote it.

@@ -29,6 +29,10 @@ pub struct WorkerSeat {
     pub control_fd: Option<RawFd>,
     /// The memfd in which all workers publish their open connections. `None` without a supervisor.
     pub board_fd: Option<RawFd>,
+    /// The memfd of the bus. `None` without a bus, or without a supervisor.
+    pub bus_fd: Option<RawFd>,
+    /// The eventfd of each seat of the bus.
+    pub bell_fds: Vec<RawFd>,
     /// The memfd with the secrets of TLS. `None` without TLS, or without a supervisor.
     pub tls_fd: Option<RawFd>,
     /// The memfd with the supervisor's effective configuration. `None` if the program reads none.
@@ -60,11 +64,15 @@ impl WorkerSeat {
         for fd in &self.fds {
             text += &format!(",fd={fd}");
         }
+        for fd in &self.bell_fds {
+            text += &format!(",bell={fd}");
+        }
         let more = [
             ("cpu", self.cpuid.map(|cpu| cpu.to_string())),
             ("stats", self.stats_fd.map(|fd| fd.to_string())),
             ("control", self.control_fd.map(|fd| fd.to_string())),
             ("board", self.board_fd.map(|fd| fd.to_string())),
+            ("bus", self.bus_fd.map(|fd| fd.to_string())),
             ("tls", self.tls_fd.map(|fd| fd.to_string())),
             ("config", self.config_fd.map(|fd| fd.to_string())),
         ];
@@ -86,6 +94,8 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
         stats_fd: None,
         control_fd: None,
         board_fd: None,
+        bus_fd: None,
+        bell_fds: Vec::new(),
         tls_fd: None,
         config_fd: None,
     };
@@ -100,6 +110,8 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             "stats" => seat.stats_fd = Some(descriptor(value)?),
             "control" => seat.control_fd = Some(descriptor(value)?),
             "board" => seat.board_fd = Some(descriptor(value)?),
+            "bus" => seat.bus_fd = Some(descriptor(value)?),
+            "bell" => seat.bell_fds.push(descriptor(value)?),
             "tls" => seat.tls_fd = Some(descriptor(value)?),
             "config" => seat.config_fd = Some(descriptor(value)?),
             _ => return None,
@@ -121,6 +133,8 @@ mod tests {
             stats_fd: Some(5),
             control_fd: Some(8),
             board_fd: Some(6),
+            bus_fd: Some(10),
+            bell_fds: vec![11, 12],
             tls_fd: Some(9),
             config_fd: Some(7),
         };
@@ -132,6 +146,8 @@ mod tests {
             stats_fd: None,
             control_fd: None,
             board_fd: None,
+            bus_fd: None,
+            bell_fds: Vec::new(),
             tls_fd: None,
             config_fd: None,
         };

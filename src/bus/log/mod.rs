@@ -90,6 +90,13 @@ impl Kind {
     /// Messages of a topic were lost before they reached the bus, for example while a broker was away.
     pub const GAP: Self = Self(20);
 
+    /// The finished frame of a server, for all subscribers of its topic.
+    pub const FRAME: Self = Self(21);
+    /// The same, for all subscribers but the connection that it comes from.
+    pub const FRAME_FOR_OTHERS: Self = Self(22);
+    /// Bytes from one application to those of all workers.
+    pub const NOTE: Self = Self(23);
+
     /// The smallest kind that [`Writer::publish`] takes.
     pub const FIRST: Self = Self(16);
 }

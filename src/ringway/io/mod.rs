@@ -28,6 +28,7 @@ pub mod sim;
 pub mod sys;
 mod token;
 pub mod uring;
+pub mod words;
 
 use std::fmt;
 use std::io;

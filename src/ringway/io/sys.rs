@@ -109,7 +109,7 @@ pub(super) fn accept(listener: Fd) -> Result<Fd, Errno> {
 }
 
 /// Whether poll(2) reports at this moment that `fd` is readable.
-pub(super) fn is_readable(fd: Fd) -> bool {
+pub(crate) fn is_readable(fd: Fd) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.0,
         events: libc::POLLIN,

@@ -10,8 +10,11 @@
 //! A callback acts on *its* connection through its [`Context`]. It acts on other connections of the worker through
 //! [`Commands`], which the worker carries out at the end of the turn.
 
+use std::num::NonZeroU64;
+
 use super::commands::Commands;
 use super::context::Context;
+use super::fanout::{Fanout, News};
 use super::handle::Handle;
 use super::page;
 use super::request::Failure;
@@ -72,6 +75,18 @@ pub trait App {
     /// The WebSocket is closed, and nothing can be sent on it. Called once for each [`App::open`].
     fn close(&mut self, _scope: &mut Scope<'_>, _session: Self::Session, _closed: Closed<'_>) {}
 
+    /// Messages of topics were dropped, because this connection's peer did not keep up ([`BusOptions::policy`](crate::BusOptions::policy)). Those that follow came after them.
+    fn missed(
+        &mut self,
+        _context: &mut Context<'_>,
+        _session: &mut Self::Session,
+        _messages: NonZeroU64,
+    ) {
+    }
+
+    /// Something has happened on the bus of the server's workers.
+    fn event(&mut self, _worker: &mut Handle<'_>, _news: &News<'_>) {}
+
     /// Called once at the end of each turn, after all other callbacks. Anything sent here leaves with this turn's
     /// sends. Use it for timers, for messages from other threads and for new connections.
     fn turn(&mut self, _worker: &mut Handle<'_>) {}
@@ -84,6 +99,7 @@ pub struct Scope<'a> {
     pub(crate) tag: u32,
     pub(crate) now: Instant,
     pub(crate) commands: &'a mut Commands,
+    pub(super) fanout: Option<&'a mut Fanout>,
 }
 
 impl Scope<'_> {

@@ -17,6 +17,7 @@ use super::prepared::Prepared;
 use super::verdict::Verdict;
 use crate::io::ConnId;
 use crate::proto::{CloseCode, Kind};
+use crate::time::Instant;
 
 /// What to do to one connection. Skipped if the connection has ended meanwhile; a message to it counts as a drop.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Commands {
     pub(crate) bytes: Vec<u8>,
     /// The next turn must not wait for the kernel.
     pub(crate) wake: bool,
+    /// A turn must come at this instant at the latest.
+    pub(crate) wake_at: Option<Instant>,
 }
 
 impl Commands {
@@ -105,6 +108,20 @@ impl Commands {
     /// Requests another turn at once, and so another call of [`App::turn`](super::App::turn).
     pub const fn wake(&mut self) {
         self.wake = true;
+    }
+
+    /// Requests a turn at `at`, whatever happens until then, and so a call of [`App::turn`](super::App::turn). Of several requests
+    /// the earliest counts; the others are forgotten when it is due, so request again then.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// The instant of a request is over.
+    pub(crate) fn woke(&mut self, now: Instant) {
+        self.wake = false;
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = None;
+        }
     }
 
     /// Empties the lists and keeps their memory, up to the limits above.

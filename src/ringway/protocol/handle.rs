@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::commands::Commands;
 use super::context::Context;
+use super::fanout::{Audience, Fanout, PublishError};
 use super::prepared::{Prepared, TooMuch};
 use super::request::OpeningRequest;
+use super::topics::publish;
+use crate::bus;
 use crate::io::sys::Traffic;
 use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{Kind, Role};
@@ -99,6 +102,34 @@ impl<'a> Handle<'a> {
         self.worker.resume(id);
     }
 
+    /// Sends a message to the subscribers of a topic, on all workers. Those of this worker get it in this turn if it is published in
+    /// [`App::event`](super::App::event) or [`App::turn`](super::App::turn).
+    ///
+    /// # Errors
+    /// [`PublishError`]; nobody gets it.
+    pub fn publish(&mut self, topic: &str, kind: Kind, payload: &[u8]) -> Result<(), PublishError> {
+        let fanout = self.worker.fanout();
+        publish(fanout, (Audience::All, u64::MAX), topic, kind, payload)
+    }
+
+    /// Says something to the applications of all workers, this one included: each gets it as [`News::Note`](super::News::Note). The
+    /// notes of one worker come in order. `topic` is any text that they agree on, of at most 65,535 bytes.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nobody gets it.
+    pub fn note(&mut self, topic: &str, body: &[u8]) -> Result<(), PublishError> {
+        let fanout = self.worker.fanout().ok_or(PublishError::NoBus)?;
+        let topic = topic.as_bytes();
+        let topic = &topic[..topic.len().min(usize::from(u16::MAX))];
+        fanout.say(topic, (bus::Kind::NOTE, u64::MAX), &[body])
+    }
+
+    /// Connections of this worker that have subscribed to exactly this topic or pattern.
+    pub fn subscribers(&mut self, pattern: &str) -> usize {
+        let fanout = self.worker.fanout();
+        fanout.map_or(0, |fanout| fanout.subscribers_of(pattern))
+    }
+
     /// The list of commands that other callbacks use. The worker drains it after [`App::turn`](super::App::turn).
     pub fn commands(&mut self) -> &mut Commands {
         self.worker.commands()
@@ -124,4 +155,5 @@ pub(crate) trait Reach {
     fn pause(&mut self, id: ConnId);
     fn resume(&mut self, id: ConnId);
     fn commands(&mut self) -> &mut Commands;
+    fn fanout(&mut self) -> Option<&mut Fanout>;
 }

@@ -28,6 +28,7 @@ mod commands;
 mod config;
 mod connect;
 mod context;
+mod fanout;
 mod frame_log;
 mod handle;
 mod host;
@@ -41,6 +42,7 @@ mod refusal;
 mod request;
 mod rules;
 mod share;
+mod topics;
 mod verdict;
 mod visitors;
 mod websocket;
@@ -63,6 +65,8 @@ pub(crate) use commands::Command;
 pub use commands::Commands;
 pub use config::{CloseAnswer, Config, FrameLogging, OnViolation};
 pub use context::{Context, SendError};
+pub use fanout::{Audience, News, PublishError, SubscribeError};
+pub(crate) use fanout::{Fanout, Item, Late, LateRef, Turn, conn_of, number_of};
 pub(crate) use frame_log::FrameLog;
 pub use handle::Handle;
 pub(crate) use handle::Reach;
@@ -125,6 +129,8 @@ pub(crate) struct State {
     pub(crate) share: Share,
     /// Compressors and inflaters.
     pub(crate) engines: Engines,
+    /// Topics, if the server has a bus.
+    pub(crate) fanout: Option<Box<Fanout>>,
     /// The log of frames, if one is wanted.
     pub(crate) frame_log: Option<Box<FrameLog>>,
     clock: Clock,
@@ -140,6 +146,7 @@ impl State {
         Self {
             keys: Keys::new(config.masking),
             visitors: Visitors::new(config.address_limits),
+            fanout: None,
             frame_log: FrameLog::new(config.frame_logging),
             config,
             board,
@@ -312,6 +319,9 @@ impl Shared {
         if let Some(log) = &mut self.protocol.frame_log {
             log.close(conn.link.id);
         }
+        if let Some(fanout) = &mut self.protocol.fanout {
+            self.counters.late_dropped_closed += fanout.leave(conn.link.id);
+        }
         self.counters.clients -= 1;
         if conn.link.side == Side::Accepted {
             self.leave();
@@ -328,6 +338,7 @@ impl Shared {
             tag: link.tag,
             now: self.now,
             commands: &mut self.protocol.commands,
+            fanout: self.protocol.fanout.as_deref_mut(),
         }
     }
 }

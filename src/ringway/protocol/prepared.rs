@@ -10,7 +10,7 @@ use crate::io::BufferId;
 use crate::proto::deflate::{Deflate, Deflater, History};
 use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
 use crate::proto::mask::{self, Key};
-use crate::proto::{Kind, Role};
+use crate::proto::{Kind, Opcode, Role};
 
 /// Most bytes of all messages of one form of a [`Prepared`], headers included (1 GiB).
 const BLOCK_BYTES_MAX: usize = 1 << 30;
@@ -80,9 +80,65 @@ impl Prepared {
         let plain = encode(None)?;
         let compressed = match deflate {
             None => None,
-            Some(deflate) => Some(Compressed {
-                form: encode(Some(deflate))?,
-                window_bits: deflate.sends.window_bits,
+            Some(deflate) => {
+                let mut deflater = Deflater::new(deflate.setup(deflate.sends.window_bits));
+                Some(Compressed {
+                    form: encode(Some((&mut deflater, deflate)))?,
+                    window_bits: deflate.sends.window_bits,
+                })
+            }
+        };
+        Ok(Self(Rc::new(Inner { plain, compressed })))
+    }
+
+    /// Messages that are encoded already as `frames` of `bytes`, each a whole message of a server, in order. They are compressed as
+    /// well if there is a compressor.
+    pub(crate) fn of_frames(
+        blocks: &mut Blocks,
+        bytes: &[u8],
+        frames: Vec<(Header, Range<usize>)>,
+        deflate: Option<(&mut Deflater, &Deflate)>,
+    ) -> Result<Self, TooMuch> {
+        if bytes.len() > BLOCK_BYTES_MAX {
+            return Err(TooMuch);
+        }
+        let mut payload_before = 0;
+        let of = |(header, range): (Header, Range<usize>)| {
+            let frame = Frame {
+                header,
+                start: range.start,
+                end: range.end,
+                payload_before,
+                payload_bytes: header.payload_len,
+            };
+            payload_before += frame.payload_bytes;
+            frame
+        };
+        let frames: Box<[_]> = frames.into_iter().map(of).collect();
+        let compressed = deflate.map(|(deflater, deflate)| {
+            let mut encoder = Encoder::new(Role::Server, Some((deflater, deflate)));
+            for frame in &frames {
+                let len = usize::try_from(frame.header.payload_len).unwrap_or(0);
+                encoder.push_frame(
+                    frame.header.opcode,
+                    &bytes[frame.end - len..frame.end],
+                    None,
+                );
+            }
+            (encoder.end(), deflate.sends.window_bits)
+        });
+        let plain = Form {
+            block: blocks.add(bytes.into()).ok_or(TooMuch)?,
+            frames,
+        };
+        let compressed = match compressed {
+            None => None,
+            Some(((block, frames), window_bits)) => Some(Compressed {
+                form: Form {
+                    block: blocks.add(block.into()).ok_or(TooMuch)?,
+                    frames,
+                },
+                window_bits,
             }),
         };
         Ok(Self(Rc::new(Inner { plain, compressed })))
@@ -140,25 +196,22 @@ impl Form {
 /// Encodes messages in one form.
 struct Encoder<'a> {
     role: Role,
-    deflate: Option<(Deflater, &'a Deflate)>,
+    deflate: Option<(&'a mut Deflater, &'a Deflate)>,
     /// A message while it is compressed.
     memory: Vec<u8>,
     block: Vec<u8>,
+    frames: Vec<Frame>,
     payload_before: u64,
 }
 
 impl<'a> Encoder<'a> {
-    fn new(role: Role, deflate: Option<&'a Deflate>) -> Self {
+    const fn new(role: Role, deflate: Option<(&'a mut Deflater, &'a Deflate)>) -> Self {
         Self {
             role,
-            deflate: deflate.map(|deflate| {
-                (
-                    Deflater::new(deflate.setup(deflate.sends.window_bits)),
-                    deflate,
-                )
-            }),
+            deflate,
             memory: Vec::new(),
             block: Vec::new(),
+            frames: Vec::new(),
             payload_before: 0,
         }
     }
@@ -179,23 +232,31 @@ impl<'a> Encoder<'a> {
         if self.deflate.is_none() {
             self.block.reserve_exact(bytes);
         }
-        let push = |(kind, payload): &(Kind, &[u8])| self.push(keys, *kind, payload);
-        let frames = messages.iter().map(push).collect();
+        self.frames.reserve_exact(messages.len());
+        for (kind, payload) in messages {
+            let key = (self.role == Role::Client).then(|| keys.masking_key());
+            self.push_frame(kind.opcode(), payload, key);
+        }
+        let (block, frames) = self.end();
         Ok(Form {
-            block: blocks.add(self.block.into()).ok_or(TooMuch)?,
+            block: blocks.add(block.into()).ok_or(TooMuch)?,
             frames,
         })
     }
 
-    fn push(&mut self, keys: &mut Keys, kind: Kind, payload: &[u8]) -> Frame {
+    fn end(self) -> (Vec<u8>, Box<[Frame]>) {
+        (self.block, self.frames.into())
+    }
+
+    fn push_frame(&mut self, opcode: Opcode, payload: &[u8], masking_key: Option<[u8; 4]>) {
         let compressed = self.compress(payload);
         let body = compressed.map_or(payload, |len| &self.memory[..len]);
         let header = Header {
             fin: true,
             compressed: compressed.is_some(),
-            opcode: kind.opcode(),
+            opcode,
             payload_len: body.len() as u64,
-            masking_key: (self.role == Role::Client).then(|| keys.masking_key()),
+            masking_key,
         };
         let block = &mut self.block;
         let start = block.len();
@@ -214,7 +275,7 @@ impl<'a> Encoder<'a> {
             payload_bytes: payload.len() as u64,
         };
         self.payload_before += frame.payload_bytes;
-        frame
+        self.frames.push(frame);
     }
 
     /// Compresses a message into `memory`, if that makes it smaller.

@@ -8,10 +8,11 @@ use super::address;
 use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
+use crate::bus::Plan;
 use crate::exit::Fatal;
 use crate::options::{
-    Backlog, BadEndpoint, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN, IoChoice, Limits, OpeningOptions,
-    ServerOptions, SocketOptions, WebPort, WorkerSeat,
+    Backlog, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN, IoChoice, Limits,
+    OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
 use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
@@ -163,6 +164,13 @@ impl Server {
         self.set(|options| options.socket = socket)
     }
 
+    /// A bus between the workers, so that connections can subscribe to topics ([`Context::subscribe`](crate::Context::subscribe)) and
+    /// applications hear of each other ([`App::event`]). Default: none.
+    #[must_use]
+    pub fn bus(self, bus: BusOptions) -> Self {
+        self.set(|options| (options.bus, options.bus_options) = (true, bus))
+    }
+
     /// Adds a service under a path such as `/echo` or `/chat/{room}`. Each worker calls `make` once. A server with
     /// services answers 404 on every other path.
     #[must_use]
@@ -279,6 +287,16 @@ impl Server {
                 "fragments of {bytes} bytes cannot be had: give {FRAGMENT_BYTES_MIN} or more"
             )));
         }
+        if let Some(bus) = options.bus().filter(|bus| !bus.is_possible()) {
+            return Err(Fatal::usage(format!(
+                "a bus with logs of {} bytes and queues of {} messages cannot be had: logs have a power of two from {} to {}, \
+                 queues at least one",
+                bus.log_bytes,
+                bus.queue.messages_max,
+                BusOptions::LOG_BYTES_MIN,
+                BusOptions::LOG_BYTES_MAX
+            )));
+        }
         options.opening.letterhead().map_err(Fatal::usage)?;
         check_extensions(&options)?;
         let own = options.deflate.then_some(options.compression);
@@ -391,6 +409,7 @@ pub fn supervisor_options(
         statistics: options.statistics,
         web,
         web_origin: origins.web,
+        bus: options.bus().map(|bus| Plan::new(options.workers, &bus)),
         // A file that cannot be used is reported before the first worker starts.
         tls: TlsSupply::load(&options.tls)?,
         settings,

@@ -13,6 +13,7 @@ use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::bus::{Bus, Plan, Segments};
 use crate::control::{Answer, Channel, Order};
 use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
@@ -112,19 +113,43 @@ fn try_run<A: App>(
         renewed: None,
     };
     let config = config(options, tls);
+    let bus = inherited_bus(options, seat)?;
     match open_ring(options.io)? {
         Ok(ring) => {
             let reports = Reports::new(options, seat, "uring", ring.note())?;
-            let worker = worker(ring, app, config, &door.listeners, (options, board));
+            let worker = worker(ring, app, config, &door.listeners, (options, board, bus));
             serve(worker, options, door, reports)
         }
         Err(why) => {
             let epoll = Epoll::new().map_err(|error| environment("epoll", &error))?;
             let reports = Reports::new(options, seat, "epoll", &why)?;
-            let worker = worker(epoll, app, config, &door.listeners, (options, board));
+            let worker = worker(epoll, app, config, &door.listeners, (options, board, bus));
             serve(worker, options, door, reports)
         }
     }
+}
+
+/// The worker's seat on the bus, if the server has one. A worker without a supervisor has a bus of its own.
+fn inherited_bus(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<Bus>, Fatal> {
+    let Some(bus) = options.bus() else {
+        return Ok(None);
+    };
+    let plan = Plan::new(options.workers.max(seat.index + 1), &bus);
+    let failed = |error: Error| environment("the workers' bus", &error);
+    let segments = match seat.bus_fd {
+        Some(fd) => Segments {
+            memory: adopt(fd)?,
+            rings: seat
+                .bell_fds
+                .iter()
+                .map(|fd| adopt(*fd))
+                .collect::<Result<_, _>>()?,
+        },
+        None => Segments::new(&plan).map_err(failed)?,
+    };
+    Bus::join(segments, &plan, seat.index)
+        .map(Some)
+        .map_err(failed)
 }
 
 fn inherited_tls(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<TlsServer>, Fatal> {
@@ -376,7 +401,7 @@ pub(crate) fn worker<I: Io, A: App>(
     app: A,
     config: Config,
     listeners: &[Fd],
-    (options, board): (&ServerOptions, Option<Board>),
+    (options, board, bus): (&ServerOptions, Option<Board>, Option<Bus>),
 ) -> Worker<I, A> {
     let mut listeners = listeners.iter().map(|fd| match options.reuseport {
         // With SO_REUSEPORT, the kernel distributes connections among the listeners.
@@ -386,6 +411,9 @@ pub(crate) fn worker<I: Io, A: App>(
     let first = listeners.next().expect("a server listens somewhere");
     let mut worker = Worker::new(io, app, config, first);
     listeners.for_each(|listener| worker.add_listener(listener));
+    if let Some((bus, options)) = bus.zip(options.bus()) {
+        worker.join_bus(bus, options);
+    }
     worker
 }
 

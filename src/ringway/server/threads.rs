@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::process;
+use crate::bus::{Bus, Plan, Segments};
 use crate::control::Order;
 use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
@@ -203,6 +204,9 @@ pub(super) fn start<A: App + 'static>(
     };
     drop(ring);
     let board = new_board(options.workers)?;
+    let plan = options.bus().map(|bus| Plan::new(options.workers, &bus));
+    let bus = plan.as_ref().map(Segments::new).transpose();
+    let bus = bus.map_err(|error| Fatal::environment(format!("cannot {error}")))?;
     let mut running = Running {
         urls: listeners.urls().collect(),
         address: listeners.address(),
@@ -227,6 +231,11 @@ pub(super) fn start<A: App + 'static>(
             listeners: own,
             board: board
                 .try_clone()
+                .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
+            bus: bus
+                .as_ref()
+                .map(Segments::try_clone)
+                .transpose()
                 .map_err(|error| Fatal::environment(format!("cannot start a worker: {error}")))?,
             tier,
             tls: tls.clone(),
@@ -254,6 +263,7 @@ struct Start {
     place: process::Place,
     listeners: Vec<OwnedFd>,
     board: File,
+    bus: Option<Segments>,
     tier: Tier,
     tls: Option<TlsServer>,
 }
@@ -325,13 +335,19 @@ impl Start {
         use std::io::Read as _;
         let board = Board::map(&self.board, self.place.workers, self.place.index)?;
         let config = process::config(&self.options, self.tls);
+        let join = |(segments, options): (Segments, _)| {
+            let plan = Plan::new(self.place.workers, &options);
+            Bus::join(segments, &plan, self.place.index)
+        };
+        let bus = self.bus.zip(self.options.bus()).map(join).transpose()?;
         // The worker closes them.
         let listeners: Vec<_> = self
             .listeners
             .into_iter()
             .map(|fd| Fd(fd.into_raw_fd()))
             .collect();
-        let mut worker = process::worker(io, app, config, &listeners, (&self.options, Some(board)));
+        let given = (&*self.options, Some(board), bus);
+        let mut worker = process::worker(io, app, config, &listeners, given);
         worker.watch(Fd(inbox.as_raw_fd()), ORDERS);
         let mut deadline: Option<Instant> = None;
         loop {

@@ -2,10 +2,11 @@
 //! connection.
 
 use std::any::Any;
+use std::num::NonZeroU64;
 
 use super::path::Pattern;
 use crate::proto::Message;
-use crate::protocol::{App, Closed, Context, Failure, Handle, Opening, Scope, Verdict};
+use crate::protocol::{App, Closed, Context, Failure, Handle, News, Opening, Scope, Verdict};
 
 /// Applications by path. Among several patterns that match, the most exact one wins. A path without a match gets 404.
 ///
@@ -123,6 +124,18 @@ impl App for Services {
         }
     }
 
+    fn missed(&mut self, context: &mut Context<'_>, session: &mut Routed, messages: NonZeroU64) {
+        if let Some((service, session)) = self.of(session) {
+            service.missed(context, session, messages);
+        }
+    }
+
+    fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {
+        for service in &mut self.services {
+            service.event(worker, news);
+        }
+    }
+
     fn turn(&mut self, worker: &mut Handle<'_>) {
         for service in &mut self.services {
             service.turn(worker);
@@ -141,6 +154,8 @@ trait Service {
     fn pong(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
     fn writable(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
     fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>);
+    fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64);
+    fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>);
     fn turn(&mut self, worker: &mut Handle<'_>);
 }
 
@@ -190,6 +205,15 @@ where
 
     fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>) {
         self.0.close(scope, *session.downcast().expect(OWN), closed);
+    }
+
+    fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64) {
+        self.0
+            .missed(context, session.downcast_mut().expect(OWN), messages);
+    }
+
+    fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {
+        self.0.event(worker, news);
     }
 
     fn turn(&mut self, worker: &mut Handle<'_>) {

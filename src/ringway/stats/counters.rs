@@ -144,6 +144,15 @@ counters! {
     deflated: Counter, "Messages sent compressed";
     deflated_bytes: Counter, "Their payload bytes, before compression";
     deflated_to_bytes: Counter, "Their payload bytes on the wire";
+    published: Counter, "Messages published to topics by connections and applications of this worker";
+    deliveries: Counter, "Messages of topics handed to subscribers: sent, or queued where the socket is full";
+    late: Counter, "Messages of topics that had to wait because their subscriber did not keep up";
+    late_dropped_oldest: Counter, "Messages dropped from a subscriber's full queue to make room for newer ones";
+    late_dropped_newest: Counter, "Messages dropped because their subscriber's queue was full";
+    late_dropped_conflated: Counter, "Waiting messages that a newer one of the same topic replaced";
+    late_dropped_too_big: Counter, "Messages dropped because they are larger than a subscriber's whole queue";
+    late_dropped_closed: Counter, "Messages dropped because their subscriber was closed, for not keeping up or for itself";
+    bus_missed: Counter, "Records of other workers that were overwritten before this worker read them";
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";
     drops: Counter, "Times that messages of the application could not be delivered: the connection ended first, or its queue was full";

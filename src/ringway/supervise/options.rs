@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bus::Plan;
 use crate::options::{Backlog, Format, SocketOptions};
 use crate::tls::TlsSupply;
 
@@ -50,6 +51,8 @@ pub struct Options {
     pub web_origin: Origin,
     /// What workers need for TLS. `None`: there is none.
     pub tls: Option<TlsSupply>,
+    /// The bus of the workers, if they have one.
+    pub bus: Option<Plan>,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
 }
@@ -148,6 +151,7 @@ pub(super) mod tests {
             web: None,
             web_origin: Origin::Default,
             tls: None,
+            bus: None,
             settings: Vec::new(),
         }
     }

@@ -30,6 +30,7 @@ use super::sys::{self, Waited};
 use super::table;
 #[cfg(feature = "pages")]
 use super::{json, web};
+use crate::bus::Segments;
 use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
 use crate::lines;
@@ -51,6 +52,8 @@ struct Hands {
     /// `None` when serving has ended.
     listeners: Option<Listeners>,
     board: Board,
+    /// `None`: the server has no bus.
+    bus: Option<Segments>,
     config: File,
     reserve: Reserve,
     signals: File,
@@ -127,6 +130,8 @@ impl Hands {
         let cpus = environment::assign_cpus(options.workers, options.affinity);
         let board = Board::new(options.workers)
             .map_err(failed("the shared board of the workers (memfd)"))?;
+        let bus = options.bus.as_ref().map(Segments::new).transpose();
+        let bus = bus.map_err(|error| failed("the workers' bus (memfd, eventfd)")(error.source))?;
         let config = config_file(&options.command.config)
             .map_err(failed("the workers' configuration (memfd)"))?;
         let pattern = config.try_clone().map_err(failed("a spare descriptor"))?;
@@ -164,6 +169,7 @@ impl Hands {
             options,
             listeners: Some(listeners),
             board,
+            bus,
             config,
             reserve,
             signals,
@@ -262,6 +268,8 @@ impl Hands {
             board: self.board.fd(),
             config: self.config.as_raw_fd(),
             tls: self.secrets.as_mut().map(Secrets::fd),
+            bus: self.bus.as_ref().map(|bus| bus.memory.as_raw_fd()),
+            bells: self.bus.as_ref().map_or_else(Vec::new, Segments::ring_fds),
         };
         let command = &self.options.command;
         match self.reserve.lend(|| Process::start(command, &inheritance)) {

@@ -30,6 +30,8 @@ pub(super) struct Inheritance {
     pub(super) board: RawFd,
     pub(super) config: RawFd,
     pub(super) tls: Option<RawFd>,
+    pub(super) bus: Option<RawFd>,
+    pub(super) bells: Vec<RawFd>,
 }
 
 /// A running worker.
@@ -177,6 +179,7 @@ fn spawn(
         board,
         config,
         tls,
+        bus,
         ..
     } = *inheritance;
     let mut process = Command::new("/proc/self/exe");
@@ -188,6 +191,8 @@ fn spawn(
         stats_fd: Some(stats.as_raw_fd()),
         control_fd: Some(control.as_raw_fd()),
         board_fd: Some(board),
+        bus_fd: bus,
+        bell_fds: inheritance.bells.clone(),
         tls_fd: tls,
         config_fd: Some(config),
     };
@@ -203,6 +208,8 @@ fn spawn(
     let mut inherited = inheritance.listeners.clone();
     inherited.extend([stats.as_raw_fd(), control.as_raw_fd(), board, config]);
     inherited.extend(tls);
+    inherited.extend(bus);
+    inherited.extend(&inheritance.bells);
     sys::prepare_worker(&mut process, inherited);
     process.spawn()
 }

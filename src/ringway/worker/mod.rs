@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod fanout;
 mod listener;
 mod listeners;
 mod reach;

@@ -7,7 +7,8 @@ use crate::io::sys::{self, Traffic};
 use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Io, Op, ReceiveMode, Token};
 use crate::proto::{Kind, Role};
 use crate::protocol::{
-    Commands, Connection, Context, Core, OpeningRequest, Prepared, Reach, Speaks, Table, TooMuch,
+    Commands, Connection, Context, Core, Fanout, OpeningRequest, Prepared, Reach, Speaks, Table,
+    TooMuch,
 };
 use crate::time::Instant;
 
@@ -117,5 +118,9 @@ impl<I: Io> Reach for Reachable<'_, I> {
 
     fn commands(&mut self) -> &mut Commands {
         &mut self.core.shared.protocol.commands
+    }
+
+    fn fanout(&mut self) -> Option<&mut Fanout> {
+        self.core.shared.protocol.fanout.as_deref_mut()
     }
 }

@@ -434,6 +434,15 @@ impl<I: Io> Core<I> {
 
     /// Calls the application's `writable` if the send queue is empty.
     pub(super) fn tell_writable<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if self
+            .shared
+            .protocol
+            .fanout
+            .as_ref()
+            .is_some_and(|fanout| !fanout.late.is_empty())
+        {
+            self.send_late(host, conn);
+        }
         if conn.link.out.queue.is_none() && conn.link.phase == Phase::Open {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             let (app, session) = host.of(conn.link.id);

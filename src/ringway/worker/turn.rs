@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use super::fanout::BELL;
 use super::listener::{Accepted, Dead, Listener};
 use super::listeners::Listeners;
 use super::reach::Reachable;
@@ -47,7 +48,7 @@ enum Stop {
 /// A worker: its ring, its connections, its application.
 pub struct Worker<I, A: App> {
     pub(crate) core: Core<I>,
-    host: Host<A>,
+    pub(super) host: Host<A>,
     pub(crate) table: Table,
     wheel: Wheel,
     listeners: Listeners,
@@ -123,7 +124,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.core.shared.prepare(role, messages, deflate)
     }
 
-    /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 32.
+    /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 31.
     pub fn watch(&mut self, fd: Fd, bit: u32) {
         self.core
             .io
@@ -235,12 +236,13 @@ impl<I: Io, A: App> Worker<I, A> {
         self.listeners
             .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
         let wait = self.wait(latest);
+        let wait = self.wait_on_bus(wait);
         let mut done = std::mem::take(&mut self.done);
         self.core.io.turn(wait, &mut done)?;
         self.woken = self.core.io.now();
         self.core.shared.now = self.woken;
         self.core.shared.outbox.next_turn();
-        self.core.shared.protocol.commands.wake = false;
+        self.core.shared.protocol.commands.woke(self.woken);
         self.core.shared.protocol.share = Default::default();
 
         self.handle_sends(&done);
@@ -261,6 +263,7 @@ impl<I: Io, A: App> Worker<I, A> {
             core: &mut self.core,
             table: &mut self.table,
         }));
+        self.fan_out();
         self.core.run_commands(&mut self.host, &mut self.table);
         self.end_condemned();
         self.stop_if_asked();
@@ -280,6 +283,12 @@ impl<I: Io, A: App> Worker<I, A> {
             || !core.starved.is_empty()
             || !core.relieved.is_empty()
             || core.shared.protocol.commands.is_pending()
+            || core
+                .shared
+                .protocol
+                .fanout
+                .as_ref()
+                .is_some_and(|fanout| fanout.is_pending())
             || core.held.len() > HELD_MAX
         {
             return Wait::No;
@@ -287,6 +296,13 @@ impl<I: Io, A: App> Worker<I, A> {
         let due = latest
             .min(self.wheel.due())
             .min(self.listeners.due())
+            .min(
+                core.shared
+                    .protocol
+                    .commands
+                    .wake_at
+                    .unwrap_or(Instant::NEVER),
+            )
             .min(self.tidy.due());
         match due {
             Instant::NEVER => Wait::Forever,
@@ -336,6 +352,10 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         match completion.token.op() {
             Op::Accept => return self.handle_listener(completion),
+            Op::Watch if completion.token.id().slot == BELL => {
+                self.hush_bell();
+                return Ok(());
+            }
             Op::Watch => {
                 self.watched |= 1 << completion.token.id().slot;
                 return Ok(());

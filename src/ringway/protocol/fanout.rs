@@ -1,0 +1,452 @@
+//! Topics: messages that are encoded once, and go to all subscribers on all workers.
+//!
+//! ```text
+//!  publish ──▶ this turn's messages ──────────────┐        end of the turn, for each run of messages of one topic:
+//!         └──▶ log of this worker ═══▶ the others │
+//!                                                 ├─▶ one block ──▶ subscribers, one piece each, none copied
+//!  logs of the others ═══════▶ copied once, checked ┘           └─▶ a queue of its own for each that does not keep up
+//! ```
+//!
+//! How often a payload byte is touched: copied once into the log and once into the turn's messages by the worker that publishes,
+//! copied once out of the log by each other worker, once more when the block is made; then none for each subscriber, unless the
+//! subscriber does not keep up: then it is copied once for all those, and once for each when it takes the message.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::rc::Rc;
+
+use ringway_bus::history::Weight;
+use ringway_bus::queue::{Drops, Push, Queue};
+use ringway_bus::topics::{Full, Pattern, Subscribed, Topic, Topics, Unsubscribed};
+
+use super::prepared::{Prepared, TooMuch};
+use crate::bus::{Bus, BusOptions, Kind, Refusal, Said};
+use crate::conn::blocks::Blocks;
+use crate::io::ConnId;
+use crate::proto;
+use crate::proto::deflate::{Deflate, Deflater};
+use crate::proto::frame::{self, Compression, HEADER_BYTES_MAX, Header};
+
+/// Bytes and messages for which the lists of a turn keep memory from turn to turn (about 1.2 MiB).
+const KEPT_BYTES: usize = 1 << 20;
+const KEPT_MESSAGES: usize = 4096;
+
+/// Whom a message of a topic is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// All subscribers.
+    All,
+    /// All subscribers but the connection that publishes.
+    Others,
+}
+
+/// What an application learns from the bus of the server's workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum News<'a> {
+    /// An application, perhaps of this very worker, has said something ([`Handle::note`](super::Handle::note)).
+    Note {
+        /// The seat on the bus of the worker that said it: its index.
+        seat: usize,
+        /// Under which topic.
+        topic: &'a [u8],
+        /// What; as another process has written it.
+        body: &'a [u8],
+    },
+    /// This worker was too slow: records of another one were overwritten before it read them.
+    Missed {
+        /// The other's seat.
+        seat: usize,
+        /// How many.
+        records: NonZeroU64,
+    },
+    /// A worker has begun, perhaps in the place of one that died.
+    Began {
+        /// Its seat.
+        seat: usize,
+    },
+}
+
+/// A message of the turn, or a note.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) kind: Kind,
+    pub(crate) seat: usize,
+    pub(crate) origin: u64,
+    /// In [`Turn::topics`].
+    topic: Range<usize>,
+    /// In [`Turn::bytes`].
+    body: Range<usize>,
+}
+
+/// What was said in a turn, in the order of each that said it.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    pub(crate) items: Vec<Item>,
+    /// Frames, one behind the other, so that those of one topic are one piece; and notes.
+    bytes: Vec<u8>,
+    topics: Vec<u8>,
+    /// Seats whose messages were missed, and how many; or that have a new process.
+    pub(crate) events: Vec<(usize, Option<NonZeroU64>)>,
+}
+
+impl Turn {
+    fn push(&mut self, kind: Kind, (seat, origin): (usize, u64), topic: &[u8], body: &[&[u8]]) {
+        let last = self.items.last().map(|item| item.topic.clone());
+        let is_same = |range: &Range<usize>| self.topics[range.clone()] == *topic;
+        let topic = last.filter(is_same).unwrap_or_else(|| {
+            let at = self.topics.len();
+            self.topics.extend_from_slice(topic);
+            at..self.topics.len()
+        });
+        let at = self.bytes.len();
+        body.iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        self.items.push(Item {
+            kind,
+            seat,
+            origin,
+            topic,
+            body: at..self.bytes.len(),
+        });
+    }
+
+    pub(crate) fn topic(&self, item: &Item) -> &[u8] {
+        &self.topics[item.topic.clone()]
+    }
+
+    pub(crate) fn body(&self, item: &Item) -> &[u8] {
+        &self.bytes[item.body.clone()]
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.events.is_empty()
+    }
+
+    fn recycle(&mut self) {
+        self.items.clear();
+        self.items.shrink_to(KEPT_MESSAGES);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.topics.clear();
+        self.topics.shrink_to(KEPT_BYTES);
+        self.events.clear();
+    }
+}
+
+impl Item {
+    /// A message and no note.
+    pub(crate) const fn is_frame(&self) -> bool {
+        matches!(self.kind, Kind::FRAME | Kind::FRAME_FOR_OTHERS)
+    }
+
+    pub(crate) const fn has_topic_of(&self, other: &Self) -> bool {
+        self.topic.start == other.topic.start && self.topic.end == other.topic.end
+    }
+}
+
+/// A message that waits for subscribers that do not keep up.
+#[derive(Debug)]
+pub(crate) struct Late {
+    pub(crate) kind: proto::Kind,
+    pub(crate) payload: Box<[u8]>,
+}
+
+/// A reference to it.
+#[derive(Clone, Debug)]
+pub(crate) struct LateRef(pub(crate) Rc<Late>);
+
+impl Weight for LateRef {
+    fn bytes(&self) -> usize {
+        self.0.payload.len()
+    }
+}
+
+/// The topics of one worker.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    pub(crate) bus: Bus,
+    options: BusOptions,
+    topics: Topics,
+    turn: Turn,
+    /// An empty turn, whose memory is used again.
+    spare: Turn,
+    /// What waits for subscribers that do not keep up.
+    pub(crate) late: HashMap<u64, Queue<LateRef>>,
+    hashes: std::hash::RandomState,
+    /// The compressor, once a subscriber has agreed to compression.
+    deflater: Option<(Deflater, Deflate)>,
+    deflate: Option<Deflate>,
+    /// The subscribers of a topic. The memory is used again.
+    pub(crate) found: Vec<u64>,
+    /// Messages that were published since the counters were last brought up to date.
+    published: u64,
+}
+
+/// Why a topic cannot be subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The server has no bus: [`Server::bus`](crate::Server::bus) makes one.
+    NoBus,
+    /// The text is no topic and no pattern.
+    BadTopic(ringway_bus::topics::BadTopic),
+    /// A limit of [`BusOptions::topics`].
+    Full(Full),
+}
+
+/// Why a message was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The server has no bus: [`Server::bus`](crate::Server::bus) makes one.
+    NoBus,
+    /// The text is no topic, or a pattern.
+    BadTopic(ringway_bus::topics::BadTopic),
+    /// The message is larger than an eighth of a log ([`BusOptions::log_bytes`]).
+    TooBig {
+        /// Bytes that it may have, its header of up to 10 bytes included.
+        bytes_max: usize,
+    },
+}
+
+impl std::fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBus => f.write_str("this server has no bus"),
+            Self::BadTopic(bad) => bad.fmt(f),
+            Self::Full(full) => full.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SubscribeError {}
+
+impl std::fmt::Display for PublishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoBus => f.write_str("this server has no bus"),
+            Self::BadTopic(bad) => bad.fmt(f),
+            Self::TooBig { bytes_max } => {
+                write!(f, "the bus takes messages of {bytes_max} bytes at most")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// A subscriber's number in the table of topics.
+pub(crate) fn number_of(id: ConnId) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(id.slot)
+}
+
+/// The connection with this number.
+pub(crate) fn conn_of(number: u64) -> ConnId {
+    ConnId {
+        slot: u32::try_from(number & u64::from(u32::MAX)).unwrap_or(u32::MAX),
+        generation: u32::try_from(number >> 32).unwrap_or(u32::MAX),
+    }
+}
+
+impl Fanout {
+    pub(crate) fn new(bus: Bus, options: BusOptions, deflate: Option<Deflate>) -> Self {
+        Self {
+            bus,
+            options,
+            topics: Topics::new(options.topics),
+            turn: Turn::default(),
+            spare: Turn::default(),
+            late: HashMap::new(),
+            hashes: std::hash::RandomState::new(),
+            deflater: None,
+            deflate,
+            found: Vec::new(),
+            published: 0,
+        }
+    }
+
+    /// Whether the next turn has something to do before it waits.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.turn.is_empty() || self.bus.has_news()
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        id: ConnId,
+        pattern: &str,
+        agreed_to_compress: bool,
+    ) -> Result<Subscribed, SubscribeError> {
+        let pattern = Pattern::parse(pattern).map_err(SubscribeError::BadTopic)?;
+        let done = self.topics.subscribe(number_of(id), pattern);
+        if let (true, None, Some(deflate)) = (agreed_to_compress, &self.deflater, &self.deflate) {
+            let deflater = Deflater::new(deflate.setup(deflate.sends.window_bits));
+            self.deflater = Some((deflater, *deflate));
+        }
+        done.map_err(SubscribeError::Full)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: ConnId, pattern: &str) -> bool {
+        let Ok(pattern) = Pattern::parse(pattern) else {
+            return false;
+        };
+        self.topics.unsubscribe(number_of(id), pattern) != Unsubscribed::NotSubscribed
+    }
+
+    pub(crate) fn subscribers_of(&self, pattern: &str) -> usize {
+        Pattern::parse(pattern).map_or(0, |pattern| self.topics.subscribers_of(pattern))
+    }
+
+    /// The connection is closed. Returns what was dropped of what waited for it.
+    pub(crate) fn leave(&mut self, id: ConnId) -> u64 {
+        self.topics.remove(number_of(id), |_| {});
+        match self.late.remove(&number_of(id)) {
+            Some(queue) => queue.messages() as u64,
+            None => 0,
+        }
+    }
+
+    /// Publishes a message to the subscribers of a topic, on all workers.
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        (kind, origin): (Kind, u64),
+        body: (proto::Kind, &[u8]),
+    ) -> Result<(), PublishError> {
+        let topic = Topic::parse(topic).map_err(PublishError::BadTopic)?;
+        let topic = topic.as_str().as_bytes();
+        let header = Header {
+            compressed: false,
+            fin: true,
+            opcode: body.0.opcode(),
+            payload_len: body.1.len() as u64,
+            masking_key: None,
+        };
+        let mut head = [0; HEADER_BYTES_MAX];
+        let head_len = frame::encode(&header, &mut head);
+        self.say(topic, (kind, origin), &[&head[..head_len], body.1])?;
+        self.published += 1;
+        Ok(())
+    }
+
+    /// Says something on the bus, and to this worker itself.
+    pub(crate) fn say(
+        &mut self,
+        topic: &[u8],
+        (kind, origin): (Kind, u64),
+        body: &[&[u8]],
+    ) -> Result<(), PublishError> {
+        let own = self.bus.own();
+        self.turn.push(kind, (own, origin), topic, body);
+        let Some(item) = self.turn.items.last() else {
+            unreachable!("it was pushed above")
+        };
+        let result = self
+            .bus
+            .publish(kind, origin, topic, &self.turn.bytes[item.body.clone()]);
+        let Err(refusal) = result else { return Ok(()) };
+        self.turn.bytes.truncate(item.body.start);
+        self.turn.items.pop();
+        Err(match refusal {
+            Refusal::TooBig { bytes_max, .. } => PublishError::TooBig { bytes_max },
+            refusal => {
+                unreachable!("kind and topic are in order, and a seat has one process: {refusal}")
+            }
+        })
+    }
+
+    /// Collects what was said here and elsewhere since the last call.
+    pub(crate) fn collect(&mut self, counters: &mut crate::stats::Counters) -> Turn {
+        counters.published += std::mem::take(&mut self.published);
+        let Self { bus, turn, .. } = self;
+        bus.read(|seat, said| match said {
+            Said::Record {
+                kind,
+                origin,
+                topic,
+                body,
+            } => turn.push(kind, (seat, origin), topic, &[body]),
+            Said::Missed(records) => {
+                counters.bus_missed += records.get();
+                turn.events.push((seat, Some(records)));
+            }
+            Said::Began => turn.events.push((seat, None)),
+        });
+        bus.ring();
+        std::mem::replace(turn, std::mem::take(&mut self.spare))
+    }
+
+    pub(crate) fn recycle(&mut self, mut turn: Turn) {
+        turn.recycle();
+        self.spare = turn;
+    }
+
+    /// The subscribers of a topic, each once. Nothing if another process has written what is no topic.
+    pub(crate) fn find(&mut self, topic: &[u8], found: &mut Vec<u64>) {
+        found.clear();
+        let topic = str::from_utf8(topic).ok().map(Topic::parse);
+        if let Some(Ok(topic)) = topic {
+            self.topics.publish(topic, |number| found.push(number));
+        }
+    }
+
+    /// Puts a message into the queue of a subscriber that does not keep up, and says what became of it and what was dropped.
+    pub(crate) fn wait(&mut self, number: u64, topic: &[u8], late: LateRef) -> (Push, Drops) {
+        let topic = self.hashes.hash_one(topic);
+        let BusOptions { policy, queue, .. } = self.options;
+        let queue = self
+            .late
+            .entry(number)
+            .or_insert_with(|| Queue::new(policy, queue));
+        let before = *queue.drops();
+        let push = queue.push(topic, late);
+        (push, since(queue.drops(), &before))
+    }
+
+    /// The frames of a turn as one block, and compressed as well once a subscriber has agreed to that.
+    pub(crate) fn prepare(
+        &mut self,
+        turn: &Turn,
+        blocks: &mut Blocks,
+    ) -> Result<(Prepared, Vec<Option<usize>>), TooMuch> {
+        let mut frames = Vec::with_capacity(turn.items.len());
+        let mut index = Vec::with_capacity(turn.items.len());
+        for item in &turn.items {
+            let frame = item.is_frame().then(|| whole(turn, item)).flatten();
+            index.push(frame.map(|frame| {
+                frames.push(frame);
+                frames.len() - 1
+            }));
+        }
+        let deflater = self
+            .deflater
+            .as_mut()
+            .map(|(deflater, how)| (deflater, &*how));
+        let prepared = Prepared::of_frames(blocks, &turn.bytes, frames, deflater)?;
+        Ok((prepared, index))
+    }
+}
+
+/// The frame of an item, if it is a whole data frame of a server. Another process is not trusted to have written one.
+fn whole(turn: &Turn, item: &Item) -> Option<(Header, Range<usize>)> {
+    let body = turn.body(item);
+    let (header, len) = frame::decode(body, Compression::None).ok()??;
+    let is_whole = header.fin
+        && header.masking_key.is_none()
+        && !header.opcode.is_control()
+        && header.opcode != proto::Opcode::Continuation
+        && header.payload_len == (body.len() - len) as u64;
+    is_whole.then(|| (header, item.body.clone()))
+}
+
+fn since(now: &Drops, before: &Drops) -> Drops {
+    Drops {
+        closed: now.closed - before.closed,
+        conflated: now.conflated - before.conflated,
+        newest: now.newest - before.newest,
+        oldest: now.oldest - before.oldest,
+        too_big: now.too_big - before.too_big,
+    }
+}

@@ -1,0 +1,75 @@
+//! What callbacks do with topics.
+
+use super::app::Scope;
+use super::context::Context;
+use super::fanout::{Audience, Fanout, PublishError, SubscribeError, number_of};
+use crate::bus;
+use crate::proto::Kind;
+
+/// The topic and the message are copied once here, and once by each other worker ([`Fanout`]).
+pub(super) fn publish(
+    fanout: Option<&mut Fanout>,
+    (audience, origin): (Audience, u64),
+    topic: &str,
+    kind: Kind,
+    payload: &[u8],
+) -> Result<(), PublishError> {
+    let kind_on_bus = match audience {
+        Audience::All => bus::Kind::FRAME,
+        Audience::Others => bus::Kind::FRAME_FOR_OTHERS,
+    };
+    let fanout = fanout.ok_or(PublishError::NoBus)?;
+    fanout.publish(topic, (kind_on_bus, origin), (kind, payload))
+}
+
+impl Context<'_> {
+    /// Subscribes this connection to a topic, such as `chat/lobby`, or to all that a pattern matches: `+` stands for one segment, `#`
+    /// at the end for all that follow. Messages of any worker reach it from the end of this turn on. A message that matches several
+    /// of its subscriptions comes once. The subscription ends with the connection.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; nothing has changed.
+    pub fn subscribe(&mut self, pattern: &str) -> Result<(), SubscribeError> {
+        let (id, compresses) = (self.id(), self.codec.is_some());
+        let fanout = self.output.shared.protocol.fanout.as_mut();
+        let fanout = fanout.ok_or(SubscribeError::NoBus)?;
+        fanout.subscribe(id, pattern, compresses).map(|_| ())
+    }
+
+    /// Ends a subscription, named as it was made. Says whether there was one.
+    pub fn unsubscribe(&mut self, pattern: &str) -> bool {
+        let id = self.id();
+        let fanout = self.output.shared.protocol.fanout.as_mut();
+        fanout.is_some_and(|fanout| fanout.unsubscribe(id, pattern))
+    }
+
+    /// Sends a message to the subscribers of a topic, on all workers. Those of this worker get it with this turn's sends. The messages of
+    /// one publisher reach each subscriber in order. A subscriber that does not keep up misses some
+    /// ([`BusOptions::policy`](crate::BusOptions::policy)).
+    ///
+    /// # Errors
+    /// [`PublishError`]; nobody gets it.
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        kind: Kind,
+        payload: &[u8],
+        audience: Audience,
+    ) -> Result<(), PublishError> {
+        let origin = number_of(self.id());
+        let fanout = self.output.shared.protocol.fanout.as_deref_mut();
+        publish(fanout, (audience, origin), topic, kind, payload)
+    }
+}
+
+impl Scope<'_> {
+    /// Sends a message to the subscribers of a topic, as [`Context::publish`] does.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nobody gets it.
+    pub fn publish(&mut self, topic: &str, kind: Kind, payload: &[u8]) -> Result<(), PublishError> {
+        let origin = number_of(self.id);
+        let fanout = self.fanout.as_deref_mut();
+        publish(fanout, (Audience::All, origin), topic, kind, payload)
+    }
+}
