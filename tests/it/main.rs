@@ -9,6 +9,7 @@ mod asking;
 mod bad_frames;
 mod bad_input;
 mod balance;
+mod broadcast;
 mod bzip2_snappy;
 mod certificates;
 mod cli;

@@ -104,6 +104,14 @@ impl Client {
         Self::try_connect(address).expect("a WebSocket opens")
     }
 
+    /// Connects to a path.
+    pub fn connect_to(address: &str, path: &str) -> Self {
+        let mut stream = dial(address).expect("it listens");
+        let request = REQUEST.replacen("GET /echo ", &format!("GET {path} "), 1);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        Self::opened(stream).expect("a WebSocket opens")
+    }
+
     pub fn try_connect(address: &str) -> io::Result<Self> {
         let mut stream = dial(address)?;
         stream.write_all(REQUEST.as_bytes())?;

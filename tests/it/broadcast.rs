@@ -1,0 +1,390 @@
+//! `--app=broadcast`, with real workers: who gets which message, in which order, and what becomes of those who do not keep up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::common::client::{Client, TEXT};
+use crate::common::{Server, go_on, kill, on_both_tiers, stop, until};
+
+on_both_tiers!(
+    every_message_reaches_every_client_on_every_worker,
+    a_sender_is_left_out_if_it_is_to_be,
+    clients_of_other_paths_hear_nothing,
+    compressed_and_plain_subscribers_read_the_same,
+    a_client_that_does_not_read_misses_messages_or_is_closed,
+    a_worker_that_was_too_slow_counts_what_it_missed,
+    order_holds_while_clients_come_and_go_and_a_worker_dies,
+);
+
+const BINARY: u8 = 0x82;
+
+fn broadcast(io: &str, more: &[&str]) -> Server {
+    let mut arguments = vec![
+        "--app=broadcast",
+        "--workers=2",
+        "--port=auto",
+        "--interval=50ms",
+        io,
+    ];
+    arguments.extend(more);
+    Server::start(&arguments)
+}
+
+/// Clients until each of two workers has at least `least` of them.
+fn on_both_workers(server: &Server, least: u64) -> Vec<Client> {
+    let mut clients = Vec::new();
+    let before = sum(server, "accepted");
+    until("both workers have clients", || {
+        for _ in 0..least {
+            clients.push(Client::connect(&server.address()));
+        }
+        server.counter_reaching("accepted", before + clients.len() as u64);
+        let mut held = Vec::new();
+        until("all have opened", || {
+            held = server.counter("clients");
+            held.iter().sum::<u64>() >= clients.len() as u64
+        });
+        held.iter().all(|held| *held >= least)
+    });
+    clients
+}
+
+fn sum(server: &Server, name: &str) -> u64 {
+    server.counter(name).iter().sum()
+}
+
+/// What was dropped for slow subscribers, for whatever reason.
+fn dropped(server: &Server) -> u64 {
+    ["oldest", "newest", "conflated", "too_big", "closed"]
+        .map(|reason| sum(server, &format!("late_dropped_{reason}")))
+        .iter()
+        .sum()
+}
+
+/// `sender number` of a message.
+fn fields(payload: &[u8]) -> (usize, usize) {
+    let text = str::from_utf8(payload).expect("text");
+    let mut words = text
+        .split(' ')
+        .map(|word| word.parse().unwrap_or(usize::MAX));
+    (
+        words.next().expect("a sender"),
+        words.next().expect("a number"),
+    )
+}
+
+fn every_message_reaches_every_client_on_every_worker(io: &str) {
+    const EACH: usize = 50;
+    let server = broadcast(io, &[]);
+    let mut clients = on_both_workers(&server, 3);
+    let count = clients.len();
+    for number in 0..EACH {
+        for (sender, client) in clients.iter_mut().enumerate() {
+            client.send(TEXT, format!("{sender} {number}").as_bytes());
+        }
+    }
+    for client in &mut clients {
+        let mut next = vec![0; count];
+        for _ in 0..count * EACH {
+            let frame = client.recv();
+            assert_eq!(frame.first, TEXT);
+            let (sender, number) = fields(&frame.payload);
+            assert_eq!(number, next[sender], "of sender {sender}");
+            next[sender] += 1;
+        }
+    }
+    let all = (count * count * EACH) as u64;
+    let delivered: u64 = server.counter_reaching("deliveries", all).iter().sum();
+    assert_eq!(
+        (delivered, sum(&server, "published")),
+        (all, (count * EACH) as u64)
+    );
+    // Binary, empty, and a large one.
+    for payload in [&b""[..], &[7], &vec![9; 100_000]] {
+        clients[0].send(BINARY, payload);
+        clients
+            .iter_mut()
+            .for_each(|client| client.expect(BINARY, payload));
+    }
+}
+
+fn a_sender_is_left_out_if_it_is_to_be(io: &str) {
+    let server = broadcast(io, &["--echo-self=false"]);
+    let mut clients = on_both_workers(&server, 2);
+    let count = clients.len();
+    for sender in 0..count {
+        clients[sender].send(TEXT, format!("{sender} 0").as_bytes());
+        clients[sender].send(TEXT, format!("{sender} 1").as_bytes());
+    }
+    for (own, client) in clients.iter_mut().enumerate() {
+        let mut next = vec![0; count];
+        for _ in 0..2 * (count - 1) {
+            let (sender, number) = fields(&client.recv().payload);
+            assert_ne!(sender, own);
+            assert_eq!(number, next[sender]);
+            next[sender] += 1;
+        }
+    }
+    let all = (2 * count * (count - 1)) as u64;
+    assert_eq!(
+        server
+            .counter_reaching("deliveries", all)
+            .iter()
+            .sum::<u64>(),
+        all
+    );
+}
+
+fn clients_of_other_paths_hear_nothing(io: &str) {
+    let service = "--service=/live/*=broadcast,/echo=echo";
+    let server = Server::start(&["--workers=2", "--port=auto", io, service]);
+    let at = |path: &str| Client::connect_to(&server.address(), path);
+    let (mut a, mut a_too, mut b, mut echo) =
+        (at("/live/a"), at("/live/a"), at("/live/b"), at("/echo"));
+    a.send(TEXT, b"for a");
+    a.expect(TEXT, b"for a");
+    a_too.expect(TEXT, b"for a");
+    b.send(TEXT, b"for b");
+    b.expect(TEXT, b"for b");
+    echo.echo(TEXT, b"for me");
+    a_too.send(TEXT, b"again");
+    a.expect(TEXT, b"again");
+}
+
+#[test]
+fn a_tick_comes_to_all() {
+    let server = broadcast("--io=auto", &["--tick=20ms"]);
+    let mut clients = on_both_workers(&server, 1);
+    for client in &mut clients {
+        let number = |payload: &[u8]| {
+            let text = str::from_utf8(payload).expect("text");
+            text.strip_prefix("tick ")
+                .expect("a tick")
+                .parse::<u64>()
+                .expect("a number")
+        };
+        let first = number(&client.recv().payload);
+        assert_eq!(number(&client.recv().payload), first + 1);
+    }
+}
+
+#[test]
+fn a_message_above_the_bus_is_1009() {
+    let server = broadcast("--io=auto", &["--bus-log=64KiB"]);
+    let mut client = Client::connect(&server.address());
+    let fits = vec![b'x'; 8000];
+    client.send(TEXT, &fits);
+    client.expect(TEXT, &fits);
+    client.send(TEXT, &vec![b'x'; 8192]);
+    client.expect_failed_with(1009);
+}
+
+fn compressed_and_plain_subscribers_read_the_same(io: &str) {
+    let server = broadcast(io, &["--deflate", "--deflate-threshold=1"]);
+    let text = "the same text, the same text, the same text ".repeat(20);
+    let offer = "permessage-deflate; server_no_context_takeover";
+    let (mut compressed, agreed) = Client::offering(&server.address(), offer);
+    assert!(agreed.is_some());
+    let (mut takeover, _) = Client::offering(&server.address(), "permessage-deflate");
+    let mut plain = Client::connect(&server.address());
+    let mut before = flate2::Decompress::new(false);
+    for round in 0..3 {
+        let text = format!("{round} {text}");
+        plain.send(TEXT, text.as_bytes());
+        plain.expect(TEXT, text.as_bytes());
+        let inflate = |inflater: &mut flate2::Decompress, frame: crate::common::client::Frame| {
+            assert_eq!(frame.first, TEXT | 0x40);
+            let bytes = [&frame.payload[..], &[0, 0, 0xff, 0xff]].concat();
+            let mut out = Vec::with_capacity(10_000);
+            let flush = flate2::FlushDecompress::Sync;
+            inflater
+                .decompress_vec(&bytes, &mut out, flush)
+                .expect("deflate");
+            String::from_utf8(out).expect("text")
+        };
+        let fresh = &mut flate2::Decompress::new(false);
+        assert_eq!(inflate(fresh, compressed.recv()), text);
+        assert_eq!(inflate(&mut before, takeover.recv()), text);
+    }
+    server.counter_reaching("deflated", 6);
+}
+
+/// Sends `count` messages of 10 kB from the first client, and reads them at all of them but the last.
+fn send_past_a_slow_one(clients: &mut [Client], count: usize) {
+    let (slow, others) = clients.split_last_mut().expect("some");
+    let _ = slow;
+    for number in 0..count {
+        others[0].send(
+            TEXT,
+            format!("0 {number} {}", "x".repeat(10_000)).as_bytes(),
+        );
+        for client in others.iter_mut() {
+            assert_eq!(fields(&client.recv().payload), (0, number));
+        }
+    }
+}
+
+fn a_client_that_does_not_read_misses_messages_or_is_closed(io: &str) {
+    const COUNT: usize = 1000;
+    for (policy, reason) in [
+        ("drop-oldest", "oldest"),
+        ("drop-newest", "newest"),
+        ("conflate", "conflated"),
+        ("close", "closed"),
+    ] {
+        let policy = format!("--slow-policy={policy}");
+        let limits = [
+            "--slow-messages=10",
+            "--slow-bytes=1MiB",
+            "--sndbuf=16KiB",
+            &policy,
+        ];
+        let server = broadcast(io, &limits);
+        let mut clients = on_both_workers(&server, 1);
+        clients.push(Client::connect(&server.address()));
+        let count = clients.len() as u64;
+        send_past_a_slow_one(&mut clients, COUNT);
+        // The kernel's buffers hold some hundred of them at most.
+        server.counter_reaching(&format!("late_dropped_{reason}"), 1);
+        let mut slow = clients.pop().expect("the slow one");
+        let mut read = 0;
+        let mut last = None;
+        if reason == "closed" {
+            let code = loop {
+                match slow.recv() {
+                    frame if frame.first == TEXT => read += 1,
+                    frame => break u16::from_be_bytes([frame.payload[0], frame.payload[1]]),
+                }
+            };
+            assert_eq!(code, 1013);
+        } else {
+            clients[0].send(TEXT, format!("0 {COUNT} ").as_bytes());
+            while last != Some(COUNT) {
+                let (_, number) = fields(&slow.recv().payload);
+                assert!(last.is_none_or(|last| last < number), "in order");
+                (last, read) = (Some(number), read + 1);
+            }
+            // All but what was dropped for it.
+            let all = (COUNT as u64 + 1) * count;
+            let mut seen = (0, 0);
+            until("every message is accounted for", || {
+                seen = (sum(&server, "deliveries"), dropped(&server));
+                seen.0 + seen.1 == all
+            });
+            assert_eq!(read + seen.1, COUNT as u64 + 1, "{reason}");
+        }
+        assert!(read < COUNT as u64, "{reason}: {read} of {COUNT} were read");
+    }
+}
+
+fn a_worker_that_was_too_slow_counts_what_it_missed(io: &str) {
+    const COUNT: usize = 200;
+    let server = broadcast(io, &["--bus-log=64KiB"]);
+    let clients = on_both_workers(&server, 2);
+    let mut numbered: Vec<_> = clients.into_iter().enumerate().collect();
+    // Those of the worker that goes on hear themselves.
+    let stopped = server.seats()[1];
+    stop(stopped);
+    let mut awake = Vec::new();
+    let mut asleep = Vec::new();
+    for (own, mut client) in numbered.drain(..) {
+        client.send(TEXT, format!("{own} 0").as_bytes());
+        client.set_patience(Duration::from_secs(1));
+        match awake.is_empty() || !asleep.is_empty() {
+            _ if client.try_recv().is_ok() => awake.push(client),
+            _ => asleep.push(client),
+        }
+    }
+    assert!(!awake.is_empty() && !asleep.is_empty());
+    let sender = &mut awake[0];
+    sender.set_patience(Duration::from_secs(30));
+    for number in 0..COUNT {
+        let text = format!("9999 {number} {}", "x".repeat(1000));
+        sender.send(TEXT, text.as_bytes());
+        while fields(&sender.recv().payload) != (9999, number) {}
+    }
+    go_on(stopped);
+    let missed = server.counter_reaching("bus_missed", 1)[1];
+    sender.send(TEXT, b"9999 1000000");
+    for client in &mut asleep {
+        client.set_patience(Duration::from_secs(30));
+        let (mut read, mut next) = (0, 0);
+        loop {
+            let (from, number) = fields(&client.recv().payload);
+            match (from, number) {
+                (9999, 1_000_000) => break,
+                (9999, _) => {
+                    assert!(number >= next, "in order and once");
+                    (read, next) = (read + 1, number + 1);
+                }
+                _ => {}
+            }
+        }
+        // What was missed are messages of the other worker: these, and the first ones of its clients.
+        let first = awake.len() as u64;
+        assert!(missed <= COUNT as u64 + first && read + missed >= COUNT as u64);
+        assert!(read + missed <= COUNT as u64 + first, "{read} + {missed}");
+    }
+}
+
+fn order_holds_while_clients_come_and_go_and_a_worker_dies(io: &str) {
+    const ROUNDS: usize = 300;
+    let server = broadcast(io, &[]);
+    let mut clients = on_both_workers(&server, 3);
+    let victim = server.seats()[0];
+    // Of each client: the number that it expects from each sender. A client that comes later begins anywhere.
+    let mut next: Vec<HashMap<usize, usize>> = vec![HashMap::new(); clients.len()];
+    let mut senders: Vec<usize> = (0..clients.len()).collect();
+    let mut fresh = clients.len();
+    for round in 0..ROUNDS {
+        if round == ROUNDS / 2 {
+            kill(victim);
+        }
+        let mut at = 0;
+        let mut one_leaves = round % 10 == 0;
+        while at < clients.len() {
+            let text = format!("{} {round}", senders[at]);
+            let sent = clients[at].try_write(&crate::common::client::frame(TEXT, text.as_bytes()));
+            let is_alive =
+                sent.is_ok() && hear(&mut clients[at], &mut next[at], (senders[at], round));
+            if is_alive && !std::mem::take(&mut one_leaves) {
+                at += 1;
+                continue;
+            }
+            // It leaves, or its worker was killed: another one comes in its place.
+            clients.remove(at);
+            next.remove(at);
+            senders.remove(at);
+            if let Ok(client) = Client::try_connect(&server.address()) {
+                clients.push(client);
+                next.push(HashMap::new());
+                senders.push(fresh);
+                fresh += 1;
+            }
+        }
+    }
+    assert!(clients.len() >= 3, "{} are left", clients.len());
+    until("the worker was replaced", || server.seats()[0] != victim);
+    // The new worker hears the old one, and is heard.
+    let mut late = on_both_workers(&server, 1);
+    late[0].send(TEXT, b"9999 0");
+    for client in &mut late {
+        while fields(&client.recv().payload) != (9999, 0) {}
+    }
+}
+
+/// Reads until a client's own message has come, and checks the order of all. `false`: its worker is gone.
+fn hear(client: &mut Client, next: &mut HashMap<usize, usize>, own: (usize, usize)) -> bool {
+    loop {
+        let Ok(frame) = client.try_recv() else {
+            return false;
+        };
+        let (sender, number) = fields(&frame.payload);
+        if let Some(before) = next.insert(sender, number) {
+            assert_eq!(number, before + 1, "of sender {sender}");
+        }
+        if (sender, number) == own {
+            return true;
+        }
+    }
+}
