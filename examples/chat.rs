@@ -1,14 +1,14 @@
 //! A chat for browsers: `cargo run --release --example chat -- ws://127.0.0.1:9000`, then open <http://127.0.0.1:9000/>.
 //!
-//! The same port serves the page and the WebSockets. A message is encoded once, and every connection sends from that
-//! memory. There is one worker, because a worker can reach only its own connections.
+//! The same port serves the page and the WebSockets. A message is encoded once, and every connection of every worker gets it
+//! from there: all of them have subscribed to one topic.
 
 use std::process::ExitCode;
 
 use ringway::proto::http;
 use ringway::{
-    App, CloseCode, Closed, Commands, ConnId, Context, Kind, Message, Opening, Prepared, Scope,
-    Server, Verdict,
+    App, Audience, BusOptions, CloseCode, Closed, Context, Kind, Message, Opening, Scope, Server,
+    Verdict,
 };
 
 const PAGE: &str = include_str!("chat.html");
@@ -16,23 +16,15 @@ const PAGE: &str = include_str!("chat.html");
 /// Longest name, characters.
 const NAME_CHARS_MAX: usize = 20;
 
-#[derive(Default)]
-struct Chat {
-    members: Vec<ConnId>,
-}
+/// The topic of the only room.
+const ROOM: &str = "chat/lobby";
 
-impl Chat {
-    /// Sends `message` to every member.
-    fn tell(&self, commands: &mut Commands, message: &Prepared) {
-        for member in &self.members {
-            commands.send_prepared(*member, message, 0);
-        }
-    }
+struct Chat;
 
-    fn say(&self, context: &mut Context<'_>, text: &str) {
-        if let Ok(prepared) = context.prepare(&[(Kind::Text, text.as_bytes())]) {
-            self.tell(context.commands(), &prepared);
-        }
+/// Tells everybody in the room. A message larger than the bus takes is told to nobody, and its sender hears why.
+fn say(context: &mut Context<'_>, text: &str) {
+    if let Err(why) = context.publish(ROOM, Kind::Text, text.as_bytes(), Audience::All) {
+        let _ = context.close(CloseCode::MessageTooBig, &why.to_string());
     }
 }
 
@@ -61,11 +53,12 @@ impl App for Chat {
     }
 
     fn open(&mut self, context: &mut Context<'_>, name: &mut String) {
-        self.members.push(context.id());
-        self.say(
-            context,
-            &format!("* {name} came, {} here", self.members.len()),
-        );
+        match context.subscribe(ROOM) {
+            Ok(()) => say(context, &format!("* {name} came")),
+            Err(why) => {
+                let _ = context.close(CloseCode::TryAgainLater, &why.to_string());
+            }
+        }
     }
 
     fn message(&mut self, context: &mut Context<'_>, name: &mut String, message: Message<'_>) {
@@ -73,21 +66,19 @@ impl App for Chat {
             let _ = context.close(CloseCode::UnsupportedData, "text only");
             return;
         };
-        self.say(context, &format!("{name}: {text}"));
+        say(context, &format!("{name}: {text}"));
     }
 
     fn close(&mut self, scope: &mut Scope<'_>, name: String, _closed: Closed<'_>) {
-        let gone = scope.id();
-        self.members.retain(|member| *member != gone);
-        let text = format!("* {name} left, {} here", self.members.len());
-        for member in &self.members {
-            scope.commands().send(*member, Kind::Text, text.as_bytes());
-        }
+        // Fails only if the server has no bus.
+        let _ = scope.publish(ROOM, Kind::Text, format!("* {name} left").as_bytes());
     }
 }
 
 fn main() -> ExitCode {
     let uri = std::env::args().nth(1);
     let uri = uri.as_deref().unwrap_or("ws://127.0.0.1:9000");
-    Server::new(uri).workers(1).run(|_worker| Chat::default())
+    Server::new(uri)
+        .bus(BusOptions::default())
+        .run(|_worker| Chat)
 }

@@ -243,6 +243,8 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         index: 0,
         stats_fd: None,
         board_fd: None,
+        bus_fd: None,
+        bell_fds: Vec::new(),
         control_fd: None,
         tls_fd: None,
         config_fd: None,

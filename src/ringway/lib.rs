@@ -60,6 +60,12 @@
 //! drops the message and counts it in [`Counters::drops`], and the worker stops reading from that peer. [`App::writable`] is
 //! called when the queue is empty again. An application that cannot keep up itself stops reading with [`Commands::pause`].
 //!
+//! # Topics
+//!
+//! [`Server::bus`] connects the workers. Then a connection can subscribe to a topic ([`Context::subscribe`]), and a message that is published
+//! to it ([`Context::publish`]) is encoded once and reaches all subscribers on all workers. What a subscriber misses because it does not keep up
+//! is counted, and told to [`App::missed`].
+//!
 //! # Limits
 //!
 //! Everything that a peer can make a worker hold is limited. The most important limits, which [`Limits`] sets per server or per
@@ -125,7 +131,7 @@
 //!
 //! For applications:
 //! - [`server`]: [`Server`], on processes or threads. [`options`]: everything it can be told.
-//! - [`services`]: [`Echo`], and the routing of services by path.
+//! - [`services`]: [`Echo`], [`Broadcast`], and the routing of services by path.
 //! - [`proto`]: RFC 6455 without I/O, a crate for itself: messages, close codes, HTTP heads, both roles.
 //! - [`time`]: the monotonic instant that callbacks get.
 //!
@@ -133,6 +139,7 @@
 //! - `io`: the trait `Io` and its implementations on io_uring, epoll and a simulation; the data path's only `unsafe`.
 //! - `conn`: what a connection is bound to: descriptor, armed operations, send queue, TLS, flow control, deadline, ending.
 //! - [`tls`]: certificates, keys and versions of a server's TLS.
+//! - `bus`: what workers tell each other through shared memory: a worker's seat on it.
 //! - `protocol`: what a connection speaks: opening handshake, WebSocket; the `App` interface.
 //! - `worker`: the event loop: its turn, accepting, timeouts, and the one place where connections end.
 //! - `stats`: counters, turn-time histograms, the record that crosses the pipe.

@@ -112,9 +112,9 @@ fn a_sender_is_left_out_if_it_is_to_be(io: &str) {
     let server = broadcast(io, &["--echo-self=false"]);
     let mut clients = on_both_workers(&server, 2);
     let count = clients.len();
-    for sender in 0..count {
-        clients[sender].send(TEXT, format!("{sender} 0").as_bytes());
-        clients[sender].send(TEXT, format!("{sender} 1").as_bytes());
+    for (sender, client) in clients.iter_mut().enumerate() {
+        client.send(TEXT, format!("{sender} 0").as_bytes());
+        client.send(TEXT, format!("{sender} 1").as_bytes());
     }
     for (own, client) in clients.iter_mut().enumerate() {
         let mut next = vec![0; count];
@@ -211,8 +211,7 @@ fn compressed_and_plain_subscribers_read_the_same(io: &str) {
 
 /// Sends `count` messages of 10 kB from the first client, and reads them at all of them but the last.
 fn send_past_a_slow_one(clients: &mut [Client], count: usize) {
-    let (slow, others) = clients.split_last_mut().expect("some");
-    let _ = slow;
+    let (_slow, others) = clients.split_last_mut().expect("some");
     for number in 0..count {
         others[0].send(
             TEXT,
@@ -386,5 +385,165 @@ fn hear(client: &mut Client, next: &mut HashMap<usize, usize>, own: (usize, usiz
         if (sender, number) == own {
             return true;
         }
+    }
+}
+
+/// What an application of one's own does with topics: rooms by pattern, notes to all workers, and what was missed.
+mod application {
+    use std::num::NonZeroU64;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use ringway::{
+        App, Audience, BusOptions, Context, Handle, Kind, Message, News, PublishError, Server,
+        SubscribeError,
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Rooms {
+        notes: Arc<AtomicU64>,
+        missed: Arc<AtomicU64>,
+        to_note: Option<Vec<u8>>,
+    }
+
+    impl App for Rooms {
+        type Session = ();
+
+        /// `+pattern`, `-pattern`, `topic=text`, `!note`.
+        fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+            let text = message.text().expect("text").to_owned();
+            let answer = match text.split_at(1) {
+                ("+", pattern) => format!("{:?}", context.subscribe(pattern)),
+                ("-", pattern) => format!("{:?}", context.unsubscribe(pattern)),
+                ("!", note) => {
+                    self.to_note = Some(note.as_bytes().to_vec());
+                    context.commands().wake();
+                    "noted".to_owned()
+                }
+                _ => {
+                    let (topic, text) = text.split_once('=').expect("a topic");
+                    let text = text.as_bytes();
+                    format!(
+                        "{:?}",
+                        context.publish(topic, Kind::Text, text, Audience::Others)
+                    )
+                }
+            };
+            context.send(Kind::Text, answer.as_bytes()).expect("room");
+        }
+
+        fn missed(&mut self, _context: &mut Context<'_>, (): &mut (), messages: NonZeroU64) {
+            self.missed.fetch_add(messages.get(), Ordering::Relaxed);
+        }
+
+        fn event(&mut self, _worker: &mut Handle<'_>, news: &News<'_>) {
+            if let News::Note { topic, body, .. } = news {
+                assert_eq!((*topic, *body), (&b"rooms"[..], &b"hello"[..]));
+                self.notes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        fn turn(&mut self, worker: &mut Handle<'_>) {
+            if let Some(note) = self.to_note.take() {
+                worker.note("rooms", &note).expect("there is a bus");
+            }
+        }
+    }
+
+    fn ask(client: &mut Client, text: &str) -> String {
+        client.send(TEXT, text.as_bytes());
+        String::from_utf8(client.recv().payload).expect("text")
+    }
+
+    #[test]
+    fn topics_connect_the_threads_of_a_server() {
+        let rooms = Rooms::default();
+        let (own, server) = (rooms.clone(), Server::new("ws://127.0.0.1:0").workers(2));
+        let server = server
+            .bus(BusOptions::default())
+            .start(move |_| own.clone());
+        let server = server.expect("a free port");
+        let mut clients: Vec<_> = (0..8).map(|_| Client::connect(server.url())).collect();
+        for client in &mut clients[..7] {
+            assert_eq!(ask(client, "+room/+"), "Ok(())");
+            assert_eq!(ask(client, "+room/a"), "Ok(())");
+        }
+        assert_eq!(ask(&mut clients[7], "room/a=first"), "Ok(())");
+        assert_eq!(ask(&mut clients[7], "hall=nobody"), "Ok(())");
+        assert_eq!(ask(&mut clients[7], "room/b=second"), "Ok(())");
+        for client in &mut clients[..7] {
+            // Once, though two subscriptions match.
+            client.expect(TEXT, b"first");
+            client.expect(TEXT, b"second");
+        }
+        assert_eq!(ask(&mut clients[0], "-room/+"), "true");
+        assert_eq!(ask(&mut clients[0], "-room/+"), "false");
+        assert!(ask(&mut clients[0], "+a/#/b").starts_with("Err(BadTopic("));
+        assert!(ask(&mut clients[0], "a/+=text").starts_with("Err(BadTopic("));
+        assert_eq!(ask(&mut clients[7], "room/b=third"), "Ok(())");
+        assert_eq!(ask(&mut clients[7], "room/a=fourth"), "Ok(())");
+        clients[0].expect(TEXT, b"fourth");
+        clients[1].expect(TEXT, b"third");
+        assert_eq!(ask(&mut clients[7], "!hello"), "noted");
+        until("both workers hear the note", || {
+            rooms.notes.load(Ordering::Relaxed) == 2
+        });
+        let counters = server.counters();
+        assert_eq!(
+            (counters.published, counters.deliveries),
+            (5, 7 + 7 + 6 + 7)
+        );
+        server.shutdown().expect("an orderly end");
+    }
+
+    #[test]
+    fn an_application_without_a_bus_is_told_so() {
+        let server = Server::new("ws://127.0.0.1:0")
+            .workers(1)
+            .start(|_| Rooms::default());
+        let server = server.expect("a free port");
+        let mut client = Client::connect(server.url());
+        assert_eq!(
+            ask(&mut client, "+a"),
+            format!("{:?}", Err::<(), _>(SubscribeError::NoBus))
+        );
+        assert_eq!(
+            ask(&mut client, "a=b"),
+            format!("{:?}", Err::<(), _>(PublishError::NoBus))
+        );
+    }
+
+    #[test]
+    fn a_connection_learns_what_it_missed() {
+        let options = BusOptions {
+            queue: ringway::bus::QueueLimits {
+                messages_max: 5,
+                ..BusOptions::default().queue
+            },
+            ..BusOptions::default()
+        };
+        let rooms = Rooms::default();
+        let own = rooms.clone();
+        let server = Server::new("ws://127.0.0.1:0").workers(1).bus(options);
+        let server = server.start(move |_| own.clone()).expect("a free port");
+        let mut slow = Client::connect(server.url());
+        assert_eq!(ask(&mut slow, "+a"), "Ok(())");
+        let mut sender = Client::connect(server.url());
+        let text = format!("a={}", "x".repeat(100_000));
+        let mut sent = 0;
+        until("messages are dropped", || {
+            assert_eq!(ask(&mut sender, &text), "Ok(())");
+            sent += 1;
+            server.counters().late_dropped_oldest >= 3
+        });
+        let mut read = 0;
+        until("all were read or missed", || {
+            slow.recv();
+            read += 1;
+            read + rooms.missed.load(Ordering::Relaxed) == sent
+        });
+        assert_eq!(server.counters().late_dropped_oldest, sent - read);
     }
 }

@@ -46,7 +46,7 @@ const MEMBERS: &[Member] = &[
     Member {
         folder: "ringway",
         name: "ringway",
-        may_use: &["ringway_proto"],
+        may_use: &["ringway_bus", "ringway_proto"],
         modules: &[
             ("time", &[]),
             ("random", &[]),
@@ -55,31 +55,37 @@ const MEMBERS: &[Member] = &[
             ("signals", &[]),
             ("proto", &[]),
             ("io", &["random", "time"]),
+            ("bus", &["io"]),
             ("stats", &["time"]),
             ("control", &["io", "random"]),
             ("tls", &["exit"]),
             ("conn", &["io", "stats", "time", "tls"]),
             (
                 "protocol",
-                &["conn", "io", "proto", "random", "time", "tls"],
+                &[
+                    "bus", "conn", "io", "proto", "random", "stats", "time", "tls",
+                ],
             ),
             (
                 "worker",
-                &["conn", "io", "proto", "protocol", "stats", "time", "tls"],
+                &[
+                    "bus", "conn", "io", "proto", "protocol", "stats", "time", "tls",
+                ],
             ),
-            ("services", &["proto", "protocol"]),
+            ("services", &["proto", "protocol", "time"]),
             ("seat", &["exit"]),
             (
                 "supervise",
                 &[
-                    "control", "exit", "lines", "options", "random", "seat", "signals", "stats",
-                    "time", "tls",
+                    "bus", "control", "exit", "lines", "options", "random", "seat", "signals",
+                    "stats", "time", "tls",
                 ],
             ),
-            ("options", &["proto", "seat", "services", "tls"]),
+            ("options", &["bus", "proto", "seat", "services", "tls"]),
             (
                 "server",
                 &[
+                    "bus",
                     "control",
                     "exit",
                     "io",

@@ -20,7 +20,8 @@ use std::num::NonZeroU64;
 use ringway_bus::doorbell::{Bells, Sleep, Sleeper};
 use ringway_bus::log::{Event, Layout, Outgoing, Reader, RecordBuffer, Writer};
 pub use ringway_bus::log::{Kind, Refusal};
-pub use ringway_bus::queue::Policy;
+pub use ringway_bus::queue::{Limits as QueueLimits, Policy};
+pub use ringway_bus::topics::Limits as TopicLimits;
 
 use crate::io::words::{self, Words};
 use crate::io::{Error, Fd};

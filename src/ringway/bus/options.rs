@@ -1,7 +1,6 @@
 //! What a bus can be told.
 
-use ringway_bus::queue::{self, Policy};
-use ringway_bus::topics;
+use super::{Policy, QueueLimits, TopicLimits};
 
 /// The bus between the workers of a server, and the topics of each worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +11,9 @@ pub struct BusOptions {
     /// What happens to a message whose subscriber does not keep up, when its queue is full. Default: the oldest goes.
     pub policy: Policy,
     /// Messages and bytes that wait for one subscriber. Default 1000 and 1 MiB.
-    pub queue: queue::Limits,
+    pub queue: QueueLimits,
     /// Topics and subscriptions of each worker. Default 100,000 and 1,000,000.
-    pub topics: topics::Limits,
+    pub topics: TopicLimits,
 }
 
 impl Default for BusOptions {
@@ -22,8 +21,8 @@ impl Default for BusOptions {
         Self {
             log_bytes: 4 << 20,
             policy: Policy::DropOldest,
-            queue: queue::Limits::default(),
-            topics: topics::Limits::default(),
+            queue: QueueLimits::default(),
+            topics: TopicLimits::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ const PLAN: Plan = Plan::new(
 
 const DEFAULTS: BusOptions = BusOptions {
     log_bytes: 4 << 20,
-    policy: ringway_bus::queue::Policy::DropOldest,
+    policy: Policy::DropOldest,
     queue: ringway_bus::queue::Limits {
         messages_max: 1000,
         bytes_max: 1 << 20,

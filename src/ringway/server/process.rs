@@ -513,7 +513,7 @@ enum Destination {
     Supervisor(Reporter),
     Stdout {
         number: u64,
-        before: Counters,
+        before: Box<Counters>,
         began: Instant,
     },
     Nowhere,
@@ -537,7 +537,7 @@ impl Reports {
             None => (
                 Destination::Stdout {
                     number: 0,
-                    before: Counters::default(),
+                    before: Box::default(),
                     began: now,
                 },
                 options.interval,
@@ -591,7 +591,7 @@ impl Reports {
                     };
                     lines::print(block::render(&period));
                 }
-                (*number, *before, *began) = (*number + 1, *counters, now);
+                (*number, **before, *began) = (*number + 1, *counters, now);
                 self.turns.reset();
             }
             Destination::Nowhere => self.turns.reset(),
