@@ -85,6 +85,7 @@ pub mod queue;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod random;
 pub mod rights;
+pub mod station;
 #[cfg(feature = "token")]
 pub mod token;
 pub mod topics;
