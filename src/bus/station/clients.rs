@@ -49,7 +49,12 @@ impl<'a, M: Clone> Encoded<'a, M> {
         }
     }
 
-    fn message(&mut self, form: Form, pens: &mut Pens, outlet: &mut impl Outlet<Message = M>) -> &M {
+    fn message(
+        &mut self,
+        form: Form,
+        pens: &mut Pens,
+        outlet: &mut impl Outlet<Message = M>,
+    ) -> &M {
         let event = &self.event;
         match form {
             Form::Text => self.text.get_or_insert_with(|| {

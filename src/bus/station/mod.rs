@@ -205,7 +205,7 @@ pub struct Counts {
     pub deliveries: u64,
     /// Messages that were dropped for slow clients, and those that waited when the connection ended.
     pub drops: Drops,
-    /// Messages for connections that were found gone.
+    /// Messages for connections that were found gone, and the rest of a replay for one that was closed meanwhile.
     pub drops_gone: u64,
     /// Gaps that clients were told of.
     pub gaps_told: u64,
@@ -385,7 +385,8 @@ impl<M: Weight> Station<M> {
     /// Another process writes this worker's log from now on. What the one before had not yet written is lost.
     pub fn handle_began(&mut self, worker: usize, outlet: &mut impl Outlet<Message = M>) {
         if worker != self.hall.options.worker {
-            self.hall.tell_gap_of_owners(outlet, |owner| owner == worker);
+            self.hall
+                .tell_gap_of_owners(outlet, |owner| owner == worker);
             self.hall.sweep(outlet);
         }
     }

@@ -361,9 +361,7 @@ impl<M: Weight> Hall<M> {
     ) {
         self.clients.counts.refused[code as usize] += 1;
         let mut written = String::new();
-        written
-            .write_fmt(text)
-            .expect("a String takes everything");
+        written.write_fmt(text).expect("a String takes everything");
         let text = &written;
         let mut event = Encoded::new(Event::Error { id, code, text });
         self.clients
