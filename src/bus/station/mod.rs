@@ -244,7 +244,7 @@ impl Counts {
             What::Gap(messages) => {
                 self.gaps_told += 1;
                 if let Some(messages) = messages {
-                    self.gap_messages_told += messages.get();
+                    self.gap_messages_told = self.gap_messages_told.saturating_add(messages.get());
                 }
             }
         }
@@ -367,7 +367,8 @@ impl<M: Weight> Station<M> {
     ) {
         let hall = &mut self.hall;
         hall.clients.counts.losses += 1;
-        hall.clients.counts.records_lost += records.map_or(0, NonZeroU64::get);
+        let records_lost = &mut hall.clients.counts.records_lost;
+        *records_lost = records_lost.saturating_add(records.map_or(0, NonZeroU64::get));
         let (own, workers) = (hall.options.worker, hall.options.workers);
         hall.tell_gap_of_owners(outlet, |owner| owner == own || owner == from_worker);
         if workers > 1 {

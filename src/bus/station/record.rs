@@ -183,12 +183,12 @@ pub(super) fn kept(payload: Payload<'_>) -> (u8, &[u8]) {
     }
 }
 
-/// The same read again. `None`: an unknown format, or a text that is not UTF-8. That a text is JSON is what its publisher's station saw.
+/// The same read again. `None`: an unknown format, or a text that is empty or not UTF-8. That it is JSON is what its publisher's station saw.
 pub(super) fn payload_of(bytes: &[u8]) -> Option<Payload<'_>> {
     let (format, data) = bytes.split_first()?;
     match *format {
         FORMAT_BYTES => Some(Payload::Bytes(data)),
-        FORMAT_JSON => std::str::from_utf8(data).ok().map(Payload::Json),
+        FORMAT_JSON if !data.is_empty() => std::str::from_utf8(data).ok().map(Payload::Json),
         _ => None,
     }
 }
