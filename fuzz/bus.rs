@@ -1,6 +1,14 @@
 //! What the fuzz targets of the bus do with their input. `src/bus/tests/fuzz_seeds.rs` runs the same over the seeds.
 
-use ringway_bus::pubsub::{ErrorCode, Limits, Payload, Request, binary, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_bus::history::Weight;
+use ringway_bus::log::Refusal;
+use ringway_bus::pubsub::{ErrorCode, EventReader, Limits, Payload, Request, binary, json};
+use ringway_bus::rights::Rights;
+use ringway_bus::station::record::Record;
+use ringway_bus::station::{Form, Options, Outlet, Sent, Station};
 use ringway_bus::topics::{Limits as TopicLimits, Pattern, Topic, Topics};
 
 /// A request as JSON text: what is read can be written and read again, and another parser sees the same value in it.
@@ -87,4 +95,105 @@ pub fn topics(data: &[u8]) {
     topics.remove(1, |_| {});
     topics.remove(2, |_| {});
     assert!(topics.is_empty());
+}
+
+/// A record of another worker, whose number is the first byte, and the same again: what is read encodes to the same bytes, every event
+/// that comes of it can be read, and no message comes twice.
+pub fn station(data: &[u8]) {
+    let Some((from, body)) = data.split_first() else {
+        return;
+    };
+    let record = Record::decode(body);
+    if let Some(record) = record {
+        let mut out = vec![];
+        record.encode(&mut out);
+        assert_eq!(out, body);
+    }
+    let mut options = Options::new(0, 2);
+    options.history.bytes_max = 10_000;
+    let mut station = Station::new(options, 1);
+    let rights = Arc::new(Rights::new(&["#"], &["#", "$s/#"]).expect("patterns"));
+    let mut events = Events::default();
+    for (client, form) in [(1, Form::Text), (2, Form::Binary)] {
+        station.open(client, rights.clone());
+        for pattern in ["#", "a", "$s/#"] {
+            let mut request = vec![];
+            let pattern = Pattern::parse(pattern).expect("a pattern");
+            let (id, since) = (None, None);
+            let subscribe = Request::Subscribe { id, pattern, since };
+            binary::encode_request(&subscribe, &mut request);
+            let text = format!(r#"{{"op":"subscribe","topic":"{}"}}"#, pattern.as_str());
+            let bytes = match form {
+                Form::Text => text.as_bytes(),
+                Form::Binary => &request,
+            };
+            station.handle_request(Duration::ZERO, client, form, bytes, &mut events);
+        }
+    }
+    for _ in 0..2 {
+        station.handle_record(Duration::ZERO, usize::from(*from), body, &mut events);
+    }
+    station.handle_timeout(Duration::from_secs(600), &mut events);
+    let counts = station.counts();
+    assert!(record.is_some() || *from == 0 || counts.records_invalid == 2);
+    // A publish is taken twice, a message once.
+    let is_publish = matches!(record, Some(Record::Publish { .. }));
+    assert!(counts.deliveries <= if is_publish { 4 } else { 2 });
+}
+
+/// Looks at every event, and takes all.
+#[derive(Default)]
+struct Events(EventReader);
+
+#[derive(Clone)]
+struct Seen(usize);
+
+impl Weight for Seen {
+    fn bytes(&self) -> usize {
+        self.0
+    }
+}
+
+impl Outlet for Events {
+    type Message = Seen;
+
+    fn prepare(&mut self, form: Form, event: &[u8]) -> Seen {
+        let is_read = match form {
+            Form::Text => std::str::from_utf8(event).is_ok_and(|text| self.0.read(text).is_some()),
+            Form::Binary => binary::read_event(event).is_some(),
+        };
+        assert!(is_read);
+        Seen(event.len())
+    }
+
+    fn send(&mut self, _client: u64, _message: &Seen) -> Sent {
+        Sent::Taken
+    }
+
+    fn publish(&mut self, body: &[u8]) -> Result<(), Refusal> {
+        assert!(Record::decode(body).is_some());
+        Ok(())
+    }
+
+    fn close(&mut self, _client: u64, _code: u16, _reason: &str) {
+        unreachable!("nobody is slow");
+    }
+}
+
+/// An event in either form, as clients read it: what is read and written again is read as the same.
+pub fn pubsub_event(data: &[u8]) {
+    if let Some(event) = binary::read_event(data) {
+        let mut out = vec![];
+        binary::encode_event(&event, &mut out);
+        assert_eq!(out, data);
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut reader = EventReader::new();
+    if let Some(event) = reader.read(text) {
+        let mut out = String::new();
+        json::encode_event(&event, &mut out);
+        assert_eq!(EventReader::new().read(&out), Some(event));
+    }
 }

@@ -13,6 +13,8 @@
 //!                                   doorbell::Bells ──── rings ────▶ doorbell::Sleeper   │
 //!                                                                               │        │
 //!                                         history (replay, retained) ◀── topics ─▶ queue ┘
+//!
+//!  station: the rules that hold these together; the engine brings the log, the doorbell and the connections.
 //! ```
 //!
 //! # Map
@@ -24,6 +26,7 @@
 //! - [`history`]: the last messages of each topic with offsets, and retained ones.
 //! - [`queue`]: what waits for one subscriber, and what is dropped when it does not read.
 //! - [`pubsub`]: requests and events, as JSON and in a binary layout.
+//! - [`station`]: the service of one worker, made of all that: requests and records in, events and records out.
 //! - [`rights`]: who may publish and subscribe. `token` (a feature): the same from signed tokens.
 //!
 //! # The shared memory
@@ -58,6 +61,8 @@
 //! | a subscription | about 110 bytes | at most 1,000,000, and 1,000 of one subscriber |
 //! | the history ([`history::Limits`]) | `bytes_max` | 64 MiB |
 //! | a queue ([`queue::Limits`]) | 16 bytes and the reference for each message that waits | at most 1,000 messages and 1 MiB |
+//! | what waits for other workers ([`station::Limits`]) | about 100 bytes each | at most 100,000 publishes and 1,000 questions |
+//! | a client of a station | about 150 bytes; 300 more while it is slow | |
 //! | a reader of JSON ([`pubsub::Limits`]) | up to 40 times the largest request | at most 10 MiB for each worker |
 //! | rights ([`rights::PATTERNS_MAX`]) | at most 33 KB; a few hundred bytes in practice | |
 //!
@@ -69,7 +74,8 @@
 //! - loom tries every interleaving of small scenes, with every older value that a relaxed load may see; shuttle runs larger ones at random:
 //!   `RUSTFLAGS="--cfg loom" cargo test -p ringway-bus --lib`, and the same with `shuttle`.
 //! - Real processes are killed while they write and read (`tests/processes.rs`); in unit tests the writer is killed before each store.
-//! - Topics, history and queues run against naive models; requests run under the fuzz targets of `fuzz/bus.rs`.
+//! - Topics, history and queues run against naive models, and stations with a bus between them that loses records and workers; requests,
+//!   events and records run under the fuzz targets of `fuzz/bus.rs`.
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -85,6 +91,7 @@ pub mod queue;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod random;
 pub mod rights;
+pub mod station;
 #[cfg(feature = "token")]
 pub mod token;
 pub mod topics;

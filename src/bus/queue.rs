@@ -9,13 +9,14 @@
 //!
 //! | limit | default | memory |
 //! |---|---|---|
-//! | messages of one queue | 1,000 | 16 bytes and the reference each, while they wait; 40 more with [`Policy::Conflate`] |
+//! | messages of one queue | 1,000 | 16 bytes and the reference each, while they wait, and 8 more for a topic that is no number; 40 more with [`Policy::Conflate`] |
 //! | bytes of the messages of one queue | 1 MiB | none of its own: they are shared. It bounds what a subscriber keeps from being freed |
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::num::NonZeroU64;
 
 use crate::history::Weight;
@@ -77,6 +78,15 @@ impl Drops {
     pub const fn total(&self) -> u64 {
         self.closed + self.conflated + self.newest + self.oldest + self.too_big
     }
+
+    /// Adds what another queue has dropped, or the same one since `before`.
+    pub const fn add(&mut self, now: &Self, before: &Self) {
+        self.closed += now.closed - before.closed;
+        self.conflated += now.conflated - before.conflated;
+        self.newest += now.newest - before.newest;
+        self.oldest += now.oldest - before.oldest;
+        self.too_big += now.too_big - before.too_big;
+    }
 }
 
 /// What became of a message.
@@ -92,42 +102,42 @@ pub enum Push {
 
 /// What the subscriber gets next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<M> {
+pub enum Next<M, T = u64> {
     /// Messages are missing here.
     Gap {
         /// How many.
         messages: NonZeroU64,
         /// Their topic, if they are of one only.
-        topic: Option<u64>,
+        topic: Option<T>,
     },
     /// A message.
     Message(M),
 }
 
 #[derive(Debug)]
-enum Item<M> {
-    Gap(NonZeroU64, Option<u64>),
-    Message(u64, M),
+enum Item<M, T> {
+    Gap(NonZeroU64, Option<T>),
+    Message(T, M),
 }
 
-/// The queue of one subscriber. A topic is a number here, chosen by the caller.
+/// The queue of one subscriber. A topic is whatever the caller tells topics apart by.
 #[derive(Debug)]
-pub struct Queue<M> {
+pub struct Queue<M, T = u64> {
     policy: Policy,
     limits: Limits,
     /// Never two gaps side by side.
-    items: VecDeque<Item<M>>,
+    items: VecDeque<Item<M, T>>,
     /// How many items were taken from the front, so that places stay the same: item `i` has place `taken + i`.
     taken: usize,
     messages: usize,
     bytes: usize,
     /// With [`Policy::Conflate`]: the place of the message of a topic.
-    places: HashMap<u64, usize>,
+    places: HashMap<T, usize>,
     drops: Drops,
     closed: bool,
 }
 
-impl<M: Weight> Queue<M> {
+impl<M: Weight, T: Clone + Eq + Hash> Queue<M, T> {
     /// An empty queue; it allocates nothing before the first message.
     pub fn new(policy: Policy, limits: Limits) -> Self {
         Self {
@@ -163,8 +173,26 @@ impl<M: Weight> Queue<M> {
         &self.drops
     }
 
+    /// The place of what is popped next. Whatever else is to reach the subscriber in order notes [`Self::end`] when it comes, and goes
+    /// when this is no longer before that. (With [`Policy::Conflate`] a message may go earlier.)
+    pub const fn begin(&self) -> usize {
+        self.taken
+    }
+
+    /// The place behind everything that waits.
+    pub fn end(&self) -> usize {
+        self.taken + self.items.len()
+    }
+
+    /// Notes that messages are missing here, which were lost elsewhere.
+    pub fn push_gap(&mut self, topic: Option<T>, messages: NonZeroU64) {
+        if !self.closed {
+            self.note_gap_at_end(messages, topic);
+        }
+    }
+
     /// Offers a message of a topic.
-    pub fn push(&mut self, topic: u64, message: M) -> Push {
+    pub fn push(&mut self, topic: T, message: M) -> Push {
         let bytes = message.bytes();
         if self.closed {
             self.drops.closed += 1;
@@ -172,7 +200,7 @@ impl<M: Weight> Queue<M> {
         }
         if bytes <= self.limits.bytes_max
             && self.policy == Policy::Conflate
-            && self.conflate(topic, &message)
+            && self.conflate(&topic, &message)
         {
             return Push::Queued;
         }
@@ -184,12 +212,12 @@ impl<M: Weight> Queue<M> {
             Policy::Close => self.close(),
             _ if bytes > self.limits.bytes_max => {
                 self.drops.too_big += 1;
-                self.note_gap_at_end(topic);
+                self.note_gap_at_end(NonZeroU64::MIN, Some(topic));
                 Push::Dropped
             }
             Policy::DropNewest => {
                 self.drops.newest += 1;
-                self.note_gap_at_end(topic);
+                self.note_gap_at_end(NonZeroU64::MIN, Some(topic));
                 Push::Dropped
             }
             Policy::Conflate | Policy::DropOldest => {
@@ -203,7 +231,7 @@ impl<M: Weight> Queue<M> {
     }
 
     /// The next message or gap. `None` if nothing waits.
-    pub fn pop(&mut self) -> Option<Next<M>> {
+    pub fn pop(&mut self) -> Option<Next<M, T>> {
         let first = self.take_first()?;
         // A subscriber that caught up keeps no room for what once waited.
         if self.items.is_empty() && self.items.capacity() > ITEMS_KEPT {
@@ -220,18 +248,18 @@ impl<M: Weight> Queue<M> {
         is_full || bytes > self.limits.bytes_max.saturating_sub(self.bytes)
     }
 
-    fn append(&mut self, topic: u64, message: M) {
+    fn append(&mut self, topic: T, message: M) {
         self.messages += 1;
         self.bytes += message.bytes();
         if self.policy == Policy::Conflate {
-            self.places.insert(topic, self.taken + self.items.len());
+            self.places.insert(topic.clone(), self.end());
         }
         self.items.push_back(Item::Message(topic, message));
     }
 
     /// Puts a message in the place of an older one of its topic. Says whether there was one, and room for the new one.
-    fn conflate(&mut self, topic: u64, message: &M) -> bool {
-        let Some(place) = self.places.get(&topic) else {
+    fn conflate(&mut self, topic: &T, message: &M) -> bool {
+        let Some(place) = self.places.get(topic) else {
             return false;
         };
         let index = *place - self.taken;
@@ -249,7 +277,7 @@ impl<M: Weight> Queue<M> {
         // Only what it replaces is gone; for the rest of the room the oldest have to go.
         self.bytes = others;
         self.messages -= 1;
-        self.places.remove(&topic);
+        self.places.remove(topic);
         self.remove(index);
         false
     }
@@ -259,22 +287,21 @@ impl<M: Weight> Queue<M> {
         self.items.remove(index);
         for (at, item) in self.items.iter().enumerate().skip(index) {
             if let Item::Message(topic, _) = item {
-                self.places.insert(*topic, self.taken + at);
+                self.places.insert(topic.clone(), self.taken + at);
             }
         }
         if let (Some(Item::Gap(more, other)), Some(before)) =
             (self.items.get(index), index.checked_sub(1))
         {
-            let (more, other) = (*more, *other);
+            let behind = (*more, other.clone());
             if let Item::Gap(messages, topic) = &mut self.items[before] {
-                *messages = messages.saturating_add(more.get());
-                *topic = topic.filter(|_| *topic == other);
+                (*messages, *topic) = merged((*messages, topic.take()), behind);
                 self.remove(index);
             }
         }
     }
 
-    fn take_first(&mut self) -> Option<Item<M>> {
+    fn take_first(&mut self) -> Option<Item<M, T>> {
         let item = self.items.pop_front()?;
         self.taken += 1;
         if let Item::Message(topic, message) = &item {
@@ -289,21 +316,25 @@ impl<M: Weight> Queue<M> {
 
     /// Drops the oldest message and notes a gap in its place.
     fn drop_oldest(&mut self) {
-        let mut gap: Option<(NonZeroU64, Option<u64>)> = None;
+        let mut gap: Option<(NonZeroU64, Option<T>)> = None;
         while let Some(item) = self.take_first() {
             let (more, topic, is_message) = match item {
                 Item::Gap(more, topic) => (more, topic, false),
                 Item::Message(topic, _) => (NonZeroU64::MIN, Some(topic), true),
             };
-            gap = Some(gap.map_or((more, topic), |gap| merged(gap, (more, topic))));
+            gap = Some(match gap {
+                None => (more, topic),
+                Some(gap) => merged(gap, (more, topic)),
+            });
             if is_message {
                 self.drops.oldest += 1;
                 break;
             }
         }
         // What was behind the message may be a gap already.
-        if let (Some(first), Some(Item::Gap(more, topic))) = (gap, self.items.front()) {
-            gap = Some(merged(first, (*more, *topic)));
+        if let Some(Item::Gap(more, topic)) = self.items.front() {
+            let behind = (*more, topic.clone());
+            gap = gap.map(|first| merged(first, behind));
             self.take_first();
         }
         if let Some((messages, topic)) = gap {
@@ -312,12 +343,11 @@ impl<M: Weight> Queue<M> {
         }
     }
 
-    fn note_gap_at_end(&mut self, topic: u64) {
-        let one = (NonZeroU64::MIN, Some(topic));
+    fn note_gap_at_end(&mut self, more: NonZeroU64, topic: Option<T>) {
         if let Some(Item::Gap(messages, of)) = self.items.back_mut() {
-            (*messages, *of) = merged((*messages, *of), one);
+            (*messages, *of) = merged((*messages, of.take()), (more, topic));
         } else {
-            self.items.push_back(Item::Gap(one.0, one.1));
+            self.items.push_back(Item::Gap(more, topic));
         }
     }
 
@@ -333,12 +363,12 @@ impl<M: Weight> Queue<M> {
 }
 
 /// Two gaps side by side are one.
-fn merged(
-    (messages, topic): (NonZeroU64, Option<u64>),
-    (more, other): (NonZeroU64, Option<u64>),
-) -> (NonZeroU64, Option<u64>) {
+fn merged<T: Eq>(
+    (messages, topic): (NonZeroU64, Option<T>),
+    (more, other): (NonZeroU64, Option<T>),
+) -> (NonZeroU64, Option<T>) {
     (
         messages.saturating_add(more.get()),
-        topic.filter(|_| topic == other),
+        topic.filter(|topic| other.as_ref() == Some(topic)),
     )
 }

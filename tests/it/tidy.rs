@@ -39,6 +39,12 @@ const MEMBERS: &[Member] = &[
             ("pubsub", &["history", "topics"]),
             ("rights", &["topics"]),
             ("token", &["rights", "topics"]),
+            (
+                "station",
+                &[
+                    "history", "log", "pubsub", "queue", "random", "rights", "topics",
+                ],
+            ),
             ("tests", &[]),
             ("lib", &[]),
         ],

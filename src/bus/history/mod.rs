@@ -22,6 +22,7 @@ mod order;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use slab::Slab;
@@ -99,9 +100,24 @@ pub enum Gap {
     Unknown,
 }
 
+/// What a message that already had its place was to the copy of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The next one, or the first of a topic that was not known here.
+    Next,
+    /// The topic began again, under this epoch; so many messages of its new life never came here.
+    BeganAgain(u64),
+    /// So many messages before it never came here.
+    Behind(NonZeroU64),
+    /// It was here before, or its place is none. Nothing has changed.
+    Stale,
+}
+
 /// How many messages and topics were given up, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evictions {
+    /// Messages before others that never came here, or of a life of their topic that has ended.
+    pub behind_gaps: u64,
     /// Messages older than [`Limits::age_max`].
     pub by_age: u64,
     /// Messages for [`Limits::bytes_max`], and of topics that were forgotten.
@@ -129,6 +145,7 @@ struct Life<M> {
     last: u64,
     /// The newest messages, oldest first: offsets up to `last` without a hole.
     messages: VecDeque<usize>,
+    /// With its offset, 0 if that was given under another epoch.
     retained: Option<(u64, M)>,
 }
 
@@ -199,22 +216,79 @@ impl<M: Weight> History<M> {
         message: M,
         retain: Retain,
     ) -> Position {
+        let position = self.next(topic);
+        self.apply(now, topic, position, message, retain);
+        position
+    }
+
+    /// The place that the next message of a topic gets.
+    pub fn next(&self, topic: Topic<'_>) -> Position {
+        let last = self.position(topic);
+        let (epoch, last) = last.map_or((self.next_epoch, 0), |last| (last.epoch, last.offset));
+        let offset = last + 1;
+        Position { epoch, offset }
+    }
+
+    /// Adds a message whose place was given by this or another history, of which this one is a copy. Messages of a topic are expected in
+    /// their order; where some are missing, those before them are given up, so that what is kept has no hole.
+    pub fn apply(
+        &mut self,
+        now: Duration,
+        topic: Topic<'_>,
+        position: Position,
+        message: M,
+        retain: Retain,
+    ) -> Applied {
         self.expire(now);
-        let at = self.touch(topic);
-        let life = &mut self.topics[at];
-        life.last += 1;
-        let position = Position {
-            epoch: life.epoch,
-            offset: life.last,
+        let before = self.position(topic);
+        // Places beyond are never reached by counting, and what comes behind them could not be counted.
+        if position.offset == 0 || position.offset == u64::MAX || position.epoch == u64::MAX {
+            return Applied::Stale;
+        }
+        let applied = match before {
+            None => Applied::Next,
+            Some(before) if before.epoch != position.epoch => {
+                Applied::BeganAgain(position.offset - 1)
+            }
+            Some(before) if position.offset <= before.offset => return Applied::Stale,
+            Some(before) => NonZeroU64::new(position.offset - before.offset - 1)
+                .map_or(Applied::Next, Applied::Behind),
         };
+        let at = self.touch(topic, position.epoch);
+        if applied != Applied::Next {
+            self.begin_again(at, position.epoch);
+        }
+        self.topics[at].last = position.offset;
+        self.keep(now, at, message, retain);
+        self.shrink();
+        applied
+    }
+
+    /// Gives up what is kept of a topic but the retained message, whose offset means nothing under another epoch.
+    fn begin_again(&mut self, at: usize, epoch: u64) {
+        while let Some(number) = self.topics[at].messages.front() {
+            self.evictions.behind_gaps += 1;
+            self.give_up(*number);
+        }
+        let life = &mut self.topics[at];
+        if life.epoch != epoch
+            && let Some((offset, _)) = &mut life.retained
+        {
+            *offset = 0;
+        }
+        life.epoch = epoch;
+    }
+
+    /// Keeps a message that has the last offset of its topic.
+    fn keep(&mut self, now: Duration, at: usize, message: M, retain: Retain) {
+        let life = &mut self.topics[at];
         if retain == Retain::Yes {
             self.bytes -= life.retained_bytes();
             life.retained = Some((life.last, message.clone()));
             self.bytes += life.retained_bytes();
         }
         if self.limits.messages_max == 0 {
-            self.shrink();
-            return position;
+            return;
         }
         self.bytes += MESSAGE_BYTES + message.bytes();
         let kept = Kept {
@@ -230,8 +304,6 @@ impl<M: Weight> History<M> {
             let oldest = self.topics[at].messages[0];
             self.give_up(oldest);
         }
-        self.shrink();
-        position
     }
 
     /// Where a topic is now. `None` if nothing was published to it, or it was forgotten.
@@ -272,7 +344,7 @@ impl<M: Weight> History<M> {
         )
     }
 
-    /// The retained message of a topic and its offset.
+    /// The retained message of a topic and its offset; 0 if that was of another epoch.
     pub fn retained(&self, topic: Topic<'_>) -> Option<(u64, &M)> {
         let (offset, message) = self.life(topic)?.retained.as_ref()?;
         Some((*offset, message))
@@ -317,8 +389,8 @@ impl<M: Weight> History<M> {
         Some(&self.topics[*self.names.get(topic.as_str())?])
     }
 
-    /// The topic, as the one that was used last; a new one, if it is not known.
-    fn touch(&mut self, topic: Topic<'_>) -> usize {
+    /// The topic, as the one that was used last; a new one of this epoch, if it is not known.
+    fn touch(&mut self, topic: Topic<'_>, epoch: u64) -> usize {
         if let Some(at) = self.names.get(topic.as_str()).copied() {
             self.topics_by_use.remove(at);
             self.topics_by_use.push(at);
@@ -331,12 +403,14 @@ impl<M: Weight> History<M> {
         }
         let life = Life {
             name: topic.as_str().into(),
-            epoch: self.next_epoch,
+            epoch,
             last: 0,
             messages: VecDeque::new(),
             retained: None,
         };
-        self.next_epoch += 1;
+        if epoch == self.next_epoch {
+            self.next_epoch += 1;
+        }
         self.bytes += life.own_bytes();
         let at = self.topics.insert(life);
         self.names.insert(topic.as_str().into(), at);

@@ -279,3 +279,45 @@ fn replay_and_gap_add_up_and_memory_stays_below_its_limit() {
         assert!(history.messages.is_empty());
     }
 }
+
+#[test]
+fn a_copy_takes_places_from_another_history_and_has_no_hole() {
+    let mut copy = History::new(limits(10), 1);
+    let mut apply = |epoch, offset, text: &str| {
+        let position = Position { epoch, offset };
+        copy.apply(Duration::ZERO, topic("a"), position, body(text), Retain::No)
+    };
+    let behind = |messages| Applied::Behind(NonZeroU64::new(messages).expect("some"));
+    assert_eq!(apply(7, 5, "five"), Applied::Next);
+    assert_eq!(apply(7, 6, "six"), Applied::Next);
+    assert_eq!(apply(7, 6, "again"), Applied::Stale);
+    assert_eq!(apply(7, 0, "none"), Applied::Stale);
+    assert_eq!(apply(7, 9, "nine"), behind(2));
+    assert_eq!(apply(7, u64::MAX, "never"), Applied::Stale);
+    let got = since(&mut copy, Duration::ZERO, "a", 7, 5);
+    assert_eq!(got, (Some(Gap::Messages(3)), texts(9, &["nine"])));
+    let mut apply = |epoch, offset, text: &str| {
+        let position = Position { epoch, offset };
+        copy.apply(
+            Duration::ZERO,
+            topic("a"),
+            position,
+            body(text),
+            Retain::Yes,
+        )
+    };
+    assert_eq!(apply(8, 3, "three"), Applied::BeganAgain(2));
+    assert_eq!(copy.retained(topic("a")), Some((3, &body("three"))));
+    let position = Position {
+        epoch: 9,
+        offset: 1,
+    };
+    let no = Retain::No;
+    let applied = copy.apply(Duration::ZERO, topic("a"), position, body("one"), no);
+    assert_eq!(applied, Applied::BeganAgain(0));
+    assert_eq!(copy.retained(topic("a")), Some((0, &body("three"))));
+    let got = since(&mut copy, Duration::ZERO, "a", 7, 5);
+    assert_eq!(got, (Some(Gap::Unknown), texts(1, &["one"])));
+    assert_eq!(copy.evictions().behind_gaps, 4);
+    assert_eq!(copy.next(topic("a")).offset, 2);
+}

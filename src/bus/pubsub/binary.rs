@@ -17,9 +17,9 @@
 //! An id of 0 is none, as are an offset, a count of messages in a gap, or a topic there with length 0. The format of data is 0 for bytes
 //! and 1 for a JSON value; programs publish bytes only.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
-use super::{Event, Fault, Limits, Payload, Refused, Request, RequestId, subscribe};
+use super::{ErrorCode, Event, Fault, Limits, Payload, Refused, Request, RequestId, subscribe};
 use crate::history::{Position, Retain};
 use crate::topics::{Pattern, Topic};
 
@@ -107,6 +107,66 @@ fn read_body(
         [] => Ok(request),
         _ => Err(Fault::LayoutInvalid),
     }
+}
+
+/// Reads an event, for clients; it borrows everything from the message. `None`: it is none.
+pub fn read_event(message: &[u8]) -> Option<Event<'_>> {
+    let ([kind, flags, id @ ..], rest) = message.split_first_chunk::<6>()?;
+    let id = NonZeroU32::new(u32::from_be_bytes(*id));
+    if *kind == EVENT_ERROR {
+        return Some(Event::Error {
+            id,
+            code: ErrorCode::of_value(*flags)?,
+            text: std::str::from_utf8(rest).ok()?,
+        });
+    }
+    if *kind == EVENT_ACK {
+        let position = match (*flags, rest) {
+            (0, []) => None,
+            (1, [..]) => {
+                let (epoch, rest) = number(rest)?;
+                let offset = u64::from_be_bytes(rest.try_into().ok()?);
+                Some(Position { epoch, offset })
+            }
+            _ => return None,
+        };
+        let id = id?;
+        return Some(Event::Ack { id, position });
+    }
+    let (length, rest) = rest.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+    let name = std::str::from_utf8(name).ok()?;
+    let topic = || Topic::parse(name).ok();
+    let (number, data) = number(rest)?;
+    match *kind {
+        EVENT_MESSAGE if id.is_none() => Some(Event::Message {
+            topic: topic()?,
+            offset: NonZeroU64::new(number),
+            payload: match *flags {
+                FORMAT_BYTES => Payload::Bytes(data),
+                FORMAT_JSON => Payload::Json(std::str::from_utf8(data).ok()?),
+                _ => return None,
+            },
+        }),
+        EVENT_GAP if id.is_none() && *flags == 0 && data.is_empty() => Some(Event::Gap {
+            topic: match name {
+                "" => None,
+                _ => Some(topic()?),
+            },
+            messages: NonZeroU64::new(number),
+        }),
+        EVENT_PRESENCE if *flags == 0 && data.is_empty() => Some(Event::Presence {
+            id,
+            topic: topic()?,
+            subscribers: number,
+        }),
+        _ => None,
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*number), rest))
 }
 
 /// Appends a request, for clients.

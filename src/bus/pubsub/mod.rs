@@ -10,6 +10,7 @@
 
 pub mod binary;
 pub mod json;
+mod json_event;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::history::{Position, Retain};
 use crate::topics::{BadTopic, Pattern, Topic};
+pub use json_event::EventReader;
 
 /// What a request may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +160,24 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    const ALL: [Self; 7] = [
+        Self::BadRequest,
+        Self::BadTopic,
+        Self::TooBig,
+        Self::NotAllowed,
+        Self::Limit,
+        Self::NotSubscribed,
+        Self::Unavailable,
+    ];
+
+    fn of_value(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u8 == value)
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
+
     /// The name in a JSON text.
     pub const fn name(self) -> &'static str {
         match self {

@@ -463,3 +463,96 @@ fn binary_requests_that_are_cut_or_too_long_are_refused() {
         );
     }
 }
+
+/// What is written can be read again, in both forms, and nothing that was cut can.
+#[test]
+fn clients_read_the_events_that_are_written() {
+    let odd = topic("a \"b\"\\c/\u{e9}");
+    let mut events = documented_events().to_vec();
+    let payload = Payload::Json(r#"{"topic":"x","base64":"}"}"#);
+    let offset = some(1);
+    events.extend([
+        Event::Message {
+            topic: odd,
+            offset,
+            payload,
+        },
+        Event::Message {
+            topic: odd,
+            offset,
+            payload: Payload::Bytes(b""),
+        },
+        Event::Gap {
+            topic: Some(odd),
+            messages: None,
+        },
+        Event::Gap {
+            topic: None,
+            messages: some(u64::MAX),
+        },
+        Event::Ack {
+            id: RequestId::MAX,
+            position: None,
+        },
+        Event::Presence {
+            id: None,
+            topic: odd,
+            subscribers: 0,
+        },
+        Event::Error {
+            id: None,
+            code: ErrorCode::Unavailable,
+            text: "a \"text\"\n\\",
+        },
+    ]);
+    let mut reader = EventReader::new();
+    for event in events {
+        let text = json_of(&event);
+        assert_eq!(reader.read(&text), Some(event));
+        let mut bytes = vec![];
+        binary::encode_event(&event, &mut bytes);
+        assert_eq!(binary::read_event(&bytes), Some(event));
+        for cut in (0..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            assert_ne!(reader.read(&text[..cut]), Some(event), "{text} {cut}");
+        }
+        for cut in 0..bytes.len() {
+            assert_ne!(binary::read_event(&bytes[..cut]), Some(event));
+        }
+    }
+}
+
+#[test]
+fn clients_refuse_what_is_no_event() {
+    let mut reader = EventReader::new();
+    for text in [
+        "",
+        "{}",
+        r#"{"op":"message"}"#,
+        r#"{"op":"message","topic":"a","offset":0,"data":1}"#,
+        r#"{"op":"message","topic":"a","offset":1,"data":}"#,
+        r#"{"op":"message","topic":"a","base64":"?"}"#,
+        r#"{"op":"message","topic":"+","data":1}"#,
+        r#"{"op":"message","topic":"a\u12"}"#,
+        r#"{"op":"ack"}"#,
+        r#"{"op":"ack","id":0}"#,
+        r#"{"op":"ack","id":1,"epoch":"x","offset":1}"#,
+        r#"{"op":"gap","messages":0}"#,
+        r#"{"op":"presence","topic":"a","subscribers":1,}"#,
+        r#"{"op":"error","code":"none","text":""}"#,
+        r#"{"op":"publish","topic":"a","data":1}"#,
+    ] {
+        assert_eq!(reader.read(text), None, "{text}");
+    }
+    for text in [
+        "81 00 00 00 00 00",
+        "81 01 00 00 00 07 00 00 00 00 00 00 00 09",
+        "82 02 00 00 00 00 01 61 00 00 00 00 00 00 00 01 31",
+        "82 01 00 00 00 00 01 61 00 00 00 00 00 00 00 01 ff",
+        "83 00 00 00 00 00 01 2b 00 00 00 00 00 00 00 01",
+        "84 00 00 00 00 0a 01 61 00 00 00 00 00 00 00",
+        "85 08 00 00 00 09 6e 6f",
+        "04 00 00 00 00 0a 01 61 00 00 00 00 00 00 00 01",
+    ] {
+        assert_eq!(binary::read_event(&hex(text)), None, "{text}");
+    }
+}

@@ -198,3 +198,20 @@ fn messages_are_shared_and_not_copied() {
     assert_eq!(queue.pop(), Some(Next::Message(message.clone())));
     assert_eq!(Arc::strong_count(&message), 1);
 }
+
+#[test]
+fn a_gap_from_elsewhere_stands_where_it_was_noted() {
+    let mut queue = queue(Policy::DropOldest, 2);
+    queue.push_gap(Some(7), NonZeroU64::new(3).expect("some"));
+    assert_eq!(push(&mut queue, &[7]), [Push::Queued]);
+    let end = queue.end();
+    queue.push_gap(Some(7), NonZeroU64::new(2).expect("some"));
+    queue.push_gap(Some(8), NonZeroU64::MIN);
+    assert_eq!(queue.push(9, Sized(2, 1)), Push::Queued);
+    assert_eq!(queue.pop(), Some(gap(3, Some(7))));
+    assert!(queue.begin() < end);
+    assert_eq!(queue.pop(), Some(message(1)));
+    assert_eq!(queue.begin(), end);
+    assert_eq!(rest(&mut queue), [gap(3, None), message(2)]);
+    assert_eq!(queue.drops().total(), 0);
+}

@@ -21,6 +21,16 @@ fn pubsub_json() {
 }
 
 #[test]
+fn pubsub_event() {
+    replay("pubsub_event", bus::pubsub_event);
+}
+
+#[test]
+fn station() {
+    replay("station", bus::station);
+}
+
+#[test]
 fn topics() {
     replay("topics", bus::topics);
 }

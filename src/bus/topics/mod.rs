@@ -122,6 +122,7 @@ struct Subscription {
     /// Its places in the two lists.
     in_entry: usize,
     in_subscriber: usize,
+    mark: u8,
 }
 
 /// The subscriptions of one worker.
@@ -195,11 +196,26 @@ impl Topics {
     /// # Errors
     /// A limit; nothing has changed.
     pub fn subscribe(&mut self, subscriber: u64, pattern: Pattern<'_>) -> Result<Subscribed, Full> {
+        self.subscribe_marked(subscriber, pattern, 0)
+    }
+
+    /// The same with a mark of the caller's own, which [`Self::publish_marked`] yields again. If the subscriber had this topic already,
+    /// the mark is new.
+    ///
+    /// # Errors
+    /// A limit; nothing has changed.
+    pub fn subscribe_marked(
+        &mut self,
+        subscriber: u64,
+        pattern: Pattern<'_>,
+        mark: u8,
+    ) -> Result<Subscribed, Full> {
         let key = self.names.get(pattern.as_str()).copied();
         let at = self.numbers.get(&subscriber).copied();
         if let (Some(key), Some(at)) = (key, at)
-            && self.pairs.contains_key(&(at, key))
+            && let Some(subscription) = self.pairs.get(&(at, key))
         {
+            self.subscriptions[*subscription].mark = mark;
             return Ok(Subscribed::Already);
         }
         let own = at.map_or(0, |at| self.subscribers[at].subscriptions.len());
@@ -221,6 +237,7 @@ impl Topics {
             subscriber: at,
             in_entry: to_entry.subscriptions.len(),
             in_subscriber: to_own.subscriptions.len(),
+            mark,
         });
         to_entry.subscriptions.push(subscription);
         to_own.subscriptions.push(subscription);
@@ -263,6 +280,11 @@ impl Topics {
     /// Calls `found` once for each subscriber of the topic, by whatever of its patterns, in time proportional to the
     /// subscriptions that match.
     pub fn publish(&mut self, topic: Topic<'_>, mut found: impl FnMut(u64)) {
+        self.publish_marked(topic, |subscriber, _| found(subscriber));
+    }
+
+    /// The same with the mark of the subscription by which the subscriber was found: if several match, of any of them.
+    pub fn publish_marked(&mut self, topic: Topic<'_>, mut found: impl FnMut(u64, u8)) {
         self.publishes += 1;
         let Self {
             entries,
@@ -273,10 +295,11 @@ impl Topics {
         } = self;
         let mut tell = |key: Key| {
             for subscription in &entries[key].subscriptions {
-                let subscriber = &mut subscribers[subscriptions[*subscription].subscriber];
+                let subscription = &subscriptions[*subscription];
+                let subscriber = &mut subscribers[subscription.subscriber];
                 if subscriber.found_for != *publishes {
                     subscriber.found_for = *publishes;
-                    found(subscriber.number);
+                    found(subscriber.number, subscription.mark);
                 }
             }
         };
@@ -284,6 +307,28 @@ impl Topics {
             tell(*key);
         }
         self.tree.matches(topic, &mut tell);
+    }
+
+    /// Calls `found` once for each subscriber that has a topic or pattern of which `is_meant` holds. Looks at every subscription.
+    pub fn subscribers_with(
+        &mut self,
+        mut is_meant: impl FnMut(&str) -> bool,
+        mut found: impl FnMut(u64),
+    ) {
+        self.publishes += 1;
+        for (_, entry) in &self.entries {
+            if !is_meant(&entry.name) {
+                continue;
+            }
+            for subscription in &entry.subscriptions {
+                let subscription = &self.subscriptions[*subscription];
+                let subscriber = &mut self.subscribers[subscription.subscriber];
+                if subscriber.found_for != self.publishes {
+                    subscriber.found_for = self.publishes;
+                    found(subscriber.number);
+                }
+            }
+        }
     }
 
     fn insert_subscriber(&mut self, number: u64) -> usize {
@@ -316,6 +361,7 @@ impl Topics {
             subscriber,
             in_entry,
             in_subscriber,
+            mark: _,
         } = subscription;
         self.pairs.remove(&(subscriber, key));
         let own = &mut self.subscribers[subscriber].subscriptions;

@@ -1,0 +1,3 @@
+mod random_runs;
+mod rules;
+mod world;
