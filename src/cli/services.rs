@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use ringway::Audience;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::server::{Place, process};
-use ringway::services::{Broadcast, Echo, Pattern, Services};
+use ringway::services::{Broadcast, Echo, Pattern, PubSub, Rights, Services, StationOptions};
 use ringway_command::kinds::{Bare, Words, Wrong};
 
 /// The applications by their names.
-pub(super) const APPLICATIONS: [(&str, Application); 2] = [
+pub(super) const APPLICATIONS: [(&str, Application); 3] = [
     ("echo", Application::Echo),
     ("broadcast", Application::Broadcast),
+    ("pubsub", Application::PubSub),
 ];
 
 /// Applications by path: `/echo=echo,/live/*=broadcast`.
@@ -55,6 +56,7 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
             Application::Broadcast => {
                 process::run(options, seat, |place| broadcast(options, "all", place))
             }
+            Application::PubSub => process::run(options, seat, |place| pubsub(options, "", place)),
         };
     }
     process::run(options, seat, |place| {
@@ -64,6 +66,10 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
                 Application::Echo => services.add(pattern.clone(), echo(options)),
                 Application::Broadcast => {
                     let app = broadcast(options, &pattern.to_string(), place);
+                    services.add(pattern.clone(), app);
+                }
+                Application::PubSub => {
+                    let app = pubsub(options, &pattern.to_string(), place);
                     services.add(pattern.clone(), app);
                 }
             }
@@ -89,6 +95,20 @@ fn broadcast(options: &ServerOptions, name: &str, place: &Place) -> Broadcast {
     broadcast
 }
 
+fn pubsub(options: &ServerOptions, name: &str, place: &Place) -> PubSub {
+    let bus = options.bus_options;
+    let of_worker = StationOptions {
+        topics: bus.topics,
+        history: options.history,
+        queue: bus.queue,
+        policy: bus.policy,
+        ..StationOptions::new(place.index, place.workers)
+    };
+    // The supervisor has refused to start with others.
+    let rights = Rights::new(&options.may_publish, &options.may_subscribe).unwrap_or_default();
+    PubSub::new(name, of_worker, rights, options.subprotocols.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use ringway_command::kinds::Kind as _;
@@ -97,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_parses_back() {
-        let text = "/echo=echo,/again/*=echo,/live=broadcast";
+        let text = "/echo=echo,/again/*=echo,/live=broadcast,/topics=pubsub";
         let services = KIND.parse(text).expect("services");
         assert_eq!(KIND.show(&services).as_deref(), Some(text));
         assert_eq!(KIND.show(&Vec::new()), None);
@@ -112,7 +132,7 @@ mod tests {
         );
         assert_eq!(
             why("/a=cat"),
-            ": there is no application 'cat': it can be echo or broadcast"
+            ": there is no application 'cat': it can be echo or broadcast or pubsub"
         );
         assert!(why("echo=echo").contains("does not begin with a slash"));
     }

@@ -19,8 +19,8 @@ use crate::proto::snappy::Snappy;
 pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
-use crate::services::Pattern;
 pub use crate::services::Subprotocols;
+use crate::services::{HistoryLimits, Pattern};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use opening::OpeningOptions;
 
@@ -126,6 +126,12 @@ pub struct ServerOptions {
     pub bus: bool,
     /// How it works.
     pub bus_options: BusOptions,
+    /// Topics and patterns that clients of a pubsub may publish to. Default: all.
+    pub may_publish: Vec<String>,
+    /// And subscribe to. Default: all.
+    pub may_subscribe: Vec<String>,
+    /// What a pubsub keeps of earlier messages, in each worker.
+    pub history: HistoryLimits,
     /// The application on every path, unless `applications` has some. Default: an echo.
     pub application: Application,
     /// Whether a broadcast goes to its sender too. Default: yes.
@@ -195,6 +201,9 @@ impl ServerOptions {
             },
             bus: false,
             bus_options: BusOptions::default(),
+            may_publish: vec!["#".to_owned()],
+            may_subscribe: vec!["#".to_owned()],
+            history: HistoryLimits::default(),
             application: Application::Echo,
             echo_self: true,
             tick: None,
@@ -313,12 +322,14 @@ pub enum Application {
     Echo,
     /// Passes every message on to all clients of its path.
     Broadcast,
+    /// Publish and subscribe for clients, see `docs/pubsub.md`.
+    PubSub,
 }
 
 impl Application {
     /// Whether it needs a bus between the workers.
     pub const fn needs_bus(self) -> bool {
-        matches!(self, Self::Broadcast)
+        matches!(self, Self::Broadcast | Self::PubSub)
     }
 }
 

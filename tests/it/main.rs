@@ -34,6 +34,7 @@ mod load;
 mod memory;
 mod observer;
 mod opening;
+mod pubsub;
 mod scenarios;
 mod signals;
 mod supervision;

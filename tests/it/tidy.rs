@@ -78,7 +78,7 @@ const MEMBERS: &[Member] = &[
                     "bus", "conn", "io", "proto", "protocol", "stats", "time", "tls",
                 ],
             ),
-            ("services", &["proto", "protocol", "time"]),
+            ("services", &["proto", "protocol", "stats", "time"]),
             ("seat", &["exit"]),
             (
                 "supervise",

@@ -46,15 +46,23 @@ const KEPT_BYTES: usize = 1 << 20;
 const KEPT_COMMANDS: usize = 4096;
 
 /// Commands, in the order in which the application gave them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Commands {
     pub(crate) list: Vec<(ConnId, Command)>,
     /// Payloads of [`Command::Send`].
     pub(crate) bytes: Vec<u8>,
-    /// The next turn must not wait for the kernel.
-    pub(crate) wake: bool,
-    /// A turn must come at this instant at the latest.
-    pub(crate) wake_at: Option<Instant>,
+    /// The next turn must come at this instant at the latest. [`Instant::ZERO`]: at once.
+    pub(crate) wake_at: Instant,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            list: Vec::new(),
+            bytes: Vec::new(),
+            wake_at: Instant::NEVER,
+        }
+    }
 }
 
 impl Commands {
@@ -107,21 +115,13 @@ impl Commands {
 
     /// Requests another turn at once, and so another call of [`App::turn`](super::App::turn).
     pub const fn wake(&mut self) {
-        self.wake = true;
+        self.wake_at = Instant::ZERO;
     }
 
-    /// Requests a turn at `at`, whatever happens until then, and so a call of [`App::turn`](super::App::turn). Of several requests
-    /// the earliest counts; the others are forgotten when it is due, so request again then.
+    /// Requests that the next turn, and so the next call of [`App::turn`](super::App::turn), comes at `at` at the latest. The next turn
+    /// forgets that, whatever brought it: request again there. Of several requests the earliest counts.
     pub fn wake_at(&mut self, at: Instant) {
-        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// The instant of a request is over.
-    pub(crate) fn woke(&mut self, now: Instant) {
-        self.wake = false;
-        if self.wake_at.is_some_and(|at| at <= now) {
-            self.wake_at = None;
-        }
+        self.wake_at = self.wake_at.min(at);
     }
 
     /// Empties the lists and keeps their memory, up to the limits above.
@@ -132,8 +132,8 @@ impl Commands {
         self.list.shrink_to(KEPT_COMMANDS);
     }
 
-    /// Whether the next turn has something to do before it waits.
+    /// Whether the next turn has commands to carry out before it waits.
     pub(crate) const fn is_pending(&self) -> bool {
-        self.wake || !self.list.is_empty()
+        !self.list.is_empty()
     }
 }

@@ -191,6 +191,11 @@ impl Context<'_> {
         }
     }
 
+    /// Asks for [`App::writable`](super::App::writable) once the send queue, which is not empty, is.
+    pub(crate) const fn tell_when_writable(&mut self) {
+        self.output.out.refused = true;
+    }
+
     /// Bytes in the send queue, which the peer's socket has not taken.
     pub fn queued_bytes(&self) -> usize {
         self.output.out.queued_bytes()

@@ -12,6 +12,7 @@ use crate::bus;
 use crate::io::sys::Traffic;
 use crate::io::{ConnId, ConnectOptions, Errno};
 use crate::proto::{Kind, Role};
+use crate::stats::Counters;
 use crate::time::Instant;
 
 /// The worker, its connections and its clock.
@@ -130,6 +131,11 @@ impl<'a> Handle<'a> {
         fanout.map_or(0, |fanout| fanout.subscribers_of(pattern))
     }
 
+    /// The worker's counters, for applications that come with Ringway.
+    pub(crate) fn counters(&mut self) -> &mut Counters {
+        self.worker.counters()
+    }
+
     /// The list of commands that other callbacks use. The worker drains it after [`App::turn`](super::App::turn).
     pub fn commands(&mut self) -> &mut Commands {
         self.worker.commands()
@@ -156,4 +162,5 @@ pub(crate) trait Reach {
     fn resume(&mut self, id: ConnId);
     fn commands(&mut self) -> &mut Commands;
     fn fanout(&mut self) -> Option<&mut Fanout>;
+    fn counters(&mut self) -> &mut Counters;
 }

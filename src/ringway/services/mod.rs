@@ -2,15 +2,21 @@
 //!
 //! - [`Echo`]: sends every message back to its sender.
 //! - [`Broadcast`]: passes every message on to all clients of its path.
+//! - [`PubSub`]: topics with history for clients that speak JSON or a binary layout (`docs/pubsub.md`).
 //! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.
 #![forbid(unsafe_code)]
 
 mod broadcast;
 mod echo;
 mod path;
+mod pubsub;
 mod router;
 
 pub use broadcast::Broadcast;
 pub use echo::{Echo, Subprotocols};
 pub use path::{BadPattern, Pattern};
+pub use pubsub::PubSub;
+pub use ringway_bus::history::Limits as HistoryLimits;
+pub use ringway_bus::rights::{BadRights, Rights};
+pub use ringway_bus::station::Options as StationOptions;
 pub use router::Services;

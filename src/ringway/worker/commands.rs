@@ -2,7 +2,7 @@
 
 use crate::conn::link::{Next, Pauses, Phase};
 use crate::io::{BufferId, HOT_BYTES, Io};
-use crate::protocol::{App, Command, Commands, Connection, Context, Core, Host, Table, Verdict};
+use crate::protocol::{App, Command, Connection, Context, Core, Host, Table, Verdict};
 
 impl<I: Io> Core<I> {
     /// Carries out the commands that callbacks gave. Commands that these lead to wait for the next turn.
@@ -10,7 +10,7 @@ impl<I: Io> Core<I> {
         if self.shared.protocol.commands.list.is_empty() {
             return;
         }
-        let Commands { wake, wake_at, .. } = self.shared.protocol.commands;
+        let wake_at = self.shared.protocol.commands.wake_at;
         let mut commands = std::mem::take(&mut self.shared.protocol.commands);
         for (id, command) in commands.list.drain(..) {
             match table.get_mut(id) {
@@ -24,12 +24,10 @@ impl<I: Io> Core<I> {
         if !self.shared.protocol.commands.is_pending() {
             // The usual case: no new commands, so the memory serves the next turn.
             commands.recycle();
+            commands.wake_at = self.shared.protocol.commands.wake_at;
             self.shared.protocol.commands = commands;
         }
-        self.shared.protocol.commands.wake |= wake;
-        if let Some(at) = wake_at {
-            self.shared.protocol.commands.wake_at(at);
-        }
+        self.shared.protocol.commands.wake_at(wake_at);
     }
 
     fn run_command<A: App>(

@@ -38,14 +38,16 @@ impl<I: Io, A: App> Worker<I, A> {
         self.core.shared.protocol.fanout = Some(Box::new(fanout));
     }
 
-    /// Announces a wait to those who publish. There is none if there is something to read already.
-    #[inline]
+    /// Announces a wait to those who publish. There is none if there is something to hand on already.
+    #[cold]
     pub(super) fn wait_on_bus(&mut self, wait: Wait) -> Wait {
         match &mut self.core.shared.protocol.fanout {
-            Some(fanout) if wait != Wait::No => match fanout.bus.fall_asleep() {
-                true => wait,
-                false => Wait::No,
-            },
+            Some(fanout) if wait != Wait::No => {
+                match !fanout.is_pending() && fanout.bus.fall_asleep() {
+                    true => wait,
+                    false => Wait::No,
+                }
+            }
             _ => wait,
         }
     }
@@ -59,11 +61,8 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 
     /// Hands on what was published since the last turn.
-    #[inline]
+    #[cold]
     pub(super) fn fan_out(&mut self) {
-        if self.core.shared.protocol.fanout.is_none() {
-            return;
-        }
         for _ in 0..ROUNDS_MAX {
             if !self.core.fan_out(&mut self.host, &mut self.table) {
                 return;

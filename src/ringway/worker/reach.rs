@@ -10,6 +10,7 @@ use crate::protocol::{
     Commands, Connection, Context, Core, Fanout, OpeningRequest, Prepared, Reach, Speaks, Table,
     TooMuch,
 };
+use crate::stats::Counters;
 use crate::time::Instant;
 
 /// The ring and the connections of a worker, apart from its application.
@@ -122,5 +123,9 @@ impl<I: Io> Reach for Reachable<'_, I> {
 
     fn fanout(&mut self) -> Option<&mut Fanout> {
         self.core.shared.protocol.fanout.as_deref_mut()
+    }
+
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.core.shared.counters
     }
 }

@@ -235,14 +235,16 @@ impl<I: Io, A: App> Worker<I, A> {
     pub fn turn_until(&mut self, latest: Instant) -> Result<(), Error> {
         self.listeners
             .arm(&mut self.core.io, self.table.len(), self.core.shared.now);
-        let wait = self.wait(latest);
-        let wait = self.wait_on_bus(wait);
+        let mut wait = self.wait(latest);
+        if self.core.shared.protocol.fanout.is_some() {
+            wait = self.wait_on_bus(wait);
+        }
         let mut done = std::mem::take(&mut self.done);
         self.core.io.turn(wait, &mut done)?;
         self.woken = self.core.io.now();
         self.core.shared.now = self.woken;
         self.core.shared.outbox.next_turn();
-        self.core.shared.protocol.commands.woke(self.woken);
+        self.core.shared.protocol.commands.wake_at = Instant::NEVER;
         self.core.shared.protocol.share = Default::default();
 
         self.handle_sends(&done);
@@ -263,7 +265,9 @@ impl<I: Io, A: App> Worker<I, A> {
             core: &mut self.core,
             table: &mut self.table,
         }));
-        self.fan_out();
+        if self.core.shared.protocol.fanout.is_some() {
+            self.fan_out();
+        }
         self.core.run_commands(&mut self.host, &mut self.table);
         self.end_condemned();
         self.stop_if_asked();
@@ -283,12 +287,6 @@ impl<I: Io, A: App> Worker<I, A> {
             || !core.starved.is_empty()
             || !core.relieved.is_empty()
             || core.shared.protocol.commands.is_pending()
-            || core
-                .shared
-                .protocol
-                .fanout
-                .as_ref()
-                .is_some_and(|fanout| fanout.is_pending())
             || core.held.len() > HELD_MAX
         {
             return Wait::No;
@@ -296,16 +294,11 @@ impl<I: Io, A: App> Worker<I, A> {
         let due = latest
             .min(self.wheel.due())
             .min(self.listeners.due())
-            .min(
-                core.shared
-                    .protocol
-                    .commands
-                    .wake_at
-                    .unwrap_or(Instant::NEVER),
-            )
+            .min(core.shared.protocol.commands.wake_at)
             .min(self.tidy.due());
         match due {
             Instant::NEVER => Wait::Forever,
+            Instant::ZERO => Wait::No,
             due => Wait::Until(due),
         }
     }
