@@ -62,7 +62,7 @@
 //! | the history ([`history::Limits`]) | `bytes_max` | 64 MiB |
 //! | a queue ([`queue::Limits`]) | 16 bytes and the reference for each message that waits | at most 1,000 messages and 1 MiB |
 //! | what waits for other workers ([`station::Limits`]) | about 100 bytes each | at most 100,000 publishes and 1,000 questions |
-//! | a client of a station | about 150 bytes; 300 more while it is slow | |
+//! | a client of a station | about 120 bytes; 500 more while it is slow | |
 //! | a reader of JSON ([`pubsub::Limits`]) | up to 40 times the largest request | at most 10 MiB for each worker |
 //! | rights ([`rights::PATTERNS_MAX`]) | at most 33 KB; a few hundred bytes in practice | |
 //!
