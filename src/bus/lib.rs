@@ -58,11 +58,11 @@
 //! | a reader's buffer ([`log::RecordBuffer`]) | `record_bytes_max` of the largest log | 512 KiB for each worker |
 //! | a doorbell ([`doorbell::memory_bytes`]) | 64 bytes, and 64 for all | |
 //! | a topic or pattern with subscribers ([`topics::Limits`]) | about 160 bytes and its name twice | at most 100,000 |
-//! | a subscription | about 110 bytes | at most 1,000,000, and 1,000 of one subscriber |
+//! | a subscription | about 115 bytes | at most 1,000,000, and 1,000 of one subscriber |
 //! | the history ([`history::Limits`]) | `bytes_max` | 64 MiB |
 //! | a queue ([`queue::Limits`]) | 16 bytes and the reference for each message that waits | at most 1,000 messages and 1 MiB |
 //! | what waits for other workers ([`station::Limits`]) | about 100 bytes each | at most 100,000 publishes and 1,000 questions |
-//! | a client of a station | about 150 bytes; 300 more while it is slow | |
+//! | a client of a station | about 120 bytes; 500 more while it is slow | |
 //! | a reader of JSON ([`pubsub::Limits`]) | up to 40 times the largest request | at most 10 MiB for each worker |
 //! | rights ([`rights::PATTERNS_MAX`]) | at most 33 KB; a few hundred bytes in practice | |
 //!

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use ringway_bus::history::{History, Limits as HistoryLimits, Retain};
+use ringway_bus::log::Refusal;
 use ringway_bus::pubsub::{Limits, json};
 use ringway_bus::queue::{Limits as QueueLimits, Policy, Queue};
+use ringway_bus::rights::Rights;
+use ringway_bus::station::{Form, Options, Outlet, Sent, Station};
 use ringway_bus::topics::{Limits as TopicLimits, Pattern, Topic, Topics};
 
 /// Bytes that `make` leaves allocated in what it returns.
@@ -133,4 +136,62 @@ fn a_queue_takes_what_is_stated_for_each_message() {
     );
     assert!(plain <= 32, "{plain}");
     assert!(conflating <= 32 + 40, "{conflating}");
+}
+
+/// Takes records, and messages to those clients whose number is below this.
+struct Below(u64);
+
+impl Outlet for Below {
+    type Message = Arc<[u8]>;
+
+    fn prepare(&mut self, _form: Form, event: &[u8]) -> Arc<[u8]> {
+        event.into()
+    }
+
+    fn send(&mut self, client: u64, _message: &Arc<[u8]>) -> Sent {
+        if client < self.0 {
+            Sent::Taken
+        } else {
+            Sent::Full
+        }
+    }
+
+    fn publish(&mut self, _body: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn close(&mut self, _client: u64, _code: u16, _reason: &str) {}
+}
+
+#[test]
+fn clients_of_a_station_and_what_waits_for_other_workers_take_what_is_stated() {
+    let rights = Arc::new(Rights::new(&["#"], &["#"]).expect("patterns"));
+    let build = |clients: u64, request: &str, outlet: &mut Below| {
+        let mut station = Station::new(Options::new(0, 2), 1);
+        for client in 0..clients {
+            station.open(client, rights.clone());
+            if !request.is_empty() {
+                let bytes = request.as_bytes();
+                station.handle_request(Duration::ZERO, client, Form::Text, bytes, outlet);
+            }
+        }
+        station
+    };
+    let each = |request: &str, taken| {
+        let mut outlet = Below(taken);
+        let without = kept(|| build(0, request, &mut outlet));
+        let with = kept(|| build(20_000, request, &mut outlet));
+        (with - without) / 20_000
+    };
+    let idle = each("", u64::MAX);
+    // Worker 1 owns the topic.
+    let publish = r#"{"op":"publish","id":1,"topic":"away","data":1}"#;
+    let waiting = each(publish, u64::MAX) - idle;
+    // An error, whose bytes are shared or not as the outlet pleases.
+    let slow = each(r#"{"op":"unsubscribe","topic":"none"}"#, 0) - idle;
+    println!("a client takes {idle} bytes, {waiting} for a publish, {slow} more while it is slow");
+    assert!(
+        idle < 160 && waiting < 120 && slow < 700,
+        "{idle} {waiting} {slow}"
+    );
 }

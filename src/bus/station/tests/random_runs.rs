@@ -135,8 +135,14 @@ impl Model {
         match self.random.below(100) {
             0..35 => self.publish(client),
             35..70 => self.pass(),
-            70..78 => drop(self.world.desks[worker].full.insert(client)),
-            78..90 => self.world.writable(worker, client),
+            70..76 => drop(self.world.desks[worker].full.insert(client)),
+            // Room for a few, or again, of which the station has not heard.
+            76..79 => {
+                let room = self.random.below(4);
+                self.world.desks[worker].room.insert(client, room);
+            }
+            79..81 => drop(self.world.desks[worker].full.remove(&client)),
+            81..90 => self.world.writable(worker, client),
             90..95 => self.subscribe(client),
             95..97 => self.unsubscribe(client),
             97 if self.has_losses => self.lose(),
@@ -271,6 +277,7 @@ impl Model {
             }
             let all: Vec<_> = self.watchers.iter().map(|(c, w)| (*c, w.worker)).collect();
             for (client, worker) in all {
+                self.world.desks[worker].room.clear();
                 self.world.writable(worker, client);
             }
             self.world.wait(Duration::from_secs(10 * (1 - round)));
@@ -400,7 +407,7 @@ fn runs(policy: Policy) {
         let sums = run(seed, workers, policy, seed % 2 == 1);
         (seen, told) = (seen + sums.0, told + sums.1);
     }
-    assert!(seen > 10_000 && told > 500, "{seen} {told}");
+    assert!(seen > 10_000 && told > 300, "{seen} {told}");
 }
 
 #[test]

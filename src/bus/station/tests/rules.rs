@@ -612,6 +612,35 @@ fn the_policy_close_closes_with_1013_and_counts_what_waited() {
 }
 
 #[test]
+fn what_waits_when_the_connection_ends_is_counted() {
+    let mut world = slow(Policy::DropOldest);
+    (1..=3).for_each(|number| publish(&mut world, 0, 2, "t", &number.to_string()));
+    // A gap for the first, and two messages.
+    world.writable(0, 1);
+    assert_eq!(world.got(0, 1).len(), 3);
+    world.desks[0].full.insert(1);
+    (4..=5).for_each(|number| publish(&mut world, 0, 2, "t", &number.to_string()));
+    // The first is in hand when the connection takes no more.
+    world.desks[0].room.insert(1, 0);
+    world.writable(0, 1);
+    world.call(0, |station, _, desk| station.close(1, desk));
+    let drops = world.stations[0].counts().drops;
+    assert_eq!((drops.oldest, drops.closed), (1, 2));
+}
+
+#[test]
+fn a_message_never_overtakes_what_waits() {
+    let mut world = slow(Policy::DropOldest);
+    publish(&mut world, 0, 2, "t", "1");
+    // There is room again, of which the station has not heard.
+    world.desks[0].full.remove(&1);
+    publish(&mut world, 0, 2, "t", "2");
+    assert_eq!(world.got(0, 1), NOTHING);
+    world.writable(0, 1);
+    assert_eq!(world.got(0, 1).len(), 2);
+}
+
+#[test]
 fn a_client_that_asks_and_does_not_read_is_closed() {
     let mut world = slow(Policy::DropOldest);
     for _ in 0..3 {
