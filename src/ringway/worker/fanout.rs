@@ -52,11 +52,17 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// The bell has rung.
+    /// The bell has rung. `is_watched`: the kernel tells of the next ring as well.
     #[cold]
-    pub(super) fn hush_bell(&self) {
-        if let Some(fanout) = &self.core.shared.protocol.fanout {
-            fanout.bus.hush();
+    pub(super) fn hush_bell(&mut self, is_watched: bool) {
+        let Core { io, shared, .. } = &mut self.core;
+        let Some(fanout) = &shared.protocol.fanout else {
+            return;
+        };
+        fanout.bus.hush();
+        if !is_watched {
+            // A full completion queue ends a multishot poll.
+            io.submit_poll_in(Token::fixed(Op::Watch, BELL), fanout.bus.bell());
         }
     }
 
