@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
-use ringway::options::{Application, Endpoint, ServerOptions, WorkerSeat};
+use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WorkerSeat};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
@@ -60,6 +60,13 @@ const fn is_unix(endpoint: &Endpoint) -> bool {
 /// Refuses options that have no effect without another.
 fn without_effect(options: &ServerOptions) -> Resolved<()> {
     let opening = &options.opening;
+    let has = |kind| match options.applications.is_empty() {
+        true => options.application == kind,
+        false => options
+            .applications
+            .iter()
+            .any(|(_, application)| *application == kind),
+    };
     let of_unix = options.socket.unix_mode.is_some() || options.socket.unix_owner.is_some();
     let alone = if of_unix && !options.endpoints.iter().any(is_unix) {
         "--unix-mode and --unix-owner have no effect on a TCP port: listen on a Unix socket, as --wsuri=ws+unix:/run/echo.sock, \
@@ -77,7 +84,11 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2: this program was built without the feature bzip2; leave it off, or build with --features bzip2"
     } else if !options.bzip2 && options.bzip2_compression != Bzip2::default() {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
-    } else if !options.bus && (options.tick.is_some() || !options.echo_self) {
+    } else if options.bus && options.workers > BusOptions::WORKERS_MAX {
+        "--workers: topics connect at most 1022 workers; lower it, or leave --app and --service at echo"
+    } else if !options.bus && options.bus_options != BusOptions::default() {
+        "--bus-log and --slow-* are for topics, and there are none: add --app=broadcast or --app=pubsub, or leave them off"
+    } else if !has(Application::Broadcast) && (options.tick.is_some() || !options.echo_self) {
         "--tick and --echo-self are for broadcasts, and there is none: add --app=broadcast or --service, or leave them off"
     } else if !options.applications.is_empty() && options.application != Application::Echo {
         "--app has no effect beside --service, which names the applications: name all of them there, or leave one of both off"

@@ -112,6 +112,33 @@ impl Layout {
     }
 }
 
+/// Makes a damaged log new. Nobody writes it meanwhile; readers see that it contradicts itself, and that it has another epoch once
+/// this is done.
+///
+/// # Errors
+/// The sizes are not possible, or the memory has another size.
+pub fn format_again(words: &[AtomicU64], layout: Layout) -> Result<(), Fault> {
+    let Some(header) = words.get(..HEADER_WORDS) else {
+        return Err(Fault::TooSmall);
+    };
+    // No reader attaches from here on.
+    header[MAGIC_AT].store(0, Ordering::Release);
+    let epoch = epoch(words);
+    for word in words {
+        word.store(0, Ordering::Release);
+    }
+    format(words, layout)?;
+    header[EPOCH_AT].store(epoch.wrapping_add(1) % (u64::MAX / 2), Ordering::Release);
+    Ok(())
+}
+
+/// The epoch that stands in memory, which may be no log: whoever could not read it looks again when this has changed.
+pub fn epoch(words: &[AtomicU64]) -> u64 {
+    words
+        .get(EPOCH_AT)
+        .map_or(0, |word| word.load(Ordering::Acquire))
+}
+
 /// Makes a log in memory that is all zeroes. Whoever makes the memory does this before anybody else sees it; then each writer begins
 /// with [`Writer::take_over`](super::Writer::take_over), the first one too.
 ///

@@ -64,7 +64,7 @@ mod shuttle_tests;
 mod tests;
 mod writer;
 
-pub use layout::{Fault, Layout, format};
+pub use layout::{Fault, Layout, epoch, format, format_again};
 pub use reader::{Corrupt, Event, Reader, Record, RecordBuffer};
 pub use writer::{Outgoing, Refusal, Writer};
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::Ordering;
 
 use ringway_bus::doorbell;
 use ringway_bus::log::{self, Layout};
@@ -11,8 +10,8 @@ use super::{BusOptions, failed};
 use crate::io::words::{self, Access, Words};
 use crate::io::{Error, sys};
 
-/// Seats beside those of the workers.
-const MORE_SEATS: usize = 2;
+/// Seats beside those of the workers: for what comes from elsewhere, as from other machines. Nobody has them yet.
+pub(super) const MORE_SEATS: usize = 2;
 
 /// The sizes of a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +32,6 @@ impl Plan {
     /// Logs and bells.
     pub const fn seats(&self) -> usize {
         self.workers + MORE_SEATS
-    }
-
-    /// The seat from which the supervisor publishes.
-    pub const fn supervisor(&self) -> usize {
-        self.workers
-    }
-
-    /// The seat from which a bridge to other machines publishes.
-    pub const fn bridge(&self) -> usize {
-        self.workers + 1
     }
 
     pub(super) fn layout(&self, seat: usize) -> Layout {
@@ -77,13 +66,10 @@ impl Plan {
         Words::map(memory, 0, self.bells_bytes(), Access::Write)
     }
 
-    /// Makes a damaged log new. Its readers see that, because its sequence numbers begin again.
+    /// Makes a damaged log new.
     pub(super) fn format_again(&self, memory: &File, seat: usize) -> Result<(), Error> {
         let words = self.map_log(memory, seat, Access::Write)?;
-        for word in words.iter() {
-            word.store(0, Ordering::Release);
-        }
-        log::format(&words, self.layout(seat)).map_err(|fault| failed(fault.to_string()))
+        log::format_again(&words, self.layout(seat)).map_err(|fault| failed(fault.to_string()))
     }
 }
 

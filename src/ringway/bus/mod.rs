@@ -8,7 +8,7 @@
 //!                                     ▲ written by worker 0 alone, read by all
 //! ```
 //!
-//! Seats: one for each worker, then [`Seat::SUPERVISOR`] and [`Seat::BRIDGE`], which publish what comes from elsewhere.
+//! Seats: one for each worker, and two that nobody has yet, for what comes from elsewhere.
 #![forbid(unsafe_code)]
 
 mod memory;
@@ -18,7 +18,7 @@ use std::fs::File;
 use std::num::NonZeroU64;
 
 use ringway_bus::doorbell::{Bells, Sleep, Sleeper};
-use ringway_bus::log::{Event, Layout, Outgoing, Reader, RecordBuffer, Writer};
+use ringway_bus::log::{self, Event, Layout, Outgoing, Reader, RecordBuffer, Writer};
 pub use ringway_bus::log::{Kind, Refusal};
 pub use ringway_bus::queue::{Limits as QueueLimits, Policy};
 pub use ringway_bus::topics::Limits as TopicLimits;
@@ -31,6 +31,9 @@ pub use options::BusOptions;
 
 /// Bytes of records that a turn reads of one log at most. The rest waits for the next turn, which does not wait.
 const TURN_BYTES_MAX: usize = 1 << 20;
+
+/// What an empty record counts as.
+const RECORD_BYTES_MIN: usize = 24;
 
 /// What another seat has said.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +77,11 @@ impl std::fmt::Debug for Bus {
 struct Source {
     seat: usize,
     words: Words,
+    layout: Layout,
     /// `None`: the log contradicts itself. It is read again once its seat has a new process.
     reader: Option<Reader<Words>>,
+    /// The epoch in which it was found so.
+    failed_in: u64,
 }
 
 impl Bus {
@@ -88,11 +94,12 @@ impl Bus {
         if own >= plan.seats() || rings.len() != plan.seats() {
             return Err(failed("it has other seats"));
         }
-        let writer = match Writer::take_over(plan.map_log(&memory, own, words::Access::Write)?) {
-            Ok(writer) => writer,
-            Err(fault) => {
+        let taken = Writer::take_over(plan.map_log(&memory, own, words::Access::Write)?);
+        let writer = match taken {
+            Ok(writer) if *writer.layout() == plan.layout(own) => writer,
+            _ => {
                 tracing::error!(
-                    "the log of worker {own} on the bus is damaged ({fault}), so it begins anew: the others miss what it \
+                    "the log of worker {own} on the bus is damaged, so it begins anew: the others miss what it \
                      had published last"
                 );
                 plan.format_again(&memory, own)?;
@@ -106,11 +113,15 @@ impl Bus {
         let sleeper = sleeper.map_err(|fault| failed(fault.to_string()))?;
         let source = |seat| -> Result<Source, Error> {
             let words = plan.map_log(&memory, seat, words::Access::Read)?;
-            Ok(Source {
+            let mut source = Source {
                 seat,
-                reader: attach(seat, &words),
+                layout: plan.layout(seat),
                 words,
-            })
+                reader: None,
+                failed_in: 0,
+            };
+            source.attach();
+            Ok(source)
         };
         let others = (0..plan.seats()).filter(|seat| *seat != own);
         let bus = Self {
@@ -133,17 +144,6 @@ impl Bus {
     /// The seat of this worker.
     pub const fn own(&self) -> usize {
         self.own
-    }
-
-    /// The seats of a bus, this one included.
-    pub const fn seats(&self) -> usize {
-        self.rings.len()
-    }
-
-    /// Bytes of the largest body beside a topic of so many bytes.
-    pub const fn body_bytes_max(&self, topic_bytes: usize) -> usize {
-        let layout: &Layout = self.writer.layout();
-        layout.body_bytes_max(topic_bytes)
     }
 
     /// What becomes readable when another seat rings for this one.
@@ -186,15 +186,16 @@ impl Bus {
     }
 
     /// Whether [`Self::read`] would find anything.
-    pub fn has_news(&self) -> bool {
+    pub(crate) fn has_news(&self) -> bool {
         self.readers.iter().any(Source::has_news)
     }
 
     /// Announces that this worker is about to wait. `false`: there is something to read.
     pub(crate) fn fall_asleep(&mut self) -> bool {
-        let readers = &self.readers;
-        let has_news = || readers.iter().any(Source::has_news);
-        self.sleeper.fall_asleep(has_news) == Sleep::Asleep
+        let Self {
+            readers, sleeper, ..
+        } = self;
+        sleeper.fall_asleep(|| readers.iter().any(Source::has_news)) == Sleep::Asleep
     }
 
     /// This worker reads again before it waits.
@@ -217,16 +218,31 @@ impl Bus {
 
 impl Source {
     fn has_news(&self) -> bool {
-        self.reader.as_ref().is_some_and(Reader::has_news)
+        match &self.reader {
+            Some(reader) => reader.has_news(),
+            None => log::epoch(&self.words) != self.failed_in,
+        }
+    }
+
+    fn attach(&mut self) {
+        self.failed_in = log::epoch(&self.words);
+        self.reader = match Reader::attach(self.words.clone()) {
+            Ok(reader) if *reader.layout() == self.layout => Some(reader),
+            _ => None,
+        };
     }
 
     fn read(&mut self, buffer: &mut RecordBuffer, tell: &mut impl FnMut(usize, Said<'_>)) {
         let seat = self.seat;
+        if self.reader.is_none() && self.has_news() {
+            self.attach();
+        }
         let mut bytes = 0;
         while bytes < TURN_BYTES_MAX {
             let Some(reader) = &mut self.reader else {
                 return;
             };
+            bytes += RECORD_BYTES_MIN;
             match reader.poll(buffer) {
                 Ok(None) => return,
                 Ok(Some(Event::Began { .. })) => tell(seat, Said::Began),
@@ -247,8 +263,8 @@ impl Source {
                     tracing::error!(
                         "the bus of seat {seat}: {corrupt}; what it said last is missed here"
                     );
-                    // It was made anew, or is only read again when it was.
-                    self.reader = attach(seat, &self.words);
+                    self.reader = None;
+                    self.failed_in = log::epoch(&self.words);
                     tell(seat, Said::Missed(NonZeroU64::MIN));
                     return;
                 }
@@ -257,10 +273,11 @@ impl Source {
     }
 }
 
-fn attach(seat: usize, words: &Words) -> Option<Reader<Words>> {
-    Reader::attach(words.clone())
-        .inspect_err(|fault| tracing::error!("the bus of seat {seat} cannot be read: {fault}"))
-        .ok()
+impl Drop for Bus {
+    /// What was published last is not forgotten by sleepers.
+    fn drop(&mut self) {
+        self.ring();
+    }
 }
 
 fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

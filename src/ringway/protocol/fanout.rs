@@ -11,7 +11,7 @@
 //! copied once out of the log by each other worker, once more when the block is made; then none for each subscriber, unless the
 //! subscriber does not keep up: then it is copied once for all those, and once for each when it takes the message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -164,6 +164,14 @@ impl Weight for LateRef {
     }
 }
 
+/// The messages that wait for one subscriber.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) queue: Queue<LateRef>,
+    /// The connection is on the worker's list of those whose socket has room: once, however many messages wait.
+    pub(crate) is_listed: bool,
+}
+
 /// The topics of one worker.
 #[derive(Debug)]
 pub(crate) struct Fanout {
@@ -174,11 +182,13 @@ pub(crate) struct Fanout {
     /// An empty turn, whose memory is used again.
     spare: Turn,
     /// What waits for subscribers that do not keep up.
-    pub(crate) late: HashMap<u64, Queue<LateRef>>,
+    pub(crate) late: HashMap<u64, Waiting>,
     hashes: std::hash::RandomState,
     /// The compressor, once a subscriber has agreed to compression.
     deflater: Option<(Deflater, Deflate)>,
     deflate: Option<Deflate>,
+    /// Subscribers that agreed to permessage-deflate: while there are none, nothing is compressed.
+    compressing: HashSet<u64>,
     /// The subscribers of a topic. The memory is used again.
     pub(crate) found: Vec<u64>,
     /// Messages that were published since the counters were last brought up to date.
@@ -205,6 +215,8 @@ pub enum PublishError {
     NoBus,
     /// The text is no topic, or a pattern.
     BadTopic(ringway_bus::topics::BadTopic),
+    /// Another process writes this worker's log, or its memory is damaged.
+    Deposed,
     /// The message is larger than an eighth of a log ([`BusOptions::log_bytes`]).
     TooBig {
         /// Bytes that it may have, its header of up to 10 bytes included.
@@ -229,6 +241,7 @@ impl std::fmt::Display for PublishError {
         match self {
             Self::NoBus => f.write_str("this server has no bus"),
             Self::BadTopic(bad) => bad.fmt(f),
+            Self::Deposed => f.write_str("the bus of this worker belongs to another process"),
             Self::TooBig { bytes_max } => {
                 write!(f, "the bus takes messages of {bytes_max} bytes at most")
             }
@@ -263,6 +276,7 @@ impl Fanout {
             hashes: std::hash::RandomState::new(),
             deflater: None,
             deflate,
+            compressing: HashSet::new(),
             found: Vec::new(),
             published: 0,
         }
@@ -281,11 +295,13 @@ impl Fanout {
     ) -> Result<Subscribed, SubscribeError> {
         let pattern = Pattern::parse(pattern).map_err(SubscribeError::BadTopic)?;
         let done = self.topics.subscribe(number_of(id), pattern);
-        if let (true, None, Some(deflate)) = (agreed_to_compress, &self.deflater, &self.deflate) {
-            let deflater = Deflater::new(deflate.setup(deflate.sends.window_bits));
-            self.deflater = Some((deflater, *deflate));
+        let done = done.map_err(SubscribeError::Full)?;
+        if let (true, Some(deflate)) = (agreed_to_compress, &self.deflate) {
+            self.compressing.insert(number_of(id));
+            let made = || Deflater::new(deflate.setup(deflate.sends.window_bits));
+            self.deflater.get_or_insert_with(|| (made(), *deflate));
         }
-        done.map_err(SubscribeError::Full)
+        Ok(done)
     }
 
     pub(crate) fn unsubscribe(&mut self, id: ConnId, pattern: &str) -> bool {
@@ -301,11 +317,11 @@ impl Fanout {
 
     /// The connection is closed. Returns what was dropped of what waited for it.
     pub(crate) fn leave(&mut self, id: ConnId) -> u64 {
-        self.topics.remove(number_of(id), |_| {});
-        match self.late.remove(&number_of(id)) {
-            Some(queue) => queue.messages() as u64,
-            None => 0,
-        }
+        let number = number_of(id);
+        self.topics.remove(number, |_| {});
+        self.compressing.remove(&number);
+        let waiting = self.late.remove(&number);
+        waiting.map_or(0, |waiting| waiting.queue.messages() as u64)
     }
 
     /// Publishes a message to the subscribers of a topic, on all workers.
@@ -351,14 +367,12 @@ impl Fanout {
         self.turn.items.pop();
         Err(match refusal {
             Refusal::TooBig { bytes_max, .. } => PublishError::TooBig { bytes_max },
-            refusal => {
-                unreachable!("kind and topic are in order, and a seat has one process: {refusal}")
-            }
+            _ => PublishError::Deposed,
         })
     }
 
-    /// Collects what was said here and elsewhere since the last call.
-    pub(crate) fn collect(&mut self, counters: &mut crate::stats::Counters) -> Turn {
+    /// Collects what was said here and elsewhere since the last call, if anything was.
+    pub(crate) fn collect(&mut self, counters: &mut crate::stats::Counters) -> Option<Turn> {
         counters.published += std::mem::take(&mut self.published);
         let Self { bus, turn, .. } = self;
         bus.read(|seat, said| match said {
@@ -375,7 +389,10 @@ impl Fanout {
             Said::Began => turn.events.push((seat, None)),
         });
         bus.ring();
-        std::mem::replace(turn, std::mem::take(&mut self.spare))
+        if turn.is_empty() {
+            return None;
+        }
+        Some(std::mem::replace(turn, std::mem::take(&mut self.spare)))
     }
 
     pub(crate) fn recycle(&mut self, mut turn: Turn) {
@@ -396,13 +413,17 @@ impl Fanout {
     pub(crate) fn wait(&mut self, number: u64, topic: &[u8], late: LateRef) -> (Push, Drops) {
         let topic = self.hashes.hash_one(topic);
         let BusOptions { policy, queue, .. } = self.options;
-        let queue = self
-            .late
-            .entry(number)
-            .or_insert_with(|| Queue::new(policy, queue));
-        let before = *queue.drops();
-        let push = queue.push(topic, late);
-        (push, since(queue.drops(), &before))
+        let waiting = self.late.entry(number).or_insert_with(|| Waiting {
+            queue: Queue::new(policy, queue),
+            is_listed: false,
+        });
+        let before = *waiting.queue.drops();
+        let push = waiting.queue.push(topic, late);
+        let dropped = since(waiting.queue.drops(), &before);
+        if push == Push::Close {
+            self.late.remove(&number);
+        }
+        (push, dropped)
     }
 
     /// The frames of a turn as one block, and compressed as well once a subscriber has agreed to that.
@@ -423,6 +444,7 @@ impl Fanout {
         let deflater = self
             .deflater
             .as_mut()
+            .filter(|_| !self.compressing.is_empty())
             .map(|(deflater, how)| (deflater, &*how));
         let prepared = Prepared::of_frames(blocks, &turn.bytes, frames, deflater)?;
         Ok((prepared, index))

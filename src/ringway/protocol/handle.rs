@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use ringway_bus::topics::BadTopic;
+
 use super::commands::Commands;
 use super::context::Context;
 use super::fanout::{Audience, Fanout, PublishError};
@@ -120,9 +122,10 @@ impl<'a> Handle<'a> {
     /// [`PublishError`]; nobody gets it.
     pub fn note(&mut self, topic: &str, body: &[u8]) -> Result<(), PublishError> {
         let fanout = self.worker.fanout().ok_or(PublishError::NoBus)?;
-        let topic = topic.as_bytes();
-        let topic = &topic[..topic.len().min(usize::from(u16::MAX))];
-        fanout.say(topic, (bus::Kind::NOTE, u64::MAX), &[body])
+        if topic.len() > usize::from(u16::MAX) {
+            return Err(PublishError::BadTopic(BadTopic::TooLong));
+        }
+        fanout.say(topic.as_bytes(), (bus::Kind::NOTE, u64::MAX), &[body])
     }
 
     /// Connections of this worker that have subscribed to exactly this topic or pattern.

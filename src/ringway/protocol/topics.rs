@@ -30,7 +30,12 @@ impl Context<'_> {
     /// # Errors
     /// [`SubscribeError`]; nothing has changed.
     pub fn subscribe(&mut self, pattern: &str) -> Result<(), SubscribeError> {
-        let (id, compresses) = (self.id(), self.codec.is_some());
+        let id = self.id();
+        // Other extensions compress for each connection.
+        let compresses = self
+            .codec
+            .as_ref()
+            .is_some_and(|codec| codec.window_bits() > 0);
         let fanout = self.output.shared.protocol.fanout.as_mut();
         let fanout = fanout.ok_or(SubscribeError::NoBus)?;
         fanout.subscribe(id, pattern, compresses).map(|_| ())

@@ -297,6 +297,13 @@ impl Server {
                 BusOptions::LOG_BYTES_MAX
             )));
         }
+        if options.bus && options.workers > BusOptions::WORKERS_MAX {
+            return Err(Fatal::usage(format!(
+                "a bus has at most {} workers, and {} are asked for",
+                BusOptions::WORKERS_MAX,
+                options.workers
+            )));
+        }
         options.opening.letterhead().map_err(Fatal::usage)?;
         check_extensions(&options)?;
         let own = options.deflate.then_some(options.compression);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use ringway_bus::queue::{Drops, Next as Waiting, Push};
+use ringway_bus::queue::{Drops, Next, Push};
 
 use super::reach::Reachable;
 use crate::bus::{Bus, BusOptions, Kind};
@@ -11,8 +11,8 @@ use crate::conn::link::{Link, Phase};
 use crate::io::{BufferId, Io, Op, Token, Wait};
 use crate::proto::{CloseCode, Kind as MessageKind, Opcode};
 use crate::protocol::{
-    App, Connection, Core, Fanout, Handle, Host, Late, LateRef, News, Prepared, Table, Turn,
-    conn_of, number_of,
+    App, Connection, Core, Fanout, Handle, Host, Late, LateRef, News, Prepared, Table, TooMuch,
+    Turn, conn_of, number_of,
 };
 
 use super::turn::Worker;
@@ -52,15 +52,15 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 
-    /// The bell has rung. `is_watched`: the kernel tells of the next ring as well.
+    /// The bell has rung. `is_watched`: the kernel tells of the next ring as well. `is_well`: it can.
     #[cold]
-    pub(super) fn hush_bell(&mut self, is_watched: bool) {
+    pub(super) fn hush_bell(&mut self, is_watched: bool, is_well: bool) {
         let Core { io, shared, .. } = &mut self.core;
         let Some(fanout) = &shared.protocol.fanout else {
             return;
         };
         fanout.bus.hush();
-        if !is_watched {
+        if !is_watched && is_well {
             // A full completion queue ends a multishot poll.
             io.submit_poll_in(Token::fixed(Op::Watch, BELL), fanout.bus.bell());
         }
@@ -76,6 +76,9 @@ impl<I: Io, A: App> Worker<I, A> {
         }
     }
 }
+
+/// The messages of a turn, once a subscriber was found: encoded, and which of them each item is.
+type Made = Option<Result<(Prepared, Vec<Option<usize>>), TooMuch>>;
 
 /// A run of messages of one topic, and what else its delivery needs.
 struct Delivery<'a> {
@@ -98,9 +101,7 @@ impl<I: Io> Core<I> {
         fanout.bus.wake();
         let turn = fanout.collect(&mut self.shared.counters);
         self.shared.protocol.fanout = Some(fanout);
-        if turn.items.is_empty() && turn.events.is_empty() {
-            return false;
-        }
+        let Some(turn) = turn else { return false };
         for (seat, missed) in &turn.events {
             let news = match missed {
                 Some(records) => News::Missed {
@@ -155,7 +156,7 @@ impl<I: Io> Core<I> {
         table: &mut Table,
         turn: &Turn,
         items: Range<usize>,
-        prepared: &mut Option<(Prepared, Vec<Option<usize>>)>,
+        prepared: &mut Made,
     ) {
         let Some(mut fanout) = self.shared.protocol.fanout.take() else {
             return;
@@ -163,22 +164,21 @@ impl<I: Io> Core<I> {
         let mut found = std::mem::take(&mut fanout.found);
         fanout.find(turn.topic(&turn.items[items.start]), &mut found);
         if !found.is_empty() {
-            if prepared.is_none() {
-                match fanout.prepare(turn, &mut self.shared.blocks) {
-                    Ok(made) => *prepared = Some(made),
-                    Err(why) => {
-                        // No block is free: thousands of sends of earlier turns wait.
-                        tracing::error!("messages of topics are dropped: {why}");
-                        self.shared.counters.drops += items.len() as u64;
-                    }
-                }
+            let made = prepared.get_or_insert_with(|| {
+                let made = fanout.prepare(turn, &mut self.shared.blocks);
+                // No block is free: thousands of sends of earlier turns wait.
+                made.inspect_err(|why| tracing::error!("messages of topics are dropped: {why}"))
+            });
+            if made.is_err() {
+                self.shared.counters.late_dropped_newest += (items.len() * found.len()) as u64;
             }
-            if let Some((prepared, index)) = prepared {
+            if let Ok((prepared, index)) = made {
                 let excluded = excluded(turn, items.clone(), fanout.bus.own());
                 // Items that are no frames of a server have no message: a run ends there.
                 let mut start = items.start;
                 while start < items.end {
                     let Some(first) = index[start] else {
+                        self.shared.counters.bus_missed += 1;
                         start += 1;
                         continue;
                     };
@@ -214,35 +214,53 @@ impl<I: Io> Core<I> {
             let Some(conn) = table.get_mut(conn_of(*number)) else {
                 continue;
             };
-            if conn.link.phase != Phase::Open {
+            let excluded = delivery.excluded;
+            let own = excluded.partition_point(|(other, _)| other < number);
+            let is_origin = excluded.get(own).is_some_and(|(other, _)| other == number);
+            if !is_origin {
+                self.deliver_piece(fanout, conn, delivery, (delivery.items.clone(), &mut late));
                 continue;
             }
-            let is_late = is_full(&conn.link)
-                || (!fanout.late.is_empty() && fanout.late.contains_key(number));
-            let own = delivery
-                .excluded
-                .partition_point(|(other, _)| other < number);
-            let is_origin = delivery
-                .excluded
-                .get(own)
-                .is_some_and(|(other, _)| other == number);
-            if !is_late
-                && !is_origin
-                && self.deliver_to(conn, delivery.prepared, delivery.run.clone())
-            {
-                continue;
-            }
-            let own = delivery.excluded[own..]
+            // What lies between its own messages.
+            let mut at = delivery.items.start;
+            for (_, item) in excluded[own..]
                 .iter()
-                .take_while(|(other, _)| other == number);
-            let own: Vec<usize> = own.map(|(_, item)| *item).collect();
-            for item in delivery.items.clone().filter(|item| !own.contains(item)) {
-                let at = item - delivery.items.start;
-                let message = delivery.run.start + at;
-                if is_late || !self.deliver_to(conn, delivery.prepared, message..message + 1) {
-                    self.wait_for(fanout, conn, delivery, (item, &mut late));
+                .take_while(|(other, _)| other == number)
+            {
+                if (at..delivery.items.end).contains(item) {
+                    self.deliver_piece(fanout, conn, delivery, (at..*item, &mut late));
+                    at = item + 1;
                 }
             }
+            self.deliver_piece(fanout, conn, delivery, (at..delivery.items.end, &mut late));
+        }
+    }
+
+    /// Delivers some of the messages to one subscriber, or lets them wait for it.
+    #[inline]
+    fn deliver_piece(
+        &mut self,
+        fanout: &mut Fanout,
+        conn: &mut Connection,
+        delivery: &Delivery<'_>,
+        (items, late): (Range<usize>, &mut Vec<Option<LateRef>>),
+    ) {
+        if items.is_empty() {
+            return;
+        }
+        if conn.link.phase != Phase::Open {
+            // It has still subscribed until its close is over.
+            self.shared.counters.late_dropped_closed += items.len() as u64;
+            return;
+        }
+        let is_late = is_full(&conn.link)
+            || (!fanout.late.is_empty() && fanout.late.contains_key(&number_of(conn.link.id)));
+        let first = delivery.run.start + (items.start - delivery.items.start);
+        if !is_late && self.deliver_to(conn, delivery.prepared, first..first + items.len()) {
+            return;
+        }
+        for item in items {
+            self.wait(fanout, conn, delivery, (item, late));
         }
     }
 
@@ -261,27 +279,23 @@ impl<I: Io> Core<I> {
         is_sent
     }
 
+    /// Lets a message wait for a subscriber that does not keep up.
     #[cold]
-    fn wait_for(
+    fn wait(
         &mut self,
         fanout: &mut Fanout,
         conn: &mut Connection,
         delivery: &Delivery<'_>,
         (item, made): (usize, &mut Vec<Option<LateRef>>),
     ) {
-        made.resize(delivery.items.len(), None);
-        let message = made[item - delivery.items.start].get_or_insert_with(|| delivery.late(item));
-        let topic = delivery.turn.topic(&delivery.turn.items[item]);
-        self.wait(fanout, conn, topic, message.clone());
-    }
-
-    /// Lets a message wait for a subscriber that does not keep up.
-    fn wait(&mut self, fanout: &mut Fanout, conn: &mut Connection, topic: &[u8], late: LateRef) {
         if conn.link.phase != Phase::Open {
             self.shared.counters.late_dropped_closed += 1;
             return;
         }
-        let (push, drops) = fanout.wait(number_of(conn.link.id), topic, late);
+        made.resize(delivery.items.len(), None);
+        let message = made[item - delivery.items.start].get_or_insert_with(|| delivery.late(item));
+        let topic = delivery.turn.topic(&delivery.turn.items[item]);
+        let (push, drops) = fanout.wait(number_of(conn.link.id), topic, message.clone());
         let counters = &mut self.shared.counters;
         counters.late += 1;
         let Drops {
@@ -296,13 +310,19 @@ impl<I: Io> Core<I> {
         counters.late_dropped_newest += newest;
         counters.late_dropped_oldest += oldest;
         counters.late_dropped_too_big += too_big;
-        // The worker is told when the socket has taken everything.
-        conn.link.out.refused = true;
-        if !is_full(&conn.link) {
-            self.relieved.push(conn.link.id);
+        match push {
+            Push::Close => self.close(conn, CloseCode::TryAgainLater, "too slow for its topics"),
+            _ => self.list_late(fanout, &conn.link),
         }
-        if push == Push::Close {
-            self.close(conn, CloseCode::TryAgainLater, "too slow for its topics");
+    }
+
+    /// Lists a connection for which messages wait, once. One whose socket is full is not listed: the kernel reports when it has room.
+    fn list_late(&mut self, fanout: &mut Fanout, link: &Link) {
+        if let Some(waiting) = fanout.late.get_mut(&number_of(link.id))
+            && !is_full(link)
+            && !std::mem::replace(&mut waiting.is_listed, true)
+        {
+            self.relieved.push(link.id);
         }
     }
 
@@ -310,38 +330,59 @@ impl<I: Io> Core<I> {
     #[cold]
     pub(super) fn send_late<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let id = conn.link.id;
-        let number = number_of(id);
         let mut left = LATE_BYTES_MAX;
-        while left > 0 && conn.link.out.queue.is_none() && conn.link.phase == Phase::Open {
-            let Some(fanout) = &mut self.shared.protocol.fanout else {
+        loop {
+            let Some(mut fanout) = self.shared.protocol.fanout.take() else {
                 return;
             };
-            let Some(queue) = fanout.late.get_mut(&number) else {
+            let waiting = fanout.late.get_mut(&number_of(id));
+            let waiting = waiting.filter(|_| conn.link.phase == Phase::Open);
+            let Some(waiting) = waiting else {
+                self.shared.protocol.fanout = Some(fanout);
                 return;
             };
-            let Some(waiting) = queue.pop() else {
-                fanout.late.remove(&number);
-                return;
-            };
-            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-            let mut context = self.shared.context(conn, scratch, BufferId::HOT);
-            match waiting {
-                Waiting::Gap { messages, .. } => {
-                    let (app, session) = host.of(id);
-                    app.missed(&mut context, session, messages);
-                }
-                Waiting::Message(LateRef(message)) => {
-                    left = left.saturating_sub(message.payload.len().max(1));
-                    match context.send(message.kind, &message.payload) {
-                        Ok(()) => self.shared.counters.deliveries += 1,
-                        Err(_) => self.shared.counters.drops += 1,
-                    }
-                }
+            waiting.is_listed = false;
+            // Nothing is taken out before it is certain that the connection takes it.
+            let has_room = left > 0 && conn.link.queued_bytes() == 0 && !is_full(&conn.link);
+            let next = if has_room { waiting.queue.pop() } else { None };
+            if has_room && next.is_none() {
+                fanout.late.remove(&number_of(id));
+            }
+            if next.is_none() {
+                self.list_late(&mut fanout, &conn.link);
+            }
+            self.shared.protocol.fanout = Some(fanout);
+            match next {
+                None => return,
+                Some(next) => left = left.saturating_sub(self.hand_late(host, conn, next)),
             }
         }
-        conn.link.out.refused = true;
-        if !is_full(&conn.link) {
-            self.relieved.push(id);
+    }
+
+    /// Hands one message or gap to its connection, and says how many bytes it had.
+    fn hand_late<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        next: Next<LateRef>,
+    ) -> usize {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        let id = conn.link.id;
+        let mut context = self.shared.context(conn, scratch, BufferId::HOT);
+        match next {
+            Next::Gap { messages, .. } => {
+                let (app, session) = host.of(id);
+                app.missed(&mut context, session, messages);
+                1
+            }
+            Next::Message(LateRef(message)) => {
+                match context.send(message.kind, &message.payload) {
+                    Ok(()) => self.shared.counters.deliveries += 1,
+                    // The application has just closed the connection, or it is a client's, which masks.
+                    Err(_) => self.shared.counters.late_dropped_closed += 1,
+                }
+                message.payload.len().max(1)
+            }
         }
     }
 }

@@ -346,7 +346,7 @@ impl<I: Io, A: App> Worker<I, A> {
         match completion.token.op() {
             Op::Accept => return self.handle_listener(completion),
             Op::Watch if completion.token.id().slot == BELL => {
-                self.hush_bell(completion.more);
+                self.hush_bell(completion.more, completion.result.is_ok());
                 return Ok(());
             }
             Op::Watch => {
