@@ -80,8 +80,8 @@ struct Source {
     layout: Layout,
     /// `None`: the log contradicts itself. It is read again once its seat has a new process.
     reader: Option<Reader<Words>>,
-    /// The epoch in which it was found so.
-    failed_in: u64,
+    /// The epoch in which it was attached, or could not be.
+    looked_in: u64,
 }
 
 impl Bus {
@@ -118,7 +118,7 @@ impl Bus {
                 layout: plan.layout(seat),
                 words,
                 reader: None,
-                failed_in: 0,
+                looked_in: 0,
             };
             source.attach();
             Ok(source)
@@ -220,12 +220,12 @@ impl Source {
     fn has_news(&self) -> bool {
         match &self.reader {
             Some(reader) => reader.has_news(),
-            None => log::epoch(&self.words) != self.failed_in,
+            None => log::epoch(&self.words) != self.looked_in,
         }
     }
 
     fn attach(&mut self) {
-        self.failed_in = log::epoch(&self.words);
+        self.looked_in = log::epoch(&self.words);
         self.reader = match Reader::attach(self.words.clone()) {
             Ok(reader) if *reader.layout() == self.layout => Some(reader),
             _ => None,
@@ -263,8 +263,11 @@ impl Source {
                     tracing::error!(
                         "the bus of seat {seat}: {corrupt}; what it said last is missed here"
                     );
-                    self.reader = None;
-                    self.failed_in = log::epoch(&self.words);
+                    // A new process has made it anew, or nobody has yet.
+                    match log::epoch(&self.words) == self.looked_in {
+                        true => self.reader = None,
+                        false => self.attach(),
+                    }
                     tell(seat, Said::Missed(NonZeroU64::MIN));
                     return;
                 }
