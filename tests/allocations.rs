@@ -15,12 +15,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::client::{BINARY, Client, PING, PONG, REQUEST, TEXT, dial, frame, noise};
+use ringway::bus::{Bus, BusOptions, Plan, Segments};
 use ringway::io::epoll::Epoll;
 use ringway::io::uring::{Options, Uring};
 use ringway::io::{ConnId, ConnectOptions, Fd, Io, sys};
 use ringway::proto::deflate::Direction;
 use ringway::proto::{Kind, Message, Role};
-use ringway::services::Echo;
+use ringway::services::{Broadcast, Echo};
 use ringway::tls::{TlsOptions, TlsSecrets, TlsServer};
 use ringway::worker::{
     App, Closed, Config, Context, Deflate, Failure, Handle, Listener, OpeningRequest, Prepared,
@@ -93,15 +94,22 @@ impl Running {
     }
 
     fn start_with<I: Io + 'static>(ring: fn() -> I, config: Config) -> Self {
+        let make = move |listener| Worker::new(ring(), Echo::default(), config, listener);
+        Self::start_worker(make)
+    }
+
+    /// `make` is called on the worker's thread.
+    fn start_worker<I: Io, A: App>(
+        make: impl FnOnce(Listener) -> Worker<I, A> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
         let address = format!("ws://{}", listener.local_addr().expect("bound"));
         let fd = Fd(listener.into_raw_fd());
         let progress = Arc::new(Progress::default());
         let told = Arc::clone(&progress);
         let run = move || {
-            let io = ring();
             sys::set_nonblocking(fd, true).expect("a socket");
-            let mut worker = Worker::new(io, Echo::default(), config, Listener::new(fd, None));
+            let mut worker = make(Listener::new(fd, None));
             while !told.stop.load(Ordering::Relaxed) {
                 worker
                     .turn(Some(Duration::from_millis(5)))
@@ -250,6 +258,44 @@ fn echoing_allocates_nothing_on_io_uring() {
 fn echoing_allocates_nothing_on_epoll() {
     let ring = || Epoll::new().expect("epoll serves everywhere");
     assert_none(&allocations_of_each_load(&Running::start(ring)));
+}
+
+/// What a turn with messages of topics allocates: the block, the places of the messages in it, and what both share.
+const FAN_OUT_ALLOCATIONS_MAX: u64 = 3;
+
+#[test]
+fn a_delivery_allocates_nothing_however_many_subscribers_there_are() {
+    const MESSAGES: u64 = 200;
+    let make = |listener| {
+        let io = Uring::new(&Options::default()).expect("io_uring serves here");
+        let app = Broadcast::new("all", 0);
+        let mut worker = Worker::new(io, app, Config::default(), listener);
+        let options = BusOptions::default();
+        let plan = Plan::new(1, &options);
+        let segments = Segments::new(&plan).expect("memory");
+        worker.join_bus(Bus::join(segments, &plan, 0).expect("a seat"), options);
+        worker
+    };
+    let running = Running::start_worker(make);
+    let mut clients = Vec::new();
+    for subscribers in [1, 50] {
+        clients.resize_with(subscribers, || Client::connect(&running.address));
+        for len in [20, 1000, 50_000] {
+            let payload = noise(1, len);
+            let round = || {
+                let before = running.allocations();
+                for _ in 0..MESSAGES {
+                    clients[0].send(BINARY, &payload);
+                    clients
+                        .iter_mut()
+                        .for_each(|client| client.expect(BINARY, &payload));
+                }
+                let allocated = running.allocations() - before;
+                allocated.saturating_sub(MESSAGES * FAN_OUT_ALLOCATIONS_MAX)
+            };
+            assert_none(&[("200 messages to their subscribers", fewest(round))]);
+        }
+    }
 }
 
 /// A server's TLS with a certificate of its own, and clients of one version that trust it.

@@ -465,7 +465,7 @@ mod tests {
             write-timeout = 20\nidle-timeout = 2\nping-interval = 3\nping-timeout = 2\nfragment-size = 1000\nclose-timeout = 4\ndrain-timeout = 0\nnodelay = false
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
-            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=broadcast'\necho-self = false\ntick = '1s'
+            maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=broadcast,/topics=pubsub'\necho-self = false\ntick = '1s'
             bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'\nmay-publish = 'a/+,b'\nmay-subscribe = ''\nhistory-messages = 3\nhistory-time = '7s'\nhistory-bytes = '1MiB'
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'

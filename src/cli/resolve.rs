@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
 use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WorkerSeat};
+use ringway::services::HistoryLimits;
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
@@ -34,14 +35,8 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
     if !options.deflate && options.compression != Deflate::default() {
         return Err(given.deflate_is_missing());
     }
-    let mut applications = options
-        .applications
-        .iter()
-        .map(|(_, application)| *application);
-    options.bus = match options.applications.is_empty() {
-        true => options.application.needs_bus(),
-        false => applications.any(Application::needs_bus),
-    };
+    let needs_bus = options.served().any(Application::needs_bus);
+    options.bus = needs_bus;
     if !options.bus_options.is_possible() {
         return Err(BadOption(format!(
             "--bus-log {} is no power of two: write it as 4MiB",
@@ -60,13 +55,7 @@ const fn is_unix(endpoint: &Endpoint) -> bool {
 /// Refuses options that have no effect without another.
 fn without_effect(options: &ServerOptions) -> Resolved<()> {
     let opening = &options.opening;
-    let has = |kind| match options.applications.is_empty() {
-        true => options.application == kind,
-        false => options
-            .applications
-            .iter()
-            .any(|(_, application)| *application == kind),
-    };
+    let has = |kind| options.served().any(|application| application == kind);
     let of_unix = options.socket.unix_mode.is_some() || options.socket.unix_owner.is_some();
     let alone = if of_unix && !options.endpoints.iter().any(is_unix) {
         "--unix-mode and --unix-owner have no effect on a TCP port: listen on a Unix socket, as --wsuri=ws+unix:/run/echo.sock, \
@@ -84,10 +73,11 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2: this program was built without the feature bzip2; leave it off, or build with --features bzip2"
     } else if !options.bzip2 && options.bzip2_compression != Bzip2::default() {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
-    } else if options.bus && options.workers > BusOptions::WORKERS_MAX {
-        "--workers: topics connect at most 1022 workers; lower it, or leave --app and --service at echo"
     } else if !options.bus && options.bus_options != BusOptions::default() {
         "--bus-log and --slow-* are for topics, and there are none: add --app=broadcast or --app=pubsub, or leave them off"
+    } else if !has(Application::PubSub) && pubsub(options) != pubsub(&ServerOptions::new(1)) {
+        "--may-publish, --may-subscribe and --history-* are for a pubsub, and there is none: add --app=pubsub or --service, or leave \
+         them off"
     } else if !has(Application::Broadcast) && (options.tick.is_some() || !options.echo_self) {
         "--tick and --echo-self are for broadcasts, and there is none: add --app=broadcast or --service, or leave them off"
     } else if !options.applications.is_empty() && options.application != Application::Echo {
@@ -98,6 +88,17 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         return Ok(());
     };
     Err(BadOption(alone.to_owned()))
+}
+
+/// The options of a pubsub alone.
+const fn pubsub(options: &ServerOptions) -> (&Vec<String>, &Vec<String>, HistoryLimits) {
+    let ServerOptions {
+        may_publish,
+        may_subscribe,
+        history,
+        ..
+    } = options;
+    (may_publish, may_subscribe, *history)
 }
 
 /// Checks and sets the options that detect peers that vanished.

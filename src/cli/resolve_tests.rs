@@ -231,6 +231,27 @@ fn a_write_timeout_is_a_minute_another_time_or_none() {
 }
 
 #[test]
+fn options_of_topics_need_an_application_that_has_some() {
+    for (option, value, app) in [
+        ("bus-log", "64KiB", "broadcast"),
+        ("slow-messages", "7", "pubsub"),
+        ("tick", "1s", "broadcast"),
+        ("echo-self", "false", "broadcast"),
+        ("may-publish", "a/#", "pubsub"),
+        ("history-messages", "7", "pubsub"),
+    ] {
+        assert!(from(&[(option, value)]).is_err(), "--{option} alone");
+        let options = from(&[(option, value), ("app", app)]).expect("it has an effect");
+        assert!(options.bus, "--app={app}");
+    }
+    let other = from(&[("tick", "1s"), ("app", "pubsub")]);
+    assert!(other.is_err(), "a pubsub has no tick");
+    let by_path = from(&[("history-time", "1s"), ("service", "/a=echo,/b=pubsub")]);
+    assert!(by_path.expect("it has an effect").bus);
+    assert!(from(&[("bus-log", "100000"), ("app", "pubsub")]).is_err());
+}
+
+#[test]
 fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
     assert_eq!(seat(&ProcessArgs::default()), Ok(None));
     let worker = seat(&ProcessArgs {

@@ -212,6 +212,16 @@ impl ServerOptions {
         }
     }
 
+    /// The applications that are served, on whatever path.
+    pub fn served(&self) -> impl Iterator<Item = Application> {
+        let everywhere = self.applications.is_empty().then_some(self.application);
+        let by_path = self
+            .applications
+            .iter()
+            .map(|(_, application)| *application);
+        everywhere.into_iter().chain(by_path)
+    }
+
     /// The bus, if there is one.
     pub fn bus(&self) -> Option<BusOptions> {
         self.bus.then_some(self.bus_options)

@@ -19,34 +19,7 @@ on_both_tiers!(
 const BINARY: u8 = 0x82;
 
 fn broadcast(io: &str, more: &[&str]) -> Server {
-    let mut arguments = vec![
-        "--app=broadcast",
-        "--workers=2",
-        "--port=auto",
-        "--interval=50ms",
-        io,
-    ];
-    arguments.extend(more);
-    Server::start(&arguments)
-}
-
-/// Clients until each of two workers has at least `least` of them.
-fn on_both_workers(server: &Server, least: u64) -> Vec<Client> {
-    let mut clients = Vec::new();
-    let before = sum(server, "accepted");
-    until("both workers have clients", || {
-        for _ in 0..least {
-            clients.push(Client::connect(&server.address()));
-        }
-        server.counter_reaching("accepted", before + clients.len() as u64);
-        let mut held = Vec::new();
-        until("all have opened", || {
-            held = server.counter("clients");
-            held.iter().sum::<u64>() >= clients.len() as u64
-        });
-        held.iter().all(|held| *held >= least)
-    });
-    clients
+    Server::start_app("broadcast", io, more)
 }
 
 fn sum(server: &Server, name: &str) -> u64 {
@@ -76,7 +49,7 @@ fn fields(payload: &[u8]) -> (usize, usize) {
 fn every_message_reaches_every_client_on_every_worker(io: &str) {
     const EACH: usize = 50;
     let server = broadcast(io, &[]);
-    let mut clients = on_both_workers(&server, 3);
+    let mut clients = server.clients_on_both_workers(3);
     let count = clients.len();
     for number in 0..EACH {
         for (sender, client) in clients.iter_mut().enumerate() {
@@ -110,7 +83,7 @@ fn every_message_reaches_every_client_on_every_worker(io: &str) {
 
 fn a_sender_is_left_out_if_it_is_to_be(io: &str) {
     let server = broadcast(io, &["--echo-self=false"]);
-    let mut clients = on_both_workers(&server, 2);
+    let mut clients = server.clients_on_both_workers(2);
     let count = clients.len();
     for (sender, client) in clients.iter_mut().enumerate() {
         client.send(TEXT, format!("{sender} 0").as_bytes());
@@ -154,7 +127,7 @@ fn clients_of_other_paths_hear_nothing(io: &str) {
 #[test]
 fn a_tick_comes_to_all() {
     let server = broadcast("--io=auto", &["--tick=20ms"]);
-    let mut clients = on_both_workers(&server, 1);
+    let mut clients = server.clients_on_both_workers(1);
     for client in &mut clients {
         let number = |payload: &[u8]| {
             let text = str::from_utf8(payload).expect("text");
@@ -232,14 +205,14 @@ fn a_client_that_does_not_read_misses_messages_or_is_closed(io: &str) {
         ("close", "closed"),
     ] {
         let policy = format!("--slow-policy={policy}");
-        let limits = [
-            "--slow-messages=10",
-            "--slow-bytes=1MiB",
-            "--sndbuf=16KiB",
-            &policy,
-        ];
+        // One of both limits is reached: ten messages, or the bytes of as many.
+        let [messages, bytes] = match reason {
+            "newest" => ["--slow-messages=1000", "--slow-bytes=100KiB"],
+            _ => ["--slow-messages=10", "--slow-bytes=1MiB"],
+        };
+        let limits = [messages, bytes, "--sndbuf=16KiB", &policy];
         let server = broadcast(io, &limits);
-        let mut clients = on_both_workers(&server, 1);
+        let mut clients = server.clients_on_both_workers(1);
         clients.push(Client::connect(&server.address()));
         let count = clients.len() as u64;
         send_past_a_slow_one(&mut clients, COUNT);
@@ -292,7 +265,7 @@ fn a_client_that_does_not_read_misses_messages_or_is_closed(io: &str) {
 fn a_worker_that_was_too_slow_counts_what_it_missed(io: &str) {
     const COUNT: usize = 200;
     let server = broadcast(io, &["--bus-log=64KiB"]);
-    let clients = on_both_workers(&server, 2);
+    let clients = server.clients_on_both_workers(2);
     let (mut awake, mut asleep) = (Vec::new(), Vec::new());
     for (own, mut client) in clients.into_iter().enumerate() {
         let before = server.counter("messages_in");
@@ -335,7 +308,7 @@ fn a_worker_that_was_too_slow_counts_what_it_missed(io: &str) {
 fn order_holds_while_clients_come_and_go_and_a_worker_dies(io: &str) {
     const ROUNDS: usize = 300;
     let server = broadcast(io, &[]);
-    let mut clients = on_both_workers(&server, 3);
+    let mut clients = server.clients_on_both_workers(3);
     let victim = server.seats()[0];
     // Of each client: the number that it expects from each sender. A client that comes later begins anywhere.
     let mut next: Vec<HashMap<usize, usize>> = vec![HashMap::new(); clients.len()];
@@ -371,7 +344,7 @@ fn order_holds_while_clients_come_and_go_and_a_worker_dies(io: &str) {
     assert!(clients.len() >= 3, "{} are left", clients.len());
     until("the worker was replaced", || server.seats()[0] != victim);
     // The new worker hears the old one, and is heard.
-    let mut late = on_both_workers(&server, 1);
+    let mut late = server.clients_on_both_workers(1);
     late[0].send(TEXT, b"9999 0");
     for client in &mut late {
         while fields(&client.recv().payload) != (9999, 0) {}
@@ -411,6 +384,8 @@ mod application {
     struct Rooms {
         notes: Arc<AtomicU64>,
         missed: Arc<AtomicU64>,
+        /// Subscribers of one topic at the workers that heard a note.
+        subscribers: Arc<AtomicU64>,
         to_note: Option<Vec<u8>>,
     }
 
@@ -444,10 +419,12 @@ mod application {
             self.missed.fetch_add(messages.get(), Ordering::Relaxed);
         }
 
-        fn event(&mut self, _worker: &mut Handle<'_>, news: &News<'_>) {
+        fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {
             if let News::Note { topic, body, .. } = news {
                 assert_eq!((*topic, *body), (&b"rooms"[..], &b"hello"[..]));
-                self.notes.fetch_add(1, Ordering::Relaxed);
+                let subscribers = worker.subscribers("room/a") as u64;
+                self.subscribers.fetch_add(subscribers, Ordering::Relaxed);
+                self.notes.fetch_add(1, Ordering::Release);
             }
         }
 
@@ -494,8 +471,9 @@ mod application {
         clients[1].expect(TEXT, b"third");
         assert_eq!(ask(&mut clients[7], "!hello"), "noted");
         until("both workers hear the note", || {
-            rooms.notes.load(Ordering::Relaxed) == 2
+            rooms.notes.load(Ordering::Acquire) == 2
         });
+        assert_eq!(rooms.subscribers.load(Ordering::Relaxed), 7);
         let counters = server.counters();
         assert_eq!(
             (counters.published, counters.deliveries),

@@ -16,27 +16,11 @@ on_both_tiers!(
 const BINARY: u8 = 0x82;
 
 fn pubsub(io: &str, more: &[&str]) -> Server {
-    let mut arguments = vec![
-        "--app=pubsub",
-        "--workers=2",
-        "--port=auto",
-        "--interval=50ms",
-        io,
-    ];
-    arguments.extend(more);
-    Server::start(&arguments)
+    Server::start_app("pubsub", io, more)
 }
 
-/// Eight clients or more, of which each worker has some.
 fn clients(server: &Server) -> Vec<Client> {
-    let mut clients = Vec::new();
-    let before: u64 = server.counter("accepted").iter().sum();
-    until("both workers have clients", || {
-        clients.extend((0..8).map(|_| Client::connect(&server.address())));
-        server.counter_reaching("accepted", before + clients.len() as u64);
-        server.counter("clients").iter().all(|held| *held > 0)
-    });
-    clients
+    server.clients_on_both_workers(3)
 }
 
 fn tell(client: &mut Client, request: &Value) {
@@ -217,10 +201,7 @@ fn a_subscriber_that_comes_back_gets_what_it_missed(io: &str) {
 
 #[test]
 fn a_history_forgets_what_is_old() {
-    let server = pubsub(
-        "--io=auto",
-        &["--history-time=50ms", "--history-bytes=100KiB"],
-    );
+    let server = pubsub("--io=auto", &["--history-time=50ms"]);
     let mut client = Client::connect(&server.address());
     let ack = ask(
         &mut client,
@@ -237,6 +218,23 @@ fn a_history_forgets_what_is_old() {
         );
         told["op"] == "gap"
     });
+}
+
+#[test]
+fn a_history_has_so_many_bytes() {
+    let server = pubsub("--io=auto", &["--history-bytes=100KiB"]);
+    let mut client = Client::connect(&server.address());
+    let publish = json!({"op": "publish", "id": 1, "topic": "log", "data": "x".repeat(40_000)});
+    let acks = [(); 3].map(|()| ask(&mut client, &publish));
+    let since = json!({"epoch": acks[0]["epoch"], "offset": 0});
+    let subscribe = json!({"op": "subscribe", "id": 2, "topic": "log", "since": since});
+    assert_eq!(ask(&mut client, &subscribe)["op"], "ack");
+    let gap = json!({"op": "gap", "topic": "log", "messages": 1});
+    assert_eq!(hear(&mut client), gap);
+    assert_eq!(
+        [(); 2].map(|()| hear(&mut client)["offset"].as_u64()),
+        [Some(2), Some(3)]
+    );
 }
 
 #[test]

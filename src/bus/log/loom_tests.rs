@@ -48,7 +48,7 @@ fn log(before: u64) -> (Memory, Writer<Memory>, Reader<Memory>) {
 /// A record whose body says three times which one it is.
 fn publish(writer: &mut Writer<Memory>, number: u64) {
     let record = Outgoing {
-        kind: Kind::TEXT,
+        kind: Kind::FRAME,
         origin: number,
         topic: &[],
         body: &[number.to_ne_bytes(), number.to_ne_bytes()].concat(),

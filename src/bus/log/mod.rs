@@ -79,23 +79,12 @@ impl Kind {
     pub(crate) const PADDING: Self = Self(1);
     /// A writer has begun; its epoch is the body.
     pub(crate) const BEGAN: Self = Self(2);
-    /// A text message of a topic.
-    pub const TEXT: Self = Self(16);
-    /// A binary message of a topic.
-    pub const BINARY: Self = Self(17);
-    /// The writer's worker has its first subscriber of a topic or pattern.
-    pub const SUBSCRIBED: Self = Self(18);
-    /// The writer's worker has lost its last subscriber of a topic or pattern.
-    pub const UNSUBSCRIBED: Self = Self(19);
-    /// Messages of a topic were lost before they reached the bus, for example while a broker was away.
-    pub const GAP: Self = Self(20);
-
     /// The finished frame of a server, for all subscribers of its topic.
-    pub const FRAME: Self = Self(21);
+    pub const FRAME: Self = Self(16);
     /// The same, for all subscribers but the connection that it comes from.
-    pub const FRAME_FOR_OTHERS: Self = Self(22);
+    pub const FRAME_FOR_OTHERS: Self = Self(17);
     /// Bytes from one application to those of all workers.
-    pub const NOTE: Self = Self(23);
+    pub const NOTE: Self = Self(18);
 
     /// The smallest kind that [`Writer::publish`] takes.
     pub const FIRST: Self = Self(16);

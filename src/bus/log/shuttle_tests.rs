@@ -74,7 +74,7 @@ fn write_all(log: &Memory, bells: &Bells<Memory>, eventfds: &[Eventfd]) {
             let number = sent.to_ne_bytes();
             let body = number.repeat(1 + usize::try_from(sent % 4).unwrap());
             let record = Outgoing {
-                kind: Kind::TEXT,
+                kind: Kind::FRAME,
                 origin: sent,
                 topic: &[],
                 body: &body,

@@ -52,7 +52,7 @@ fn poll(reader: &mut Reader<Memory>) -> Option<Met> {
         Event::Began { epoch } => Met::Began(epoch),
         Event::Gap { records } => Met::Gap(records.get()),
         Event::Record(record) => {
-            assert_eq!(record.kind, Kind::TEXT);
+            assert_eq!(record.kind, Kind::FRAME);
             let (topic, body) = (record.topic.to_vec(), record.body.to_vec());
             Met::Record(record.sequence, record.origin, topic, body)
         }
@@ -61,7 +61,7 @@ fn poll(reader: &mut Reader<Memory>) -> Option<Met> {
 
 fn text<'a>(topic: &'a [u8], body: &'a [u8]) -> Outgoing<'a> {
     Outgoing {
-        kind: Kind::TEXT,
+        kind: Kind::FRAME,
         origin: 42,
         topic,
         body,

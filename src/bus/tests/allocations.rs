@@ -39,7 +39,7 @@ fn publishing_reading_sleeping_and_ringing_allocate_nothing() {
     let info = measure(|| {
         for number in 0..2000 {
             let record = Outgoing {
-                kind: Kind::BINARY,
+                kind: Kind::FRAME,
                 origin: number,
                 topic: b"prices/eur",
                 body: &body[..body.len() - usize::try_from(number).expect("small")],

@@ -63,7 +63,7 @@ fn body(sequence: u64) -> Vec<u8> {
 }
 
 fn check(record: &Record<'_>) {
-    assert_eq!(record.kind, Kind::BINARY);
+    assert_eq!(record.kind, Kind::FRAME);
     assert_eq!(record.origin, !record.sequence);
     assert_eq!(record.topic, b"topic");
     assert_eq!(record.body, body(record.sequence));
@@ -82,8 +82,8 @@ fn writer_process() {
         let next = sequence.map_or(0, |sequence| sequence + 1);
         // The first number is known only after the first record, which is of another kind.
         let (kind, origin, topic, body) = match sequence {
-            None => (Kind::GAP, 0, &b""[..], vec![]),
-            Some(_) => (Kind::BINARY, !next, &b"topic"[..], body(next)),
+            None => (Kind::NOTE, 0, &b""[..], vec![]),
+            Some(_) => (Kind::FRAME, !next, &b"topic"[..], body(next)),
         };
         let record = Outgoing {
             kind,
@@ -106,7 +106,7 @@ fn reader_process() {
     let mut buffer = RecordBuffer::new(LAYOUT.record_bytes_max);
     loop {
         if let Some(Event::Record(record)) = reader.poll(&mut buffer).expect("a log that is sound")
-            && record.kind != Kind::GAP
+            && record.kind != Kind::NOTE
         {
             check(&record);
         }
@@ -139,7 +139,7 @@ fn writers_and_readers_killed_at_any_point_leave_a_log_without_a_wrong_record() 
                 Some(Event::Record(record)) => {
                     assert_eq!(record.sequence, before);
                     read += 1;
-                    if record.kind != Kind::GAP {
+                    if record.kind != Kind::NOTE {
                         check(&record);
                     }
                 }

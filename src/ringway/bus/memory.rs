@@ -10,9 +10,6 @@ use super::{BusOptions, failed};
 use crate::io::words::{self, Access, Words};
 use crate::io::{Error, sys};
 
-/// Seats beside those of the workers: for what comes from elsewhere, as from other machines. Nobody has them yet.
-pub(super) const MORE_SEATS: usize = 2;
-
 /// The sizes of a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -29,9 +26,9 @@ impl Plan {
         }
     }
 
-    /// Logs and bells.
+    /// Logs and bells: one of each for each worker.
     pub const fn seats(&self) -> usize {
-        self.workers + MORE_SEATS
+        self.workers
     }
 
     pub(super) fn layout(&self, seat: usize) -> Layout {

@@ -8,7 +8,7 @@
 //!                                     ▲ written by worker 0 alone, read by all
 //! ```
 //!
-//! Seats: one for each worker, and two that nobody has yet, for what comes from elsewhere.
+//! A seat is a worker's index.
 #![forbid(unsafe_code)]
 
 mod memory;
@@ -46,8 +46,8 @@ pub(crate) enum Said<'a> {
     },
     /// This worker was too slow: so many records were overwritten before it read them.
     Missed(NonZeroU64),
-    /// A new process has taken the seat.
-    Began,
+    /// A new process has taken the seat of one that ended.
+    Replaced,
 }
 
 /// A worker's place on the bus.
@@ -245,7 +245,9 @@ impl Source {
             bytes += RECORD_BYTES_MIN;
             match reader.poll(buffer) {
                 Ok(None) => return,
-                Ok(Some(Event::Began { .. })) => tell(seat, Said::Began),
+                // The first process of a seat has nobody's place.
+                Ok(Some(Event::Began { epoch: ..=1 })) => {}
+                Ok(Some(Event::Began { .. })) => tell(seat, Said::Replaced),
                 Ok(Some(Event::Gap { records })) => tell(seat, Said::Missed(records)),
                 Ok(Some(Event::Record(record))) => {
                     bytes += record.topic.len() + record.body.len();

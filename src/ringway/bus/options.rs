@@ -28,8 +28,6 @@ impl Default for BusOptions {
 }
 
 impl BusOptions {
-    /// Most workers that a bus connects: each has a bell, and so have the seats of what comes from elsewhere.
-    pub const WORKERS_MAX: usize = ringway_bus::doorbell::READERS_MAX - super::memory::MORE_SEATS;
     /// Fewest bytes of a log.
     pub const LOG_BYTES_MIN: usize = 64 << 10;
     /// Most bytes of a log (1 GiB).

@@ -37,13 +37,14 @@ impl Areas {
     pub(super) fn share(&mut self, buffer: BufferId, bytes: Arc<[u8]>) {
         let index = buffer.shared_index().expect("a block's own number");
         if index >= self.blocks.len() {
-            self.blocks.resize_with(index + 1, || Arc::new([]));
+            self.blocks.resize_with(index + 1, Arc::default);
         }
         self.blocks[index] = bytes;
     }
 
     pub(super) fn unshare(&mut self, buffer: BufferId) {
-        self.share(buffer, Arc::new([]));
+        // Nothing is allocated for an empty slice.
+        self.share(buffer, Arc::default());
     }
 
     pub(super) fn buffer_and_scratch(&mut self, buffer: BufferId) -> (&mut [u8], &mut [u8]) {

@@ -13,11 +13,10 @@
 //! The supervisor creates it, all zeroes, and marks the seat of a dead worker vacant. A worker writes only its own seat.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Error;
+use super::words::{Access, WORD_BYTES, Words};
 
 /// Bytes from one seat to the next: a cache line, so that a store of one worker does not slow the others down.
 pub const SEAT_BYTES: usize = 64;
@@ -52,7 +51,7 @@ pub struct Seat {
 /// A worker's view of the board.
 #[derive(Clone, Debug)]
 pub struct Board {
-    start: NonNull<u8>,
+    words: Words,
     seats: usize,
     own: usize,
 }
@@ -63,35 +62,14 @@ impl Board {
     /// # Errors
     /// The file is too small for them, or cannot be mapped.
     pub fn map(file: &File, seats: usize, own: usize) -> Result<Self, Error> {
-        let operation = "map the board of connection counts";
-        let len = file
-            .metadata()
-            .map_err(|source| Error { operation, source })?
-            .len();
-        let len = usize::try_from(len).unwrap_or(0);
-        if own >= seats || seats > len / SEAT_BYTES {
+        if own >= seats {
             return Err(Error {
-                operation,
+                operation: "take a seat of the board",
                 source: std::io::ErrorKind::InvalidInput.into(),
             });
         }
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice, of a file that this process holds open.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(Error::last(operation));
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| Error::last(operation))?;
-        let board = Self { start, seats, own };
+        let words = Words::map(file, 0, seats * SEAT_BYTES, Access::Write)?;
+        let board = Self { words, seats, own };
         // Clears the numbers of a dead predecessor. The seat counts as vacant until `connections` is stored, the last.
         board
             .number(own, Field::Clients)
@@ -191,11 +169,13 @@ impl Board {
 
     fn number(&self, seat: usize, field: Field) -> &AtomicU32 {
         assert!(seat < self.seats, "a seat of the board");
-        // SAFETY: `seat` is below `seats` and a field lies within its seat, so the offset lies in the mapping.
-        let pointer = unsafe { self.start.as_ptr().add(seat * SEAT_BYTES + field as usize) };
-        // SAFETY: aligned (a page plus multiples of 4), mapped as long as the process lives (it is never unmapped, so that
-        // clones of a board may share it), and all processes touch it atomically only.
-        unsafe { AtomicU32::from_ptr(pointer.cast()) }
+        let offset = seat * SEAT_BYTES + field as usize;
+        let word = self.words[offset / WORD_BYTES].as_ptr().cast::<AtomicU32>();
+        // SAFETY: a word has two numbers, and the remainder picks one of them.
+        let number = unsafe { word.add(offset % WORD_BYTES / size_of::<AtomicU32>()) };
+        // SAFETY: aligned within its word, mapped as long as `self` lives, and all processes touch numbers of the board atomically only,
+        // 4 bytes at a time.
+        unsafe { &*number }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use super::{Error, Fd};
 
 /// Bytes of a word.
-pub const WORD_BYTES: usize = 8;
+pub(super) const WORD_BYTES: usize = 8;
 
 /// What this process may do to a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Words {
     /// # Errors
     /// The file is shorter, or cannot be mapped.
     pub fn map(file: &File, offset: u64, bytes: usize, access: Access) -> Result<Self, Error> {
-        let operation = "map the workers' bus";
+        let operation = "map memory that the workers share";
         let invalid = || Error {
             operation,
             source: std::io::ErrorKind::InvalidInput.into(),

@@ -28,6 +28,7 @@ use crate::io::ConnId;
 use crate::proto;
 use crate::proto::deflate::{Deflate, Deflater};
 use crate::proto::frame::{self, Compression, HEADER_BYTES_MAX, Header};
+use crate::stats::Counters;
 
 /// Bytes and messages for which the lists of a turn keep memory from turn to turn (about 1.2 MiB).
 const KEPT_BYTES: usize = 1 << 20;
@@ -62,9 +63,9 @@ pub enum News<'a> {
         /// How many.
         records: NonZeroU64,
     },
-    /// A worker has begun, perhaps in the place of one that died.
-    Began {
-        /// Its seat.
+    /// A worker has taken the place of one that ended. What that one had not yet said is lost.
+    Replaced {
+        /// Their seat.
         seat: usize,
     },
 }
@@ -75,6 +76,8 @@ pub(crate) struct Item {
     pub(crate) kind: Kind,
     pub(crate) seat: usize,
     pub(crate) origin: u64,
+    /// Messages of the turn before this one: its own index among them, if it is one.
+    pub(crate) message: usize,
     /// In [`Turn::topics`].
     topic: Range<usize>,
     /// In [`Turn::bytes`].
@@ -85,6 +88,8 @@ pub(crate) struct Item {
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     pub(crate) items: Vec<Item>,
+    /// The messages among them.
+    pub(crate) frames: Vec<(Header, Range<usize>)>,
     /// Frames, one behind the other, so that those of one topic are one piece; and notes.
     bytes: Vec<u8>,
     topics: Vec<u8>,
@@ -93,7 +98,24 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    fn push(&mut self, kind: Kind, (seat, origin): (usize, u64), topic: &[u8], body: &[&[u8]]) {
+    /// Adds a note or a message. `false`: it should be a message, and its body is no whole data frame of a server.
+    fn push(
+        &mut self,
+        kind: Kind,
+        (seat, origin): (usize, u64),
+        topic: &[u8],
+        body: &[&[u8]],
+    ) -> bool {
+        let (at, message) = (self.bytes.len(), self.frames.len());
+        body.iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        if matches!(kind, Kind::FRAME | Kind::FRAME_FOR_OTHERS) {
+            let Some(header) = whole(&self.bytes[at..]) else {
+                self.bytes.truncate(at);
+                return false;
+            };
+            self.frames.push((header, at..self.bytes.len()));
+        }
         let last = self.items.last().map(|item| item.topic.clone());
         let is_same = |range: &Range<usize>| self.topics[range.clone()] == *topic;
         let topic = last.filter(is_same).unwrap_or_else(|| {
@@ -101,16 +123,23 @@ impl Turn {
             self.topics.extend_from_slice(topic);
             at..self.topics.len()
         });
-        let at = self.bytes.len();
-        body.iter()
-            .for_each(|part| self.bytes.extend_from_slice(part));
         self.items.push(Item {
             kind,
             seat,
             origin,
+            message,
             topic,
             body: at..self.bytes.len(),
         });
+        true
+    }
+
+    /// Takes the last item back.
+    fn pop(&mut self) {
+        if let Some(item) = self.items.pop() {
+            self.bytes.truncate(item.body.start);
+            self.frames.truncate(item.message);
+        }
     }
 
     pub(crate) fn topic(&self, item: &Item) -> &[u8] {
@@ -128,6 +157,8 @@ impl Turn {
     fn recycle(&mut self) {
         self.items.clear();
         self.items.shrink_to(KEPT_MESSAGES);
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_MESSAGES);
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.topics.clear();
@@ -308,7 +339,12 @@ impl Fanout {
         let Ok(pattern) = Pattern::parse(pattern) else {
             return false;
         };
-        self.topics.unsubscribe(number_of(id), pattern) != Unsubscribed::NotSubscribed
+        let number = number_of(id);
+        let done = self.topics.unsubscribe(number, pattern);
+        if self.topics.topics_of(number).next().is_none() {
+            self.compressing.remove(&number);
+        }
+        done != Unsubscribed::NotSubscribed
     }
 
     pub(crate) fn subscribers_of(&self, pattern: &str) -> usize {
@@ -324,25 +360,30 @@ impl Fanout {
         waiting.map_or(0, |waiting| waiting.queue.messages() as u64)
     }
 
-    /// Publishes a message to the subscribers of a topic, on all workers.
+    /// Publishes a message to the subscribers of a topic, on all workers. `origin`: the connection that it comes from.
     pub(crate) fn publish(
         &mut self,
         topic: &str,
-        (kind, origin): (Kind, u64),
-        body: (proto::Kind, &[u8]),
+        (audience, origin): (Audience, u64),
+        kind: proto::Kind,
+        payload: &[u8],
     ) -> Result<(), PublishError> {
         let topic = Topic::parse(topic).map_err(PublishError::BadTopic)?;
         let topic = topic.as_str().as_bytes();
         let header = Header {
             compressed: false,
             fin: true,
-            opcode: body.0.opcode(),
-            payload_len: body.1.len() as u64,
+            opcode: kind.opcode(),
+            payload_len: payload.len() as u64,
             masking_key: None,
         };
         let mut head = [0; HEADER_BYTES_MAX];
         let head_len = frame::encode(&header, &mut head);
-        self.say(topic, (kind, origin), &[&head[..head_len], body.1])?;
+        let kind = match audience {
+            Audience::All => Kind::FRAME,
+            Audience::Others => Kind::FRAME_FOR_OTHERS,
+        };
+        self.say(topic, (kind, origin), &[&head[..head_len], payload])?;
         self.published += 1;
         Ok(())
     }
@@ -363,8 +404,7 @@ impl Fanout {
             .bus
             .publish(kind, origin, topic, &self.turn.bytes[item.body.clone()]);
         let Err(refusal) = result else { return Ok(()) };
-        self.turn.bytes.truncate(item.body.start);
-        self.turn.items.pop();
+        self.turn.pop();
         Err(match refusal {
             Refusal::TooBig { bytes_max, .. } => PublishError::TooBig { bytes_max },
             _ => PublishError::Deposed,
@@ -372,7 +412,7 @@ impl Fanout {
     }
 
     /// Collects what was said here and elsewhere since the last call, if anything was.
-    pub(crate) fn collect(&mut self, counters: &mut crate::stats::Counters) -> Option<Turn> {
+    pub(crate) fn collect(&mut self, counters: &mut Counters) -> Option<Turn> {
         counters.published += std::mem::take(&mut self.published);
         let Self { bus, turn, .. } = self;
         bus.read(|seat, said| match said {
@@ -381,12 +421,16 @@ impl Fanout {
                 origin,
                 topic,
                 body,
-            } => turn.push(kind, (seat, origin), topic, &[body]),
+            } => {
+                // Another process is not trusted to have written a frame.
+                let is_one = turn.push(kind, (seat, origin), topic, &[body]);
+                counters.bus_missed += u64::from(!is_one);
+            }
             Said::Missed(records) => {
                 counters.bus_missed += records.get();
                 turn.events.push((seat, Some(records)));
             }
-            Said::Began => turn.events.push((seat, None)),
+            Said::Replaced => turn.events.push((seat, None)),
         });
         bus.ring();
         if turn.is_empty() {
@@ -409,8 +453,14 @@ impl Fanout {
         }
     }
 
-    /// Puts a message into the queue of a subscriber that does not keep up, and says what became of it and what was dropped.
-    pub(crate) fn wait(&mut self, number: u64, topic: &[u8], late: LateRef) -> (Push, Drops) {
+    /// Puts a message into the queue of a subscriber that does not keep up, and counts what was dropped.
+    pub(crate) fn wait(
+        &mut self,
+        number: u64,
+        topic: &[u8],
+        late: LateRef,
+        counters: &mut Counters,
+    ) -> Push {
         let topic = self.hashes.hash_one(topic);
         let BusOptions { policy, queue, .. } = self.options;
         let waiting = self.late.entry(number).or_insert_with(|| Waiting {
@@ -419,11 +469,12 @@ impl Fanout {
         });
         let before = *waiting.queue.drops();
         let push = waiting.queue.push(topic, late);
-        let dropped = since(waiting.queue.drops(), &before);
+        counters.late += 1;
+        count_drops(counters, waiting.queue.drops(), &before);
         if push == Push::Close {
             self.late.remove(&number);
         }
-        (push, dropped)
+        push
     }
 
     /// The frames of a turn as one block, and compressed as well once a subscriber has agreed to that.
@@ -431,44 +482,32 @@ impl Fanout {
         &mut self,
         turn: &Turn,
         blocks: &mut Blocks,
-    ) -> Result<(Prepared, Vec<Option<usize>>), TooMuch> {
-        let mut frames = Vec::with_capacity(turn.items.len());
-        let mut index = Vec::with_capacity(turn.items.len());
-        for item in &turn.items {
-            let frame = item.is_frame().then(|| whole(turn, item)).flatten();
-            index.push(frame.map(|frame| {
-                frames.push(frame);
-                frames.len() - 1
-            }));
-        }
+    ) -> Result<Prepared, TooMuch> {
         let deflater = self
             .deflater
             .as_mut()
             .filter(|_| !self.compressing.is_empty())
             .map(|(deflater, how)| (deflater, &*how));
-        let prepared = Prepared::of_frames(blocks, &turn.bytes, frames, deflater)?;
-        Ok((prepared, index))
+        Prepared::of_frames(blocks, &turn.bytes, &turn.frames, deflater)
     }
 }
 
-/// The frame of an item, if it is a whole data frame of a server. Another process is not trusted to have written one.
-fn whole(turn: &Turn, item: &Item) -> Option<(Header, Range<usize>)> {
-    let body = turn.body(item);
+/// The header of a whole data frame of a server.
+fn whole(body: &[u8]) -> Option<Header> {
     let (header, len) = frame::decode(body, Compression::None).ok()??;
     let is_whole = header.fin
         && header.masking_key.is_none()
         && !header.opcode.is_control()
         && header.opcode != proto::Opcode::Continuation
         && header.payload_len == (body.len() - len) as u64;
-    is_whole.then(|| (header, item.body.clone()))
+    is_whole.then_some(header)
 }
 
-fn since(now: &Drops, before: &Drops) -> Drops {
-    Drops {
-        closed: now.closed - before.closed,
-        conflated: now.conflated - before.conflated,
-        newest: now.newest - before.newest,
-        oldest: now.oldest - before.oldest,
-        too_big: now.too_big - before.too_big,
-    }
+/// Counts what the queues of slow subscribers have dropped since `before`.
+pub(crate) const fn count_drops(counters: &mut Counters, now: &Drops, before: &Drops) {
+    counters.late_dropped_closed += now.closed - before.closed;
+    counters.late_dropped_conflated += now.conflated - before.conflated;
+    counters.late_dropped_newest += now.newest - before.newest;
+    counters.late_dropped_oldest += now.oldest - before.oldest;
+    counters.late_dropped_too_big += now.too_big - before.too_big;
 }

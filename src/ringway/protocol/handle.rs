@@ -9,7 +9,6 @@ use super::context::Context;
 use super::fanout::{Audience, Fanout, PublishError};
 use super::prepared::{Prepared, TooMuch};
 use super::request::OpeningRequest;
-use super::topics::publish;
 use crate::bus;
 use crate::io::sys::Traffic;
 use crate::io::{ConnId, ConnectOptions, Errno};
@@ -111,8 +110,8 @@ impl<'a> Handle<'a> {
     /// # Errors
     /// [`PublishError`]; nobody gets it.
     pub fn publish(&mut self, topic: &str, kind: Kind, payload: &[u8]) -> Result<(), PublishError> {
-        let fanout = self.worker.fanout();
-        publish(fanout, (Audience::All, u64::MAX), topic, kind, payload)
+        let fanout = self.worker.fanout().ok_or(PublishError::NoBus)?;
+        fanout.publish(topic, (Audience::All, u64::MAX), kind, payload)
     }
 
     /// Says something to the applications of all workers, this one included: each gets it as [`News::Note`](super::News::Note). The

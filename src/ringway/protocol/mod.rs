@@ -66,7 +66,7 @@ pub use commands::Commands;
 pub use config::{CloseAnswer, Config, FrameLogging, OnViolation};
 pub use context::{Context, SendError};
 pub use fanout::{Audience, News, PublishError, SubscribeError};
-pub(crate) use fanout::{Fanout, Item, Late, LateRef, Turn, conn_of, number_of};
+pub(crate) use fanout::{Fanout, Item, Late, LateRef, Turn, conn_of, count_drops, number_of};
 pub(crate) use frame_log::FrameLog;
 pub use handle::Handle;
 pub(crate) use handle::Reach;

@@ -96,16 +96,16 @@ impl Prepared {
     pub(crate) fn of_frames(
         blocks: &mut Blocks,
         bytes: &[u8],
-        frames: Vec<(Header, Range<usize>)>,
+        frames: &[(Header, Range<usize>)],
         deflate: Option<(&mut Deflater, &Deflate)>,
     ) -> Result<Self, TooMuch> {
         if bytes.len() > BLOCK_BYTES_MAX {
             return Err(TooMuch);
         }
         let mut payload_before = 0;
-        let of = |(header, range): (Header, Range<usize>)| {
+        let of = |(header, range): &(Header, Range<usize>)| {
             let frame = Frame {
-                header,
+                header: *header,
                 start: range.start,
                 end: range.end,
                 payload_before,
@@ -114,7 +114,7 @@ impl Prepared {
             payload_before += frame.payload_bytes;
             frame
         };
-        let frames: Box<[_]> = frames.into_iter().map(of).collect();
+        let frames: Box<[_]> = frames.iter().map(of).collect();
         let compressed = deflate.map(|(deflater, deflate)| {
             let mut encoder = Encoder::new(Role::Server, Some((deflater, deflate)));
             for frame in &frames {

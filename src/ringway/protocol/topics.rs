@@ -2,25 +2,8 @@
 
 use super::app::Scope;
 use super::context::Context;
-use super::fanout::{Audience, Fanout, PublishError, SubscribeError, number_of};
-use crate::bus;
+use super::fanout::{Audience, PublishError, SubscribeError, number_of};
 use crate::proto::Kind;
-
-/// The topic and the message are copied once here, and once by each other worker ([`Fanout`]).
-pub(super) fn publish(
-    fanout: Option<&mut Fanout>,
-    (audience, origin): (Audience, u64),
-    topic: &str,
-    kind: Kind,
-    payload: &[u8],
-) -> Result<(), PublishError> {
-    let kind_on_bus = match audience {
-        Audience::All => bus::Kind::FRAME,
-        Audience::Others => bus::Kind::FRAME_FOR_OTHERS,
-    };
-    let fanout = fanout.ok_or(PublishError::NoBus)?;
-    fanout.publish(topic, (kind_on_bus, origin), (kind, payload))
-}
 
 impl Context<'_> {
     /// Subscribes this connection to a topic, such as `chat/lobby`, or to all that a pattern matches: `+` stands for one segment, `#`
@@ -62,8 +45,9 @@ impl Context<'_> {
         audience: Audience,
     ) -> Result<(), PublishError> {
         let origin = number_of(self.id());
-        let fanout = self.output.shared.protocol.fanout.as_deref_mut();
-        publish(fanout, (audience, origin), topic, kind, payload)
+        let fanout = self.output.shared.protocol.fanout.as_mut();
+        let fanout = fanout.ok_or(PublishError::NoBus)?;
+        fanout.publish(topic, (audience, origin), kind, payload)
     }
 }
 
@@ -74,7 +58,7 @@ impl Scope<'_> {
     /// [`PublishError`]; nobody gets it.
     pub fn publish(&mut self, topic: &str, kind: Kind, payload: &[u8]) -> Result<(), PublishError> {
         let origin = number_of(self.id);
-        let fanout = self.fanout.as_deref_mut();
-        publish(fanout, (Audience::All, origin), topic, kind, payload)
+        let fanout = self.fanout.as_mut().ok_or(PublishError::NoBus)?;
+        fanout.publish(topic, (Audience::All, origin), kind, payload)
     }
 }

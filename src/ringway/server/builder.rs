@@ -21,6 +21,9 @@ use crate::tls::{TlsOptions, TlsSupply};
 /// Most workers of a server: no machine that we know has more CPUs.
 const WORKERS_MAX: usize = 1024;
 
+// Each of them has a bell.
+const _: () = assert!(WORKERS_MAX <= ringway_bus::doorbell::READERS_MAX);
+
 /// A server: set its options, then run it in one of several ways. See [the module](super) for an example.
 ///
 /// Every limit has a default: [`ServerOptions`] lists them all. The method that runs the server reports a wrong value
@@ -295,13 +298,6 @@ impl Server {
                 bus.queue.messages_max,
                 BusOptions::LOG_BYTES_MIN,
                 BusOptions::LOG_BYTES_MAX
-            )));
-        }
-        if options.bus && options.workers > BusOptions::WORKERS_MAX {
-            return Err(Fatal::usage(format!(
-                "a bus has at most {} workers, and {} are asked for",
-                BusOptions::WORKERS_MAX,
-                options.workers
             )));
         }
         options.opening.letterhead().map_err(Fatal::usage)?;

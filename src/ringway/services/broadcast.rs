@@ -75,12 +75,9 @@ impl App for Broadcast {
     fn connect(&mut self, opening: &mut Opening<'_>, session: &mut Self::Session) -> Verdict {
         *session = self.topic(opening.request().path());
         if session.is_none() {
-            return Verdict::refuse(404, "the path is too long for a broadcast");
+            return Verdict::refuse(404, "the path cannot be the topic of a broadcast");
         }
-        match self.subprotocols.choose(opening.request().subprotocols()) {
-            Some(chosen) => Verdict::accept().subprotocol(chosen),
-            None => Verdict::accept(),
-        }
+        self.subprotocols.accept(opening)
     }
 
     fn open(&mut self, context: &mut Context<'_>, session: &mut Self::Session) {

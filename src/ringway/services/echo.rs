@@ -39,6 +39,16 @@ impl Subprotocols {
     }
 }
 
+impl Subprotocols {
+    /// Accepts a client with the choice from its offer.
+    pub(super) fn accept(&self, opening: &Opening<'_>) -> Verdict {
+        match self.choose(opening.request().subprotocols()) {
+            Some(name) => Verdict::accept().subprotocol(name),
+            None => Verdict::accept(),
+        }
+    }
+}
+
 impl fmt::Display for Subprotocols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,10 +89,7 @@ impl App for Echo {
     type Session = ();
 
     fn connect(&mut self, opening: &mut Opening<'_>, (): &mut ()) -> Verdict {
-        match self.subprotocols.choose(opening.request().subprotocols()) {
-            Some(name) => Verdict::accept().subprotocol(name),
-            None => Verdict::accept(),
-        }
+        self.subprotocols.accept(opening)
     }
 
     #[inline(always)]

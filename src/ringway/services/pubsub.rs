@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime};
 
 use ringway_bus::history::Weight;
 use ringway_bus::log::Refusal;
-use ringway_bus::queue::Drops;
 use ringway_bus::rights::Rights;
 use ringway_bus::station::{Counts, Form, Options, Outlet, Sent, Station};
 
@@ -22,7 +21,7 @@ use super::echo::Subprotocols;
 use crate::proto::{CloseCode, Kind, Message, Role};
 use crate::protocol::{
     App, Closed, Context, Handle, News, Opening, Prepared, PublishError, Scope, Verdict, conn_of,
-    number_of,
+    count_drops, number_of,
 };
 use crate::stats::Counters;
 use crate::time::Instant;
@@ -41,8 +40,6 @@ pub struct PubSub {
     rights: Arc<Rights>,
     /// Under which topic the stations of this service speak to each other.
     name: String,
-    worker: usize,
-    workers: usize,
     work: Vec<Work>,
     /// Payloads of [`Work::Request`].
     bytes: Vec<u8>,
@@ -59,10 +56,7 @@ enum Work {
 
 /// An event, encoded once.
 #[derive(Clone, Debug)]
-pub(super) struct Encoded(Carrier);
-
-#[derive(Clone, Debug)]
-enum Carrier {
+pub(super) enum Encoded {
     Prepared(Prepared),
     /// No block was free for it: it is copied for each client.
     Copied(Rc<(Kind, Box<[u8]>)>),
@@ -70,9 +64,9 @@ enum Carrier {
 
 impl Weight for Encoded {
     fn bytes(&self) -> usize {
-        match &self.0 {
-            Carrier::Prepared(prepared) => prepared.wire_bytes(0),
-            Carrier::Copied(message) => message.1.len(),
+        match self {
+            Self::Prepared(prepared) => prepared.wire_bytes(0),
+            Self::Copied(message) => message.1.len(),
         }
     }
 }
@@ -93,8 +87,6 @@ impl PubSub {
             station: Station::new(options, epoch),
             rights: Arc::new(rights),
             name: format!("$pubsub{name}"),
-            worker: options.worker,
-            workers: options.workers,
             work: Vec::new(),
             bytes: Vec::new(),
             counted: Counts::default(),
@@ -121,10 +113,7 @@ impl App for PubSub {
     type Session = ();
 
     fn connect(&mut self, opening: &mut Opening<'_>, (): &mut ()) -> Verdict {
-        match self.subprotocols.choose(opening.request().subprotocols()) {
-            Some(chosen) => Verdict::accept().subprotocol(chosen),
-            None => Verdict::accept(),
-        }
+        self.subprotocols.accept(opening)
     }
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
@@ -162,13 +151,10 @@ impl App for PubSub {
         };
         match *news {
             News::Note { seat, topic, body } if topic == self.name.as_bytes() => {
-                if seat == self.worker {
-                    return;
-                }
                 self.station.handle_record(now, seat, body, outlet);
             }
             News::Missed { seat, records } => self.station.handle_loss(seat, Some(records), outlet),
-            News::Began { seat } if seat < self.workers => self.station.handle_began(seat, outlet),
+            News::Replaced { seat } => self.station.handle_began(seat, outlet),
             _ => return,
         }
         self.settle(worker);
@@ -218,10 +204,10 @@ impl Outlet for Out<'_, '_> {
             Form::Text => Kind::Text,
             Form::Binary => Kind::Binary,
         };
-        Encoded(match self.worker.prepare(Role::Server, &[(kind, event)]) {
-            Ok(prepared) => Carrier::Prepared(prepared),
-            Err(_) => Carrier::Copied(Rc::new((kind, event.into()))),
-        })
+        match self.worker.prepare(Role::Server, &[(kind, event)]) {
+            Ok(prepared) => Encoded::Prepared(prepared),
+            Err(_) => Encoded::Copied(Rc::new((kind, event.into()))),
+        }
     }
 
     fn send(&mut self, client: u64, message: &Encoded) -> Sent {
@@ -232,9 +218,9 @@ impl Outlet for Out<'_, '_> {
             context.tell_when_writable();
             return Sent::Full;
         }
-        let result = match &message.0 {
-            Carrier::Prepared(prepared) => context.send_prepared(prepared, 0),
-            Carrier::Copied(message) => context.send(message.0, &message.1),
+        let result = match message {
+            Encoded::Prepared(prepared) => context.send_prepared(prepared, 0),
+            Encoded::Copied(message) => context.send(message.0, &message.1),
         };
         match result {
             Ok(()) => Sent::Taken,
@@ -268,27 +254,5 @@ fn count(counters: &mut Counters, now: &Counts, before: &Counts) {
     counters.published += now.published - before.published;
     counters.deliveries += now.deliveries - before.deliveries;
     counters.drops += now.drops_gone - before.drops_gone;
-    let of = |drops: &Drops| {
-        [
-            drops.oldest,
-            drops.newest,
-            drops.conflated,
-            drops.too_big,
-            drops.closed,
-        ]
-    };
-    let figures = [
-        &mut counters.late_dropped_oldest,
-        &mut counters.late_dropped_newest,
-        &mut counters.late_dropped_conflated,
-        &mut counters.late_dropped_too_big,
-        &mut counters.late_dropped_closed,
-    ];
-    for ((figure, now), before) in figures
-        .into_iter()
-        .zip(of(&now.drops))
-        .zip(of(&before.drops))
-    {
-        *figure += now - before;
-    }
+    count_drops(counters, &now.drops, &before.drops);
 }

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use ringway_bus::queue::{Drops, Next, Push};
+use ringway_bus::queue::{Next, Push};
 
 use super::reach::Reachable;
 use crate::bus::{Bus, BusOptions, Kind};
 use crate::conn::link::{Link, Phase};
-use crate::io::{BufferId, Io, Op, Token, Wait};
+use crate::io::{BufferId, ConnId, Io, Op, Token, Wait};
 use crate::proto::{CloseCode, Kind as MessageKind, Opcode};
 use crate::protocol::{
-    App, Connection, Core, Fanout, Handle, Host, Late, LateRef, News, Prepared, Table, TooMuch,
-    Turn, conn_of, number_of,
+    App, Connection, Core, Fanout, Handle, Host, Item, Late, LateRef, News, Prepared, Table,
+    TooMuch, Turn, conn_of, number_of,
 };
 
 use super::turn::Worker;
@@ -77,17 +77,13 @@ impl<I: Io, A: App> Worker<I, A> {
     }
 }
 
-/// The messages of a turn, once a subscriber was found: encoded, and which of them each item is.
-type Made = Option<Result<(Prepared, Vec<Option<usize>>), TooMuch>>;
-
 /// A run of messages of one topic, and what else its delivery needs.
 struct Delivery<'a> {
     turn: &'a Turn,
     /// Of [`Turn::items`].
     items: Range<usize>,
+    /// All messages of the turn.
     prepared: &'a Prepared,
-    /// Of the messages of `prepared`.
-    run: Range<usize>,
     /// Connections of this worker that do not get a message which is their own, and that message; sorted.
     excluded: &'a [(u64, usize)],
 }
@@ -95,20 +91,20 @@ struct Delivery<'a> {
 impl<I: Io> Core<I> {
     /// Says whether there was something.
     fn fan_out<A: App>(&mut self, host: &mut Host<A>, table: &mut Table) -> bool {
-        let Some(mut fanout) = self.shared.protocol.fanout.take() else {
+        let Some(fanout) = &mut self.shared.protocol.fanout else {
             return false;
         };
         fanout.bus.wake();
-        let turn = fanout.collect(&mut self.shared.counters);
-        self.shared.protocol.fanout = Some(fanout);
-        let Some(turn) = turn else { return false };
+        let Some(turn) = fanout.collect(&mut self.shared.counters) else {
+            return false;
+        };
         for (seat, missed) in &turn.events {
             let news = match missed {
                 Some(records) => News::Missed {
                     seat: *seat,
                     records: *records,
                 },
-                None => News::Began { seat: *seat },
+                None => News::Replaced { seat: *seat },
             };
             host.app.event(
                 &mut Handle::new(&mut Reachable { core: self, table }),
@@ -142,21 +138,20 @@ impl<I: Io> Core<I> {
                 at += 1;
                 continue;
             }
-            let of_topic =
-                |other: &&crate::protocol::Item| other.is_frame() && other.has_topic_of(item);
+            let of_topic = |other: &&Item| other.is_frame() && other.has_topic_of(item);
             let len = turn.items[at..].iter().take_while(of_topic).count();
             self.deliver_run(table, turn, at..at + len, &mut prepared);
             at += len;
         }
     }
 
-    /// Delivers messages of one topic to its subscribers.
+    /// Delivers messages of one topic to its subscribers. The turn's messages are prepared for the first one that is found.
     fn deliver_run(
         &mut self,
         table: &mut Table,
         turn: &Turn,
         items: Range<usize>,
-        prepared: &mut Made,
+        prepared: &mut Option<Result<Prepared, TooMuch>>,
     ) {
         let Some(mut fanout) = self.shared.protocol.fanout.take() else {
             return;
@@ -164,37 +159,25 @@ impl<I: Io> Core<I> {
         let mut found = std::mem::take(&mut fanout.found);
         fanout.find(turn.topic(&turn.items[items.start]), &mut found);
         if !found.is_empty() {
-            let made = prepared.get_or_insert_with(|| {
+            let prepared = prepared.get_or_insert_with(|| {
                 let made = fanout.prepare(turn, &mut self.shared.blocks);
                 // No block is free: thousands of sends of earlier turns wait.
                 made.inspect_err(|why| tracing::error!("messages of topics are dropped: {why}"))
             });
-            if made.is_err() {
-                self.shared.counters.late_dropped_newest += (items.len() * found.len()) as u64;
-            }
-            if let Ok((prepared, index)) = made {
-                let excluded = excluded(turn, items.clone(), fanout.bus.own());
-                // Items that are no frames of a server have no message: a run ends there.
-                let mut start = items.start;
-                while start < items.end {
-                    let Some(first) = index[start] else {
-                        self.shared.counters.bus_missed += 1;
-                        start += 1;
-                        continue;
-                    };
-                    let len = index[start..items.end]
-                        .iter()
-                        .take_while(|index| index.is_some())
-                        .count();
+            match prepared {
+                Ok(prepared) => {
+                    let excluded = &excluded(turn, items.clone(), fanout.bus.own());
                     let delivery = Delivery {
                         turn,
-                        items: start..start + len,
+                        items,
                         prepared,
-                        run: first..first + len,
-                        excluded: &excluded,
+                        excluded,
                     };
                     self.deliver(&mut fanout, table, &found, &delivery);
-                    start += len;
+                }
+                Err(TooMuch) => {
+                    let dropped = (items.len() * found.len()) as u64;
+                    self.shared.counters.late_dropped_newest += dropped;
                 }
             }
         }
@@ -227,10 +210,8 @@ impl<I: Io> Core<I> {
                 .iter()
                 .take_while(|(other, _)| other == number)
             {
-                if (at..delivery.items.end).contains(item) {
-                    self.deliver_piece(fanout, conn, delivery, (at..*item, &mut late));
-                    at = item + 1;
-                }
+                self.deliver_piece(fanout, conn, delivery, (at..*item, &mut late));
+                at = item + 1;
             }
             self.deliver_piece(fanout, conn, delivery, (at..delivery.items.end, &mut late));
         }
@@ -255,7 +236,8 @@ impl<I: Io> Core<I> {
         }
         let is_late = is_full(&conn.link)
             || (!fanout.late.is_empty() && fanout.late.contains_key(&number_of(conn.link.id)));
-        let first = delivery.run.start + (items.start - delivery.items.start);
+        // The messages of a run follow each other.
+        let first = delivery.turn.items[items.start].message;
         if !is_late && self.deliver_to(conn, delivery.prepared, first..first + items.len()) {
             return;
         }
@@ -295,34 +277,12 @@ impl<I: Io> Core<I> {
         made.resize(delivery.items.len(), None);
         let message = made[item - delivery.items.start].get_or_insert_with(|| delivery.late(item));
         let topic = delivery.turn.topic(&delivery.turn.items[item]);
-        let (push, drops) = fanout.wait(number_of(conn.link.id), topic, message.clone());
+        let number = number_of(conn.link.id);
         let counters = &mut self.shared.counters;
-        counters.late += 1;
-        let Drops {
-            closed,
-            conflated,
-            newest,
-            oldest,
-            too_big,
-        } = drops;
-        counters.late_dropped_closed += closed;
-        counters.late_dropped_conflated += conflated;
-        counters.late_dropped_newest += newest;
-        counters.late_dropped_oldest += oldest;
-        counters.late_dropped_too_big += too_big;
+        let push = fanout.wait(number, topic, message.clone(), counters);
         match push {
             Push::Close => self.close(conn, CloseCode::TryAgainLater, "too slow for its topics"),
-            _ => self.list_late(fanout, &conn.link),
-        }
-    }
-
-    /// Lists a connection for which messages wait, once. One whose socket is full is not listed: the kernel reports when it has room.
-    fn list_late(&mut self, fanout: &mut Fanout, link: &Link) {
-        if let Some(waiting) = fanout.late.get_mut(&number_of(link.id))
-            && !is_full(link)
-            && !std::mem::replace(&mut waiting.is_listed, true)
-        {
-            self.relieved.push(link.id);
+            _ => list_late(fanout, &conn.link, &mut self.relieved),
         }
     }
 
@@ -332,30 +292,23 @@ impl<I: Io> Core<I> {
         let id = conn.link.id;
         let mut left = LATE_BYTES_MAX;
         loop {
-            let Some(mut fanout) = self.shared.protocol.fanout.take() else {
+            let Some(fanout) = &mut self.shared.protocol.fanout else {
                 return;
             };
             let waiting = fanout.late.get_mut(&number_of(id));
-            let waiting = waiting.filter(|_| conn.link.phase == Phase::Open);
-            let Some(waiting) = waiting else {
-                self.shared.protocol.fanout = Some(fanout);
+            let Some(waiting) = waiting.filter(|_| conn.link.phase == Phase::Open) else {
                 return;
             };
             waiting.is_listed = false;
             // Nothing is taken out before it is certain that the connection takes it.
-            let has_room = left > 0 && conn.link.queued_bytes() == 0 && !is_full(&conn.link);
-            let next = if has_room { waiting.queue.pop() } else { None };
-            if has_room && next.is_none() {
+            if left == 0 || conn.link.queued_bytes() > 0 || is_full(&conn.link) {
+                return list_late(fanout, &conn.link, &mut self.relieved);
+            }
+            let Some(next) = waiting.queue.pop() else {
                 fanout.late.remove(&number_of(id));
-            }
-            if next.is_none() {
-                self.list_late(&mut fanout, &conn.link);
-            }
-            self.shared.protocol.fanout = Some(fanout);
-            match next {
-                None => return,
-                Some(next) => left = left.saturating_sub(self.hand_late(host, conn, next)),
-            }
+                return;
+            };
+            left = left.saturating_sub(self.hand_late(host, conn, next));
         }
     }
 
@@ -389,7 +342,7 @@ impl<I: Io> Core<I> {
 
 impl Delivery<'_> {
     fn late(&self, item: usize) -> LateRef {
-        let message = self.run.start + (item - self.items.start);
+        let message = self.turn.items[item].message;
         let form = self.prepared.plain();
         let (header, _) = form.frame(message);
         LateRef(Rc::new(Late {
@@ -405,6 +358,16 @@ impl Delivery<'_> {
 /// Whether the socket did not take all of an earlier turn.
 const fn is_full(link: &Link) -> bool {
     link.armed.poll_out
+}
+
+/// Lists a connection for which messages wait, once. One whose socket is full is not listed: the kernel reports when it has room.
+fn list_late(fanout: &mut Fanout, link: &Link, relieved: &mut Vec<ConnId>) {
+    if let Some(waiting) = fanout.late.get_mut(&number_of(link.id))
+        && !is_full(link)
+        && !std::mem::replace(&mut waiting.is_listed, true)
+    {
+        relieved.push(link.id);
+    }
 }
 
 /// The messages of a run that are not for the connection of this worker that published them.

@@ -122,6 +122,33 @@ impl Server {
         Self::spawn(arguments, prepare)
     }
 
+    /// Starts two workers with an application, whose counters come often.
+    pub fn start_app(app: &str, io: &str, more: &[&str]) -> Self {
+        let app = format!("--app={app}");
+        let mut arguments = vec![&*app, "--workers=2", "--port=auto", "--interval=50ms", io];
+        arguments.extend(more);
+        Self::start(&arguments)
+    }
+
+    /// New clients, until each of two workers has at least `least` clients.
+    pub fn clients_on_both_workers(&self, least: u64) -> Vec<client::Client> {
+        let mut clients = Vec::new();
+        let before = self.counter("accepted").iter().sum::<u64>();
+        until("both workers have clients", || {
+            for _ in 0..least {
+                clients.push(client::Client::connect(&self.address()));
+            }
+            self.counter_reaching("accepted", before + clients.len() as u64);
+            let mut held = Vec::new();
+            until("all have opened", || {
+                held = self.counter("clients");
+                held.iter().sum::<u64>() >= clients.len() as u64
+            });
+            held.iter().all(|held| *held >= least)
+        });
+        clients
+    }
+
     fn spawn(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COUNT: AtomicUsize = AtomicUsize::new(0);

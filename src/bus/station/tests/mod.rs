@@ -1,3 +1,4 @@
 mod random_runs;
 mod rules;
+mod slow;
 mod world;
