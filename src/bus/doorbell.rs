@@ -32,8 +32,8 @@ const VERSION: u64 = 1;
 /// Words of a cache line: a reader's store does not slow the others down.
 const LINE_WORDS: usize = 8;
 
-/// Readers of one memory. 64 bytes each; as many as a machine may have workers, and some processes beside them.
-pub const READERS_MAX: usize = 1024;
+/// Readers of one memory. 64 bytes each; 1024 workers, and some processes beside them.
+pub const READERS_MAX: usize = 1088;
 
 /// Bytes of shared memory for `readers` bells.
 pub const fn memory_bytes(readers: usize) -> usize {
@@ -358,7 +358,10 @@ mod tests {
         let words = fresh(2);
         assert_eq!(Bells::attach(words.clone()).map(drop), Err(Fault::NoBells));
         assert_eq!(format(&words, 0), Err(Fault::ReadersInvalid(0)));
-        assert_eq!(format(&words, 1025), Err(Fault::ReadersInvalid(1025)));
+        assert_eq!(
+            format(&words, READERS_MAX + 1),
+            Err(Fault::ReadersInvalid(1089))
+        );
         let wrong = Err(Fault::SizeWrong {
             words: 24,
             expected: 32,

@@ -10,6 +10,9 @@ use super::{BusOptions, failed};
 use crate::io::words::{self, Access, Words};
 use crate::io::{Error, sys};
 
+/// Seats behind those of the workers: one for the supervisor's HTTP API, one for the bridge to a broker. Nobody need take them.
+pub const OUTSIDE_SEATS: usize = 2;
+
 /// The sizes of a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -26,9 +29,24 @@ impl Plan {
         }
     }
 
-    /// Logs and bells: one of each for each worker.
+    /// Logs and bells: one of each for each worker, and for each of [`OUTSIDE_SEATS`].
     pub const fn seats(&self) -> usize {
+        self.workers + OUTSIDE_SEATS
+    }
+
+    /// How many seats are workers': the first ones.
+    pub const fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// The seat of the supervisor's HTTP API.
+    pub const fn api_seat(&self) -> usize {
+        self.workers
+    }
+
+    /// The seat of the bridge to a broker.
+    pub const fn bridge_seat(&self) -> usize {
+        self.workers + 1
     }
 
     pub(super) fn layout(&self, seat: usize) -> Layout {

@@ -8,7 +8,7 @@
 //!                                     ▲ written by worker 0 alone, read by all
 //! ```
 //!
-//! A seat is a worker's index.
+//! A seat is a worker's index, or one of [`OUTSIDE_SEATS`] behind them.
 #![forbid(unsafe_code)]
 
 mod memory;
@@ -26,7 +26,7 @@ pub use ringway_bus::topics::Limits as TopicLimits;
 use crate::io::words::{self, Words};
 use crate::io::{Error, Fd};
 
-pub use memory::{Plan, Segments};
+pub use memory::{OUTSIDE_SEATS, Plan, Segments};
 pub use options::BusOptions;
 
 /// Bytes of records that a turn reads of one log at most. The rest waits for the next turn, which does not wait.

@@ -8,7 +8,7 @@ use super::address;
 use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
-use crate::bus::Plan;
+use crate::bus::{OUTSIDE_SEATS, Plan};
 use crate::exit::Fatal;
 use crate::options::{
     Backlog, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN, IoChoice, Limits,
@@ -22,7 +22,7 @@ use crate::tls::{TlsOptions, TlsSupply};
 const WORKERS_MAX: usize = 1024;
 
 // Each of them has a bell.
-const _: () = assert!(WORKERS_MAX <= ringway_bus::doorbell::READERS_MAX);
+const _: () = assert!(WORKERS_MAX + OUTSIDE_SEATS <= ringway_bus::doorbell::READERS_MAX);
 
 /// A server: set its options, then run it in one of several ways. See [the module](super) for an example.
 ///
