@@ -27,6 +27,7 @@
 //! - [`queue`]: what waits for one subscriber, and what is dropped when it does not read.
 //! - [`pubsub`]: requests and events, as JSON and in a binary layout.
 //! - [`station`]: the service of one worker, made of all that: requests and records in, events and records out.
+//! - [`api`]: what the HTTP API of a server asks its services, and under which names they are found.
 //! - [`rights`]: who may publish and subscribe. `token` (a feature): the same from signed tokens.
 //!
 //! # The shared memory
@@ -82,6 +83,7 @@
 // Positions in shared memory are used as `usize`.
 const _: () = assert!(usize::BITS == 64, "Ringway is for 64-bit Linux");
 
+pub mod api;
 mod atomic;
 pub mod doorbell;
 pub mod history;

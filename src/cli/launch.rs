@@ -11,7 +11,7 @@ use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
 use super::options::ServerArgs;
-use super::{resolve, services};
+use super::{access, resolve, services};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
@@ -88,6 +88,8 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
 
 /// Runs the supervisor. `given` says which values the user chose.
 fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit, Fatal> {
+    // Workers read them too. What is wrong with them is to be said once, and now.
+    access::keys(options)?;
     let command = WorkerCommand {
         name: std::env::args_os()
             .next()

@@ -9,6 +9,7 @@
 //! 4. `launch` starts the supervisor or the worker.
 #![forbid(unsafe_code)]
 
+mod access;
 mod args;
 mod launch;
 mod opening;

@@ -11,7 +11,6 @@ use ringway::options::{
     Backlog, BusOptions, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, LOG_BYTES_MAX, Owner,
     ServerOptions, TlsMode, TlsVersion,
 };
-use ringway::services::Rights;
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
 };
@@ -21,7 +20,7 @@ use ringway_command::kinds::{
 use ringway_command::options::{Defined, Definition, define, under};
 use ringway_command::values;
 
-use super::{opening, services};
+use super::{access, opening, services};
 
 /// Most workers: no machine that we know has more CPUs.
 const WORKERS_MAX: u64 = 1024;
@@ -47,6 +46,10 @@ impl Defined for ServerArgs {
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(general());
         all.extend(under("Topics (--app=broadcast, --app=pubsub)", topics()));
+        all.extend(under(
+            "Rights (--app=broadcast, --app=pubsub)",
+            access::definitions(),
+        ));
         all.extend(under("Opening handshake", opening::definitions()));
         all.extend(under("Closing", closing()));
         all.extend(under("Limits", limits()));
@@ -120,7 +123,7 @@ fn general() -> [Definition<ServerOptions>; 18] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn topics() -> [Definition<ServerOptions>; 11] {
+fn topics() -> [Definition<ServerOptions>; 9] {
     [
         define("echo-self", field!(echo_self), Switch, "Whether a broadcast goes to the client that sent it, too"),
         define("tick", field!(tick), OrOff(Time::from(Duration::from_millis(10))),
@@ -137,10 +140,6 @@ fn topics() -> [Definition<ServerOptions>; 11] {
             "Messages that wait for a client that does not keep up; about 50 bytes for each"),
         define("slow-bytes", field!(bus_options.queue.bytes_max), Size(1..=SIZE_MAX),
             "Their bytes. They are shared by all clients that wait for the same message"),
-        define("may-publish", field!(may_publish), PATTERNS,
-            "Topics that clients of a pubsub may publish to, as chat/+,news/#; empty = none"),
-        define("may-subscribe", field!(may_subscribe), PATTERNS,
-            "Topics and patterns that they may subscribe to; empty = none"),
         define("history-messages", field!(history.messages_max), Count(0..=1 << 32, "0 keeps only retained messages"),
             "Messages of each topic that a pubsub keeps for `since`"),
         define("history-time", field!(history.age_max), Time::from(MILLISECOND), "How long it keeps them"),
@@ -362,7 +361,7 @@ const BACKLOG: Words<Backlog> = Words {
 };
 
 /// Names of files with commas between them.
-const FILES: Words<Vec<PathBuf>> = Words {
+pub(super) const FILES: Words<Vec<PathBuf>> = Words {
     value_name: "FILE,...",
     parse: |list| match list.split(',').any(str::is_empty) {
         true => Err(Wrong::Because(
@@ -374,23 +373,6 @@ const FILES: Words<Vec<PathBuf>> = Words {
         let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
         (!names.is_empty()).then(|| names.join(","))
     },
-    bare: Bare::Refused,
-};
-
-/// Topics and patterns with commas between them.
-const PATTERNS: Words<Vec<String>> = Words {
-    value_name: "PATTERN,...",
-    parse: |list| {
-        let patterns: Vec<_> = list
-            .split(',')
-            .filter(|pattern| !pattern.is_empty())
-            .collect();
-        match Rights::new(&patterns, &[]) {
-            Ok(_) => Ok(patterns.into_iter().map(str::to_owned).collect()),
-            Err(bad) => Err(Wrong::Because(format!(": {bad}"))),
-        }
-    },
-    show: |patterns| Some(patterns.join(",")),
     bare: Bare::Refused,
 };
 
@@ -466,7 +448,7 @@ mod tests {
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=broadcast,/topics=pubsub'\necho-self = false\ntick = '1s'
-            bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'\nmay-publish = 'a/+,b'\nmay-subscribe = ''\nhistory-messages = 3\nhistory-time = '7s'\nhistory-bytes = '1MiB'
+            bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'\nmay-publish = 'a/+,/topics=b'\nmay-subscribe = ''\ntoken-key = 'a.key,b.pem'\ntoken-issuer = 'i'\ntoken-audience = 'a'\ntoken-required = false\napi-key = 'k'\nhistory-messages = 3\nhistory-time = '7s'\nhistory-bytes = '1MiB'
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'

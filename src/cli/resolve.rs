@@ -3,11 +3,13 @@
 //! Owns: the sentences for options that do not go together. Never: makes a system call.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
+use super::access;
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
-use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WorkerSeat};
-use ringway::services::HistoryLimits;
+use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat};
+use ringway::services::{HistoryLimits, Right};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
@@ -44,6 +46,7 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
         )));
     }
     without_effect(&options)?;
+    access::check(&options)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
 }
@@ -75,9 +78,15 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
     } else if !options.bus && options.bus_options != BusOptions::default() {
         "--bus-log and --slow-* are for topics, and there are none: add --app=broadcast or --app=pubsub, or leave them off"
-    } else if !has(Application::PubSub) && pubsub(options) != pubsub(&ServerOptions::new(1)) {
-        "--may-publish, --may-subscribe and --history-* are for a pubsub, and there is none: add --app=pubsub or --service, or leave \
-         them off"
+    } else if !options.bus && guarded(options) != guarded(&ServerOptions::new(1)) {
+        "--may-*, --token-* and --api-key are for broadcasts and pubsubs, and there are none: add --app=broadcast or --app=pubsub, or \
+         leave them off"
+    } else if options.token_keys.is_empty() && tokens(options) != tokens(&ServerOptions::new(1)) {
+        "--token-issuer, --token-audience and --token-required have no effect without --token-key: give the key, or leave them off"
+    } else if options.api_key.is_some() && options.web_port == WebPort::Off {
+        "--api-key has no effect with --port=0, because the HTTP API is on that port: give the port, or leave it off"
+    } else if !has(Application::PubSub) && options.history != HistoryLimits::default() {
+        "--history-* are for a pubsub, and there is none: add --app=pubsub or --service, or leave them off"
     } else if !has(Application::Broadcast) && (options.tick.is_some() || !options.echo_self) {
         "--tick and --echo-self are for broadcasts, and there is none: add --app=broadcast or --service, or leave them off"
     } else if !options.applications.is_empty() && options.application != Application::Echo {
@@ -90,15 +99,29 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
     Err(BadOption(alone.to_owned()))
 }
 
-/// The options of a pubsub alone.
-const fn pubsub(options: &ServerOptions) -> (&Vec<String>, &Vec<String>, HistoryLimits) {
+/// The options that only topics need.
+const fn guarded(
+    options: &ServerOptions,
+) -> (&Vec<Right>, &Vec<Right>, &Vec<PathBuf>, &Option<PathBuf>) {
     let ServerOptions {
         may_publish,
         may_subscribe,
-        history,
+        token_keys,
+        api_key,
         ..
     } = options;
-    (may_publish, may_subscribe, *history)
+    (may_publish, may_subscribe, token_keys, api_key)
+}
+
+/// The options that only tokens need.
+const fn tokens(options: &ServerOptions) -> (&Option<String>, &Option<String>, bool) {
+    let ServerOptions {
+        token_issuer,
+        token_audience,
+        token_required,
+        ..
+    } = options;
+    (token_issuer, token_audience, *token_required)
 }
 
 /// Checks and sets the options that detect peers that vanished.

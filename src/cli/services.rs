@@ -3,12 +3,16 @@
 //! Owns: the text of `--service`, and the application of each kind. Never: routes a request (`ringway::services` does).
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ringway::Audience;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::server::{Place, process};
-use ringway::services::{Broadcast, Echo, Pattern, PubSub, Rights, Services, StationOptions};
+use ringway::services::{Broadcast, Echo, Pattern, PubSub, Services, StationOptions, Verifier};
+use ringway::supervise;
 use ringway_command::kinds::{Bare, Words, Wrong};
+
+use super::access;
 
 /// The applications by their names.
 pub(super) const APPLICATIONS: [(&str, Application); 3] = [
@@ -50,63 +54,78 @@ fn show(applications: &[(Pattern, Application)]) -> String {
 
 /// Runs a worker process with the applications of its options. A single one on every path needs no router.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
+    let keys = match access::keys(options) {
+        Ok(keys) => keys,
+        Err(fatal) => {
+            supervise::error(&fatal);
+            return fatal.exit.into();
+        }
+    };
+    let maker = Maker { options, keys };
     if options.applications.is_empty() {
         return match options.application {
-            Application::Echo => process::run(options, seat, |_| echo(options)),
+            Application::Echo => process::run(options, seat, |_| maker.echo()),
             Application::Broadcast => {
-                process::run(options, seat, |place| broadcast(options, "all", place))
+                process::run(options, seat, |place| maker.broadcast(None, place))
             }
-            Application::PubSub => process::run(options, seat, |place| pubsub(options, "", place)),
+            Application::PubSub => process::run(options, seat, |place| maker.pubsub(None, place)),
         };
     }
     process::run(options, seat, |place| {
         let mut services = Services::new();
-        for (pattern, application) in &options.applications {
+        for (path, application) in &options.applications {
+            let at = path.clone();
             match application {
-                Application::Echo => services.add(pattern.clone(), echo(options)),
-                Application::Broadcast => {
-                    let app = broadcast(options, &pattern.to_string(), place);
-                    services.add(pattern.clone(), app);
-                }
-                Application::PubSub => {
-                    let app = pubsub(options, &pattern.to_string(), place);
-                    services.add(pattern.clone(), app);
-                }
+                Application::Echo => services.add(at, maker.echo()),
+                Application::Broadcast => services.add(at, maker.broadcast(Some(path), place)),
+                Application::PubSub => services.add(at, maker.pubsub(Some(path), place)),
             }
         }
         services
     })
 }
 
-fn echo(options: &ServerOptions) -> Echo {
-    Echo {
-        subprotocols: options.subprotocols.clone(),
+/// Makes applications, for every path or for one.
+struct Maker<'a> {
+    options: &'a ServerOptions,
+    keys: Arc<[Verifier]>,
+}
+
+impl Maker<'_> {
+    fn echo(&self) -> Echo {
+        Echo {
+            subprotocols: self.options.subprotocols.clone(),
+        }
     }
-}
 
-fn broadcast(options: &ServerOptions, name: &str, place: &Place) -> Broadcast {
-    let mut broadcast = Broadcast::new(name, place.index);
-    broadcast.subprotocols = options.subprotocols.clone();
-    broadcast.tick = options.tick;
-    broadcast.audience = match options.echo_self {
-        true => Audience::All,
-        false => Audience::Others,
-    };
-    broadcast
-}
+    fn broadcast(&self, path: Option<&Pattern>, place: &Place) -> Broadcast {
+        let options = self.options;
+        let name = path.map_or_else(String::new, Pattern::to_string);
+        let mut broadcast = Broadcast::new(&name, place.index);
+        broadcast.admit(access::admission(options, path, &self.keys));
+        broadcast.subprotocols = options.subprotocols.clone();
+        broadcast.tick = options.tick;
+        broadcast.audience = match options.echo_self {
+            true => Audience::All,
+            false => Audience::Others,
+        };
+        broadcast
+    }
 
-fn pubsub(options: &ServerOptions, name: &str, place: &Place) -> PubSub {
-    let bus = options.bus_options;
-    let of_worker = StationOptions {
-        topics: bus.topics,
-        history: options.history,
-        queue: bus.queue,
-        policy: bus.policy,
-        ..StationOptions::new(place.index, place.workers)
-    };
-    // The supervisor has refused to start with others.
-    let rights = Rights::new(&options.may_publish, &options.may_subscribe).unwrap_or_default();
-    PubSub::new(name, of_worker, rights, options.subprotocols.clone())
+    fn pubsub(&self, path: Option<&Pattern>, place: &Place) -> PubSub {
+        let options = self.options;
+        let bus = options.bus_options;
+        let of_worker = StationOptions {
+            topics: bus.topics,
+            history: options.history,
+            queue: bus.queue,
+            policy: bus.policy,
+            ..StationOptions::new(place.index, place.workers)
+        };
+        let name = path.map_or_else(String::new, Pattern::to_string);
+        let admission = access::admission(options, path, &self.keys);
+        PubSub::new(&name, of_worker, admission, options.subprotocols.clone())
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 pub use crate::services::Subprotocols;
-use crate::services::{HistoryLimits, Pattern};
+use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use opening::OpeningOptions;
 
@@ -126,10 +126,22 @@ pub struct ServerOptions {
     pub bus: bool,
     /// How it works.
     pub bus_options: BusOptions,
-    /// Topics and patterns that clients of a pubsub may publish to. Default: all.
-    pub may_publish: Vec<String>,
+    /// Topics and patterns that clients of a pubsub may publish to, and paths of a broadcast; only for the service at this path, if there is
+    /// one. Default: all.
+    pub may_publish: Vec<Right>,
     /// And subscribe to. Default: all.
-    pub may_subscribe: Vec<String>,
+    pub may_subscribe: Vec<Right>,
+    /// Files with the keys that sign the tokens of clients of a broadcast or pubsub: a secret (HS256), or a public Ed25519 key in PEM
+    /// (EdDSA). Default: none, clients need no token.
+    pub token_keys: Vec<PathBuf>,
+    /// The issuer that tokens must name. Default: any.
+    pub token_issuer: Option<String>,
+    /// The audience that tokens must name. Default: none, and a token that names one is refused.
+    pub token_audience: Option<String>,
+    /// Whether a client without a token is refused, where there are keys. Otherwise it has the configured rights. Default: yes.
+    pub token_required: bool,
+    /// The file whose first line opens the HTTP API on the port of the pages. Default: there is no API.
+    pub api_key: Option<PathBuf>,
     /// What a pubsub keeps of earlier messages, in each worker.
     pub history: HistoryLimits,
     /// The application on every path, unless `applications` has some. Default: an echo.
@@ -201,8 +213,13 @@ impl ServerOptions {
             },
             bus: false,
             bus_options: BusOptions::default(),
-            may_publish: vec!["#".to_owned()],
-            may_subscribe: vec!["#".to_owned()],
+            may_publish: vec![Right::to_all()],
+            may_subscribe: vec![Right::to_all()],
+            token_keys: Vec::new(),
+            token_issuer: None,
+            token_audience: None,
+            token_required: true,
+            api_key: None,
             history: HistoryLimits::default(),
             application: Application::Echo,
             echo_self: true,

@@ -4,6 +4,7 @@
 
 mod common;
 
+mod access;
 mod addresses;
 mod asking;
 mod bad_frames;

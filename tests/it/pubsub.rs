@@ -268,11 +268,7 @@ fn a_new_worker_serves_topics_again(io: &str) {
     let before = clients(&server);
     let victim = server.seats()[0];
     kill(victim);
-    until("the worker was replaced", || {
-        let seats = server.stats();
-        let pid = seats["workers"][0]["pid"].as_u64();
-        pid.is_some_and(|pid| pid != u64::from(victim))
-    });
+    server.wait_for_successor(0, victim);
     drop(before);
     let mut clients = clients(&server);
     let topics: Vec<String> = (0..10).map(|number| format!("t/{number}")).collect();

@@ -34,6 +34,7 @@ const MEMBERS: &[Member] = &[
             ("doorbell", &["AtomicU64", "atomic"]),
             ("random", &[]),
             ("topics", &["random"]),
+            ("api", &["topics"]),
             ("history", &["random", "topics"]),
             ("queue", &["history", "random"]),
             ("pubsub", &["history", "topics"]),
@@ -83,8 +84,8 @@ const MEMBERS: &[Member] = &[
             (
                 "supervise",
                 &[
-                    "bus", "control", "exit", "lines", "options", "random", "seat", "signals",
-                    "stats", "time", "tls",
+                    "bus", "control", "exit", "lines", "options", "proto", "random", "seat",
+                    "signals", "stats", "time", "tls",
                 ],
             ),
             ("options", &["bus", "proto", "seat", "services", "tls"]),

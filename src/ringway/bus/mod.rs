@@ -23,8 +23,9 @@ pub use ringway_bus::log::{Kind, Refusal};
 pub use ringway_bus::queue::{Limits as QueueLimits, Policy};
 pub use ringway_bus::topics::Limits as TopicLimits;
 
+pub(crate) use crate::io::Error;
+use crate::io::Fd;
 use crate::io::words::{self, Words};
-use crate::io::{Error, Fd};
 
 pub use memory::{OUTSIDE_SEATS, Plan, Segments};
 pub use options::BusOptions;
@@ -206,6 +207,12 @@ impl Bus {
     /// The bell has rung, and is to ring again.
     pub(crate) fn hush(&self) {
         words::hush(&self.rings[self.own]);
+    }
+
+    /// Leaves out what the others have said so far.
+    #[cfg(feature = "pages")]
+    pub(crate) fn skip(&mut self) {
+        self.readers.iter_mut().for_each(Source::attach);
     }
 
     /// Hands over what the others have said, a turn's share of each, in the order of each.

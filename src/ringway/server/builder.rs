@@ -15,7 +15,7 @@ use crate::options::{
     OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
-use crate::supervise::{self, Listeners, Origin, RespawnPolicy, WorkerCommand};
+use crate::supervise::{self, ApiOptions, Listeners, Origin, RespawnPolicy, WorkerCommand};
 use crate::tls::{TlsOptions, TlsSupply};
 
 /// Most workers of a server: no machine that we know has more CPUs.
@@ -415,6 +415,7 @@ pub fn supervisor_options(
         bus: options.bus().map(|bus| Plan::new(options.workers, &bus)),
         // A file that cannot be used is reported before the first worker starts.
         tls: TlsSupply::load(&options.tls)?,
+        api: ApiOptions::load(options)?,
         settings,
     })
 }

@@ -3,19 +3,21 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringway_bus::api;
+use ringway_bus::topics::{Pattern, Topic};
+
+use super::admission::Admission;
+use super::ask;
 use super::echo::Subprotocols;
+use super::members::{Guest, Members};
 use crate::proto::{CloseCode, Kind, Message};
-use crate::protocol::{App, Audience, Context, Handle, Opening, PublishError, Verdict};
+use crate::protocol::{
+    App, Audience, Closed, Context, Handle, News, Opening, PublishError, Scope, Verdict, number_of,
+};
 use crate::time::Instant;
 
-/// Before a path, so that no pattern of an application matches.
-const PREFIX: &str = "$broadcast";
-
-/// The topic of all connections of a service, for its tick.
-const TICK: &str = "$tick";
-
 /// Passes every message on to all clients of the same path. It needs a bus ([`Server::bus`](crate::Server::bus)).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Broadcast {
     /// Which subprotocol is chosen of those that a client offers. Default: the first one.
     pub subprotocols: Subprotocols,
@@ -23,8 +25,9 @@ pub struct Broadcast {
     pub audience: Audience,
     /// Time between two messages `tick 1`, `tick 2` … that all clients get. Default: none come.
     pub tick: Option<Duration>,
-    /// Names the tick: services with different names have their own.
-    name: String,
+    members: Members,
+    /// The path of the service: services with different ones have their own tick.
+    service: String,
     /// One worker of the server makes the tick.
     ticks: Option<Ticks>,
     /// The topic of the connection that was opened last: the next one has the same, most often.
@@ -44,7 +47,8 @@ impl Broadcast {
             subprotocols: Subprotocols::default(),
             audience: Audience::All,
             tick: None,
-            name: name.replace(['+', '#', '/'], "_"),
+            members: Members::default(),
+            service: name.to_owned(),
             ticks: (worker == 0).then_some(Ticks {
                 number: 0,
                 due: None,
@@ -53,37 +57,78 @@ impl Broadcast {
         }
     }
 
+    /// Who may come in. The rights to a path are those to the topic of the same name: `/live/#`.
+    pub fn admit(&mut self, admission: Admission) {
+        self.members = Members::new(admission);
+    }
+
     fn topic(&mut self, path: &str) -> Option<Rc<str>> {
-        // Neither can be in a topic; a path has no raw '#'.
-        let topic = format!("{PREFIX}{}", path.replace('+', "%2B"));
-        ringway_bus::topics::Topic::parse(&topic).ok()?;
+        let topic = api::broadcast_topic(path)?;
         match &self.last {
             Some(last) if **last == *topic => {}
             _ => self.last = Some(topic.into()),
         }
         self.last.clone()
     }
+}
 
-    fn tick_topic(&self) -> String {
-        format!("{TICK}/{}", self.name)
+impl ask::Asked for Broadcast {
+    fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn topics(&self) -> Vec<(&str, u64)> {
+        self.members.paths()
+    }
+
+    fn members(&self) -> &Members {
+        &self.members
     }
 }
 
+/// A client of a broadcast.
+#[derive(Debug)]
+pub struct Listener {
+    topic: Rc<str>,
+    may_publish: bool,
+    /// Until the WebSocket is open.
+    guest: Option<Box<Guest>>,
+}
+
 impl App for Broadcast {
-    type Session = Option<Rc<str>>;
+    type Session = Option<Listener>;
 
     fn connect(&mut self, opening: &mut Opening<'_>, session: &mut Self::Session) -> Verdict {
-        *session = self.topic(opening.request().path());
-        if session.is_none() {
+        let Some(topic) = self.topic(opening.request().path()) else {
             return Verdict::refuse(404, "the path cannot be the topic of a broadcast");
+        };
+        let guest = match self.members.admit(opening) {
+            Ok(guest) => guest,
+            Err(refused) => return refused,
+        };
+        // The path is not the server's own, whatever it begins with.
+        let path = &topic[api::BROADCAST.len()..];
+        let (path, pattern) = (Topic::parse(path), Pattern::parse(path));
+        let rights = &guest.admitted.rights;
+        if !pattern.is_ok_and(|pattern| rights.may_subscribe(pattern)) {
+            return Verdict::refuse(403, "no right to this path");
         }
+        *session = Some(Listener {
+            may_publish: path.is_ok_and(|path| rights.may_publish(path)),
+            topic,
+            guest: Some(Box::new(guest)),
+        });
         self.subprotocols.accept(opening)
     }
 
     fn open(&mut self, context: &mut Context<'_>, session: &mut Self::Session) {
-        let Some(topic) = session else { return };
-        let tick = self.tick.map(|_| self.tick_topic());
-        let topics = std::iter::once(&**topic).chain(tick.as_deref());
+        let Some(listener) = session else { return };
+        if let Some(guest) = listener.guest.take() {
+            self.members.enter(context, *guest);
+        }
+        let has_more = self.tick.is_some() || self.members.is_listed();
+        let all = has_more.then(|| api::broadcast_topic_of_all(&self.service));
+        let topics = std::iter::once(&*listener.topic).chain(all.as_deref());
         for topic in topics {
             if let Err(why) = context.subscribe(topic) {
                 tracing::warn!("a client gets no broadcasts: {why}");
@@ -99,8 +144,17 @@ impl App for Broadcast {
         session: &mut Self::Session,
         message: Message<'_>,
     ) {
-        let Some(topic) = session else { return };
-        match context.publish(topic, message.kind(), message.payload(), self.audience) {
+        let Some(listener) = session else { return };
+        if !listener.may_publish {
+            let _ = context.close(CloseCode::PolicyViolation, "no right to send here");
+            return;
+        }
+        match context.publish(
+            &listener.topic,
+            message.kind(),
+            message.payload(),
+            self.audience,
+        ) {
             Ok(()) => {}
             Err(PublishError::TooBig { .. }) => {
                 let reason = "the message is too big for the bus of the workers";
@@ -110,7 +164,16 @@ impl App for Broadcast {
         }
     }
 
+    fn close(&mut self, scope: &mut Scope<'_>, _session: Self::Session, _closed: Closed<'_>) {
+        self.members.leave(number_of(scope.id()));
+    }
+
+    fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {
+        ask::answer(self, worker, news);
+    }
+
     fn turn(&mut self, worker: &mut Handle<'_>) {
+        self.members.turn(worker);
         let (Some(tick), Some(mut ticks)) = (self.tick, self.ticks) else {
             return;
         };
@@ -121,7 +184,7 @@ impl App for Broadcast {
                 if due.is_some() {
                     ticks.number += 1;
                     let text = format!("tick {}", ticks.number);
-                    let topic = self.tick_topic();
+                    let topic = api::broadcast_topic_of_all(&self.service);
                     if let Err(why) = worker.publish(&topic, Kind::Text, text.as_bytes()) {
                         tracing::error!("a tick was not sent: {why}");
                     }

@@ -6,12 +6,16 @@
 //! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.
 #![forbid(unsafe_code)]
 
+mod admission;
+mod ask;
 mod broadcast;
 mod echo;
+mod members;
 mod path;
 mod pubsub;
 mod router;
 
+pub use admission::{Admission, Right};
 pub use broadcast::Broadcast;
 pub use echo::{Echo, Subprotocols};
 pub use path::{BadPattern, Pattern};
@@ -19,4 +23,6 @@ pub use pubsub::PubSub;
 pub use ringway_bus::history::Limits as HistoryLimits;
 pub use ringway_bus::rights::{BadRights, Rights};
 pub use ringway_bus::station::Options as StationOptions;
+#[cfg(feature = "token")]
+pub use ringway_bus::token::{BadKey, Verifier};
 pub use router::Services;

@@ -9,15 +9,17 @@
 
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ringway_bus::api;
 use ringway_bus::history::Weight;
 use ringway_bus::log::Refusal;
-use ringway_bus::rights::Rights;
 use ringway_bus::station::{Counts, Form, Options, Outlet, Sent, Station};
 
+use super::admission::Admission;
+use super::ask;
 use super::echo::Subprotocols;
+use super::members::{Guest, Members};
 use crate::proto::{CloseCode, Kind, Message, Role};
 use crate::protocol::{
     App, Closed, Context, Handle, News, Opening, Prepared, PublishError, Scope, Verdict, conn_of,
@@ -37,7 +39,9 @@ const KEPT_BYTES: usize = 1 << 20;
 pub struct PubSub {
     subprotocols: Subprotocols,
     station: Station<Encoded>,
-    rights: Arc<Rights>,
+    members: Members,
+    /// The path of the service.
+    service: String,
     /// Under which topic the stations of this service speak to each other.
     name: String,
     work: Vec<Work>,
@@ -72,11 +76,16 @@ impl Weight for Encoded {
 }
 
 impl PubSub {
-    /// The service of a worker, under a name that no other one of the server has. All clients have the same rights.
+    /// The service of a worker, under a name that no other one of the server has.
     ///
     /// # Panics
     /// There is no such worker.
-    pub fn new(name: &str, options: Options, rights: Rights, subprotocols: Subprotocols) -> Self {
+    pub fn new(
+        name: &str,
+        options: Options,
+        admission: Admission,
+        subprotocols: Subprotocols,
+    ) -> Self {
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         // Later than that of the process before, unless the clock was set back for the time between two starts.
         let epoch = epoch.map_or(0, |since| {
@@ -85,8 +94,9 @@ impl PubSub {
         Self {
             subprotocols,
             station: Station::new(options, epoch),
-            rights: Arc::new(rights),
-            name: format!("$pubsub{name}"),
+            members: Members::new(admission),
+            service: name.to_owned(),
+            name: api::pubsub_topic(name),
             work: Vec::new(),
             bytes: Vec::new(),
             counted: Counts::default(),
@@ -110,18 +120,30 @@ fn since_zero(now: Instant) -> Duration {
 }
 
 impl App for PubSub {
-    type Session = ();
+    /// Between the opening handshake and the first message.
+    type Session = Option<Box<Guest>>;
 
-    fn connect(&mut self, opening: &mut Opening<'_>, (): &mut ()) -> Verdict {
+    fn connect(&mut self, opening: &mut Opening<'_>, session: &mut Self::Session) -> Verdict {
+        match self.members.admit(opening) {
+            Ok(guest) => *session = Some(Box::new(guest)),
+            Err(refused) => return refused,
+        }
         self.subprotocols.accept(opening)
     }
 
-    fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
-        self.station
-            .open(number_of(context.id()), self.rights.clone());
+    fn open(&mut self, context: &mut Context<'_>, session: &mut Self::Session) {
+        let Some(guest) = session.take() else { return };
+        let rights = guest.admitted.rights.clone();
+        self.station.open(number_of(context.id()), rights);
+        self.members.enter(context, *guest);
     }
 
-    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+    fn message(
+        &mut self,
+        context: &mut Context<'_>,
+        _session: &mut Self::Session,
+        message: Message<'_>,
+    ) {
         let form = match message.kind() {
             Kind::Text => Form::Text,
             Kind::Binary => Form::Binary,
@@ -133,11 +155,12 @@ impl App for PubSub {
             .push(Work::Request(number_of(context.id()), form, range));
     }
 
-    fn writable(&mut self, context: &mut Context<'_>, (): &mut ()) {
+    fn writable(&mut self, context: &mut Context<'_>, _session: &mut Self::Session) {
         self.work.push(Work::Writable(number_of(context.id())));
     }
 
-    fn close(&mut self, scope: &mut Scope<'_>, (): (), _closed: Closed<'_>) {
+    fn close(&mut self, scope: &mut Scope<'_>, _session: Self::Session, _closed: Closed<'_>) {
+        self.members.leave(number_of(scope.id()));
         self.work.push(Work::Close(number_of(scope.id())));
         // A connection can end after the application's turn.
         scope.commands().wake();
@@ -155,12 +178,13 @@ impl App for PubSub {
             }
             News::Missed { seat, records } => self.station.handle_loss(seat, Some(records), outlet),
             News::Replaced { seat } => self.station.handle_began(seat, outlet),
-            _ => return,
+            _ => return ask::answer(self, worker, news),
         }
         self.settle(worker);
     }
 
     fn turn(&mut self, worker: &mut Handle<'_>) {
+        self.members.turn(worker);
         let now = since_zero(worker.now());
         let is_due = self.station.poll_timeout().is_some_and(|due| due <= now);
         if self.work.is_empty() && !is_due {
@@ -187,6 +211,23 @@ impl App for PubSub {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         self.settle(worker);
+    }
+}
+
+impl ask::Asked for PubSub {
+    fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn topics(&self) -> Vec<(&str, u64)> {
+        let topics = self.station.topics();
+        topics
+            .map(|(name, subscribers)| (name, subscribers as u64))
+            .collect()
+    }
+
+    fn members(&self) -> &Members {
+        &self.members
     }
 }
 

@@ -40,6 +40,19 @@ pub(super) struct Fleet {
     pub(super) period_length: Duration,
     period_began: Instant,
     history: VecDeque<Sample>,
+    pub(super) api: ApiCounts,
+}
+
+/// What the HTTP API was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ApiCounts {
+    pub(super) requests: u64,
+    /// Without the key.
+    pub(super) unauthorized: u64,
+    /// With the key, and not carried out.
+    pub(super) failed: u64,
+    /// Messages that it put on the bus; those of a pubsub that got their place.
+    pub(super) published: u64,
 }
 
 /// Facts that do not change while the server runs.
@@ -166,6 +179,7 @@ impl Fleet {
             period_length,
             period_began,
             history: VecDeque::new(),
+            api: ApiCounts::default(),
         }
     }
 

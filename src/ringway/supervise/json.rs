@@ -73,6 +73,13 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
             .collect(),
     );
     value["server"] = server;
+    let counts = &fleet.api;
+    value["api"] = json!({
+        "requests": counts.requests,
+        "unauthorized": counts.unauthorized,
+        "failed": counts.failed,
+        "published": counts.published,
+    });
     value
 }
 

@@ -5,7 +5,7 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use super::fleet::{Fleet, State, as_f64};
+use super::fleet::{ApiCounts, Fleet, State, as_f64};
 use crate::stats::{CounterKind, Counters};
 use crate::time::Instant;
 
@@ -53,7 +53,36 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
         }
     }
     turn_times(&mut out, fleet);
+    api(&mut out, &fleet.api);
     out
+}
+
+fn api(out: &mut String, counts: &ApiCounts) {
+    for (name, help, count) in [
+        (
+            "api_requests_total",
+            "Requests to the HTTP API",
+            counts.requests,
+        ),
+        (
+            "api_unauthorized_total",
+            "Of these, without the key",
+            counts.unauthorized,
+        ),
+        (
+            "api_failed_total",
+            "Of these, with the key and not carried out",
+            counts.failed,
+        ),
+        (
+            "api_published_total",
+            "Messages that the HTTP API published",
+            counts.published,
+        ),
+    ] {
+        head(out, name, "counter", help);
+        let _ = writeln!(out, "ringway_{name} {count}");
+    }
 }
 
 fn info(out: &mut String, fleet: &Fleet, now: Instant) {

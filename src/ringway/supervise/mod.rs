@@ -18,8 +18,8 @@
 //!   worker.
 //!
 //! Owns: the listening sockets, the worker processes, the statistics on stdout and the web pages.
-//! Never: sees a byte of a client, maps the board, knows WebSocket. It depends only on the lowest modules of the crate
-//! (`stats`, `time`, `exit`, `lines`, `signals`, `control`).
+//! Never: sees a byte of a client, maps the board, speaks WebSocket. It depends only on the lowest modules of the crate
+//! (`stats`, `time`, `exit`, `lines`, `signals`, `control`, `bus`).
 //!
 //! ```text
 //!             listen ── environment ── board          before any worker
@@ -30,13 +30,15 @@
 //!  instants ┘     │      └────── actions ─────────────┘
 //!                 ├─ seat (one worker process each) · reserve
 //!                 └─ fleet (figures) ── table · json ──► crate::lines (stdout)
-//!                              └─ json · metrics ─► web (a thread of its own)
+//!                              └─ json · metrics ─► web (a thread of its own) ◄─► api ◄─► the workers' bus
 //! ```
 //!
 //! The pages, `/metrics` and JSON lines are the feature `pages`. Without it, a program with an embedded server compiles
 //! no web framework.
 #![deny(unsafe_code)] // sys.rs alone is excepted
 
+#[cfg(feature = "pages")]
+mod api;
 mod board;
 mod environment;
 mod error;
@@ -65,5 +67,5 @@ mod web;
 pub use board::{SLOT_LEN, VACANT, board};
 pub use error::{error, note, warning};
 pub use listen::Listeners;
-pub use options::{Address, Options, Origin, RespawnPolicy, WorkerCommand};
+pub use options::{Address, ApiOptions, Options, Origin, RespawnPolicy, WorkerCommand};
 pub use run::run;

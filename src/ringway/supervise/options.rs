@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bus::Plan;
-use crate::options::{Backlog, Format, SocketOptions};
+use crate::exit::Fatal;
+use crate::options::{Application, Backlog, Format, ServerOptions, SocketOptions};
 use crate::tls::TlsSupply;
 
 /// The supervisor's options.
@@ -53,8 +54,64 @@ pub struct Options {
     pub tls: Option<TlsSupply>,
     /// The bus of the workers, if they have one.
     pub bus: Option<Plan>,
+    /// The HTTP API on the port of the pages, if there is one.
+    pub api: Option<ApiOptions>,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
+}
+
+/// The HTTP API.
+#[derive(Clone)]
+pub struct ApiOptions {
+    /// What those who ask have to show.
+    pub key: String,
+    /// The services by their paths, as they are found on the bus: empty for one on every path.
+    pub services: Vec<(String, Application)>,
+}
+
+impl std::fmt::Debug for ApiOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the key.
+        f.debug_struct("ApiOptions")
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiOptions {
+    /// Fewest bytes of the key.
+    pub const KEY_BYTES_MIN: usize = 16;
+
+    /// The API of a server, with the key from its file.
+    ///
+    /// # Errors
+    /// [`Fatal`]: there is no key in the file.
+    pub fn load(options: &ServerOptions) -> Result<Option<Self>, Fatal> {
+        let Some(file) = &options.api_key else {
+            return Ok(None);
+        };
+        let wrong = |why: String| Fatal::usage(format!("--api-key {}: {why}", file.display()));
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| wrong(format!("{error}; give a file that this user can read")))?;
+        let key = text.lines().next().unwrap_or_default().trim();
+        if key.len() < Self::KEY_BYTES_MIN || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let least = Self::KEY_BYTES_MIN;
+            return Err(wrong(format!(
+                "its first line is no key of at least {least} ASCII characters; `openssl rand -hex 32` makes one"
+            )));
+        }
+        let services = options.applications.iter();
+        let mut services: Vec<_> = services
+            .map(|(path, kind)| (path.to_string(), *kind))
+            .collect();
+        if services.is_empty() {
+            services.push((String::new(), options.application));
+        }
+        Ok(Some(Self {
+            key: key.to_owned(),
+            services,
+        }))
+    }
 }
 
 /// Who chose a value.
@@ -152,6 +209,7 @@ pub(super) mod tests {
             web_origin: Origin::Default,
             tls: None,
             bus: None,
+            api: None,
             settings: Vec::new(),
         }
     }

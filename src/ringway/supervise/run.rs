@@ -21,6 +21,8 @@ use super::environment;
 use super::error::{error, note, warning};
 use super::fleet::{About, Fleet, Shared, State, locked, shared};
 use super::listen::Listeners;
+#[cfg(feature = "pages")]
+use super::options::ApiOptions;
 use super::options::{Options, Origin};
 use super::reserve::Reserve;
 use super::seat::{Inheritance, Process};
@@ -29,7 +31,7 @@ use super::supervisor::{Action, Rules, Severity, Supervisor};
 use super::sys::{self, Waited};
 use super::table;
 #[cfg(feature = "pages")]
-use super::{json, web};
+use super::{api, json, web};
 use crate::bus::Segments;
 use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
@@ -142,7 +144,8 @@ impl Hands {
         let fleet = shared(Fleet::new(about, &cpus));
         #[cfg(feature = "pages")]
         if let Some(listener) = pages {
-            web::serve(listener, fleet.clone(), descriptors.web_connections)
+            let api = join_api(&options, bus.as_ref())?;
+            web::serve(listener, (fleet.clone(), api), descriptors.web_connections)
                 .map_err(failed("the web pages"))?;
         }
         #[cfg(not(feature = "pages"))]
@@ -453,6 +456,21 @@ fn bind_pages(options: &Options) -> Result<Option<std::net::TcpListener>, Fatal>
             warning(format!("no web pages: {fatal}"));
             Ok(None)
         }
+    }
+}
+
+/// The HTTP API, if there is to be one, with its seat on the bus.
+#[cfg(feature = "pages")]
+fn join_api(
+    options: &Options,
+    bus: Option<&Segments>,
+) -> Result<Option<(ApiOptions, api::Teller)>, Fatal> {
+    let (Some(api), Some(plan), Some(segments)) = (&options.api, &options.bus, bus) else {
+        return Ok(None);
+    };
+    match api::Teller::new(segments, plan) {
+        Ok(teller) => Ok(Some((api.clone(), teller))),
+        Err(error) => Err(failed("the HTTP API")(error.source)),
     }
 }
 

@@ -31,7 +31,8 @@ use tokio::time::{sleep, timeout};
 
 use super::error::warning;
 use super::fleet::{Shared, locked};
-use super::{json, listen, metrics};
+use super::options::ApiOptions;
+use super::{api, json, listen, metrics};
 use crate::exit::Fatal;
 use crate::time;
 
@@ -73,7 +74,7 @@ pub(super) fn bind(address: SocketAddr) -> Result<std::net::TcpListener, Fatal> 
 /// Serves the pages, at most `connections_max` visitors at a time, until the process ends.
 pub(super) fn serve(
     listener: std::net::TcpListener,
-    fleet: Shared,
+    (fleet, api): (Shared, Option<(ApiOptions, api::Teller)>),
     connections_max: usize,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -85,7 +86,15 @@ pub(super) fn serve(
         TcpListener::from_std(listener)?
     };
     let thread = std::thread::Builder::new().name("web".to_owned());
-    thread.spawn(move || runtime.block_on(accept(listener, router(fleet), connections_max)))?;
+    thread.spawn(move || {
+        let mut router = router(fleet.clone());
+        if let Some((options, teller)) = api {
+            let (routes, service) = api::router(options, teller, fleet);
+            runtime.spawn(service);
+            router = router.merge(routes);
+        }
+        runtime.block_on(accept(listener, router, connections_max));
+    })?;
     Ok(())
 }
 

@@ -251,6 +251,14 @@ impl Server {
         seen
     }
 
+    /// Waits until another process has the seat of a worker that was killed.
+    pub fn wait_for_successor(&self, seat: usize, victim: u32) {
+        until("the worker was replaced", || {
+            let pid = self.stats()["workers"][seat]["pid"].as_u64();
+            pid.is_some_and(|pid| pid != u64::from(victim))
+        });
+    }
+
     /// The pid of the worker on each seat.
     pub fn seats(&self) -> Vec<u32> {
         let stats = self.stats();
