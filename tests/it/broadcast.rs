@@ -392,11 +392,15 @@ mod application {
     impl App for Rooms {
         type Session = ();
 
-        /// `+pattern`, `-pattern`, `topic=text`, `!note`.
+        /// `+pattern`, `-pattern`, `*topic`, `topic=text`, `!note`.
         fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
             let text = message.text().expect("text").to_owned();
             let answer = match text.split_at(1) {
                 ("+", pattern) => format!("{:?}", context.subscribe(pattern)),
+                ("*", topic) => {
+                    context.subscribe(topic).expect("room");
+                    format!("{:?}", context.replay(topic, 2))
+                }
                 ("-", pattern) => format!("{:?}", context.unsubscribe(pattern)),
                 ("!", note) => {
                     self.to_note = Some(note.as_bytes().to_vec());
@@ -480,6 +484,39 @@ mod application {
             (5, 7 + 7 + 6 + 7)
         );
         server.shutdown().expect("an orderly end");
+    }
+
+    #[test]
+    fn a_subscriber_gets_the_last_messages_of_its_topic() {
+        let mut options = BusOptions::default();
+        options.history.messages_max = 3;
+        let server = Server::new("ws://127.0.0.1:0").workers(2).bus(options);
+        let server = server.start(|_| Rooms::default()).expect("a free port");
+        let mut sender = Client::connect(server.url());
+        for number in 0..5 {
+            assert_eq!(ask(&mut sender, &format!("a={number}")), "Ok(())");
+        }
+        // On both workers, whichever took the messages: those of the other one come when it has read them.
+        let mut clients: Vec<_> = (0..6).map(|_| Client::connect(server.url())).collect();
+        for client in &mut clients {
+            until("the last ones are kept", || {
+                client.send(TEXT, b"*a");
+                let mut heard = Vec::new();
+                while heard
+                    .last()
+                    .is_none_or(|text: &String| !text.starts_with("Ok("))
+                {
+                    heard.push(String::from_utf8(client.recv().payload).expect("text"));
+                }
+                heard == ["3", "4", "Ok(2)"]
+            });
+        }
+        let mut other = Client::connect(server.url());
+        assert_eq!(ask(&mut other, "*b"), "Ok(0)");
+        assert_eq!(ask(&mut sender, "a=5"), "Ok(())");
+        clients
+            .iter_mut()
+            .for_each(|client| client.expect(TEXT, b"5"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::fs::File;
 use std::num::NonZeroU64;
 
 use ringway_bus::doorbell::{Bells, Sleep, Sleeper};
+pub use ringway_bus::history::Limits as HistoryLimits;
 use ringway_bus::log::{self, Event, Layout, Outgoing, Reader, RecordBuffer, Writer};
 pub use ringway_bus::log::{Kind, Refusal};
 pub use ringway_bus::queue::{Limits as QueueLimits, Policy};

@@ -1,6 +1,6 @@
 //! What a bus can be told.
 
-use super::{Policy, QueueLimits, TopicLimits};
+use super::{HistoryLimits, Policy, QueueLimits, TopicLimits};
 
 /// The bus between the workers of a server, and the topics of each worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub struct BusOptions {
     pub queue: QueueLimits,
     /// Topics and subscriptions of each worker. Default 100,000 and 1,000,000.
     pub topics: TopicLimits,
+    /// The last messages of each topic that each worker keeps for [`Context::replay`](crate::Context::replay). Default: none. One that is
+    /// kept costs one allocation, its bytes and about 100 more.
+    pub history: HistoryLimits,
 }
 
 impl Default for BusOptions {
@@ -23,6 +26,10 @@ impl Default for BusOptions {
             policy: Policy::DropOldest,
             queue: QueueLimits::default(),
             topics: TopicLimits::default(),
+            history: HistoryLimits {
+                messages_max: 0,
+                ..HistoryLimits::default()
+            },
         }
     }
 }

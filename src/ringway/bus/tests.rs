@@ -20,6 +20,12 @@ const DEFAULTS: BusOptions = BusOptions {
         subscriptions_max: 10,
         subscriber_max: 10,
     },
+    history: HistoryLimits {
+        bytes_max: 0,
+        messages_max: 0,
+        age_max: std::time::Duration::ZERO,
+        topics_max: 0,
+    },
 };
 
 fn heard(bus: &mut Bus) -> Vec<(usize, String)> {

@@ -17,7 +17,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::rc::Rc;
 
-use ringway_bus::history::Weight;
+use ringway_bus::history::{History, Retain, Weight};
 use ringway_bus::queue::{Drops, Push, Queue};
 use ringway_bus::topics::{Full, Pattern, Subscribed, Topic, Topics, Unsubscribed};
 
@@ -25,10 +25,11 @@ use super::prepared::{Prepared, TooMuch};
 use crate::bus::{Bus, BusOptions, Kind, Refusal, Said};
 use crate::conn::blocks::Blocks;
 use crate::io::ConnId;
-use crate::proto;
 use crate::proto::deflate::{Deflate, Deflater};
 use crate::proto::frame::{self, Compression, HEADER_BYTES_MAX, Header};
+use crate::proto::{self, Opcode};
 use crate::stats::Counters;
+use crate::time::Instant;
 
 /// Bytes and messages for which the lists of a turn keep memory from turn to turn (about 1.2 MiB).
 const KEPT_BYTES: usize = 1 << 20;
@@ -222,6 +223,8 @@ pub(crate) struct Fanout {
     compressing: HashSet<u64>,
     /// The subscribers of a topic. The memory is used again.
     pub(crate) found: Vec<u64>,
+    /// What [`Self::replay`] tells, if anything is kept.
+    history: Option<History<LateRef>>,
     /// Messages that were published since the counters were last brought up to date.
     published: u64,
 }
@@ -309,6 +312,8 @@ impl Fanout {
             deflate,
             compressing: HashSet::new(),
             found: Vec::new(),
+            // Places are this worker's own, so an epoch says nothing.
+            history: (options.history.messages_max > 0).then(|| History::new(options.history, 1)),
             published: 0,
         }
     }
@@ -349,6 +354,46 @@ impl Fanout {
 
     pub(crate) fn subscribers_of(&self, pattern: &str) -> usize {
         Pattern::parse(pattern).map_or(0, |pattern| self.topics.subscribers_of(pattern))
+    }
+
+    /// Keeps messages of one topic for those who ask for its last ones, if anything is to be kept.
+    pub(crate) fn keep(&mut self, now: Instant, turn: &Turn, items: Range<usize>) {
+        let Some(history) = &mut self.history else {
+            return;
+        };
+        let topic = std::str::from_utf8(turn.topic(&turn.items[items.start]));
+        let Ok(Ok(topic)) = topic.map(Topic::parse) else {
+            return;
+        };
+        for item in &turn.items[items] {
+            let (header, range) = &turn.frames[item.message];
+            let payload_len = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+            let payload = range.end.saturating_sub(payload_len)..range.end;
+            let message = Late {
+                kind: match header.opcode {
+                    Opcode::Text => proto::Kind::Text,
+                    _ => proto::Kind::Binary,
+                },
+                payload: turn.bytes[payload].into(),
+            };
+            let message = LateRef(Rc::new(message));
+            history.publish(now.since(Instant::ZERO), topic, message, Retain::No);
+        }
+    }
+
+    /// The last messages of a topic that were kept, oldest first.
+    pub(crate) fn last(&mut self, now: Instant, topic: &str, count: usize) -> Vec<Rc<Late>> {
+        let (Some(history), Ok(topic)) = (&mut self.history, Topic::parse(topic)) else {
+            return Vec::new();
+        };
+        let Some(mut from) = history.position(topic) else {
+            return Vec::new();
+        };
+        from.offset = from.offset.saturating_sub(count as u64);
+        let (_, messages) = history.since(now.since(Instant::ZERO), topic, from);
+        messages
+            .map(|(_, LateRef(message))| Rc::clone(message))
+            .collect()
     }
 
     /// The connection is closed. Returns what was dropped of what waited for it.
@@ -498,7 +543,7 @@ fn whole(body: &[u8]) -> Option<Header> {
     let is_whole = header.fin
         && header.masking_key.is_none()
         && !header.opcode.is_control()
-        && header.opcode != proto::Opcode::Continuation
+        && header.opcode != Opcode::Continuation
         && header.payload_len == (body.len() - len) as u64;
     is_whole.then_some(header)
 }

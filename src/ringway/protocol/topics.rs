@@ -1,7 +1,7 @@
 //! What callbacks do with topics.
 
 use super::app::Scope;
-use super::context::Context;
+use super::context::{Context, SendError};
 use super::fanout::{Audience, PublishError, SubscribeError, number_of};
 use crate::proto::Kind;
 
@@ -29,6 +29,23 @@ impl Context<'_> {
         let id = self.id();
         let fanout = self.output.shared.protocol.fanout.as_mut();
         fanout.is_some_and(|fanout| fanout.unsubscribe(id, pattern))
+    }
+
+    /// Sends this connection the last messages of a topic that its worker has kept ([`BusOptions::history`](crate::BusOptions::history)),
+    /// at most `count` of them, oldest first, and returns how many. Subscribe in the same callback, and none is missing and none comes
+    /// twice: what is published in this turn comes behind them. Workers keep messages in the order in which they heard of them, and a worker that
+    /// replaces another one has kept none.
+    ///
+    /// # Errors
+    /// [`SendError`]: the connection takes no more; the first messages of them were sent.
+    pub fn replay(&mut self, topic: &str, count: usize) -> Result<usize, SendError> {
+        let now = self.now();
+        let fanout = self.output.shared.protocol.fanout.as_mut();
+        let last = fanout.map_or_else(Vec::new, |fanout| fanout.last(now, topic, count));
+        for message in &last {
+            self.send(message.kind, &message.payload)?;
+        }
+        Ok(last.len())
     }
 
     /// Sends a message to the subscribers of a topic, on all workers. Those of this worker get it with this turn's sends. The messages of

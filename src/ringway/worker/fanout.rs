@@ -140,6 +140,9 @@ impl<I: Io> Core<I> {
             }
             let of_topic = |other: &&Item| other.is_frame() && other.has_topic_of(item);
             let len = turn.items[at..].iter().take_while(of_topic).count();
+            if let Some(fanout) = &mut self.shared.protocol.fanout {
+                fanout.keep(self.shared.now, turn, at..at + len);
+            }
             self.deliver_run(table, turn, at..at + len, &mut prepared);
             at += len;
         }
