@@ -24,7 +24,7 @@ use ringway_bus::topics::{Full, Pattern, Subscribed, Topic, Topics, Unsubscribed
 use super::prepared::{Prepared, TooMuch};
 use crate::bus::{Bus, BusOptions, Kind, Refusal, Said};
 use crate::conn::blocks::Blocks;
-use crate::io::ConnId;
+use crate::io::{ConnId, Fd};
 use crate::proto::deflate::{Deflate, Deflater};
 use crate::proto::frame::{self, Compression, HEADER_BYTES_MAX, Header};
 use crate::proto::{self, Opcode};
@@ -208,6 +208,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Fanout {
     pub(crate) bus: Bus,
+    /// Becomes readable when another seat rings.
+    pub(crate) bell: Fd,
     options: BusOptions,
     topics: Topics,
     turn: Turn,
@@ -299,9 +301,14 @@ pub(crate) fn conn_of(number: u64) -> ConnId {
 }
 
 impl Fanout {
-    pub(crate) fn new(bus: Bus, options: BusOptions, deflate: Option<Deflate>) -> Self {
+    pub(crate) fn new(
+        (bus, bell): (Bus, Fd),
+        options: BusOptions,
+        deflate: Option<Deflate>,
+    ) -> Self {
         Self {
             bus,
+            bell,
             options,
             topics: Topics::new(options.topics),
             turn: Turn::default(),

@@ -8,7 +8,7 @@ use ringway_bus::queue::{Next, Push};
 use super::reach::Reachable;
 use crate::bus::{Bus, BusOptions, Kind};
 use crate::conn::link::{Link, Phase};
-use crate::io::{BufferId, ConnId, Io, Op, Token, Wait};
+use crate::io::{BufferId, ConnId, Fd, Io, Op, Token, Wait};
 use crate::proto::{CloseCode, Kind as MessageKind, Opcode};
 use crate::protocol::{
     App, Connection, Core, Fanout, Handle, Host, Item, Late, LateRef, News, Prepared, Table,
@@ -29,12 +29,17 @@ const LATE_BYTES_MAX: usize = 64 << 10;
 impl<I: Io, A: App> Worker<I, A> {
     /// Takes a seat on the bus: connections can subscribe and publish from now on. Before the first turn.
     pub fn join_bus(&mut self, bus: Bus, options: BusOptions) {
+        self.join_bus_at(bus.bell(), bus, options);
+    }
+
+    /// The same, with the descriptor that becomes readable when another seat rings.
+    pub(super) fn join_bus_at(&mut self, bell: Fd, bus: Bus, options: BusOptions) {
         let token = Token::fixed(Op::Watch, BELL);
-        self.core.io.submit_poll_in(token, bus.bell());
+        self.core.io.submit_poll_in(token, bell);
         let config = &self.core.shared.protocol.config;
         let of_services = config.services.iter().find_map(|service| service.deflate);
         let deflate = config.deflate.or(of_services);
-        let fanout = Fanout::new(bus, options, deflate);
+        let fanout = Fanout::new((bus, bell), options, deflate);
         self.core.shared.protocol.fanout = Some(Box::new(fanout));
     }
 
@@ -62,7 +67,7 @@ impl<I: Io, A: App> Worker<I, A> {
         fanout.bus.hush();
         if !is_watched && is_well {
             // A full completion queue ends a multishot poll.
-            io.submit_poll_in(Token::fixed(Op::Watch, BELL), fanout.bus.bell());
+            io.submit_poll_in(Token::fixed(Op::Watch, BELL), fanout.bell);
         }
     }
 

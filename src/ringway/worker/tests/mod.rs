@@ -12,6 +12,7 @@ mod requests;
 mod script;
 mod servers;
 mod session;
+mod topics;
 mod wire;
 mod world;
 
