@@ -189,6 +189,11 @@ impl Pubsub {
         self.publisher.as_mut().filter(|_| at == 0)
     }
 
+    /// Whether no publish waits for its answer.
+    fn is_answered(&self) -> bool {
+        self.publisher.as_ref().is_none_or(Publisher::is_answered)
+    }
+
     fn surprise(&mut self, what: &str) {
         self.meter
             .fault(|errors| errors.content += 1, || what.to_owned());
@@ -269,7 +274,8 @@ impl Pubsub {
             }
             _ => false,
         };
-        if !is_known {
+        // At the end nobody waits for answers any more.
+        if !is_known && !self.finishing {
             self.surprise("the publisher got an event that it did not ask for");
         }
     }
@@ -449,13 +455,12 @@ impl Script for Pubsub {
     }
 
     fn is_done(&self) -> bool {
-        let answered = self.publisher.as_ref().is_none_or(Publisher::is_answered);
-        self.fanout.is_complete() && answered
+        self.fanout.is_complete() && self.is_answered()
     }
 
     /// Without subscribers there is nothing to measure.
     fn is_complete(&self) -> bool {
-        self.meter.window().is_some() && self.fanout.open() == 0
+        self.meter.window().is_some() && self.fanout.open() == 0 && self.is_answered()
     }
 
     fn finish(&mut self, in_time: bool) {
