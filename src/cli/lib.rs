@@ -76,7 +76,7 @@ fn usage(error: &clap::Error) -> Exit {
 fn help_codes() -> String {
     let lines = Exit::ALL
         .iter()
-        .filter(|(exit, _)| *exit != Exit::Regression)
+        .filter(|(exit, _)| !matches!(exit, Exit::Regression | Exit::Disorder))
         .map(|(exit, meaning)| format!("  {}  {meaning}", exit.code()));
     format!("Exit codes:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }

@@ -24,11 +24,13 @@ pub enum Exit {
     Interrupted = 5,
     /// `ringway wsperf compare --fail-on-regression` found that B is worse than A.
     Regression = 6,
+    /// `wsperf broadcast` or `wsperf pubsub` found messages twice, out of order, or missing without a word.
+    Disorder = 7,
 }
 
 impl Exit {
     /// Every code with the line that `--help` prints for it.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (
             Self::Ok,
             "stopped by SIGINT or SIGTERM, connections drained",
@@ -42,6 +44,7 @@ impl Exit {
         (Self::WorkersDied, "workers kept dying"),
         (Self::Interrupted, "a second signal cut the drain short"),
         (Self::Regression, "a comparison found a regression"),
+        (Self::Disorder, "messages came in disorder"),
     ];
 
     /// The number that the process exits with.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::common::Server;
-use crate::common::testee::{Behaviour, Testee};
+use crate::common::testee::{Behaviour, PubsubFault, Testee};
 use wsperf::load::options::{
-    Asking, Churn, Content, IoTier, LoadOptions, Outputs, Payload, Scenario, Target, Verify,
+    Asking, Churn, Content, IoTier, LoadOptions, Outputs, Payload, Pubsub, Scenario, Target, Verify,
 };
 use wsperf::load::outcome::Outcome;
 use wsperf::load::run::{self, Report};
@@ -381,10 +381,118 @@ fn a_broadcast_reaches_all_or_says_how_many() {
     });
     let reach = run.figures["broadcast_reach"];
     assert!((0.985..0.995).contains(&reach), "{reach}");
+    let errors = run.errors_by_kind;
+    assert_eq!((errors.missing, errors.content), (run.errors, 0));
+    let lost = run.figures["broadcast_expected"] - run.figures["broadcast_delivered"];
+    assert_eq!((errors.missing as f64, run.disorder()), (lost, None));
+}
+
+/// What was never sent twice or lost cannot have waited until the run was given up.
+#[test]
+fn the_greatest_latency_of_a_broadcast_that_lost_nothing_is_one_that_was_measured() {
+    let server = Server::start(&["--workers=2", "--port=auto", "--app=broadcast"]);
+    let run = outcome(&LoadOptions {
+        rate: Some(100.0),
+        timeout: Duration::from_secs(3600),
+        ..options(
+            address(&server),
+            Scenario::Broadcast {
+                senders: 1,
+                others_only: false,
+            },
+        )
+    });
+    assert_eq!((run.errors, run.disorder()), (0, None), "{:?}", run.notes);
+    assert!(run.latency_us.max < 3600e6, "{:?}", run.latency_us);
+}
+
+fn pubsub(address: SocketAddr, topics: usize, threads: usize) -> LoadOptions {
+    LoadOptions {
+        connections: 9,
+        threads,
+        rate: Some(500.0),
+        timeout: Duration::from_secs(30),
+        ..options(
+            address,
+            Scenario::Pubsub(Pubsub {
+                topic: "load".to_owned(),
+                topics,
+                batch: 5,
+                connects_per_second: Some(100.0),
+            }),
+        )
+    }
+}
+
+#[test]
+fn subscribers_of_our_pubsub_get_everything_once_and_in_order() {
+    let server = Server::start(&["--workers=2", "--port=auto", "--app=pubsub"]);
+    for (topics, threads) in [(1, 1), (7, 2)] {
+        let run = outcome(&pubsub(address(&server), topics, threads));
+        assert_eq!((run.errors, run.disorder()), (0, None), "{:?}", run.notes);
+        let figures = &run.figures;
+        // In warm-up and window, whose length is known to the nanosecond.
+        let published = figures["pubsub_published"];
+        assert_eq!(published, 550.0, "{figures:?}");
+        assert_eq!(figures["pubsub_subscribers"], 8.0);
+        assert_eq!(figures["pubsub_delivered"], published * 8.0);
+        assert_eq!(figures["pubsub_acks"], published);
+        assert_eq!(run.offered_per_second, Some(4000.0));
+        // Nine connects, 10 ms apart.
+        assert!(figures["ramp_s"] >= 0.08, "{figures:?}");
+    }
+}
+
+#[test]
+fn a_pubsub_that_doubles_loses_or_refuses_is_found_out() {
+    let run = |fault, timeout| {
+        let testee = Testee::start(Behaviour::Pubsub { fault, every: 100 });
+        outcome(&LoadOptions {
+            timeout: Duration::from_secs(timeout),
+            ..pubsub(testee.address, 1, 2)
+        })
+    };
+    let doubles = run(PubsubFault::Doubles, 30);
+    assert!(doubles.figures["pubsub_duplicates"] >= 40.0);
+    assert_eq!(doubles.figures["pubsub_reach"], 1.0);
+    let sentence = doubles.disorder().expect("messages came twice");
+    assert!(doubles.notes.contains(&sentence), "{:?}", doubles.notes);
+
+    let loses = run(PubsubFault::Loses, 5);
+    let missing = loses.errors_by_kind.missing as f64;
+    assert!(missing >= 40.0 && loses.figures["pubsub_untold"] == missing);
+    assert!(loses.disorder().is_some());
+
+    let tells = run(PubsubFault::LosesAndTells, 5);
+    let missing = tells.errors_by_kind.missing as f64;
+    assert!(missing >= 40.0 && tells.figures["pubsub_gaps"] == missing);
+    assert_eq!(
+        (tells.figures["pubsub_untold"], tells.disorder()),
+        (0.0, None)
+    );
+
+    let refuses = run(PubsubFault::Refuses, 30);
+    let errors = refuses.errors_by_kind;
     assert!(
-        run.errors_by_kind.missing > 0 && run.errors_by_kind.content > 0,
-        "{:?}",
-        run.errors_by_kind
+        errors.refused >= 5 && errors.refused == refuses.errors,
+        "{errors:?}"
+    );
+    assert_eq!(
+        (refuses.figures["pubsub_reach"], refuses.disorder()),
+        (1.0, None)
+    );
+}
+
+#[test]
+fn a_server_that_is_no_pubsub_is_a_sentence() {
+    let server = Server::start(&["--workers=1", "--port=auto"]);
+    let error = run::run(&pubsub(address(&server), 1, 1), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let sentence = error.expect_err("it echoes").to_string();
+    assert!(
+        sentence.ends_with("is the server's application a pubsub?"),
+        "{sentence}"
     );
 }
 

@@ -132,7 +132,7 @@ const MEMBERS: &[Member] = &[
     Member {
         folder: "wsperf",
         name: "wsperf",
-        may_use: &["ringway", "ringway_command"],
+        may_use: &["ringway", "ringway_bus", "ringway_command"],
         modules: &[
             (
                 "load",

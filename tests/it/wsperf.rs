@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::common::testee::{Behaviour, PubsubFault, Testee};
 use crate::common::{Server, run, scratch, until};
 
 /// A window that is as short as may be.
@@ -20,6 +21,7 @@ fn every_help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() 
         "handshake",
         "massconnect",
         "broadcast",
+        "pubsub",
         "mixed",
         "stress",
         "soak",
@@ -190,6 +192,52 @@ fn json_is_one_object_and_files_hold_the_same() {
     let text = |path: &str| std::fs::read_to_string(path).expect("written");
     assert!(text(&hdr).starts_with("#[Histogram log format version 1.3]"));
     assert!(text(&html).starts_with("<!doctype html>"));
+}
+
+#[test]
+fn a_pubsub_prints_its_figures_and_its_exit_code_is_the_judgement_over_the_order() {
+    let run_against = |address: &str, format: &str| {
+        let rest = [
+            "--clients=3",
+            "--topics=2",
+            "--uprate=200",
+            format,
+            SHORT[2],
+        ];
+        let mut arguments = vec!["pubsub", address, "--duration=500ms", "--warmup=0"];
+        arguments.extend(rest);
+        run("wsperf", &arguments)
+    };
+    let server = Server::start(&["--workers=2", "--port=0", "--app=pubsub"]);
+    let table = run_against(&server.address(), "--format=table");
+    assert_eq!((table.code, table.stderr.as_str()), (0, ""));
+    for row in [
+        "\ndeliveries ",
+        "pubsub_published_per_second 200",
+        "pubsub_ack_p99 ",
+    ] {
+        assert!(table.stdout.contains(row), "{}", table.stdout);
+    }
+    let json = run_against(&server.address(), "--format=json");
+    let object: serde_json::Value = serde_json::from_str(&json.stdout).expect("one object");
+    assert_eq!(
+        (&object["scenario"], &object["errors"]),
+        (&"pubsub".into(), &0.into())
+    );
+    let options = &object["options"];
+    assert_eq!(
+        (&options["clients"], &options["uprate"]),
+        (&"3".into(), &"200".into())
+    );
+
+    let testee = Testee::start(Behaviour::Pubsub {
+        fault: PubsubFault::Doubles,
+        every: 10,
+    });
+    let doubles = run_against(&format!("ws://{}", testee.address), "--format=table");
+    assert_eq!((doubles.code, doubles.stderr.as_str()), (7, ""));
+    let note = "note       the sequence check failed: ";
+    assert!(doubles.stdout.contains(note), "{}", doubles.stdout);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, Parser, Subcommand};
 
-use super::options::LoadArgs;
-use ringway_command::options::Given;
+use super::options::{LoadArgs, Run};
+use super::pubsub::PubsubArgs;
+use ringway_command::options::{Defined, Given};
 
 /// `wsperf …`: the same without `ringway`.
 #[derive(Debug, Parser)]
@@ -50,6 +51,8 @@ pub(super) enum Task {
     Massconnect(Box<RunArgs>),
     /// Messages that the server passes to all connections
     Broadcast(Box<RunArgs>),
+    /// Clients of a server's topics: one connection publishes, all others count
+    Pubsub(Box<RunArgs<PubsubArgs>>),
     /// Echo in several sizes, while most connections are idle
     Mixed(Box<RunArgs>),
     /// Echo with peers that misbehave
@@ -83,17 +86,19 @@ pub(super) enum Kind {
     Handshake,
     Massconnect,
     Broadcast,
+    Pubsub,
     Mixed,
     Stress,
     Soak,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Echo,
         Self::Handshake,
         Self::Massconnect,
         Self::Broadcast,
+        Self::Pubsub,
         Self::Mixed,
         Self::Stress,
         Self::Soak,
@@ -105,6 +110,7 @@ impl Kind {
             Self::Handshake => "handshake",
             Self::Massconnect => "massconnect",
             Self::Broadcast => "broadcast",
+            Self::Pubsub => "pubsub",
             Self::Mixed => "mixed",
             Self::Stress => "stress",
             Self::Soak => "soak",
@@ -113,11 +119,15 @@ impl Kind {
 
     /// Whether an option means something to it.
     pub(super) fn knows(self, option: &str) -> bool {
-        let sends = !matches!(self, Self::Handshake | Self::Massconnect);
+        if self == Self::Pubsub && super::pubsub::is_own(option) {
+            return true;
+        }
+        let sends = !matches!(self, Self::Handshake | Self::Massconnect | Self::Pubsub);
         match option {
+            "connections" if self == Self::Pubsub => false,
             "connections" | "connecting" => self != Self::Handshake,
             "rate" | "in-flight" | "size" | "binary" | "unbatched" => sends,
-            "deflate-level" => sends,
+            "deflate-level" => sends || self == Self::Pubsub,
             "verify" | "payload" => sends && self != Self::Broadcast,
             "low" | "high" | "count" => self == Self::Handshake,
             "batch" | "batch-delay" | "retry-delay" | "ping-interval" => self == Self::Massconnect,
@@ -135,10 +145,14 @@ impl Kind {
 pub fn tailor(wsperf: Command) -> Command {
     Kind::ALL.into_iter().fold(wsperf, |wsperf, kind| {
         wsperf.mut_subcommand(kind.name(), |scenario| {
+            let codes = match kind {
+                Kind::Broadcast | Kind::Pubsub => super::FANOUT_CODES,
+                _ => super::HELP_CODES,
+            };
             scenario
                 .max_term_width(80)
                 .before_help(example(kind))
-                .after_help(super::HELP_CODES)
+                .after_help(codes)
                 .mut_args(|arg| {
                     let is_known = arg.get_long().is_none_or(|name| kind.knows(name));
                     arg.hide(!is_known)
@@ -159,6 +173,9 @@ fn example(kind: Kind) -> &'static str {
         Kind::Broadcast => {
             "Example:\n  wsperf broadcast ws://127.0.0.1:9000 --connections 1000 --rate 100"
         }
+        Kind::Pubsub => {
+            "Example:\n  wsperf pubsub ws://127.0.0.1:9000 --clients 1000 --uprate 100 --topics 10"
+        }
         Kind::Mixed => "Example:\n  wsperf mixed --connections 10k --idle 0.99 --rate 20k",
         Kind::Stress => {
             "Example:\n  wsperf stress --reconnects 100 --resets 50 --slow-readers 0.05"
@@ -169,9 +186,9 @@ fn example(kind: Kind) -> &'static str {
 
 /// Options of a scenario, and those of the process.
 #[derive(Args, Debug)]
-pub(super) struct RunArgs {
+pub(super) struct RunArgs<D: Defined<Options = Run> = LoadArgs> {
     #[command(flatten)]
-    pub(super) load: Given<LoadArgs>,
+    pub(super) load: Given<D>,
     #[command(flatten)]
     pub(super) process: ProcessArgs,
 }

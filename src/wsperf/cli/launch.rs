@@ -20,10 +20,14 @@ use crate::load::preliminary;
 use crate::load::report::{files, json, table};
 use crate::load::run::{self, Report};
 use crate::options::Format;
+use ringway_command::options::Defined;
 use ringway_command::output::{Log, log_to_stderr, print};
 
 /// Runs `wsperf echo …` and the other scenarios.
-pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
+pub(super) fn scenario<D: Defined<Options = Run>>(
+    kind: Kind,
+    args: RunArgs<D>,
+) -> Result<Exit, Fatal> {
     let RunArgs { load, process } = args;
     let given = match &process.config {
         Some(path) => load.over_file(path)?,
@@ -31,7 +35,7 @@ pub(super) fn scenario(kind: Kind, args: RunArgs) -> Result<Exit, Fatal> {
     };
     let run = resolve::run(kind, &given, &cpus()).map_err(usage)?;
     if process.print_config {
-        return Ok(print(&run.to_toml(kind)));
+        return Ok(print(&run.to_toml::<D>(kind)));
     }
     measure(&prepared(run)?)
 }
@@ -73,6 +77,8 @@ fn measure(run: &Run) -> Result<Exit, Fatal> {
     written.map_err(environment)?;
     Ok(if interrupt.has_come() {
         Exit::Interrupted
+    } else if report.outcome.disorder().is_some() {
+        Exit::Disorder
     } else {
         printed
     })

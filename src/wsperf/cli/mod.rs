@@ -14,6 +14,7 @@ mod launch;
 mod lists;
 mod options;
 mod progress;
+mod pubsub;
 mod resolve;
 mod sweep;
 
@@ -35,6 +36,18 @@ Exit codes:
   5  a signal (Ctrl-C, the end of a session) ended the run early; what was
      measured is printed";
 
+/// The same of those that check the order in which messages reach many receivers.
+pub const FANOUT_CODES: &str = "\
+Exit codes:
+  0  measured, whatever the result, but for 7
+  1  unexpected failure (a bug)
+  2  bad option, value or configuration file
+  3  no connection, or the system refused: permission, files, no io_uring
+  5  a signal (Ctrl-C, the end of a session) ended the run early; what was
+     measured is printed
+  7  the sequence check failed: messages came twice or behind later ones; of
+     pubsub also: are missing without a gap";
+
 /// The exit codes of all commands together.
 pub const ALL_CODES: &str = "\
 Exit codes:
@@ -44,7 +57,8 @@ Exit codes:
   3  no connection, or the system refused: permission, files, no io_uring
   5  a signal (Ctrl-C, the end of a session) ended the run early; what was
      measured is printed
-  6  compare --fail-on-regression: B is worse";
+  6  compare --fail-on-regression: B is worse
+  7  broadcast, pubsub: the sequence check failed";
 
 /// Runs the command that was typed.
 pub fn run(args: WsperfArgs) -> Exit {
@@ -61,6 +75,7 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Handshake(args) => launch::scenario(Kind::Handshake, *args),
         Task::Massconnect(args) => launch::scenario(Kind::Massconnect, *args),
         Task::Broadcast(args) => launch::scenario(Kind::Broadcast, *args),
+        Task::Pubsub(args) => launch::scenario(Kind::Pubsub, *args),
         Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),

@@ -90,6 +90,11 @@ pub(super) struct Own {
     pub(super) resets_per_second: f64,
     pub(super) slow_readers: f64,
     pub(super) slow_bytes_per_second: u64,
+    pub(super) clients: usize,
+    pub(super) connects_per_second: Option<f64>,
+    pub(super) publish_batch: u64,
+    pub(super) topic: String,
+    pub(super) topics: usize,
 }
 
 /// Connections that send.
@@ -120,6 +125,10 @@ impl Run {
             Kind::Massconnect => options.connections = 10_000,
             Kind::Soak => options.duration = Duration::from_secs(3600),
             Kind::Broadcast => options.payload.sizes = vec![(64, 1.0)],
+            Kind::Pubsub => {
+                options.payload.sizes = vec![(64, 1.0)];
+                options.rate = Some(100.0);
+            }
             Kind::Mixed => {
                 options.payload.sizes = vec![(20, 0.7), (1 << 10, 0.2), (16 << 10, 0.1)];
             }
@@ -144,6 +153,11 @@ impl Run {
                 resets_per_second: events_per_second,
                 slow_readers: 0.01,
                 slow_bytes_per_second: 1 << 10,
+                clients: 100,
+                connects_per_second: None,
+                publish_batch: 1,
+                topic: "wsperf".to_owned(),
+                topics: 1,
             },
             deflate: false,
             compression: COMPRESSION,
@@ -154,9 +168,9 @@ impl Run {
     }
 
     /// The effective options as a file that `--config` accepts.
-    pub(super) fn to_toml(&self, kind: Kind) -> String {
+    pub(super) fn to_toml<D: Defined<Options = Self>>(&self, kind: Kind) -> String {
         let is_open_loop = self.options.rate.is_some();
-        options::show_those::<LoadArgs>(self, |name| {
+        options::show_those::<D>(self, |name| {
             kind.knows(name) && !(is_open_loop && name == "in-flight")
         })
     }

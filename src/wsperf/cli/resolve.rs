@@ -4,16 +4,21 @@
 
 use super::args::Kind;
 use super::lists::show_list;
-use super::options::{COMPRESSION, LoadArgs, Own, Run, Senders, senders_up_to};
-use crate::load::options::{BROADCAST_BYTES_MIN, Churn, Scenario, is_stdout};
+use super::options::{COMPRESSION, Own, Run, Senders, senders_up_to};
+use super::pubsub;
+use crate::load::options::{Churn, STAMP_BYTES, Scenario, is_stdout};
 use crate::load::tls::TlsTrust;
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, value};
 use ringway_command::kinds::Decimal;
-use ringway_command::options::Given;
+use ringway_command::options::{Defined, Given};
 
 /// Makes a run out of what was given; `cpus` are those that this process may use, in ascending order.
-pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolved<Run> {
+pub(super) fn run<D: Defined<Options = Run>>(
+    kind: Kind,
+    given: &Given<D>,
+    cpus: &[usize],
+) -> Resolved<Run> {
     // An option that would be ignored is a mistake.
     if let Some(name) = given.names().find(|name| !kind.knows(name)) {
         return Err(BadOption(format!(
@@ -50,7 +55,7 @@ pub(super) fn run(kind: Kind, given: &Given<LoadArgs>, cpus: &[usize]) -> Resolv
 }
 
 /// The CPUs of the threads.
-fn pinned(given: &Given<LoadArgs>, run: &mut Run, allowed: &[usize]) -> Resolved<()> {
+fn pinned<D: Defined>(given: &Given<D>, run: &mut Run, allowed: &[usize]) -> Resolved<()> {
     let options = &mut run.options;
     let Some(text) = given.text("cpus") else {
         // The only CPU is the server's as well.
@@ -73,8 +78,8 @@ fn pinned(given: &Given<LoadArgs>, run: &mut Run, allowed: &[usize]) -> Resolved
     }
 }
 
-fn messages(kind: Kind, given: &Given<LoadArgs>, run: &Run) -> Resolved<()> {
-    if given.has("rate") && given.has("in-flight") {
+fn messages<D: Defined>(kind: Kind, given: &Given<D>, run: &Run) -> Resolved<()> {
+    if given.text("rate").is_some() && given.text("in-flight").is_some() {
         return Err(BadOption(
             "--in-flight is for a closed loop, and --rate makes an open one: leave one of them off"
                 .to_owned(),
@@ -88,10 +93,10 @@ fn messages(kind: Kind, given: &Given<LoadArgs>, run: &Run) -> Resolved<()> {
     let (Kind::Broadcast, Some(text), Some(least)) = (kind, text, least) else {
         return Ok(());
     };
-    if least < BROADCAST_BYTES_MIN {
+    if least < STAMP_BYTES {
         return Err(BadOption(format!(
             "--size {text} is too small: a message of a broadcast carries its sender, number and time in \
-             {BROADCAST_BYTES_MIN} bytes"
+             {STAMP_BYTES} bytes"
         )));
     }
     if sizes.len() > 1 {
@@ -102,12 +107,12 @@ fn messages(kind: Kind, given: &Given<LoadArgs>, run: &Run) -> Resolved<()> {
     Ok(())
 }
 
-fn scenario(kind: Kind, given: &Given<LoadArgs>, run: &mut Run) -> Resolved<Scenario> {
+fn scenario<D: Defined>(kind: Kind, given: &Given<D>, run: &mut Run) -> Resolved<Scenario> {
     let (own, connections) = (&mut run.own, run.options.connections);
     Ok(match kind {
         Kind::Echo => Scenario::Echo,
         Kind::Handshake => {
-            if !given.has("low") {
+            if given.text("low").is_none() {
                 own.low = own.low.min(own.high);
             }
             let Own {
@@ -140,6 +145,10 @@ fn scenario(kind: Kind, given: &Given<LoadArgs>, run: &mut Run) -> Resolved<Scen
                 senders,
                 others_only: own.others_only,
             }
+        }
+        Kind::Pubsub => {
+            run.options.connections = own.clients + 1; // and the one that publishes
+            Scenario::Pubsub(pubsub::scenario(own)?)
         }
         Kind::Mixed => Scenario::Mixed { idle: own.idle },
         Kind::Stress => Scenario::Stress(churn(own)),

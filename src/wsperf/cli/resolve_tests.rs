@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::options::LoadArgs;
+use super::super::pubsub::PubsubArgs;
 use super::*;
 use crate::load::options::{Address, Asking, LoadOptions, Target};
 use crate::options::Format;
@@ -11,7 +13,7 @@ type Typed<'a> = &'a [(&'static str, &'a str)];
 const CPUS: [usize; 4] = [0, 1, 2, 3];
 
 fn from(kind: Kind, typed: Typed<'_>) -> Result<Run, String> {
-    run(kind, &Given::typed(typed), &CPUS).map_err(|bad| bad.to_string())
+    run(kind, &Given::<LoadArgs>::typed(typed), &CPUS).map_err(|bad| bad.to_string())
 }
 
 fn options(kind: Kind, typed: Typed<'_>) -> LoadOptions {
@@ -250,7 +252,7 @@ fn what_cannot_be_is_one_sentence_with_the_remedy() {
         assert_eq!(from(kind, &typed).expect_err(text), sentence);
 
         // The same in a file says where it stands.
-        let file = Given::parse_file(text, "load.toml").expect("plain values");
+        let file = Given::<LoadArgs>::parse_file(text, "load.toml").expect("plain values");
         let refused = run(kind, &file, &CPUS).expect_err(text).to_string();
         let (name, _) = typed[0];
         assert!(
@@ -267,7 +269,7 @@ fn cpus_are_the_last_ones_unless_they_are_given() {
     assert_eq!(cpus(&[("threads", "9")]), CPUS);
     assert_eq!(cpus(&[("cpus", "none")]), [0; 0]);
     assert_eq!(cpus(&[("cpus", "3, 0-1")]), [3, 0, 1]);
-    let alone = run(Kind::Echo, &Given::default(), &[0]).expect("it is fine");
+    let alone = run(Kind::Echo, &Given::<LoadArgs>::default(), &[0]).expect("it is fine");
     assert_eq!(
         alone.options.cpus, [0; 0],
         "a single CPU is the server's as well"
@@ -379,12 +381,64 @@ fn unusual(kind: Kind) -> Given<LoadArgs> {
 
 #[test]
 fn what_is_shown_means_the_same() {
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pubsub) {
         for args in [Given::default(), unusual(kind)] {
             let first = run(kind, &args, &CPUS).expect("it is fine");
-            let shown = first.to_toml(kind);
-            let read = Given::parse_file(&shown, "load.toml").expect("what is printed is read");
+            let shown = first.to_toml::<LoadArgs>(kind);
+            let read: Given<LoadArgs> =
+                Given::parse_file(&shown, "load.toml").expect("what is printed is read");
             assert_eq!(run(kind, &read, &CPUS), Ok(first), "{shown}");
         }
+    }
+}
+
+#[test]
+fn a_pubsub_has_names_of_its_own() {
+    let from = |typed: Typed<'_>| {
+        let given = Given::<PubsubArgs>::typed(typed);
+        run(Kind::Pubsub, &given, &CPUS).map_err(|bad| bad.to_string())
+    };
+    let first = from(&[
+        ("clients", "7"),
+        ("uprate", "5k"),
+        ("batch", "10"),
+        ("payload", "1KiB"),
+        ("topics", "3"),
+        ("topic", "load/me"),
+        ("rate", "2.5"),
+        ("duration", "2s"),
+        ("deflate", "true"),
+        ("deflate-level", "3"),
+    ])
+    .expect("it is fine");
+    let options = &first.options;
+    assert_eq!((options.connections, options.rate), (8, Some(5000.0)));
+    assert_eq!(options.payload.sizes, [(1024, 1.0)]);
+    let Scenario::Pubsub(pubsub) = &options.scenario else {
+        panic!("another scenario");
+    };
+    assert_eq!((pubsub.topics, pubsub.batch), (3, 10));
+    assert_eq!(pubsub.connects_per_second, Some(2.5));
+    let shown = first.to_toml::<PubsubArgs>(Kind::Pubsub);
+    assert!(!shown.contains("connections"), "{shown}");
+    let read: Given<PubsubArgs> = Given::parse_file(&shown, "load.toml").expect("it is read");
+    assert_eq!(run(Kind::Pubsub, &read, &CPUS), Ok(first), "{shown}");
+    for (typed, why) in [
+        (
+            &[("payload", "35")][..],
+            "--payload 35 is not a size from 36 to 1MiB",
+        ),
+        (&[("topic", "a/+")], "--topic a/+: "),
+        (
+            &[("clients", "5k"), ("topics", "1000")],
+            "--clients 5000 with --topics 1000 are more than",
+        ),
+        (
+            &[("topics", "1001")],
+            "--topics 1001 is not a number from 1 to 1000",
+        ),
+    ] {
+        let sentence = from(typed).expect_err("refused");
+        assert!(sentence.starts_with(why), "{sentence}");
     }
 }

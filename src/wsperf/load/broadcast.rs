@@ -1,20 +1,12 @@
 //! The scenario `broadcast`: the server passes every message on to all connections.
-//!
-//! A message carries its sender, its number, and the time at which it was due. So every connection can compute the
-//! latency (all connections share one clock) and see whether a message is missing:
-//!
-//! ```text
-//!   "rwb1" sender: 8 hex digits, number: 8, nanoseconds: 16, then filler up to the size
-//! ```
 
-use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
+use super::fanout::{Arrival, Disorder, Fanout, Sequence, Stamp};
 use super::meter::{Due, Meter, Window, histogram};
-use super::options::BROADCAST_BYTES_MIN as STAMP_BYTES;
+use super::options::STAMP_BYTES;
 use super::ramp::{Fate, Ramp};
 use super::schedule::Schedule;
 use super::thread::{Figures, Script};
@@ -23,27 +15,8 @@ use crate::proto::{Kind, Message};
 use crate::time::Instant;
 use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
-const MAGIC: &[u8] = b"rwb1";
-
 /// Most messages sent by the schedule in one turn, so that a late thread also reads answers in between.
 const SCHEDULED_PER_TURN: u64 = 1024;
-
-/// Counters that all threads share. A message is complete once every connection has received it.
-#[derive(Debug, Default)]
-pub(super) struct Fanout {
-    /// Deliveries that are due: each message counts the connections that were open when it was sent.
-    expected: AtomicU64,
-    /// Deliveries received.
-    delivered: AtomicU64,
-    /// Open connections of all threads.
-    open: AtomicU64,
-}
-
-impl Fanout {
-    fn is_complete(&self) -> bool {
-        self.delivered.load(Ordering::Relaxed) >= self.expected.load(Ordering::Relaxed)
-    }
-}
 
 /// When senders send.
 #[derive(Debug)]
@@ -85,10 +58,13 @@ pub(super) struct Broadcast {
     others_only: bool,
     unbatched: bool,
     ids: Vec<Option<ConnId>>,
+    /// The number of each connection's next message.
     sent: Vec<u32>,
-    /// The number of the next message that each connection expects from each sender. Empty when there are more than
-    /// [`EXPECTED_MAX`] pairs: then the order is not checked.
-    expected: Vec<u32>,
+    sent_messages: u64,
+    /// What has come to each connection from each sender. Empty when there are more than [`SEQUENCES_MAX`] pairs: then the
+    /// order is not checked.
+    sequences: Vec<Sequence>,
+    disorder: Disorder,
     payload: Vec<u8>,
     kind: Kind,
     started: bool,
@@ -97,43 +73,13 @@ pub(super) struct Broadcast {
     refused: u64,
     /// Messages that came back to the connection that sent them.
     own: u64,
-    out_of_order: u64,
+    /// All messages of this thread were sent.
+    sent_all: bool,
     finishing: bool,
 }
 
-/// Most entries of `expected`: 64 MiB of memory.
-const EXPECTED_MAX: usize = 16 << 20;
-
-/// The fields of a received message.
-struct Stamp {
-    sender: u32,
-    number: u32,
-    due: Instant,
-}
-
-impl Stamp {
-    fn write(&self, payload: &mut [u8]) {
-        let (sender, number, due) = (self.sender, self.number, self.due.nanos());
-        let (magic, rest) = payload.split_at_mut(MAGIC.len());
-        magic.copy_from_slice(MAGIC);
-        write!(
-            &mut rest[..STAMP_BYTES - MAGIC.len()],
-            "{sender:08x}{number:08x}{due:016x}"
-        )
-        .expect("the digits are as many as there is room for");
-    }
-
-    fn read(payload: &[u8]) -> Option<Self> {
-        let digits = payload.strip_prefix(MAGIC)?.get(..32)?;
-        let digits = str::from_utf8(digits).ok()?;
-        let number = |range| u64::from_str_radix(digits.get(range)?, 16).ok();
-        Some(Self {
-            sender: u32::try_from(number(0..8)?).ok()?,
-            number: u32::try_from(number(8..16)?).ok()?,
-            due: Instant::from_nanos(number(16..32)?),
-        })
-    }
-}
+/// Most pairs of connection and sender whose order is checked: 64 MiB of memory.
+const SEQUENCES_MAX: usize = 8 << 20;
 
 impl Broadcast {
     pub(super) fn new(
@@ -166,7 +112,9 @@ impl Broadcast {
             unbatched,
             ids: vec![None; count],
             sent: vec![0; count],
-            expected: vec![0; if table <= EXPECTED_MAX { table } else { 0 }],
+            sent_messages: 0,
+            sequences: vec![Sequence::default(); if table <= SEQUENCES_MAX { table } else { 0 }],
+            disorder: Disorder::default(),
             payload: vec![b'.'; size.max(STAMP_BYTES)],
             kind,
             started: false,
@@ -174,7 +122,7 @@ impl Broadcast {
             scheduled: Vec::new(),
             refused: 0,
             own: 0,
-            out_of_order: 0,
+            sent_all: false,
             finishing: false,
         }
     }
@@ -187,7 +135,7 @@ impl Broadcast {
     fn send(&mut self, context: &mut Context<'_>, due: Instant) {
         let at = context.tag() as usize;
         let stamp = Stamp {
-            sender: u32::try_from(self.first + at).unwrap_or(u32::MAX),
+            source: u32::try_from(self.first + at).unwrap_or(u32::MAX),
             number: self.sent[at],
             due,
         };
@@ -199,10 +147,10 @@ impl Broadcast {
             }
             return;
         }
-        self.sent[at] += 1;
-        let open = self.fanout.open.load(Ordering::Relaxed);
-        let expected = open.saturating_sub(self.others_only.into());
-        self.fanout.expected.fetch_add(expected, Ordering::Relaxed);
+        self.sent[at] = self.sent[at].wrapping_add(1);
+        self.sent_messages += 1;
+        let receivers = self.fanout.open().saturating_sub(self.others_only.into());
+        self.fanout.expect(receivers);
     }
 
     fn follow_schedule(&mut self, reach: &mut Handle<'_>, now: Instant) {
@@ -257,20 +205,29 @@ impl Broadcast {
         }
     }
 
-    /// Whether the message is the next one that this connection expects from its sender.
-    fn note_order(&mut self, at: usize, stamp: &Stamp) {
-        let entry = at * self.senders + stamp.sender as usize;
-        let Some(expected) = self.expected.get_mut(entry) else {
-            return;
+    /// Checks the order at one connection. Returns whether the message has not come before.
+    fn note_order(&mut self, at: usize, stamp: &Stamp) -> bool {
+        let pair = at * self.senders + stamp.source as usize;
+        let Some(sequence) = self.sequences.get_mut(pair) else {
+            return true;
         };
-        if stamp.number != *expected {
-            self.out_of_order += 1;
-            self.meter.fault(
-                |errors| errors.content += 1,
-                || "a broadcast message was lost, doubled or out of order".to_owned(),
-            );
+        let arrival = sequence.note(stamp.number);
+        if let Some(fault) = self.disorder.note(arrival) {
+            self.meter
+                .fault(|errors| errors.content += 1, || fault.to_owned());
         }
-        *expected = stamp.number.wrapping_add(1);
+        arrival != Arrival::Again
+    }
+
+    /// Notes when all messages of this thread were sent.
+    fn note_end(&mut self, now: Instant) {
+        let goes_on = match &self.pace {
+            Pace::Open(schedule) => schedule.next().is_some(),
+            Pace::Closed { .. } => self.meter.is_running(now),
+        };
+        if !goes_on && self.own_senders() > 0 && !std::mem::replace(&mut self.sent_all, true) {
+            self.fanout.end_sending();
+        }
     }
 }
 
@@ -295,7 +252,7 @@ impl App for Broadcast {
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.ramp.note_open(context.tag());
         self.meter.note_open();
-        self.fanout.open.fetch_add(1, Ordering::Relaxed);
+        self.fanout.note_open();
         self.ids[context.tag() as usize] = Some(context.id());
     }
 
@@ -303,7 +260,7 @@ impl App for Broadcast {
         let (at, now) = (context.tag() as usize, context.now());
         let stamp = Stamp::read(message.payload());
         let right = message.kind() == self.kind && message.len() == self.payload.len();
-        let Some(stamp) = stamp.filter(|stamp| right && (stamp.sender as usize) < self.senders)
+        let Some(stamp) = stamp.filter(|stamp| right && (stamp.source as usize) < self.senders)
         else {
             self.meter.fault(
                 |errors| errors.content += 1,
@@ -311,7 +268,7 @@ impl App for Broadcast {
             );
             return;
         };
-        let own = stamp.sender as usize == self.first + at;
+        let own = stamp.source as usize == self.first + at;
         self.own += u64::from(own);
         if own && self.others_only {
             self.meter.fault(
@@ -320,8 +277,10 @@ impl App for Broadcast {
             );
             return;
         }
-        self.fanout.delivered.fetch_add(1, Ordering::Relaxed);
-        self.note_order(at, &stamp);
+        if !self.note_order(at, &stamp) {
+            return;
+        }
+        self.fanout.deliver();
         let due = match self.pace {
             Pace::Closed { .. } => Due::Whenever,
             Pace::Open(_) => Due::Scheduled,
@@ -335,7 +294,7 @@ impl App for Broadcast {
 
     fn close(&mut self, scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
         self.meter.connections -= 1;
-        self.fanout.open.fetch_sub(1, Ordering::Relaxed);
+        self.fanout.note_close();
         self.ids[scope.tag() as usize] = None;
         if self.finishing {
             self.meter.left(&closed);
@@ -357,6 +316,7 @@ impl App for Broadcast {
             self.begin(reach);
         }
         self.follow_schedule(reach, now);
+        self.note_end(now);
     }
 }
 
@@ -386,11 +346,7 @@ impl Script for Broadcast {
     }
 
     fn is_done(&self) -> bool {
-        let scheduled = match &self.pace {
-            Pace::Open(schedule) if self.own_senders() > 0 => schedule.next(),
-            _ => None,
-        };
-        self.fanout.is_complete() && scheduled.is_none()
+        self.fanout.is_complete()
     }
 
     fn finish(&mut self, _in_time: bool) {
@@ -407,48 +363,17 @@ impl Script for Broadcast {
         if matches!(self.pace, Pace::Open(_)) {
             figures.late = Some(self.late.clone());
         }
-        figures.add(
-            "broadcast_sent",
-            self.sent.iter().map(|sent| u64::from(*sent)).sum(),
-        );
+        figures.add("broadcast_sent", self.sent_messages);
         figures.add("broadcast_refused", self.refused);
         figures.add("broadcast_own", self.own);
-        figures.add("broadcast_out_of_order", self.out_of_order);
+        let Disorder {
+            ahead,
+            overtaken,
+            duplicates,
+        } = self.disorder;
+        figures.add("broadcast_out_of_order", ahead + overtaken + duplicates);
+        figures.add("broadcast_overtaken", overtaken);
+        figures.add("broadcast_duplicates", duplicates);
         figures
-    }
-}
-
-impl Fanout {
-    /// Deliveries that were due, and deliveries received.
-    pub(super) fn totals(&self) -> (u64, u64) {
-        (
-            self.expected.load(Ordering::Relaxed),
-            self.delivered.load(Ordering::Relaxed),
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_comes_back_and_nothing_else_is_one() {
-        let mut payload = vec![b'.'; 40];
-        let stamp = Stamp {
-            sender: 7,
-            number: 0xABCD,
-            due: Instant::from_nanos(1_234_567_890_123),
-        };
-        stamp.write(&mut payload);
-        assert_eq!(&payload, b"rwb1000000070000abcd0000011f71fb04cb....");
-        let read = Stamp::read(&payload).expect("a stamp");
-        assert_eq!(
-            (read.sender, read.number, read.due),
-            (stamp.sender, stamp.number, stamp.due)
-        );
-        for wrong in [&b""[..], b"rwb1", &payload[..35], &payload[1..]] {
-            assert!(Stamp::read(wrong).is_none());
-        }
     }
 }

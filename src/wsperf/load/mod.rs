@@ -6,11 +6,13 @@
 
 pub mod addresses;
 mod broadcast;
+mod cast;
 mod churn;
 mod collected;
 pub mod compat;
 pub mod descriptors;
 mod echo;
+mod fanout;
 mod handshake;
 mod machine;
 mod massconnect;
@@ -23,6 +25,7 @@ pub mod outcome;
 mod payloads;
 mod peer;
 pub mod preliminary;
+mod pubsub;
 mod ramp;
 pub mod report;
 pub mod route;

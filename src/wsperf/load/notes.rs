@@ -73,6 +73,7 @@ pub(super) fn add(
     }
     notes.extend(note_echo(outcome, options));
     notes.extend(note_left_out_sender(outcome, options));
+    notes.extend(outcome.disorder());
     let failure = collected
         .threads
         .iter()

@@ -15,8 +15,8 @@ pub use crate::worker::Tunnel;
 /// Most connections of a driver thread that are closing while others open. They need descriptors too.
 pub const CLOSING_MAX: usize = 4096;
 
-/// Fewest payload bytes of a broadcast message: its sender, its number, and when it was due.
-pub const BROADCAST_BYTES_MIN: usize = 36;
+/// Fewest payload bytes of a message of `broadcast` and `pubsub`: its source, its number, and when it was due.
+pub const STAMP_BYTES: usize = 36;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,6 +209,9 @@ pub enum Scenario {
         /// The server sends a message to all but its sender.
         others_only: bool,
     },
+    /// Clients subscribe to the topics of a server that speaks `docs/pubsub.md`, and one of the connections publishes. `rate` of
+    /// the options is that of published messages.
+    Pubsub(Pubsub),
     /// Echo with several message sizes, where only some connections are active.
     Mixed {
         /// Share of connections that never send, from 0 to 1.
@@ -218,6 +221,19 @@ pub enum Scenario {
     Stress(Churn),
     /// Like `Stress`, for hours: the figures per interval matter.
     Soak(Churn),
+}
+
+/// The topics of a run, and how it comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pubsub {
+    /// Topics are this name, a slash and a number from 0 on.
+    pub topic: String,
+    /// How many topics: every client subscribes to all.
+    pub topics: usize,
+    /// Messages that are published at the same instant, at least one.
+    pub batch: u64,
+    /// Connects begun per second. `None`: as fast as `connecting_max` allows.
+    pub connects_per_second: Option<f64>,
 }
 
 /// How clients misbehave.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::options::{Content, IoTier, LoadOptions, Scenario, Verify};
+use super::options::{Content, IoTier, LoadOptions, Pubsub, Scenario, Verify};
 
 type OptionsText = BTreeMap<String, String>;
 
@@ -14,7 +14,11 @@ pub(super) fn show(options: &LoadOptions) -> OptionsText {
         text.insert(name.to_owned(), value);
     };
     add("uri", options.target.uri.clone());
-    add("connections", options.connections.to_string());
+    match options.scenario {
+        // One of them publishes.
+        Scenario::Pubsub(_) => add("clients", (options.connections - 1).to_string()),
+        _ => add("connections", options.connections.to_string()),
+    }
     add("threads", options.threads.to_string());
     add("duration", time(options.duration));
     add("warmup", time(options.warmup));
@@ -54,7 +58,11 @@ pub(super) fn show(options: &LoadOptions) -> OptionsText {
         add("insecure", options.tls.insecure.to_string());
         add("tls-resume", options.tls.resume.to_string());
     }
-    show_messages(options, &mut text);
+    match &options.scenario {
+        Scenario::Handshake { .. } | Scenario::Massconnect { .. } => {}
+        Scenario::Pubsub(pubsub) => show_pubsub(options, pubsub, &mut text),
+        _ => show_messages(options, &mut text),
+    }
     show_scenario(&options.scenario, &mut text);
     text
 }
@@ -63,15 +71,8 @@ fn time(time: Duration) -> String {
     format!("{time:?}")
 }
 
-/// The options of messages, for the scenarios that send some.
-fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
-    if matches!(
-        options.scenario,
-        Scenario::Handshake { .. } | Scenario::Massconnect { .. }
-    ) {
-        return;
-    }
-    let size = match options.payload.sizes[..] {
+fn sizes(options: &LoadOptions) -> String {
+    match options.payload.sizes[..] {
         [(size, _)] => size.to_string(),
         ref several => {
             let pairs: Vec<_> = several
@@ -80,7 +81,34 @@ fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
                 .collect();
             pairs.join(",")
         }
-    };
+    }
+}
+
+fn show_pubsub(options: &LoadOptions, pubsub: &Pubsub, text: &mut OptionsText) {
+    let Pubsub {
+        topic,
+        topics,
+        batch,
+        connects_per_second,
+    } = pubsub;
+    for (name, value) in [
+        ("payload", sizes(options)),
+        ("topic", topic.clone()),
+        ("topics", topics.to_string()),
+        ("batch", batch.to_string()),
+    ] {
+        text.insert(name.to_owned(), value);
+    }
+    for (name, value) in [("uprate", options.rate), ("rate", *connects_per_second)] {
+        if let Some(value) = value {
+            text.insert(name.to_owned(), value.to_string());
+        }
+    }
+}
+
+/// The options of messages, for the scenarios that send some.
+fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
+    let size = sizes(options);
     let verify = match options.verify {
         Verify::Exact => "exact",
         Verify::Length => "length",
@@ -122,7 +150,7 @@ fn show_scenario(scenario: &Scenario, text: &mut OptionsText) {
         text.insert(name.to_owned(), value);
     };
     match scenario {
-        Scenario::Echo => {}
+        Scenario::Echo | Scenario::Pubsub(_) => {}
         Scenario::Handshake { low, high, count } => {
             add("low", low.to_string());
             add("high", high.to_string());

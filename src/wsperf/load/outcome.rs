@@ -13,7 +13,7 @@ pub struct Outcome {
     pub schema: u32,
     /// Version of the driver.
     pub version: String,
-    /// `echo`, `handshake`, `massconnect`, `broadcast`, `mixed`, `stress` or `soak`.
+    /// `echo`, `handshake`, `massconnect`, `broadcast`, `pubsub`, `mixed`, `stress` or `soak`.
     pub scenario: String,
     /// The server's URI, as it was typed.
     pub target: String,
@@ -75,6 +75,24 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
+impl Outcome {
+    /// What is wrong with the order in which messages reached their receivers, as a sentence: they came twice, or behind later ones, or
+    /// are missing although the server had to say so. `None`: nothing, or the scenario does not look at it.
+    pub fn disorder(&self) -> Option<String> {
+        let figure = |name: &str| {
+            let figure = self.figures.get(&format!("{}_{name}", self.scenario));
+            figure.copied().unwrap_or(0.0)
+        };
+        let [duplicates, overtaken, untold] = ["duplicates", "overtaken", "untold"].map(figure);
+        (duplicates + overtaken + untold > 0.0).then(|| {
+            format!(
+                "the sequence check failed: {duplicates} deliveries came twice, {overtaken} behind a later one of the same source, \
+                 {untold} are missing without a gap"
+            )
+        })
+    }
+}
+
 /// Number of faults by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -89,6 +107,8 @@ pub struct Errors {
     pub content: u64,
     /// Connections that ended before the driver ended them.
     pub closed: u64,
+    /// Subscriptions and publishes that the server refused.
+    pub refused: u64,
     /// Messages that were due and had no answer at the end of the run.
     pub missing: u64,
     /// Closing handshakes that the server did not complete in time.
@@ -103,6 +123,7 @@ impl Errors {
             + self.protocol
             + self.content
             + self.closed
+            + self.refused
             + self.missing
             + self.close
     }
@@ -115,6 +136,7 @@ impl std::ops::AddAssign for Errors {
         self.protocol += other.protocol;
         self.content += other.content;
         self.closed += other.closed;
+        self.refused += other.refused;
         self.missing += other.missing;
         self.close += other.close;
     }

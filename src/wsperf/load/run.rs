@@ -12,25 +12,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::broadcast::{self, Broadcast, Fanout};
-use super::churn::Churn;
+use super::cast::{Cast, play};
 use super::collected::{self, Collected};
-use super::echo::{self, Echo};
-use super::handshake::{self, Handshake};
-use super::massconnect::{self, Massconnect};
-use super::meter::{Meter, Note, SLICE, Slice};
+use super::meter::{Note, SLICE, Slice};
 use super::observer::{Observer, Sample};
 use super::options::{Address, Asking, LoadOptions, Scenario, Target};
 use super::outcome::Errors;
-use super::payloads::Payloads;
-use super::ramp::Ramp;
 use super::route::ADDRESSES_MAX;
-use super::schedule::Schedule;
 use super::summary;
 use super::thread::{self, Control, Seat};
-use crate::proto::Kind;
 use crate::proto::handshake::Misuse;
-use crate::random::Random;
 use crate::time::{self, Instant};
 use crate::worker::OpeningRequest;
 
@@ -125,11 +116,7 @@ pub fn run(
     let mut observer = Observer::new(&options);
     observer.before();
     let control = Arc::new(Control::default());
-    let cast = Arc::new(Cast {
-        request,
-        fanout: Fanout::default().into(),
-        active: active(&options),
-    });
+    let cast = Arc::new(Cast::new(request, &options));
     let (notes, told) = channel();
     let mut threads = Vec::new();
     for index in 0..options.threads {
@@ -157,46 +144,34 @@ pub fn run(
     if let Some(error) = nothing_opened(&options, &collected) {
         return Err(error);
     }
-    let is_broadcast = matches!(options.scenario, Scenario::Broadcast { .. });
-    collected.fanout = is_broadcast.then(|| cast.fanout.totals());
+    let fans_out = matches!(
+        options.scenario,
+        Scenario::Broadcast { .. } | Scenario::Pubsub(_)
+    );
+    collected.fanout = fans_out.then(|| cast.fanout.totals());
     Ok(summary::report(&options, collected, observer, &samples))
 }
 
-/// What all threads of a run share.
-#[derive(Debug)]
-struct Cast {
-    request: Arc<OpeningRequest>,
-    fanout: Arc<Fanout>,
-    /// Which connections send, by their number among those of all threads.
-    active: Vec<bool>,
-}
-
-/// Chooses which connections send. In `mixed` the seed draws a part of them, over the whole range of numbers.
-fn active(options: &LoadOptions) -> Vec<bool> {
-    let count = options.connections;
-    let Scenario::Mixed { idle } = options.scenario else {
-        return vec![true; count];
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a count of connections"
-    )]
-    let senders = (count as f64 * (1.0 - idle)).ceil() as usize;
-    let mut active: Vec<bool> = (0..count).map(|at| at < senders).collect();
-    Random::new(options.seed ^ 0x1D1E).shuffle(&mut active);
-    active
-}
-
-/// The error of a run in which no connection ever opened: nothing was measured.
+/// The error of a run in which no connection ever opened, or no client could subscribe: nothing was measured.
 fn nothing_opened(options: &LoadOptions, collected: &Collected) -> Option<Error> {
-    let opened: u64 = collected.threads.iter().map(|thread| thread.opened).sum();
-    if opened > 0 || collected.interrupted {
+    let mut threads = collected.threads.iter();
+    let opened: u64 = threads.clone().map(|thread| thread.opened).sum();
+    let subscribers = threads
+        .clone()
+        .filter_map(|thread| thread.figures.counts.get("pubsub_subscribers"))
+        .sum::<u64>();
+    let is_idle = matches!(options.scenario, Scenario::Pubsub(_)) && subscribers == 0;
+    if collected.interrupted || (opened > 0 && !is_idle) {
         return None;
     }
-    let mut threads = collected.threads.iter();
     let why = threads.find_map(|thread| thread.first_failure.clone());
-    Some(no_connection(options, why))
+    Some(match why {
+        Some(why) if opened > 0 => Error::environment(format!(
+            "no client could subscribe at {}: {why}",
+            options.target.uri
+        )),
+        why => no_connection(options, why),
+    })
 }
 
 fn no_connection(options: &LoadOptions, why: Option<String>) -> Error {
@@ -313,15 +288,6 @@ fn check(options: &LoadOptions) -> Result<(), Error> {
     Ok(())
 }
 
-/// The part of `total` that thread `index` of `threads` drives: the first number, and how many.
-fn share(total: usize, index: usize, threads: usize) -> (usize, usize) {
-    let (each, rest) = (total / threads, total % threads);
-    (
-        index * each + index.min(rest),
-        each + usize::from(index < rest),
-    )
-}
-
 type Handle = JoinHandle<Result<thread::Result, String>>;
 
 /// Starts a driver thread with its part of the scenario.
@@ -331,147 +297,6 @@ fn spawn(seat: Seat, cast: &Arc<Cast>, notes: &Sender<Note>) -> Result<Handle, E
         .name(format!("driver {}", seat.index))
         .spawn(move || play(&seat, &cast, notes))
         .map_err(|error| Error::environment(format!("cannot start a driver thread: {error}")))
-}
-
-/// The body of a driver thread.
-fn play(seat: &Seat, cast: &Cast, notes: Sender<Note>) -> Result<thread::Result, String> {
-    let options = &*seat.options;
-    let (first, count) = share(options.connections, seat.index, options.threads);
-    let of_thread = |total: usize| share(total, seat.index, options.threads).1.max(1);
-    let meter = Meter::new(seat.index, notes);
-    let ramp = |count, at_once| Ramp::new(options, &cast.request, first, count, at_once);
-    let opening = of_thread(options.connecting_max);
-    match &options.scenario {
-        Scenario::Handshake { low, high, count } => {
-            let plan = handshake::Plan {
-                low: of_thread(*low),
-                high: of_thread(*high),
-                count: count.map(|count| {
-                    let count = usize::try_from(count).unwrap_or(usize::MAX);
-                    share(count, seat.index, options.threads).1 as u64
-                }),
-            };
-            let ramp = ramp(Handshake::tags(&plan), plan.high);
-            thread::run(seat, Handshake::new(meter, ramp, plan))
-        }
-        Scenario::Massconnect {
-            batch,
-            batch_delay,
-            retry_delay,
-            ping_interval,
-        } => {
-            let plan = massconnect::Plan {
-                batch: of_thread(*batch),
-                batch_delay: *batch_delay,
-                retry_delay: *retry_delay,
-                ping_interval: *ping_interval,
-                timeout: options.timeout,
-            };
-            thread::run(
-                seat,
-                Massconnect::new(meter, ramp(count, opening), plan, count),
-            )
-        }
-        Scenario::Broadcast {
-            senders,
-            others_only,
-        } => {
-            let ramp = ramp(count, opening);
-            let senders = (*senders, *others_only);
-            thread::run(
-                seat,
-                broadcast(seat, meter, ramp, &cast.fanout, (first, count), senders),
-            )
-        }
-        Scenario::Echo | Scenario::Mixed { .. } | Scenario::Stress(_) | Scenario::Soak(_) => {
-            let ramp = ramp(count, opening);
-            thread::run(seat, echo(seat, meter, ramp, cast, (first, count)))
-        }
-    }
-}
-
-/// The part in a broadcast of `count` connections, from number `first` on.
-fn broadcast(
-    seat: &Seat,
-    meter: Meter,
-    ramp: Ramp,
-    fanout: &Arc<Fanout>,
-    (first, count): (usize, usize),
-    (senders, others_only): (usize, bool),
-) -> Broadcast {
-    let options = &*seat.options;
-    let own = senders.saturating_sub(first).min(count);
-    let pace = match options.rate {
-        // A thread without senders only receives.
-        Some(rate) => {
-            let rate = if own > 0 {
-                rate * own as f64 / senders as f64
-            } else {
-                1.0
-            };
-            broadcast::Pace::Open(Schedule::new(rate, 0.0))
-        }
-        None => broadcast::Pace::Closed {
-            in_flight: options.in_flight,
-        },
-    };
-    let size = options.payload.sizes.first().map_or(0, |(size, _)| *size);
-    let kind = if options.payload.binary {
-        Kind::Binary
-    } else {
-        Kind::Text
-    };
-    let plan = broadcast::Plan {
-        first,
-        count,
-        senders,
-        others_only,
-        unbatched: options.unbatched,
-        size,
-        kind,
-    };
-    Broadcast::new(meter, ramp, pace, fanout, plan)
-}
-
-/// The script of the scenarios that echo.
-fn echo(
-    seat: &Seat,
-    meter: Meter,
-    ramp: Ramp,
-    cast: &Cast,
-    (first, count): (usize, usize),
-) -> Echo {
-    let options = &*seat.options;
-    let churn = match &options.scenario {
-        Scenario::Stress(churn) | Scenario::Soak(churn) => Some(churn),
-        _ => None,
-    };
-    let own = &cast.active[first..first + count];
-    let of = |active: &[bool]| active.iter().filter(|active| **active).count();
-    let (senders, all_senders) = (of(own), of(&cast.active));
-    let seed = options
-        .seed
-        .wrapping_mul(1000)
-        .wrapping_add(seat.index as u64);
-    let payloads = Payloads::new(&options.payload, options.verify, seed);
-    let part = count as f64 / options.connections as f64;
-    let pace = match options.rate {
-        Some(rate) if senders > 0 => {
-            let phase = seat.index as f64 / options.threads as f64;
-            let share = senders as f64 / all_senders as f64;
-            echo::Pace::Open(Schedule::new(rate * share, phase))
-        }
-        // In a thread whose connections are all idle nothing is ever due, so any pace will do.
-        _ => echo::Pace::Closed {
-            in_flight: options.in_flight,
-        },
-    };
-    let churn = churn.map(|churn| Churn::new(churn, part, count, seed ^ 0xC4));
-    let plan = echo::Plan {
-        active: own.to_vec(),
-        unbatched: options.unbatched,
-    };
-    Echo::new(meter, payloads, ramp, pace, plan, churn)
 }
 
 /// Leads all threads through the run.

@@ -226,14 +226,22 @@ fn add_figures(outcome: &mut Outcome, figures: &Figures, options: &LoadOptions) 
     if let Scenario::Broadcast { senders, .. } = options.scenario {
         outcome.figures.insert("senders".to_owned(), senders as f64);
     }
+    if let Some(published) = outcome.figures.remove("pubsub_published_in_window") {
+        let per_second = published / outcome.duration_s.max(1e-9);
+        outcome
+            .figures
+            .insert("pubsub_published_per_second".to_owned(), per_second);
+    }
 }
 
-/// The rate that an open loop is to complete: in a broadcast, a delivery to every connection for each message.
+/// The rate that an open loop is to complete: in a broadcast or pubsub, a delivery to every receiver for each message.
 fn offered(options: &LoadOptions) -> Option<f64> {
     let deliveries = match options.scenario {
         Scenario::Broadcast { others_only, .. } => {
             options.connections as f64 - f64::from(u8::from(others_only))
         }
+        // One of the connections publishes.
+        Scenario::Pubsub(_) => options.connections as f64 - 1.0,
         _ => 1.0,
     };
     options.rate.map(|rate| rate * deliveries)
@@ -248,9 +256,12 @@ fn count_undelivered(options: &LoadOptions, collected: &mut Collected) {
     {
         let waited = u64::try_from(options.timeout.as_nanos()).unwrap_or(u64::MAX);
         let missing = expected.saturating_sub(delivered);
-        collected
-            .latency
-            .saturating_record_n(waited.max(1), missing);
+        // Of none a histogram would still take the value for its greatest.
+        if missing > 0 {
+            collected
+                .latency
+                .saturating_record_n(waited.max(1), missing);
+        }
     }
 }
 
@@ -267,12 +278,13 @@ fn note_fanout(outcome: &mut Outcome, errors: &mut Errors, collected: &Collected
     } else {
         0.0
     };
+    let scenario = outcome.scenario.clone();
     for (name, value) in [
-        ("broadcast_expected", expected as f64),
-        ("broadcast_delivered", delivered as f64),
-        ("broadcast_reach", reach),
+        ("expected", expected as f64),
+        ("delivered", delivered as f64),
+        ("reach", reach),
     ] {
-        outcome.figures.insert(name.to_owned(), value);
+        outcome.figures.insert(format!("{scenario}_{name}"), value);
     }
 }
 
@@ -282,6 +294,7 @@ fn name(scenario: &Scenario) -> &'static str {
         Scenario::Handshake { .. } => "handshake",
         Scenario::Massconnect { .. } => "massconnect",
         Scenario::Broadcast { .. } => "broadcast",
+        Scenario::Pubsub(_) => "pubsub",
         Scenario::Mixed { .. } => "mixed",
         Scenario::Stress(_) => "stress",
         Scenario::Soak(_) => "soak",
@@ -296,6 +309,9 @@ fn latency_is(options: &LoadOptions) -> &'static str {
         (Scenario::Massconnect { .. }, _) => "from a Ping to its Pong",
         (Scenario::Broadcast { .. }, Some(_)) => {
             "from the intended send time to the delivery at each connection"
+        }
+        (Scenario::Pubsub(_), _) => {
+            "from the intended publish time to the delivery at each subscriber"
         }
         (Scenario::Broadcast { .. }, None) => "from the send to the delivery at each connection",
         (_, Some(_)) => "from the intended send time to the answer (no coordinated omission)",

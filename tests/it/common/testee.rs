@@ -27,8 +27,23 @@ pub enum Behaviour {
     Broadcast { loses_every: Option<u64> },
     /// Sends each message to every open connection but its own.
     Others,
+    /// A pubsub of one topic in the binary form of `docs/pubsub.md`, with a fault at every `n`-th delivery or publish.
+    Pubsub { fault: PubsubFault, every: u64 },
     /// Sends everything back at once, what came together in one piece, and counts the segments that it came in.
     Count,
+}
+
+/// What a pubsub does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PubsubFault {
+    /// A delivery comes twice.
+    Doubles,
+    /// A delivery is lost.
+    Loses,
+    /// A delivery is lost, and a gap says so.
+    LosesAndTells,
+    /// A publish is refused.
+    Refuses,
 }
 
 /// A running server. Its threads end with their connections.
@@ -182,6 +197,21 @@ fn answer(
             broadcast(shared, &encode(first, &payload), None, Some(me));
             return true;
         }
+        Behaviour::Pubsub { fault, every } => {
+            let (id, rest) = payload[2..].split_at(4);
+            let refused = fault == PubsubFault::Refuses && nth.is_multiple_of(every);
+            if payload[0] == 1 {
+                let mut peers = shared.peers.lock().expect("unpoisoned");
+                peers.push((me, to.clone()));
+            } else if refused {
+                let error = [&[133, 7], id, b"not now"].concat();
+                return to.send((now, now, encode(0x82, &error))).is_ok();
+            } else {
+                publish(shared, rest, fault, every);
+            }
+            let ack = encode(0x82, &[&[129, 0], id].concat());
+            return to.send((now, now, ack)).is_ok();
+        }
         Behaviour::Count => unreachable!("it has a loop of its own"),
     }
     to.send((now, release, encode(first, &payload))).is_ok()
@@ -197,6 +227,26 @@ fn broadcast(shared: &Shared, frame: &[u8], loses_every: Option<u64>, but: Optio
         let nth = shared.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
         let lost = loses_every.is_some_and(|every| nth.is_multiple_of(every));
         lost || peer.send((now, now, frame.to_vec())).is_ok()
+    });
+}
+
+/// `publish`: length of the topic, topic, format, data.
+fn publish(shared: &Shared, publish: &[u8], fault: PubsubFault, every: u64) {
+    let now = Instant::now();
+    let (topic, data) = publish.split_at(1 + usize::from(publish[0]));
+    let event = [&[130, 0, 0, 0, 0, 0], topic, &[0; 8], &data[1..]].concat();
+    let gap = [&[131, 0, 0, 0, 0, 0], topic, &1_u64.to_be_bytes()].concat();
+    let mut peers = shared.peers.lock().expect("unpoisoned");
+    peers.retain(|(_, peer)| {
+        let nth = shared.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
+        let sent: &[&[u8]] = match fault {
+            PubsubFault::Doubles if nth.is_multiple_of(every) => &[&event, &event],
+            PubsubFault::Loses if nth.is_multiple_of(every) => &[],
+            PubsubFault::LosesAndTells if nth.is_multiple_of(every) => &[&gap],
+            _ => &[&event],
+        };
+        let mut sent = sent.iter();
+        sent.all(|event| peer.send((now, now, encode(0x82, event))).is_ok())
     });
 }
 

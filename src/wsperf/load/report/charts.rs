@@ -509,7 +509,7 @@ mod tests {
             .iter()
             .filter(|point| point.1 > 0.0)
             .collect();
-        assert_eq!(errors, [&(3.5, 28.0)]);
+        assert_eq!(errors, [&(3.5, 36.0)]);
         assert!(matches!(&plot.rules[..], [Rule::Horizontal(at, text)]
             if *at == 100_000.0 && text == "offered 100,000 /s"));
     }

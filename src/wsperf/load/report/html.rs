@@ -356,7 +356,7 @@ mod tests {
             "2023-11-14 22:13:20 UTC",
             "<p class=alarm role=alert>THE DRIVER WAS SATURATED.",
             "<b>98,446 /s</b><small>messages, 98 % of offered</small>",
-            "<div class=bad><dt>Errors</dt><dd><b>28</b>",
+            "<div class=bad><dt>Errors</dt><dd><b>36</b>",
             "<li>Driver and server share a CPU, so each of them costs the other time.</li>",
             "<tr><td>server<td>9.70 µs<td>–<td>0.050<td>97 %<td>saturated</tr>",
             "<tr><td>handshake_close_p99<td>250 µs</tr>",

@@ -28,11 +28,12 @@ pub(super) fn filled() -> Outcome {
         protocol: 3,
         content: 4,
         closed: 5,
+        refused: 8,
         missing: 6,
         close: 7,
     };
-    outcome.errors = 28;
-    outcome.intervals[3].errors = 28;
+    outcome.errors = 36;
+    outcome.intervals[3].errors = 36;
     outcome.figures = BTreeMap::from([("handshake_close_p99_us".to_owned(), 250.0)]);
     outcome.driver_saturated = true;
     outcome.notes =

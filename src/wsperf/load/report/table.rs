@@ -88,7 +88,7 @@ fn measured_on(out: &mut String, outcome: &Outcome) {
 pub(super) fn noun(scenario: &str) -> &'static str {
     match scenario {
         "handshake" => "handshakes",
-        "broadcast" => "deliveries",
+        "broadcast" | "pubsub" => "deliveries",
         _ => "messages",
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn noun(scenario: &str) -> &'static str {
 pub(super) fn singular(scenario: &str) -> &'static str {
     match scenario {
         "handshake" => "handshake",
-        "broadcast" => "delivery",
+        "broadcast" | "pubsub" => "delivery",
         _ => "message",
     }
 }
@@ -123,6 +123,7 @@ pub(super) fn kinds(errors: &Errors) -> Vec<(&'static str, u64)> {
         protocol,
         content,
         closed,
+        refused,
         missing,
         close,
     } = *errors;
@@ -132,6 +133,7 @@ pub(super) fn kinds(errors: &Errors) -> Vec<(&'static str, u64)> {
         ("protocol", protocol),
         ("content", content),
         ("closed", closed),
+        ("refused", refused),
         ("missing", missing),
         ("close", close),
     ];
@@ -476,8 +478,8 @@ latency          min      p50      p90      p99    p99.9   p99.99      max
              40.0 µs  81.9 µs   179 µs   316 µs   424 µs   463 µs   467 µs
            mean 100 µs, standard deviation 59.5 µs, 1,000,000 samples
            From the moment a message was due to the arrival of its answer.
-errors     28: connect 1, handshake 2, protocol 3, content 4, closed 5,
-           missing 6, close 7
+errors     36: connect 1, handshake 2, protocol 3, content 4, closed 5,
+           refused 8, missing 6, close 7
 cpu          per message    user each         busy   calls each
   driver         12.1 µs      2.30 µs        120 %        0.025   SATURATED
   server         9.70 µs            -         97 %        0.050   SATURATED
