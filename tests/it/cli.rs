@@ -259,12 +259,23 @@ fn the_web_pages_answer_and_everything_else_is_404() {
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     assert!(page.contains("content-type: text/html"), "{page}");
     assert!(page.contains("<title>Ringway</title>"));
+    for (path, title) in [
+        ("/chat", "Chat – Ringway"),
+        ("/fanout", "Fan-out – Ringway"),
+        ("/topics", "Topics – Ringway"),
+    ] {
+        let page = get(&web, path);
+        assert!(page.contains(&format!("<title>{title}</title>")), "{page}");
+        assert!(page.contains("content-security-policy: default-src 'none'; "));
+    }
 
     let stats = get(&web, "/stats.json");
     let body = stats.split_once("\r\n\r\n").expect("a head").1;
     let value: serde_json::Value = serde_json::from_str(body).expect("JSON");
     assert_eq!(value["server"]["pid"], server.pid());
     assert_eq!(value["workers"][1]["state"], "ready");
+    let service = serde_json::json!({ "path": "/*", "application": "echo" });
+    assert_eq!(value["server"]["services"], serde_json::json!([service]));
 
     let metrics = get(&web, "/metrics");
     assert!(

@@ -72,14 +72,20 @@ pub(super) struct About {
 pub(super) struct Sample {
     pub(super) at: Instant,
     /// One per worker.
-    pub(super) rates: Vec<MessageRates>,
+    pub(super) workers: Vec<WorkerPoint>,
+    pub(super) clients: u64,
+    /// Rates of all workers together.
+    pub(super) per_s: Rates,
 }
 
-/// Messages per second of one worker.
+/// What the plots show of one worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct MessageRates {
-    pub(super) messages_in: f64,
-    pub(super) messages_out: f64,
+pub(super) struct WorkerPoint {
+    pub(super) messages_in_per_s: f64,
+    pub(super) messages_out_per_s: f64,
+    /// Share of one CPU: 1.0 is all of it.
+    pub(super) cpu_share: f64,
+    pub(super) turn_ns_p99: u64,
 }
 
 /// The figures of one seat. One worker after another has the seat.
@@ -209,18 +215,21 @@ impl Fleet {
         if self.history.len() == HISTORY_LEN {
             self.history.pop_front();
         }
-        let rates = self
-            .seats
-            .iter()
-            .map(|seat| {
-                let per_s = seat.live.figures().per_s;
-                MessageRates {
-                    messages_in: per_s.messages_in,
-                    messages_out: per_s.messages_out,
-                }
-            })
-            .collect();
-        self.history.push_back(Sample { at: now, rates });
+        let point = |seat: &Seat| {
+            let figures = seat.live.figures();
+            WorkerPoint {
+                messages_in_per_s: figures.per_s.messages_in,
+                messages_out_per_s: figures.per_s.messages_out,
+                cpu_share: figures.cpu_share,
+                turn_ns_p99: figures.turn_ns_p99,
+            }
+        };
+        self.history.push_back(Sample {
+            at: now,
+            workers: self.seats.iter().map(point).collect(),
+            clients: self.total().clients,
+            per_s: self.live().per_s,
+        });
         silent
     }
 

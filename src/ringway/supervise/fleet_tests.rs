@@ -116,7 +116,10 @@ fn the_history_keeps_five_minutes() {
     (0..400).for_each(|tick| drop(fleet.sample(Instant::from_nanos(tick))));
     assert_eq!(fleet.history().count(), 300);
     let first = fleet.history().next().expect("there are 300");
-    assert_eq!((first.at.nanos(), first.rates[0].messages_in), (100, 100.0));
+    assert_eq!(
+        (first.at.nanos(), first.workers[0].messages_in_per_s),
+        (100, 100.0)
+    );
 }
 
 #[test]

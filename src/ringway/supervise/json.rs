@@ -5,14 +5,14 @@
 //! - `listening`: address, backlog, workers, io, io_note, web (null when off), pid, version.
 //! - `stats`: period, duration_s, uptime_s, `workers` (one object per worker) and `total` (the same figures of all).
 //!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the
-//!   start). The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the
+//!   start). `dropped` is the sum of all counters of messages that did not reach their receiver. The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the
 //!   age of its figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that
 //!   two answers can be compared exactly. `record` is null until the first record has come.
 
 use serde_json::{Map, Value, json};
 
-use super::fleet::{Figures, Fleet, MessageRates, Seat, as_f64};
-use crate::stats::Counters;
+use super::fleet::{Figures, Fleet, Seat, WorkerPoint, as_f64};
+use crate::stats::{Counters, Rates};
 use crate::time::Instant;
 
 /// The start-up line.
@@ -72,6 +72,7 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
             .map(|(name, text)| (name.clone(), value_of(text)))
             .collect(),
     );
+    server["services"] = services(&fleet.about.settings);
     value["server"] = server;
     let counts = &fleet.api;
     value["api"] = json!({
@@ -83,22 +84,48 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
     value
 }
 
-/// The plot: seconds since the start, and messages per second of each worker, in and out.
+/// Which paths serve which application, in the order in which they are looked at. Empty for a server that is no `ringway server`.
+fn services(settings: &[(String, String)]) -> Value {
+    let setting = |name: &str| {
+        let mut settings = settings.iter();
+        settings.find_map(|(one, text)| (one == name).then_some(text.as_str()))
+    };
+    let service =
+        |path: &str, application: &str| json!({ "path": path, "application": application });
+    match (setting("service"), setting("app")) {
+        (Some(services), _) => services
+            .split(',')
+            .filter_map(|one| one.split_once('='))
+            .map(|(path, application)| service(path, application))
+            .collect(),
+        (None, Some(application)) => json!([service("/*", application)]),
+        (None, None) => json!([]),
+    }
+}
+
+/// The plots: for each sample the seconds since the start, clients and rates of all workers, and lists with a figure of each worker.
 pub(super) fn history(fleet: &Fleet) -> Value {
     let samples: Vec<_> = fleet
         .history()
         .map(|sample| {
-            let each = |rate: fn(&MessageRates) -> f64| -> Vec<_> {
+            let each = |figure: fn(&WorkerPoint) -> f64| -> Vec<_> {
                 sample
-                    .rates
+                    .workers
                     .iter()
-                    .map(|rates| round(rate(rates)))
+                    .map(|worker| round(figure(worker)))
                     .collect()
             };
             json!({
                 "uptime_s": round(sample.at.since(fleet.about.started).as_secs_f64()),
-                "messages_in": each(|rates| rates.messages_in),
-                "messages_out": each(|rates| rates.messages_out),
+                "clients": sample.clients,
+                "wire_bytes_in": round(sample.per_s.wire_bytes_in),
+                "wire_bytes_out": round(sample.per_s.wire_bytes_out),
+                "deliveries": round(sample.per_s.deliveries),
+                "dropped": round(dropped_per_s(&sample.per_s)),
+                "messages_in": each(|worker| worker.messages_in_per_s),
+                "messages_out": each(|worker| worker.messages_out_per_s),
+                "cpu_percent": each(|worker| worker.cpu_share * 100.0),
+                "turn_ns_p99": each(|worker| as_f64(worker.turn_ns_p99)),
             })
         })
         .collect();
@@ -143,12 +170,38 @@ fn figures(figures: &Figures) -> Value {
         "message_bytes_out": counted(delta.message_bytes_out, per_s.message_bytes_out),
         "wire_bytes_in": counted(delta.wire_bytes_in, per_s.wire_bytes_in),
         "wire_bytes_out": counted(delta.wire_bytes_out, per_s.wire_bytes_out),
+        "published": counted(delta.published, per_s.published),
+        "deliveries": counted(delta.deliveries, per_s.deliveries),
+        "late": counted(delta.late, per_s.late),
+        "dropped": counted(dropped(delta), dropped_per_s(per_s)),
         "turns": counted(delta.turns, per_s.turns),
         "drops": delta.drops,
         "enobufs": delta.enobufs,
         "partial_sends": delta.partial_sends,
         "turn_ns": { "p50": figures.turn_ns_p50, "p99": figures.turn_ns_p99, "max": figures.turn_ns_max },
     })
+}
+
+/// Messages that did not reach their receiver, whatever the reason.
+const fn dropped(counters: &Counters) -> u64 {
+    counters.drops
+        + counters.late_dropped_oldest
+        + counters.late_dropped_newest
+        + counters.late_dropped_conflated
+        + counters.late_dropped_too_big
+        + counters.late_dropped_closed
+        + counters.bus_missed
+}
+
+/// The same per second.
+fn dropped_per_s(rates: &Rates) -> f64 {
+    rates.drops
+        + rates.late_dropped_oldest
+        + rates.late_dropped_newest
+        + rates.late_dropped_conflated
+        + rates.late_dropped_too_big
+        + rates.late_dropped_closed
+        + rates.bus_missed
 }
 
 fn counters(counters: &Counters) -> Value {
@@ -187,6 +240,8 @@ mod tests {
             messages_out: 40,
             message_bytes_out: 200,
             cpu_ns: 250_000_000,
+            drops: 2,
+            late_dropped_oldest: 3,
             ..Counters::default()
         };
         fleet.seats[1].handle_birth(101);
@@ -241,9 +296,35 @@ mod tests {
         assert_eq!(value["workers"][0]["record"], Value::Null);
         let age = json!({ "age_s": 3.0, "clock_ns": 0 });
         assert_eq!(value["workers"][1]["record"], age);
+        let sample = json!({
+            "uptime_s": 3.0,
+            "clients": 5,
+            "wire_bytes_in": 0.0,
+            "wire_bytes_out": 0.0,
+            "deliveries": 0.0,
+            "dropped": 5.0,
+            "messages_in": [0.0, 10.0],
+            "messages_out": [0.0, 40.0],
+            "cpu_percent": [0.0, 25.0],
+            "turn_ns_p99": [0.0, 20_095.0],
+        });
+        assert_eq!(history(&fleet), json!({ "samples": [sample] }));
+        let dropped = json!({ "count": 5, "per_s": 5.0 });
+        assert_eq!(value["total"]["live"]["dropped"], dropped);
+    }
+
+    #[test]
+    fn services_are_those_of_the_options() {
+        let of = |name: &str, text: &str| services(&[(name.to_owned(), text.to_owned())]);
         assert_eq!(
-            history(&fleet),
-            json!({ "samples": [{ "uptime_s": 3.0, "messages_in": [0.0, 10.0], "messages_out": [0.0, 40.0] }] })
+            of("service", "/chat=pubsub,/live/*=broadcast"),
+            json!([
+                { "path": "/chat", "application": "pubsub" },
+                { "path": "/live/*", "application": "broadcast" },
+            ])
         );
+        let everywhere = json!([{ "path": "/*", "application": "echo" }]);
+        assert_eq!(of("app", "echo"), everywhere);
+        assert_eq!(of("workers", "2"), json!([]), "an embedded server");
     }
 }

@@ -53,6 +53,8 @@ mod listen;
 #[cfg(feature = "pages")]
 mod metrics;
 mod options;
+#[cfg(feature = "pages")]
+mod page;
 mod policy;
 mod reserve;
 mod run;

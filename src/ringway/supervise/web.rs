@@ -1,4 +1,4 @@
-//! The web pages of the supervisor: the status page, `/stats.json`, `/history.json` and `/metrics`; 404 for all else.
+//! The web side of the supervisor: the pages (`page`), `/stats.json`, `/history.json` and `/metrics`; 404 for all else.
 //!
 //! Owns: the HTTP side, with its own thread and event loop. Never: touches the data path or the supervisor's loop; it
 //! reads the fleet's figures under a short lock. A visitor can hold a connection for a limited time, and nothing else:
@@ -14,7 +14,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -32,13 +32,9 @@ use tokio::time::{sleep, timeout};
 use super::error::warning;
 use super::fleet::{Shared, locked};
 use super::options::ApiOptions;
-use super::{api, json, listen, metrics};
+use super::{api, json, listen, metrics, page};
 use crate::exit::Fatal;
 use crate::time;
-
-/// The pages load nothing from elsewhere. The echo box may connect to any WebSocket server.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; \
-     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Time for a request's head, and for an idle connection. The page asks every second. A collector that asks less often
 /// must connect anew. Chosen, untested.
@@ -100,14 +96,17 @@ pub(super) fn serve(
 
 fn router(fleet: Shared) -> Router {
     Router::new()
-        .route("/", get(page))
+        .route("/", get(page::dashboard))
+        .route("/chat", get(page::chat))
+        .route("/fanout", get(page::fanout))
+        .route("/topics", get(page::topics))
         .route("/stats.json", get(stats))
         .route("/history.json", get(history))
         .route("/metrics", get(prometheus))
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
-                "404: see /, /stats.json, /history.json or /metrics\n",
+                "404: see /, /chat, /fanout, /topics, /stats.json, /history.json or /metrics\n",
             )
         })
         .with_state(fleet)
@@ -162,16 +161,6 @@ async fn converse(stream: TcpStream, router: Router) {
     }
 }
 
-async fn page() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, html()).into_response()
-}
-
 async fn stats(State(fleet): State<Shared>) -> Response {
     uncached(Json(json::page(&locked(&fleet), time::now())))
 }
@@ -190,35 +179,9 @@ fn uncached(body: impl IntoResponse) -> Response {
     (no_store, body).into_response()
 }
 
-/// One self-contained document: style and script are inserted once.
-fn html() -> &'static str {
-    static HTML: OnceLock<String> = OnceLock::new();
-    HTML.get_or_init(|| {
-        include_str!("page/index.html")
-            .replace("/* page.css */", include_str!("page/page.css"))
-            .replace("/* page.js */", include_str!("page/page.js"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_page_is_one_document_without_outside_resources() {
-        let html = html();
-        assert!(html.starts_with("<!doctype html>"));
-        assert!(!html.contains("/* page.css */") && !html.contains("/* page.js */"));
-        for outside in [
-            "src=\"",
-            "<link rel=\"stylesheet\"",
-            "@import",
-            "url(http",
-            "https://",
-        ] {
-            assert!(!html.contains(outside), "{outside}");
-        }
-    }
 
     #[test]
     fn a_port_in_use_says_how_to_turn_the_pages_off() {
