@@ -194,8 +194,8 @@ pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, Sock
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Opening,
-    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, TooMuch,
-    Tunnel, Verdict,
+    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, Target,
+    TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Services};
