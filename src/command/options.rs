@@ -101,6 +101,11 @@ pub fn define<T: 'static, V: 'static>(
 }
 
 impl<T> Definition<T> {
+    /// Its name, without dashes.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Sets the default's text in `--help`; `{}` stands for its value.
     #[must_use]
     pub fn default_said(mut self, said: &'static str) -> Self {

@@ -189,7 +189,7 @@ pub use ringway_proto as proto;
 pub use bus::BusOptions;
 pub use exit::{Exit, Fatal};
 pub use io::sys::Traffic;
-pub use io::{Address, ConnId, ConnectOptions};
+pub use io::{Address, ConnId, ConnectOptions, in_turn};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
@@ -198,6 +198,6 @@ pub use protocol::{
     TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
-pub use services::{Broadcast, Echo, Services};
+pub use services::{Broadcast, Echo, Gateway, Services};
 pub use stats::Counters;
 pub use tls::{TlsMode, TlsOptions, TlsVersion};
