@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use clap::Args;
 use ringway::exit::Fatal;
-use ringway::options::{Endpoint, ServerOptions, WorkerSeat};
+use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
 use ringway::server::process;
 use ringway::services::{Gateway, Subprotocols};
 use ringway::{Address, ConnectOptions, Target, supervise};
 use ringway_command::judge::{BadOption, Resolved};
-use ringway_command::kinds::{Bare, Switch, Time, Unless, Words, Wrong};
+use ringway_command::kinds::{Bare, Choice, Switch, Time, Unless, Words, Wrong};
 use ringway_command::options::{Defined, Definition, Given, define};
 
 use super::args::ProcessArgs;
@@ -119,7 +119,7 @@ impl Defined for GatewayArgs {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn own() -> [Definition<ServerOptions>; 6] {
+fn own() -> [Definition<ServerOptions>; 7] {
     [
         define("target", field!(gateway.target), Unless(TARGET),
             "Where the streams lead to: host:port, whose addresses are tried in turn, or unix:/path. The same as TARGET"),
@@ -134,6 +134,10 @@ fn own() -> [Definition<ServerOptions>; 6] {
             "Time for a connect to one address of the target"),
         define("half-close", field!(gateway.half_close), Switch,
             "Keep a WebSocket open after its target has ended its direction, so that the client can still send; it is told nothing"),
+        define("send-proxy", field!(gateway.proxy_header),
+            Unless(Choice("VERSION", &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])),
+            "Send the target a PROXY header first, v1 or v2, which tells the address of the client; the target must expect it")
+            .default_said("none"),
     ]
 }
 
@@ -253,6 +257,7 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
         subprotocols: own.subprotocols.clone(),
         base64: own.base64,
         require_subprotocol: own.require_subprotocol,
+        proxy_header: own.proxy_header,
         ..Gateway::new(target)
     })
 }
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn what_is_shown_means_the_same() {
         let text = "target = '[::1]:1'\nsubprotocol = 'mqtt,mqttv3.1'\nbase64 = false\nrequire-subprotocol = true\n\
-                    connect-timeout = '250ms'\nhalf-close = true\nidle-timeout = 7\n";
+                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n";
         let read = |text: &str| {
             let given = Given::<GatewayArgs>::parse_file(text, "gateway.toml").expect("TOML");
             super::super::resolve::server(&given, 2).expect("options")

@@ -15,6 +15,7 @@ pub use crate::proto::Network;
 use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
 pub use crate::proto::handshake::{OriginPattern, Versions};
+pub use crate::proto::proxy_protocol::Version as ProxyVersion;
 use crate::proto::snappy::Snappy;
 pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
@@ -378,6 +379,8 @@ pub struct GatewayOptions {
     pub connect_timeout: Duration,
     /// Whether a WebSocket stays open after its target has ended its direction. Default: no.
     pub half_close: bool,
+    /// The PROXY header that tells the target whose stream it is. Default: none.
+    pub proxy_header: Option<ProxyVersion>,
 }
 
 impl Default for GatewayOptions {
@@ -389,6 +392,7 @@ impl Default for GatewayOptions {
             require_subprotocol: false,
             connect_timeout: Duration::from_secs(5),
             half_close: false,
+            proxy_header: None,
         }
     }
 }

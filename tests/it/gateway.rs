@@ -16,6 +16,7 @@ use crate::common::client::{
     TEXT, dial, exchange, frame, noise, read_head,
 };
 use crate::common::{PATIENCE, Server, on_both_tiers, run, scratch, until};
+use crate::tls;
 
 on_both_tiers!(
     a_stream_is_exact_however_it_is_cut,
@@ -30,6 +31,8 @@ on_both_tiers!(
     a_close_of_the_client_ends_the_targets_stream_behind_the_last_byte,
     base64_both_ways_and_what_is_none,
     subprotocols_are_chosen_in_the_order_of_the_client,
+    the_target_is_told_whose_stream_it_is,
+    a_client_under_tls_has_the_same_stream,
     a_drain_lets_sessions_end,
     two_workers_share_the_sessions,
     a_silent_pair_is_closed,
@@ -452,6 +455,83 @@ fn subprotocols_are_chosen_in_the_order_of_the_client(io: &str) {
     assert!(refused.starts_with("HTTP/1.1 406 "), "{refused}");
     let refused = exchange(&server.address(), offering("base64").as_bytes());
     assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+fn the_target_is_told_whose_stream_it_is(io: &str) {
+    let (target, accepted) = held();
+    let server = Server::start_gateway(&target.address, &[io, "--workers=1", "--send-proxy=v1"]);
+    let mut client = Client::connect(&server.address());
+    client.send(BINARY, b"hello");
+    let own = client.stream().local_addr().expect("an address");
+    let at = client.stream().peer_addr().expect("an address");
+    let expected = format!(
+        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\nhello",
+        own.port(),
+        at.port()
+    );
+    let mut stream = accepted.join().expect("a connection");
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).expect("all of it");
+    assert_eq!(String::from_utf8_lossy(&got), expected);
+
+    let (target, accepted) = held();
+    let server = Server::start_gateway(&target.address, &[io, "--workers=1", "--send-proxy=v2"]);
+    let client = Client::connect(&server.address());
+    let own = client.stream().local_addr().expect("an address");
+    let mut stream = accepted.join().expect("a connection");
+    let mut got = [0; 28];
+    stream.read_exact(&mut got).expect("all of it");
+    assert_eq!(got[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c");
+    assert_eq!(got[24..26], own.port().to_be_bytes());
+}
+
+/// Reads one frame of a server.
+fn read_frame(stream: &mut impl Read) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a header");
+    let len = match head[1] {
+        126 => {
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).expect("a length");
+            u64::from(u16::from_be_bytes(len))
+        }
+        127 => {
+            let mut len = [0; 8];
+            stream.read_exact(&mut len).expect("a length");
+            u64::from_be_bytes(len)
+        }
+        len => u64::from(len),
+    };
+    let mut payload = vec![0; usize::try_from(len).expect("64 bits")];
+    stream.read_exact(&mut payload).expect("a payload");
+    (head[0], payload)
+}
+
+fn a_client_under_tls_has_the_same_stream(io: &str) {
+    let target = target(echo);
+    let folder = scratch("gateway-tls");
+    let (cert, key) = tls::certificate(&folder, "localhost");
+    let (cert, key) = (format!("--cert={cert}"), format!("--key={key}"));
+    let more = [io, "--workers=1", &cert, &key];
+    let server = Server::start_gateway(&target.address, &more);
+    let mut client = tls::open(&server, &folder, "localhost");
+    for len in [1, 125, 600, 5_000, 16_384, 70_000, 200_000, 300_001] {
+        let stream = noise(len as u64, len);
+        for piece in stream.chunks(len.div_ceil(3)) {
+            client.write_all(&frame(BINARY, piece)).expect("sent");
+        }
+        let mut echoed = Vec::new();
+        while echoed.len() < len {
+            let (first, payload) = read_frame(&mut client);
+            assert_eq!(first, BINARY);
+            echoed.extend(payload);
+        }
+        assert!(echoed == stream, "{len} bytes");
+    }
+    client
+        .write_all(&frame(CLOSE, &[0x03, 0xe8]))
+        .expect("sent");
+    assert_eq!(read_frame(&mut client), (CLOSE, vec![0x03, 0xe8]));
 }
 
 fn a_drain_lets_sessions_end(io: &str) {

@@ -310,9 +310,6 @@ impl Shared {
         conn: &mut Connection,
         closed: Closed<'_>,
     ) {
-        if matches!(conn.speaks, Speaks::Raw(_)) {
-            return;
-        }
         let Speaks::WebSocket(websocket) = std::mem::replace(&mut conn.speaks, Speaks::Over) else {
             return;
         };

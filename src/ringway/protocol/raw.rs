@@ -21,6 +21,7 @@ use super::host::Host;
 use super::websocket::{BULK_FRAME_BYTES, Ending};
 use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::link::{self, Inbound, Link, Phase, Receive};
+use crate::conn::outbox::Carries;
 use crate::io::{BufferId, ConnId, ConnectOptions, Errno};
 use crate::proto::base64_stream::{self, Decoder};
 use crate::proto::{CloseCode, Event, Input, Kind};
@@ -52,6 +53,8 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
     pub(crate) target: Arc<Target>,
+    /// Bytes that the target gets before the stream.
+    first: Box<[u8]>,
     /// Which address is next.
     pub(crate) at: usize,
     /// Why the last one failed. A connect that is not decided in time says nothing.
@@ -59,9 +62,10 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) const fn new(target: Arc<Target>) -> Self {
+    fn new(target: &Arc<Target>, first: &[u8]) -> Self {
         Self {
-            target,
+            target: target.clone(),
+            first: first.into(),
             at: 0,
             failure: Errno(libc::ETIMEDOUT),
         }
@@ -136,9 +140,9 @@ pub(crate) struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
     /// What the current callback asked for.
-    joining: Option<(ConnId, Arc<Target>, Kind)>,
+    joining: Option<(ConnId, Dial, Kind)>,
     /// WebSockets that are to be joined with a target.
-    pub(crate) asked: Vec<(ConnId, Arc<Target>)>,
+    pub(crate) asked: Vec<(ConnId, Dial)>,
     /// What the last receive brought.
     pub(crate) pieces: Vec<Piece>,
     /// Ends, by the connection that is left.
@@ -160,24 +164,31 @@ impl Pairs {
 impl Shared {
     /// Carries out [`Context::join`], behind [`App::open`].
     #[cold]
-    fn join(&mut self, conn: &mut Connection, target: Arc<Target>, kind: Kind) {
+    fn join(&mut self, conn: &mut Connection) {
+        let joining = self.protocol.pairs.joining.take();
+        let Some((id, dial, kind)) = joining else {
+            return;
+        };
         let Some(websocket) = conn.speaks.websocket() else {
             return;
         };
+        if id != conn.link.id {
+            // Another callback asked for it.
+            return;
+        }
         websocket.stream = Some(kind.into());
         conn.link.pair_with(None, true);
-        self.protocol.pairs.asked.push((conn.link.id, target));
+        self.protocol.pairs.asked.push((conn.link.id, dial));
         self.pair_news.push(conn.link.id);
         // What follows the request waits in the spill.
         self.protocol.share.use_up();
     }
 
     /// Carries out what [`App::open`] asked for.
+    #[inline]
     pub(super) fn join_if_asked(&mut self, conn: &mut Connection) {
-        if let Some((id, target, kind)) = self.protocol.pairs.joining.take()
-            && id == conn.link.id
-        {
-            self.join(conn, target, kind);
+        if self.protocol.pairs.joining.is_some() {
+            self.join(conn);
         }
     }
 
@@ -208,13 +219,17 @@ impl Shared {
     }
 
     /// The connect of a raw connection has succeeded.
-    pub(crate) fn begin_raw(&mut self, conn: &mut Connection) {
+    pub(crate) fn begin_raw(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let Speaks::Raw(raw) = &mut conn.speaks else {
             unreachable!("the caller has seen that it is raw")
         };
-        raw.dial = None;
+        let first = raw.dial.take().map(|dial| dial.first);
         let link = &mut conn.link;
         link.phase = Phase::Open;
+        if let Some(first) = first.filter(|first| !first.is_empty()) {
+            let mut output = self.output(link, scratch, BufferId::SCRATCH);
+            output.copy(Carries::Control, &first, &[]);
+        }
         self.counters.streams += 1;
         self.counters.streams_opened += 1;
         self.counters.stream_connect_ns +=
@@ -466,15 +481,15 @@ impl Context<'_> {
         }
     }
 
-    /// Joins this WebSocket with a stream to `target`: whatever its peer sends from now on goes there, and what the target
-    /// sends comes back in messages of `kind`, text being base64. The worker carries the bytes without further callbacks but
-    /// [`App::close`]. It reads nothing before the target has accepted. A target that cannot be reached closes the
-    /// WebSocket with 1011. To be called in [`App::open`]; elsewhere it has no effect, nor with compression.
-    pub fn join(&mut self, target: &Arc<Target>, kind: Kind) {
+    /// Joins this WebSocket with a stream to `target`: whatever its peer sends from now on goes there, behind the bytes of
+    /// `first`, and what the target sends comes back in messages of `kind`, text being base64. The worker carries the bytes
+    /// without further callbacks but [`App::close`]. It reads nothing before the target has accepted. A target that cannot be
+    /// reached closes the WebSocket with 1011. To be called in [`App::open`]; elsewhere it has no effect, nor with compression.
+    pub fn join(&mut self, target: &Arc<Target>, kind: Kind, first: &[u8]) {
         if self.codec.is_none() {
             let id = self.id();
             let pairs = &mut self.output.shared.protocol.pairs;
-            pairs.joining = Some((id, target.clone(), kind));
+            pairs.joining = Some((id, Dial::new(target, first), kind));
         }
     }
 }

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::proto::proxy_protocol::{self, Version};
 use crate::proto::{Kind, Message};
 use crate::protocol::{App, Context, Opening, Target, Verdict};
 
@@ -31,12 +32,16 @@ pub struct Gateway {
     pub base64: bool,
     /// Whether a client that offers no subprotocol is refused.
     pub require_subprotocol: bool,
+    /// The PROXY header that tells the target whose stream it is. `None`: the stream begins with the client's bytes.
+    pub proxy_header: Option<Version>,
 }
 
-/// How the stream of a connection travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is kept of a client until its stream begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Travels {
     as_base64: bool,
+    /// What the target gets first.
+    header: Vec<u8>,
 }
 
 impl Gateway {
@@ -47,6 +52,7 @@ impl Gateway {
             subprotocols: Vec::new(),
             base64: true,
             require_subprotocol: false,
+            proxy_header: None,
         }
     }
 
@@ -65,28 +71,23 @@ impl Gateway {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// The answer to a client that offers these subprotocols, and how its stream travels.
-    fn choose<'a>(&self, offered: impl Iterator<Item = &'a str>) -> (Verdict, Travels) {
+    /// The answer to a client that offers these subprotocols, and whether its stream travels as base64.
+    fn choose<'a>(&self, offered: impl Iterator<Item = &'a str>) -> (Verdict, bool) {
         let mut offered = offered.peekable();
-        let binary = Travels { as_base64: false };
         if offered.peek().is_none() {
             return match self.require_subprotocol {
-                false => (Verdict::accept(), binary),
+                false => (Verdict::accept(), false),
                 true => {
                     let body = format!("offer one of these subprotocols: {}\n", self.known());
-                    (Verdict::refuse(406, &body), binary)
+                    (Verdict::refuse(406, &body), false)
                 }
             };
         }
         match offered.find(|name| self.knows(name)) {
-            Some(name) => {
-                let as_base64 = name == BASE64;
-                let verdict = Verdict::accept().subprotocol(name);
-                (verdict, Travels { as_base64 })
-            }
+            Some(name) => (Verdict::accept().subprotocol(name), name == BASE64),
             None => {
                 let body = format!("none of the subprotocols is known, only {}\n", self.known());
-                (Verdict::refuse(400, &body), binary)
+                (Verdict::refuse(400, &body), false)
             }
         }
     }
@@ -96,8 +97,12 @@ impl App for Gateway {
     type Session = Travels;
 
     fn connect(&mut self, opening: &mut Opening<'_>, travels: &mut Travels) -> Verdict {
-        let (verdict, chosen) = self.choose(opening.request().subprotocols());
-        *travels = chosen;
+        let (verdict, as_base64) = self.choose(opening.request().subprotocols());
+        travels.as_base64 = as_base64;
+        if let Some(version) = self.proxy_header {
+            let (client, own) = (opening.peer(), opening.local());
+            proxy_protocol::encode(version, client, own, &mut travels.header);
+        }
         verdict
     }
 
@@ -106,7 +111,7 @@ impl App for Gateway {
             true => Kind::Text,
             false => Kind::Binary,
         };
-        context.join(&self.target, kind);
+        context.join(&self.target, kind, &std::mem::take(&mut travels.header));
     }
 
     fn message(&mut self, _: &mut Context<'_>, _: &mut Travels, _: Message<'_>) {

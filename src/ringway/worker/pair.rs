@@ -93,8 +93,8 @@ impl<I: Io, A: App> Worker<I, A> {
             let news = std::mem::take(&mut shared.pair_news);
             let asked = std::mem::take(&mut shared.protocol.pairs.asked);
             let ended = std::mem::take(&mut shared.protocol.pairs.ended);
-            for (id, target) in asked {
-                self.dial(id, Dial::new(target));
+            for (id, dial) in asked {
+                self.dial(id, dial);
             }
             for (id, fate) in ended {
                 self.tell(id, fate);

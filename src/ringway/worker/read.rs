@@ -521,7 +521,7 @@ impl<I: Io> Core<I> {
         }
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
         match conn.speaks {
-            Speaks::Raw(_) => self.shared.begin_raw(conn),
+            Speaks::Raw(_) => self.shared.begin_raw(conn, scratch),
             _ => self.shared.ask(host, conn, scratch),
         }
         if conn.link.backlog == Backlog::Readable {

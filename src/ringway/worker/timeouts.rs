@@ -81,8 +81,10 @@ impl<I: Io> Core<I> {
         }
         if matches!(conn.speaks, Speaks::Raw(_)) {
             // Its WebSocket has the other timeouts.
-            let look = link.out.queue.as_ref().and(self.shared.next_look(link));
-            self.shared.reschedule(link, look);
+            if link.out.queue.is_some() {
+                let look = self.shared.next_look(link);
+                self.shared.reschedule(link, look);
+            }
             return Next::Continue;
         }
         if !link.pauses.is_empty() {

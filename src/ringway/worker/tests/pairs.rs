@@ -31,7 +31,7 @@ impl App for Gate {
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.opened += 1;
-        context.join(&self.target, self.kind);
+        context.join(&self.target, self.kind, b"");
     }
 
     fn message(&mut self, _: &mut Context<'_>, (): &mut (), _: Message<'_>) {
