@@ -66,6 +66,11 @@
 //! to it ([`Context::publish`]) is encoded once and reaches all subscribers on all workers. What a subscriber misses because it does not keep up
 //! is counted, and told to [`App::missed`].
 //!
+//! # Streams
+//!
+//! [`Context::join`] joins a WebSocket with a TCP or Unix socket: its messages are then the bytes of a stream, which the worker carries both
+//! ways without callbacks. [`Gateway`] is the application that does nothing else.
+//!
 //! # Limits
 //!
 //! Everything that a peer can make a worker hold is limited. The most important limits, which [`Limits`] sets per server or per

@@ -111,6 +111,11 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         };
         if conn.link.phase != Phase::Open {
+            if conn.speaks.websocket().is_some() {
+                // Our Close is on its way already, and the client's is to be read.
+                let end = (CloseCode::NormalClosure, "");
+                self.core.end_stream(&mut self.host, conn, end);
+            }
             return;
         }
         while let Some(address) = dial.next_address() {

@@ -611,6 +611,27 @@ fn a_target_that_does_not_answer_is_given_up_in_time_and_a_client_that_leaves_me
     }
 }
 
+/// A Close of ours during the connect: the client's answer is read as soon as that has failed.
+#[test]
+fn a_websocket_that_closes_while_its_target_is_dialled_ends_with_the_clients_answer() {
+    for mode in MODES {
+        let (mut world, client) = opened(mode, Config::default(), false, b"");
+        let target = world.worker.io_mut().dialled().expect("a connect");
+        let id = world.worker.table.ids()[0];
+        let commands = world.worker.commands();
+        commands.close(id, crate::proto::CloseCode::GoingAway, "");
+        world.turns(1);
+        world.worker.io_mut().peer_send(client, b"\x88\x80\0\0\0\0");
+        world.worker.io_mut().refuse(target);
+        world.turns(6);
+        let frames = world.frames(client, &mut Wire::default());
+        assert!(matches!(&frames[..], [(8, payload)] if payload[..2] == [3, 233]));
+        world.worker.io_mut().peer_close(client);
+        world.turns(4);
+        assert_eq!(world.worker.connections(), 0, "{mode:?}");
+    }
+}
+
 /// With `half_close`, the client goes on sending after the target's end, and is told nothing of it.
 #[test]
 fn a_half_closed_target_still_gets_what_the_client_sends() {
