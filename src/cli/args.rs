@@ -26,6 +26,9 @@ pub(super) enum Command {
     /// Run a multicore WebSocket echo server
     #[command(max_term_width = 80, before_help = EXAMPLE, after_help = super::help_codes())]
     Server(Box<ServerCommand>),
+    /// Join WebSockets with TCP and Unix sockets
+    #[command(max_term_width = 80, before_help = super::gateway::EXAMPLE, after_help = super::help_codes())]
+    Gateway(Box<super::gateway::GatewayCommand>),
     /// Be the client that the Autobahn testsuite's fuzzing server tests
     #[command(max_term_width = 80, before_help = super::testee::EXAMPLE, after_help = super::testee::CODES)]
     Testee(super::testee::TesteeArgs),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ringway_command::judge::BadOption;
-use ringway_command::options::{self, Given};
+use ringway_command::options::{self, Defined, Given};
 use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
+use super::gateway::{self, GatewayArgs, GatewayCommand};
 use super::options::ServerArgs;
 use super::{access, resolve, services};
 use ringway::exit::{Exit, Fatal};
@@ -35,7 +36,18 @@ impl From<Outcome> for ExitCode {
 
 /// Runs `ringway server`.
 pub(super) fn server(args: ServerCommand) -> Outcome {
-    let outcome = try_server(args).unwrap_or_else(|fatal| {
+    let ServerCommand { server, process } = args;
+    ended(try_run(server, &process))
+}
+
+/// Runs `ringway gateway`.
+pub(super) fn gateway(args: GatewayCommand) -> Outcome {
+    let read = args.into_given().map_err(|bad| usage(bad.to_string()));
+    ended(read.and_then(|(given, process)| try_run(given, &process)))
+}
+
+fn ended(outcome: Result<Outcome, Fatal>) -> Outcome {
+    let outcome = outcome.unwrap_or_else(|fatal| {
         supervise::error(&fatal);
         Outcome::Exit(fatal.exit)
     });
@@ -43,23 +55,25 @@ pub(super) fn server(args: ServerCommand) -> Outcome {
     outcome
 }
 
-fn try_server(args: ServerCommand) -> Result<Outcome, Fatal> {
-    let ServerCommand { server, process } = args;
-    let usage = |sentence: String| Fatal {
+const fn usage(sentence: String) -> Fatal {
+    Fatal {
         exit: Exit::Usage,
         sentence,
-    };
-    let seat = match resolve::seat(&process).map_err(|bad| usage(bad.to_string()))? {
+    }
+}
+
+fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Outcome, Fatal> {
+    let seat = match resolve::seat(process).map_err(|bad| usage(bad.to_string()))? {
         Some(seat) => Some(seat),
         None => WorkerSeat::from_environment()?,
     };
-    let given = match config_path(&process, seat.as_ref()) {
-        Some(path) => server.over_file(&path)?,
-        None => server,
+    let given = match config_path(process, seat.as_ref()) {
+        Some(path) => given.over_file(&path)?,
+        None => given,
     };
     let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
     if process.print_config {
-        return Ok(Outcome::Exit(print(&options::show::<ServerArgs>(&options))));
+        return Ok(Outcome::Exit(print(&options::show::<D>(&options))));
     }
     lines::detach();
     log_to_stderr(match (options.debug, options.log_frames) {
@@ -68,14 +82,57 @@ fn try_server(args: ServerCommand) -> Result<Outcome, Fatal> {
         (false, None) => Log::Warnings,
     });
     match seat {
-        Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
+        Some(seat) => Ok(Outcome::Worker(D::work(&options, &seat))),
         None => supervise(&options, &given).map(Outcome::Exit),
     }
 }
 
-fn resolve_options(given: &Given<ServerArgs>) -> Result<ServerOptions, BadOption> {
+fn resolve_options<D: Serves>(given: &Given<D>) -> Result<ServerOptions, BadOption> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    resolve::server(given, cpus)
+    let options = resolve::server(given, cpus)?;
+    D::check(&options)?;
+    Ok(options)
+}
+
+/// A command whose workers serve WebSockets.
+trait Serves: Defined<Options = ServerOptions> {
+    /// Refuses options that only this command needs.
+    fn check(options: &ServerOptions) -> Result<(), BadOption>;
+
+    /// Refuses, in the supervisor and before the first worker, what the workers could not do.
+    fn prepare(options: &ServerOptions) -> Result<(), Fatal>;
+
+    /// Runs a worker process.
+    fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode;
+}
+
+impl Serves for ServerArgs {
+    fn check(_: &ServerOptions) -> Result<(), BadOption> {
+        Ok(())
+    }
+
+    fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
+        // Workers read them too. What is wrong with them is to be said once, and now.
+        access::keys(options).map(|_| ())
+    }
+
+    fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
+        services::work(options, seat)
+    }
+}
+
+impl Serves for GatewayArgs {
+    fn check(options: &ServerOptions) -> Result<(), BadOption> {
+        gateway::check(options)
+    }
+
+    fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
+        gateway::target(options).map(|_| ())
+    }
+
+    fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
+        gateway::work(options, seat)
+    }
 }
 
 /// The configuration file. For a worker, it is the effective configuration, which its supervisor has left in a memfd.
@@ -87,15 +144,14 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
 }
 
 /// Runs the supervisor. `given` says which values the user chose.
-fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit, Fatal> {
-    // Workers read them too. What is wrong with them is to be said once, and now.
-    access::keys(options)?;
+fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exit, Fatal> {
+    D::prepare(options)?;
     let command = WorkerCommand {
         name: std::env::args_os()
             .next()
             .unwrap_or_else(|| "ringway".into()),
         arguments: args::original(),
-        config: options::show::<ServerArgs>(options),
+        config: options::show::<D>(options),
     };
     let origin = |name| match given.has(name) {
         true => Origin::User,
@@ -109,6 +165,6 @@ fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit,
         options,
         origins,
         command,
-        options::pairs::<ServerArgs>(options),
+        options::pairs::<D>(options),
     )?)
 }

@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod gateway;
 mod launch;
 mod opening;
 mod options;
@@ -34,6 +35,7 @@ pub fn ringway() -> ExitCode {
     let command = args::RingwayArgs::command().mut_subcommand("wsperf", load::tailor);
     match parse::<args::RingwayArgs>(command).map(|args| args.command) {
         Ok(args::Command::Server(server)) => launch::server(*server).into(),
+        Ok(args::Command::Gateway(gateway)) => launch::gateway(*gateway).into(),
         Ok(args::Command::Testee(args)) => testee::run(&args),
         Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
         Ok(args::Command::Wsperf(args)) => load::run(*args).into(),

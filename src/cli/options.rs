@@ -50,16 +50,12 @@ impl Defined for ServerArgs {
             "Rights (--app=broadcast, --app=pubsub)",
             access::definitions(),
         ));
-        all.extend(under("Opening handshake", opening::definitions()));
-        all.extend(under("Closing", closing()));
-        all.extend(under("Limits", limits()));
-        all.extend(under("Limits", timeouts()));
+        all.extend(openings());
         all.extend(under(
             "Compression (permessage-deflate, RFC 7692, and others)",
             compression(),
         ));
-        all.extend(under("TLS", tls()));
-        all.extend(under(SOCKETS, sockets()));
+        all.extend(connections());
         all
     }
 
@@ -67,6 +63,30 @@ impl Defined for ServerArgs {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         ServerOptions::new(cpus)
     }
+}
+
+impl ServerArgs {
+    /// The options that do not depend on the application, except that some of the general ones do.
+    pub(super) fn of_every_application() -> Vec<Definition<ServerOptions>> {
+        let mut all = Vec::from(general());
+        all.extend(openings());
+        all.extend(connections());
+        all
+    }
+}
+
+fn openings() -> Vec<Definition<ServerOptions>> {
+    let mut all = Vec::from(under("Opening handshake", opening::definitions()));
+    all.extend(under("Closing", closing()));
+    all.extend(under("Limits", limits()));
+    all.extend(under("Limits", timeouts()));
+    all
+}
+
+fn connections() -> Vec<Definition<ServerOptions>> {
+    let mut all = Vec::from(under("TLS", tls()));
+    all.extend(under(SOCKETS, sockets()));
+    all
 }
 
 macro_rules! field {

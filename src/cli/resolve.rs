@@ -7,17 +7,20 @@ use std::path::PathBuf;
 
 use super::access;
 use super::args::ProcessArgs;
-use super::options::ServerArgs;
 use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat};
 use ringway::services::{HistoryLimits, Right};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
 use ringway_command::judge::{BadOption, Resolved, to_usize, whole};
-use ringway_command::options::Given;
+use ringway_command::options::{Defined, Given};
 
 /// The options of a server from the texts that the user gave. `cpus` is the default number of workers.
-pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerOptions> {
-    let mut options = ServerOptions::new(cpus);
+pub(super) fn server<D>(given: &Given<D>, cpus: usize) -> Resolved<ServerOptions>
+where
+    D: Defined<Options = ServerOptions>,
+{
+    let mut options = D::defaults();
+    options.workers = cpus;
     given.apply(&mut options)?;
     if options.reuseport && options.endpoints.iter().any(is_unix) {
         return Err(BadOption(
@@ -125,7 +128,10 @@ const fn tokens(options: &ServerOptions) -> (&Option<String>, &Option<String>, b
 }
 
 /// Checks and sets the options that detect peers that vanished.
-fn vanished_peers(given: &Given<ServerArgs>, options: &mut ServerOptions) -> Resolved<()> {
+fn vanished_peers<D>(given: &Given<D>, options: &mut ServerOptions) -> Resolved<()>
+where
+    D: Defined<Options = ServerOptions>,
+{
     let write_timeout = options.write_timeout;
     let socket = &mut options.socket;
     if socket.keepalive.is_none() {

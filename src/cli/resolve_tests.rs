@@ -6,6 +6,7 @@ use ringway_command::kinds::Kind as _;
 
 use std::time::Duration;
 
+use super::super::options::ServerArgs;
 use super::*;
 
 fn text(value: &str) -> Option<Text> {
@@ -13,7 +14,7 @@ fn text(value: &str) -> Option<Text> {
 }
 
 fn from(typed: &[(&'static str, &str)]) -> Result<ServerOptions, String> {
-    server(&Given::typed(typed), 4).map_err(|bad| bad.to_string())
+    server(&Given::<ServerArgs>::typed(typed), 4).map_err(|bad| bad.to_string())
 }
 
 #[test]

@@ -62,6 +62,17 @@ impl<'b> Input<'b> {
         self.at
     }
 
+    /// Moves bytes that were read to the left, and returns where they lie then. For a caller that joins payloads.
+    ///
+    /// # Panics
+    /// When `range` is not behind `to` or was not read.
+    pub fn move_back(&mut self, range: Range<usize>, to: usize) -> Range<usize> {
+        assert!(to <= range.start && range.end <= self.at);
+        let len = range.len();
+        self.buf.copy_within(range, to);
+        to..to + len
+    }
+
     pub(super) fn rest(&self) -> &[u8] {
         &self.buf[self.at..]
     }

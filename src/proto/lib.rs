@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod base64_stream;
 pub mod bzip2;
 mod close;
 pub mod compression;

@@ -1,7 +1,8 @@
 //! The PROXY protocol, versions 1 and 2: what a proxy sends in front of a connection's own bytes to tell whose connection
 //! it is. <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 //!
-//! Owns: the form of both headers, and the limit on their size. Never: decides whose header is read. Anybody can send one.
+//! Owns: the form of both headers, read and written, and the limit on their size. Never: decides whose header is read. Anybody can
+//! send one.
 //!
 //! The outcome depends on the bytes alone, not on how they were cut.
 
@@ -51,6 +52,79 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Proxied, usize)>, BadHeader> {
         Some(b'\r') => parse_binary(bytes),
         Some(_) => Err(BadHeader("no PROXY header comes first")),
     }
+}
+
+/// The form of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// Appends the header of a connection from `client` to `server`. If one of both is no IP address, such as a Unix socket's, the
+/// header says that nothing is known.
+pub fn encode(
+    version: Version,
+    client: Option<SocketAddr>,
+    server: Option<SocketAddr>,
+    out: &mut Vec<u8>,
+) {
+    let addresses = client.zip(server).map(|(client, server)| {
+        let (from, to) = (client.ip().to_canonical(), server.ip().to_canonical());
+        (from, to, client.port(), server.port())
+    });
+    match version {
+        Version::V1 => out.extend_from_slice(line_of(addresses).as_bytes()),
+        Version::V2 => encode_binary(addresses, out),
+    }
+}
+
+type Addresses = (IpAddr, IpAddr, u16, u16);
+
+/// Both addresses, in the form of version 6 if one of them has that.
+fn of_one_family(from: IpAddr, to: IpAddr) -> (IpAddr, IpAddr) {
+    let wide = |address| match address {
+        IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
+        IpAddr::V6(_) => address,
+    };
+    match from.is_ipv4() && to.is_ipv4() {
+        true => (from, to),
+        false => (wide(from), wide(to)),
+    }
+}
+
+fn line_of(addresses: Option<Addresses>) -> String {
+    let Some((from, to, from_port, to_port)) = addresses else {
+        return "PROXY UNKNOWN\r\n".to_owned();
+    };
+    let (from, to) = of_one_family(from, to);
+    let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
+    format!("PROXY {family} {from} {to} {from_port} {to_port}\r\n")
+}
+
+fn encode_binary(addresses: Option<Addresses>, out: &mut Vec<u8>) {
+    out.extend_from_slice(SIGNATURE);
+    let Some((from, to, from_port, to_port)) = addresses else {
+        // Version 2, LOCAL, unspecified, no addresses.
+        return out.extend_from_slice(&[0x20, 0, 0, 0]);
+    };
+    match of_one_family(from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            out.extend_from_slice(&[0x21, 0x11, 0, 12]);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            out.extend_from_slice(&[0x21, 0x21, 0, 36]);
+            out.extend_from_slice(&from.octets());
+            out.extend_from_slice(&to.octets());
+        }
+        _ => unreachable!("both have the same form"),
+    }
+    out.extend_from_slice(&from_port.to_be_bytes());
+    out.extend_from_slice(&to_port.to_be_bytes());
 }
 
 /// Whether `bytes` begin like `whole`, as far as there are any.
@@ -193,6 +267,40 @@ mod tests {
             assert_eq!(header_bytes, bytes.len());
             proxied
         })
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let of = |version, client: Option<&str>, server: Option<&str>| {
+            let parsed = |text: &str| text.parse().expect("an address");
+            let mut header = Vec::new();
+            encode(version, client.map(parsed), server.map(parsed), &mut header);
+            header
+        };
+        let (v4, v6) = ("192.0.2.7:50000", "[2001:db8::7]:50000");
+        for version in [Version::V1, Version::V2] {
+            let header = of(version, Some(v4), Some("192.0.2.1:9000"));
+            assert_eq!(whole(&header), Ok(at(v4)));
+            let header = of(version, Some(v6), Some("[2001:db8::1]:9000"));
+            assert_eq!(whole(&header), Ok(at(v6)));
+            let header = of(version, Some(v4), Some("[2001:db8::1]:9000"));
+            assert_eq!(whole(&header), Ok(at("[::ffff:192.0.2.7]:50000")));
+            let header = of(
+                version,
+                Some("[::ffff:192.0.2.7]:50000"),
+                Some("192.0.2.1:9000"),
+            );
+            assert_eq!(whole(&header), Ok(at(v4)));
+            assert_eq!(whole(&of(version, None, Some(v4))), Ok(Proxied::Unknown));
+        }
+        assert_eq!(
+            of(Version::V1, Some(v4), Some("192.0.2.1:9000")),
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 50000 9000\r\n"
+        );
+        assert_eq!(
+            of(Version::V2, Some("192.0.2.7:256"), Some("192.0.2.1:2")),
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x01\x01\0\0\x02"
+        );
     }
 
     fn at(text: &str) -> Proxied {

@@ -66,6 +66,11 @@
 //! to it ([`Context::publish`]) is encoded once and reaches all subscribers on all workers. What a subscriber misses because it does not keep up
 //! is counted, and told to [`App::missed`].
 //!
+//! # Streams
+//!
+//! [`Context::join`] joins a WebSocket with a TCP or Unix socket: its messages are then the bytes of a stream, which the worker carries both
+//! ways without callbacks. [`Gateway`] is the application that does nothing else.
+//!
 //! # Limits
 //!
 //! Everything that a peer can make a worker hold is limited. The most important limits, which [`Limits`] sets per server or per
@@ -189,15 +194,15 @@ pub use ringway_proto as proto;
 pub use bus::BusOptions;
 pub use exit::{Exit, Fatal};
 pub use io::sys::Traffic;
-pub use io::{Address, ConnId, ConnectOptions};
+pub use io::{Address, ConnId, ConnectOptions, in_turn};
 pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Opening,
-    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, TooMuch,
-    Tunnel, Verdict,
+    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, Target,
+    TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
-pub use services::{Broadcast, Echo, Services};
+pub use services::{Broadcast, Echo, Gateway, Services};
 pub use stats::Counters;
 pub use tls::{TlsMode, TlsOptions, TlsVersion};

@@ -15,6 +15,7 @@ pub use crate::proto::Network;
 use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
 pub use crate::proto::handshake::{OriginPattern, Versions};
+pub use crate::proto::proxy_protocol::Version as ProxyVersion;
 use crate::proto::snappy::Snappy;
 pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
@@ -152,6 +153,8 @@ pub struct ServerOptions {
     pub tick: Option<Duration>,
     /// Applications that come with Ringway, by path. Empty: `application` on every path.
     pub applications: Vec<(Pattern, Application)>,
+    /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
+    pub gateway: GatewayOptions,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
@@ -225,6 +228,7 @@ impl ServerOptions {
             echo_self: true,
             tick: None,
             applications: Vec::new(),
+            gateway: GatewayOptions::default(),
             services: Vec::new(),
         }
     }
@@ -357,6 +361,39 @@ impl Application {
     /// Whether it needs a bus between the workers.
     pub const fn needs_bus(self) -> bool {
         matches!(self, Self::Broadcast | Self::PubSub)
+    }
+}
+
+/// How WebSockets are joined with streams, see `docs/gateway.md`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayOptions {
+    /// Where the streams lead to. Default: nowhere, so there is no gateway.
+    pub target: Option<Endpoint>,
+    /// Subprotocols beside `binary` and `base64` that clients may choose; their messages are binary. Default: none.
+    pub subprotocols: Vec<String>,
+    /// Whether clients may choose `base64`. Default: yes.
+    pub base64: bool,
+    /// Whether a client that offers no subprotocol is refused. Default: no.
+    pub require_subprotocol: bool,
+    /// Time for a connect to one address of the target. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Whether a WebSocket stays open after its target has ended its direction. Default: no.
+    pub half_close: bool,
+    /// The PROXY header that tells the target whose stream it is. Default: none.
+    pub proxy_header: Option<ProxyVersion>,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            target: None,
+            subprotocols: Vec::new(),
+            base64: true,
+            require_subprotocol: false,
+            connect_timeout: Duration::from_secs(5),
+            half_close: false,
+            proxy_header: None,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod faults;
 mod fragments;
 mod frame_log;
 mod fuzz_corpora;
+mod gateway;
 mod http;
 mod http_client;
 mod library;

@@ -46,6 +46,8 @@ pub(crate) struct Shared<P> {
     pub(crate) rescheduled: Vec<ConnId>,
     /// Connections to reset after everything that arrived is handled.
     pub(crate) condemned: Vec<ConnId>,
+    /// Paired connections whose other end has news for them: its queue crossed a mark, or it began, opened or ended.
+    pub(crate) pair_news: Vec<ConnId>,
     /// Memory for opening and sealing TLS records.
     pub(crate) room: Room,
     pub(crate) now: Instant,
@@ -88,6 +90,7 @@ impl<P> Shared<P> {
             dirty: Vec::with_capacity(LIST_LEN),
             rescheduled: Vec::with_capacity(LIST_LEN),
             condemned: Vec::new(),
+            pair_news: Vec::new(),
             room: Room::default(),
             now,
             protocol,

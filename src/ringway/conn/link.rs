@@ -97,6 +97,9 @@ impl Pauses {
     pub(crate) const APPLICATION: Self = Self(1 << 1);
     /// The application has not given its verdict on the opening handshake.
     pub(crate) const VERDICT: Self = Self(1 << 2);
+    /// The connection that it is paired with is not there yet, or has a send queue above its limit. Ends when that queue
+    /// is half empty.
+    pub(crate) const PAIR: Self = Self(1 << 3);
 
     pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
@@ -113,6 +116,29 @@ impl Pauses {
     pub(crate) const fn remove(&mut self, reason: Self) {
         self.0 &= !reason.0;
     }
+}
+
+/// Whose reading stops while a connection's send queue is above its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Throttles {
+    /// Nobody's: the peer is a server. It may stop reading until we read, and both sides would wait for ever. Messages to it
+    /// are refused where the application sends them.
+    Nobody,
+    /// The connection's own.
+    Itself,
+    /// That of the connection which it is paired with.
+    Pair(Pair),
+}
+
+/// The other end of a pair, as a connection sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// `None`: it is not begun yet, or has ended.
+    pub(crate) with: Option<ConnId>,
+    /// It takes nothing yet: what is received for it waits in the spill, and no more is read.
+    pub(crate) waits: bool,
+    /// Our send queue is above its limit, so it is not read.
+    pub(crate) holds: bool,
 }
 
 /// Whether a connection has bytes that we still have to read from its socket or its spill.
@@ -160,6 +186,8 @@ pub(crate) enum Next {
     Continue,
     /// The connection goes on. Its receive found no buffer, and is armed again in a later turn.
     Park,
+    /// The connection goes on. It is paired, so the worker reads it: what is received goes to the other end.
+    Carry,
     /// End the connection: nothing more is sent or read.
     End,
     /// End the connection with RST.
@@ -236,8 +264,10 @@ pub(crate) struct Link {
     pub(crate) backlog: Backlog,
     pub(crate) inbound: Inbound,
     pub(crate) ending: Ending,
-    /// What it receives is not simply handed to the protocol: it speaks TLS, or may, or its frames may be logged. One flag
-    /// for all, so that a receive is looked at once.
+    /// Whose reading its send queue stops.
+    pub(crate) throttles: Throttles,
+    /// What it receives is not simply handed to the protocol: it speaks TLS, or may, its frames may be logged, or it is
+    /// paired. One flag for all, so that a receive is looked at once.
     pub(crate) is_apart: bool,
     /// Receives in a row that would have suited the other way of receiving: see `conn::receive`.
     pub(crate) misfits: u8,
@@ -250,8 +280,8 @@ pub(crate) struct Link {
     pub(crate) deadline: Instant,
     /// When the last bytes of the peer arrived.
     pub(crate) heard: Instant,
-    /// Set at the first check after the conversation is over.
-    pub(crate) leaving: Option<Leaving>,
+    /// Set at the first check after the conversation is over. Boxed, because few connections last so long.
+    pub(crate) leaving: Option<Box<Leaving>>,
 }
 
 /// A connection: its link, and what it speaks.
@@ -280,6 +310,10 @@ impl Link {
             backlog: Backlog::default(),
             inbound: Inbound::default(),
             ending: Ending::default(),
+            throttles: match side {
+                Side::Begun => Throttles::Nobody,
+                Side::Accepted => Throttles::Itself,
+            },
             is_apart: false,
             misfits: 0,
             out: Outgoing::default(),
@@ -294,6 +328,24 @@ impl Link {
     /// Bytes in the send queue.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.out.queued_bytes()
+    }
+
+    /// The other end, if it is paired.
+    pub(crate) const fn pair(&self) -> Option<Pair> {
+        match self.throttles {
+            Throttles::Pair(pair) => Some(pair),
+            Throttles::Nobody | Throttles::Itself => None,
+        }
+    }
+
+    /// Pairs it with `with`. If it `waits`, nothing is read from it before that connection is there.
+    pub(crate) const fn pair_with(&mut self, with: Option<ConnId>, waits: bool) {
+        let holds = matches!(self.pair(), Some(Pair { holds: true, .. }));
+        self.throttles = Throttles::Pair(Pair { with, waits, holds });
+        self.is_apart = true;
+        if waits {
+            self.pauses.insert(Pauses::PAIR);
+        }
     }
 
     /// Notes that the kernel reported the end of the peer's direction, or an error.

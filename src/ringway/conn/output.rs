@@ -19,6 +19,9 @@ const SHARED_SEGMENT_BYTES_MAX: usize = 64 << 10;
 /// copying so little costs less than one piece more. Chosen, untested.
 const QUEUED_COPY_BYTES_MAX: usize = 4 << 10;
 
+/// Bytes of the largest payload that is copied behind its head, so that both are one piece for the send. Chosen, untested.
+const PASSED_COPY_BYTES_MAX: usize = 512;
+
 /// Where the message of the current callback lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
@@ -95,6 +98,25 @@ impl<P> Output<'_, P> {
         front.copy_from_slice(head);
         rest.copy_from_slice(payload);
         rest
+    }
+
+    /// Sends `head`, and behind it received bytes from where they lie. They are copied if they are few, or if they have to wait.
+    pub(crate) fn pass(&mut self, head: &[u8], buffer: BufferId, buf: &[u8], range: Range<usize>) {
+        let is_copied = !head.is_empty() && range.len() <= PASSED_COPY_BYTES_MAX;
+        if is_copied || self.out.entry().is_some() {
+            self.copy(Carries::Messages, head, &buf[range]);
+            return;
+        }
+        if !head.is_empty() {
+            self.copy(Carries::Messages, head, &[]);
+        }
+        // The head may have begun a queue.
+        match self.out.entry() {
+            None => self.push_segment(buffer, range.start, range.len(), Carries::Messages),
+            Some(_) => {
+                self.copy(Carries::Messages, &[], &buf[range]);
+            }
+        }
     }
 
     /// Sends a part of a shared block without a copy: as a segment of this turn, or in the queue.

@@ -2,7 +2,7 @@
 //! connection's queue.
 
 use super::core::Core;
-use super::link::{Ending, Link, Next, Pauses, Phase, Side};
+use super::link::{Ending, Link, Next, Pauses, Phase, Throttles};
 use super::outbox::{Carries, Outbox};
 use crate::io::{Errno, Follows, Io, Op, ReceiveMode, SEGMENTS_MAX, Segment, Token};
 
@@ -287,10 +287,8 @@ impl<I: Io, P> Core<I, P> {
 
     /// Pauses reading from a peer that does not read what we send, and resumes when the queue is half empty.
     pub(crate) fn check_pause(&mut self, link: &mut Link) {
-        if link.side == Side::Begun {
-            // Not for a server: it may stop reading until we read, and both sides would wait for ever. Messages to it
-            // are refused where the application sends them.
-            return;
+        if link.throttles != Throttles::Itself {
+            return self.check_pair(link);
         }
         let (queued, max) = (
             link.queued_bytes(),
@@ -302,6 +300,27 @@ impl<I: Io, P> Core<I, P> {
             self.pause(link, Pauses::QUEUE);
         } else if paused && queued <= max / 2 {
             self.resume(link, Pauses::QUEUE);
+        }
+    }
+
+    /// Notes when the send queue of a paired connection is above its limit, and when it is half empty again: the other end
+    /// stops reading meanwhile.
+    fn check_pair(&mut self, link: &mut Link) {
+        let (queued, max) = (
+            link.queued_bytes(),
+            self.shared.limits_of(link.service).queue_bytes_max,
+        );
+        let Throttles::Pair(pair) = &mut link.throttles else {
+            return;
+        };
+        let limit = match pair.holds {
+            true => max / 2,
+            false => max,
+        };
+        let holds = queued > limit && link.phase != Phase::Ended;
+        if std::mem::replace(&mut pair.holds, holds) != holds {
+            self.shared.counters.pauses += u64::from(holds);
+            self.shared.pair_news.extend(pair.with);
         }
     }
 

@@ -194,6 +194,16 @@ pub fn peer_address(fd: Fd) -> Option<std::net::SocketAddr> {
         .as_socket()
 }
 
+/// Our own address of a socket. `None` for a Unix socket.
+pub fn local_address(fd: Fd) -> Option<std::net::SocketAddr> {
+    // SAFETY: as in `peer_address`.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd.0) };
+    socket2::SockRef::from(&borrowed)
+        .local_addr()
+        .ok()?
+        .as_socket()
+}
+
 /// What the kernel has counted of a TCP connection (`TCP_INFO`, tcp(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

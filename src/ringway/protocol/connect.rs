@@ -7,7 +7,7 @@ use super::app::App;
 use super::host::Host;
 use super::refusal::Reading;
 use super::request::{Failure, OpeningRequest};
-use super::{Asked, Awaits, Codec, Connection, Head, Shared, Speaks};
+use super::{Asked, Awaits, Codec, Connection, Fate, Head, Shared, Speaks};
 use crate::conn::link::Phase;
 use crate::conn::outbox::Carries;
 use crate::conn::tls::Tls;
@@ -128,7 +128,7 @@ impl Shared {
         self.counters.handshakes_failed += 1;
         let head = match std::mem::replace(&mut conn.speaks, Speaks::Over) {
             Speaks::Opening(head) => head,
-            Speaks::WebSocket(_) | Speaks::Over => None,
+            Speaks::WebSocket(_) | Speaks::Raw(_) | Speaks::Over => None,
         };
         let refused = head.and_then(|head| Some((head.refused?, head.awaits)));
         let failure = match refused {
@@ -137,6 +137,7 @@ impl Shared {
             None => failure,
         };
         conn.link.phase = Phase::Lingering;
+        self.tell_pair(&conn.link, Fate::Reset);
         let (app, session) = host.end(conn.link.id);
         app.failed(&mut self.scope(&conn.link), session, failure);
     }

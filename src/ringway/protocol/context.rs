@@ -295,6 +295,50 @@ impl Context<'_> {
         }
     }
 
+    /// Sends a message that is not compressed from where it lies in `buffer`, whatever waits before it. Dropped after our Close.
+    pub(super) fn send_in_place(
+        &mut self,
+        kind: Kind,
+        buffer: BufferId,
+        buf: &mut [u8],
+        range: Range<usize>,
+    ) {
+        let Some(header) = self.begin_message(kind, range.len()) else {
+            return;
+        };
+        self.log_sent(&header, &buf[range.clone()]);
+        if let Some(key) = header.masking_key {
+            mask::apply(&mut buf[range.clone()], Key::new(key));
+        }
+        let mut head = [0; HEADER_BYTES_MAX];
+        let len = frame::encode(&header, &mut head);
+        self.output.pass(&head[..len], buffer, buf, range);
+    }
+
+    /// Sends a message that is not compressed, whatever waits before it. Dropped after our Close.
+    pub(super) fn send_whole(&mut self, kind: Kind, payload: &[u8]) {
+        if let Some(header) = self.begin_message(kind, payload.len()) {
+            self.send_frame(header, payload);
+        }
+    }
+
+    /// Checks and counts a message in one frame. `None` after our Close, when it counts as a drop.
+    fn begin_message(&mut self, kind: Kind, bytes: usize) -> Option<Header> {
+        let header = Header {
+            compressed: false,
+            fin: true,
+            opcode: kind.opcode(),
+            payload_len: bytes as u64,
+            masking_key: self.masking_key(),
+        };
+        if self.sender.check(&header).is_err() {
+            self.output.shared.counters.drops += 1;
+            return None;
+        }
+        self.output.shared.count_out(1, header.payload_len);
+        Some(header)
+    }
+
     /// Logs a frame that leaves, if those of this connection are logged. `payload` is not masked.
     #[inline]
     fn log_sent(&mut self, header: &Header, payload: &[u8]) {
@@ -509,6 +553,15 @@ impl Context<'_> {
             return Ok(());
         }
         self.control(Opcode::Pong, payload)
+    }
+
+    /// Answers a Ping unless more waits than the peer would have asked for, if it read at all. For a peer whose reading of
+    /// its messages does not depend on what it reads.
+    pub(super) fn pong_once(&mut self, payload: &[u8]) {
+        if self.queued_bytes() <= PONG_QUEUE_BYTES_MAX {
+            // Fails only after our Close, when a Pong is neither due nor allowed.
+            let _ = self.pong(payload);
+        }
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Misuse> {

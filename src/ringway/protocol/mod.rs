@@ -7,6 +7,8 @@
 //!     └───────── page, refusal, failure ──────────────▲
 //! ```
 //!
+//! A WebSocket may be joined with a raw connection ([`raw`]): then its messages are a stream's, and the application gets none.
+//!
 //! Nothing here does I/O: bytes to send wait in the outbox.
 //!
 //! How often a payload byte of an echoed message is touched in user space:
@@ -38,6 +40,7 @@ mod opening;
 mod page;
 mod preface;
 mod prepared;
+mod raw;
 mod refusal;
 mod request;
 mod rules;
@@ -73,6 +76,8 @@ pub(crate) use handle::Reach;
 pub(crate) use host::Host;
 pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
+pub use raw::Target;
+pub(crate) use raw::{Dial, Fate, Pairs, Piece, Raw};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
@@ -96,6 +101,8 @@ pub(crate) enum Speaks {
     Opening(Option<Box<Head>>),
     /// An open WebSocket. The application's `open` was called.
     WebSocket(WebSocket),
+    /// Bytes, which are another connection's: the one that it is paired with.
+    Raw(Raw),
     /// The conversation is over, and the application knows that. Further bytes from the peer are discarded.
     Over,
 }
@@ -133,6 +140,7 @@ pub(crate) struct State {
     pub(crate) fanout: Option<Box<Fanout>>,
     /// The log of frames, if one is wanted.
     pub(crate) frame_log: Option<Box<FrameLog>>,
+    pub(crate) pairs: Pairs,
     clock: Clock,
     told: Told,
     /// The addresses of connections, if they have limits.
@@ -149,6 +157,7 @@ impl State {
             fanout: None,
             frame_log: FrameLog::new(config.frame_logging),
             config,
+            pairs: Pairs::default(),
             board,
             response: Vec::new(),
             commands: Commands::default(),
@@ -249,7 +258,7 @@ impl Speaks {
     pub(crate) const fn websocket(&mut self) -> Option<&mut WebSocket> {
         match self {
             Self::WebSocket(websocket) => Some(websocket),
-            Self::Opening(_) | Self::Over => None,
+            Self::Opening(_) | Self::Raw(_) | Self::Over => None,
         }
     }
 
@@ -267,7 +276,7 @@ impl Speaks {
     const fn head(&mut self) -> Option<&mut Box<Head>> {
         match self {
             Self::Opening(head) => head.as_mut(),
-            Self::WebSocket(_) | Self::Over => None,
+            Self::WebSocket(_) | Self::Raw(_) | Self::Over => None,
         }
     }
 }
@@ -304,6 +313,7 @@ impl Shared {
         let Speaks::WebSocket(websocket) = std::mem::replace(&mut conn.speaks, Speaks::Over) else {
             return;
         };
+        self.tell_pair(&conn.link, Fate::Ended);
         if let Some(assembly) = websocket.assembly {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);

@@ -418,6 +418,7 @@ impl Shared {
         let mut context = self.context(conn, scratch, BufferId::HOT);
         app.open(&mut context, session);
         context.output.end_run();
+        self.join_if_asked(conn);
     }
 
     /// Sends the prepared response, which refuses the WebSocket, and ends the connection.

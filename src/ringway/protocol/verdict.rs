@@ -51,6 +51,11 @@ impl<'a> Opening<'a> {
             .client(self.request.headers(), self.preface.peer(self.fd))
     }
 
+    /// The address that the connection was accepted at: `None` on a Unix socket. It costs one system call.
+    pub fn local(&self) -> Option<std::net::SocketAddr> {
+        crate::io::sys::local_address(self.fd)
+    }
+
     /// Whether the connection is under TLS.
     pub const fn is_tls(&self) -> bool {
         self.tls.is_some()

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::host::Host;
 use super::inflating::{self, Compressed, Inflated};
 use super::prepared::{Prepared, TooMuch};
+use super::raw::Coding;
 use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
@@ -23,7 +24,7 @@ const _: () = assert!(HEADROOM == HEADER_BYTES_MAX);
 
 /// Payload bytes of a frame from which on the connection is read in bulk: twice a receive buffer. Messages of 16 KiB
 /// cost 1.5 times as much when they are received through such buffers (measured).
-const BULK_FRAME_BYTES: u64 = 8 << 10;
+pub(super) const BULK_FRAME_BYTES: u64 = 8 << 10;
 
 /// Whether a Ping tests the peer's silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct WebSocket {
     pub(crate) in_place_below: u32,
     /// The last message was so large that bytes arriving with the next header are not worth copying.
     pub(crate) large: bool,
+    /// How the stream travels that it is joined with. `None`: its messages are the application's.
+    pub(crate) stream: Option<Coding>,
 }
 
 impl WebSocket {
@@ -72,6 +75,7 @@ impl WebSocket {
             assembly: None,
             heartbeat: Heartbeat::Quiet,
             large: false,
+            stream: None,
         }
     }
 }
@@ -95,12 +99,17 @@ impl Stretch {
 }
 
 /// How the conversation ended, found while frames were read.
-enum Ending {
+pub(super) enum Ending {
     PeerClosed {
         code: Option<CloseCode>,
         reason: String,
     },
     Violation(Violation),
+    /// A message that the stream cannot take.
+    Unfit {
+        code: CloseCode,
+        reason: String,
+    },
     /// Not an end: a message is inflated in later turns, and nothing is read before.
     Inflates,
 }
@@ -193,10 +202,13 @@ impl Shared {
                     self.feed_response(host, conn, buf, scratch)
                 }
                 Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
-                Speaks::WebSocket(_) | Speaks::Over => buf.len(),
+                Speaks::WebSocket(_) | Speaks::Raw(_) | Speaks::Over => buf.len(),
             };
             if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
                 return buf.len();
+            }
+            if conn.link.pair().is_some() {
+                return from;
             }
             if self.protocol.frame_log.is_some() {
                 self.log_received(conn.link.id, &buf[from..]);
@@ -351,7 +363,7 @@ impl Shared {
 
     /// Answers the peer's Close or its violation, and lets the connection linger.
     #[cold]
-    fn conclude<A: App>(
+    pub(super) fn conclude<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
@@ -377,6 +389,11 @@ impl Shared {
                     reason,
                     violation: None,
                 }
+            }
+            Ending::Unfit { code, ref reason } => {
+                let _ = context.close_with(Some(code), reason);
+                self.counters.violations += 1;
+                Closed::ABNORMAL
             }
             Ending::Violation(violation) => {
                 match on_violation {

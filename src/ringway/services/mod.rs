@@ -2,6 +2,7 @@
 //!
 //! - [`Echo`]: sends every message back to its sender.
 //! - [`Broadcast`]: passes every message on to all clients of its path.
+//! - [`Gateway`]: joins each WebSocket with a stream to a target (`docs/gateway.md`).
 //! - [`PubSub`]: topics with history for clients that speak JSON or a binary layout (`docs/pubsub.md`).
 //! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@ mod admission;
 mod ask;
 mod broadcast;
 mod echo;
+mod gateway;
 mod members;
 mod path;
 mod pubsub;
@@ -18,6 +20,7 @@ mod router;
 pub use admission::{Admission, Right};
 pub use broadcast::Broadcast;
 pub use echo::{Echo, Subprotocols};
+pub use gateway::Gateway;
 pub use path::{BadPattern, Pattern};
 pub use pubsub::PubSub;
 pub use ringway_bus::history::Limits as HistoryLimits;

@@ -153,6 +153,13 @@ counters! {
     late_dropped_too_big: Counter, "Messages dropped because they are larger than a subscriber's whole queue";
     late_dropped_closed: Counter, "Messages dropped because their subscriber was closed, for not keeping up or for itself";
     bus_missed: Counter, "Records of other workers that were overwritten before this worker read them";
+    streams: Gauge, "Streams that are connected and joined with a WebSocket";
+    streams_opened: Counter, "Streams connected and joined with a WebSocket";
+    streams_failed: Counter, "WebSockets closed because the target of their stream could not be reached";
+    streams_reset: Counter, "Streams that ended with a reset, or took nothing within the write timeout";
+    stream_bytes_in: Counter, "Bytes received from streams";
+    stream_bytes_out: Counter, "Bytes for streams, counted as they are accepted from WebSockets";
+    stream_connect_ns: Nanoseconds, "Time that connects to targets took, from the opening of the WebSocket or the failure of the address before";
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";
     drops: Counter, "Times that messages of the application could not be delivered: the connection ended first, or its queue was full";

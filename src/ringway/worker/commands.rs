@@ -37,7 +37,7 @@ impl<I: Io> Core<I> {
         command: Command,
         bytes: &[u8],
     ) -> Next {
-        let is_open = conn.link.phase == Phase::Open;
+        let is_open = conn.link.phase == Phase::Open && conn.speaks.websocket().is_some();
         match command {
             Command::Send { .. } | Command::SendPrepared { .. } if !is_open => {
                 self.drop_command(&command);

@@ -8,6 +8,7 @@ mod commands;
 mod fanout;
 mod listener;
 mod listeners;
+mod pair;
 mod reach;
 mod read;
 mod settle;

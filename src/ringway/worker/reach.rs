@@ -1,6 +1,7 @@
 //! The part of a worker that a [`Handle`](crate::protocol::Handle) reaches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::conn::link::{Link, Pauses, Phase, Side};
 use crate::io::sys::{self, Traffic};
@@ -18,6 +19,23 @@ use crate::time::Instant;
 pub(crate) struct Reachable<'a, I> {
     pub(crate) core: &'a mut Core<I>,
     pub(crate) table: &'a mut Table,
+}
+
+impl<I: Io> Core<I> {
+    /// Waits for the kernel to decide a connect that has begun.
+    pub(super) fn await_connect(&mut self, link: &mut Link, timeout: Duration) {
+        let (id, fd) = (link.id, link.fd);
+        if self.io.receive_mode() == ReceiveMode::Readiness {
+            // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
+            // it.
+            link.armed.poll_in = true;
+            self.io.submit_poll_in(Token::new(Op::PollIn, id), fd);
+        }
+        link.armed.poll_out = true;
+        self.io.submit_poll_out(Token::new(Op::PollOut, id), fd);
+        let deadline = self.shared.now + timeout;
+        self.shared.reschedule(link, Some(deadline));
+    }
 }
 
 impl<I: Io> Reach for Reachable<'_, I> {
@@ -56,22 +74,14 @@ impl<I: Io> Reach for Reachable<'_, I> {
         };
         conn.link.tag = tag;
         conn.link.is_apart = shared.protocol.frame_log.is_some();
-        if io.receive_mode() == ReceiveMode::Readiness {
-            // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
-            // it.
-            conn.link.armed.poll_in = true;
-            io.submit_poll_in(Token::new(Op::PollIn, id), fd);
-        }
-        conn.link.armed.poll_out = true;
-        io.submit_poll_out(Token::new(Op::PollOut, id), fd);
-        let deadline = now + shared.protocol.config.handshake_timeout;
-        shared.reschedule(&mut conn.link, Some(deadline));
+        let timeout = shared.protocol.config.handshake_timeout;
+        self.core.await_connect(&mut conn.link, timeout);
         Ok(id)
     }
 
     fn context(&mut self, id: ConnId) -> Option<Context<'_>> {
         let conn = self.table.get_mut(id)?;
-        if conn.link.phase != Phase::Open {
+        if conn.link.phase != Phase::Open || conn.speaks.websocket().is_none() {
             return None;
         }
         let (_, scratch) = self.core.io.buffer_and_scratch(BufferId::SCRATCH);

@@ -8,6 +8,7 @@ use crate::conn::spill::Spill;
 use crate::conn::tls::HELD_BYTES_MAX;
 use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
 use crate::protocol::{App, Connection, Core, Failure, Host, Speaks};
+use crate::time::Instant;
 
 /// Missing bytes of a frame from which on it is received straight into its message (16 KiB).
 const DIRECT_BYTES_MIN: u64 = 16 << 10;
@@ -40,6 +41,28 @@ const TURN_TIME_MAX: Duration = Duration::from_millis(1);
 
 /// Bytes of a spill that are handled before the clock is read.
 const SPILL_BYTES: usize = 64 << 10;
+
+/// What one connection may still read in bulk in a turn.
+pub(super) struct Bulk {
+    bytes: usize,
+    began: Option<Instant>,
+}
+
+impl Bulk {
+    pub(super) const fn new() -> Self {
+        Self {
+            bytes: TURN_BYTES_MAX,
+            began: None,
+        }
+    }
+
+    /// Notes a receive. Returns whether it was the last one.
+    fn is_used_up(&mut self, len: usize, now: Instant) -> bool {
+        self.bytes = self.bytes.saturating_sub(len);
+        let time = now.since(*self.began.get_or_insert(now));
+        self.bytes == 0 || time >= TURN_TIME_MAX
+    }
+}
 
 /// Where a receive put its bytes.
 enum Target {
@@ -113,55 +136,77 @@ impl<I: Io> Core<I> {
 
     /// Reads a ready connection until its socket is drained or its share of the turn is used up.
     pub(super) fn read<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) -> Next {
-        let mut share = TURN_BYTES_MAX;
-        let mut began = None;
-        while conn.link.phase != Phase::Ended && conn.link.inbound != Inbound::Closed {
-            if !conn.link.pauses.is_empty() {
-                conn.link.backlog = Backlog::Readable;
-                return Next::Continue;
-            }
-            if conn.link.armed.recv && conn.link.spill.is_none() {
-                // The receive that is being cancelled may still bring bytes. What the socket holds comes after those.
-                return Next::Continue;
-            }
-            let (target, asked, result) = self.receive_some(conn);
-            let len = match result {
-                // The spill is empty while a message is inflated that ends what was received.
-                Ok(0) if !matches!(target, Target::Spill) => return self.end_of_stream(host, conn),
-                Ok(len) => len,
-                Err(Errno(libc::EAGAIN)) => break,
-                Err(_) => return Next::Reset,
-            };
-            match target {
-                Target::Assembly => self.feed_assembly(host, conn, len),
-                Target::Hot => {
-                    self.note_bulk(&mut conn.link, len);
-                    self.feed(host, conn, BufferId::HOT, len);
-                }
-                Target::Spill => self.feed_spill(host, conn, len),
-            }
-            // The hot buffer is reused at once, by this connection or the next.
-            if self.flush_hot(&mut conn.link) == Next::Reset {
-                return Next::Reset;
-            }
-            self.check_pause(&mut conn.link);
-            if conn.link.backlog == Backlog::Listed {
-                // The connection has used up its share of frames.
-                return Next::Continue;
-            }
-            // Edge-triggered readiness fires once for the last bytes and the FIN behind them. After a FIN, read until
-            // 0: no second event will come.
-            if len < asked && conn.link.inbound == Inbound::Open {
-                break;
-            }
-            share = share.saturating_sub(len);
-            let now = self.io.now();
-            let time = now.since(*began.get_or_insert(now));
-            if share == 0 || time >= TURN_TIME_MAX {
-                self.list_ready(&mut conn.link);
-                return Next::Continue;
+        if conn.link.pair().is_some() {
+            return Next::Carry;
+        }
+        let mut bulk = Bulk::new();
+        loop {
+            if let Some(next) = self.read_some(host, conn, &mut bulk) {
+                return next;
             }
         }
+    }
+
+    /// Receives once. Returns what follows, when nothing more is to be read now.
+    #[inline(always)]
+    pub(super) fn read_some<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        bulk: &mut Bulk,
+    ) -> Option<Next> {
+        if conn.link.phase == Phase::Ended || conn.link.inbound == Inbound::Closed {
+            return Some(Self::read_to_the_end(conn));
+        }
+        if !conn.link.pauses.is_empty() {
+            conn.link.backlog = Backlog::Readable;
+            return Some(Next::Continue);
+        }
+        if conn.link.armed.recv && conn.link.spill.is_none() {
+            // The receive that is being cancelled may still bring bytes. What the socket holds comes after those.
+            return Some(Next::Continue);
+        }
+        let (target, asked, result) = self.receive_some(conn);
+        let len = match result {
+            // The spill is empty while a message is inflated that ends what was received.
+            Ok(0) if !matches!(target, Target::Spill) => {
+                return Some(self.end_of_stream(host, conn));
+            }
+            Ok(len) => len,
+            Err(Errno(libc::EAGAIN)) => return Some(Self::read_to_the_end(conn)),
+            Err(_) => return Some(Next::Reset),
+        };
+        match target {
+            Target::Assembly => self.feed_assembly(host, conn, len),
+            Target::Hot => {
+                self.note_bulk(&mut conn.link, len);
+                self.feed(host, conn, BufferId::HOT, len);
+            }
+            Target::Spill => self.feed_spill(host, conn, len),
+        }
+        // The hot buffer is reused at once, by this connection or the next.
+        if self.flush_hot(&mut conn.link) == Next::Reset {
+            return Some(Next::Reset);
+        }
+        self.check_pause(&mut conn.link);
+        if conn.link.backlog == Backlog::Listed {
+            // The connection has used up its share of frames.
+            return Some(Next::Continue);
+        }
+        // Edge-triggered readiness fires once for the last bytes and the FIN behind them. After a FIN, read until
+        // 0: no second event will come.
+        if len < asked && conn.link.inbound == Inbound::Open {
+            return Some(Self::read_to_the_end(conn));
+        }
+        if bulk.is_used_up(len, self.io.now()) {
+            self.list_ready(&mut conn.link);
+            return Some(Next::Continue);
+        }
+        None
+    }
+
+    /// Nothing is left to be read before the kernel says so.
+    fn read_to_the_end(conn: &mut Connection) -> Next {
         if conn.link.backlog == Backlog::Readable {
             conn.link.backlog = Backlog::None;
         }
@@ -246,7 +291,7 @@ impl<I: Io> Core<I> {
         if conn.link.out.tls.is_some() {
             return self.feed_tls(host, conn, buffer, len);
         }
-        conn.link.is_apart = self.shared.protocol.frame_log.is_some();
+        conn.link.is_apart = self.shared.protocol.frame_log.is_some() || conn.link.pair().is_some();
         self.feed_opened(host, conn, buffer, 0..len);
     }
 
@@ -264,7 +309,49 @@ impl<I: Io> Core<I> {
             let bytes = &self.io.buffer(buffer)[span.clone()];
             self.shared.log_received(conn.link.id, bytes);
         }
+        if conn.link.pair().is_some() && !matches!(conn.speaks, Speaks::Opening(_)) {
+            return self.feed_paired(host, conn, buffer, span);
+        }
         self.feed_span(host, conn, buffer, span);
+    }
+
+    /// Makes pieces for the other end of a pair. Before that is there, the bytes wait in the spill.
+    fn feed_paired<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        span: Range<usize>,
+    ) {
+        let waits = conn.link.pair().is_some_and(|pair| pair.waits);
+        if waits || conn.link.spill.is_some() {
+            return self.spill(&mut conn.link, buffer, span);
+        }
+        let end = span.end;
+        let read = self.carry_stretches(host, conn, buffer, span);
+        if read < end {
+            self.spill(&mut conn.link, buffer, read..end);
+        }
+    }
+
+    /// As [`Self::feed_stretches`], for the other end of a pair.
+    fn carry_stretches<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buffer: BufferId,
+        span: Range<usize>,
+    ) -> usize {
+        let Range { start, end } = span;
+        let mut read = start;
+        loop {
+            let (buf, scratch) = self.io.buffer_and_scratch(buffer);
+            let buf = &mut buf[..end];
+            read = self.shared.carry(host, conn, buf, read, scratch, buffer);
+            if read == end || !self.shared.protocol.share.goes_on(self.io.now()) {
+                return read;
+            }
+        }
     }
 
     #[inline(always)] // a connection without TLS shall not pay for the place
@@ -325,6 +412,9 @@ impl<I: Io> Core<I> {
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::HOT);
         let read = match self.shared.inflate_on(host, conn, scratch) {
             true => 0,
+            false if conn.link.pair().is_some() => {
+                self.carry_stretches(host, conn, BufferId::HOT, 0..len)
+            }
             false => self.feed_stretches(host, conn, BufferId::HOT, 0..len),
         };
         // A connection that ended meanwhile has no spill any more.
@@ -401,7 +491,8 @@ impl<I: Io> Core<I> {
         if self.send_now(&mut conn.link).is_err() {
             return Next::Reset;
         }
-        if conn.link.out.queue.is_none() && conn.link.inbound == Inbound::Closed {
+        let is_over = conn.link.phase != Phase::Open && conn.link.inbound == Inbound::Closed;
+        if conn.link.out.queue.is_none() && is_over {
             return Next::End;
         }
         self.tell_writable(host, conn);
@@ -419,13 +510,20 @@ impl<I: Io> Core<I> {
                 return Next::Continue;
             }
             Err(errno) => {
-                self.shared
-                    .report_failure(host, conn, Failure::Connect(errno));
+                match &mut conn.speaks {
+                    Speaks::Raw(raw) => raw.fail(errno),
+                    _ => self
+                        .shared
+                        .report_failure(host, conn, Failure::Connect(errno)),
+                }
                 return Next::Reset;
             }
         }
         let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-        self.shared.ask(host, conn, scratch);
+        match conn.speaks {
+            Speaks::Raw(_) => self.shared.begin_raw(conn, scratch),
+            _ => self.shared.ask(host, conn, scratch),
+        }
         if conn.link.backlog == Backlog::Readable {
             self.list_ready(&mut conn.link);
         }
@@ -443,7 +541,8 @@ impl<I: Io> Core<I> {
         {
             self.send_late(host, conn);
         }
-        if conn.link.out.queue.is_none() && conn.link.phase == Phase::Open {
+        let is_open = conn.link.phase == Phase::Open && conn.speaks.websocket().is_some();
+        if conn.link.out.queue.is_none() && is_open {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             let (app, session) = host.of(conn.link.id);
             app.writable(

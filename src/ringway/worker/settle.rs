@@ -11,13 +11,13 @@
 
 use crate::conn::link::{Ending, Inbound, Next, Phase, Side};
 use crate::io::{Io, Op, Token};
-use crate::protocol::{App, Closed, Connection, Core, Failure, Host};
+use crate::protocol::{App, Closed, Connection, Core, Failure, Fate, Host, Speaks};
 
 impl<I: Io> Core<I> {
     #[inline]
     pub(super) fn settle<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, next: Next) {
         match next {
-            Next::Continue => {}
+            Next::Continue | Next::Carry => {}
             Next::Park => return,
             Next::End => self.end(host, conn),
             Next::Reset => {
@@ -37,6 +37,7 @@ impl<I: Io> Core<I> {
             return;
         }
         match (conn.link.side, phase) {
+            _ if matches!(conn.speaks, Speaks::Raw(_)) => self.shared.end_raw(conn),
             (Side::Accepted, Phase::Opening) => {
                 self.shared.counters.handshakes_failed += 1;
                 self.shared.withdraw(host, conn, Failure::Closed);
@@ -70,6 +71,13 @@ impl<I: Io> Core<I> {
         host: &mut Host<A>,
         conn: &mut Connection,
     ) -> Next {
+        if let (Speaks::Raw(raw), Phase::Open) = (&conn.speaks, conn.link.phase) {
+            let half_close = raw.half_close;
+            conn.link.inbound = Inbound::Closed;
+            self.shared
+                .tell_pair(&conn.link, Fate::Finished { half_close });
+            return Next::Continue;
+        }
         let link = &mut conn.link;
         if !link.armed.poll_out && self.send_now(link).is_err() {
             return Next::Reset;

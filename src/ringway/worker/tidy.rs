@@ -145,6 +145,7 @@ impl<I: Io, A: App> Worker<I, A> {
             &mut shared.dirty,
             &mut shared.rescheduled,
             &mut shared.condemned,
+            &mut shared.pair_news,
             &mut self.expired,
             &mut self.spare,
         ];
@@ -152,6 +153,7 @@ impl<I: Io, A: App> Worker<I, A> {
             + shrink(&mut core.held)
             + shrink(&mut self.done)
             + shared.outbox.shrink(LIST_LEN)
+            + shared.protocol.pairs.shrink(LIST_LEN)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::conn::link::{Leaving, Link, Next, Phase, Side};
 use crate::io::{BufferId, Io};
 use crate::proto::CloseCode;
 use crate::proto::handshake::Refusal;
-use crate::protocol::{App, Connection, Core, Failure, Heartbeat, Host};
+use crate::protocol::{App, Connection, Core, Failure, Heartbeat, Host, Speaks};
 
 impl<I: Io> Core<I> {
     /// Handles a deadline of a connection that has passed.
@@ -16,6 +16,7 @@ impl<I: Io> Core<I> {
         conn: &mut Connection,
     ) -> Next {
         match (conn.link.phase, conn.link.side) {
+            (Phase::Connecting, _) if matches!(conn.speaks, Speaks::Raw(_)) => Next::Reset,
             (Phase::Connecting, _) | (Phase::Opening, Side::Begun) => {
                 self.shared.report_failure(host, conn, Failure::Timeout);
                 Next::Reset
@@ -38,7 +39,7 @@ impl<I: Io> Core<I> {
         let (now, limits) = (self.shared.now, *self.shared.limits_of(link.service));
         let left = link.queued_bytes() + self.io.unsent(link.fd);
         let left_bytes = u32::try_from(left).unwrap_or(u32::MAX);
-        let since = match link.leaving {
+        let since = match &link.leaving {
             Some(before) if left_bytes >= before.left_bytes => before.since,
             _ => now,
         };
@@ -48,7 +49,7 @@ impl<I: Io> Core<I> {
             false => limits.close_timeout,
         };
         if left > 0 && (now.since(since) < patience.max(limits.close_timeout)) {
-            link.leaving = Some(Leaving { left_bytes, since });
+            link.leaving = Some(Box::new(Leaving { left_bytes, since }));
             let deadline = now + limits.close_timeout;
             self.shared.reschedule(link, Some(deadline));
             return Next::Continue;
@@ -77,6 +78,14 @@ impl<I: Io> Core<I> {
         if self.is_stuck(link) {
             tracing::debug!(slot = link.id.slot, "the peer takes nothing: write timeout");
             return Next::Reset;
+        }
+        if matches!(conn.speaks, Speaks::Raw(_)) {
+            // Its WebSocket has the other timeouts.
+            if link.out.queue.is_some() {
+                let look = self.shared.next_look(link);
+                self.shared.reschedule(link, look);
+            }
+            return Next::Continue;
         }
         if !link.pauses.is_empty() {
             // The silence of a peer that we do not read from proves nothing: its Pong may lie unread. The write timeout

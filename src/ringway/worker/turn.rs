@@ -271,6 +271,9 @@ impl<I: Io, A: App> Worker<I, A> {
         self.core.run_commands(&mut self.host, &mut self.table);
         self.end_condemned();
         self.stop_if_asked();
+        if !self.core.shared.pair_news.is_empty() {
+            self.tend_pairs();
+        }
         self.after_handlers();
         let busy = !done.is_empty();
         done.clear();
@@ -286,6 +289,7 @@ impl<I: Io, A: App> Worker<I, A> {
             || !core.ready.is_empty()
             || !core.starved.is_empty()
             || !core.relieved.is_empty()
+            || !core.shared.pair_news.is_empty()
             || core.shared.protocol.commands.is_pending()
             || core.held.len() > HELD_MAX
         {
@@ -340,6 +344,9 @@ impl<I: Io, A: App> Worker<I, A> {
             if let Some(conn) = self.table.get_mut(completion.token.id()) {
                 let next = self.core.handle_recv(&mut self.host, conn, completion);
                 self.core.settle(&mut self.host, conn, next);
+                if !self.core.shared.protocol.pairs.pieces.is_empty() {
+                    self.carry(completion.token.id());
+                }
                 return Ok(());
             }
         }
@@ -366,6 +373,9 @@ impl<I: Io, A: App> Worker<I, A> {
             _ => core.handle_poll_out(host, conn),
         };
         core.settle(host, conn, next);
+        if next == Next::Carry {
+            self.carry_bulk(completion.token.id());
+        }
         Ok(())
     }
 
@@ -498,6 +508,9 @@ impl<I: Io, A: App> Worker<I, A> {
             }
             let next = self.core.read(&mut self.host, conn);
             self.core.settle(&mut self.host, conn, next);
+            if next == Next::Carry {
+                self.carry_bulk(id);
+            }
         }
         // Connections listed during this turn have used up their share of it.
         self.core.ready.append(&mut ids);
@@ -560,6 +573,8 @@ impl<I: Io, A: App> Worker<I, A> {
                 continue;
             };
             match stop {
+                // A stream ends when one of its sides does. The end of the drain ends the others.
+                Stop::Drain if conn.link.pair().is_some() => {}
                 Stop::Drain if conn.link.phase == Phase::Open => {
                     let reason = match conn.link.side {
                         Side::Begun => "the client is stopping",

@@ -97,8 +97,25 @@ impl Server {
 
     /// The same after `prepare` has had its way with the command.
     pub fn start_with(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
-        let mut server = Self::spawn(arguments, prepare);
-        let stdout = server.stdout.take().expect("piped");
+        Self::spawn(arguments, prepare).read()
+    }
+
+    /// Starts `ringway gateway`, whose counters come often.
+    pub fn start_gateway(target: &str, more: &[&str]) -> Self {
+        let mut arguments = vec![
+            "gateway",
+            "127.0.0.1:0",
+            target,
+            "--port=auto",
+            "--interval=50ms",
+        ];
+        arguments.extend(more);
+        Self::spawn_program("ringway", &arguments, |_| {}).read()
+    }
+
+    /// Waits until it is ready.
+    fn read(mut self) -> Self {
+        let stdout = self.stdout.take().expect("piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -107,9 +124,9 @@ impl Server {
                 }
             }
         });
-        server.lines = Some(lines);
-        server.ready = server.line();
-        server
+        self.lines = Some(lines);
+        self.ready = self.line();
+        self
     }
 
     /// Starts it without reading what it prints.
@@ -150,6 +167,10 @@ impl Server {
     }
 
     fn spawn(arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn_program("server", arguments, prepare)
+    }
+
+    fn spawn_program(name: &str, arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -159,11 +180,9 @@ impl Server {
         ));
         // Through a shell that leaves a descriptor of its own open; `exec` keeps the pid.
         let mut command = Command::new("sh");
-        command.args(["-c", "exec \"$0\" \"$@\" 9</dev/full", program("server")]);
-        if !arguments
-            .iter()
-            .any(|argument| argument.starts_with("--wsuri"))
-        {
+        command.args(["-c", "exec \"$0\" \"$@\" 9</dev/full", program(name)]);
+        let says_where = |argument: &&str| argument.starts_with("--wsuri");
+        if name == "server" && !arguments.iter().any(says_where) {
             command.arg("--wsuri=ws://127.0.0.1:0");
         }
         command.args(arguments);

@@ -6,6 +6,7 @@ mod clients;
 mod drivers;
 mod hub;
 mod lives;
+mod pairs;
 mod prepared;
 mod regressions;
 mod requests;

@@ -1,0 +1,325 @@
+//! `ringway gateway`: its options, its places, and the target that its workers connect to.
+//!
+//! Owns: the definitions of its own options; those that it shares with `ringway server` are there. Never: serves a client
+//! (`ringway::services::Gateway` does).
+
+use std::net::ToSocketAddrs as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use ringway::exit::Fatal;
+use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
+use ringway::server::process;
+use ringway::services::{Gateway, Subprotocols};
+use ringway::{Address, ConnectOptions, Target, supervise};
+use ringway_command::judge::{BadOption, Resolved};
+use ringway_command::kinds::{Bare, Choice, Switch, Time, Unless, Words, Wrong};
+use ringway_command::options::{Defined, Definition, Given, define};
+
+use super::args::ProcessArgs;
+use super::options::ServerArgs;
+
+pub(super) const EXAMPLE: &str = "\
+Example:
+  ringway gateway 6080 127.0.0.1:5900
+  ringway gateway unix:/run/vnc.sock unix:/run/target.sock --workers 2
+  ringway gateway 8083 mqtt.example:1883 --subprotocol mqtt,mqttv3.1
+
+LISTEN is a port on all IPv4 addresses, host:port, unix:/path, or as --wsuri.
+TARGET is host:port, whose addresses are tried in turn, or unix:/path.";
+
+/// Payload bytes of a message (1 TiB): no limit, because a message is never collected.
+const MESSAGE_BYTES_MAX: usize = 1 << 40;
+
+/// Options of `ringway server` that have no place here: a gateway has one application and compresses nothing.
+const OTHERS: [&str; 4] = ["app", "service", "subprotocol", "fragment-size"];
+
+/// `ringway gateway …`
+#[derive(Args, Debug)]
+pub(super) struct GatewayCommand {
+    /// Where to listen, unless --wsuri says it, and where the streams lead to
+    #[arg(value_name = "[LISTEN] TARGET", num_args = 0..=2)]
+    places: Vec<String>,
+    #[command(flatten)]
+    given: Given<GatewayArgs>,
+    #[command(flatten)]
+    process: ProcessArgs,
+}
+
+impl GatewayCommand {
+    /// The texts that were given, the places among them, and the options of the process.
+    pub(super) fn into_given(self) -> Resolved<(Given<GatewayArgs>, ProcessArgs)> {
+        let Self {
+            places,
+            mut given,
+            process,
+        } = self;
+        let twice = |name| {
+            BadOption(format!(
+                "--{name} says again what stands without a name: give it once"
+            ))
+        };
+        let mut places = places.into_iter().rev();
+        if let Some(target) = places.next()
+            && given.replace("target", target)
+        {
+            return Err(twice("target"));
+        }
+        if let Some(listen) = places.next()
+            && given.replace("wsuri", as_uri(&listen))
+        {
+            return Err(twice("wsuri"));
+        }
+        Ok((given, process))
+    }
+}
+
+/// A place to listen in the form of `--wsuri`.
+fn as_uri(listen: &str) -> String {
+    if let Some(path) = listen.strip_prefix("unix:") {
+        return format!("ws+unix:{path}");
+    }
+    let port = listen.strip_prefix(':').unwrap_or(listen);
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match listen {
+        _ if is_port => format!("ws://0.0.0.0:{port}"),
+        uri if uri.starts_with("ws") && uri.contains(":/") => uri.to_owned(),
+        address => format!("ws://{address}"),
+    }
+}
+
+/// The options of `ringway gateway`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GatewayArgs;
+
+macro_rules! field {
+    ($($name:ident).+) => { ringway_command::field!(ServerOptions: $($name).+) };
+}
+
+impl Defined for GatewayArgs {
+    type Options = ServerOptions;
+
+    fn definitions() -> Vec<Definition<ServerOptions>> {
+        let mut all = Vec::from(own());
+        let shared = ServerArgs::of_every_application().into_iter();
+        all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
+        all
+    }
+
+    fn defaults() -> ServerOptions {
+        ServerOptions {
+            max_message: MESSAGE_BYTES_MAX,
+            max_frame: MESSAGE_BYTES_MAX,
+            ..ServerArgs::defaults()
+        }
+    }
+}
+
+#[rustfmt::skip] // one option per block, help last
+fn own() -> [Definition<ServerOptions>; 7] {
+    [
+        define("target", field!(gateway.target), Unless(TARGET),
+            "Where the streams lead to: host:port, whose addresses are tried in turn, or unix:/path. The same as TARGET"),
+        define("subprotocol", field!(gateway.subprotocols), NAMES,
+            "Subprotocols beside binary and base64, as mqtt,mqttv3.1; their messages are binary. The first one that the client offers \
+             and that is known is chosen")
+            .default_said("none"),
+        define("base64", field!(gateway.base64), Switch, "Whether clients may choose base64: text messages"),
+        define("require-subprotocol", field!(gateway.require_subprotocol), Switch,
+            "Refuse clients that offer no subprotocol (406)"),
+        define("connect-timeout", field!(gateway.connect_timeout), Time::from(Duration::from_millis(1)),
+            "Time for a connect to one address of the target"),
+        define("half-close", field!(gateway.half_close), Switch,
+            "Keep a WebSocket open after its target has ended its direction, so that the client can still send; it is told nothing"),
+        define("send-proxy", field!(gateway.proxy_header),
+            Unless(Choice("VERSION", &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])),
+            "Send the target a PROXY header first, v1 or v2, which tells the address of the client; the target must expect it")
+            .default_said("none"),
+    ]
+}
+
+/// `host:port` or `unix:/path`.
+const TARGET: Words<Endpoint> = Words {
+    value_name: "TARGET",
+    parse: parse_target,
+    show: |target| {
+        Some(match target {
+            Endpoint::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Endpoint::Tcp { host, port } => format!("{host}:{port}"),
+            Endpoint::Unix { path } => format!("unix:{}", path.display()),
+        })
+    },
+    bare: Bare::Refused,
+};
+
+fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        // sockaddr_un.sun_path has 108 bytes, with the final NUL.
+        return match (path.starts_with('/'), path.len()) {
+            (true, ..108) => Ok(Endpoint::Unix {
+                path: PathBuf::from(path),
+            }),
+            (true, _) => Err(Wrong::Because(
+                ": the path is longer than the 107 bytes a Unix socket can have".to_owned(),
+            )),
+            (false, _) => Err(Wrong::Because(
+                ": the path must begin with a slash, as unix:/run/target.sock".to_owned(),
+            )),
+        };
+    }
+    let wrong = || Wrong::not("a target", "write it as 127.0.0.1:5900 or unix:/path");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = match port.parse() {
+        Ok(port @ 1..) if !port.to_string().starts_with('+') => port,
+        _ => return Err(wrong()),
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = match bare {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => address,
+        None if !host.is_empty() && !host.contains([':', '/', '[', ']']) => host,
+        _ => return Err(wrong()),
+    };
+    Ok(Endpoint::Tcp {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+/// Names of subprotocols with commas between them.
+const NAMES: Words<Vec<String>> = Words {
+    value_name: "LIST",
+    parse: |list| match list.parse() {
+        Ok(Subprotocols::Of(names)) => Ok(names),
+        Ok(_) => Err(Wrong::Because(
+            ": give names of subprotocols with commas between them".to_owned(),
+        )),
+        Err(why) => Err(Wrong::Because(format!(": {why}"))),
+    },
+    show: |names| (!names.is_empty()).then(|| names.join(",")),
+    bare: Bare::Refused,
+};
+
+/// Refuses options without a target.
+pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
+    match options.gateway.target {
+        Some(_) => Ok(()),
+        None => Err(BadOption(
+            "a gateway needs a TARGET: ringway gateway 6080 127.0.0.1:5900".to_owned(),
+        )),
+    }
+}
+
+/// The target with the addresses that its name has now.
+///
+/// # Errors
+/// The name is not found.
+pub(super) fn target(options: &ServerOptions) -> Result<Arc<Target>, Fatal> {
+    let gateway = &options.gateway;
+    let addresses = match &gateway.target {
+        None => Vec::new(),
+        Some(Endpoint::Unix { path }) => vec![Address::Unix(path.clone())],
+        Some(Endpoint::Tcp { host, port }) => {
+            let found = (host.as_str(), *port).to_socket_addrs();
+            let found = found.map_err(|error| {
+                Fatal::environment(format!(
+                    "cannot find the address of the target '{host}': {error}; give an address, as 127.0.0.1 or [::1]"
+                ))
+            })?;
+            ringway::in_turn(found)
+                .into_iter()
+                .map(Address::Tcp)
+                .collect()
+        }
+    };
+    Ok(Arc::new(Target {
+        addresses: addresses.into_iter().map(ConnectOptions::new).collect(),
+        connect_timeout: gateway.connect_timeout,
+        half_close: gateway.half_close,
+    }))
+}
+
+/// Runs a worker process of a gateway.
+pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
+    let target = match target(options) {
+        Ok(target) => target,
+        Err(fatal) => {
+            supervise::error(&fatal);
+            return fatal.exit.into();
+        }
+    };
+    let own = &options.gateway;
+    process::run(options, seat, |_| Gateway {
+        subprotocols: own.subprotocols.clone(),
+        base64: own.base64,
+        require_subprotocol: own.require_subprotocol,
+        proxy_header: own.proxy_header,
+        ..Gateway::new(target)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ringway_command::kinds::Kind as _;
+
+    use super::*;
+
+    #[test]
+    fn targets_are_read_as_they_are_shown() {
+        for text in [
+            "127.0.0.1:5900",
+            "[::1]:22",
+            "vnc.example:5901",
+            "unix:/run/a b.sock",
+        ] {
+            let target = TARGET.parse(text).expect("a target");
+            assert_eq!(TARGET.show(&target).as_deref(), Some(text));
+        }
+        for text in [
+            "",
+            "5900",
+            "host",
+            "host:0",
+            "host:65536",
+            "::1:22",
+            "[host]:1",
+            ":5900",
+            "unix:a",
+        ] {
+            assert!(TARGET.parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn places_to_listen_become_uris() {
+        for (text, uri) in [
+            ("6080", "ws://0.0.0.0:6080"),
+            (":6080", "ws://0.0.0.0:6080"),
+            ("127.0.0.1:0", "ws://127.0.0.1:0"),
+            ("[::1]:1", "ws://[::1]:1"),
+            ("unix:/run/a.sock", "ws+unix:/run/a.sock"),
+            ("ws://localhost:1", "ws://localhost:1"),
+            ("ws+unix:/a", "ws+unix:/a"),
+        ] {
+            assert_eq!(as_uri(text), uri);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_means_the_same() {
+        let text = "target = '[::1]:1'\nsubprotocol = 'mqtt,mqttv3.1'\nbase64 = false\nrequire-subprotocol = true\n\
+                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n";
+        let read = |text: &str| {
+            let given = Given::<GatewayArgs>::parse_file(text, "gateway.toml").expect("TOML");
+            super::super::resolve::server(&given, 2).expect("options")
+        };
+        let options = read(text);
+        assert_eq!(options.gateway.subprotocols, ["mqtt", "mqttv3.1"]);
+        let shown = ringway_command::options::show::<GatewayArgs>(&options);
+        assert_eq!(read(&shown), options, "{shown}");
+    }
+}

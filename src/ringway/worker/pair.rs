@@ -1,0 +1,248 @@
+//! Pairs: a WebSocket and a raw connection of the same worker, each of which gets what the other one receives.
+//!
+//! ```text
+//!  a receive ──▶ pieces, where the bytes lie ──▶ carry ──▶ the other end's segments or queue ──▶ its send
+//!
+//!  in a callback, at a mark of a queue, at an end ──▶ news ──▶ tend, once per turn: begins, pauses, ends the other end
+//! ```
+//!
+//! Owns: what one end of a pair does to the other. Never: reads a frame (`protocol::raw` does).
+//!
+//! How an end travels:
+//!
+//! | what ended | what the other end does |
+//! |---|---|
+//! | the raw connection's direction to us | Close 1000 behind its last byte; what the client still sends goes to the raw connection |
+//! | the raw connection, by a reset or the write timeout | Close 1011 |
+//! | a connect, by a refusal or in time | the next address; after the last one Close 1011 with the reason |
+//! | the WebSocket, however | what it has sent goes to the raw connection, then FIN; its rest is discarded, within `close_timeout` |
+
+use super::read::Bulk;
+use super::turn::Worker;
+use crate::conn::link::{Ending, Inbound, Link, Next, Pauses, Phase, Side};
+use crate::io::{BufferId, ConnId, Fd, Io};
+use crate::proto::CloseCode;
+use crate::protocol::{App, Connection, Core, Dial, Fate, Host, Piece, Raw, Speaks};
+
+impl<I: Io, A: App> Worker<I, A> {
+    /// Hands on what the connection `from` has received.
+    #[inline(never)] // a connection without a pair shall not pay for the place
+    pub(super) fn carry(&mut self, from: ConnId) {
+        let mut pieces = std::mem::take(&mut self.core.shared.protocol.pairs.pieces);
+        let (mut last, mut is_lost) = (None, false);
+        for Piece { to, buffer, range } in pieces.drain(..) {
+            let conn = to.and_then(|to| self.table.get_mut(to));
+            let is_taken = conn.is_some_and(|conn| {
+                let memory = self.core.io.buffer_and_scratch(buffer);
+                self.core.shared.pass_on(conn, memory, buffer, range)
+            });
+            is_lost |= !is_taken;
+            last = to.map(|to| (to, buffer));
+        }
+        self.core.shared.protocol.pairs.pieces = pieces;
+        self.core.shared.counters.drops += u64::from(is_lost);
+        if let Some((to, buffer)) = last {
+            self.send_on(from, to, buffer);
+        }
+    }
+
+    /// Sends what lies in the hot buffer, and stops reading from `from` if the other end does not keep up.
+    fn send_on(&mut self, from: ConnId, to: ConnId, buffer: BufferId) {
+        let Some(conn) = self.table.get_mut(to) else {
+            return;
+        };
+        if buffer == BufferId::HOT && self.core.flush_hot(&mut conn.link) == Next::Reset {
+            return self.core.settle(&mut self.host, conn, Next::Reset);
+        }
+        self.core.check_pause(&mut conn.link);
+        let holds = conn.link.pair().is_some_and(|pair| pair.holds);
+        if holds
+            && let Some(conn) = self.table.get_mut(from)
+            && is_read(&conn.link)
+        {
+            self.core.pause(&mut conn.link, Pauses::PAIR);
+        }
+    }
+
+    /// Reads a paired connection in bulk, and hands on each receive before the next.
+    #[inline(never)]
+    pub(super) fn carry_bulk(&mut self, id: ConnId) {
+        let mut bulk = Bulk::new();
+        loop {
+            let Some(conn) = self.table.get_mut(id) else {
+                return;
+            };
+            let next = self.core.read_some(&mut self.host, conn, &mut bulk);
+            if !self.core.shared.protocol.pairs.pieces.is_empty() {
+                self.carry(id);
+            }
+            if let Some(next) = next {
+                if let Some(conn) = self.table.get_mut(id) {
+                    self.core.settle(&mut self.host, conn, next);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Begins the connects that callbacks asked for, and lets the ends of pairs know of each other.
+    #[cold]
+    pub(super) fn tend_pairs(&mut self) {
+        while !self.core.shared.pair_news.is_empty() {
+            let shared = &mut self.core.shared;
+            let news = std::mem::take(&mut shared.pair_news);
+            let asked = std::mem::take(&mut shared.protocol.pairs.asked);
+            let ended = std::mem::take(&mut shared.protocol.pairs.ended);
+            for (id, dial) in asked {
+                self.dial(id, dial);
+            }
+            for (id, fate) in ended {
+                self.tell(id, fate);
+            }
+            for id in news {
+                self.balance(id);
+            }
+        }
+    }
+
+    /// Begins to connect to the next address of a target, for the WebSocket `id`.
+    fn dial(&mut self, id: ConnId, mut dial: Dial) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if conn.link.phase != Phase::Open {
+            if conn.speaks.websocket().is_some() {
+                // Our Close is on its way already, and the client's is to be read.
+                let end = (CloseCode::NormalClosure, "");
+                self.core.end_stream(&mut self.host, conn, end);
+            }
+            return;
+        }
+        while let Some(address) = dial.next_address() {
+            match self.core.io.connect(address) {
+                Ok(fd) => return self.begin_stream(id, fd, dial),
+                Err(errno) => dial.failure = errno,
+            }
+        }
+        self.core.shared.counters.streams_failed += 1;
+        let reason = format!("the target cannot be reached: {}", dial.failure);
+        self.core
+            .end_stream(&mut self.host, conn, (CloseCode::InternalError, &reason));
+    }
+
+    fn begin_stream(&mut self, id: ConnId, fd: Fd, dial: Dial) {
+        let receive = self.core.io.receive_mode().into();
+        let now = self.core.shared.now;
+        let timeout = dial.target.connect_timeout;
+        let raw = self.table.insert(|raw| {
+            let mut link = Link::new(raw, fd, Side::Begun, receive, now);
+            link.pair_with(Some(id), false);
+            let half_close = dial.target.half_close;
+            let dial = Some(dial);
+            Connection {
+                link,
+                speaks: Speaks::Raw(Raw { dial, half_close }),
+            }
+        });
+        if let Some(conn) = self.table.get_mut(raw) {
+            self.core.await_connect(&mut conn.link, timeout);
+        }
+        if let Some(conn) = self.table.get_mut(id) {
+            conn.link.pair_with(Some(raw), true);
+        }
+    }
+
+    /// Tells a connection how the other end of its pair has ended.
+    fn tell(&mut self, id: ConnId, fate: Fate) {
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        let (core, host) = (&mut self.core, &mut self.host);
+        match (&conn.speaks, fate) {
+            (Speaks::Raw(_), fate) => core.follow(host, conn, &fate),
+            (Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
+            (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
+            (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
+                core.close(conn, CloseCode::NormalClosure, "");
+                core.settle(host, conn, Next::Continue);
+            }
+            (Speaks::WebSocket(_), Fate::Reset) => {
+                let reason = "the target has broken the connection";
+                core.end_stream(host, conn, (CloseCode::InternalError, reason));
+            }
+            (Speaks::WebSocket(_), Fate::Ended) => {
+                core.end_stream(host, conn, (CloseCode::NormalClosure, ""));
+            }
+            (Speaks::Opening(_) | Speaks::Over, _) => {}
+        }
+    }
+
+    /// Reads on from a connection, or stops, as the other end of its pair is able to take.
+    fn balance(&mut self, id: ConnId) {
+        let Some(pair) = self.table.get_mut(id).and_then(|conn| conn.link.pair()) else {
+            return;
+        };
+        let Some(other) = pair.with.and_then(|with| self.table.get_mut(with)) else {
+            return;
+        };
+        let holds = other.link.pair().is_some_and(|pair| pair.holds);
+        let waits = pair.waits && other.link.phase != Phase::Open;
+        let Some(conn) = self.table.get_mut(id) else {
+            return;
+        };
+        if !is_read(&conn.link) {
+            return;
+        }
+        conn.link.pair_with(pair.with, waits);
+        match waits || holds {
+            true => self.core.pause(&mut conn.link, Pauses::PAIR),
+            false => self.core.resume(&mut conn.link, Pauses::PAIR),
+        }
+        self.core.settle(&mut self.host, conn, Next::Continue);
+    }
+}
+
+/// Whether what is received is still the other end's.
+const fn is_read(link: &Link) -> bool {
+    matches!(link.phase, Phase::Open | Phase::Closing)
+}
+
+impl<I: Io> Core<I> {
+    /// Closes a WebSocket whose stream is gone, or has never begun. What its client still sends is read up to its Close.
+    fn end_stream<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        (code, reason): (CloseCode, &str),
+    ) {
+        conn.link.pair_with(None, false);
+        self.resume(&mut conn.link, Pauses::PAIR);
+        // Has no effect after an earlier Close.
+        self.close(conn, code, reason);
+        self.settle(host, conn, Next::Continue);
+    }
+
+    /// Ends a raw connection whose WebSocket is over: behind what that has sent.
+    fn follow<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, fate: &Fate) {
+        conn.link.pair_with(None, false);
+        let is_connecting = conn.link.phase == Phase::Connecting;
+        self.shared.end_raw(conn);
+        if is_connecting || matches!(fate, Fate::Reset) {
+            conn.link.phase = Phase::Lingering;
+            return self.settle(host, conn, Next::Reset);
+        }
+        // Its end may lie unread behind bytes that nobody wants any more.
+        self.resume(&mut conn.link, Pauses::PAIR);
+        self.shared.linger(&mut conn.link, Ending::FinAfterQueue);
+        let mut next = Next::Continue;
+        if conn.link.inbound == Inbound::Closed && !conn.link.armed.poll_out {
+            // Nothing will be received any more that could end it.
+            next = match self.send_now(&mut conn.link) {
+                Ok(()) if conn.link.out.queue.is_none() => Next::End,
+                Ok(()) => Next::Continue,
+                Err(_) => Next::Reset,
+            };
+        }
+        self.settle(host, conn, next);
+    }
+}
