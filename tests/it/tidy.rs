@@ -50,9 +50,42 @@ const MEMBERS: &[Member] = &[
         ],
     },
     Member {
+        folder: "backplane",
+        name: "ringway_backplane",
+        may_use: &["ringway_bus"],
+        modules: &[
+            ("Origin", &[]),
+            ("counts", &[]),
+            ("subject", &[]),
+            ("envelope", &["Origin"]),
+            ("interests", &[]),
+            ("seen", &["Origin", "envelope"]),
+            ("broker", &["subject"]),
+            ("nats", &["broker", "subject"]),
+            ("redis", &["broker", "subject"]),
+            ("outbox", &["Origin", "broker", "counts", "envelope"]),
+            (
+                "bridge",
+                &[
+                    "Origin", "broker", "counts", "envelope", "interests", "nats", "outbox",
+                    "redis", "seen", "subject",
+                ],
+            ),
+            ("memory", &["broker", "subject"]),
+            (
+                "tests",
+                &[
+                    "Change", "Counts", "FromBus", "Message", "Options", "ToBus", "bridge",
+                    "memory", "outbox",
+                ],
+            ),
+            ("lib", &[]),
+        ],
+    },
+    Member {
         folder: "ringway",
         name: "ringway",
-        may_use: &["ringway_bus", "ringway_proto"],
+        may_use: &["ringway_backplane", "ringway_bus", "ringway_proto"],
         modules: &[
             ("time", &[]),
             ("random", &[]),
