@@ -133,6 +133,11 @@ impl Interests {
         found
     }
 
+    /// The spaces of which anything was wanted.
+    pub fn spaces(&self) -> impl Iterator<Item = &str> {
+        self.spaces.keys().map(|space| &**space)
+    }
+
     fn remove(&mut self, number: u64, mut tell: impl FnMut(Change)) {
         for (space, topics) in &mut self.spaces {
             topics.remove(number, |name| {

@@ -15,7 +15,8 @@ use super::{resolve, services};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
-use ringway::server::{Origins, supervisor_options};
+use ringway::seat::Role;
+use ringway::server::{Origins, bridge, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
 
 /// How a process ends: with one of our codes, or with a worker's.
@@ -68,7 +69,10 @@ fn try_server(args: ServerCommand) -> Result<Outcome, Fatal> {
         (false, None) => Log::Warnings,
     });
     match seat {
-        Some(seat) => Ok(Outcome::Worker(services::work(&options, &seat))),
+        Some(seat) => Ok(Outcome::Worker(match seat.role {
+            Role::Worker => services::work(&options, &seat),
+            Role::Bridge => bridge::run(&options, &seat),
+        })),
         None => supervise(&options, &given).map(Outcome::Exit),
     }
 }
@@ -103,10 +107,11 @@ fn supervise(options: &ServerOptions, given: &Given<ServerArgs>) -> Result<Exit,
         backlog: origin("backlog"),
         web: origin("port"),
     };
-    supervise::run(supervisor_options(
-        options,
-        origins,
-        command,
-        options::pairs::<ServerArgs>(options),
-    )?)
+    let mut settings = options::pairs::<ServerArgs>(options);
+    // They are on the status page.
+    let url = settings.iter_mut().find(|(name, _)| name == "backplane");
+    if let (Some((_, text)), Some(shown)) = (url, options.backplane.shown()) {
+        *text = shown;
+    }
+    supervise::run(supervisor_options(options, origins, command, settings)?)
 }

@@ -6,7 +6,10 @@ use std::os::fd::RawFd;
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
-use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WorkerSeat};
+use ringway::options::{
+    Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, WorkerSeat,
+};
+use ringway::seat::Role;
 use ringway::services::HistoryLimits;
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
@@ -44,6 +47,7 @@ pub(super) fn server(given: &Given<ServerArgs>, cpus: usize) -> Resolved<ServerO
         )));
     }
     without_effect(&options)?;
+    options.backplane.check().map_err(BadOption)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
 }
@@ -75,6 +79,10 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
     } else if !options.bus && options.bus_options != BusOptions::default() {
         "--bus-log and --slow-* are for topics, and there are none: add --app=broadcast or --app=pubsub, or leave them off"
+    } else if options.backplane.url.is_some() && !options.bus {
+        "--backplane carries topics, and there are none: add --app=broadcast or --app=pubsub, or leave it off"
+    } else if options.backplane.url.is_none() && options.backplane != BackplaneOptions::default() {
+        "--backplane-prefix has no effect without --backplane: give the address of the broker, or leave it off"
     } else if !has(Application::PubSub) && pubsub(options) != pubsub(&ServerOptions::new(1)) {
         "--may-publish, --may-subscribe and --history-* are for a pubsub, and there is none: add --app=pubsub or --service, or leave \
          them off"
@@ -148,6 +156,7 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         };
     };
     Ok(Some(WorkerSeat {
+        role: Role::Worker,
         fds: vec![fd],
         cpuid: cpuid.map(to_usize),
         index: 0,

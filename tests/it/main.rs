@@ -6,6 +6,7 @@ mod common;
 
 mod addresses;
 mod asking;
+mod backplane;
 mod bad_frames;
 mod bad_input;
 mod balance;

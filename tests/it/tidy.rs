@@ -54,7 +54,6 @@ const MEMBERS: &[Member] = &[
         name: "ringway_backplane",
         may_use: &["ringway_bus"],
         modules: &[
-            ("Origin", &[]),
             ("counts", &[]),
             ("subject", &[]),
             ("envelope", &["Origin"]),
@@ -67,8 +66,16 @@ const MEMBERS: &[Member] = &[
             (
                 "bridge",
                 &[
-                    "Origin", "broker", "counts", "envelope", "interests", "nats", "outbox",
-                    "redis", "seen", "subject",
+                    "Origin",
+                    "broker",
+                    "counts",
+                    "envelope",
+                    "interests",
+                    "nats",
+                    "outbox",
+                    "redis",
+                    "seen",
+                    "subject",
                 ],
             ),
             ("memory", &["broker", "subject"]),

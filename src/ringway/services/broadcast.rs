@@ -11,8 +11,8 @@ use crate::time::Instant;
 /// Before a path, so that no pattern of an application matches.
 const PREFIX: &str = "$broadcast";
 
-/// The topic of all connections of a service, for its tick.
-const TICK: &str = "$tick";
+/// The topic of all connections of a service, for its tick: each server of a backplane has its own.
+const TICK: &str = "$local/tick";
 
 /// Passes every message on to all clients of the same path. It needs a bus ([`Server::bus`](crate::Server::bus)).
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use ringway_bus::history::Weight;
 use ringway_bus::log::Refusal;
 use ringway_bus::rights::Rights;
-use ringway_bus::station::{Counts, Form, Options, Outlet, Sent, Station};
+use ringway_bus::station::{Counts, Form, Interest, Options, Outlet, Sent, Station};
 
 use super::echo::Subprotocols;
 use crate::proto::{CloseCode, Kind, Message, Role};
@@ -31,6 +31,9 @@ const QUEUED_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes for which the work of a turn keeps memory.
 const KEPT_BYTES: usize = 1 << 20;
+
+/// What the topic begins with under which the stations of a service speak to each other.
+pub(crate) const SPACE: &str = "$pubsub";
 
 /// The application `pubsub`. It needs a bus ([`Server::bus`](crate::Server::bus)).
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl PubSub {
             subprotocols,
             station: Station::new(options, epoch),
             rights: Arc::new(rights),
-            name: format!("$pubsub{name}"),
+            name: format!("{SPACE}{name}"),
             work: Vec::new(),
             bytes: Vec::new(),
             counted: Counts::default(),
@@ -155,6 +158,10 @@ impl App for PubSub {
             }
             News::Missed { seat, records } => self.station.handle_loss(seat, Some(records), outlet),
             News::Replaced { seat } => self.station.handle_began(seat, outlet),
+            News::Asked => {
+                let patterns = self.station.topics().map(|(name, _)| name);
+                worker.list_interests(&self.name, patterns);
+            }
             _ => return,
         }
         self.settle(worker);
@@ -237,6 +244,11 @@ impl Outlet for Out<'_, '_> {
             },
             _ => Refusal::Deposed,
         })
+    }
+
+    fn interest(&mut self, pattern: &str, interest: Interest) {
+        self.worker
+            .tell_interest(self.name, pattern, interest == Interest::First);
     }
 
     fn close(&mut self, client: u64, code: u16, reason: &str) {
