@@ -6,6 +6,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -25,6 +26,12 @@ use crate::subject;
 /// First and longest time between two tries to connect. Each is jittered by up to half.
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Time that a connection has to last, so that the tries after it begin with the shortest delay again.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// Time between two notices of messages that were dropped.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time without a message after which the broker is asked whether it is there.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -171,12 +178,14 @@ impl<'a, B: Broker> Bridge<'a, B> {
     pub(crate) async fn run(&self, mut from_bus: mpsc::Receiver<FromBus>) {
         let mut seen = Seen::default();
         let mut was_connected = false;
+        let mut delay = DELAY_MIN;
         loop {
             let (mut outward, mut inward) = tokio::select! {
-                connected = self.connect(was_connected) => connected,
+                connected = self.connect(was_connected, &mut delay) => connected,
                 () = self.take(&mut from_bus) => return,
                 () = self.to_bus.closed() => return,
             };
+            let began = Instant::now();
             add(&self.counts.reconnects, usize::from(was_connected));
             was_connected = true;
             self.counts
@@ -186,13 +195,16 @@ impl<'a, B: Broker> Bridge<'a, B> {
             let ended = tokio::select! {
                 ended = self.write(&mut outward) => ended,
                 why = self.read(&mut inward, &mut seen) => Ended::Lost(why),
-                () = async { self.take(&mut from_bus).await; std::future::pending().await } => Ended::Done,
+                never = self.take_on(&mut from_bus) => match never {},
                 () = self.to_bus.closed() => Ended::Done,
             };
             self.counts
                 .connected
                 .store(0, std::sync::atomic::Ordering::Relaxed);
             self.outbox.borrow_mut().close(self.counts);
+            if began.elapsed() >= STABLE_AFTER {
+                delay = DELAY_MIN;
+            }
             match ended {
                 Ended::Done => return,
                 Ended::Lost(why) => self.tell_down(why).await,
@@ -201,12 +213,11 @@ impl<'a, B: Broker> Bridge<'a, B> {
     }
 
     /// Tries until there is a connection. `was_told`: the loss was told already.
-    async fn connect(&self, mut was_told: bool) -> (B::Outward, B::Inward) {
-        let mut delay = DELAY_MIN;
+    async fn connect(&self, mut was_told: bool, delay: &mut Duration) -> (B::Outward, B::Inward) {
         loop {
             if was_told {
-                sleep(jittered(delay)).await;
-                delay = (delay * 2).min(DELAY_MAX);
+                sleep(jittered(*delay)).await;
+                *delay = (*delay * 2).min(DELAY_MAX);
             }
             match self.broker.connect().await {
                 Ok(connected) => return connected,
@@ -226,6 +237,12 @@ impl<'a, B: Broker> Bridge<'a, B> {
         }
         self.outbox.borrow_mut().is_ending = true;
         self.news.notify_one();
+    }
+
+    /// The same, and lets others go on when it has ended.
+    async fn take_on(&self, from_bus: &mut mpsc::Receiver<FromBus>) -> Infallible {
+        self.take(from_bus).await;
+        std::future::pending().await
     }
 
     fn handle(&self, said: FromBus) {
@@ -261,32 +278,39 @@ impl<'a, B: Broker> Bridge<'a, B> {
 
     async fn try_write(&self, outward: &mut B::Outward) -> Result<(), String> {
         let mut is_settled = false;
+        let mut notice_due = Instant::now();
         loop {
             let changes = self.outbox.borrow_mut().take_changes();
             if !changes.is_empty() {
                 outward.change(&changes).await?;
-                continue;
             }
             if !is_settled {
+                if !changes.is_empty() {
+                    continue;
+                }
                 outward.settle().await?;
                 is_settled = true;
                 if self.is_behind.take() {
                     self.tell_gap().await;
                 }
                 self.tell(ToBus::Up).await;
-                continue;
             }
             let batch = self.outbox.borrow_mut().take_batch();
             if !batch.is_empty() {
                 outward.publish(&batch).await?;
                 self.outbox.borrow_mut().hand_over(self.counts);
+            }
+            // Names that come and go all the time hold no message up, and the other way round.
+            if !changes.is_empty() || !batch.is_empty() {
                 continue;
             }
             let (owes_notice, is_ending) = {
                 let outbox = self.outbox.borrow();
                 (outbox.owes_notice, outbox.is_ending)
             };
-            if owes_notice {
+            let now = Instant::now();
+            if owes_notice && (now >= notice_due || is_ending) {
+                notice_due = now + NOTICE_INTERVAL;
                 let name = subject::of_notices(self.prefix);
                 self.outbox.borrow_mut().push_notice(name);
                 continue;
@@ -294,7 +318,12 @@ impl<'a, B: Broker> Bridge<'a, B> {
             if is_ending {
                 return outward.settle().await;
             }
-            if timeout(CHECK_INTERVAL, self.news.notified()).await.is_err() {
+            let patience = match owes_notice {
+                true => notice_due - now,
+                false => CHECK_INTERVAL,
+            };
+            let is_quiet = timeout(patience, self.news.notified()).await.is_err();
+            if is_quiet && !owes_notice {
                 outward.settle().await?;
             }
         }

@@ -69,7 +69,6 @@ impl Interests {
         let Some((space, topics)) = table(&mut self.spaces, space) else {
             return false;
         };
-        let before = topics.subscribers_of(parsed) > 0;
         if is_wanted {
             let number = number(worker, rounds.current());
             match topics.subscribe(number, parsed) {
@@ -80,9 +79,8 @@ impl Interests {
         } else {
             let all = std::iter::once(rounds.complete).chain(rounds.asked);
             let ended = all.map(|round| topics.unsubscribe(number(worker, round), parsed));
-            // Each is to be ended, whatever the others yield.
-            let is_last = ended.filter(|ended| *ended == Unsubscribed::Last).count() > 0;
-            if !before || !is_last {
+            // Both are to be ended, whatever the first one yields.
+            if ended.filter(|ended| *ended == Unsubscribed::Last).count() == 0 {
                 return true;
             }
         }

@@ -65,7 +65,7 @@ pub enum News<'a> {
     },
     /// A worker has taken the place of one that ended. What that one had not yet said is lost.
     Replaced {
-        /// Their seat.
+        /// Their seat. One that is no worker's is of the bridge to a broker.
         seat: usize,
     },
     /// The bridge to a broker asks for all topics that are wanted here: for services that come with Ringway.

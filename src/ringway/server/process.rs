@@ -137,6 +137,11 @@ fn inherited_bus(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<Bu
     let failed = |error: Error| environment("the workers' bus", &error);
     let segments = match inherited_segments(seat)? {
         Some(segments) => segments,
+        None if plan.has_bridge() => {
+            return Err(Fatal::usage(
+                "a backplane needs a supervisor, and this worker has none: leave --fd or --backplane off",
+            ));
+        }
         None => Segments::new(&plan).map_err(failed)?,
     };
     Bus::join(segments, &plan, seat.index)

@@ -126,15 +126,17 @@ impl Desk {
     }
 
     fn handle_note(&mut self, space: &[u8], body: &[u8]) {
-        let Some(Record::Message {
-            origin, content, ..
-        }) = Record::decode(body)
-        else {
-            return;
-        };
         let space = str::from_utf8(space).ok();
         let Some(space) = space.filter(|space| is_station(space)) else {
             return;
+        };
+        let (origin, content) = match Record::decode(body) {
+            Some(Record::Message {
+                origin, content, ..
+            }) => (origin, content),
+            // Publishes that did not reach their owner have not gone out either.
+            Some(Record::Lost { .. }) => return self.out.push(FromBus::Lost),
+            _ => return,
         };
         if usize::from(origin) == self.own || is_local(content.topic.as_str()) {
             return;

@@ -131,6 +131,13 @@ fn frames_and_messages_with_a_place_go_out_and_nothing_else() {
     ];
     let expected = expected.map(|(space, topic, body)| (space.to_owned(), topic.to_owned(), body));
     assert_eq!(world.messages(), expected);
+    let lost = encoded(&Record::Lost {
+        messages: 1,
+        topic: None,
+    });
+    let said = world.worker.publish(Kind::NOTE, 7, SPACE.as_bytes(), &lost);
+    said.expect("room");
+    assert!(matches!(world.out()[..], [FromBus::Lost]));
 }
 
 #[test]

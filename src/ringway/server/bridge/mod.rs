@@ -18,7 +18,7 @@ use std::time::Duration;
 use ringway_backplane::{Counts, FromBus, Options, ToBus};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::process::{adopt, environment, inherited_segments};
 use crate::bus::Bus;
@@ -33,6 +33,10 @@ use desk::Desk;
 
 /// Messages that wait between the bus and the backplane, in each direction.
 const WAITING_MAX: usize = 1024;
+
+/// Time after a record in which the bridge looks again without being rung for: a worker that publishes all the time need not wake it for each
+/// message, which would cost that worker a system call each time. It is what a runtime's clock can do.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// Time for what waits for the broker when the server ends.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
@@ -134,7 +138,7 @@ impl Floor {
         let mut due = Instant::now();
         loop {
             self.bus.wake();
-            self.hear(say).await;
+            let has_heard = self.hear(say).await;
             for _ in 0..WAITING_MAX {
                 match told.try_recv() {
                     Ok(what) => self.take(&what),
@@ -152,6 +156,13 @@ impl Floor {
                 }
             }
             self.bus.ring();
+            if has_heard {
+                tokio::select! {
+                    Some(what) = told.recv() => self.take(&what),
+                    () = sleep(LINGER) => {}
+                }
+                continue;
+            }
             if !self.bus.fall_asleep() {
                 tokio::task::yield_now().await;
                 continue;
@@ -176,13 +187,19 @@ impl Floor {
         }
     }
 
-    /// Reads the bus, and passes it on. It fails only when the backplane has ended, which `carry` sees.
-    async fn hear(&mut self, say: &Sender<FromBus>) {
+    /// Reads the bus, passes it on, and says whether there was anything.
+    async fn hear(&mut self, say: &Sender<FromBus>) -> bool {
         let Self { bus, desk, .. } = self;
-        bus.read(|seat, said| desk.handle(seat, said));
+        let mut has_heard = false;
+        bus.read(|seat, said| {
+            has_heard = true;
+            desk.handle(seat, said);
+        });
         for said in self.desk.out.drain(..) {
+            // Fails only when the backplane has ended, which `carry` sees.
             let _ = say.send(said).await;
         }
+        has_heard
     }
 
     fn take(&mut self, told: &ToBus) {
