@@ -19,7 +19,7 @@
 //!
 //! | limit | default | memory |
 //! |---|---|---|
-//! | topics and patterns that are fetched ([`SUBJECTS_MAX`]) | 100,000 | about 0.6 KB each; with NATS 8 KB, for a channel of the client |
+//! | topics and patterns that are fetched ([`SUBJECTS_MAX`]) | 100,000 | 0.6 KB each; with NATS 6.5 KB, for a channel of the client |
 //! | messages that wait for the broker ([`QUEUE_MESSAGES_MAX`], [`QUEUE_BYTES_MAX`]) | 16,384 and 16 MiB | as much |
 //! | messages of the broker that wait for the bus | 4,096, and with NATS 4,096 more of each subject | as much |
 //! | other servers whose messages are told apart ([`ORIGINS_MAX`]) | 256 | 8 KiB each |
