@@ -112,24 +112,23 @@ pub async fn run(
         #[cfg(feature = "nats")]
         "nats" | "tls" => {
             let broker = crate::nats::Nats::new(&options.url, &options.prefix)?;
-            Bridge::new(broker, options, to_bus, counts)
-                .run(from_bus)
-                .await;
+            let bridge = Bridge::new(broker, options, to_bus, counts);
+            bridge.run(from_bus).await;
+            Ok(())
         }
         #[cfg(feature = "redis")]
         "redis" | "rediss" => {
             let broker = crate::redis::Redis::new(&options.url)?;
-            Bridge::new(broker, options, to_bus, counts)
-                .run(from_bus)
-                .await;
+            let bridge = Bridge::new(broker, options, to_bus, counts);
+            bridge.run(from_bus).await;
+            Ok(())
         }
         _ => {
             // Neither broker uses them.
             drop((from_bus, to_bus, counts));
-            return check(&options.url);
+            check(&options.url)
         }
     }
-    Ok(())
 }
 
 pub(crate) struct Bridge<'a, B> {

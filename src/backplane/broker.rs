@@ -59,7 +59,6 @@ pub(crate) enum Incoming {
 pub(crate) enum Payload {
     #[cfg(feature = "nats")]
     Bytes(async_nats::Message),
-    #[cfg(any(feature = "redis", test))]
     Vec(Vec<u8>),
 }
 
@@ -68,7 +67,6 @@ impl Payload {
         match self {
             #[cfg(feature = "nats")]
             Self::Bytes(message) => &message.payload,
-            #[cfg(any(feature = "redis", test))]
             Self::Vec(bytes) => bytes,
         }
     }

@@ -24,6 +24,10 @@
 //! | messages of the broker that wait for the bus | 4,096, and with NATS 4,096 more of each subject | as much |
 //! | other servers whose messages are told apart ([`ORIGINS_MAX`]) | 256 | 8 KiB each |
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(all(feature = "nats", feature = "redis")),
+    allow(dead_code, reason = "some parts are for one broker alone")
+)]
 
 mod bridge;
 mod broker;

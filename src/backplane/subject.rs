@@ -21,12 +21,7 @@ const END: &str = "~";
 /// How a broker writes "everything from here on".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wildcards {
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "NATS is a feature"))]
     Nats,
-    #[cfg_attr(
-        not(feature = "redis"),
-        allow(dead_code, reason = "Redis is a feature")
-    )]
     Redis,
 }
 

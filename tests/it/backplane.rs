@@ -378,7 +378,7 @@ fn broadcasts_cross_by_path_and_ticks_do_not(kind: Kind) {
     assert_eq!(hear(&mut talk)["data"], "for the talk");
     // A tick is published 100 times a second, by both.
     let ticks = |client: &mut Client| {
-        let tick = loop {
+        loop {
             let frame = client.recv();
             if let Some(number) = frame.payload.strip_prefix(b"tick ") {
                 break str::from_utf8(number)
@@ -386,8 +386,7 @@ fn broadcasts_cross_by_path_and_ticks_do_not(kind: Kind) {
                     .parse::<u64>()
                     .expect("a number");
             }
-        };
-        tick
+        }
     };
     for client in [&mut here, &mut there] {
         let mut last = ticks(client);

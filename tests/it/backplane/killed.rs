@@ -32,36 +32,8 @@ fn a_broker_that_is_killed_costs_messages_that_are_counted_and_told(kind: Kind) 
     unwanted_when(&there, got);
     let is_over = AtomicBool::new(false);
     let (sent, heard, gaps) = std::thread::scope(|scope| {
-        let speaking = scope.spawn(|| {
-            let mut number = 0_u64;
-            while !is_over.load(Ordering::Relaxed) {
-                publish(&mut speaker, "t", &json!(number));
-                number += 1;
-                // Local subscribers miss nothing, whatever becomes of the broker.
-                let mut event = hear(&mut own);
-                while event["op"] == "gap" {
-                    event = hear(&mut own);
-                }
-                assert_eq!(event["data"], number - 1);
-            }
-            publish(&mut speaker, "t", &json!("end"));
-            number
-        });
-        let hearing = scope.spawn(|| {
-            let (mut heard, mut gaps, mut last) = (0_u64, 0_u64, None);
-            loop {
-                let event = hear(&mut hearer);
-                match (event["op"].as_str(), event["data"].as_u64()) {
-                    (Some("gap"), _) => gaps += 1,
-                    (_, Some(number)) => {
-                        assert!(last.is_none_or(|last| last < number), "in order, and once");
-                        last = Some(number);
-                        heard += 1;
-                    }
-                    _ => return (heard, gaps),
-                }
-            }
-        });
+        let speaking = scope.spawn(|| speak(&mut speaker, &mut own, &is_over));
+        let hearing = scope.spawn(|| listen(&mut hearer));
         until("messages cross", || count(&there, "received") > got + 20);
         broker.kill();
         until("drops are counted", || count(&here, "dropped_away") > 20);
@@ -115,6 +87,40 @@ fn a_broker_that_is_killed_costs_messages_that_are_counted_and_told(kind: Kind) 
             "{log}"
         );
         assert!(!log.contains("secret"), "{log}");
+    }
+}
+
+/// Publishes numbers from 0 up, then `end`, and says how many numbers. Subscribers of the same server miss nothing, whatever becomes of
+/// the broker.
+fn speak(speaker: &mut Client, own: &mut Client, is_over: &AtomicBool) -> u64 {
+    let mut number = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        publish(speaker, "t", &json!(number));
+        let mut event = hear(own);
+        while event["op"] == "gap" {
+            event = hear(own);
+        }
+        assert_eq!(event["data"], number);
+        number += 1;
+    }
+    publish(speaker, "t", &json!("end"));
+    number
+}
+
+/// Hears numbers, in order and each once, until the `end`: how many, and how many gaps.
+fn listen(hearer: &mut Client) -> (u64, u64) {
+    let (mut heard, mut gaps, mut last) = (0, 0, None);
+    loop {
+        let event = hear(hearer);
+        match (event["op"].as_str(), event["data"].as_u64()) {
+            (Some("gap"), _) => gaps += 1,
+            (_, Some(number)) => {
+                assert!(last.is_none_or(|last| last < number), "in order, and once");
+                last = Some(number);
+                heard += 1;
+            }
+            _ => return (heard, gaps),
+        }
     }
 }
 

@@ -237,8 +237,9 @@ impl Floor {
             cpu_ns: sys::thread_cpu_ns(),
             ..*of_desk
         };
-        match self.stats.write(&counters.encode()) {
-            Ok(_) => true,
+        // A pipe takes so few bytes as a whole or not at all.
+        match self.stats.write_all(&counters.encode()) {
+            Ok(()) => true,
             // The next record has these counts as well.
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         }
