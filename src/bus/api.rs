@@ -35,9 +35,9 @@ pub fn broadcast_topic(path: &str) -> Option<String> {
     Topic::parse(&topic).is_ok().then_some(topic)
 }
 
-/// The topic of all clients of a broadcast, by the path of the service.
+/// The topic of all clients of a broadcast on this server alone, by the path of the service.
 pub fn broadcast_topic_of_all(service: &str) -> String {
-    format!("$all{}", service.replace('+', "%2B"))
+    format!("$local/all{}", service.replace('+', "%2B"))
 }
 
 /// The topic of the notes between the stations of a pubsub, by the path of the service.
@@ -58,6 +58,9 @@ pub struct Selection<'a> {
 
 const TOPICS: u8 = 1;
 const CLOSE: u8 = 2;
+// Answers travel under the same topic: none is to be read as an ask.
+const TOPICS_TOLD: u8 = 3;
+const CLOSED: u8 = 4;
 const NO_TEXT: u16 = u16::MAX;
 
 /// A question to one service at all workers.
@@ -233,7 +236,7 @@ impl<'a> Answer<'a> {
         let mut out = Vec::new();
         match &self.found {
             Found::Topics { topics, more } => {
-                open(TOPICS, self.ticket, self.service, &mut out);
+                open(TOPICS_TOLD, self.ticket, self.service, &mut out);
                 out.push(u8::from(*more));
                 for (name, subscribers) in topics {
                     text(Some(name), &mut out);
@@ -241,7 +244,7 @@ impl<'a> Answer<'a> {
                 }
             }
             Found::Closed { clients } => {
-                open(CLOSE, self.ticket, self.service, &mut out);
+                open(CLOSED, self.ticket, self.service, &mut out);
                 out.extend(clients.to_be_bytes());
             }
         }
@@ -253,7 +256,7 @@ impl<'a> Answer<'a> {
         let mut bytes = Bytes(bytes);
         let (kind, ticket, service) = (bytes.u8()?, bytes.u64()?, bytes.text()??);
         let found = match kind {
-            TOPICS => {
+            TOPICS_TOLD => {
                 let more = bytes.u8()? == 1;
                 let mut topics = Vec::new();
                 while !bytes.0.is_empty() {
@@ -261,7 +264,7 @@ impl<'a> Answer<'a> {
                 }
                 Found::Topics { topics, more }
             }
-            CLOSE => Found::Closed {
+            CLOSED => Found::Closed {
                 clients: bytes.u64()?,
             },
             _ => return None,
@@ -365,7 +368,9 @@ mod tests {
                 service: "",
                 found,
             };
-            assert_eq!(Answer::decode(&answer.encode()), Some(answer));
+            let bytes = answer.encode();
+            assert_eq!(Ask::decode(&bytes), None);
+            assert_eq!(Answer::decode(&bytes), Some(answer));
         }
     }
 

@@ -124,10 +124,21 @@ pub(super) fn keys(options: &ServerOptions) -> Result<Arc<[Verifier]>, Fatal> {
 
 fn key(options: &ServerOptions, file: &Path) -> Result<Verifier, Fatal> {
     let bytes = read("--token-key", file)?;
-    let verifier = match bytes.starts_with(b"-----BEGIN") {
-        true => Verifier::eddsa(&bytes),
-        // A line break at the end is the editor's.
-        false => Verifier::hs256(bytes.trim_ascii_end()),
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with("ssh-") || text.starts_with('{') {
+        return Err(Fatal::usage(format!(
+            "--token-key {}: this is a key in another form: give a public Ed25519 key in PEM, or a secret",
+            file.display()
+        )));
+    }
+    let verifier = match text.find("-----BEGIN") {
+        Some(at) => Verifier::eddsa(&text.as_bytes()[at..]),
+        // One line break at the end is the editor's.
+        None => {
+            let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            Verifier::hs256(secret.strip_suffix(b"\r").unwrap_or(secret))
+        }
     };
     let mut verifier =
         verifier.map_err(|bad| Fatal::usage(format!("--token-key {}: {bad}", file.display())))?;

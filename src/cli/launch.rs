@@ -16,7 +16,8 @@ use super::{access, resolve, services};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{ServerOptions, WorkerSeat};
-use ringway::server::{Origins, supervisor_options};
+use ringway::seat::Role;
+use ringway::server::{Origins, bridge, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
 
 /// How a process ends: with one of our codes, or with a worker's.
@@ -82,7 +83,10 @@ fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Ou
         (false, None) => Log::Warnings,
     });
     match seat {
-        Some(seat) => Ok(Outcome::Worker(D::work(&options, &seat))),
+        Some(seat) => Ok(Outcome::Worker(match seat.role {
+            Role::Worker => D::work(&options, &seat),
+            Role::Bridge => bridge::run(&options, &seat),
+        })),
         None => supervise(&options, &given).map(Outcome::Exit),
     }
 }
@@ -161,10 +165,11 @@ fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exi
         backlog: origin("backlog"),
         web: origin("port"),
     };
-    supervise::run(supervisor_options(
-        options,
-        origins,
-        command,
-        options::pairs::<D>(options),
-    )?)
+    let mut settings = options::pairs::<D>(options);
+    // They are on the status page.
+    let url = settings.iter_mut().find(|(name, _)| name == "backplane");
+    if let (Some((_, text)), Some(shown)) = (url, options.backplane.shown()) {
+        *text = shown;
+    }
+    supervise::run(supervisor_options(options, origins, command, settings)?)
 }

@@ -143,7 +143,7 @@ fn general() -> [Definition<ServerOptions>; 18] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn topics() -> [Definition<ServerOptions>; 9] {
+fn topics() -> [Definition<ServerOptions>; 11] {
     [
         define("echo-self", field!(echo_self), Switch, "Whether a broadcast goes to the client that sent it, too"),
         define("tick", field!(tick), OrOff(Time::from(Duration::from_millis(10))),
@@ -165,6 +165,12 @@ fn topics() -> [Definition<ServerOptions>; 9] {
         define("history-time", field!(history.age_max), Time::from(MILLISECOND), "How long it keeps them"),
         define("history-bytes", field!(history.bytes_max), Size(0..=SIZE_MAX),
             "Memory of each worker for them, with retained messages and the topics' names"),
+        define("backplane", field!(backplane.url), Unless(URL),
+            "Broker through which several servers share their topics: nats://host:4222 or redis://host:6379, over TLS tls:// or \
+             rediss://, with user:password@ before the host if it asks for that. See docs/backplane.md")
+            .default_said("none: topics stay on this server"),
+        define("backplane-prefix", field!(backplane.prefix), PREFIX,
+            "First part of all names at the broker, letters, digits, '_' and '-': servers with the same one share their topics"),
     ]
 }
 
@@ -380,6 +386,22 @@ const BACKLOG: Words<Backlog> = Words {
     bare: Bare::Means("somaxconn"),
 };
 
+/// The address of a broker, which `BackplaneOptions` checks.
+const URL: Words<String> = Words {
+    value_name: "URL",
+    parse: |text| Ok(text.to_owned()),
+    show: |url| Some(url.clone()),
+    bare: Bare::Refused,
+};
+
+/// A name, which `BackplaneOptions` checks.
+const PREFIX: Words<String> = Words {
+    value_name: "NAME",
+    parse: |text| Ok(text.to_owned()),
+    show: |prefix| Some(prefix.clone()),
+    bare: Bare::Refused,
+};
+
 /// Names of files with commas between them.
 pub(super) const FILES: Words<Vec<PathBuf>> = Words {
     value_name: "FILE,...",
@@ -468,7 +490,7 @@ mod tests {
             congestion = 'cubic'\nrcvbuf = 4096\nsndbuf = 8192\nkeepalive = 60\nkeepalive-interval = 5
             keepalive-count = 6\nuser-timeout = '1500ms'\ndefer-accept = 7\nnotsent-lowat = '16KiB'\nfastopen = 8
             maxseg = 1400\nbusy-poll = '50us'\nservice = '/echo=echo,/again/*=broadcast,/topics=pubsub'\necho-self = false\ntick = '1s'
-            bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'\nmay-publish = 'a/+,/topics=b'\nmay-subscribe = ''\ntoken-key = 'a.key,b.pem'\ntoken-issuer = 'i'\ntoken-audience = 'a'\ntoken-required = false\napi-key = 'k'\nhistory-messages = 3\nhistory-time = '7s'\nhistory-bytes = '1MiB'
+            bus-log = '64KiB'\nslow-policy = 'conflate'\nslow-messages = 7\nslow-bytes = '1KiB'\nmay-publish = 'a/+,/topics=b'\nmay-subscribe = ''\ntoken-key = 'a.key,b.pem'\ntoken-issuer = 'i'\ntoken-audience = 'a'\ntoken-required = false\napi-key = 'k'\nhistory-messages = 3\nhistory-time = '7s'\nhistory-bytes = '1MiB'\nbackplane = 'nats://u:p@127.0.0.1:1'\nbackplane-prefix = 'eu'
             deflate = true\ndeflate-level = 2\ndeflate-memory = 3\ndeflate-takeover = false\ndeflate-window = 9
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'

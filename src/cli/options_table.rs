@@ -75,6 +75,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("history-messages", "", "pubsub::a_subscriber_that_comes_back_gets_what_it_missed"),
     ("history-time", "", "pubsub::a_history_forgets_what_is_old"),
     ("history-bytes", "", "pubsub::a_history_has_so_many_bytes"),
+    ("backplane", "", "backplane::messages_of_a_pubsub_cross_both_ways_and_once"),
+    ("backplane-prefix", "", "backplane::servers_with_another_prefix_hear_nothing"),
     ("max-connections", "maxConnections", "balance::a_server_takes_as_many_clients_as_it_may_and_refuses_one_more"),
     ("connections-per-address", "", "addresses::an_address_has_so_many_connections_and_the_others_are_served"),
     ("handshakes-per-address", "", "addresses::an_address_opens_so_many_connections_per_second"),

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use super::access;
 use super::args::ProcessArgs;
-use ringway::options::{Application, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat};
+use ringway::options::{
+    Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat,
+};
+use ringway::seat::Role;
 use ringway::services::{HistoryLimits, Right};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
@@ -50,6 +53,7 @@ where
     }
     without_effect(&options)?;
     access::check(&options)?;
+    options.backplane.check().map_err(BadOption)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
 }
@@ -90,6 +94,10 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--api-key has no effect with --port=0, because the HTTP API is on that port: give the port, or leave it off"
     } else if !has(Application::PubSub) && options.history != HistoryLimits::default() {
         "--history-* are for a pubsub, and there is none: add --app=pubsub or --service, or leave them off"
+    } else if options.backplane.url.is_some() && !options.bus {
+        "--backplane carries topics, and there are none: add --app=broadcast or --app=pubsub, or leave it off"
+    } else if options.backplane.url.is_none() && options.backplane != BackplaneOptions::default() {
+        "--backplane-prefix has no effect without --backplane: give the address of the broker, or leave it off"
     } else if !has(Application::Broadcast) && (options.tick.is_some() || !options.echo_self) {
         "--tick and --echo-self are for broadcasts, and there is none: add --app=broadcast or --service, or leave them off"
     } else if !options.applications.is_empty() && options.application != Application::Echo {
@@ -177,6 +185,7 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         };
     };
     Ok(Some(WorkerSeat {
+        role: Role::Worker,
         fds: vec![fd],
         cpuid: cpuid.map(to_usize),
         index: 0,

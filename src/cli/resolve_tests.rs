@@ -260,6 +260,7 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         ..ProcessArgs::default()
     });
     let expected = WorkerSeat {
+        role: Role::Worker,
         fds: vec![5],
         cpuid: None,
         index: 0,

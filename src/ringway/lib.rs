@@ -195,7 +195,9 @@ pub use bus::BusOptions;
 pub use exit::{Exit, Fatal};
 pub use io::sys::Traffic;
 pub use io::{Address, ConnId, ConnectOptions, in_turn};
-pub use options::{Backlog, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions};
+pub use options::{
+    Backlog, BackplaneOptions, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions,
+};
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Opening,

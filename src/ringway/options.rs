@@ -5,12 +5,14 @@
 //! limit" or "off"; no number has a hidden meaning.
 #![forbid(unsafe_code)]
 
+mod backplane;
 mod opening;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::bus::BusOptions;
+use crate::bus::Plan;
 pub use crate::proto::Network;
 use crate::proto::bzip2::Bzip2;
 use crate::proto::deflate::Deflate;
@@ -23,6 +25,7 @@ pub use crate::seat::WorkerSeat;
 pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
+pub use backplane::BackplaneOptions;
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -127,6 +130,8 @@ pub struct ServerOptions {
     pub bus: bool,
     /// How it works.
     pub bus_options: BusOptions,
+    /// The backplane, through which several servers share their topics.
+    pub backplane: BackplaneOptions,
     /// Topics and patterns that clients of a pubsub may publish to, and paths of a broadcast; only for the service at this path, if there is
     /// one. Default: all.
     pub may_publish: Vec<Right>,
@@ -216,6 +221,7 @@ impl ServerOptions {
             },
             bus: false,
             bus_options: BusOptions::default(),
+            backplane: BackplaneOptions::default(),
             may_publish: vec![Right::to_all()],
             may_subscribe: vec![Right::to_all()],
             token_keys: Vec::new(),
@@ -246,6 +252,12 @@ impl ServerOptions {
     /// The bus, if there is one.
     pub fn bus(&self) -> Option<BusOptions> {
         self.bus.then_some(self.bus_options)
+    }
+
+    /// The plan of the bus, if there is one.
+    pub(crate) fn bus_plan(&self) -> Option<Plan> {
+        let bus = self.bus()?;
+        Some(Plan::new(self.workers, &bus).bridged(self.backplane.url.is_some()))
     }
 
     /// Connections of one worker, about, at `max_connections`: the accept balance gives each an equal part, rounded up.

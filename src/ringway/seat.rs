@@ -1,4 +1,4 @@
-//! The seat of a worker process: what it inherits from its supervisor, in one environment variable.
+//! The seat of a worker process, or of the bridge to a broker: what it inherits from its supervisor, in one environment variable.
 //!
 //! `RINGWAY_SEAT=parent=4711,index=0,fd=3,fd=4,cpu=1,stats=5,control=8,board=6`. A variable, so that the program's own
 //! command line is free of our options. `parent` is the pid of the supervisor. A process that merely inherited the
@@ -13,14 +13,27 @@ use crate::exit::Fatal;
 /// The environment variable with the seat of a worker process.
 pub const SEAT_VARIABLE: &str = "RINGWAY_SEAT";
 
+/// What a process is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It serves clients.
+    #[default]
+    Worker,
+    /// It carries topics between the bus and a broker. It has no listeners and no board; the end of its standard input tells it to
+    /// finish.
+    Bridge,
+}
+
 /// The seat of a worker: the descriptors and numbers that its supervisor gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSeat {
-    /// The inherited listeners, at least one.
+    /// What the process is for.
+    pub role: Role,
+    /// The inherited listeners, at least one. A bridge has none.
     pub fds: Vec<RawFd>,
     /// The CPU that the worker is pinned to, if any.
     pub cpuid: Option<usize>,
-    /// Index of the worker, from 0. A worker without a supervisor has 0.
+    /// Index of the worker, from 0. A worker without a supervisor has 0. Of a bridge: how many were before it.
     pub index: usize,
     /// Write end of the stats pipe, non-blocking. `None` without a supervisor: the worker then prints its own block
     /// (`stats::block`).
@@ -61,6 +74,9 @@ impl WorkerSeat {
     /// The value of the variable, for a child of this process.
     pub fn to_variable(&self) -> String {
         let mut text = format!("parent={},index={}", std::process::id(), self.index);
+        if self.role == Role::Bridge {
+            text += ",role=bridge";
+        }
         for fd in &self.fds {
             text += &format!(",fd={fd}");
         }
@@ -88,6 +104,7 @@ impl WorkerSeat {
 fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
     let mut parent = None;
     let mut seat = WorkerSeat {
+        role: Role::Worker,
         fds: Vec::new(),
         cpuid: None,
         index: 0,
@@ -104,6 +121,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
         let (name, value) = pair.split_once('=')?;
         match name {
             "parent" => parent = Some(value.parse().ok()?),
+            "role" if value == "bridge" => seat.role = Role::Bridge,
             "index" => seat.index = value.parse().ok()?,
             "fd" => seat.fds.push(descriptor(value)?),
             "cpu" => seat.cpuid = Some(value.parse().ok()?),
@@ -117,7 +135,8 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             _ => return None,
         }
     }
-    (!seat.fds.is_empty()).then_some((parent?, seat))
+    let is_whole = seat.fds.is_empty() == (seat.role == Role::Bridge);
+    is_whole.then_some((parent?, seat))
 }
 
 #[cfg(test)]
@@ -127,6 +146,7 @@ mod tests {
     #[test]
     fn a_seat_comes_back_from_its_variable() {
         let seat = WorkerSeat {
+            role: Role::Worker,
             fds: vec![3, 4],
             cpuid: Some(1),
             index: 2,
@@ -140,6 +160,7 @@ mod tests {
         };
         assert_eq!(parse(&seat.to_variable()), Some((std::process::id(), seat)));
         let least = WorkerSeat {
+            role: Role::Worker,
             fds: vec![3],
             cpuid: None,
             index: 0,
@@ -157,7 +178,16 @@ mod tests {
         );
         assert_eq!(
             parse(&least.to_variable()),
-            Some((std::process::id(), least))
+            Some((std::process::id(), least.clone()))
+        );
+        let bridge = WorkerSeat {
+            role: Role::Bridge,
+            fds: Vec::new(),
+            ..least
+        };
+        assert_eq!(
+            parse(&bridge.to_variable()),
+            Some((std::process::id(), bridge))
         );
     }
 
@@ -169,6 +199,8 @@ mod tests {
             "fd=3",
             "parent=1",
             "parent=1,fd=-1",
+            "parent=1,fd=3,role=bridge",
+            "parent=1,fd=3,role=king",
             "parent=1,fd=x",
             "parent=1,fd=3,more=1",
             "parent=1,fd=3,",

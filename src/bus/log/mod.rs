@@ -85,6 +85,10 @@ impl Kind {
     pub const FRAME_FOR_OTHERS: Self = Self(17);
     /// Bytes from one application to those of all workers.
     pub const NOTE: Self = Self(18);
+    /// Which topics a worker has subscribers for, to the bridge to a broker.
+    pub const INTEREST: Self = Self(19);
+    /// The bridge asks a worker for all of them.
+    pub const ASK: Self = Self(20);
 
     /// The smallest kind that [`Writer::publish`] takes.
     pub const FIRST: Self = Self(16);

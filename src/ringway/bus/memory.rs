@@ -18,6 +18,7 @@ pub const OUTSIDE_SEATS: usize = 2;
 pub struct Plan {
     workers: usize,
     log_bytes: usize,
+    has_bridge: bool,
 }
 
 impl Plan {
@@ -26,7 +27,19 @@ impl Plan {
         Self {
             workers,
             log_bytes: options.log_bytes,
+            has_bridge: false,
         }
+    }
+
+    /// The same with or without a bridge to a broker, to which workers tell what they want.
+    #[must_use]
+    pub const fn bridged(self, has_bridge: bool) -> Self {
+        Self { has_bridge, ..self }
+    }
+
+    /// Whether there is one.
+    pub const fn has_bridge(&self) -> bool {
+        self.has_bridge
     }
 
     /// Logs and bells: one of each for each worker, and for each of [`OUTSIDE_SEATS`].

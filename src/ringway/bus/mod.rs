@@ -11,6 +11,7 @@
 //! A seat is a worker's index, or one of [`OUTSIDE_SEATS`] behind them.
 #![forbid(unsafe_code)]
 
+pub(crate) mod interest;
 mod memory;
 mod options;
 
@@ -55,6 +56,8 @@ pub(crate) enum Said<'a> {
 /// A worker's place on the bus.
 pub struct Bus {
     own: usize,
+    /// The seat of the bridge to a broker, if there is one.
+    bridge: Option<usize>,
     writer: Writer<Words>,
     /// The logs of the others by seat.
     readers: Vec<Source>,
@@ -128,6 +131,7 @@ impl Bus {
         let others = (0..plan.seats()).filter(|seat| *seat != own);
         let bus = Self {
             own,
+            bridge: plan.has_bridge().then(|| plan.bridge_seat()),
             readers: others.map(source).collect::<Result<_, _>>()?,
             buffer: RecordBuffer::new(plan.layout(0).record_bytes_max),
             writer,
@@ -146,6 +150,11 @@ impl Bus {
     /// The seat of this worker.
     pub const fn own(&self) -> usize {
         self.own
+    }
+
+    /// Whether there is a bridge to a broker.
+    pub(crate) const fn has_bridge(&self) -> bool {
+        self.bridge.is_some()
     }
 
     /// What becomes readable when another seat rings for this one.

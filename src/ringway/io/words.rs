@@ -155,6 +155,18 @@ pub fn hush(bell: &File) {
     let _ = (&mut &*bell).read(&mut [0; WORD_BYTES]);
 }
 
+/// A bell, or the end of a pipe, that a runtime waits for.
+///
+/// # Errors
+/// There is no runtime, or the descriptor is one that nobody can wait for.
+#[cfg(feature = "backplane")]
+pub fn waited(file: File) -> std::io::Result<tokio::io::unix::AsyncFd<File>> {
+    let interest = tokio::io::Interest::READABLE;
+    // SAFETY: a File owns its descriptor, which is open, and an AsyncFd gives only shared references to it away, which cannot close it.
+    let waited = unsafe { tokio::io::unix::AsyncFd::register_with_interest(file, interest) };
+    waited.map_err(Into::into)
+}
+
 /// The descriptor of a bell, to wait for.
 pub fn fd(bell: &File) -> Fd {
     Fd(bell.as_raw_fd())

@@ -22,7 +22,7 @@ use ringway_bus::queue::{Drops, Push, Queue};
 use ringway_bus::topics::{Full, Pattern, Subscribed, Topic, Topics, Unsubscribed};
 
 use super::prepared::{Prepared, TooMuch};
-use crate::bus::{Bus, BusOptions, Kind, Refusal, Said};
+use crate::bus::{Bus, BusOptions, Kind, Refusal, Said, interest};
 use crate::conn::blocks::Blocks;
 use crate::io::{ConnId, Fd};
 use crate::proto::deflate::{Deflate, Deflater};
@@ -66,8 +66,27 @@ pub enum News<'a> {
     },
     /// A worker has taken the place of one that ended. What that one had not yet said is lost.
     Replaced {
-        /// Their seat.
+        /// Their seat. One that is no worker's is of the bridge to a broker.
         seat: usize,
+    },
+    /// The bridge to a broker asks for all topics that are wanted here: for services that come with Ringway.
+    #[doc(hidden)]
+    Asked,
+}
+
+/// What was said in a turn beside messages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aside {
+    Missed {
+        seat: usize,
+        records: NonZeroU64,
+    },
+    Replaced {
+        seat: usize,
+    },
+    /// The bridge asks, in this round.
+    Asked {
+        round: u64,
     },
 }
 
@@ -94,8 +113,7 @@ pub(crate) struct Turn {
     /// Frames, one behind the other, so that those of one topic are one piece; and notes.
     bytes: Vec<u8>,
     topics: Vec<u8>,
-    /// Seats whose messages were missed, and how many; or that have a new process.
-    pub(crate) events: Vec<(usize, Option<NonZeroU64>)>,
+    pub(crate) asides: Vec<Aside>,
 }
 
 impl Turn {
@@ -111,7 +129,7 @@ impl Turn {
         body.iter()
             .for_each(|part| self.bytes.extend_from_slice(part));
         if matches!(kind, Kind::FRAME | Kind::FRAME_FOR_OTHERS) {
-            let Some(header) = whole(&self.bytes[at..]) else {
+            let Some(header) = whole_frame(&self.bytes[at..]) else {
                 self.bytes.truncate(at);
                 return false;
             };
@@ -152,7 +170,7 @@ impl Turn {
     }
 
     const fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.events.is_empty()
+        self.items.is_empty() && self.asides.is_empty()
     }
 
     fn recycle(&mut self) {
@@ -164,7 +182,7 @@ impl Turn {
         self.bytes.shrink_to(KEPT_BYTES);
         self.topics.clear();
         self.topics.shrink_to(KEPT_BYTES);
-        self.events.clear();
+        self.asides.clear();
     }
 }
 
@@ -339,6 +357,9 @@ impl Fanout {
         let pattern = Pattern::parse(pattern).map_err(SubscribeError::BadTopic)?;
         let done = self.topics.subscribe(number_of(id), pattern);
         let done = done.map_err(SubscribeError::Full)?;
+        if done == Subscribed::First {
+            self.bus.tell_interest("", pattern.as_str(), true);
+        }
         if let (true, Some(deflate)) = (agreed_to_compress, &self.deflate) {
             self.compressing.insert(number_of(id));
             let made = || Deflater::new(deflate.setup(deflate.sends.window_bits));
@@ -353,6 +374,9 @@ impl Fanout {
         };
         let number = number_of(id);
         let done = self.topics.unsubscribe(number, pattern);
+        if done == Unsubscribed::Last {
+            self.bus.tell_interest("", pattern.as_str(), false);
+        }
         if self.topics.topics_of(number).next().is_none() {
             self.compressing.remove(&number);
         }
@@ -406,7 +430,12 @@ impl Fanout {
     /// The connection is closed. Returns what was dropped of what waited for it.
     pub(crate) fn leave(&mut self, id: ConnId) -> u64 {
         let number = number_of(id);
-        self.topics.remove(number, |_| {});
+        let Self { topics, bus, .. } = self;
+        topics.remove(number, |name| bus.tell_interest("", name, false));
+        if bus.has_bridge() {
+            // A connection can end after the turn has rung.
+            bus.ring();
+        }
         self.compressing.remove(&number);
         let waiting = self.late.remove(&number);
         waiting.map_or(0, |waiting| waiting.queue.messages() as u64)
@@ -422,15 +451,7 @@ impl Fanout {
     ) -> Result<(), PublishError> {
         let topic = Topic::parse(topic).map_err(PublishError::BadTopic)?;
         let topic = topic.as_str().as_bytes();
-        let header = Header {
-            compressed: false,
-            fin: true,
-            opcode: kind.opcode(),
-            payload_len: payload.len() as u64,
-            masking_key: None,
-        };
-        let mut head = [0; HEADER_BYTES_MAX];
-        let head_len = frame::encode(&header, &mut head);
+        let (head, head_len) = frame_head(kind, payload.len());
         let kind = match audience {
             Audience::All => Kind::FRAME,
             Audience::Others => Kind::FRAME_FOR_OTHERS,
@@ -463,10 +484,17 @@ impl Fanout {
         })
     }
 
+    /// Tells the bridge of all topics of the library that are wanted here.
+    pub(crate) fn list_interests(&mut self) {
+        let Self { topics, bus, .. } = self;
+        bus.list_interests("", topics.iter().map(|(name, _)| name));
+    }
+
     /// Collects what was said here and elsewhere since the last call, if anything was.
     pub(crate) fn collect(&mut self, counters: &mut Counters) -> Option<Turn> {
         counters.published += std::mem::take(&mut self.published);
         let Self { bus, turn, .. } = self;
+        let own = bus.own();
         bus.read(|seat, said| match said {
             Said::Record {
                 kind,
@@ -474,15 +502,21 @@ impl Fanout {
                 topic,
                 body,
             } => {
+                if matches!(kind, Kind::INTEREST | Kind::ASK) {
+                    if kind == Kind::ASK && interest::asked(body) == Some(own) {
+                        turn.asides.push(Aside::Asked { round: origin });
+                    }
+                    return;
+                }
                 // Another process is not trusted to have written a frame.
                 let is_one = turn.push(kind, (seat, origin), topic, &[body]);
                 counters.bus_missed += u64::from(!is_one);
             }
             Said::Missed(records) => {
                 counters.bus_missed += records.get();
-                turn.events.push((seat, Some(records)));
+                turn.asides.push(Aside::Missed { seat, records });
             }
-            Said::Replaced => turn.events.push((seat, None)),
+            Said::Replaced => turn.asides.push(Aside::Replaced { seat }),
         });
         bus.ring();
         if turn.is_empty() {
@@ -544,8 +578,22 @@ impl Fanout {
     }
 }
 
+/// The header of a server's frame for a whole message, and its length.
+pub(crate) fn frame_head(kind: proto::Kind, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
+    let header = Header {
+        compressed: false,
+        fin: true,
+        opcode: kind.opcode(),
+        payload_len: payload_len as u64,
+        masking_key: None,
+    };
+    let mut head = [0; HEADER_BYTES_MAX];
+    let len = frame::encode(&header, &mut head);
+    (head, len)
+}
+
 /// The header of a whole data frame of a server.
-fn whole(body: &[u8]) -> Option<Header> {
+pub(crate) fn whole_frame(body: &[u8]) -> Option<Header> {
     let (header, len) = frame::decode(body, Compression::None).ok()??;
     let is_whole = header.fin
         && header.masking_key.is_none()

@@ -127,6 +127,24 @@ impl<'a> Handle<'a> {
         fanout.say(topic.as_bytes(), (bus::Kind::NOTE, u64::MAX), &[body])
     }
 
+    /// Tells the bridge to a broker, if there is one, of the first subscriber of a service or of the end of the last one.
+    pub(crate) fn tell_interest(&mut self, space: &str, pattern: &str, is_wanted: bool) {
+        if let Some(fanout) = self.worker.fanout() {
+            fanout.bus.tell_interest(space, pattern, is_wanted);
+        }
+    }
+
+    /// Tells the bridge of all that a service wants.
+    pub(crate) fn list_interests<'p>(
+        &mut self,
+        space: &str,
+        patterns: impl Iterator<Item = &'p str>,
+    ) {
+        if let Some(fanout) = self.worker.fanout() {
+            fanout.bus.list_interests(space, patterns);
+        }
+    }
+
     /// Connections of this worker that have subscribed to exactly this topic or pattern.
     pub fn subscribers(&mut self, pattern: &str) -> usize {
         let fanout = self.worker.fanout();

@@ -68,8 +68,12 @@ pub(crate) use commands::Command;
 pub use commands::Commands;
 pub use config::{CloseAnswer, Config, FrameLogging, OnViolation};
 pub use context::{Context, SendError};
+pub(crate) use fanout::{
+    Aside, Fanout, Item, Late, LateRef, Turn, conn_of, count_drops, number_of,
+};
 pub use fanout::{Audience, News, PublishError, SubscribeError};
-pub(crate) use fanout::{Fanout, Item, Late, LateRef, Turn, conn_of, count_drops, number_of};
+#[cfg(feature = "backplane")]
+pub(crate) use fanout::{frame_head, whole_frame};
 pub(crate) use frame_log::FrameLog;
 pub use handle::Handle;
 pub(crate) use handle::Reach;

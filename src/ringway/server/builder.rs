@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::address;
+#[cfg(feature = "backplane")]
+use super::bridge;
 use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
-use crate::bus::{OUTSIDE_SEATS, Plan};
+use crate::bus::OUTSIDE_SEATS;
 use crate::exit::Fatal;
 use crate::options::{
-    Backlog, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN, IoChoice, Limits,
-    OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
+    Backlog, BackplaneOptions, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN,
+    IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
+use crate::seat::Role;
 use crate::supervise::{self, ApiOptions, Listeners, Origin, RespawnPolicy, WorkerCommand};
 use crate::tls::{TlsOptions, TlsSupply};
 
@@ -174,6 +177,13 @@ impl Server {
         self.set(|options| (options.bus, options.bus_options) = (true, bus))
     }
 
+    /// A broker through which several servers share their topics. It needs a bus, the feature `backplane`, and worker processes
+    /// ([`Self::run`]). Default: none.
+    #[must_use]
+    pub fn backplane(self, backplane: BackplaneOptions) -> Self {
+        self.set(|options| options.backplane = backplane)
+    }
+
     /// Adds a service under a path such as `/echo` or `/chat/{room}`. Each worker calls `make` once. A server with
     /// services answers 404 on every other path.
     #[must_use]
@@ -220,7 +230,16 @@ impl Server {
     fn try_run<A: App>(self, make: impl FnOnce(&Place) -> A) -> Result<ExitCode, Fatal> {
         let options = self.checked()?;
         if let Some(seat) = WorkerSeat::from_environment()? {
-            return Ok(process::run(&options, &seat, make));
+            return Ok(match seat.role {
+                Role::Worker => process::run(&options, &seat, make),
+                #[cfg(feature = "backplane")]
+                Role::Bridge => bridge::run(&options, &seat),
+                // `checked` has refused the backplane, so no supervisor has started this one.
+                #[cfg(not(feature = "backplane"))]
+                Role::Bridge => {
+                    return Err(Fatal::usage("this program has no bridge to a broker"));
+                }
+            });
         }
         supervise::run(supervisor_options(
             &options,
@@ -258,6 +277,11 @@ impl Server {
         make: impl Fn(&Place) -> A + Send + Sync + 'static,
     ) -> Result<Running, Fatal> {
         let options = Arc::new(self.checked()?);
+        if options.backplane.url.is_some() {
+            return Err(Fatal::usage(
+                "a backplane needs worker processes, and this server has threads: use Server::run",
+            ));
+        }
         let own = supervisor_options(&options, Origins::default(), command(), Vec::new())?;
         let listeners = Listeners::bind(&own)?;
         threads::start(&options, listeners, own.tls, Arc::new(make))
@@ -301,6 +325,7 @@ impl Server {
             )));
         }
         options.opening.letterhead().map_err(Fatal::usage)?;
+        check_backplane(&options)?;
         check_extensions(&options)?;
         let own = options.deflate.then_some(options.compression);
         let services = options.services.iter().map(|limits| limits.deflate);
@@ -321,6 +346,17 @@ impl Server {
 
 fn wrong(bad: &BadEndpoint) -> Fatal {
     Fatal::usage(bad.to_string())
+}
+
+/// Refuses a backplane that cannot be had, or that has nothing to carry.
+fn check_backplane(options: &ServerOptions) -> Result<(), Fatal> {
+    options.backplane.check().map_err(Fatal::usage)?;
+    match (&options.backplane.url, options.bus) {
+        (Some(_), false) => Err(Fatal::usage(
+            "a backplane carries topics, and this server has no bus: add Server::bus",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses compression that cannot be had, of the server or of one of its services.
@@ -412,7 +448,7 @@ pub fn supervisor_options(
         statistics: options.statistics,
         web,
         web_origin: origins.web,
-        bus: options.bus().map(|bus| Plan::new(options.workers, &bus)),
+        bus: options.bus_plan(),
         // A file that cannot be used is reported before the first worker starts.
         tls: TlsSupply::load(&options.tls)?,
         api: ApiOptions::load(options)?,
@@ -443,6 +479,20 @@ mod tests {
         let mut tiny = ServerOptions::new(1);
         tiny.fragment_size = Some(1);
         assert!(why(Server::with_options(tiny)).contains("16 or more"));
+        let beside = |backplane| {
+            let server = Server::new("ws://127.0.0.1:0").bus(BusOptions::default());
+            why(server.backplane(backplane))
+        };
+        let at = |url: &str| BackplaneOptions {
+            url: Some(url.to_owned()),
+            ..BackplaneOptions::default()
+        };
+        let sentence = beside(at("nats://127.0.0.1"));
+        let told = match cfg!(feature = "backplane") {
+            true => "needs worker processes",
+            false => "needs the feature backplane",
+        };
+        assert!(sentence.contains(told), "{sentence}");
         let twice = Server::new("ws://127.0.0.1:0").service("chat", |_| Echo::default());
         let sentence = twice.start().expect_err("no path").sentence;
         assert!(

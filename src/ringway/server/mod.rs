@@ -34,6 +34,9 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(feature = "backplane")]
+#[doc(hidden)]
+pub mod bridge;
 mod builder;
 #[doc(hidden)]
 pub mod process;

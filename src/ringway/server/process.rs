@@ -13,7 +13,7 @@ use std::os::unix::process::parent_id;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::bus::{Bus, Plan, Segments};
+use crate::bus::{Bus, Segments};
 use crate::control::{Answer, Channel, Order};
 use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
@@ -131,25 +131,34 @@ fn try_run<A: App>(
 
 /// The worker's seat on the bus, if the server has one. A worker without a supervisor has a bus of its own.
 fn inherited_bus(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<Bus>, Fatal> {
-    let Some(bus) = options.bus() else {
+    let Some(plan) = options.bus_plan() else {
         return Ok(None);
     };
-    let plan = Plan::new(options.workers.max(seat.index + 1), &bus);
     let failed = |error: Error| environment("the workers' bus", &error);
-    let segments = match seat.bus_fd {
-        Some(fd) => Segments {
-            memory: adopt(fd)?,
-            rings: seat
-                .bell_fds
-                .iter()
-                .map(|fd| adopt(*fd))
-                .collect::<Result<_, _>>()?,
-        },
+    let segments = match inherited_segments(seat)? {
+        Some(segments) => segments,
+        None if plan.has_bridge() => {
+            return Err(Fatal::usage(
+                "a backplane needs a supervisor, and this worker has none: leave --fd or --backplane off",
+            ));
+        }
         None => Segments::new(&plan).map_err(failed)?,
     };
     Bus::join(segments, &plan, seat.index)
         .map(Some)
         .map_err(failed)
+}
+
+/// The memory and the bells of the bus that the supervisor has made.
+pub(super) fn inherited_segments(seat: &WorkerSeat) -> Result<Option<Segments>, Fatal> {
+    let Some(fd) = seat.bus_fd else {
+        return Ok(None);
+    };
+    let rings = seat.bell_fds.iter().map(|fd| adopt(*fd));
+    Ok(Some(Segments {
+        memory: adopt(fd)?,
+        rings: rings.collect::<Result<_, _>>()?,
+    }))
 }
 
 fn inherited_tls(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<TlsServer>, Fatal> {
@@ -216,14 +225,14 @@ pub(crate) fn open_ring(choice: IoChoice) -> Result<Result<Uring, String>, Fatal
     }
 }
 
-fn environment(what: &str, error: &dyn std::error::Error) -> Fatal {
+pub(super) fn environment(what: &str, error: &dyn std::error::Error) -> Fatal {
     Fatal {
         exit: Exit::Environment,
         sentence: format!("{what}: {error}"),
     }
 }
 
-fn adopt(fd: i32) -> Result<File, Fatal> {
+pub(super) fn adopt(fd: i32) -> Result<File, Fatal> {
     sys::adopt(Fd(fd)).map_err(|error| Fatal {
         exit: Exit::Usage,
         sentence: format!(

@@ -4,17 +4,17 @@ use ringway_bus::api::{API, Answer, Ask, Found, What, first_of};
 
 use super::members::Members;
 use crate::proto::CloseCode;
-use crate::protocol::{Handle, News, conn_of};
+use crate::protocol::{Handle, News};
 
 /// What a service tells of itself.
 pub(super) trait Asked {
     fn service(&self) -> &str;
     fn topics(&self) -> Vec<(&str, u64)>;
-    fn members(&self) -> &Members;
+    fn members(&mut self) -> &mut Members;
 }
 
 /// Answers what is a note of the API for this service.
-pub(super) fn answer(asked: &impl Asked, worker: &mut Handle<'_>, news: &News<'_>) {
+pub(super) fn answer(asked: &mut impl Asked, worker: &mut Handle<'_>, news: &News<'_>) {
     let News::Note { topic, body, .. } = *news else {
         return;
     };
@@ -40,13 +40,10 @@ pub(super) fn answer(asked: &impl Asked, worker: &mut Handle<'_>, news: &News<'_
             reason,
         } => {
             let code = CloseCode::sendable(code).unwrap_or(CloseCode::PolicyViolation);
-            let clients = asked.members().select(selection);
-            let mut closed = 0;
-            for id in clients {
-                if let Some(mut context) = worker.context(conn_of(id)) {
-                    closed += u64::from(context.close(code, reason).is_ok());
-                }
-            }
+            let members = asked.members();
+            let clients = members.select(selection).into_iter();
+            let closed = clients.filter(|id| members.send_away(worker, *id, code, reason));
+            let closed = closed.count() as u64;
             Found::Closed { clients: closed }
         }
     };

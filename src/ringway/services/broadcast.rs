@@ -81,8 +81,8 @@ impl ask::Asked for Broadcast {
         self.members.paths()
     }
 
-    fn members(&self) -> &Members {
-        &self.members
+    fn members(&mut self) -> &mut Members {
+        &mut self.members
     }
 }
 
@@ -145,6 +145,9 @@ impl App for Broadcast {
         message: Message<'_>,
     ) {
         let Some(listener) = session else { return };
+        if !self.members.is_heard(number_of(context.id())) {
+            return;
+        }
         if !listener.may_publish {
             let _ = context.close(CloseCode::PolicyViolation, "no right to send here");
             return;

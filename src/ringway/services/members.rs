@@ -6,7 +6,7 @@
 //! |---|---|
 //! | one entry for each client, only with tokens or with the HTTP API | about 150 bytes, and the names of its path and its subject |
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(super) struct Members {
     is_listed: bool,
     members: HashMap<u64, Member>,
     expiries: BTreeSet<(Instant, u64)>,
+    /// Clients that were told to go, and have not gone: what they say counts no more.
+    leaving: HashSet<u64>,
     /// The path of the client that came last: the next one has the same, most often.
     last: Option<Rc<str>>,
 }
@@ -104,6 +106,7 @@ impl Members {
 
     /// A client has ended.
     pub(super) fn leave(&mut self, id: u64) {
+        self.leaving.remove(&id);
         let expires = self.members.remove(&id).and_then(|member| member.expires);
         if let Some(expires) = expires {
             self.expiries.remove(&(expires, id));
@@ -119,11 +122,28 @@ impl Members {
                 return;
             }
             self.expiries.pop_first();
-            if let Some(mut context) = worker.context(conn_of(id)) {
-                // Fails only if it is closing already.
-                let _ = context.close(CloseCode::PolicyViolation, EXPIRED);
-            }
+            self.send_away(worker, id, CloseCode::PolicyViolation, EXPIRED);
         }
+    }
+
+    /// Closes a client. Says whether it was open.
+    pub(super) fn send_away(
+        &mut self,
+        worker: &mut Handle<'_>,
+        id: u64,
+        code: CloseCode,
+        reason: &str,
+    ) -> bool {
+        let Some(mut context) = worker.context(conn_of(id)) else {
+            return false;
+        };
+        self.leaving.insert(id);
+        context.close(code, reason).is_ok()
+    }
+
+    /// Whether what a client says counts.
+    pub(super) fn is_heard(&self, id: u64) -> bool {
+        self.leaving.is_empty() || !self.leaving.contains(&id)
     }
 
     /// Whether [`Self::select`] and [`Self::paths`] know the clients.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use ringway_bus::api;
 use ringway_bus::history::Weight;
 use ringway_bus::log::Refusal;
-use ringway_bus::station::{Counts, Form, Options, Outlet, Sent, Station};
+use ringway_bus::station::{Counts, Form, Interest, Options, Outlet, Sent, Station};
 
 use super::admission::Admission;
 use super::ask;
@@ -33,6 +33,9 @@ const QUEUED_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes for which the work of a turn keeps memory.
 const KEPT_BYTES: usize = 1 << 20;
+
+/// What the topic begins with under which the stations of a service speak to each other.
+pub(crate) const SPACE: &str = "$pubsub";
 
 /// The application `pubsub`. It needs a bus ([`Server::bus`](crate::Server::bus)).
 #[derive(Debug)]
@@ -144,6 +147,9 @@ impl App for PubSub {
         _session: &mut Self::Session,
         message: Message<'_>,
     ) {
+        if !self.members.is_heard(number_of(context.id())) {
+            return;
+        }
         let form = match message.kind() {
             Kind::Text => Form::Text,
             Kind::Binary => Form::Binary,
@@ -178,6 +184,10 @@ impl App for PubSub {
             }
             News::Missed { seat, records } => self.station.handle_loss(seat, Some(records), outlet),
             News::Replaced { seat } => self.station.handle_began(seat, outlet),
+            News::Asked => {
+                let patterns = self.station.topics().map(|(name, _)| name);
+                worker.list_interests(&self.name, patterns);
+            }
             _ => return ask::answer(self, worker, news),
         }
         self.settle(worker);
@@ -226,8 +236,8 @@ impl ask::Asked for PubSub {
             .collect()
     }
 
-    fn members(&self) -> &Members {
-        &self.members
+    fn members(&mut self) -> &mut Members {
+        &mut self.members
     }
 }
 
@@ -278,6 +288,11 @@ impl Outlet for Out<'_, '_> {
             },
             _ => Refusal::Deposed,
         })
+    }
+
+    fn interest(&mut self, pattern: &str, interest: Interest) {
+        self.worker
+            .tell_interest(self.name, pattern, interest == Interest::First);
     }
 
     fn close(&mut self, client: u64, code: u16, reason: &str) {

@@ -16,7 +16,7 @@ pub enum CounterKind {
 
 macro_rules! counters {
     ($($name:ident: $kind:ident, $help:literal;)*) => {
-        /// Totals since the worker started, and gauges. Every field is a count unless its name says bytes or time.
+        /// Totals since the process started, and gauges. Every field is a count unless its name says bytes or time.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $(#[doc = concat!($help, ".")] pub $name: u64,)*
@@ -67,6 +67,8 @@ macro_rules! counters {
         }
     };
 }
+
+pub(super) use counters;
 
 impl Counters {
     /// The difference from `earlier` to `self`. Counts never go below zero. Gauges are those of `self`.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod block;
+pub mod bridge;
 pub mod counters;
 pub mod record;
 pub mod reporter;

@@ -9,6 +9,7 @@ use std::io;
 use super::error::warning;
 use super::options::{Address, Options};
 use super::{reserve, sys};
+use crate::bus::Plan;
 use crate::exit::Fatal;
 
 /// Descriptors of a worker that are not connections: three streams, listener, stats pipe, control channel,
@@ -80,7 +81,10 @@ fn needed(options: &Options, open: u64) -> u64 {
     let listeners: u64 = options.addresses.iter().map(of_place).sum();
     let web = options.web.map_or(0, |_| WEB_DESCRIPTORS);
     let tls = u64::from(options.tls.is_some());
-    open + listeners + 3 + tls + reserve::DESCRIPTORS as u64 + 2 * workers + web
+    // Its pipe of figures, and its standard input.
+    let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
+    let bridge = 2 * u64::from(has_bridge);
+    open + listeners + 3 + tls + bridge + reserve::DESCRIPTORS as u64 + 2 * workers + web
 }
 
 fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, Fatal> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::bridge;
 use crate::stats::{Counters, Rates, Record, turns};
 use crate::time::Instant;
 
@@ -39,6 +40,8 @@ pub(super) struct Fleet {
     pub(super) period: u64,
     pub(super) period_length: Duration,
     period_began: Instant,
+    /// `None`: the server has no backplane.
+    pub(super) bridge: Option<bridge::Figures>,
     history: VecDeque<Sample>,
     pub(super) api: ApiCounts,
 }
@@ -184,6 +187,7 @@ impl Fleet {
             period: 0,
             period_length,
             period_began,
+            bridge: None,
             history: VecDeque::new(),
             api: ApiCounts::default(),
         }

@@ -7,12 +7,14 @@
 //!   Each has clients, `period` (the closed period: counts and their rates) and `total` (every counter since the
 //!   start). `dropped` is the sum of all counters of messages that did not reach their receiver. The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the
 //!   age of its figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that
-//!   two answers can be compared exactly. `record` is null until the first record has come.
+//!   two answers can be compared exactly. `record` is null until the first record has come. With a backplane there is `backplane`: pid
+//!   and restarts of the bridge, and `total`, its counters since the start.
 
 use serde_json::{Map, Value, json};
 
+use super::bridge;
 use super::fleet::{Figures, Fleet, Seat, WorkerPoint, as_f64};
-use crate::stats::{Counters, Rates};
+use crate::stats::{self, Counters, Rates};
 use crate::time::Instant;
 
 /// The start-up line.
@@ -40,7 +42,7 @@ pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
         .enumerate()
         .map(|(index, seat)| worker(index, seat))
         .collect();
-    json!({
+    let mut value = json!({
         "event": "stats",
         "period": fleet.period,
         "duration_s": round(fleet.period_length.as_secs_f64()),
@@ -51,6 +53,21 @@ pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
             "period": figures(&fleet.closed()),
             "total": counters(&fleet.total()),
         },
+    });
+    if let Some(figures) = &fleet.bridge {
+        value["backplane"] = backplane(figures);
+    }
+    value
+}
+
+fn backplane(figures: &bridge::Figures) -> Value {
+    let total = figures.total();
+    let pairs = stats::bridge::Counters::NAMES.iter().zip(total.to_array());
+    let pairs = pairs.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
+    json!({
+        "pid": figures.pid,
+        "restarts": figures.restarts(),
+        "total": Value::Object(pairs.collect::<Map<_, _>>()),
     })
 }
 
@@ -283,6 +300,20 @@ mod tests {
         assert_eq!(value["total"]["total"]["messages_out"], 40);
         assert_eq!(value["workers"][0]["state"], "starting");
         assert!(worker.get("live").is_none() && worker.get("record").is_none());
+    }
+
+    #[test]
+    fn a_backplane_has_figures_of_its_own() {
+        let mut fleet = busy();
+        assert_eq!(stats(&fleet, Instant::ZERO).get("backplane"), None);
+        fleet.bridge = Some(bridge::Figures::default());
+        let value = stats(&fleet, Instant::ZERO);
+        let shown = &value["backplane"];
+        assert_eq!(
+            (&shown["pid"], &shown["restarts"]),
+            (&Value::Null, &json!(0))
+        );
+        assert_eq!(shown["total"]["connected"], 0);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
+use super::bridge;
 use super::fleet::{ApiCounts, Fleet, State, as_f64};
-use crate::stats::{CounterKind, Counters};
+use crate::stats::{self, CounterKind, Counters};
 use crate::time::Instant;
 
 /// The content type of `/metrics`.
@@ -53,6 +54,9 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
         }
     }
     turn_times(&mut out, fleet);
+    if let Some(figures) = &fleet.bridge {
+        backplane(&mut out, figures);
+    }
     api(&mut out, &fleet.api);
     out
 }
@@ -82,6 +86,29 @@ fn api(out: &mut String, counts: &ApiCounts) {
     ] {
         head(out, name, "counter", help);
         let _ = writeln!(out, "ringway_{name} {count}");
+    }
+}
+
+/// The bridge to the broker is no worker: its figures have no label.
+fn backplane(out: &mut String, figures: &bridge::Figures) {
+    let mut one = |name: &str, kind: &str, help: &str, figure: &dyn Display| {
+        let name = format!("backplane_{name}");
+        head(out, &name, kind, help);
+        let _ = writeln!(out, "ringway_{name} {figure}");
+    };
+    let help = "Bridges to the broker that died and were replaced";
+    one("restarts_total", "counter", help, &figures.restarts());
+    let total = figures.total().to_array();
+    for (index, name) in stats::bridge::Counters::NAMES.iter().enumerate() {
+        let (help, figure) = (stats::bridge::Counters::HELP[index], total[index]);
+        match stats::bridge::Counters::KINDS[index] {
+            CounterKind::Gauge => one(name, "gauge", help, &figure),
+            CounterKind::Counter => one(&format!("{name}_total"), "counter", help, &figure),
+            CounterKind::Nanoseconds => {
+                let name = format!("{}_seconds_total", name.trim_end_matches("_ns"));
+                one(&name, "counter", help, &(as_f64(figure) / 1e9));
+            }
+        }
     }
 }
 
@@ -200,6 +227,7 @@ mod tests {
             ..Counters::default()
         };
         fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
+        fleet.bridge = Some(bridge::Figures::default());
         render(&fleet, Instant::from_nanos(3_000_000_000))
     }
 
@@ -218,6 +246,9 @@ mod tests {
             "ringway_turn_seconds_bucket{worker=\"1\",le=\"0.00001\"} 0",
             "ringway_turn_seconds_bucket{worker=\"1\",le=\"0.000025\"} 1",
             "ringway_turn_seconds_count{worker=\"1\"} 1",
+            "# TYPE ringway_backplane_connected gauge",
+            "ringway_backplane_published_total 0",
+            "ringway_backplane_cpu_seconds_total 0",
         ] {
             assert!(
                 text.lines().any(|seen| seen == line),

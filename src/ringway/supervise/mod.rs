@@ -28,7 +28,7 @@
 //!  workers ─┼─►  run (one loop) ── events ──► supervisor (decides; no process, descriptor or clock)
 //!  children ┤     │      ▲                            │
 //!  instants ┘     │      └────── actions ─────────────┘
-//!                 ├─ seat (one worker process each) · reserve
+//!                 ├─ seat (one worker process each) · bridge (one process, to a broker) · reserve
 //!                 └─ fleet (figures) ── table · json ──► crate::lines (stdout)
 //!                              └─ json · metrics ─► web (a thread of its own) ◄─► api ◄─► the workers' bus
 //! ```
@@ -40,6 +40,7 @@
 #[cfg(feature = "pages")]
 mod api;
 mod board;
+mod bridge;
 mod environment;
 mod error;
 #[cfg_attr(

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::debug;
 
 use super::board::Board;
+use super::bridge::Bridge;
 use super::environment;
 use super::error::{error, note, warning};
 use super::fleet::{About, Fleet, Shared, State, locked, shared};
@@ -32,7 +33,7 @@ use super::sys::{self, Waited};
 use super::table;
 #[cfg(feature = "pages")]
 use super::{api, json, web};
-use crate::bus::Segments;
+use crate::bus::{Plan, Segments};
 use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
 use crate::lines;
@@ -56,6 +57,8 @@ struct Hands {
     board: Board,
     /// `None`: the server has no bus.
     bus: Option<Segments>,
+    /// `None`: the server has no backplane.
+    bridge: Option<Bridge>,
     config: File,
     reserve: Reserve,
     signals: File,
@@ -111,9 +114,17 @@ impl Tick {
 pub fn run(options: Options) -> Result<Exit, Fatal> {
     let signals = sys::take_signals().map_err(failed("a descriptor for signals"))?;
     let mut hands = Hands::new(options, signals)?;
+    // Before any worker, so that nothing is published that the bridge does not hear.
+    hands.tend_bridge(time::now());
+    if let Some(bridge) = &hands.bridge {
+        bridge.wait_for_first_record();
+    }
     hands.act();
     while !hands.supervisor.is_over() {
         hands.pass();
+    }
+    if let Some(bridge) = hands.bridge.take() {
+        bridge.end();
     }
     Ok(hands.supervisor.exit())
 }
@@ -156,6 +167,7 @@ impl Hands {
             respawn: options.respawn,
             drain_timeout: options.drain_timeout,
         };
+        let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
         let seat = |cpu| Seat {
             cpu,
             process: None,
@@ -165,6 +177,7 @@ impl Hands {
         Ok(Self {
             samples: Tick::new(now, SAMPLE_INTERVAL, lag),
             looks: Tick::new(now, LOOK_INTERVAL, lag),
+            bridge: has_bridge.then(|| Bridge::new(options.respawn, now)),
             secrets,
             periods: Tick::new(now, options.interval, lag),
             supervisor: Supervisor::new(rules, now),
@@ -201,6 +214,7 @@ impl Hands {
         }
         self.supervisor.handle_timeout(now);
         self.act();
+        self.tend_bridge(now);
         if self.samples.is_due(now) {
             self.sample(now);
         }
@@ -222,8 +236,12 @@ impl Hands {
             }
         }
         all.push(Waited::readable(&self.signals));
+        all.extend(self.bridge.as_ref().and_then(Bridge::waited));
         let due = self.samples.due.min(self.periods.due);
         let due = self.supervisor.next_due().map_or(due, |at| at.min(due));
+        let bridge = self.bridge.as_ref().and_then(Bridge::due);
+        let bridge = bridge.filter(|_| !self.supervisor.is_stopping());
+        let due = bridge.map_or(due, |at| at.min(due));
         sys::poll(&mut all, Some(due.since(time::now())));
         let ready = std::iter::zip(seats, all).filter(|(_, waited)| waited.is_ready());
         let mut talkative: Vec<_> = ready.map(|(seat, _)| seat).collect();
@@ -292,6 +310,32 @@ impl Hands {
                 self.supervisor.handle_start_failed(now, seat, &why);
             }
         }
+    }
+
+    /// Reads the figures of the bridge, and starts it when it is due.
+    fn tend_bridge(&mut self, now: Instant) {
+        let (Some(bridge), Some(bus)) = (&mut self.bridge, &self.bus) else {
+            return;
+        };
+        bridge.read();
+        let ended = bridge.reap(now);
+        if self.supervisor.is_stopping() {
+            return;
+        }
+        if let Some(sentence) = ended {
+            warning(sentence);
+        }
+        if bridge.due().is_some_and(|due| due <= now) {
+            let command = &self.options.command;
+            let start = || bridge.start(now, command, bus, &self.config);
+            if let Err(failure) = self.reserve.lend(start) {
+                let why = environment::explain_spawn(&failure);
+                warning(format!(
+                    "the bridge to the backplane cannot be started: {why}; it is tried again"
+                ));
+            }
+        }
+        locked(&self.fleet).bridge = Some(*bridge.figures());
     }
 
     /// Reads the files of TLS again. Workers serve new connections with what is in them; open ones go on as they are.

@@ -14,7 +14,7 @@ use super::options::WorkerCommand;
 use super::supervisor::Order;
 use super::sys::{self, Waited};
 use crate::control::{self, Answer, Channel, Undelivered};
-use crate::seat::{SEAT_VARIABLE, WorkerSeat};
+use crate::seat::{Role, SEAT_VARIABLE, WorkerSeat};
 use crate::stats::{Decoder, Record, RecordError};
 
 /// Bytes read from one pipe at a time: the default size of a pipe (64 KiB). The limit keeps one worker's records from
@@ -182,9 +182,8 @@ fn spawn(
         bus,
         ..
     } = *inheritance;
-    let mut process = Command::new("/proc/self/exe");
-    process.arg0(&command.name).args(&command.arguments);
     let seat = WorkerSeat {
+        role: Role::Worker,
         fds: inheritance.listeners.clone(),
         cpuid: cpu,
         index: worker,
@@ -196,6 +195,20 @@ fn spawn(
         tls_fd: tls,
         config_fd: Some(config),
     };
+    let mut process = command_of(command, &seat)?;
+    let mut inherited = inheritance.listeners.clone();
+    inherited.extend([stats.as_raw_fd(), control.as_raw_fd(), board, config]);
+    inherited.extend(tls);
+    inherited.extend(bus);
+    inherited.extend(&inheritance.bells);
+    sys::prepare_worker(&mut process, inherited);
+    process.spawn()
+}
+
+/// This program once more, on that seat.
+pub(super) fn command_of(command: &WorkerCommand, seat: &WorkerSeat) -> io::Result<Command> {
+    let mut process = Command::new("/proc/self/exe");
+    process.arg0(&command.name).args(&command.arguments);
     process.env(SEAT_VARIABLE, seat.to_variable());
     // stdout carries only the supervisor's lines. A worker's output goes to stderr.
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
@@ -205,11 +218,5 @@ fn spawn(
         .stderr(Stdio::inherit());
     // Its own process group: Ctrl-C in a terminal reaches only the supervisor, which then gives the order once.
     process.process_group(0);
-    let mut inherited = inheritance.listeners.clone();
-    inherited.extend([stats.as_raw_fd(), control.as_raw_fd(), board, config]);
-    inherited.extend(tls);
-    inherited.extend(bus);
-    inherited.extend(&inheritance.bells);
-    sys::prepare_worker(&mut process, inherited);
-    process.spawn()
+    Ok(process)
 }

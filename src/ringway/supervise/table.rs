@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::fleet::{Figures, Fleet, State, as_f64};
-use crate::stats::{Counters, Rates};
+use crate::stats::{Counters, Rates, bridge};
 use crate::time::Instant;
 
 /// The columns of the three tables that show the same counters.
@@ -31,8 +31,38 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     for row in &rows {
         counter_line(&mut out, row, &row.total.per_second(1.0));
     }
+    if let Some(figures) = &fleet.bridge {
+        backplane_line(&mut out, &figures.total());
+    }
     out.push('\n');
     out
+}
+
+/// The bridge to the broker, since the start.
+fn backplane_line(out: &mut String, total: &bridge::Counters) {
+    let state = match total.connected {
+        0 => "away",
+        _ => "connected",
+    };
+    let dropped = [
+        total.dropped_away,
+        total.dropped_full,
+        total.dropped_too_big,
+        total.dropped_by_bus,
+        total.overflowed,
+    ];
+    let [published, received, dropped, reconnects, gaps] = [
+        total.published,
+        total.received,
+        dropped.iter().sum(),
+        total.reconnects,
+        total.gaps,
+    ]
+    .map(|count| human(as_f64(count)));
+    let _ = writeln!(
+        out,
+        "backplane {state}: published {published}, received {received}, dropped {dropped}, reconnects {reconnects}, gaps {gaps}"
+    );
 }
 
 /// The subject of one line: a worker, or all of them.

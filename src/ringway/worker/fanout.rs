@@ -11,7 +11,7 @@ use crate::conn::link::{Link, Phase};
 use crate::io::{BufferId, ConnId, Fd, Io, Op, Token, Wait};
 use crate::proto::{CloseCode, Kind as MessageKind, Opcode};
 use crate::protocol::{
-    App, Connection, Core, Fanout, Handle, Host, Item, Late, LateRef, News, Prepared, Table,
+    App, Aside, Connection, Core, Fanout, Handle, Host, Item, Late, LateRef, News, Prepared, Table,
     TooMuch, Turn, conn_of, number_of,
 };
 
@@ -103,18 +103,23 @@ impl<I: Io> Core<I> {
         let Some(turn) = fanout.collect(&mut self.shared.counters) else {
             return false;
         };
-        for (seat, missed) in &turn.events {
-            let news = match missed {
-                Some(records) => News::Missed {
-                    seat: *seat,
-                    records: *records,
-                },
-                None => News::Replaced { seat: *seat },
+        for aside in &turn.asides {
+            let news = match *aside {
+                Aside::Missed { seat, records } => News::Missed { seat, records },
+                Aside::Replaced { seat } => News::Replaced { seat },
+                Aside::Asked { .. } => News::Asked,
             };
             host.app.event(
                 &mut Handle::new(&mut Reachable { core: self, table }),
                 &news,
             );
+            if let (Aside::Asked { round }, Some(fanout)) =
+                (aside, &mut self.shared.protocol.fanout)
+            {
+                fanout.list_interests();
+                fanout.bus.complete_interests(*round);
+                fanout.bus.ring();
+            }
         }
         self.hand_on(host, table, &turn);
         if let Some(fanout) = &mut self.shared.protocol.fanout {

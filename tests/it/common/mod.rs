@@ -141,10 +141,20 @@ impl Server {
 
     /// Starts two workers with an application, whose counters come often.
     pub fn start_app(app: &str, io: &str, more: &[&str]) -> Self {
+        Self::start_app_with(app, io, more, |_| {})
+    }
+
+    /// The same after `prepare` has had its way with the command.
+    pub fn start_app_with(
+        app: &str,
+        io: &str,
+        more: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let app = format!("--app={app}");
         let mut arguments = vec![&*app, "--workers=2", "--port=auto", "--interval=50ms", io];
         arguments.extend(more);
-        Self::start(&arguments)
+        Self::start_with(&arguments, prepare)
     }
 
     /// New clients, until each of two workers has at least `least` clients.

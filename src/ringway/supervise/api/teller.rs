@@ -16,7 +16,7 @@ use crate::bus::{Bus, Error, Kind, Plan, Said, Segments};
 use crate::time;
 
 /// Requests that are taken before the workers are rung for.
-const BATCH_MAX: usize = 256;
+const BATCH_MAX: usize = 16;
 
 pub(super) type Requests = mpsc::Receiver<(Request, oneshot::Sender<Outcome>)>;
 
@@ -81,6 +81,11 @@ impl Teller {
             }
             let is_waiting = desk.is_waiting();
             if is_waiting && !bus.fall_asleep() {
+                // The bus may have news all the time: requests are not to wait for its end.
+                if let Ok((request, reply)) = requests.try_recv() {
+                    tell(desk.take(time::now(), &request, reply, &mut bus));
+                    bus.ring();
+                }
                 tokio::task::yield_now().await;
                 continue;
             }
