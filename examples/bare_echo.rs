@@ -5,8 +5,9 @@
 //!
 //! `cargo run --release --example bare_echo -- --port 9001 --cpuid 0`
 
-use std::collections::HashMap;
-use std::net::TcpListener;
+#[path = "bare/listen.rs"]
+mod listen;
+
 use std::os::fd::AsRawFd;
 
 use ringway::io::uring::{Options, Uring};
@@ -29,27 +30,8 @@ struct Bare {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let options: HashMap<_, _> = arguments
-        .chunks_exact(2)
-        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
-        .collect();
-    if let Some(cpu) = options.get("--cpuid") {
-        core_affinity::set_for_current(core_affinity::CoreId { id: cpu.parse()? });
-    }
-    let port: u16 = options.get("--port").unwrap_or(&"0").parse()?;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(name) = options.get("--congestion") {
-        socket.set_tcp_congestion(name.as_bytes())?;
-    }
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.listen(4096)?;
-    socket.set_nonblocking(true)?;
-    let listener = TcpListener::from(socket);
-    println!("listening {}", listener.local_addr()?);
-
+    let listener = listen::listen(&listen::options())?;
+    listener.set_nonblocking(true)?;
     let mut bare = Bare {
         io: Uring::new(&Options::default())?,
         listener: Fd(listener.as_raw_fd()),

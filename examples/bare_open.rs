@@ -9,8 +9,9 @@
 //!
 //! `cargo run --release --example bare_open -- --port 9001 --cpuid 0 --end clean`
 
-use std::collections::HashMap;
-use std::net::TcpListener;
+#[path = "bare/listen.rs"]
+mod listen;
+
 use std::os::fd::AsRawFd;
 
 use io_uring::{IoUring, opcode, squeue, squeue::Flags, types::Fd};
@@ -44,22 +45,8 @@ struct Bare {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let pairs = arguments.chunks_exact(2);
-    let options: HashMap<_, _> = pairs
-        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
-        .collect();
-    if let Some(cpu) = options.get("--cpuid") {
-        core_affinity::set_for_current(core_affinity::CoreId { id: cpu.parse()? });
-    }
-    let port: u16 = options.get("--port").unwrap_or(&"0").parse()?;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.listen(4096)?;
-    let listener = TcpListener::from(socket);
-    println!("listening {}", listener.local_addr()?);
+    let options = listen::options();
+    let listener = listen::listen(&options)?;
     let mut builder = IoUring::builder();
     builder
         .setup_single_issuer()
@@ -72,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring: builder.build(ENTRIES)?,
         listener: Fd(listener.as_raw_fd()),
         connections: Vec::new(),
-        ends_clean: options.get("--end") == Some(&"clean"),
+        ends_clean: options.get("--end").is_some_and(|end| end == "clean"),
     };
     bare.accept();
     let mut done = Vec::new();

@@ -71,8 +71,6 @@ CONTESTANTS = {
         _scripted("websockets", "websockets"),
         _scripted("autobahn", "autobahn"),
         Contestant("bare-ring", "tcp", "bare-ring", ("--port", "0", "--cpuid", "{server_cpu}"), role="floor"),
-        # The floor of a fan-out: it opens WebSockets, and passes frames on without looking at them.
-        Contestant("bare-fanout", "ws", "bare-fanout", ("--port", "0", "--cpuid", "{server_cpu}"), role="floor"),
         Contestant("bare-epoll", "tcp", "bare-epoll", ("--port", "0"), role="floor"),
     )
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 use crate::broker::{Broker, Incoming, Inward, Outgoing, Outward, Payload};
-use crate::subject::Wildcards;
+use crate::subject::{Wildcards, nats_matches};
 
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Rc<RefCell<Hub>>);
@@ -74,25 +74,12 @@ impl Memory {
         hub.published.push(name.to_owned());
         for guest in &hub.clients {
             // Once for each subscription, as brokers do.
-            for _ in guest.names.iter().filter(|own| matches(own, name)) {
+            for _ in guest.names.iter().filter(|own| nats_matches(own, name)) {
                 let payload = Payload::Vec(payload.to_vec());
                 let _ = guest.sender.send(Incoming::Message(payload));
             }
         }
     }
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut tokens = name.split('.');
-    for wanted in pattern.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
 }
 
 impl Broker for Memory {

@@ -104,6 +104,21 @@ fn encode(segment: &str, name: &mut String) {
     }
 }
 
+/// Whether NATS would find a name by a pattern: tokens between dots.
+#[cfg(test)]
+pub(crate) fn nats_matches(pattern: &str, name: &str) -> bool {
+    let mut tokens = name.split('.');
+    for wanted in pattern.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -167,20 +182,6 @@ mod tests {
             count += 1;
         }
         assert!(count > 600, "{count}");
-    }
-
-    /// What NATS does: tokens between dots.
-    fn nats_matches(pattern: &str, name: &str) -> bool {
-        let mut tokens = name.split('.');
-        for wanted in pattern.split('.') {
-            match (wanted, tokens.next()) {
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(token)) if wanted == token => {}
-                _ => return false,
-            }
-        }
-        tokens.next().is_none()
     }
 
     /// What Redis does with a name that has no other wildcards.

@@ -28,6 +28,9 @@ const LIST_BYTES_MAX: usize = 7 << 10;
 /// Before the path of a broadcast, so that no pattern of an application matches.
 pub const BROADCAST: &str = "$broadcast";
 
+/// Before the path of a pubsub.
+pub const PUBSUB: &str = "$pubsub";
+
 /// The topic of the clients of a path of a broadcast. `None`: the path is too long.
 pub fn broadcast_topic(path: &str) -> Option<String> {
     // A topic has no '+', and a path no raw '#'.
@@ -42,7 +45,7 @@ pub fn broadcast_topic_of_all(service: &str) -> String {
 
 /// The topic of the notes between the stations of a pubsub, by the path of the service.
 pub fn pubsub_topic(service: &str) -> String {
-    format!("$pubsub{service}")
+    format!("{PUBSUB}{service}")
 }
 
 /// Which clients are meant: those for which all that is given holds.

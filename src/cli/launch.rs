@@ -15,7 +15,7 @@ use super::options::ServerArgs;
 use super::{access, resolve, services};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
-use ringway::options::{ServerOptions, WorkerSeat};
+use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::seat::Role;
 use ringway::server::{Origins, bridge, supervisor_options};
 use ringway::supervise::{self, Origin, WorkerCommand};
@@ -106,6 +106,9 @@ trait Serves: Defined<Options = ServerOptions> {
     /// Refuses, in the supervisor and before the first worker, what the workers could not do.
     fn prepare(options: &ServerOptions) -> Result<(), Fatal>;
 
+    /// The services that clients find by path.
+    fn services(options: &ServerOptions) -> Vec<(String, Application)>;
+
     /// Runs a worker process.
     fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode;
 }
@@ -120,6 +123,10 @@ impl Serves for ServerArgs {
         access::keys(options).map(|_| ())
     }
 
+    fn services(options: &ServerOptions) -> Vec<(String, Application)> {
+        services::by_path(options)
+    }
+
     fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
         services::work(options, seat)
     }
@@ -132,6 +139,10 @@ impl Serves for GatewayArgs {
 
     fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
         gateway::target(options).map(|_| ())
+    }
+
+    fn services(_: &ServerOptions) -> Vec<(String, Application)> {
+        Vec::new()
     }
 
     fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
@@ -171,5 +182,7 @@ fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exi
     if let (Some((_, text)), Some(shown)) = (url, options.backplane.shown()) {
         *text = shown;
     }
-    supervise::run(supervisor_options(options, origins, command, settings)?)
+    let mut supervised = supervisor_options(options, origins, command, settings)?;
+    supervised.services = D::services(options);
+    supervise::run(supervised)
 }

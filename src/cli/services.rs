@@ -15,11 +15,26 @@ use ringway_command::kinds::{Bare, Words, Wrong};
 use super::access;
 
 /// The applications by their names.
-pub(super) const APPLICATIONS: [(&str, Application); 3] = [
-    ("echo", Application::Echo),
-    ("broadcast", Application::Broadcast),
-    ("pubsub", Application::PubSub),
-];
+pub(super) const APPLICATIONS: [(&str, Application); 3] = {
+    const fn named(application: Application) -> (&'static str, Application) {
+        (application.name(), application)
+    }
+    [
+        named(Application::Echo),
+        named(Application::Broadcast),
+        named(Application::PubSub),
+    ]
+};
+
+/// The path of each service; empty for one on every path.
+pub(super) fn by_path(options: &ServerOptions) -> Vec<(String, Application)> {
+    if options.applications.is_empty() {
+        return vec![(String::new(), options.application)];
+    }
+    let applications = options.applications.iter();
+    let by_path = applications.map(|(path, application)| (path.to_string(), *application));
+    by_path.collect()
+}
 
 /// Applications by path: `/echo=echo,/live/*=broadcast`.
 pub(super) const KIND: Words<Vec<(Pattern, Application)>> = Words {
@@ -45,10 +60,9 @@ fn parse_one(text: &str) -> Result<(Pattern, Application), Wrong> {
 }
 
 fn show(applications: &[(Pattern, Application)]) -> String {
-    let each = applications.iter().map(|(pattern, application)| {
-        let name = APPLICATIONS.iter().find(|(_, kind)| kind == application);
-        format!("{pattern}={}", name.map_or("", |(name, _)| name))
-    });
+    let each = applications
+        .iter()
+        .map(|(pattern, application)| format!("{pattern}={}", application.name()));
     each.collect::<Vec<_>>().join(",")
 }
 

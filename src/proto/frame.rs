@@ -269,6 +269,31 @@ pub fn encode(header: &Header, out: &mut [u8]) -> usize {
     }
 }
 
+/// The header of a server's frame for a whole message that is not compressed, and its length.
+pub fn message_head(kind: Kind, payload_bytes: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
+    let header = Header {
+        compressed: false,
+        fin: true,
+        opcode: kind.opcode(),
+        payload_len: payload_bytes as u64,
+        masking_key: None,
+    };
+    let mut head = [0; HEADER_BYTES_MAX];
+    let len = encode(&header, &mut head);
+    (head, len)
+}
+
+/// The header of a server's frame if `bytes` are one: a whole message, not compressed.
+pub fn whole_of_server(bytes: &[u8]) -> Option<Header> {
+    let (header, len) = decode(bytes, Compression::None).ok()??;
+    let is_whole = header.fin
+        && header.masking_key.is_none()
+        && !header.opcode.is_control()
+        && header.opcode != Opcode::Continuation
+        && header.payload_len == (bytes.len() - len) as u64;
+    is_whole.then_some(header)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,11 +145,12 @@
 //! - `conn`: what a connection is bound to: descriptor, armed operations, send queue, TLS, flow control, deadline, ending.
 //! - [`tls`]: certificates, keys and versions of a server's TLS.
 //! - `bus`: what workers tell each other through shared memory: a worker's seat on it.
-//! - `protocol`: what a connection speaks: opening handshake, WebSocket; the `App` interface.
+//! - `protocol`: what a connection speaks: opening handshake, WebSocket, or nothing (a stream); topics; the `App` interface.
 //! - `worker`: the event loop: its turn, accepting, timeouts, and the one place where connections end.
 //! - `stats`: counters, turn-time histograms, the record that crosses the pipe.
-//! - `supervise`: binds, starts and replaces workers, prints, serves the pages. `seat`: what makes a process a worker.
+//! - `supervise`: binds, starts and replaces workers and the bridge, prints, serves the pages and the HTTP API. `seat`: what makes a process a worker.
 //! - `server::process`: the worker process: pins itself, takes over what it inherited, chooses the I/O tier, runs the loop.
+//! - `server::bridge`: the process between the bus and a broker.
 //! - `control`: orders from the supervisor to a worker process, and its answers.
 //! - `lines`: writes to stdout and stderr without waiting for a slow reader. `signals`: the meaning of each signal.
 //! - `exit`: exit codes, and errors that end a process. `random`: seeded random numbers.

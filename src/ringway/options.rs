@@ -370,6 +370,15 @@ pub enum Application {
 }
 
 impl Application {
+    /// Its name in the options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Broadcast => "broadcast",
+            Self::PubSub => "pubsub",
+        }
+    }
+
     /// Whether it needs a bus between the workers.
     pub const fn needs_bus(self) -> bool {
         matches!(self, Self::Broadcast | Self::PubSub)
@@ -438,6 +447,23 @@ impl std::fmt::Display for BadEndpoint {
 
 impl std::error::Error for BadEndpoint {}
 
+impl Endpoint {
+    /// A Unix socket.
+    ///
+    /// # Errors
+    /// Why there can be none with this path.
+    pub fn unix(path: &str) -> Result<Self, &'static str> {
+        // sockaddr_un.sun_path has 108 bytes, with the final NUL.
+        match path.len() {
+            _ if !path.starts_with('/') => Err("the path must begin with a slash"),
+            108.. => Err("the path is longer than the 107 bytes a Unix socket can have"),
+            _ => Ok(Self::Unix {
+                path: PathBuf::from(path),
+            }),
+        }
+    }
+}
+
 impl std::str::FromStr for Endpoint {
     type Err = BadEndpoint;
 
@@ -456,16 +482,7 @@ impl std::str::FromStr for Endpoint {
         if let Some(path) = strip_scheme(uri, "ws+unix:") {
             // Both ws+unix:/path and ws+unix:///path are in use.
             let path = path.strip_prefix("//").unwrap_or(path);
-            // sockaddr_un.sun_path has 108 bytes, with the final NUL.
-            return match path.len() {
-                _ if !path.starts_with('/') => Err(wrong("the path must begin with a slash")),
-                108.. => Err(wrong(
-                    "the path is longer than the 107 bytes a Unix socket can have",
-                )),
-                _ => Ok(Self::Unix {
-                    path: PathBuf::from(path),
-                }),
-            };
+            return Self::unix(path).map_err(wrong);
         }
         let rest = strip_scheme(uri, "ws://")
             .ok_or_else(|| wrong("it does not begin with ws:// or ws+unix:"))?;

@@ -290,6 +290,17 @@ fn the_api_needs_its_key() {
         page.contains("\nringway_api_unauthorized_total 3\n"),
         "{page}"
     );
+    // Every refusal says why, as JSON.
+    for (method, path, status) in [
+        ("GET", "nothing", 404),
+        ("POST", "topics", 405),
+        ("GET", "topics?limit=x", 400),
+        ("POST", "publish", 400),
+    ] {
+        let (said, body) = call(&server, method, path, KEY, "");
+        assert_eq!(said, status, "{method} {path}");
+        assert!(body["error"].is_string(), "{method} {path}: {body}");
+    }
     let off = Server::start_app("pubsub", "--io=auto", &[]);
     assert_eq!(call(&off, "GET", "services", KEY, "").0, 404);
 }
@@ -402,6 +413,8 @@ fn the_api_broadcasts_and_disconnects() {
         }
         assert_eq!(client.recv().payload, b"\xff");
     }
+    let both = json!({"path": "/live/a", "service": "/more", "text": "x"});
+    assert_eq!(post(&server, "broadcast", &both).0, 400);
     let (_, page) = call(&server, "GET", "topics?service=/live/*", KEY, "");
     let paths =
         json!([{"topic": "/live/a", "subscribers": 1}, {"topic": "/live/b", "subscribers": 1}]);
@@ -437,12 +450,17 @@ fn the_api_broadcasts_and_disconnects() {
 fn wrong_keys_are_told_before_anything_starts() {
     let folder = scratch("api");
     let short = folder.write("short", "short");
+    let other = folder.write(
+        "other",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0gkq0XcyQ user@host",
+    );
     for (option, why) in [
         (format!("--token-key={short}"), "at least 32 bytes"),
         (
             format!("--token-key={}", folder.path("none")),
             "give a file",
         ),
+        (format!("--token-key={other}"), "in another form"),
         (format!("--api-key={short}"), "openssl rand"),
         (
             "--may-publish=/x=a".to_owned(),

@@ -62,10 +62,15 @@ impl Plan {
         self.workers + 1
     }
 
+    /// Bytes of the largest record: an eighth of a log.
+    pub const fn record_bytes_max(&self) -> usize {
+        BusOptions::record_bytes_max(self.log_bytes)
+    }
+
     pub(super) fn layout(&self, seat: usize) -> Layout {
         Layout {
             capacity_bytes: self.log_bytes,
-            record_bytes_max: BusOptions::record_bytes_max(self.log_bytes),
+            record_bytes_max: self.record_bytes_max(),
             number: u32::try_from(seat).unwrap_or(u32::MAX),
         }
     }

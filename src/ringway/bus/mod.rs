@@ -162,6 +162,15 @@ impl Bus {
         words::fd(&self.rings[self.own])
     }
 
+    /// The same for a runtime.
+    ///
+    /// # Errors
+    /// There is no runtime, or no descriptor.
+    #[cfg(any(feature = "backplane", feature = "pages"))]
+    pub(crate) fn watch_bell(&self) -> std::io::Result<tokio::io::unix::AsyncFd<File>> {
+        words::waited(self.rings[self.own].try_clone()?)
+    }
+
     /// Puts a record on the bus, for all other seats.
     ///
     /// # Errors

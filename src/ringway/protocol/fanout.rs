@@ -26,7 +26,7 @@ use crate::bus::{Bus, BusOptions, Kind, Refusal, Said, interest};
 use crate::conn::blocks::Blocks;
 use crate::io::{ConnId, Fd};
 use crate::proto::deflate::{Deflate, Deflater};
-use crate::proto::frame::{self, Compression, HEADER_BYTES_MAX, Header};
+use crate::proto::frame::{self, Header};
 use crate::proto::{self, Opcode};
 use crate::stats::Counters;
 use crate::time::Instant;
@@ -129,7 +129,7 @@ impl Turn {
         body.iter()
             .for_each(|part| self.bytes.extend_from_slice(part));
         if matches!(kind, Kind::FRAME | Kind::FRAME_FOR_OTHERS) {
-            let Some(header) = whole_frame(&self.bytes[at..]) else {
+            let Some(header) = frame::whole_of_server(&self.bytes[at..]) else {
                 self.bytes.truncate(at);
                 return false;
             };
@@ -207,6 +207,19 @@ pub(crate) struct Late {
 /// A reference to it.
 #[derive(Clone, Debug)]
 pub(crate) struct LateRef(pub(crate) Rc<Late>);
+
+impl LateRef {
+    /// Keeps the payload of a data frame.
+    pub(crate) fn new(opcode: Opcode, payload: &[u8]) -> Self {
+        Self(Rc::new(Late {
+            kind: match opcode {
+                Opcode::Text => proto::Kind::Text,
+                _ => proto::Kind::Binary,
+            },
+            payload: payload.into(),
+        }))
+    }
+}
 
 impl Weight for LateRef {
     fn bytes(&self) -> usize {
@@ -400,14 +413,7 @@ impl Fanout {
             let (header, range) = &turn.frames[item.message];
             let payload_len = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
             let payload = range.end.saturating_sub(payload_len)..range.end;
-            let message = Late {
-                kind: match header.opcode {
-                    Opcode::Text => proto::Kind::Text,
-                    _ => proto::Kind::Binary,
-                },
-                payload: turn.bytes[payload].into(),
-            };
-            let message = LateRef(Rc::new(message));
+            let message = LateRef::new(header.opcode, &turn.bytes[payload]);
             history.publish(now.since(Instant::ZERO), topic, message, Retain::No);
         }
     }
@@ -451,7 +457,7 @@ impl Fanout {
     ) -> Result<(), PublishError> {
         let topic = Topic::parse(topic).map_err(PublishError::BadTopic)?;
         let topic = topic.as_str().as_bytes();
-        let (head, head_len) = frame_head(kind, payload.len());
+        let (head, head_len) = frame::message_head(kind, payload.len());
         let kind = match audience {
             Audience::All => Kind::FRAME,
             Audience::Others => Kind::FRAME_FOR_OTHERS,
@@ -576,31 +582,6 @@ impl Fanout {
             .map(|(deflater, how)| (deflater, &*how));
         Prepared::of_frames(blocks, &turn.bytes, &turn.frames, deflater)
     }
-}
-
-/// The header of a server's frame for a whole message, and its length.
-pub(crate) fn frame_head(kind: proto::Kind, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
-    let header = Header {
-        compressed: false,
-        fin: true,
-        opcode: kind.opcode(),
-        payload_len: payload_len as u64,
-        masking_key: None,
-    };
-    let mut head = [0; HEADER_BYTES_MAX];
-    let len = frame::encode(&header, &mut head);
-    (head, len)
-}
-
-/// The header of a whole data frame of a server.
-pub(crate) fn whole_frame(body: &[u8]) -> Option<Header> {
-    let (header, len) = frame::decode(body, Compression::None).ok()??;
-    let is_whole = header.fin
-        && header.masking_key.is_none()
-        && !header.opcode.is_control()
-        && header.opcode != Opcode::Continuation
-        && header.payload_len == (body.len() - len) as u64;
-    is_whole.then_some(header)
 }
 
 /// Counts what the queues of slow subscribers have dropped since `before`.

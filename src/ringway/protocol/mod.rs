@@ -68,12 +68,8 @@ pub(crate) use commands::Command;
 pub use commands::Commands;
 pub use config::{CloseAnswer, Config, FrameLogging, OnViolation};
 pub use context::{Context, SendError};
-pub(crate) use fanout::{
-    Aside, Fanout, Item, Late, LateRef, Turn, conn_of, count_drops, number_of,
-};
+pub(crate) use fanout::{Aside, Fanout, Item, LateRef, Turn, conn_of, count_drops, number_of};
 pub use fanout::{Audience, News, PublishError, SubscribeError};
-#[cfg(feature = "backplane")]
-pub(crate) use fanout::{frame_head, whole_frame};
 pub(crate) use frame_log::FrameLog;
 pub use handle::Handle;
 pub(crate) use handle::Reach;

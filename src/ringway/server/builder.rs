@@ -452,6 +452,7 @@ pub fn supervisor_options(
         // A file that cannot be used is reported before the first worker starts.
         tls: TlsSupply::load(&options.tls)?,
         api: ApiOptions::load(options)?,
+        services: Vec::new(),
         settings,
     })
 }

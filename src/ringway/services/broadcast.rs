@@ -126,7 +126,7 @@ impl App for Broadcast {
         if let Some(guest) = listener.guest.take() {
             self.members.enter(context, *guest);
         }
-        let has_more = self.tick.is_some() || self.members.is_listed();
+        let has_more = self.tick.is_some() || self.members.is_asked_for();
         let all = has_more.then(|| api::broadcast_topic_of_all(&self.service));
         let topics = std::iter::once(&*listener.topic).chain(all.as_deref());
         for topic in topics {

@@ -146,9 +146,9 @@ impl Members {
         self.leaving.is_empty() || !self.leaving.contains(&id)
     }
 
-    /// Whether [`Self::select`] and [`Self::paths`] know the clients.
-    pub(super) const fn is_listed(&self) -> bool {
-        self.is_listed
+    /// Whether the HTTP API may ask for the clients.
+    pub(super) const fn is_asked_for(&self) -> bool {
+        self.admission.is_listed
     }
 
     /// The paths that have clients, and how many.

@@ -23,8 +23,6 @@ pub use echo::{Echo, Subprotocols};
 pub use gateway::Gateway;
 pub use path::{BadPattern, Pattern};
 pub use pubsub::PubSub;
-#[cfg(feature = "backplane")]
-pub(crate) use pubsub::SPACE as PUBSUB_SPACE;
 pub use ringway_bus::history::Limits as HistoryLimits;
 pub use ringway_bus::rights::{BadRights, Rights};
 pub use ringway_bus::station::Options as StationOptions;

@@ -34,9 +34,6 @@ const QUEUED_BYTES_MAX: usize = 64 << 10;
 /// Bytes for which the work of a turn keeps memory.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// What the topic begins with under which the stations of a service speak to each other.
-pub(crate) const SPACE: &str = "$pubsub";
-
 /// The application `pubsub`. It needs a bus ([`Server::bus`](crate::Server::bus)).
 #[derive(Debug)]
 pub struct PubSub {

@@ -84,7 +84,21 @@ fn needed(options: &Options, open: u64) -> u64 {
     // Its pipe of figures, and its standard input.
     let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
     let bridge = 2 * u64::from(has_bridge);
-    open + listeners + 3 + tls + bridge + reserve::DESCRIPTORS as u64 + 2 * workers + web
+    // The memory of the bus, and a bell for each seat; the HTTP API has the same once more, and a bell to wait for.
+    let bus = options
+        .bus
+        .as_ref()
+        .map_or(0, |plan| 1 + plan.seats() as u64);
+    let api = options.api.as_ref().map_or(0, |_| bus + 1);
+    open + listeners
+        + 3
+        + tls
+        + bus
+        + api
+        + bridge
+        + reserve::DESCRIPTORS as u64
+        + 2 * workers
+        + web
 }
 
 fn divide(granted: u64, needed: u64, options: &Options) -> Result<Descriptors, Fatal> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::bridge;
+use crate::options::Application;
 use crate::stats::{Counters, Rates, Record, turns};
 use crate::time::Instant;
 
@@ -54,6 +55,8 @@ pub(super) struct ApiCounts {
     pub(super) unauthorized: u64,
     /// With the key, and not carried out.
     pub(super) failed: u64,
+    /// Records of the bus that were overwritten before it read them: answers may have been among them.
+    pub(super) missed: u64,
     /// Messages that it put on the bus; those of a pubsub that got their place.
     pub(super) published: u64,
 }
@@ -68,6 +71,8 @@ pub(super) struct About {
     pub(super) started: Instant,
     pub(super) started_unix_s: f64,
     pub(super) settings: Vec<(String, String)>,
+    /// As in the supervisor's options.
+    pub(super) services: Vec<(String, Application)>,
 }
 
 /// One point of the plot.

@@ -12,6 +12,7 @@ pub(in crate::supervise) fn fleet(workers: usize) -> Fleet {
         started: Instant::ZERO,
         started_unix_s: 1000.0,
         settings: vec![("workers".to_owned(), "2".to_owned())],
+        services: Vec::new(),
     };
     Fleet::new(about, &vec![None; workers])
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::bridge;
 use super::fleet::{Figures, Fleet, Seat, WorkerPoint, as_f64};
+use crate::options::Application;
 use crate::stats::{self, Counters, Rates};
 use crate::time::Instant;
 
@@ -89,35 +90,26 @@ pub(super) fn page(fleet: &Fleet, now: Instant) -> Value {
             .map(|(name, text)| (name.clone(), value_of(text)))
             .collect(),
     );
-    server["services"] = services(&fleet.about.settings);
+    server["services"] = services(&fleet.about.services);
     value["server"] = server;
     let counts = &fleet.api;
     value["api"] = json!({
         "requests": counts.requests,
         "unauthorized": counts.unauthorized,
         "failed": counts.failed,
+        "missed": counts.missed,
         "published": counts.published,
     });
     value
 }
 
-/// Which paths serve which application, in the order in which they are looked at. Empty for a server that is no `ringway server`.
-fn services(settings: &[(String, String)]) -> Value {
-    let setting = |name: &str| {
-        let mut settings = settings.iter();
-        settings.find_map(|(one, text)| (one == name).then_some(text.as_str()))
-    };
-    let service =
-        |path: &str, application: &str| json!({ "path": path, "application": application });
-    match (setting("service"), setting("app")) {
-        (Some(services), _) => services
-            .split(',')
-            .filter_map(|one| one.split_once('='))
-            .map(|(path, application)| service(path, application))
-            .collect(),
-        (None, Some(application)) => json!([service("/*", application)]),
-        (None, None) => json!([]),
-    }
+/// Which paths serve which application, in the order of the options.
+fn services(services: &[(String, Application)]) -> Value {
+    let services = services.iter().map(|(path, application)| {
+        let path = if path.is_empty() { "/*" } else { path };
+        json!({ "path": path, "application": application.name() })
+    });
+    services.collect()
 }
 
 /// The plots: for each sample the seconds since the start, clients and rates of all workers, and lists with a figure of each worker.
@@ -346,16 +338,13 @@ mod tests {
 
     #[test]
     fn services_are_those_of_the_options() {
-        let of = |name: &str, text: &str| services(&[(name.to_owned(), text.to_owned())]);
+        let of = |path: &str, application| services(&[(path.to_owned(), application)]);
         assert_eq!(
-            of("service", "/chat=pubsub,/live/*=broadcast"),
-            json!([
-                { "path": "/chat", "application": "pubsub" },
-                { "path": "/live/*", "application": "broadcast" },
-            ])
+            of("/chat", Application::PubSub),
+            json!([{ "path": "/chat", "application": "pubsub" }])
         );
         let everywhere = json!([{ "path": "/*", "application": "echo" }]);
-        assert_eq!(of("app", "echo"), everywhere);
-        assert_eq!(of("workers", "2"), json!([]), "an embedded server");
+        assert_eq!(of("", Application::Echo), everywhere);
+        assert_eq!(services(&[]), json!([]), "an application of its own");
     }
 }

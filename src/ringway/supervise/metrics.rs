@@ -79,6 +79,11 @@ fn api(out: &mut String, counts: &ApiCounts) {
             counts.failed,
         ),
         (
+            "api_missed_total",
+            "Records of the bus that the HTTP API was too slow for",
+            counts.missed,
+        ),
+        (
             "api_published_total",
             "Messages that the HTTP API published",
             counts.published,

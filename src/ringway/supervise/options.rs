@@ -56,6 +56,9 @@ pub struct Options {
     pub bus: Option<Plan>,
     /// The HTTP API on the port of the pages, if there is one.
     pub api: Option<ApiOptions>,
+    /// The services that come with Ringway, by their paths as they are found on the bus: empty for one on every path. No entry for an
+    /// application of somebody's own.
+    pub services: Vec<(String, Application)>,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
 }
@@ -65,16 +68,12 @@ pub struct Options {
 pub struct ApiOptions {
     /// What those who ask have to show.
     pub key: String,
-    /// The services by their paths, as they are found on the bus: empty for one on every path.
-    pub services: Vec<(String, Application)>,
 }
 
 impl std::fmt::Debug for ApiOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the key.
-        f.debug_struct("ApiOptions")
-            .field("services", &self.services)
-            .finish_non_exhaustive()
+        f.debug_struct("ApiOptions").finish_non_exhaustive()
     }
 }
 
@@ -100,16 +99,8 @@ impl ApiOptions {
                 "its first line is no key of at least {least} ASCII characters; `openssl rand -hex 32` makes one"
             )));
         }
-        let services = options.applications.iter();
-        let mut services: Vec<_> = services
-            .map(|(path, kind)| (path.to_string(), *kind))
-            .collect();
-        if services.is_empty() {
-            services.push((String::new(), options.application));
-        }
         Ok(Some(Self {
             key: key.to_owned(),
-            services,
         }))
     }
 }
@@ -210,6 +201,7 @@ pub(super) mod tests {
             tls: None,
             bus: None,
             api: None,
+            services: Vec::new(),
             settings: Vec::new(),
         }
     }

@@ -575,6 +575,7 @@ fn about(options: &Options, listeners: &Listeners, web: Option<&std::net::TcpLis
             .duration_since(UNIX_EPOCH)
             .map_or(0.0, |time| time.as_secs_f64()),
         settings: options.settings.clone(),
+        services: options.services.clone(),
     }
 }
 

@@ -37,17 +37,6 @@ pub(super) fn set_option(
 }
 
 /// An integer option of a socket.
-/// A descriptor that tokio waits for.
-///
-/// # Errors
-/// The descriptor cannot be waited for.
-#[cfg(feature = "pages")]
-pub(super) fn watch(file: File) -> io::Result<tokio::io::unix::AsyncFd<File>> {
-    // SAFETY: a `File` keeps its descriptor open and the same until it is dropped, and `AsyncFd` drops it after it has deregistered it.
-    let watched = unsafe { tokio::io::unix::AsyncFd::register(file) };
-    Ok(watched?)
-}
-
 #[cfg(test)]
 pub(super) fn option(socket: &impl AsRawFd, level: i32, name: i32) -> io::Result<i32> {
     let mut value = 0_i32;

@@ -1,7 +1,6 @@
 //! Messages of topics: from the bus and from this worker's connections to its subscribers, once per turn.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use ringway_bus::queue::{Next, Push};
 
@@ -9,9 +8,9 @@ use super::reach::Reachable;
 use crate::bus::{Bus, BusOptions, Kind};
 use crate::conn::link::{Link, Phase};
 use crate::io::{BufferId, ConnId, Fd, Io, Op, Token, Wait};
-use crate::proto::{CloseCode, Kind as MessageKind, Opcode};
+use crate::proto::CloseCode;
 use crate::protocol::{
-    App, Aside, Connection, Core, Fanout, Handle, Host, Item, Late, LateRef, News, Prepared, Table,
+    App, Aside, Connection, Core, Fanout, Handle, Host, Item, LateRef, News, Prepared, Table,
     TooMuch, Turn, conn_of, number_of,
 };
 
@@ -358,13 +357,7 @@ impl Delivery<'_> {
         let message = self.turn.items[item].message;
         let form = self.prepared.plain();
         let (header, _) = form.frame(message);
-        LateRef(Rc::new(Late {
-            kind: match header.opcode {
-                Opcode::Text => MessageKind::Text,
-                _ => MessageKind::Binary,
-            },
-            payload: form.payload(message).into(),
-        }))
+        LateRef::new(header.opcode, form.payload(message))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::conn::link::{Backlog, Inbound, Link, Next, Phase, Receive, Side};
 use crate::conn::spill::Spill;
 use crate::conn::tls::HELD_BYTES_MAX;
 use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
-use crate::protocol::{App, Connection, Core, Failure, Host, Speaks};
+use crate::protocol::{App, Connection, Core, Failure, Host, Shared, Speaks};
 use crate::time::Instant;
 
 /// Missing bytes of a frame from which on it is received straight into its message (16 KiB).
@@ -328,29 +328,9 @@ impl<I: Io> Core<I> {
             return self.spill(&mut conn.link, buffer, span);
         }
         let end = span.end;
-        let read = self.carry_stretches(host, conn, buffer, span);
+        let read = self.stretches(host, conn, buffer, span, Shared::carry);
         if read < end {
             self.spill(&mut conn.link, buffer, read..end);
-        }
-    }
-
-    /// As [`Self::feed_stretches`], for the other end of a pair.
-    fn carry_stretches<A: App>(
-        &mut self,
-        host: &mut Host<A>,
-        conn: &mut Connection,
-        buffer: BufferId,
-        span: Range<usize>,
-    ) -> usize {
-        let Range { start, end } = span;
-        let mut read = start;
-        loop {
-            let (buf, scratch) = self.io.buffer_and_scratch(buffer);
-            let buf = &mut buf[..end];
-            read = self.shared.carry(host, conn, buf, read, scratch, buffer);
-            if read == end || !self.shared.protocol.share.goes_on(self.io.now()) {
-                return read;
-            }
         }
     }
 
@@ -366,29 +346,37 @@ impl<I: Io> Core<I> {
             return self.spill(&mut conn.link, buffer, span);
         }
         let end = span.end;
-        let read = self.feed_stretches(host, conn, buffer, span);
+        let read = self.stretches(host, conn, buffer, span, Shared::feed);
         // The spill is there, and may stay empty, when a message is inflated in later turns.
         if read < end || conn.link.spill.is_some() {
             self.spill(&mut conn.link, buffer, read..end);
         }
     }
 
-    /// Handles the bytes of a buffer until the connection's share of the turn is used up. Returns where it stopped.
+    /// Handles the bytes of a buffer by `handle` until the connection's share of the turn is used up. Returns where it stopped.
     #[inline(always)] // see above
-    fn feed_stretches<A: App>(
+    fn stretches<A: App>(
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
         buffer: BufferId,
         span: Range<usize>,
+        handle: impl Fn(
+            &mut Shared,
+            &mut Host<A>,
+            &mut Connection,
+            &mut [u8],
+            usize,
+            &mut [u8],
+            BufferId,
+        ) -> usize,
     ) -> usize {
         let Range { start, end } = span;
         let mut read = start;
         loop {
             let (buf, scratch) = self.io.buffer_and_scratch(buffer);
-            read = self
-                .shared
-                .feed(host, conn, &mut buf[..end], read, scratch, buffer);
+            let buf = &mut buf[..end];
+            read = handle(&mut self.shared, host, conn, buf, read, scratch, buffer);
             if read == end || !self.shared.protocol.share.goes_on(self.io.now()) {
                 return read;
             }
@@ -413,9 +401,9 @@ impl<I: Io> Core<I> {
         let read = match self.shared.inflate_on(host, conn, scratch) {
             true => 0,
             false if conn.link.pair().is_some() => {
-                self.carry_stretches(host, conn, BufferId::HOT, 0..len)
+                self.stretches(host, conn, BufferId::HOT, 0..len, Shared::carry)
             }
-            false => self.feed_stretches(host, conn, BufferId::HOT, 0..len),
+            false => self.stretches(host, conn, BufferId::HOT, 0..len, Shared::feed),
         };
         // A connection that ended meanwhile has no spill any more.
         let Some(mut spill) = conn.link.spill.take() else {

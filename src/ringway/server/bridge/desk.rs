@@ -11,14 +11,13 @@
 use std::sync::Arc;
 
 use ringway_backplane::{Change, FromBus, Interests, Message, SPACE_BYTES_MAX, ToBus};
+use ringway_bus::api::PUBSUB;
 use ringway_bus::station::record::Record;
 use ringway_bus::topics::Topic;
 
 use crate::bus::interest::{Entry, entries, is_local};
 use crate::bus::{Bus, Kind, Said};
-use crate::proto;
-use crate::protocol::{frame_head, whole_frame};
-use crate::services::PUBSUB_SPACE;
+use crate::proto::{self, frame};
 use crate::stats::bridge::Counters;
 
 #[derive(Debug)]
@@ -112,7 +111,7 @@ impl Desk {
 
     fn handle_frame(&mut self, topic: &[u8], body: &[u8]) {
         let topic = str::from_utf8(topic).ok().map(Topic::parse);
-        let Some((Ok(topic), header)) = topic.zip(whole_frame(body)) else {
+        let Some((Ok(topic), header)) = topic.zip(frame::whole_of_server(body)) else {
             return;
         };
         if is_local(topic.as_str()) {
@@ -197,7 +196,7 @@ impl Desk {
         }
         let name = topic.as_str().as_bytes();
         let published = if space.is_empty() {
-            match frame(body) {
+            match frame_of(body) {
                 Some(frame) => bus.publish(Kind::FRAME, u64::MAX, name, &frame),
                 None => return self.counters.invalid += 1,
             }
@@ -224,18 +223,18 @@ impl Desk {
 }
 
 fn is_station(space: &str) -> bool {
-    space.starts_with(PUBSUB_SPACE)
+    space.starts_with(PUBSUB)
 }
 
 /// A frame of what another server has sent. `None`: clients could not read it.
-fn frame(body: &[u8]) -> Option<Vec<u8>> {
+fn frame_of(body: &[u8]) -> Option<Vec<u8>> {
     let (opcode, payload) = body.split_first()?;
     let kind = match *opcode {
         1 if std::str::from_utf8(payload).is_ok() => proto::Kind::Text,
         2 => proto::Kind::Binary,
         _ => return None,
     };
-    let (head, len) = frame_head(kind, payload.len());
+    let (head, len) = frame::message_head(kind, payload.len());
     Some([&head[..len], payload].concat())
 }
 

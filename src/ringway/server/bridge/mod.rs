@@ -63,8 +63,6 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
         .ok_or_else(bad)?;
     let own = plan.bridge_seat();
     let failed = |what: &'static str| move |error: std::io::Error| environment(what, &error);
-    let bell = segments.rings.get(own).ok_or_else(bad)?;
-    let bell = bell.try_clone().map_err(failed("the bell"))?;
     let stats = adopt(seat.stats_fd.ok_or_else(bad)?)?;
     let bus = Bus::join(segments, &plan, own).map_err(|error| environment("the bus", &error))?;
     let backplane = Options {
@@ -81,9 +79,9 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
         let end = std::io::stdin().as_fd().try_clone_to_owned();
         let end = end.and_then(|end| words::waited(end.into()));
         let desk = Floor {
+            bell: bus.watch_bell().map_err(failed("the bell"))?,
             bus,
             desk: Desk::new(plan.workers(), own),
-            bell: words::waited(bell).map_err(failed("the bell"))?,
             end: end.map_err(failed("the standard input"))?,
             stats,
             interval: options.record_interval(),

@@ -83,8 +83,10 @@ pub(super) enum Outcome {
     TooBig {
         bytes_max: usize,
     },
-    /// Nothing was done.
+    /// Nothing was done: too much is open.
     Busy,
+    /// Nothing was done: another process writes to this seat's log, or it is damaged.
+    Deposed,
     /// No place has come in time: the message was perhaps published.
     Late,
 }
@@ -275,6 +277,22 @@ impl<R> Desk<R> {
 }
 
 impl Request {
+    /// Bytes of the message in it, about.
+    pub(super) const fn bytes(&self) -> usize {
+        match self {
+            Self::Broadcast { frame, .. } => frame.len(),
+            Self::Publish {
+                data: Data::Json(text),
+                ..
+            } => text.len(),
+            Self::Publish {
+                data: Data::Bytes(bytes),
+                ..
+            } => bytes.len(),
+            Self::Topics { .. } | Self::Close { .. } => 0,
+        }
+    }
+
     /// Puts it on the bus.
     fn say(&self, ticket: u64, bus: &mut impl Say) -> Result<(), Refusal> {
         match self {
@@ -371,6 +389,8 @@ const fn refused(refusal: &Refusal) -> Outcome {
         Refusal::TooBig { bytes_max, .. } => Outcome::TooBig {
             bytes_max: *bytes_max,
         },
+        Refusal::Deposed => Outcome::Deposed,
+        // A refusal of a later version.
         _ => Outcome::Busy,
     }
 }

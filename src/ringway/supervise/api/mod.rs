@@ -12,6 +12,7 @@
 //! |---|---|---|
 //! | bytes of a body | [`BODY_BYTES_MAX`] | gets 413 |
 //! | messages of one body | [`BATCH_MAX`] | gets 400 |
+//! | bytes of a subject or a path | [`TEXT_BYTES_MAX`] | gets 400 |
 //! | requests that wait for the teller | [`QUEUE_MAX`] | wait |
 
 mod desk;
@@ -23,16 +24,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, Request as HttpRequest, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
+use ringway_bus::api;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fleet::{Shared, locked};
+use super::fleet::{ApiCounts, Shared, locked};
 use super::options::ApiOptions;
 use crate::options::Application;
 use desk::{Outcome, Request};
@@ -42,10 +45,14 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const BATCH_MAX: usize = 1000;
 const QUEUE_MAX: usize = 1024;
 
+/// Bytes of a subject, a path and a topic in a question: it is one record of the smallest bus.
+const TEXT_BYTES_MAX: usize = 2048;
+
 /// What the routes share.
 #[derive(Clone)]
 struct Desk {
     options: Arc<ApiOptions>,
+    services: Arc<[(String, Application)]>,
     fleet: Shared,
     requests: mpsc::Sender<(Request, oneshot::Sender<Outcome>)>,
 }
@@ -61,6 +68,12 @@ impl IntoResponse for Refused {
     }
 }
 
+type Body = Result<Bytes, BytesRejection>;
+
+fn taken(body: Body) -> Result<Bytes, Refused> {
+    body.map_err(|rejection| Refused(rejection.status(), rejection.body_text()))
+}
+
 fn bad(why: impl Into<String>) -> Refused {
     Refused(StatusCode::BAD_REQUEST, why.into())
 }
@@ -72,8 +85,11 @@ pub(super) fn router(
     fleet: Shared,
 ) -> (Router, impl Future<Output = ()> + Send) {
     let (requests, queue) = mpsc::channel(QUEUE_MAX);
+    let shared = fleet.clone();
+    let known = locked(&fleet).about.services.clone().into();
     let desk = Desk {
         options: Arc::new(options),
+        services: known,
         fleet,
         requests,
     };
@@ -83,10 +99,12 @@ pub(super) fn router(
         .route("/api/publish", post(publish))
         .route("/api/broadcast", post(broadcast))
         .route("/api/disconnect", post(disconnect))
+        .route("/api/{*rest}", any(nothing))
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(desk.clone(), admit))
         .with_state(desk);
-    (router, teller.serve(queue))
+    (router, teller.serve(queue, shared))
 }
 
 /// Lets those in who have the key, and counts.
@@ -97,34 +115,45 @@ async fn admit(State(desk): State<Desk>, request: HttpRequest, next: Next) -> Re
         scheme.eq_ignore_ascii_case(b"bearer ")
             && bool::from(desk.options.key.as_bytes().ct_eq(key.trim_ascii()))
     });
-    let response = match is_key {
-        true => next.run(request).await,
-        false => {
-            let why = "the key is needed: Authorization: Bearer KEY, as the first line of the file of --api-key";
-            let refused = Refused(StatusCode::UNAUTHORIZED, why.to_owned());
-            ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response()
-        }
-    };
-    let counts = &mut locked(&desk.fleet).api;
-    counts.requests += 1;
-    counts.unauthorized += u64::from(!is_key);
-    counts.failed += u64::from(is_key && !response.status().is_success());
+    // Before the answer: whoever asks may leave.
+    let count = |read: fn(&mut ApiCounts) -> &mut u64| *read(&mut locked(&desk.fleet).api) += 1;
+    count(|counts| &mut counts.requests);
+    if !is_key {
+        count(|counts| &mut counts.unauthorized);
+        let why = "the key is needed: Authorization: Bearer KEY, as the first line of the file of --api-key";
+        let refused = Refused(StatusCode::UNAUTHORIZED, why.to_owned());
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refused).into_response();
+    }
+    let response = next.run(request).await;
+    if !response.status().is_success() {
+        count(|counts| &mut counts.failed);
+    }
     response
 }
 
+async fn nothing() -> Refused {
+    let why = "there is only services, topics, publish, broadcast and disconnect below /api/";
+    Refused(StatusCode::NOT_FOUND, why.to_owned())
+}
+
+async fn wrong_method() -> Refused {
+    let why = "services and topics are for GET, the others for POST";
+    Refused(StatusCode::METHOD_NOT_ALLOWED, why.to_owned())
+}
+
 async fn services(State(desk): State<Desk>) -> Json<Value> {
-    let services = desk.options.services.iter().map(|(path, application)| {
-        let name = match application {
-            Application::Echo => "echo",
-            Application::Broadcast => "broadcast",
-            Application::PubSub => "pubsub",
-        };
-        json!({"service": path, "application": name})
-    });
+    let services = desk
+        .services
+        .iter()
+        .map(|(path, application)| json!({"service": path, "application": application.name()}));
     Json(json!({"services": services.collect::<Vec<_>>()}))
 }
 
-async fn topics(State(desk): State<Desk>, Query(asked): Query<said::Topics>) -> Answered {
+async fn topics(
+    State(desk): State<Desk>,
+    asked: Result<Query<said::Topics>, QueryRejection>,
+) -> Answered {
+    let Query(asked) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let said::Topics {
         service,
         topic,
@@ -132,15 +161,21 @@ async fn topics(State(desk): State<Desk>, Query(asked): Query<said::Topics>) -> 
         limit,
     } = asked;
     let service = desk.service(service.as_deref(), Application::needs_bus)?;
-    let limit_max = ringway_bus::api::TOPICS_MAX;
+    let limit_max = api::TOPICS_MAX;
     let limit = limit.unwrap_or(100);
     if limit == 0 || usize::from(limit) > limit_max {
         return Err(bad(format!("limit is not from 1 to {limit_max}")));
     }
     let is_exact = topic.is_some();
+    let after = topic.or(after).unwrap_or_default();
+    if after.len() > TEXT_BYTES_MAX {
+        return Err(bad(format!(
+            "a topic here has at most {TEXT_BYTES_MAX} bytes"
+        )));
+    }
     let request = Request::Topics {
         service,
-        after: topic.or(after).unwrap_or_default(),
+        after,
         limit,
         is_exact,
     };
@@ -161,7 +196,8 @@ async fn topics(State(desk): State<Desk>, Query(asked): Query<said::Topics>) -> 
     }
 }
 
-async fn publish(State(desk): State<Desk>, body: Bytes) -> Answered {
+async fn publish(State(desk): State<Desk>, body: Body) -> Answered {
+    let body = taken(body)?;
     let (messages, is_list) =
         said::one_or_more::<said::Publish<'_>>(&body, BATCH_MAX).map_err(bad)?;
     let mut asked = Vec::new();
@@ -179,7 +215,6 @@ async fn publish(State(desk): State<Desk>, body: Bytes) -> Answered {
         let answer = match asked {
             Ok(outcome) => match outcome.await.map_err(|_| gone())? {
                 Outcome::Published(position) => {
-                    locked(&desk.fleet).api.published += 1;
                     // A string, because JavaScript does not count that far exactly.
                     Ok(json!({"epoch": position.epoch.to_string(), "offset": position.offset}))
                 }
@@ -192,6 +227,7 @@ async fn publish(State(desk): State<Desk>, body: Bytes) -> Answered {
             (Err(refused), false) => return Err(refused),
             (Ok(answer), true) => answers.push(answer),
             (Err(Refused(status, why)), true) => {
+                locked(&desk.fleet).api.failed += 1;
                 answers.push(json!({"error": why, "status": status.as_u16()}));
             }
         }
@@ -199,43 +235,25 @@ async fn publish(State(desk): State<Desk>, body: Bytes) -> Answered {
     Ok(Json(Value::Array(answers)))
 }
 
-async fn broadcast(State(desk): State<Desk>, body: Bytes) -> Answered {
+async fn broadcast(State(desk): State<Desk>, body: Body) -> Answered {
+    let body = taken(body)?;
     let message: said::Broadcast = said::one(&body).map_err(bad)?;
     let frame = message.frame().map_err(bad)?;
-    let topics = match &message.path {
+    let named = message.service.as_ref();
+    let services = desk.services(|kind| kind == Application::Broadcast);
+    let mut services = services.filter(|path| named.is_none_or(|named| named == *path));
+    let topics: Vec<_> = match &message.path {
+        Some(_) if named.is_some() => {
+            return Err(bad("give path or service: a path belongs to one service"));
+        }
         Some(path) => {
-            desk.service(message.service.as_deref(), |kind| {
-                kind == Application::Broadcast
-            })
-            .map(drop)
-            .or_else(|refused| {
-                // Which of several does not matter: a path is served by one.
-                let is_any = desk
-                    .services(|kind| kind == Application::Broadcast)
-                    .next()
-                    .is_some();
-                if message.service.is_none() && is_any {
-                    Ok(())
-                } else {
-                    Err(refused)
-                }
-            })?;
-            let topic = ringway_bus::api::broadcast_topic(path).filter(|_| path.starts_with('/'));
-            vec![topic.ok_or_else(|| bad("path is none that a client can have"))?]
+            let topic = api::broadcast_topic(path).filter(|_| path.starts_with('/'));
+            let topic = topic.ok_or_else(|| bad("path is none that a client can have"))?;
+            services.next().map(|_| topic).into_iter().collect()
         }
-        None => {
-            let named = |service: &String| {
-                message
-                    .service
-                    .as_ref()
-                    .is_none_or(|named| named == service)
-            };
-            let services = desk.services(|kind| kind == Application::Broadcast);
-            let topics = services.filter(|service| named(service));
-            topics
-                .map(|service| ringway_bus::api::broadcast_topic_of_all(service))
-                .collect()
-        }
+        None => services
+            .map(|path| api::broadcast_topic_of_all(path))
+            .collect(),
     };
     if topics.is_empty() {
         return Err(bad("there is no such broadcast: see /api/services"));
@@ -243,14 +261,15 @@ async fn broadcast(State(desk): State<Desk>, body: Bytes) -> Answered {
     for topic in topics {
         let frame = frame.clone();
         match desk.ask(Request::Broadcast { topic, frame }).await? {
-            Outcome::Sent => locked(&desk.fleet).api.published += 1,
+            Outcome::Sent => {}
             other => return Err(refuse(&other)),
         }
     }
     Ok(Json(json!({})))
 }
 
-async fn disconnect(State(desk): State<Desk>, body: Bytes) -> Answered {
+async fn disconnect(State(desk): State<Desk>, body: Body) -> Answered {
+    let body = taken(body)?;
     let said::Disconnect {
         service,
         subject,
@@ -263,6 +282,15 @@ async fn disconnect(State(desk): State<Desk>, body: Bytes) -> Answered {
         return Err(bad(
             "whom: give subject, path or address, or several of them",
         ));
+    }
+    let is_long = |text: &Option<String>| {
+        text.as_ref()
+            .is_some_and(|text| text.len() > TEXT_BYTES_MAX)
+    };
+    if is_long(&subject) || is_long(&path) {
+        return Err(bad(format!(
+            "subject and path have at most {TEXT_BYTES_MAX} bytes"
+        )));
     }
     let reason = reason.unwrap_or_default();
     if crate::proto::CloseCode::sendable(code).is_none() || reason.len() > 123 {
@@ -297,7 +325,7 @@ async fn disconnect(State(desk): State<Desk>, body: Bytes) -> Answered {
 impl Desk {
     /// The paths of the services of a kind.
     fn services(&self, is_kind: impl Fn(Application) -> bool) -> impl Iterator<Item = &String> {
-        let services = self.options.services.iter();
+        let services = self.services.iter();
         services
             .filter(move |(_, kind)| is_kind(*kind))
             .map(|(path, _)| path)
@@ -354,6 +382,10 @@ fn refuse(outcome: &Outcome) -> Refused {
         Outcome::Late => Refused(
             StatusCode::GATEWAY_TIMEOUT,
             "no answer came in 5 seconds, and the message was perhaps published".to_owned(),
+        ),
+        Outcome::Deposed => Refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the bus takes nothing from this server any more: start it again".to_owned(),
         ),
         _ => Refused(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -3,14 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ringway_bus::history::Retain;
+use ringway_bus::pubsub::Limits;
 use ringway_bus::topics::Topic;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::desk::{Data, Request};
 use super::{Refused, bad};
-use crate::proto::Kind;
-use crate::proto::frame::{self, HEADER_BYTES_MAX, Header};
+use crate::proto::{Kind, frame};
 
 /// A page of topics, or one topic.
 #[derive(Debug, Deserialize)]
@@ -31,9 +31,34 @@ pub(super) struct Publish<'a> {
     #[serde(default)]
     retain: bool,
     /// Passed on as it is written.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "given")]
     data: Option<&'a RawValue>,
     base64: Option<String>,
+}
+
+/// A value that is there, `null` too.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
+}
+
+/// Arrays and objects inside each other in a JSON text.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut most) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                most = most.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// A message for the clients of a broadcast.
@@ -94,6 +119,12 @@ impl Publish<'_> {
             return Err(bad(format!("topic: {why}")));
         }
         let data = match (self.data, self.base64) {
+            // In a client's request it lies one deeper.
+            (Some(json), None) if depth(json.get()) >= Limits::default().depth_max => {
+                return Err(bad(
+                    "data has too many arrays and objects inside each other",
+                ));
+            }
             (Some(json), None) => Data::Json(json.get().to_owned()),
             (None, Some(text)) => Data::Bytes(decoded(&text).map_err(bad)?),
             _ => return Err(bad("give either data, a JSON value, or base64")),
@@ -115,15 +146,7 @@ impl Broadcast {
             (None, Some(text)) => (Kind::Binary, decoded(text)?),
             _ => return Err("give either text or base64".to_owned()),
         };
-        let header = Header {
-            compressed: false,
-            fin: true,
-            opcode: kind.opcode(),
-            payload_len: payload.len() as u64,
-            masking_key: None,
-        };
-        let mut head = [0; HEADER_BYTES_MAX];
-        let head_len = frame::encode(&header, &mut head);
+        let (head, head_len) = frame::message_head(kind, payload.len());
         Ok([&head[..head_len], &payload].concat())
     }
 }
@@ -177,6 +200,23 @@ mod tests {
         assert!(why(r#"{"topic":"a","data":1,"base64":"AA=="}"#).contains("either data"));
         assert!(why(r#"{"topic":"a","base64":"A"}"#).starts_with("base64: "));
         assert!(why(r#"{"topic":"a","dat":1}"#).contains("unknown field"));
+        assert!(why(r#"{"topic":"a","data":null,"base64":"AA=="}"#).contains("either data"));
+        let deep = |depth| {
+            format!(
+                r#"{{"topic":"a","data":{}"[\""{}}}"#,
+                "[".repeat(depth),
+                "]".repeat(depth)
+            )
+        };
+        assert!(why(&deep(32)).contains("inside each other"));
+        let message = one::<Publish<'_>>(br#"{"topic":"a","data":null}"#).expect("a message");
+        let request = message.request(|_| Ok(String::new()));
+        assert!(
+            matches!(request, Ok(Request::Publish { data: Data::Json(text), .. }) if text == "null")
+        );
+        let flat = deep(31);
+        let message = one::<Publish<'_>>(flat.as_bytes()).expect("a message");
+        assert!(message.request(|_| Ok(String::new())).is_ok());
     }
 
     #[test]

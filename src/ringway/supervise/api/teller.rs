@@ -2,7 +2,6 @@
 //!
 //! While nothing is open it does not read, so the traffic of the workers costs the supervisor nothing.
 
-use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use ringway_bus::log::Refusal;
@@ -10,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::super::error::error;
-use super::super::sys;
+use super::super::fleet::{Shared, locked};
 use super::desk::{self, Outcome, Request, Say};
 use crate::bus::{Bus, Error, Kind, Plan, Said, Segments};
 use crate::time;
@@ -24,8 +23,9 @@ pub(super) type Requests = mpsc::Receiver<(Request, oneshot::Sender<Outcome>)>;
 #[derive(Debug)]
 pub(in crate::supervise) struct Teller {
     bus: Bus,
-    bell: File,
     desk: desk::Desk<oneshot::Sender<Outcome>>,
+    /// Bytes of messages after which the workers have their turn: an eighth of a log.
+    batch_bytes_max: usize,
 }
 
 impl Say for Bus {
@@ -45,35 +45,36 @@ impl Teller {
             source,
         };
         let seat = plan.api_seat();
-        let bell = segments.rings[seat].try_clone().map_err(failed)?;
         let bus = Bus::join(segments.try_clone().map_err(failed)?, plan, seat)?;
         // Later than those of an earlier process.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let last_ticket = since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(0));
         Ok(Self {
             bus,
-            bell,
             desk: desk::Desk::new(plan.workers(), seat, last_ticket),
+            batch_bytes_max: plan.record_bytes_max(),
         })
     }
 
     /// Serves until nobody can ask any more.
-    pub(super) async fn serve(self, mut requests: Requests) {
+    pub(super) async fn serve(self, mut requests: Requests, fleet: Shared) {
         let Self {
             mut bus,
-            bell,
             mut desk,
+            batch_bytes_max,
         } = self;
-        let bell = match sys::watch(bell) {
+        let bell = match bus.watch_bell() {
             Ok(bell) => bell,
             Err(failure) => return error(format!("the HTTP API does not work: {failure}")),
         };
+        let tell = |told: Option<Told>| tell(&fleet, told);
         loop {
             if desk.is_waiting() {
-                bus.read(|seat, said| {
-                    if let Said::Record { topic, body, .. } = said {
-                        tell(desk.handle(seat, topic, body));
-                    }
+                bus.read(|seat, said| match said {
+                    Said::Record { topic, body, .. } => tell(desk.handle(seat, topic, body)),
+                    // Answers may be among them.
+                    Said::Missed(records) => locked(&fleet).api.missed += records.get(),
+                    Said::Replaced => {}
                 });
                 while let Some(told) = desk.handle_timeout(time::now()) {
                     tell(Some(told));
@@ -97,10 +98,17 @@ impl Teller {
                         bus.skip();
                     }
                     let more = std::iter::from_fn(|| requests.try_recv().ok());
+                    let mut bytes = 0;
                     for (request, reply) in std::iter::once(first).chain(more).take(BATCH_MAX) {
+                        bytes += request.bytes();
                         tell(desk.take(time::now(), &request, reply, &mut bus));
+                        // Rung for before they could be overtaken.
+                        bus.ring();
+                        if bytes >= batch_bytes_max {
+                            break;
+                        }
                     }
-                    bus.ring();
+                    tokio::task::yield_now().await;
                 }
                 ready = bell.readable(), if is_waiting => {
                     if let Ok(mut ready) = ready {
@@ -115,9 +123,14 @@ impl Teller {
     }
 }
 
-/// Whoever asked may have left.
-fn tell(told: Option<(oneshot::Sender<Outcome>, Outcome)>) {
+/// An outcome, and who is told.
+type Told = (oneshot::Sender<Outcome>, Outcome);
+
+/// Counts and tells. Whoever asked may have left.
+fn tell(fleet: &Shared, told: Option<Told>) {
     if let Some((reply, outcome)) = told {
+        let is_published = matches!(outcome, Outcome::Published(_) | Outcome::Sent);
+        locked(fleet).api.published += u64::from(is_published);
         let _ = reply.send(outcome);
     }
 }
