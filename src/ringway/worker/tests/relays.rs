@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::script;
+use super::session::{self, Session};
 use super::world::{Echo, TURNS_MAX, seeds};
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
@@ -20,6 +21,9 @@ const REQUEST: &[u8] = b"POST /form HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: ch
 
 /// A PROXY header of a client without an address: a simulated one has none.
 const PROXY_UNKNOWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// The same of a client that speaks TLS.
+const PROXY_UNKNOWN_TLS: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x08\x20\0\x05\x01\0\0\0\x01";
 
 /// What becomes of accepted connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +42,13 @@ impl As {
     }
 
     /// What a target gets before them.
-    fn preface(self) -> Vec<u8> {
-        match self {
-            Self::Requests { proxy_header: true } => [PROXY_UNKNOWN, REQUEST].concat(),
-            other => other.request().to_vec(),
-        }
+    fn preface(self, is_tls: bool) -> Vec<u8> {
+        let header = match self {
+            Self::Requests { proxy_header: true } if is_tls => PROXY_UNKNOWN_TLS,
+            Self::Requests { proxy_header: true } => PROXY_UNKNOWN,
+            _ => b"",
+        };
+        [header, self.request()].concat()
     }
 }
 
@@ -58,6 +64,19 @@ struct End {
     /// What it found behind the last byte.
     saw: PeerEnd,
     pace: u16,
+    tls: Option<Session>,
+    leaves: Leaves,
+}
+
+/// How one side says under TLS that it sends no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// With close_notify; its FIN follows that of the worker.
+    Notifying,
+    /// With close_notify and FIN.
+    Ending,
+    /// With FIN alone.
+    Cutting,
 }
 
 impl End {
@@ -70,6 +89,40 @@ impl End {
             resets_at: None,
             saw: PeerEnd::Open,
             pace: random.pick(&[5, 100, 1000]),
+            tls: None,
+            leaves: random.pick(&[Leaves::Notifying, Leaves::Ending, Leaves::Cutting]),
+        }
+    }
+
+    fn send(&mut self, sim: &mut Sim, peer: PeerId, len: usize) {
+        let bytes = &self.out[self.sent..][..len];
+        match &mut self.tls {
+            None => sim.peer_send(peer, bytes),
+            Some(tls) => tls.send(sim, peer, bytes),
+        }
+        self.sent += len;
+    }
+
+    fn take(&mut self, sim: &mut Sim, peer: PeerId, max: usize) {
+        let bytes = sim.peer_take_some(peer, max);
+        match &mut self.tls {
+            None => self.got.extend(bytes),
+            Some(tls) => self.got.extend(tls.receive(sim, peer, &bytes)),
+        }
+    }
+
+    fn finish(&mut self, sim: &mut Sim, peer: PeerId) {
+        let Some(tls) = &mut self.tls else {
+            return sim.peer_half_close(peer);
+        };
+        if tls.waits() {
+            return;
+        }
+        if self.leaves != Leaves::Cutting {
+            tls.close(sim, peer);
+        }
+        if self.leaves != Leaves::Notifying || self.saw != PeerEnd::Open {
+            sim.peer_half_close(peer);
         }
     }
 
@@ -77,8 +130,7 @@ impl End {
         let Some(peer) = self.peer else { return };
         if random.chance(self.pace.max(50)) && self.sent < self.out.len() {
             let len = random.magnitude(100_000).min(self.out.len() - self.sent);
-            sim.peer_send(peer, &self.out[self.sent..][..len]);
-            self.sent += len;
+            self.send(sim, peer, len);
         }
         if self.resets_at.is_some_and(|at| self.sent >= at) {
             sim.peer_reset(peer);
@@ -87,15 +139,15 @@ impl End {
         }
         let all_sent = self.sent == self.out.len();
         if all_sent {
-            sim.peer_half_close(peer);
+            self.finish(sim, peer);
         }
         if random.chance(self.pace) {
             let max = random.magnitude(100_000);
-            self.got.extend(sim.peer_take_some(peer, max));
+            self.take(sim, peer, max);
         }
         self.saw = sim.peer_end(peer);
         if self.saw == PeerEnd::Reset || self.saw == PeerEnd::Fin && all_sent {
-            self.got.extend(sim.peer_take(peer));
+            self.take(sim, peer, usize::MAX);
             sim.peer_close(peer);
             self.peer = None;
         }
@@ -104,7 +156,7 @@ impl End {
 
 /// A client, and the peer at the other end of its stream.
 #[derive(Debug)]
-struct Session {
+struct Joined {
     client: End,
     client_id: PeerId,
     target: End,
@@ -113,7 +165,7 @@ struct Session {
 struct World {
     worker: Worker<Sim, Echo>,
     accepts: As,
-    sessions: Vec<Session>,
+    sessions: Vec<Joined>,
     /// Targets whose session is not known yet, with what they have read.
     fresh: Vec<(PeerId, Vec<u8>)>,
     random: Random,
@@ -159,7 +211,7 @@ impl World {
     }
 
     /// One more session, that sends up to so many bytes each way.
-    fn add(&mut self, bytes: usize) -> &mut Session {
+    fn add(&mut self, bytes: usize) -> &mut Joined {
         let random = &mut self.random;
         let number = u8::try_from(self.sessions.len()).expect("few sessions");
         let len = random.magnitude(bytes);
@@ -171,7 +223,14 @@ impl World {
         let target = End::new(random, down);
         let client_id = self.worker.io_mut().connect();
         client.peer = Some(client_id);
-        self.sessions.push(Session {
+        client.tls = match self.worker.core.shared.protocol.config.tls {
+            // Beside plain requests on the same port, but never beside plain streams.
+            Some(_) if self.accepts == As::Streams || self.random.chance(700) => {
+                Some(Session::new())
+            }
+            _ => None,
+        };
+        self.sessions.push(Joined {
             client,
             client_id,
             target,
@@ -182,7 +241,7 @@ impl World {
     fn step(&mut self) {
         self.turns += 1;
         assert!(self.turns < TURNS_MAX, "it ends: {:#?}", self.describe());
-        let preface = self.accepts.preface();
+        let request = self.accepts.request();
         let sim = self.worker.io_mut();
         while let Some(peer) = sim.dialled() {
             sim.take_up(peer);
@@ -190,13 +249,14 @@ impl World {
         }
         let sessions = &mut self.sessions;
         self.fresh.retain_mut(|(peer, got)| {
-            let lacks = preface.len() + 1 - got.len();
-            got.extend(sim.peer_take_some(*peer, lacks));
-            if got.len() > preface.len() {
-                assert!(got.starts_with(&preface), "{}", got.escape_ascii());
-                let target = &mut sessions[usize::from(got[preface.len()])].target;
-                (target.got, target.peer) = (std::mem::take(got), Some(*peer));
-                return false;
+            while let &[byte] = &sim.peer_take_some(*peer, 1)[..] {
+                let is_behind = got.ends_with(request);
+                got.push(byte);
+                if is_behind {
+                    let target = &mut sessions[usize::from(byte)].target;
+                    (target.got, target.peer) = (std::mem::take(got), Some(*peer));
+                    return false;
+                }
             }
             let is_over = sim.peer_end(*peer) != PeerEnd::Open;
             if is_over {
@@ -226,7 +286,7 @@ impl World {
     }
 
     fn run(&mut self) -> Counters {
-        let is_over = |sim: &Sim, session: &Session| {
+        let is_over = |sim: &Sim, session: &Joined| {
             let ends = [&session.client, &session.target];
             ends.iter().all(|end| end.peer.is_none()) && sim.is_over(session.client_id)
         };
@@ -255,12 +315,10 @@ impl World {
 
     /// What the client and the target must have got at most.
     fn check(&self, whole: bool) {
-        for Session { client, target, .. } in &self.sessions {
-            let up = [
-                &self.accepts.preface(),
-                &client.out[self.accepts.request().len()..],
-            ]
-            .concat();
+        for Joined { client, target, .. } in &self.sessions {
+            let preface = self.accepts.preface(client.tls.is_some());
+            let up = &client.out[self.accepts.request().len()..];
+            let up = [&preface, up].concat();
             assert!(up.starts_with(&target.got), "up, in order");
             assert!(target.out.starts_with(&client.got), "down, in order");
             let breaks = client.resets_at.is_some() || target.resets_at.is_some();
@@ -273,7 +331,7 @@ impl World {
     }
 
     fn describe(&mut self) -> Vec<String> {
-        let sessions = self.sessions.iter().map(|Session { client, target, .. }| {
+        let sessions = self.sessions.iter().map(|Joined { client, target, .. }| {
             let of = |end: &End| {
                 let (sent, out, got) = (end.sent, end.out.len(), end.got.len());
                 format!(
@@ -315,6 +373,7 @@ fn drawn(seed: u64) -> World {
     let mut random = Random::new(seed ^ 0x9A12);
     let config = Config {
         send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        tls: random.chance(500).then(session::server),
         ..Config::default()
     };
     World::new(options, config, random.pick(&ALL))
