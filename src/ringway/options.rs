@@ -402,6 +402,21 @@ pub struct GatewayOptions {
     pub half_close: bool,
     /// The PROXY header that tells the target whose stream it is. Default: none.
     pub proxy_header: Option<ProxyVersion>,
+    /// The TLS of the target. Default: none.
+    pub tls: TargetTlsOptions,
+}
+
+/// Whether a gateway's target speaks TLS, and whom its workers trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTlsOptions {
+    /// It does.
+    pub wanted: bool,
+    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Any certificate is good.
+    pub insecure: bool,
+    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
+    pub name: Option<String>,
 }
 
 impl Default for GatewayOptions {
@@ -414,6 +429,7 @@ impl Default for GatewayOptions {
             connect_timeout: Duration::from_secs(5),
             half_close: false,
             proxy_header: None,
+            tls: TargetTlsOptions::default(),
         }
     }
 }
