@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::script;
 use super::session::{self, Session};
-use super::world::{Echo, TURNS_MAX, seeds};
+use super::world::{TURNS_MAX, seeds};
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
 use crate::io::{ConnectOptions, HOT_BYTES, Io as _, ReceiveMode};
+use crate::proto::Message;
 use crate::stats::Counters;
-use crate::worker::{Config, Listener, Relay, Target, Worker};
+use crate::worker::{App, Config, Context, Listener, Onward, Relay, Target, Worker};
 
 const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
@@ -54,15 +55,17 @@ impl As {
 
 /// One side of a session.
 #[derive(Debug)]
-struct End {
-    peer: Option<PeerId>,
-    out: Vec<u8>,
-    sent: usize,
-    got: Vec<u8>,
+pub(super) struct End {
+    pub(super) peer: Option<PeerId>,
+    pub(super) out: Vec<u8>,
+    pub(super) sent: usize,
+    pub(super) got: Vec<u8>,
     /// Resets after so many bytes.
-    resets_at: Option<usize>,
+    pub(super) resets_at: Option<usize>,
     /// What it found behind the last byte.
-    saw: PeerEnd,
+    pub(super) saw: PeerEnd,
+    /// Ends its direction only when the other side has.
+    pub(super) waits: bool,
     pace: u16,
     tls: Option<Session>,
     leaves: Leaves,
@@ -80,7 +83,7 @@ enum Leaves {
 }
 
 impl End {
-    fn new(random: &mut Random, out: Vec<u8>) -> Self {
+    pub(super) fn new(random: &mut Random, out: Vec<u8>) -> Self {
         Self {
             peer: None,
             out,
@@ -88,6 +91,7 @@ impl End {
             got: Vec::new(),
             resets_at: None,
             saw: PeerEnd::Open,
+            waits: false,
             pace: random.pick(&[5, 100, 1000]),
             tls: None,
             leaves: random.pick(&[Leaves::Notifying, Leaves::Ending, Leaves::Cutting]),
@@ -126,7 +130,7 @@ impl End {
         }
     }
 
-    fn step(&mut self, sim: &mut Sim, random: &mut Random) {
+    pub(super) fn step(&mut self, sim: &mut Sim, random: &mut Random) {
         let Some(peer) = self.peer else { return };
         if random.chance(self.pace.max(50)) && self.sent < self.out.len() {
             let len = random.magnitude(100_000).min(self.out.len() - self.sent);
@@ -138,7 +142,7 @@ impl End {
             return;
         }
         let all_sent = self.sent == self.out.len();
-        if all_sent {
+        if all_sent && (!self.waits || self.saw != PeerEnd::Open) {
             self.finish(sim, peer);
         }
         if random.chance(self.pace) {
@@ -162,8 +166,22 @@ struct Joined {
     target: End,
 }
 
+/// Leads accepted streams to a target, if there is one.
+#[derive(Debug)]
+struct Leads(Option<Onward>);
+
+impl App for Leads {
+    type Session = ();
+
+    fn streams_to(&self) -> Option<Onward> {
+        self.0.clone()
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, (): &mut (), _: Message<'_>) {}
+}
+
 struct World {
-    worker: Worker<Sim, Echo>,
+    worker: Worker<Sim, Leads>,
     accepts: As,
     sessions: Vec<Joined>,
     /// Targets whose session is not known yet.
@@ -188,7 +206,7 @@ impl World {
             half_close: false,
         });
         let (relay, streams_to) = match accepts {
-            As::Streams => (None, Some(target)),
+            As::Streams => (None, Some(Onward::Stream(target))),
             As::Requests { proxy_header } => {
                 let relay = Relay {
                     target,
@@ -197,13 +215,9 @@ impl World {
                 (Some(relay), None)
             }
         };
-        let config = Config {
-            relay,
-            streams_to,
-            ..config
-        };
+        let config = Config { relay, ..config };
         Self {
-            worker: Worker::new(sim, Echo::default(), config, listener),
+            worker: Worker::new(sim, Leads(streams_to), config, listener),
             accepts,
             sessions: Vec::new(),
             fresh: Vec::new(),
