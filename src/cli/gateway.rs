@@ -78,7 +78,7 @@ impl GatewayCommand {
 }
 
 /// A place to listen in the form of `--wsuri`.
-fn as_uri(listen: &str) -> String {
+pub(super) fn as_uri(listen: &str) -> String {
     if let Some(path) = listen.strip_prefix("unix:") {
         return format!("ws+unix:{path}");
     }
@@ -143,7 +143,7 @@ fn own() -> [Definition<ServerOptions>; 7] {
 }
 
 /// `host:port` or `unix:/path`.
-const TARGET: Words<Endpoint> = Words {
+pub(super) const TARGET: Words<Endpoint> = Words {
     value_name: "TARGET",
     parse: parse_target,
     show: |target| {
@@ -182,7 +182,7 @@ fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
 }
 
 /// Names of subprotocols with commas between them.
-const NAMES: Words<Vec<String>> = Words {
+pub(super) const NAMES: Words<Vec<String>> = Words {
     value_name: "LIST",
     parse: |list| match list.parse() {
         Ok(Subprotocols::Of(names)) => Ok(names),

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod backplane;
+mod forward;
 mod opening;
+pub mod strings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
+pub use forward::{Accepts, Destination, ForwardOptions};
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -160,6 +163,8 @@ pub struct ServerOptions {
     pub applications: Vec<(Pattern, Application)>,
     /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
     pub gateway: GatewayOptions,
+    /// What `ringway forward` does. Without a destination it is no forwarder.
+    pub forward: ForwardOptions,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
@@ -235,6 +240,7 @@ impl ServerOptions {
             tick: None,
             applications: Vec::new(),
             gateway: GatewayOptions::default(),
+            forward: ForwardOptions::default(),
             services: Vec::new(),
         }
     }

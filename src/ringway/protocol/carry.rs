@@ -292,7 +292,10 @@ impl Context<'_> {
         let mut start = range.start;
         while start < range.end {
             let end = range.end.min(start + MESSAGE_BYTES_MAX);
-            self.send_in_place(Kind::Binary, buffer, buf, start..end);
+            match self.is_fragmented(end - start) {
+                true => self.send_whole(Kind::Binary, &buf[start..end]),
+                false => self.send_in_place(Kind::Binary, buffer, buf, start..end),
+            }
             start = end;
         }
     }
