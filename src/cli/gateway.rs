@@ -20,6 +20,7 @@ use ringway_command::options::{Defined, Definition, Given, define};
 
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
+use super::target_tls::{self, TargetTls};
 
 pub(super) const EXAMPLE: &str = "\
 Example:
@@ -77,7 +78,7 @@ impl GatewayCommand {
 }
 
 /// A place to listen in the form of `--wsuri`.
-fn as_uri(listen: &str) -> String {
+pub(super) fn as_uri(listen: &str) -> String {
     if let Some(path) = listen.strip_prefix("unix:") {
         return format!("ws+unix:{path}");
     }
@@ -103,6 +104,7 @@ impl Defined for GatewayArgs {
 
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(own());
+        all.extend(target_tls::definitions());
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
         all
@@ -141,7 +143,7 @@ fn own() -> [Definition<ServerOptions>; 7] {
 }
 
 /// `host:port` or `unix:/path`.
-const TARGET: Words<Endpoint> = Words {
+pub(super) const TARGET: Words<Endpoint> = Words {
     value_name: "TARGET",
     parse: parse_target,
     show: |target| {
@@ -180,7 +182,7 @@ fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
 }
 
 /// Names of subprotocols with commas between them.
-const NAMES: Words<Vec<String>> = Words {
+pub(super) const NAMES: Words<Vec<String>> = Words {
     value_name: "LIST",
     parse: |list| match list.parse() {
         Ok(Subprotocols::Of(names)) => Ok(names),
@@ -196,7 +198,7 @@ const NAMES: Words<Vec<String>> = Words {
 /// Refuses options without a target.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
     match options.gateway.target {
-        Some(_) => Ok(()),
+        Some(_) => target_tls::check(options),
         None => Err(BadOption(
             "a gateway needs a TARGET: ringway gateway 6080 127.0.0.1:5900".to_owned(),
         )),
@@ -209,6 +211,11 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
 /// The name is not found.
 pub(super) fn target(options: &ServerOptions) -> Result<Arc<Target>, Fatal> {
     let gateway = &options.gateway;
+    let tls = TargetTls::read(options)?;
+    let host = match &gateway.target {
+        Some(Endpoint::Tcp { host, .. }) => host,
+        _ => "localhost",
+    };
     let addresses = match &gateway.target {
         None => Vec::new(),
         Some(Endpoint::Unix { path }) => vec![Address::Unix(path.clone())],
@@ -228,6 +235,7 @@ pub(super) fn target(options: &ServerOptions) -> Result<Arc<Target>, Fatal> {
     Ok(Arc::new(Target {
         addresses: addresses.into_iter().map(ConnectOptions::new).collect(),
         connect_timeout: gateway.connect_timeout,
+        tls: tls.of(host)?,
         half_close: gateway.half_close,
     }))
 }
@@ -302,7 +310,8 @@ mod tests {
     #[test]
     fn what_is_shown_means_the_same() {
         let text = "target = '[::1]:1'\nsubprotocol = 'mqtt,mqttv3.1'\nbase64 = false\nrequire-subprotocol = true\n\
-                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n";
+                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n\
+                    ssl-target = true\nssl-target-ca = 'ca.pem'\nssl-target-insecure = true\nssl-target-name = 'a'\n";
         let read = |text: &str| {
             let given = Given::<GatewayArgs>::parse_file(text, "gateway.toml").expect("TOML");
             super::super::resolve::server(&given, 2).expect("options")

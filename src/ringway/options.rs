@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod backplane;
+mod forward;
 mod opening;
+pub mod strings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
+pub use forward::{Accepts, Destination, ForwardOptions};
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -160,6 +163,8 @@ pub struct ServerOptions {
     pub applications: Vec<(Pattern, Application)>,
     /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
     pub gateway: GatewayOptions,
+    /// What `ringway forward` does. Without a destination it is no forwarder.
+    pub forward: ForwardOptions,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
@@ -235,6 +240,7 @@ impl ServerOptions {
             tick: None,
             applications: Vec::new(),
             gateway: GatewayOptions::default(),
+            forward: ForwardOptions::default(),
             services: Vec::new(),
         }
     }
@@ -402,6 +408,21 @@ pub struct GatewayOptions {
     pub half_close: bool,
     /// The PROXY header that tells the target whose stream it is. Default: none.
     pub proxy_header: Option<ProxyVersion>,
+    /// The TLS of the target. Default: none.
+    pub tls: TargetTlsOptions,
+}
+
+/// Whether a gateway's target speaks TLS, and whom its workers trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTlsOptions {
+    /// It does.
+    pub wanted: bool,
+    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Any certificate is good.
+    pub insecure: bool,
+    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
+    pub name: Option<String>,
 }
 
 impl Default for GatewayOptions {
@@ -414,6 +435,7 @@ impl Default for GatewayOptions {
             connect_timeout: Duration::from_secs(5),
             half_close: false,
             proxy_header: None,
+            tls: TargetTlsOptions::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use super::keys::Masking;
+use super::raw::Relay;
 use super::rules::OpeningRules;
 use super::visitors::AddressLimits;
 use super::windowless::Compressions;
@@ -72,6 +73,8 @@ pub struct Config {
     pub services: Vec<Self>,
     /// TLS on accepted connections. Default: none.
     pub tls: Option<TlsServer>,
+    /// Where requests go that open no WebSocket. Default: [`App::request`](super::App::request) answers them.
+    pub relay: Option<Relay>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
@@ -151,6 +154,7 @@ impl Default for Config {
             bzip2: None,
             services: Vec::new(),
             tls: None,
+            relay: None,
             masking: Masking::System,
         }
     }

@@ -1,4 +1,4 @@
-//! Pairs: a WebSocket and a raw connection of the same worker, each of which gets what the other one receives.
+//! Pairs: two connections of the same worker, raw ones or WebSockets, each of which gets what the other one receives.
 //!
 //! ```text
 //!  a receive ──▶ pieces, where the bytes lie ──▶ carry ──▶ the other end's segments or queue ──▶ its send
@@ -16,13 +16,26 @@
 //! | the raw connection, by a reset or the write timeout | Close 1011 |
 //! | a connect, by a refusal or in time | the next address; after the last one Close 1011 with the reason |
 //! | the WebSocket, however | what it has sent goes to the raw connection, then FIN; its rest is discarded, within `close_timeout` |
+//! | a WebSocket that we began, but by its server's Close with 1000, 1001 or no code | a reset |
+//! | a WebSocket that we began, before it was open | the next address, unless the server has refused; after the last one a reset |
+//!
+//! Between two raw connections:
+//!
+//! | what ended | what the other end does |
+//! |---|---|
+//! | one direction | FIN behind its last byte; the other direction goes on |
+//! | the connection, by a reset or the write timeout | a reset |
+//! | a connect, by a refusal or in time | the next address; after the last one 502 to a request that was relayed, else a reset |
 
 use super::read::Bulk;
 use super::turn::Worker;
 use crate::conn::link::{Ending, Inbound, Link, Next, Pauses, Phase, Side};
+use crate::conn::tls::Tls;
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
-use crate::protocol::{App, Connection, Core, Dial, Fate, Host, Piece, Raw, Speaks};
+use crate::protocol::{
+    App, Caller, Connection, Core, Dial, Failure, Fate, Host, Onward, Piece, Raw, Speaks, is_over,
+};
 
 impl<I: Io, A: App> Worker<I, A> {
     /// Hands on what the connection `from` has received.
@@ -118,37 +131,36 @@ impl<I: Io, A: App> Worker<I, A> {
             }
             return;
         }
+        let has_ended = conn.link.inbound == Inbound::Closed;
         while let Some(address) = dial.next_address() {
             match self.core.io.connect(address) {
-                Ok(fd) => return self.begin_stream(id, fd, dial),
-                Err(errno) => dial.failure = errno,
+                Ok(fd) => return self.begin_other(id, fd, dial, has_ended),
+                Err(errno) => dial.failure = Failure::Connect(errno),
             }
         }
-        self.core.shared.counters.streams_failed += 1;
-        let reason = format!("the target cannot be reached: {}", dial.failure);
-        self.core
-            .end_stream(&mut self.host, conn, (CloseCode::InternalError, &reason));
+        self.core.give_up(&mut self.host, conn, &dial);
     }
 
-    fn begin_stream(&mut self, id: ConnId, fd: Fd, dial: Dial) {
-        let receive = self.core.io.receive_mode().into();
-        let now = self.core.shared.now;
-        let timeout = dial.target.connect_timeout;
-        let raw = self.table.insert(|raw| {
-            let mut link = Link::new(raw, fd, Side::Begun, receive, now);
-            link.pair_with(Some(id), false);
-            let half_close = dial.target.half_close;
-            let dial = Some(dial);
-            Connection {
-                link,
-                speaks: Speaks::Raw(Raw { dial, half_close }),
+    fn begin_other(&mut self, id: ConnId, fd: Fd, mut dial: Dial, has_ended: bool) {
+        let timeout = dial.begin(self.core.shared.now);
+        let speaks = match dial.to.clone() {
+            Onward::Stream(target) => Speaks::Raw(Raw::begun(&target, dial, has_ended)),
+            Onward::WebSocket(uplink) => {
+                let key = self.core.shared.protocol.keys.nonce();
+                Speaks::begun_for(&uplink.request, key, dial)
             }
-        });
-        if let Some(conn) = self.table.get_mut(raw) {
-            self.core.await_connect(&mut conn.link, timeout);
+        };
+        let is_ending = has_ended && matches!(speaks, Speaks::Raw(_));
+        let other = self
+            .core
+            .insert_begun(&mut self.table, (fd, speaks), timeout);
+        let with = other.link.id;
+        other.link.pair_with(Some(id), false);
+        if is_ending {
+            other.link.ending = Ending::FinAfterQueue;
         }
         if let Some(conn) = self.table.get_mut(id) {
-            conn.link.pair_with(Some(raw), true);
+            conn.link.pair_with(Some(with), true);
         }
     }
 
@@ -159,19 +171,33 @@ impl<I: Io, A: App> Worker<I, A> {
         };
         let (core, host) = (&mut self.core, &mut self.host);
         match (&conn.speaks, fate) {
+            (Speaks::Raw(_) | Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
+            (Speaks::Raw(_), Fate::Finished { .. }) => core.half_close(host, conn),
+            (Speaks::Raw(_), Fate::Opened(dial)) => core.shared.count_raw(conn, &dial),
             (Speaks::Raw(_), fate) => core.follow(host, conn, &fate),
-            (Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
+            (Speaks::WebSocket(_), Fate::Opened(_)) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
                 core.close(conn, CloseCode::NormalClosure, "");
                 core.settle(host, conn, Next::Continue);
             }
             (Speaks::WebSocket(_), Fate::Reset) => {
-                let reason = "the target has broken the connection";
-                core.end_stream(host, conn, (CloseCode::InternalError, reason));
+                let end = match conn.link.side {
+                    Side::Accepted => (
+                        CloseCode::InternalError,
+                        "the target has broken the connection",
+                    ),
+                    Side::Begun => (CloseCode::GoingAway, "the stream was broken off"),
+                };
+                core.end_stream(host, conn, end);
             }
             (Speaks::WebSocket(_), Fate::Ended) => {
                 core.end_stream(host, conn, (CloseCode::NormalClosure, ""));
+            }
+            // The end that it was begun for is over.
+            (Speaks::Opening(_), Fate::Ended | Fate::Reset) => {
+                conn.link.pair_with(None, false);
+                core.settle(host, conn, Next::Reset);
             }
             (Speaks::Opening(_) | Speaks::Over, _) => {}
         }
@@ -222,10 +248,83 @@ impl<I: Io> Core<I> {
         self.settle(host, conn, Next::Continue);
     }
 
-    /// Ends a raw connection whose WebSocket is over: behind what that has sent.
+    /// No address of a target can be reached: tells the client as well as what it speaks can say that.
+    fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, dial: &Dial) {
+        if let Caller::Request { .. } = dial.caller {
+            conn.link.pair_with(None, false);
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            self.shared.fail_relay(host, conn, dial, scratch);
+            return self.settle(host, conn, Next::Continue);
+        }
+        self.shared.counters.streams_failed += 1;
+        if conn.speaks.websocket().is_none() {
+            self.shared.log_unreached(dial);
+            conn.link.pair_with(None, false);
+            return self.settle(host, conn, Next::Reset);
+        }
+        self.end_stream(host, conn, (CloseCode::InternalError, &dial.why()));
+    }
+
+    /// The other one of two raw connections has ended its direction: so does this one, behind what that has sent.
+    fn half_close<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if let Speaks::Raw(raw) = &mut conn.speaks {
+            raw.is_ending = true;
+        }
+        conn.link.ending = Ending::FinAfterQueue;
+        let mut next = Next::Continue;
+        if conn.link.phase == Phase::Open && !conn.link.armed.poll_out {
+            next = match self.send_now(&mut conn.link) {
+                Ok(()) if is_over(conn) => Next::End,
+                Ok(()) => Next::Continue,
+                Err(_) => Next::Reset,
+            };
+        }
+        self.settle(host, conn, next);
+    }
+
+    /// The connect to a target has succeeded: begins the handshake of TLS, or the stream.
+    pub(super) fn enter_target(&mut self, conn: &mut Connection) -> Next {
+        let Speaks::Raw(raw) = &mut conn.speaks else {
+            unreachable!("the caller has seen that it is raw")
+        };
+        let Some(client) = raw.secured() else {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            self.shared.begin_raw(conn, scratch);
+            return Next::Continue;
+        };
+        match Tls::client(&client.config, &client.name) {
+            Ok(tls) => {
+                conn.link.out.tls = Some(Box::new(tls));
+                conn.link.phase = Phase::Opening;
+                self.shared.dirty.push(conn.link.id);
+                Next::Continue
+            }
+            Err(error) => {
+                raw.fail(Failure::Tls(error.to_string()));
+                Next::Reset
+            }
+        }
+    }
+
+    /// A connection was accepted whose bytes are a stream's. Under TLS the handshake comes first.
+    pub(super) fn accept_stream<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if !self.shared.admit_stream(conn) {
+            return self.settle(host, conn, Next::Reset);
+        }
+        let config = &self.shared.protocol.config;
+        let (Some(tls), Some(server)) = (&mut conn.link.out.tls, &config.tls) else {
+            return self.shared.forward_stream(conn);
+        };
+        if let Err(error) = tls.begin(&server.config.clone()) {
+            tracing::error!("a TLS session cannot begin: {error}");
+            self.settle(host, conn, Next::Reset);
+        }
+    }
+
+    /// Ends a raw connection whose other end is over: behind what that has sent.
     fn follow<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, fate: &Fate) {
         conn.link.pair_with(None, false);
-        let is_connecting = conn.link.phase == Phase::Connecting;
+        let is_connecting = matches!(conn.link.phase, Phase::Connecting | Phase::Opening);
         self.shared.end_raw(conn);
         if is_connecting || matches!(fate, Fate::Reset) {
             conn.link.phase = Phase::Lingering;

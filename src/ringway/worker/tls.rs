@@ -1,7 +1,7 @@
 //! TLS in both roles: from received records to plaintext for the protocol.
 
 use crate::conn::link::{Next, Phase, Side};
-use crate::conn::tls::{HANDSHAKE, Opened, Reading, Tls};
+use crate::conn::tls::{HANDSHAKE, Opened, Reading, Tls, sentence};
 use crate::io::{BufferId, Io};
 use crate::proto::handshake::Refusal;
 use crate::proto::http::StatusCode;
@@ -49,7 +49,7 @@ impl<I: Io> Core<I> {
             if let Err(error) = tls.begin(&server.config.clone()) {
                 tracing::error!("a TLS session cannot begin: {error}");
                 conn.link.out.tls = Some(tls);
-                return self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                return self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
         }
         self.feed_records(host, conn, tls, buffer, len);
@@ -145,14 +145,19 @@ impl<I: Io> Core<I> {
         counters.tls_resumed += u64::from(is_complete && tls.is_resumed());
         let peer_closed = tls.peer_closed;
         conn.link.out.tls = Some(tls);
-        if is_complete && conn.link.side == Side::Begun {
+        if is_complete {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-            self.shared.send_request(conn, scratch);
+            match (&conn.speaks, conn.link.side) {
+                (Speaks::Raw(_), Side::Begun) => self.shared.begin_raw(conn, scratch),
+                (Speaks::Raw(_), Side::Accepted) => self.shared.forward_stream(conn),
+                (_, Side::Begun) => self.shared.send_request(conn, scratch),
+                (_, Side::Accepted) => {}
+            }
         }
         match result {
             Err(error) => {
                 tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
-                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
             Ok(_) if peer_closed => self.end_after_close_notify(host, conn),
             Ok(used) if is_complete && used < room.inbox.len() => {
@@ -219,7 +224,7 @@ impl<I: Io> Core<I> {
         }
         conn.link.out.tls = Some(tls);
         if !plain.is_empty() {
-            if !matches!(conn.speaks, Speaks::WebSocket(_)) {
+            if matches!(conn.speaks, Speaks::Opening(_)) {
                 // A head is read from the beginning of a buffer.
                 memory.copy_within(plain.clone(), 0);
                 plain = 0..plain.len();
@@ -232,7 +237,7 @@ impl<I: Io> Core<I> {
             Ok(Opened::PeerClosed) => self.end_after_close_notify(host, conn),
             Err(error) => {
                 tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
-                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
         }
     }
@@ -245,10 +250,14 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// The peer sends no more. Answers that wait are still sent, then our close_notify and FIN.
+    /// The peer sends no more. Answers that wait are still sent, then our close_notify and FIN: of a stream those of the other
+    /// end.
     #[cold]
     fn end_after_close_notify<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
-        if !matches!(conn.link.phase, Phase::Lingering | Phase::Ended) {
+        if let (Speaks::Raw(_), Phase::Open) = (&conn.speaks, conn.link.phase) {
+            // Its FIN, which may come only after ours, ends the reading.
+            self.shared.finish_raw(conn);
+        } else if !matches!(conn.link.phase, Phase::Lingering | Phase::Ended) {
             self.fail_tls(host, conn, Failure::Closed);
         }
     }
@@ -259,7 +268,11 @@ impl<I: Io> Core<I> {
         match conn.link.phase {
             Phase::Lingering | Phase::Ended => return,
             Phase::Opening if conn.link.side == Side::Begun => {
-                return self.shared.give_up(host, conn, why);
+                let Speaks::Raw(raw) = &mut conn.speaks else {
+                    return self.shared.give_up(host, conn, why);
+                };
+                raw.fail(why);
+                return self.shared.condemned.push(conn.link.id);
             }
             Phase::Opening => {
                 self.shared.counters.handshakes_failed += 1;

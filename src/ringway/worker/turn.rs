@@ -79,7 +79,8 @@ impl<I: Io, A: App> Worker<I, A> {
     /// A worker that accepts on `listener`, beginning with its first turn.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let limits = State::link_limits(&config);
-        let state = State::new(config, listener.board());
+        let mut state = State::new(config, listener.board());
+        state.streams_to = app.streams_to();
         let shared = conn::core::Shared::new(limits, io.now(), state);
         let now = shared.now;
         Self {
@@ -198,6 +199,11 @@ impl<I: Io, A: App> Worker<I, A> {
         self.listeners.stop(&mut self.core.io);
         self.core.shared.protocol.draining = true;
         self.stop.get_or_insert(Stop::Drain);
+    }
+
+    /// Takes a connected stream socket over, as one that was accepted.
+    pub fn adopt(&mut self, fd: Fd) {
+        self.begin(fd);
     }
 
     /// Serves connections to come with other certificates. A worker that began without TLS goes on without it.
@@ -466,6 +472,9 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         if let Some(conn) = self.table.get_mut(id) {
             self.core.shared.reschedule(&mut conn.link, Some(deadline));
+            if self.core.shared.protocol.streams_to.is_some() {
+                self.core.accept_stream(&mut self.host, conn);
+            }
             self.core.arm_receive(&mut conn.link);
         }
         self.listeners.publish(self.table.len());
@@ -575,6 +584,9 @@ impl<I: Io, A: App> Worker<I, A> {
             match stop {
                 // A stream ends when one of its sides does. The end of the drain ends the others.
                 Stop::Drain if conn.link.pair().is_some() => {}
+                Stop::Drain if matches!(conn.speaks, Speaks::Raw(_)) => {
+                    self.core.settle(&mut self.host, conn, Next::Reset);
+                }
                 Stop::Drain if conn.link.phase == Phase::Open => {
                     let reason = match conn.link.side {
                         Side::Begun => "the client is stopping",

@@ -30,7 +30,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-fn program(name: &str) -> &'static str {
+pub fn program(name: &str) -> &'static str {
     match name {
         "ringway" => env!("CARGO_BIN_EXE_ringway"),
         "server" => env!("CARGO_BIN_EXE_server"),
@@ -111,6 +111,11 @@ impl Server {
         ];
         arguments.extend(more);
         Self::spawn_program("ringway", &arguments, |_| {}).read()
+    }
+
+    /// Starts `ringway` with these arguments, which make it listen somewhere.
+    pub fn start_program(arguments: &[&str]) -> Self {
+        Self::spawn_program("ringway", arguments, |_| {}).read()
     }
 
     /// Waits until it is ready.

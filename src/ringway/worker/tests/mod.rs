@@ -9,11 +9,13 @@ mod lives;
 mod pairs;
 mod prepared;
 mod regressions;
+mod relays;
 mod requests;
 mod script;
 mod servers;
 mod session;
 mod topics;
+mod uplinks;
 mod wire;
 mod world;
 
