@@ -64,11 +64,12 @@ pub enum Version {
 }
 
 /// Appends the header of a connection from `client` to `server`. If one of both is no IP address, such as a Unix socket's, the
-/// header says that nothing is known.
+/// header says that nothing is known of them. Version 2 also says that the client speaks TLS, if `is_tls`.
 pub fn encode(
     version: Version,
     client: Option<SocketAddr>,
     server: Option<SocketAddr>,
+    is_tls: bool,
     out: &mut Vec<u8>,
 ) {
     let addresses = client.zip(server).map(|(client, server)| {
@@ -77,11 +78,46 @@ pub fn encode(
     });
     match version {
         Version::V1 => out.extend_from_slice(line_of(addresses).as_bytes()),
-        Version::V2 => encode_binary(addresses, out),
+        Version::V2 => encode_binary(addresses, is_tls, out),
     }
 }
 
+/// Whether a header says that the client speaks TLS: whole, as [`parse`] has measured it.
+pub fn is_tls(header: &[u8]) -> bool {
+    let Some(&[version_and_command, family, ..]) = header.get(12..) else {
+        return false;
+    };
+    let addresses_bytes = match family {
+        0x00 => 0,
+        0x11 => 12,
+        0x21 => 36,
+        _ => return false,
+    };
+    if version_and_command != 0x21 || !header.starts_with(SIGNATURE) {
+        return false;
+    }
+    let mut rest = header.get(16 + addresses_bytes..).unwrap_or_default();
+    while let [kind, high, low, behind @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((value, more)) = behind.split_at_checked(len) else {
+            return false;
+        };
+        if *kind == EXTENSION_TLS {
+            return value.first().is_some_and(|bits| bits & SPEAKS_TLS != 0);
+        }
+        rest = more;
+    }
+    false
+}
+
 type Addresses = (IpAddr, IpAddr, u16, u16);
+
+/// The extension that tells of TLS (PP2_TYPE_SSL), and the bit in it that says that the client speaks it.
+const EXTENSION_TLS: u8 = 0x20;
+const SPEAKS_TLS: u8 = 0x01;
+
+/// That extension: the client speaks TLS, and its certificate, if it has shown one, is not told ("verify" is not 0).
+const TLS: [u8; 8] = [EXTENSION_TLS, 0, 5, SPEAKS_TLS, 0, 0, 0, 1];
 
 /// Both addresses, in the form of version 6 if one of them has that.
 fn of_one_family(from: IpAddr, to: IpAddr) -> (IpAddr, IpAddr) {
@@ -104,20 +140,26 @@ fn line_of(addresses: Option<Addresses>) -> String {
     format!("PROXY {family} {from} {to} {from_port} {to_port}\r\n")
 }
 
-fn encode_binary(addresses: Option<Addresses>, out: &mut Vec<u8>) {
+fn encode_binary(addresses: Option<Addresses>, is_tls: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(SIGNATURE);
+    let tls: &[u8] = match is_tls {
+        true => &TLS,
+        false => &[],
+    };
+    let more = u8::try_from(tls.len()).expect("it is short");
     let Some((from, to, from_port, to_port)) = addresses else {
-        // Version 2, LOCAL, unspecified, no addresses.
-        return out.extend_from_slice(&[0x20, 0, 0, 0]);
+        // Version 2, unspecified, no addresses: LOCAL, of which nothing more is read, or PROXY.
+        out.extend_from_slice(&[0x20 | u8::from(is_tls), 0, 0, more]);
+        return out.extend_from_slice(tls);
     };
     match of_one_family(from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            out.extend_from_slice(&[0x21, 0x11, 0, 12]);
+            out.extend_from_slice(&[0x21, 0x11, 0, 12 + more]);
             out.extend_from_slice(&from.octets());
             out.extend_from_slice(&to.octets());
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            out.extend_from_slice(&[0x21, 0x21, 0, 36]);
+            out.extend_from_slice(&[0x21, 0x21, 0, 36 + more]);
             out.extend_from_slice(&from.octets());
             out.extend_from_slice(&to.octets());
         }
@@ -125,6 +167,7 @@ fn encode_binary(addresses: Option<Addresses>, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&from_port.to_be_bytes());
     out.extend_from_slice(&to_port.to_be_bytes());
+    out.extend_from_slice(tls);
 }
 
 /// Whether `bytes` begin like `whole`, as far as there are any.
@@ -274,7 +317,13 @@ mod tests {
         let of = |version, client: Option<&str>, server: Option<&str>| {
             let parsed = |text: &str| text.parse().expect("an address");
             let mut header = Vec::new();
-            encode(version, client.map(parsed), server.map(parsed), &mut header);
+            encode(
+                version,
+                client.map(parsed),
+                server.map(parsed),
+                false,
+                &mut header,
+            );
             header
         };
         let (v4, v6) = ("192.0.2.7:50000", "[2001:db8::7]:50000");
@@ -301,6 +350,40 @@ mod tests {
             of(Version::V2, Some("192.0.2.7:256"), Some("192.0.2.1:2")),
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x01\x01\0\0\x02"
         );
+    }
+
+    #[test]
+    fn a_header_of_version_2_says_whether_the_client_speaks_tls() {
+        let v4: SocketAddr = "192.0.2.7:256".parse().expect("an address");
+        let v6: SocketAddr = "[2001:db8::7]:256".parse().expect("an address");
+        for (client, said) in [
+            (Some(v4), Proxied::Client(v4)),
+            (Some(v6), Proxied::Client(v6)),
+            (None, Proxied::Unknown),
+        ] {
+            for speaks in [false, true] {
+                let mut header = Vec::new();
+                encode(Version::V2, client, client, speaks, &mut header);
+                assert_eq!(whole(&header), Ok(said));
+                assert_eq!(is_tls(&header), speaks, "{}", header.escape_ascii());
+                for cut in 0..header.len() {
+                    assert!(!is_tls(&header[..cut]));
+                }
+            }
+        }
+        let mut header = Vec::new();
+        encode(Version::V2, Some(v4), Some(v4), true, &mut header);
+        assert_eq!(header[28..], [0x20, 0, 5, 1, 0, 0, 0, 1]);
+        // Behind another extension, and where the client speaks none.
+        let addresses = addressed(&[192, 0, 2, 7]);
+        for (bits, speaks) in [(1, true), (2, false)] {
+            let more = [3, 0, 1, 9, 0x20, 0, 5, bits, 0, 0, 0, 1];
+            let header = binary(0x21, 0x11, &[&addresses[..], &more].concat());
+            assert_eq!(is_tls(&header), speaks);
+        }
+        let mut line = Vec::new();
+        encode(Version::V1, Some(v4), Some(v4), true, &mut line);
+        assert_eq!(line, b"PROXY TCP4 192.0.2.7 192.0.2.7 256 256\r\n");
     }
 
     fn at(text: &str) -> Proxied {

@@ -202,8 +202,8 @@ pub use options::{
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Opening,
-    OpeningRequest, Prepared, PublishError, Scope, SendError, Snappy, SubscribeError, Target,
-    TooMuch, Tunnel, Verdict,
+    OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy, SubscribeError,
+    Target, TooMuch, Tunnel, Verdict,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};

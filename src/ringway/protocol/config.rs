@@ -1,9 +1,11 @@
 //! Limits and timeouts of a worker's connections.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Masking;
+use super::raw::{Relay, Target};
 use super::rules::OpeningRules;
 use super::visitors::AddressLimits;
 use super::windowless::Compressions;
@@ -72,6 +74,10 @@ pub struct Config {
     pub services: Vec<Self>,
     /// TLS on accepted connections. Default: none.
     pub tls: Option<TlsServer>,
+    /// Where requests go that open no WebSocket. Default: [`App::request`](super::App::request) answers them.
+    pub relay: Option<Relay>,
+    /// Where accepted connections lead to whose bytes are no HTTP but a stream's. Default: they are HTTP.
+    pub streams_to: Option<Arc<Target>>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
@@ -151,6 +157,8 @@ impl Default for Config {
             bzip2: None,
             services: Vec::new(),
             tls: None,
+            relay: None,
+            streams_to: None,
             masking: Masking::System,
         }
     }

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! A WebSocket may be joined with a raw connection ([`raw`]): then its messages are a stream's, and the application gets none.
+//! A request for something else may be relayed: then its connection is a raw one, joined with another.
 //!
 //! Nothing here does I/O: bytes to send wait in the outbox.
 //!
@@ -76,8 +77,8 @@ pub(crate) use handle::Reach;
 pub(crate) use host::Host;
 pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
-pub use raw::Target;
-pub(crate) use raw::{Dial, Fate, Pairs, Piece, Raw};
+pub(crate) use raw::{Caller, Dial, Fate, Pairs, Piece, Raw, is_over};
+pub use raw::{Relay, Target};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
@@ -142,7 +143,7 @@ pub(crate) struct State {
     pub(crate) frame_log: Option<Box<FrameLog>>,
     pub(crate) pairs: Pairs,
     clock: Clock,
-    told: Told,
+    pub(crate) told: Told,
     /// The addresses of connections, if they have limits.
     pub(crate) visitors: Option<Box<Visitors>>,
     /// The worker is stopping: it opens no further WebSocket and begins no connection.
@@ -192,6 +193,8 @@ pub(crate) struct Told {
     pub(crate) preface: bool,
     /// A page was refused for its origin; when that was last logged as a warning.
     pub(crate) origin: Option<Instant>,
+    /// The target of the relay could not be reached; when that was last logged as a warning.
+    pub(crate) relay: Option<Instant>,
 }
 
 /// The beginning of an opening handshake's head, and how far it was searched for the end.

@@ -5,23 +5,31 @@ use std::net::SocketAddr;
 use super::app::{App, Closed};
 use super::host::Host;
 use super::preface::Preface;
+use super::raw::{Caller, Dial};
 use super::request::Failure;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
 use crate::conn::outbox::Carries;
-use crate::io::{BufferId, sys};
+use crate::io::{BufferId, Errno, sys};
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
+use crate::proto::proxy_protocol::{self, Version};
 use crate::proto::{Role, compression};
 
-/// Time between two warnings about refused origins.
-const ORIGIN_LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+/// Time between two warnings about refused origins, and about a relay's target.
+const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The answer to a client whose address has reached its limit.
 const TOO_MANY: Refusal = Refusal::new(
     StatusCode(429),
     "this address has too many connections, or opens them too fast",
+);
+
+/// The answer to a request that was to be relayed.
+const UNREACHED: Refusal = Refusal::new(
+    StatusCode(502),
+    "the server that answers such requests cannot be reached; WebSockets are served here",
 );
 
 /// Bytes of a peer's text in a log line.
@@ -33,6 +41,8 @@ enum Answer {
     Open(Option<Box<Codec>>),
     /// The client asked for something that is no WebSocket.
     Page,
+    /// The same, and another server answers it.
+    Relay(Box<Dial>),
     Refuse,
     /// The application has not decided yet.
     Later,
@@ -114,6 +124,10 @@ impl Shared {
                 self.respond(conn, scratch);
                 self.finish(host, conn, Closed::ABNORMAL);
             }
+            Answer::Relay(dial) => {
+                self.counters.relayed += 1;
+                self.forward(conn, *dial);
+            }
             Answer::Refuse => self.refuse(host, conn, scratch),
         }
         used
@@ -138,7 +152,9 @@ impl Shared {
                     handshake::Asked::WebSocket(request) => {
                         self.decide(host, conn, &request, preface, &date)
                     }
-                    handshake::Asked::Http(request) => self.serve(host, &request, &date),
+                    handshake::Asked::Http(request) => self
+                        .relay(conn, &request, (preface, &bytes[..head_bytes]))
+                        .unwrap_or_else(|| self.serve(host, &request, &date)),
                 };
                 (answer, head_bytes)
             }
@@ -180,14 +196,14 @@ impl Shared {
             None => "a Unix socket".to_owned(),
         };
         let told = &mut self.protocol.told.origin;
-        let is_quiet = told.is_some_and(|at| self.now < at + ORIGIN_LOG_INTERVAL);
+        let is_quiet = told.is_some_and(|at| self.now < at + LOG_INTERVAL);
         if is_quiet {
             tracing::debug!("origin {shown:?} of {client} refused: {refusal}");
         } else {
             *told = Some(self.now);
             tracing::warn!(
                 "origin {shown:?} of {client} refused: {refusal} (at most one such line in {} s)",
-                ORIGIN_LOG_INTERVAL.as_secs()
+                LOG_INTERVAL.as_secs()
             );
         }
     }
@@ -220,6 +236,38 @@ impl Shared {
             return self.fail_for_application(&misuse, date);
         }
         Answer::Page
+    }
+
+    /// What leads a request that opens no WebSocket to another server, if it is relayed: `head` is its first bytes. The
+    /// answer to a health check is ours, and nothing is relayed any more when the worker stops.
+    fn relay(
+        &self,
+        conn: &Connection,
+        request: &http::Request<'_>,
+        (preface, head): (Preface, &[u8]),
+    ) -> Option<Answer> {
+        let draining = self.protocol.draining;
+        let relay = self.protocol.config.relay.as_ref()?;
+        if draining
+            || self
+                .protocol
+                .config
+                .opening
+                .health(request, draining)
+                .is_some()
+        {
+            return None;
+        }
+        let mut first = Vec::new();
+        if relay.proxy_header {
+            let (client, own) = (preface.peer(conn.link.fd), sys::local_address(conn.link.fd));
+            let is_tls = conn.link.out.tls.is_some();
+            proxy_protocol::encode(Version::V2, client, own, is_tls, &mut first);
+        }
+        first.extend_from_slice(head);
+        let is_head = request.method() == "HEAD";
+        let dial = Dial::new(&relay.target, Caller::Request { is_head }, &first);
+        Some(Answer::Relay(Box::new(dial)))
     }
 
     fn decide<A: App>(
@@ -459,7 +507,7 @@ impl Head {
         let (resume, undecided) = match answer {
             Answer::Incomplete(resume) => (*resume, false),
             Answer::Later => (handshake::Resume::default(), true),
-            Answer::Open(_) | Answer::Page | Answer::Refuse => return None,
+            Answer::Open(_) | Answer::Page | Answer::Relay(_) | Answer::Refuse => return None,
         };
         Some(Box::new(Self {
             bytes: bytes(),
@@ -528,6 +576,37 @@ impl Shared {
         self.respond(conn, scratch);
         self.open(host, conn, codec, scratch);
         Some(head.bytes.split_off(head_bytes))
+    }
+}
+
+impl Shared {
+    /// Answers a client whose request was to be relayed, but cannot be.
+    #[cold]
+    pub(crate) fn fail_relay<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        (errno, is_head): (Errno, bool),
+        scratch: &mut [u8],
+    ) {
+        self.counters.relays_failed += 1;
+        let told = &mut self.protocol.told.relay;
+        if told.is_none_or(|at| self.now >= at + LOG_INTERVAL) {
+            *told = Some(self.now);
+            tracing::warn!(
+                "requests that open no WebSocket get 502: the server for them cannot be reached: {errno} (at most one such \
+                 line in {} s)",
+                LOG_INTERVAL.as_secs()
+            );
+        }
+        self.protocol.response.clear();
+        let date = self.date();
+        self.encode_refusal(&UNREACHED, &date);
+        if is_head {
+            drop_content(&mut self.protocol.response);
+        }
+        self.respond(conn, scratch);
+        self.finish(host, conn, Closed::ABNORMAL);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Streams beside WebSockets: a raw connection speaks no protocol of ours, and is paired with a WebSocket of its worker.
+//! Streams beside WebSockets: a raw connection speaks no protocol of ours, and is paired with a WebSocket of its worker, or
+//! with another raw connection.
 //!
 //! Owns: how the bytes of a stream travel in messages, and what the two ends of a pair tell each other.
 //! Never: opens a socket, stops reading (`worker::pair` does).
@@ -6,6 +7,7 @@
 //! ```text
 //!  WebSocket ── payloads, where they were unmasked ──▶ pieces ──▶ raw connection
 //!            ◀── a header before each piece ────────── pieces ◀── what was received
+//!  raw connection ◀────────────── pieces, as they are ──────────────▶ raw connection
 //! ```
 //!
 //! The bytes of a message leave as they arrive: a message is never collected. What a stream brings becomes one message per
@@ -20,7 +22,7 @@ use super::context::Context;
 use super::host::Host;
 use super::websocket::{BULK_FRAME_BYTES, Ending};
 use super::{Connection, Shared, Speaks, WebSocket};
-use crate::conn::link::{self, Inbound, Link, Phase, Receive};
+use crate::conn::link::{self, Inbound, Link, Phase, Receive, Side};
 use crate::conn::outbox::Carries;
 use crate::io::{BufferId, ConnId, ConnectOptions, Errno};
 use crate::proto::base64_stream::{self, Decoder};
@@ -49,10 +51,30 @@ pub struct Target {
     pub half_close: bool,
 }
 
+/// Where requests go that open no WebSocket: another server, which answers them and what follows on their connections.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Its addresses. Clients get 502 if none can be reached. `half_close` is of no concern: an end goes both ways.
+    pub target: Arc<Target>,
+    /// Whether each connection to it begins with a PROXY header of version 2, which tells the address of the client as its
+    /// connection or a trusted PROXY header has it, and whether it speaks TLS.
+    pub proxy_header: bool,
+}
+
+/// For whom a target is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A stream, which the counters count.
+    Stream,
+    /// An HTTP request of a client, perhaps one for a head.
+    Request { is_head: bool },
+}
+
 /// A connect to a target.
 #[derive(Clone, Debug)]
 pub(crate) struct Dial {
     pub(crate) target: Arc<Target>,
+    pub(crate) caller: Caller,
     /// Bytes that the target gets before the stream.
     first: Box<[u8]>,
     /// Which address is next.
@@ -62,9 +84,10 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    fn new(target: &Arc<Target>, first: &[u8]) -> Self {
+    pub(super) fn new(target: &Arc<Target>, caller: Caller, first: &[u8]) -> Self {
         Self {
             target: target.clone(),
+            caller,
             first: first.into(),
             at: 0,
             failure: Errno(libc::ETIMEDOUT),
@@ -85,16 +108,63 @@ pub(crate) struct Raw {
     /// Present until it is connected.
     pub(crate) dial: Option<Dial>,
     /// As [`Target::half_close`].
-    pub(crate) half_close: bool,
+    half_close: bool,
+    /// It is the stream that the counters count: of two raw connections the one that we began.
+    is_counted: bool,
+    /// Its peer has ended its direction, and the other end knows that.
+    has_ended: bool,
+    /// The other end has ended its direction: our FIN follows what it has sent, or is sent.
+    pub(crate) is_ending: bool,
 }
 
 impl Raw {
+    /// One that was accepted.
+    pub(crate) const fn accepted() -> Self {
+        Self {
+            dial: None,
+            half_close: false,
+            is_counted: false,
+            has_ended: false,
+            is_ending: false,
+        }
+    }
+
+    /// One that was begun. The other end may have ended its direction already.
+    pub(crate) fn begun(dial: Dial, is_ending: bool) -> Self {
+        Self {
+            half_close: dial.target.half_close,
+            is_counted: dial.caller == Caller::Stream,
+            dial: Some(dial),
+            has_ended: false,
+            is_ending,
+        }
+    }
+
+    /// Whether it is the client's end of a pair without a WebSocket, which looks after the idle timeout.
+    pub(crate) const fn keeps_time(&self, link: &Link) -> bool {
+        matches!(link.side, Side::Accepted) && !self.is_counted
+    }
+
     /// Notes why the connect failed.
     pub(crate) fn fail(&mut self, errno: Errno) {
         if let Some(dial) = &mut self.dial {
             dial.failure = errno;
         }
     }
+}
+
+/// Whether both directions of a raw connection are over: all is sent that the other end had for it, and our FIN.
+pub(crate) const fn is_over(conn: &Connection) -> bool {
+    let link = &conn.link;
+    matches!(
+        conn.speaks,
+        Speaks::Raw(Raw {
+            is_ending: true,
+            ..
+        })
+    ) && matches!(link.inbound, Inbound::Closed)
+        && matches!(link.ending, link::Ending::None)
+        && link.out.queue.is_none()
 }
 
 /// How a stream travels in the messages of a WebSocket.
@@ -177,11 +247,27 @@ impl Shared {
             return;
         }
         websocket.stream = Some(kind.into());
-        conn.link.pair_with(None, true);
-        self.protocol.pairs.asked.push((conn.link.id, dial));
-        self.pair_news.push(conn.link.id);
+        self.dial(&mut conn.link, dial);
+    }
+
+    /// Asks the worker for the other end of a pair.
+    fn dial(&mut self, link: &mut Link, dial: Dial) {
+        link.pair_with(None, true);
+        self.protocol.pairs.asked.push((link.id, dial));
+        self.pair_news.push(link.id);
         // What follows the request waits in the spill.
         self.protocol.share.use_up();
+    }
+
+    /// Makes a raw connection of one that was accepted, and joins it with the target of `dial`.
+    #[cold]
+    pub(crate) fn forward(&mut self, conn: &mut Connection, dial: Dial) {
+        conn.speaks = Speaks::Raw(Raw::accepted());
+        conn.link.phase = Phase::Open;
+        let idle = self.protocol.config.idle_timeout;
+        let deadline = idle.map(|timeout| self.now + timeout);
+        self.reschedule(&mut conn.link, deadline);
+        self.dial(&mut conn.link, dial);
     }
 
     /// Carries out what [`App::open`] asked for.
@@ -189,6 +275,14 @@ impl Shared {
     pub(super) fn join_if_asked(&mut self, conn: &mut Connection) {
         if self.protocol.pairs.joining.is_some() {
             self.join(conn);
+        }
+    }
+
+    /// The same, where the configuration says that the bytes of accepted connections are streams'.
+    pub(crate) fn forward_stream(&mut self, conn: &mut Connection) {
+        if let Some(target) = &self.protocol.config.streams_to {
+            let dial = Dial::new(target, Caller::Stream, &[]);
+            self.forward(conn, dial);
         }
     }
 
@@ -206,7 +300,7 @@ impl Shared {
         let Speaks::Raw(raw) = std::mem::replace(&mut conn.speaks, Speaks::Over) else {
             unreachable!("the caller has seen that it is raw")
         };
-        self.counters.streams -= u64::from(raw.dial.is_none());
+        self.counters.streams -= u64::from(raw.is_counted && raw.dial.is_none());
         let is_reset = conn.link.ending == link::Ending::Reset;
         let fate = match raw.dial {
             Some(dial) => Fate::Unreached(dial),
@@ -214,7 +308,7 @@ impl Shared {
             None if is_reset && conn.link.inbound != Inbound::Closed => Fate::Reset,
             None => Fate::Ended,
         };
-        self.counters.streams_reset += u64::from(matches!(fate, Fate::Reset));
+        self.counters.streams_reset += u64::from(raw.is_counted && matches!(fate, Fate::Reset));
         self.tell_pair(&conn.link, fate);
     }
 
@@ -224,18 +318,34 @@ impl Shared {
             unreachable!("the caller has seen that it is raw")
         };
         let first = raw.dial.take().map(|dial| dial.first);
+        let is_counted = raw.is_counted;
         let link = &mut conn.link;
         link.phase = Phase::Open;
+        if link.ending == link::Ending::FinAfterQueue {
+            self.dirty.push(link.id);
+        }
         if let Some(first) = first.filter(|first| !first.is_empty()) {
             let mut output = self.output(link, scratch, BufferId::SCRATCH);
             output.copy(Carries::Control, &first, &[]);
         }
-        self.counters.streams += 1;
-        self.counters.streams_opened += 1;
-        self.counters.stream_connect_ns +=
-            u64::try_from(self.now.since(link.heard).as_nanos()).unwrap_or(u64::MAX);
         self.pair_news
             .extend(link.pair().and_then(|pair| pair.with));
+        if is_counted {
+            self.counters.streams += 1;
+            self.counters.streams_opened += 1;
+            self.counters.stream_connect_ns +=
+                u64::try_from(self.now.since(link.heard).as_nanos()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The peer of a raw connection has ended its direction: tells the other end, once.
+    pub(crate) fn finish_raw(&mut self, conn: &mut Connection) {
+        if let Speaks::Raw(raw) = &mut conn.speaks
+            && !std::mem::replace(&mut raw.has_ended, true)
+        {
+            let half_close = raw.half_close;
+            self.tell_pair(&conn.link, Fate::Finished { half_close });
+        }
     }
 
     /// Makes pieces of the bytes of `buffer` behind `from`, for the other end of the pair. Returns where it stopped, as
@@ -251,8 +361,9 @@ impl Shared {
     ) -> usize {
         let to = conn.link.pair().and_then(|pair| pair.with);
         match conn.speaks {
-            Speaks::Raw(_) => {
-                self.counters.stream_bytes_in += (buf.len() - from) as u64;
+            Speaks::Raw(Raw { is_counted, .. }) => {
+                let counted = u64::from(is_counted) * (buf.len() - from) as u64;
+                self.counters.stream_bytes_in += counted;
                 let range = from..buf.len();
                 self.protocol.pairs.pieces.push(Piece { to, buffer, range });
                 buf.len()
@@ -368,8 +479,9 @@ impl Shared {
         // Bytes from either side count for both, so that only a silent pair is idle.
         conn.link.heard = self.now;
         match (&mut conn.speaks, conn.link.phase) {
-            (Speaks::Raw(_), Phase::Open) => {
-                self.counters.stream_bytes_out += range.len() as u64;
+            (Speaks::Raw(raw), Phase::Open) => {
+                let counted = u64::from(raw.is_counted) * range.len() as u64;
+                self.counters.stream_bytes_out += counted;
                 self.output(&mut conn.link, scratch, buffer)
                     .pass(&[], buffer, buf, range);
                 true
@@ -489,7 +601,7 @@ impl Context<'_> {
         if self.codec.is_none() {
             let id = self.id();
             let pairs = &mut self.output.shared.protocol.pairs;
-            pairs.joining = Some((id, Dial::new(target, first), kind));
+            pairs.joining = Some((id, Dial::new(target, Caller::Stream, first), kind));
         }
     }
 }

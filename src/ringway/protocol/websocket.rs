@@ -204,7 +204,7 @@ impl Shared {
                 Speaks::Opening(_) => self.feed_opening(host, conn, buf, scratch),
                 Speaks::WebSocket(_) | Speaks::Raw(_) | Speaks::Over => buf.len(),
             };
-            if from >= buf.len() || !matches!(conn.speaks, Speaks::WebSocket(_)) {
+            if from >= buf.len() || matches!(conn.speaks, Speaks::Opening(_) | Speaks::Over) {
                 return buf.len();
             }
             if conn.link.pair().is_some() {

@@ -101,7 +101,7 @@ impl App for Gateway {
         travels.as_base64 = as_base64;
         if let Some(version) = self.proxy_header {
             let (client, own) = (opening.peer(), opening.local());
-            proxy_protocol::encode(version, client, own, &mut travels.header);
+            proxy_protocol::encode(version, client, own, opening.is_tls(), &mut travels.header);
         }
         verdict
     }

@@ -161,6 +161,8 @@ counters! {
     streams_reset: Counter, "Streams that ended with a reset, or took nothing within the write timeout";
     stream_bytes_in: Counter, "Bytes received from streams";
     stream_bytes_out: Counter, "Bytes for streams, counted as they are accepted from WebSockets";
+    relayed: Counter, "Connections handed to the server that answers requests for something else than a WebSocket";
+    relays_failed: Counter, "Requests answered 502 because that server could not be reached";
     stream_connect_ns: Nanoseconds, "Time that connects to targets took, from the opening of the WebSocket or the failure of the address before";
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";

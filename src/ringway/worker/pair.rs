@@ -1,4 +1,5 @@
-//! Pairs: a WebSocket and a raw connection of the same worker, each of which gets what the other one receives.
+//! Pairs: a raw connection and a WebSocket of the same worker, or two raw connections, each of which gets what the other one
+//! receives.
 //!
 //! ```text
 //!  a receive ──▶ pieces, where the bytes lie ──▶ carry ──▶ the other end's segments or queue ──▶ its send
@@ -16,13 +17,23 @@
 //! | the raw connection, by a reset or the write timeout | Close 1011 |
 //! | a connect, by a refusal or in time | the next address; after the last one Close 1011 with the reason |
 //! | the WebSocket, however | what it has sent goes to the raw connection, then FIN; its rest is discarded, within `close_timeout` |
+//!
+//! Between two raw connections:
+//!
+//! | what ended | what the other end does |
+//! |---|---|
+//! | one direction | FIN behind its last byte; the other direction goes on |
+//! | the connection, by a reset or the write timeout | a reset |
+//! | a connect, by a refusal or in time | the next address; after the last one 502 to a request that was relayed, else a reset |
 
 use super::read::Bulk;
 use super::turn::Worker;
 use crate::conn::link::{Ending, Inbound, Link, Next, Pauses, Phase, Side};
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
-use crate::protocol::{App, Connection, Core, Dial, Fate, Host, Piece, Raw, Speaks};
+use crate::protocol::{
+    App, Caller, Connection, Core, Dial, Fate, Host, Piece, Raw, Speaks, is_over,
+};
 
 impl<I: Io, A: App> Worker<I, A> {
     /// Hands on what the connection `from` has received.
@@ -118,37 +129,36 @@ impl<I: Io, A: App> Worker<I, A> {
             }
             return;
         }
+        let has_ended = conn.link.inbound == Inbound::Closed;
         while let Some(address) = dial.next_address() {
             match self.core.io.connect(address) {
-                Ok(fd) => return self.begin_stream(id, fd, dial),
+                Ok(fd) => return self.begin_stream(id, fd, Raw::begun(dial, has_ended)),
                 Err(errno) => dial.failure = errno,
             }
         }
-        self.core.shared.counters.streams_failed += 1;
-        let reason = format!("the target cannot be reached: {}", dial.failure);
-        self.core
-            .end_stream(&mut self.host, conn, (CloseCode::InternalError, &reason));
+        self.core.give_up(&mut self.host, conn, &dial);
     }
 
-    fn begin_stream(&mut self, id: ConnId, fd: Fd, dial: Dial) {
+    fn begin_stream(&mut self, id: ConnId, fd: Fd, raw: Raw) {
         let receive = self.core.io.receive_mode().into();
         let now = self.core.shared.now;
-        let timeout = dial.target.connect_timeout;
-        let raw = self.table.insert(|raw| {
-            let mut link = Link::new(raw, fd, Side::Begun, receive, now);
+        let timeout = raw.dial.as_ref().map(|dial| dial.target.connect_timeout);
+        let other = self.table.insert(|other| {
+            let mut link = Link::new(other, fd, Side::Begun, receive, now);
             link.pair_with(Some(id), false);
-            let half_close = dial.target.half_close;
-            let dial = Some(dial);
+            if raw.is_ending {
+                link.ending = Ending::FinAfterQueue;
+            }
             Connection {
                 link,
-                speaks: Speaks::Raw(Raw { dial, half_close }),
+                speaks: Speaks::Raw(raw),
             }
         });
-        if let Some(conn) = self.table.get_mut(raw) {
+        if let (Some(conn), Some(timeout)) = (self.table.get_mut(other), timeout) {
             self.core.await_connect(&mut conn.link, timeout);
         }
         if let Some(conn) = self.table.get_mut(id) {
-            conn.link.pair_with(Some(raw), true);
+            conn.link.pair_with(Some(other), true);
         }
     }
 
@@ -159,8 +169,9 @@ impl<I: Io, A: App> Worker<I, A> {
         };
         let (core, host) = (&mut self.core, &mut self.host);
         match (&conn.speaks, fate) {
+            (Speaks::Raw(_) | Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
+            (Speaks::Raw(_), Fate::Finished { .. }) => core.half_close(host, conn),
             (Speaks::Raw(_), fate) => core.follow(host, conn, &fate),
-            (Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
             (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
                 core.close(conn, CloseCode::NormalClosure, "");
@@ -222,7 +233,55 @@ impl<I: Io> Core<I> {
         self.settle(host, conn, Next::Continue);
     }
 
-    /// Ends a raw connection whose WebSocket is over: behind what that has sent.
+    /// No address of a target can be reached: tells the client as well as what it speaks can say that.
+    fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, dial: &Dial) {
+        if let Caller::Request { is_head } = dial.caller {
+            conn.link.pair_with(None, false);
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            let why = (dial.failure, is_head);
+            self.shared.fail_relay(host, conn, why, scratch);
+            return self.settle(host, conn, Next::Continue);
+        }
+        self.shared.counters.streams_failed += 1;
+        if conn.speaks.websocket().is_none() {
+            conn.link.pair_with(None, false);
+            return self.settle(host, conn, Next::Reset);
+        }
+        let reason = format!("the target cannot be reached: {}", dial.failure);
+        self.end_stream(host, conn, (CloseCode::InternalError, &reason));
+    }
+
+    /// The other one of two raw connections has ended its direction: so does this one, behind what that has sent.
+    fn half_close<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if let Speaks::Raw(raw) = &mut conn.speaks {
+            raw.is_ending = true;
+        }
+        conn.link.ending = Ending::FinAfterQueue;
+        let mut next = Next::Continue;
+        if conn.link.phase == Phase::Open && !conn.link.armed.poll_out {
+            next = match self.send_now(&mut conn.link) {
+                Ok(()) if is_over(conn) => Next::End,
+                Ok(()) => Next::Continue,
+                Err(_) => Next::Reset,
+            };
+        }
+        self.settle(host, conn, next);
+    }
+
+    /// A connection was accepted whose bytes are a stream's. Under TLS the handshake comes first.
+    pub(super) fn accept_stream<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        let config = &self.shared.protocol.config;
+        let (Some(tls), Some(server)) = (&mut conn.link.out.tls, &config.tls) else {
+            return self.shared.forward_stream(conn);
+        };
+        conn.speaks = Speaks::Raw(Raw::accepted());
+        if let Err(error) = tls.begin(&server.config.clone()) {
+            tracing::error!("a TLS session cannot begin: {error}");
+            self.settle(host, conn, Next::Reset);
+        }
+    }
+
+    /// Ends a raw connection whose other end is over: behind what that has sent.
     fn follow<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, fate: &Fate) {
         conn.link.pair_with(None, false);
         let is_connecting = conn.link.phase == Phase::Connecting;

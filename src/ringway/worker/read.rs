@@ -7,7 +7,7 @@ use crate::conn::link::{Backlog, Inbound, Link, Next, Phase, Receive, Side};
 use crate::conn::spill::Spill;
 use crate::conn::tls::HELD_BYTES_MAX;
 use crate::io::{BufferId, Completion, Errno, HOT_BYTES, Io, Op, Token};
-use crate::protocol::{App, Connection, Core, Failure, Host, Shared, Speaks};
+use crate::protocol::{App, Connection, Core, Failure, Host, Shared, Speaks, is_over};
 use crate::time::Instant;
 
 /// Missing bytes of a frame from which on it is received straight into its message (16 KiB).
@@ -479,8 +479,8 @@ impl<I: Io> Core<I> {
         if self.send_now(&mut conn.link).is_err() {
             return Next::Reset;
         }
-        let is_over = conn.link.phase != Phase::Open && conn.link.inbound == Inbound::Closed;
-        if conn.link.out.queue.is_none() && is_over {
+        let was_over = conn.link.phase != Phase::Open && conn.link.inbound == Inbound::Closed;
+        if conn.link.out.queue.is_none() && was_over || is_over(conn) {
             return Next::End;
         }
         self.tell_writable(host, conn);

@@ -11,7 +11,7 @@
 
 use crate::conn::link::{Ending, Inbound, Next, Phase, Side};
 use crate::io::{Io, Op, Token};
-use crate::protocol::{App, Closed, Connection, Core, Failure, Fate, Host, Speaks};
+use crate::protocol::{App, Closed, Connection, Core, Failure, Host, Speaks, is_over};
 
 impl<I: Io> Core<I> {
     #[inline]
@@ -71,12 +71,13 @@ impl<I: Io> Core<I> {
         host: &mut Host<A>,
         conn: &mut Connection,
     ) -> Next {
-        if let (Speaks::Raw(raw), Phase::Open) = (&conn.speaks, conn.link.phase) {
-            let half_close = raw.half_close;
+        if let (Speaks::Raw(_), Phase::Open) = (&conn.speaks, conn.link.phase) {
             conn.link.inbound = Inbound::Closed;
-            self.shared
-                .tell_pair(&conn.link, Fate::Finished { half_close });
-            return Next::Continue;
+            self.shared.finish_raw(conn);
+            return match is_over(conn) {
+                true => Next::End,
+                false => Next::Continue,
+            };
         }
         let link = &mut conn.link;
         if !link.armed.poll_out && self.send_now(link).is_err() {

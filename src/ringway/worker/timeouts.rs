@@ -16,7 +16,9 @@ impl<I: Io> Core<I> {
         conn: &mut Connection,
     ) -> Next {
         match (conn.link.phase, conn.link.side) {
-            (Phase::Connecting, _) if matches!(conn.speaks, Speaks::Raw(_)) => Next::Reset,
+            (Phase::Connecting | Phase::Opening, _) if matches!(conn.speaks, Speaks::Raw(_)) => {
+                Next::Reset
+            }
             (Phase::Connecting, _) | (Phase::Opening, Side::Begun) => {
                 self.shared.report_failure(host, conn, Failure::Timeout);
                 Next::Reset
@@ -79,14 +81,6 @@ impl<I: Io> Core<I> {
             tracing::debug!(slot = link.id.slot, "the peer takes nothing: write timeout");
             return Next::Reset;
         }
-        if matches!(conn.speaks, Speaks::Raw(_)) {
-            // Its WebSocket has the other timeouts.
-            if link.out.queue.is_some() {
-                let look = self.shared.next_look(link);
-                self.shared.reschedule(link, look);
-            }
-            return Next::Continue;
-        }
         if !link.pauses.is_empty() {
             // The silence of a peer that we do not read from proves nothing: its Pong may lie unread. The write timeout
             // finds out whether it still takes bytes.
@@ -95,6 +89,22 @@ impl<I: Io> Core<I> {
         let (heard, silent) = (link.heard, now.since(link.heard));
         let config = self.shared.protocol.config.of(link.service);
         let idle = config.idle_timeout;
+        if let Speaks::Raw(raw) = &conn.speaks {
+            // A WebSocket that it is paired with has all timeouts but that of writing.
+            let idle = idle.filter(|_| raw.keeps_time(link));
+            if idle.is_some_and(|timeout| silent >= timeout) {
+                return Next::End;
+            }
+            let look = link
+                .out
+                .queue
+                .as_ref()
+                .and_then(|_| self.shared.next_look(link));
+            let idle = idle.map(|timeout| heard + timeout);
+            let deadline = [idle, look].into_iter().flatten().min();
+            self.shared.reschedule(link, deadline);
+            return Next::Continue;
+        }
         let ping = config.ping_interval;
         let ping = ping.map(|interval| (interval, config.pong_timeout(interval)));
         if idle.is_some_and(|timeout| silent >= timeout) {

@@ -145,7 +145,9 @@ impl<I: Io> Core<I> {
         counters.tls_resumed += u64::from(is_complete && tls.is_resumed());
         let peer_closed = tls.peer_closed;
         conn.link.out.tls = Some(tls);
-        if is_complete && conn.link.side == Side::Begun {
+        if is_complete && matches!(conn.speaks, Speaks::Raw(_)) {
+            self.shared.forward_stream(conn);
+        } else if is_complete && conn.link.side == Side::Begun {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
             self.shared.send_request(conn, scratch);
         }
@@ -219,7 +221,7 @@ impl<I: Io> Core<I> {
         }
         conn.link.out.tls = Some(tls);
         if !plain.is_empty() {
-            if !matches!(conn.speaks, Speaks::WebSocket(_)) {
+            if matches!(conn.speaks, Speaks::Opening(_)) {
                 // A head is read from the beginning of a buffer.
                 memory.copy_within(plain.clone(), 0);
                 plain = 0..plain.len();
@@ -245,10 +247,14 @@ impl<I: Io> Core<I> {
         }
     }
 
-    /// The peer sends no more. Answers that wait are still sent, then our close_notify and FIN.
+    /// The peer sends no more. Answers that wait are still sent, then our close_notify and FIN: of a stream those of the other
+    /// end.
     #[cold]
     fn end_after_close_notify<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
-        if !matches!(conn.link.phase, Phase::Lingering | Phase::Ended) {
+        if let (Speaks::Raw(_), Phase::Open) = (&conn.speaks, conn.link.phase) {
+            // Its FIN, which may come only after ours, ends the reading.
+            self.shared.finish_raw(conn);
+        } else if !matches!(conn.link.phase, Phase::Lingering | Phase::Ended) {
             self.fail_tls(host, conn, Failure::Closed);
         }
     }

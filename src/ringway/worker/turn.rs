@@ -466,6 +466,9 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         if let Some(conn) = self.table.get_mut(id) {
             self.core.shared.reschedule(&mut conn.link, Some(deadline));
+            if self.core.shared.protocol.config.streams_to.is_some() {
+                self.core.accept_stream(&mut self.host, conn);
+            }
             self.core.arm_receive(&mut conn.link);
         }
         self.listeners.publish(self.table.len());
@@ -575,6 +578,9 @@ impl<I: Io, A: App> Worker<I, A> {
             match stop {
                 // A stream ends when one of its sides does. The end of the drain ends the others.
                 Stop::Drain if conn.link.pair().is_some() => {}
+                Stop::Drain if matches!(conn.speaks, Speaks::Raw(_)) => {
+                    self.core.settle(&mut self.host, conn, Next::Reset);
+                }
                 Stop::Drain if conn.link.phase == Phase::Open => {
                     let reason = match conn.link.side {
                         Side::Begun => "the client is stopping",

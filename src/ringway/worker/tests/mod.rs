@@ -9,6 +9,7 @@ mod lives;
 mod pairs;
 mod prepared;
 mod regressions;
+mod relays;
 mod requests;
 mod script;
 mod servers;

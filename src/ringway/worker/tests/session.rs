@@ -73,6 +73,12 @@ impl Session {
         self.flush(sim, peer);
     }
 
+    /// Says close_notify.
+    pub(super) fn close(&mut self, sim: &mut Sim, peer: PeerId) {
+        self.0.send_close_notify();
+        self.flush(sim, peer);
+    }
+
     fn flush(&mut self, sim: &mut Sim, peer: PeerId) {
         let mut records = Vec::new();
         while self.0.wants_write() {

@@ -1,0 +1,596 @@
+//! Two raw connections joined with each other, over the simulation: an accepted stream and its target, or a request that
+//! opens no WebSocket and the server that answers it. What one side sends reaches the other, whole and in order, and so does
+//! its end; the other direction goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::script;
+use super::session::{self, Session};
+use super::world::{Echo, TURNS_MAX, seeds};
+use crate::io::pool::BUFFER_BYTES;
+use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
+use crate::io::{ConnectOptions, HOT_BYTES, Io as _, ReceiveMode};
+use crate::stats::Counters;
+use crate::worker::{Config, Listener, Relay, Target, Worker};
+
+const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
+
+/// What a client asks for when it is to be relayed.
+const REQUEST: &[u8] = b"POST /form HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// A PROXY header of a client without an address: a simulated one has none.
+const PROXY_UNKNOWN: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// The same of a client that speaks TLS.
+const PROXY_UNKNOWN_TLS: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x08\x20\0\x05\x01\0\0\0\x01";
+
+/// What becomes of accepted connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    Streams,
+    Requests { proxy_header: bool },
+}
+
+impl As {
+    /// What a client sends before the bytes that are checked.
+    const fn request(self) -> &'static [u8] {
+        match self {
+            Self::Streams => b"",
+            Self::Requests { .. } => REQUEST,
+        }
+    }
+
+    /// What a target gets before them.
+    fn preface(self, is_tls: bool) -> Vec<u8> {
+        let header = match self {
+            Self::Requests { proxy_header: true } if is_tls => PROXY_UNKNOWN_TLS,
+            Self::Requests { proxy_header: true } => PROXY_UNKNOWN,
+            _ => b"",
+        };
+        [header, self.request()].concat()
+    }
+}
+
+/// One side of a session.
+#[derive(Debug)]
+struct End {
+    peer: Option<PeerId>,
+    out: Vec<u8>,
+    sent: usize,
+    got: Vec<u8>,
+    /// Resets after so many bytes.
+    resets_at: Option<usize>,
+    /// What it found behind the last byte.
+    saw: PeerEnd,
+    pace: u16,
+    tls: Option<Session>,
+    leaves: Leaves,
+}
+
+/// How one side says under TLS that it sends no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// With close_notify; its FIN follows that of the worker.
+    Notifying,
+    /// With close_notify and FIN.
+    Ending,
+    /// With FIN alone.
+    Cutting,
+}
+
+impl End {
+    fn new(random: &mut Random, out: Vec<u8>) -> Self {
+        Self {
+            peer: None,
+            out,
+            sent: 0,
+            got: Vec::new(),
+            resets_at: None,
+            saw: PeerEnd::Open,
+            pace: random.pick(&[5, 100, 1000]),
+            tls: None,
+            leaves: random.pick(&[Leaves::Notifying, Leaves::Ending, Leaves::Cutting]),
+        }
+    }
+
+    fn send(&mut self, sim: &mut Sim, peer: PeerId, len: usize) {
+        let bytes = &self.out[self.sent..][..len];
+        match &mut self.tls {
+            None => sim.peer_send(peer, bytes),
+            Some(tls) => tls.send(sim, peer, bytes),
+        }
+        self.sent += len;
+    }
+
+    fn take(&mut self, sim: &mut Sim, peer: PeerId, max: usize) {
+        let bytes = sim.peer_take_some(peer, max);
+        match &mut self.tls {
+            None => self.got.extend(bytes),
+            Some(tls) => self.got.extend(tls.receive(sim, peer, &bytes)),
+        }
+    }
+
+    fn finish(&mut self, sim: &mut Sim, peer: PeerId) {
+        let Some(tls) = &mut self.tls else {
+            return sim.peer_half_close(peer);
+        };
+        if tls.waits() {
+            return;
+        }
+        if self.leaves != Leaves::Cutting {
+            tls.close(sim, peer);
+        }
+        if self.leaves != Leaves::Notifying || self.saw != PeerEnd::Open {
+            sim.peer_half_close(peer);
+        }
+    }
+
+    fn step(&mut self, sim: &mut Sim, random: &mut Random) {
+        let Some(peer) = self.peer else { return };
+        if random.chance(self.pace.max(50)) && self.sent < self.out.len() {
+            let len = random.magnitude(100_000).min(self.out.len() - self.sent);
+            self.send(sim, peer, len);
+        }
+        if self.resets_at.is_some_and(|at| self.sent >= at) {
+            sim.peer_reset(peer);
+            self.peer = None;
+            return;
+        }
+        let all_sent = self.sent == self.out.len();
+        if all_sent {
+            self.finish(sim, peer);
+        }
+        if random.chance(self.pace) {
+            let max = random.magnitude(100_000);
+            self.take(sim, peer, max);
+        }
+        self.saw = sim.peer_end(peer);
+        if self.saw == PeerEnd::Reset || self.saw == PeerEnd::Fin && all_sent {
+            self.take(sim, peer, usize::MAX);
+            sim.peer_close(peer);
+            self.peer = None;
+        }
+    }
+}
+
+/// A client, and the peer at the other end of its stream.
+#[derive(Debug)]
+struct Joined {
+    client: End,
+    client_id: PeerId,
+    target: End,
+}
+
+struct World {
+    worker: Worker<Sim, Echo>,
+    accepts: As,
+    sessions: Vec<Joined>,
+    /// Targets whose session is not known yet, with what they have read.
+    fresh: Vec<(PeerId, Vec<u8>)>,
+    random: Random,
+    queue_max: usize,
+    turns: usize,
+}
+
+impl World {
+    fn new(options: Options, config: Config, accepts: As) -> Self {
+        let mut sim = Sim::new(options);
+        let queue_max = config.send_queue_bytes_max;
+        let listener = Listener::new(sim.listen(), None);
+        let to = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let target = Arc::new(Target {
+            addresses: vec![to.clone(), to],
+            connect_timeout: Duration::from_secs(3),
+            half_close: false,
+        });
+        let (relay, streams_to) = match accepts {
+            As::Streams => (None, Some(target)),
+            As::Requests { proxy_header } => {
+                let relay = Relay {
+                    target,
+                    proxy_header,
+                };
+                (Some(relay), None)
+            }
+        };
+        let config = Config {
+            relay,
+            streams_to,
+            ..config
+        };
+        Self {
+            worker: Worker::new(sim, Echo::default(), config, listener),
+            accepts,
+            sessions: Vec::new(),
+            fresh: Vec::new(),
+            random: Random::new(options.seed ^ 0x6A7E),
+            queue_max,
+            turns: 0,
+        }
+    }
+
+    /// One more session, that sends up to so many bytes each way.
+    fn add(&mut self, bytes: usize) -> &mut Joined {
+        let random = &mut self.random;
+        let number = u8::try_from(self.sessions.len()).expect("few sessions");
+        let len = random.magnitude(bytes);
+        let up = script::bytes(random, len);
+        let out = [self.accepts.request(), &[number], &up].concat();
+        let mut client = End::new(random, out);
+        let len = random.magnitude(bytes);
+        let down = script::bytes(random, len);
+        let target = End::new(random, down);
+        let client_id = self.worker.io_mut().connect();
+        client.peer = Some(client_id);
+        client.tls = match self.worker.core.shared.protocol.config.tls {
+            // Beside plain requests on the same port, but never beside plain streams.
+            Some(_) if self.accepts == As::Streams || self.random.chance(700) => {
+                Some(Session::new())
+            }
+            _ => None,
+        };
+        self.sessions.push(Joined {
+            client,
+            client_id,
+            target,
+        });
+        self.sessions.last_mut().expect("it was added")
+    }
+
+    fn step(&mut self) {
+        self.turns += 1;
+        assert!(self.turns < TURNS_MAX, "it ends: {:#?}", self.describe());
+        let request = self.accepts.request();
+        let sim = self.worker.io_mut();
+        while let Some(peer) = sim.dialled() {
+            sim.take_up(peer);
+            self.fresh.push((peer, Vec::new()));
+        }
+        let sessions = &mut self.sessions;
+        self.fresh.retain_mut(|(peer, got)| {
+            while let &[byte] = &sim.peer_take_some(*peer, 1)[..] {
+                let is_behind = got.ends_with(request);
+                got.push(byte);
+                if is_behind {
+                    let target = &mut sessions[usize::from(byte)].target;
+                    (target.got, target.peer) = (std::mem::take(got), Some(*peer));
+                    return false;
+                }
+            }
+            let is_over = sim.peer_end(*peer) != PeerEnd::Open;
+            if is_over {
+                sim.peer_close(*peer);
+            }
+            !is_over
+        });
+        for session in &mut self.sessions {
+            session.client.step(sim, &mut self.random);
+            session.target.step(sim, &mut self.random);
+        }
+        self.worker
+            .turn(Some(Duration::from_micros(50)))
+            .expect("a simulation");
+        self.check_memory();
+    }
+
+    /// Whichever side stalls, a queue holds its limit and what one turn adds.
+    fn check_memory(&mut self) {
+        let pool = usize::from(self.worker.io().options().buffers_max) * BUFFER_BYTES;
+        let max = self.queue_max + 2 * (HOT_BYTES + pool);
+        for id in self.worker.table.ids() {
+            let conn = self.worker.table.get_mut(id).expect("it is there");
+            let queued = conn.link.queued_bytes();
+            assert!(queued <= max, "{queued}");
+        }
+    }
+
+    fn run(&mut self) -> Counters {
+        let is_over = |sim: &Sim, session: &Joined| {
+            let ends = [&session.client, &session.target];
+            ends.iter().all(|end| end.peer.is_none()) && sim.is_over(session.client_id)
+        };
+        while self.worker.connections() > 0
+            || !self
+                .sessions
+                .iter()
+                .all(|session| is_over(self.worker.io(), session))
+        {
+            self.step();
+        }
+        self.worker.drain();
+        self.worker.io_mut().faults_mut().stale = 0;
+        for _ in 0..3 {
+            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
+        }
+        self.worker.io().assert_clean();
+        let counters = *self.worker.counters();
+        assert_eq!((counters.sockets, counters.streams), (0, 0));
+        assert_eq!((counters.clients, counters.handshakes), (0, 0));
+        let moved = self.worker.io().moved();
+        assert_eq!(counters.wire_bytes_in, moved.received);
+        assert_eq!(counters.wire_bytes_out, moved.sent);
+        counters
+    }
+
+    /// What the client and the target must have got at most.
+    fn check(&self, whole: bool) {
+        for Joined { client, target, .. } in &self.sessions {
+            let preface = self.accepts.preface(client.tls.is_some());
+            let up = &client.out[self.accepts.request().len()..];
+            let up = [&preface, up].concat();
+            assert!(up.starts_with(&target.got), "up, in order");
+            assert!(target.out.starts_with(&client.got), "down, in order");
+            let breaks = client.resets_at.is_some() || target.resets_at.is_some();
+            if whole && !breaks {
+                assert_eq!(target.got.len(), up.len(), "all of it");
+                assert_eq!(client.got.len(), target.out.len(), "all of it");
+                assert_eq!((client.saw, target.saw), (PeerEnd::Fin, PeerEnd::Fin));
+            }
+        }
+    }
+
+    fn describe(&mut self) -> Vec<String> {
+        let sessions = self.sessions.iter().map(|Joined { client, target, .. }| {
+            let of = |end: &End| {
+                let (sent, out, got) = (end.sent, end.out.len(), end.got.len());
+                format!(
+                    "{:?} sent {sent}/{out} got {got} saw {:?}",
+                    end.peer, end.saw
+                )
+            };
+            format!("client {} target {}", of(client), of(target))
+        });
+        let mut all: Vec<_> = sessions.collect();
+        for id in self.worker.table.ids() {
+            all.extend(
+                self.worker
+                    .table
+                    .get_mut(id)
+                    .map(|conn| format!("{conn:?}")),
+            );
+        }
+        all
+    }
+
+    fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
+        }
+    }
+}
+
+const ALL: [As; 3] = [
+    As::Streams,
+    As::Requests {
+        proxy_header: false,
+    },
+    As::Requests { proxy_header: true },
+];
+
+fn drawn(seed: u64) -> World {
+    let options = Options::draw(seed);
+    let mut random = Random::new(seed ^ 0x9A12);
+    let config = Config {
+        send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        tls: random.chance(500).then(session::server),
+        ..Config::default()
+    };
+    World::new(options, config, random.pick(&ALL))
+}
+
+#[test]
+fn every_byte_and_both_ends_of_two_raw_connections_arrive_in_order_and_nothing_is_left() {
+    seeds(200, |seed| {
+        let mut world = drawn(seed);
+        for _ in 0..world.random.between(1, 4) {
+            world.add(600_000);
+        }
+        let counters = world.run();
+        world.check(true);
+        let sessions = world.sessions.len() as u64;
+        match world.accepts {
+            As::Streams => {
+                let up = world
+                    .sessions
+                    .iter()
+                    .map(|session| session.client.out.len() as u64);
+                assert_eq!(counters.stream_bytes_out, up.sum::<u64>());
+                assert_eq!((counters.streams_opened, counters.relayed), (sessions, 0));
+            }
+            As::Requests { .. } => {
+                assert_eq!((counters.streams_opened, counters.relayed), (0, sessions));
+                assert_eq!(counters.stream_bytes_out, 0);
+            }
+        }
+        assert_eq!((counters.streams_failed, counters.relays_failed), (0, 0));
+    });
+}
+
+/// Both sides break off at any moment, sends and connects fail: what arrived is a beginning, and nothing is left.
+#[test]
+fn however_one_of_two_raw_connections_breaks_nothing_is_duplicated_and_nothing_is_left() {
+    seeds(200, |seed| {
+        let mut world = drawn(seed);
+        // A request whose connect fails gets an answer that this world does not expect.
+        let fails = seed % 2 == 1 && world.accepts == As::Streams;
+        if fails {
+            let faults = Faults::draw_breaking(&mut world.random);
+            *world.worker.io_mut().faults_mut() = Faults {
+                accept_aborted: 0,
+                ..faults
+            };
+        }
+        for _ in 0..world.random.between(1, 5) {
+            let at = world.random.magnitude(200_000);
+            let who = world.random.below(3);
+            let session = world.add(200_000);
+            match who {
+                0 => session.client.resets_at = Some(at.min(session.client.out.len())),
+                1 => session.target.resets_at = Some(at.min(session.target.out.len())),
+                _ => {}
+            }
+        }
+        world.run();
+        world.check(!fails);
+    });
+}
+
+/// A faultless world with one client that has sent its first bytes.
+fn opened(mode: ReceiveMode, accepts: As, bytes: &[u8]) -> (World, PeerId) {
+    let mut world = World::new(Options::faultless(mode), Config::default(), accepts);
+    let sim = world.worker.io_mut();
+    let client = sim.connect();
+    sim.peer_send(client, bytes);
+    world.turns(3);
+    (world, client)
+}
+
+#[test]
+fn a_request_is_relayed_unchanged_with_all_that_follows_also_at_the_second_address() {
+    for mode in MODES {
+        let accepts = As::Requests { proxy_header: true };
+        let (mut world, client) = opened(mode, accepts, &REQUEST[..20]);
+        world.worker.io_mut().peer_send(client, &REQUEST[20..]);
+        world.worker.io_mut().peer_send(client, b"early");
+        world.turns(3);
+        let first = world.worker.io_mut().dialled().expect("a connect");
+        world.worker.io_mut().peer_send(client, b" later");
+        world.worker.io_mut().peer_half_close(client);
+        world.turns(3);
+        world.worker.io_mut().refuse(first);
+        world.turns(3);
+        let second = world.worker.io_mut().dialled().expect("the next address");
+        world.worker.io_mut().take_up(second);
+        world.turns(6);
+        let sim = world.worker.io_mut();
+        let expected = [PROXY_UNKNOWN, REQUEST, b"early later"].concat();
+        assert_eq!(sim.peer_take(second), expected, "{mode:?}");
+        assert_eq!(sim.peer_end(second), PeerEnd::Fin);
+        sim.peer_send(second, b"answer");
+        world.turns(4);
+        assert_eq!(world.worker.io_mut().peer_take(client), b"answer");
+        assert_eq!(world.worker.io().peer_end(client), PeerEnd::Open);
+        world.worker.io_mut().peer_close(second);
+        world.turns(4);
+        assert_eq!(world.worker.io().peer_end(client), PeerEnd::Fin);
+        assert_eq!(world.worker.connections(), 0);
+    }
+}
+
+#[test]
+fn a_relay_that_cannot_be_reached_answers_502_and_a_stream_is_reset() {
+    for mode in MODES {
+        for (accepts, line) in [
+            (As::Streams, "stream"),
+            (
+                As::Requests {
+                    proxy_header: false,
+                },
+                "GET / HTTP/1.1",
+            ),
+            (
+                As::Requests {
+                    proxy_header: false,
+                },
+                "HEAD / HTTP/1.1",
+            ),
+        ] {
+            let request = format!("{line}\r\nHost: a\r\n\r\n");
+            let (mut world, client) = opened(mode, accepts, request.as_bytes());
+            for _ in 0..2 {
+                let peer = world.worker.io_mut().dialled().expect("a connect");
+                world.worker.io_mut().refuse(peer);
+                world.turns(3);
+            }
+            let answer = world.worker.io_mut().peer_take(client);
+            let answer = String::from_utf8(answer).expect("text");
+            let end = world.worker.io().peer_end(client);
+            world.worker.io_mut().peer_close(client);
+            world.turns(4);
+            assert_eq!(world.worker.connections(), 0, "{mode:?}");
+            let counters = world.worker.counters();
+            let failed = (counters.streams_failed, counters.relays_failed);
+            if accepts == As::Streams {
+                assert_eq!((answer.as_str(), end, failed), ("", PeerEnd::Reset, (1, 0)));
+                continue;
+            }
+            assert!(
+                answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
+                "{answer}"
+            );
+            assert_eq!(
+                answer.ends_with("\r\n\r\n"),
+                line.starts_with("HEAD"),
+                "{answer}"
+            );
+            assert_eq!((end, failed), (PeerEnd::Fin, (0, 1)));
+        }
+    }
+}
+
+/// WebSockets, broken requests and health checks are not relayed, nor is anything while the worker stops.
+#[test]
+fn only_requests_for_something_else_are_relayed() {
+    for mode in MODES {
+        let accepts = As::Requests {
+            proxy_header: false,
+        };
+        let websocket = script::Script::open(&mut Random::new(1)).bytes;
+        for (request, answer) in [
+            (&websocket[..], "HTTP/1.1 101 "),
+            (b"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 "),
+        ] {
+            let (mut world, client) = opened(mode, accepts, request);
+            let got = world.worker.io_mut().peer_take(client);
+            assert!(got.starts_with(answer.as_bytes()), "{}", got.escape_ascii());
+            assert!(world.worker.io_mut().dialled().is_none());
+        }
+        let (mut world, client) = opened(mode, accepts, b"GET / HTTP");
+        world.worker.drain();
+        world.turns(3);
+        let got = world.worker.io_mut().peer_take(client);
+        assert!(got.starts_with(b"HTTP/1.1 503 "), "{}", got.escape_ascii());
+    }
+}
+
+/// Only a pair that is silent on both sides is idle: both then end.
+#[test]
+fn two_raw_connections_that_are_silent_for_the_idle_timeout_end() {
+    for mode in MODES {
+        let config = Config {
+            idle_timeout: Some(Duration::from_secs(2)),
+            ..Config::default()
+        };
+        let mut world = World::new(Options::faultless(mode), config, As::Streams);
+        let client = world.worker.io_mut().connect();
+        world.turns(3);
+        let target = world.worker.io_mut().dialled().expect("a connect");
+        world.worker.io_mut().take_up(target);
+        for _ in 0..5 {
+            world.worker.io_mut().peer_send(target, b"x");
+            world.pass(Duration::from_secs(1));
+            assert_eq!(world.worker.io_mut().peer_take(client), b"x");
+        }
+        world.pass(Duration::from_secs(3));
+        let sim = world.worker.io();
+        assert_eq!(
+            (sim.peer_end(client), sim.peer_end(target)),
+            (PeerEnd::Fin, PeerEnd::Fin)
+        );
+        world.worker.io_mut().peer_close(target);
+        world.turns(4);
+        assert_eq!(world.worker.connections(), 0);
+    }
+}
+
+impl World {
+    fn pass(&mut self, time: Duration) {
+        let until = self.worker.io().now() + time;
+        self.worker.io_mut().set_alarm(Some(until));
+        while self.worker.io().now() < until {
+            self.worker.turn(None).expect("a worker");
+        }
+        self.worker.io_mut().set_alarm(None);
+    }
+}
