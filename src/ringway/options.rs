@@ -23,6 +23,7 @@ pub use crate::proto::tap::SHOWN_BYTES_MAX as LOG_BYTES_MAX;
 #[doc(hidden)]
 pub use crate::seat::WorkerSeat;
 pub use crate::services::Subprotocols;
+use crate::services::gateway::SessionOptions;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
@@ -402,6 +403,15 @@ pub struct GatewayOptions {
     pub half_close: bool,
     /// The PROXY header that tells the target whose stream it is. Default: none.
     pub proxy_header: Option<ProxyVersion>,
+    /// Where each session leads to, who may have one, and what is written about it.
+    pub sessions: SessionOptions,
+}
+
+impl GatewayOptions {
+    /// Whether sessions lead anywhere, so that this is a gateway.
+    pub fn is_gateway(&self) -> bool {
+        self.target.is_some() || self.sessions.leads()
+    }
 }
 
 impl Default for GatewayOptions {
@@ -414,6 +424,7 @@ impl Default for GatewayOptions {
             connect_timeout: Duration::from_secs(5),
             half_close: false,
             proxy_header: None,
+            sessions: SessionOptions::default(),
         }
     }
 }

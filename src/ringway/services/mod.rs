@@ -11,7 +11,7 @@ mod admission;
 mod ask;
 mod broadcast;
 mod echo;
-mod gateway;
+pub mod gateway;
 mod members;
 mod path;
 mod pubsub;
