@@ -31,6 +31,7 @@ use ringway_command::options::{Defined, Definition, Given, define};
 use super::access;
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
+use super::target_tls::{self, TargetTls};
 
 pub(super) const EXAMPLE: &str = "\
 Example:
@@ -120,6 +121,7 @@ impl Defined for GatewayArgs {
         let mut all = Vec::from(own());
         all.extend(sessions::targets());
         all.extend(sessions::sessions());
+        all.extend(target_tls::definitions());
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
         all
@@ -202,7 +204,8 @@ const NAMES: Words<Vec<String>> = Words {
 
 /// Refuses options that lead nowhere.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
-    sessions::check(options)
+    sessions::check(options)?;
+    target_tls::check(options)
 }
 
 /// Refuses, before the first worker, files that cannot be read.
@@ -221,10 +224,18 @@ pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
 fn directory(options: &ServerOptions) -> Result<guide::Directory, Fatal> {
     let own = &options.gateway;
     let (connect_timeout, half_close) = (own.connect_timeout, own.half_close);
-    let make = move |_: &Place, addresses| Target {
-        addresses,
-        connect_timeout,
-        half_close,
+    let tls = TargetTls::read(options)?;
+    let make = move |place: &Place, addresses| {
+        let host = match place {
+            Place::Tcp { host, .. } => host,
+            Place::Unix(_) => "localhost",
+        };
+        Ok(Target {
+            addresses,
+            connect_timeout,
+            tls: tls.of(host)?,
+            half_close,
+        })
     };
     guide::Directory::new(options, Box::new(make))
 }
@@ -326,7 +337,8 @@ mod tests {
     #[test]
     fn what_is_shown_means_the_same() {
         let text = "target = '[::1]:1'\nsubprotocol = 'mqtt,mqttv3.1'\nbase64 = false\nrequire-subprotocol = true\n\
-                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n";
+                    connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n\
+                    ssl-target = true\nssl-target-ca = 'ca.pem'\nssl-target-insecure = true\nssl-target-name = 'a'\n";
         let read = |text: &str| {
             let given = Given::<GatewayArgs>::parse_file(text, "gateway.toml").expect("TOML");
             super::super::resolve::server(&given, 2).expect("options")

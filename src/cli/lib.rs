@@ -19,6 +19,7 @@ mod options;
 mod options_table;
 mod resolve;
 mod services;
+mod target_tls;
 mod testee;
 pub mod tune;
 

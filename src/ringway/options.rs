@@ -405,6 +405,8 @@ pub struct GatewayOptions {
     pub proxy_header: Option<ProxyVersion>,
     /// Where each session leads to, who may have one, and what is written about it.
     pub sessions: SessionOptions,
+    /// The TLS of the target. Default: none.
+    pub tls: TargetTlsOptions,
 }
 
 impl GatewayOptions {
@@ -412,6 +414,19 @@ impl GatewayOptions {
     pub fn is_gateway(&self) -> bool {
         self.target.is_some() || self.sessions.leads()
     }
+}
+
+/// Whether a gateway's target speaks TLS, and whom its workers trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTlsOptions {
+    /// It does.
+    pub wanted: bool,
+    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Any certificate is good.
+    pub insecure: bool,
+    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
+    pub name: Option<String>,
 }
 
 impl Default for GatewayOptions {
@@ -425,6 +440,7 @@ impl Default for GatewayOptions {
             half_close: false,
             proxy_header: None,
             sessions: SessionOptions::default(),
+            tls: TargetTlsOptions::default(),
         }
     }
 }

@@ -39,11 +39,11 @@ on_both_tiers!(
 );
 
 /// A target that accepts one connection after the other, and hands each to a thread of `serve`.
-struct Target {
-    address: String,
+pub(crate) struct Target {
+    pub(crate) address: String,
 }
 
-fn target(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> Target {
+pub(crate) fn target(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> Target {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || {
@@ -58,7 +58,7 @@ fn target(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> Target {
 }
 
 /// Sends back whatever comes, then ends.
-fn echo(mut stream: TcpStream) {
+pub(crate) fn echo(mut stream: TcpStream) {
     let mut piece = vec![0; 100_000];
     while let Ok(len @ 1..) = stream.read(&mut piece) {
         if stream.write_all(&piece[..len]).is_err() {
@@ -81,7 +81,7 @@ fn held() -> (Target, JoinHandle<TcpStream>) {
 }
 
 /// Reads binary messages until there are so many bytes.
-fn receive(client: &mut Client, len: usize) -> Vec<u8> {
+pub(crate) fn receive(client: &mut Client, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < len {
         let Frame { first, payload } = client.recv();

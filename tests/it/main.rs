@@ -25,6 +25,7 @@ mod driver;
 mod environment;
 mod examples;
 mod faults;
+mod forward;
 mod fragments;
 mod frame_log;
 mod fuzz_corpora;

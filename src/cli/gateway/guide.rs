@@ -125,7 +125,7 @@ impl Guide for Directory {
         match self.0.begin(opening) {
             Err(refusal) => Step::Now(Err(refusal)),
             Ok((None, Lead::Place(place))) => match self.0.names.known(&place) {
-                Some(target) => Step::Now(Ok(Found {
+                Some(target) => Step::Now(target.map(|target| Found {
                     target,
                     name: place.to_string().into(),
                     user: None,

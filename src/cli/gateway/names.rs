@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringway::exit::Fatal;
 use ringway::services::gateway::{Place, Refusal, Why};
 use ringway::{Address, ConnectOptions, Target};
 
@@ -17,8 +18,9 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 /// Names whose addresses are kept.
 const KEPT_MAX: usize = 4096;
 
-/// What is the same for all targets.
-pub(super) type Make = Box<dyn Fn(&Place, Vec<ConnectOptions>) -> Target + Send + Sync>;
+/// Makes a target of its addresses.
+pub(super) type Make =
+    Box<dyn Fn(&Place, Vec<ConnectOptions>) -> Result<Target, Fatal> + Send + Sync>;
 
 /// Finds addresses.
 pub(super) struct Names {
@@ -35,27 +37,27 @@ impl Names {
     }
 
     /// The target, if nothing has to be asked for it.
-    pub(super) fn known(&self, place: &Place) -> Option<Arc<Target>> {
+    pub(super) fn known(&self, place: &Place) -> Option<Result<Arc<Target>, Refusal>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((target, found)) = kept.get(place)
+            && found.elapsed() < KEPT_FOR
+        {
+            return Some(Ok(Arc::clone(target)));
+        }
+        drop(kept);
         let address = match place {
             Place::Unix(path) => Address::Unix(path.clone()),
-            Place::Tcp { host, port } => match host.parse::<IpAddr>() {
-                Ok(ip) => Address::Tcp(SocketAddr::new(ip, *port)),
-                Err(_) => {
-                    let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    let fresh = |(_, found): &&(_, Instant)| found.elapsed() < KEPT_FOR;
-                    let (target, _) = kept.get(place).filter(fresh)?;
-                    return Some(Arc::clone(target));
-                }
-            },
+            Place::Tcp { host, port } => {
+                Address::Tcp(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port))
+            }
         };
-        let addresses = vec![ConnectOptions::new(address)];
-        Some(Arc::new((self.make)(place, addresses)))
+        Some(self.keep(place, vec![address]))
     }
 
     /// The target, whose name is looked up if that was not done lately.
     pub(super) async fn find(&self, place: &Place) -> Result<Arc<Target>, Refusal> {
         if let Some(target) = self.known(place) {
-            return Ok(target);
+            return target;
         }
         let Place::Tcp { host, port } = place else {
             unreachable!("the address of a Unix socket is known")
@@ -73,8 +75,17 @@ impl Names {
             return Err(Refusal::new(Why::NoAnswer, 502, &sentence));
         }
         let addresses = ringway::in_turn(found).into_iter().map(Address::Tcp);
-        let addresses = addresses.map(ConnectOptions::new).collect();
-        let target = Arc::new((self.make)(place, addresses));
+        self.keep(place, addresses.collect())
+    }
+
+    fn keep(&self, place: &Place, addresses: Vec<Address>) -> Result<Arc<Target>, Refusal> {
+        let addresses = addresses.into_iter().map(ConnectOptions::new).collect();
+        let target = (self.make)(place, addresses).map_err(|fatal| {
+            tracing::warn!("the target {place}: {}", fatal.sentence);
+            let sentence = "the target has a name that no certificate could have";
+            Refusal::new(Why::NoAnswer, 502, sentence)
+        })?;
+        let target = Arc::new(target);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT_MAX {
             kept.retain(|_, (_, found)| found.elapsed() < KEPT_FOR);

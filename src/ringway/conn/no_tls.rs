@@ -47,6 +47,10 @@ impl std::fmt::Display for NoTls {
     }
 }
 
+pub(crate) fn sentence(error: &NoTls) -> String {
+    error.to_string()
+}
+
 impl Tls {
     pub(crate) const fn is_undecided(&self) -> bool {
         true

@@ -16,7 +16,10 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
 };
-use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{
+    CertificateError, ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion,
+    ServerConfig,
+};
 
 use super::buffers::Buffers;
 use super::queue::SendQueue;
@@ -411,6 +414,24 @@ impl Tls {
         };
         self.drain_output();
     }
+}
+
+/// Why a handshake failed: the library's words, and in ours what is wrong with a certificate.
+pub(crate) fn sentence(error: &Error) -> String {
+    let ours = match error {
+        // A bad signature: the trusted one has the signer's name, but another key.
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "it is signed by nobody who is trusted here",
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "it is for another name",
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "it has expired",
+        other => return other.to_string(),
+    };
+    format!("invalid peer certificate: {ours}")
 }
 
 /// Where the record ends that begins at `at`. `None` if it is not whole.

@@ -11,7 +11,7 @@ use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
 use crate::conn::outbox::Carries;
-use crate::io::{BufferId, Errno, sys};
+use crate::io::{BufferId, sys};
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 use crate::proto::proxy_protocol::{self, Version};
@@ -586,7 +586,7 @@ impl Shared {
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
-        (errno, is_head): (Errno, bool),
+        dial: &Dial,
         scratch: &mut [u8],
     ) {
         self.counters.relays_failed += 1;
@@ -594,15 +594,15 @@ impl Shared {
         if told.is_none_or(|at| self.now >= at + LOG_INTERVAL) {
             *told = Some(self.now);
             tracing::warn!(
-                "requests that open no WebSocket get 502: the server for them cannot be reached: {errno} (at most one such \
-                 line in {} s)",
+                "requests that open no WebSocket get 502: {} (at most one such line in {} s)",
+                dial.why(),
                 LOG_INTERVAL.as_secs()
             );
         }
         self.protocol.response.clear();
         let date = self.date();
         self.encode_refusal(&UNREACHED, &date);
-        if is_head {
+        if dial.caller == (Caller::Request { is_head: true }) {
             drop_content(&mut self.protocol.response);
         }
         self.respond(conn, scratch);

@@ -20,13 +20,16 @@ use std::time::Duration;
 use super::app::{App, Carried, Way};
 use super::context::Context;
 use super::host::Host;
+use super::request::Failure;
 use super::websocket::{BULK_FRAME_BYTES, Ending};
 use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::link::{self, Inbound, Link, Phase, Receive, Side};
 use crate::conn::outbox::Carries;
-use crate::io::{BufferId, ConnId, ConnectOptions, Errno};
+use crate::io::{BufferId, ConnId, ConnectOptions};
 use crate::proto::base64_stream::{self, Decoder};
 use crate::proto::{CloseCode, Event, Input, Kind};
+use crate::time::Instant;
+use crate::tls::TlsClient;
 
 /// Payload bytes of a message that carries what a stream brought (64 KiB). Some clients have limits not far above it, and
 /// websockify sends no more.
@@ -44,8 +47,10 @@ const MOVED_BYTES_MAX: usize = 2 << 10;
 pub struct Target {
     /// Its addresses, which are tried in this order.
     pub addresses: Vec<ConnectOptions>,
-    /// Time for one address.
+    /// Time for one address, the handshake of TLS included.
     pub connect_timeout: Duration,
+    /// The TLS that it speaks: its certificate is checked before it gets a byte. Default: none.
+    pub tls: Option<TlsClient>,
     /// Whether the WebSocket stays open after the target has ended its direction, so that the client can still send. It then
     /// learns of that end by nothing. Otherwise it gets a Close with 1000.
     pub half_close: bool,
@@ -79,8 +84,10 @@ pub(crate) struct Dial {
     first: Box<[u8]>,
     /// Which address is next.
     pub(crate) at: usize,
-    /// Why the last one failed. A connect that is not decided in time says nothing.
-    pub(crate) failure: Errno,
+    /// When the connect to the last one began.
+    began: Instant,
+    /// Why the last one failed. A connection that ends says nothing.
+    pub(crate) failure: Failure,
 }
 
 impl Dial {
@@ -90,7 +97,8 @@ impl Dial {
             caller,
             first: first.into(),
             at: 0,
-            failure: Errno(libc::ETIMEDOUT),
+            began: Instant::ZERO,
+            failure: Failure::Closed,
         }
     }
 
@@ -99,6 +107,16 @@ impl Dial {
         let address = self.target.addresses.get(self.at)?;
         self.at += 1;
         Some(address)
+    }
+
+    /// A sentence: why no address could be reached.
+    pub(crate) fn why(&self) -> String {
+        match &self.failure {
+            Failure::Connect(errno) => format!("the target cannot be reached: {errno}"),
+            Failure::Tls(why) => format!("TLS with the target: {why}"),
+            Failure::Timeout => "the target does not answer in time".to_owned(),
+            _ => "the target has closed the connection at once".to_owned(),
+        }
     }
 }
 
@@ -130,7 +148,8 @@ impl Raw {
     }
 
     /// One that was begun. The other end may have ended its direction already.
-    pub(crate) fn begun(dial: Dial, is_ending: bool) -> Self {
+    pub(crate) fn begun(mut dial: Dial, is_ending: bool, now: Instant) -> Self {
+        dial.began = now;
         Self {
             half_close: dial.target.half_close,
             is_counted: dial.caller == Caller::Stream,
@@ -146,10 +165,15 @@ impl Raw {
     }
 
     /// Notes why the connect failed.
-    pub(crate) fn fail(&mut self, errno: Errno) {
+    pub(crate) fn fail(&mut self, failure: Failure) {
         if let Some(dial) = &mut self.dial {
-            dial.failure = errno;
+            dial.failure = failure;
         }
+    }
+
+    /// The TLS that is to begin now that the connect has succeeded.
+    pub(crate) fn secured(&self) -> Option<&TlsClient> {
+        self.dial.as_ref()?.target.tls.as_ref()
     }
 }
 
@@ -312,12 +336,15 @@ impl Shared {
         self.tell_pair(&conn.link, fate);
     }
 
-    /// The connect of a raw connection has succeeded.
+    /// A raw connection is connected, and its handshake of TLS is complete if it has one.
     pub(crate) fn begin_raw(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
         let Speaks::Raw(raw) = &mut conn.speaks else {
             unreachable!("the caller has seen that it is raw")
         };
-        let first = raw.dial.take().map(|dial| dial.first);
+        let (first, began) = match raw.dial.take() {
+            Some(dial) => (Some(dial.first), dial.began),
+            None => (None, self.now),
+        };
         let is_counted = raw.is_counted;
         let link = &mut conn.link;
         link.phase = Phase::Open;
@@ -334,7 +361,7 @@ impl Shared {
             self.counters.streams += 1;
             self.counters.streams_opened += 1;
             self.counters.stream_connect_ns +=
-                u64::try_from(self.now.since(link.heard).as_nanos()).unwrap_or(u64::MAX);
+                u64::try_from(self.now.since(began).as_nanos()).unwrap_or(u64::MAX);
         }
     }
 

@@ -29,10 +29,12 @@
 use super::read::Bulk;
 use super::turn::Worker;
 use crate::conn::link::{Ending, Inbound, Link, Next, Pauses, Phase, Side};
+use crate::conn::tls::Tls;
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
 use crate::protocol::{
-    App, Caller, Carried, Connection, Core, Dial, Fate, Host, Piece, Raw, Speaks, Way, is_over,
+    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Piece, Raw, Speaks, Way,
+    is_over,
 };
 
 impl<I: Io, A: App> Worker<I, A> {
@@ -140,10 +142,11 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         }
         let has_ended = conn.link.inbound == Inbound::Closed;
+        let now = self.core.shared.now;
         while let Some(address) = dial.next_address() {
             match self.core.io.connect(address) {
-                Ok(fd) => return self.begin_stream(id, fd, Raw::begun(dial, has_ended)),
-                Err(errno) => dial.failure = errno,
+                Ok(fd) => return self.begin_stream(id, fd, Raw::begun(dial, has_ended, now)),
+                Err(errno) => dial.failure = Failure::Connect(errno),
             }
         }
         self.core.give_up(&mut self.host, conn, &dial);
@@ -255,11 +258,10 @@ impl<I: Io> Core<I> {
 
     /// No address of a target can be reached: tells the client as well as what it speaks can say that.
     fn give_up<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, dial: &Dial) {
-        if let Caller::Request { is_head } = dial.caller {
+        if let Caller::Request { .. } = dial.caller {
             conn.link.pair_with(None, false);
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-            let why = (dial.failure, is_head);
-            self.shared.fail_relay(host, conn, why, scratch);
+            self.shared.fail_relay(host, conn, dial, scratch);
             return self.settle(host, conn, Next::Continue);
         }
         self.shared.counters.streams_failed += 1;
@@ -267,8 +269,7 @@ impl<I: Io> Core<I> {
             conn.link.pair_with(None, false);
             return self.settle(host, conn, Next::Reset);
         }
-        let reason = format!("the target cannot be reached: {}", dial.failure);
-        self.end_stream(host, conn, (CloseCode::InternalError, &reason));
+        self.end_stream(host, conn, (CloseCode::InternalError, &dial.why()));
     }
 
     /// The other one of two raw connections has ended its direction: so does this one, behind what that has sent.
@@ -288,6 +289,30 @@ impl<I: Io> Core<I> {
         self.settle(host, conn, next);
     }
 
+    /// The connect to a target has succeeded: begins the handshake of TLS, or the stream.
+    pub(super) fn enter_target(&mut self, conn: &mut Connection) -> Next {
+        let Speaks::Raw(raw) = &mut conn.speaks else {
+            unreachable!("the caller has seen that it is raw")
+        };
+        let Some(client) = raw.secured() else {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            self.shared.begin_raw(conn, scratch);
+            return Next::Continue;
+        };
+        match Tls::client(&client.config, &client.name) {
+            Ok(tls) => {
+                conn.link.out.tls = Some(Box::new(tls));
+                conn.link.phase = Phase::Opening;
+                self.shared.dirty.push(conn.link.id);
+                Next::Continue
+            }
+            Err(error) => {
+                raw.fail(Failure::Tls(error.to_string()));
+                Next::Reset
+            }
+        }
+    }
+
     /// A connection was accepted whose bytes are a stream's. Under TLS the handshake comes first.
     pub(super) fn accept_stream<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
         let config = &self.shared.protocol.config;
@@ -304,7 +329,7 @@ impl<I: Io> Core<I> {
     /// Ends a raw connection whose other end is over: behind what that has sent.
     fn follow<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection, fate: &Fate) {
         conn.link.pair_with(None, false);
-        let is_connecting = conn.link.phase == Phase::Connecting;
+        let is_connecting = matches!(conn.link.phase, Phase::Connecting | Phase::Opening);
         self.shared.end_raw(conn);
         if is_connecting || matches!(fate, Fate::Reset) {
             conn.link.phase = Phase::Lingering;

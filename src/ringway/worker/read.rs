@@ -499,7 +499,7 @@ impl<I: Io> Core<I> {
             }
             Err(errno) => {
                 match &mut conn.speaks {
-                    Speaks::Raw(raw) => raw.fail(errno),
+                    Speaks::Raw(raw) => raw.fail(Failure::Connect(errno)),
                     _ => self
                         .shared
                         .report_failure(host, conn, Failure::Connect(errno)),
@@ -507,10 +507,14 @@ impl<I: Io> Core<I> {
                 return Next::Reset;
             }
         }
-        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-        match conn.speaks {
-            Speaks::Raw(_) => self.shared.begin_raw(conn, scratch),
-            _ => self.shared.ask(host, conn, scratch),
+        if matches!(conn.speaks, Speaks::Raw(_)) {
+            let next = self.enter_target(conn);
+            if next != Next::Continue {
+                return next;
+            }
+        } else {
+            let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+            self.shared.ask(host, conn, scratch);
         }
         if conn.link.backlog == Backlog::Readable {
             self.list_ready(&mut conn.link);

@@ -15,10 +15,12 @@ impl<I: Io> Core<I> {
         host: &mut Host<A>,
         conn: &mut Connection,
     ) -> Next {
-        match (conn.link.phase, conn.link.side) {
-            (Phase::Connecting | Phase::Opening, _) if matches!(conn.speaks, Speaks::Raw(_)) => {
-                Next::Reset
-            }
+        let phase = conn.link.phase;
+        if let (Speaks::Raw(raw), Phase::Connecting | Phase::Opening) = (&mut conn.speaks, phase) {
+            raw.fail(Failure::Timeout);
+            return Next::Reset;
+        }
+        match (phase, conn.link.side) {
             (Phase::Connecting, _) | (Phase::Opening, Side::Begun) => {
                 self.shared.report_failure(host, conn, Failure::Timeout);
                 Next::Reset

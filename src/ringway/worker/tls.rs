@@ -1,7 +1,7 @@
 //! TLS in both roles: from received records to plaintext for the protocol.
 
 use crate::conn::link::{Next, Phase, Side};
-use crate::conn::tls::{HANDSHAKE, Opened, Reading, Tls};
+use crate::conn::tls::{HANDSHAKE, Opened, Reading, Tls, sentence};
 use crate::io::{BufferId, Io};
 use crate::proto::handshake::Refusal;
 use crate::proto::http::StatusCode;
@@ -49,7 +49,7 @@ impl<I: Io> Core<I> {
             if let Err(error) = tls.begin(&server.config.clone()) {
                 tracing::error!("a TLS session cannot begin: {error}");
                 conn.link.out.tls = Some(tls);
-                return self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                return self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
         }
         self.feed_records(host, conn, tls, buffer, len);
@@ -145,16 +145,19 @@ impl<I: Io> Core<I> {
         counters.tls_resumed += u64::from(is_complete && tls.is_resumed());
         let peer_closed = tls.peer_closed;
         conn.link.out.tls = Some(tls);
-        if is_complete && matches!(conn.speaks, Speaks::Raw(_)) {
-            self.shared.forward_stream(conn);
-        } else if is_complete && conn.link.side == Side::Begun {
+        if is_complete {
             let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
-            self.shared.send_request(conn, scratch);
+            match (&conn.speaks, conn.link.side) {
+                (Speaks::Raw(_), Side::Begun) => self.shared.begin_raw(conn, scratch),
+                (Speaks::Raw(_), Side::Accepted) => self.shared.forward_stream(conn),
+                (_, Side::Begun) => self.shared.send_request(conn, scratch),
+                (_, Side::Accepted) => {}
+            }
         }
         match result {
             Err(error) => {
                 tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
-                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
             Ok(_) if peer_closed => self.end_after_close_notify(host, conn),
             Ok(used) if is_complete && used < room.inbox.len() => {
@@ -234,7 +237,7 @@ impl<I: Io> Core<I> {
             Ok(Opened::PeerClosed) => self.end_after_close_notify(host, conn),
             Err(error) => {
                 tracing::debug!(slot = conn.link.id.slot, "TLS failed: {error}");
-                self.fail_tls(host, conn, Failure::Tls(error.to_string()));
+                self.fail_tls(host, conn, Failure::Tls(sentence(&error)));
             }
         }
     }
@@ -265,7 +268,11 @@ impl<I: Io> Core<I> {
         match conn.link.phase {
             Phase::Lingering | Phase::Ended => return,
             Phase::Opening if conn.link.side == Side::Begun => {
-                return self.shared.give_up(host, conn, why);
+                let Speaks::Raw(raw) = &mut conn.speaks else {
+                    return self.shared.give_up(host, conn, why);
+                };
+                raw.fail(why);
+                return self.shared.condemned.push(conn.link.id);
             }
             Phase::Opening => {
                 self.shared.counters.handshakes_failed += 1;

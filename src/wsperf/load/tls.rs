@@ -33,6 +33,21 @@ impl TlsTrust {
     /// # Errors
     /// A sentence: a file that cannot be used, no trusted certificate, or a host that no certificate can name.
     pub fn client(&self, host: &str) -> Result<TlsClient, String> {
+        let mut config = self.config("cacert")?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        of_host(Arc::new(config), host)
+    }
+
+    /// The same for servers that do not speak HTTP, of any number of hosts. `option` is where the user gave the certificates.
+    ///
+    /// # Errors
+    /// A sentence: a file that cannot be used, or no trusted certificate.
+    pub fn of_streams(&self, option: &str) -> Result<StreamTls, String> {
+        self.config(option)
+            .map(|config| StreamTls(Arc::new(config)))
+    }
+
+    fn config(&self, option: &str) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -41,30 +56,30 @@ impl TlsTrust {
             true => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anybody { provider })),
-            false => builder.with_root_certificates(self.roots()?),
+            false => builder.with_root_certificates(self.roots(option)?),
         };
         let mut config = builder.with_no_client_auth();
         config.resumption = match self.resume {
             true => Resumption::in_memory_sessions(SESSIONS_MAX),
             false => Resumption::disabled(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        TlsClient::new(Arc::new(config), host)
-            .map_err(|_| format!("'{host}' is no name that a certificate could have"))
+        Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, String> {
+    fn roots(&self, option: &str) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
         let Some(path) = &self.cacert else {
             // Certificates that cannot be read are left out, as every client does; none at all is an error.
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             return match roots.is_empty() {
-                true => Err("this system trusts no certificate; give one with --cacert".to_owned()),
+                true => Err(format!(
+                    "this system trusts no certificate; give one with --{option}"
+                )),
                 false => Ok(roots),
             };
         };
-        let wrong = |why: String| format!("--cacert {}: {why}", path.display());
+        let wrong = |why: String| format!("--{option} {}: {why}", path.display());
         let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let certificate =
@@ -78,6 +93,25 @@ impl TlsTrust {
             false => Ok(roots),
         }
     }
+}
+
+/// How streams are carried to servers under TLS.
+#[derive(Clone, Debug)]
+pub struct StreamTls(Arc<ClientConfig>);
+
+impl StreamTls {
+    /// What connections to `host` need.
+    ///
+    /// # Errors
+    /// A sentence: no certificate could name the host.
+    pub fn to(&self, host: &str) -> Result<TlsClient, String> {
+        of_host(self.0.clone(), host)
+    }
+}
+
+fn of_host(config: Arc<ClientConfig>, host: &str) -> Result<TlsClient, String> {
+    TlsClient::new(config, host)
+        .map_err(|_| format!("'{host}' is no name that a certificate could have"))
 }
 
 /// Takes any certificate, and checks only that the server has its key.

@@ -100,6 +100,7 @@ impl World {
             target: Arc::new(Target {
                 addresses: vec![to.clone(), to],
                 connect_timeout: Duration::from_secs(3),
+                tls: None,
                 half_close,
             }),
             kind,

@@ -166,15 +166,17 @@ struct World {
     worker: Worker<Sim, Echo>,
     accepts: As,
     sessions: Vec<Joined>,
-    /// Targets whose session is not known yet, with what they have read.
-    fresh: Vec<(PeerId, Vec<u8>)>,
+    /// Targets whose session is not known yet.
+    fresh: Vec<End>,
+    /// Whether they speak TLS.
+    target_tls: bool,
     random: Random,
     queue_max: usize,
     turns: usize,
 }
 
 impl World {
-    fn new(options: Options, config: Config, accepts: As) -> Self {
+    fn new(options: Options, config: Config, accepts: As, target_tls: bool) -> Self {
         let mut sim = Sim::new(options);
         let queue_max = config.send_queue_bytes_max;
         let listener = Listener::new(sim.listen(), None);
@@ -182,6 +184,7 @@ impl World {
         let target = Arc::new(Target {
             addresses: vec![to.clone(), to],
             connect_timeout: Duration::from_secs(3),
+            tls: target_tls.then(|| session::client("localhost")),
             half_close: false,
         });
         let (relay, streams_to) = match accepts {
@@ -204,6 +207,7 @@ impl World {
             accepts,
             sessions: Vec::new(),
             fresh: Vec::new(),
+            target_tls,
             random: Random::new(options.seed ^ 0x6A7E),
             queue_max,
             turns: 0,
@@ -245,22 +249,25 @@ impl World {
         let sim = self.worker.io_mut();
         while let Some(peer) = sim.dialled() {
             sim.take_up(peer);
-            self.fresh.push((peer, Vec::new()));
+            let mut target = End::new(&mut self.random, Vec::new());
+            target.peer = Some(peer);
+            target.tls = self.target_tls.then(Session::accept);
+            self.fresh.push(target);
         }
         let sessions = &mut self.sessions;
-        self.fresh.retain_mut(|(peer, got)| {
-            while let &[byte] = &sim.peer_take_some(*peer, 1)[..] {
-                let is_behind = got.ends_with(request);
-                got.push(byte);
-                if is_behind {
-                    let target = &mut sessions[usize::from(byte)].target;
-                    (target.got, target.peer) = (std::mem::take(got), Some(*peer));
-                    return false;
-                }
+        self.fresh.retain_mut(|fresh| {
+            let Some(peer) = fresh.peer else { return false };
+            fresh.take(sim, peer, 100);
+            let found = (0..fresh.got.len()).find(|at| fresh.got[..*at].ends_with(request));
+            if let Some(at) = found {
+                let target = &mut sessions[usize::from(fresh.got[at])].target;
+                (target.peer, target.tls) = (Some(peer), fresh.tls.take());
+                target.got = std::mem::take(&mut fresh.got);
+                return false;
             }
-            let is_over = sim.peer_end(*peer) != PeerEnd::Open;
+            let is_over = sim.peer_end(peer) != PeerEnd::Open;
             if is_over {
-                sim.peer_close(*peer);
+                sim.peer_close(peer);
             }
             !is_over
         });
@@ -376,7 +383,8 @@ fn drawn(seed: u64) -> World {
         tls: random.chance(500).then(session::server),
         ..Config::default()
     };
-    World::new(options, config, random.pick(&ALL))
+    let target_tls = random.chance(300);
+    World::new(options, config, random.pick(&ALL), target_tls)
 }
 
 #[test]
@@ -438,7 +446,7 @@ fn however_one_of_two_raw_connections_breaks_nothing_is_duplicated_and_nothing_i
 
 /// A faultless world with one client that has sent its first bytes.
 fn opened(mode: ReceiveMode, accepts: As, bytes: &[u8]) -> (World, PeerId) {
-    let mut world = World::new(Options::faultless(mode), Config::default(), accepts);
+    let mut world = World::new(Options::faultless(mode), Config::default(), accepts, false);
     let sim = world.worker.io_mut();
     let client = sim.connect();
     sim.peer_send(client, bytes);
@@ -562,7 +570,7 @@ fn two_raw_connections_that_are_silent_for_the_idle_timeout_end() {
             idle_timeout: Some(Duration::from_secs(2)),
             ..Config::default()
         };
-        let mut world = World::new(Options::faultless(mode), config, As::Streams);
+        let mut world = World::new(Options::faultless(mode), config, As::Streams, false);
         let client = world.worker.io_mut().connect();
         world.turns(3);
         let target = world.worker.io_mut().dialled().expect("a connect");

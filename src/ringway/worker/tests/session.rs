@@ -1,17 +1,25 @@
-//! TLS of a simulated client, by the library's ordinary API: what it says becomes records, and back.
+//! TLS of a simulated peer, by the library's ordinary API: what it says becomes records, and back.
 
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, LazyLock};
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+};
 
 use crate::io::sim::{PeerId, Sim};
-use crate::tls::{TlsOptions, TlsSecrets, TlsServer};
+use crate::tls::{TlsClient, TlsOptions, TlsSecrets, TlsServer};
 
-/// A server's TLS and clients that trust it, the same in every world. Ed25519: its signatures have one length, so that
-/// a seed repeats a run to the byte.
-static BOTH: LazyLock<(TlsServer, Arc<ClientConfig>)> = LazyLock::new(|| {
+/// A server's TLS, ours and the library's, and clients that trust it, the same in every world.
+struct All {
+    ours: TlsServer,
+    clients: Arc<ClientConfig>,
+    servers: Arc<ServerConfig>,
+}
+
+/// Ed25519: its signatures have one length, so that a seed repeats a run to the byte.
+static ALL: LazyLock<All> = LazyLock::new(|| {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     let certificate = parameters.self_signed(&key).expect("signed");
@@ -28,14 +36,28 @@ static BOTH: LazyLock<(TlsServer, Arc<ClientConfig>)> = LazyLock::new(|| {
     let secrets = TlsSecrets::read(&options).expect("good files");
     let server = TlsServer::new(&options, &secrets.expect("TLS is asked for")).expect("good files");
     let _ = std::fs::remove_dir_all(&folder);
-    (server, trusting(certificate.der().clone()))
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let servers = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .expect("a certificate with its key");
+    All {
+        ours: server,
+        clients: trusting(certificate.der().clone()),
+        servers: Arc::new(servers),
+    }
 });
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
 
 fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)
@@ -45,20 +67,32 @@ fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientConfig> {
 
 /// The TLS of the worker.
 pub(super) fn server() -> TlsServer {
-    BOTH.0.clone()
+    ALL.ours.clone()
 }
 
-/// A client's session.
+/// The TLS of the worker's connections to a server that the tests play, whose certificate is for `localhost`.
+pub(super) fn client(name: &str) -> TlsClient {
+    TlsClient::new(ALL.clients.clone(), name).expect("a name")
+}
+
+/// A peer's session.
 #[derive(Debug)]
-pub(super) struct Session(Box<ClientConnection>);
+pub(super) struct Session(Box<Connection>);
 
 impl Session {
     pub(super) fn new() -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
-        let mut session = ClientConnection::new(BOTH.1.clone(), name).expect("a session");
+        let mut session = ClientConnection::new(ALL.clients.clone(), name).expect("a session");
         // What is said before the handshake is complete waits for that.
         session.set_buffer_limit(None);
-        Self(Box::new(session))
+        Self(Box::new(session.into()))
+    }
+
+    /// A server's.
+    pub(super) fn accept() -> Self {
+        let mut session = ServerConnection::new(ALL.servers.clone()).expect("a session");
+        session.set_buffer_limit(None);
+        Self(Box::new(session.into()))
     }
 
     /// Whether what was said waits for the handshake.
@@ -99,7 +133,7 @@ impl Session {
                 // A server that stops says so in plain text to whom has said nothing.
                 return Vec::new();
             }
-            result.expect("a server's records are valid");
+            result.expect("a worker's records are valid");
             // An end without close_notify is a matter of the test.
             let _ = self.0.reader().read_to_end(&mut all);
         }
