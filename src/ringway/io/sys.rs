@@ -316,6 +316,12 @@ pub fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
+/// Leaves the session of the terminal that started this process (setsid(2)). Has no effect if it leads one already.
+pub fn begin_session() {
+    // SAFETY: takes no argument.
+    unsafe { libc::setsid() };
+}
+
 /// Asks a process to stop (SIGTERM): the supervisor of this worker, or this process itself. Has no effect once it is gone.
 pub fn ask_to_stop(pid: u32) {
     let Ok(pid @ 1..) = i32::try_from(pid) else {
