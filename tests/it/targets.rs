@@ -12,11 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::common::client::{BINARY, CLOSE, Client, Frame, REQUEST, dial, exchange};
+use crate::common::client::{
+    BINARY, CLOSE, Client, Frame, REQUEST, dial, exchange, frame, noise, read_head,
+};
 use crate::common::{Server, on_both_tiers, run, scratch, until};
 
 on_both_tiers!(
     tokens_of_a_file_lead_to_targets_and_the_file_is_read_again,
+    bytes_that_come_with_the_request_wait_for_the_lookup,
     a_password_is_checked_beside_the_worker,
     sessions_are_logged_with_what_passed_and_how_they_ended,
     a_session_is_recorded_in_either_form,
@@ -121,6 +124,32 @@ fn tokens_of_a_file_lead_to_targets_and_the_file_is_read_again(io: &str) {
     assert!(server.stderr().contains("line 3"), "{}", server.stderr());
     fs::remove_file(&file).expect("removed");
     assert_eq!(refusal(&server, "/?token=alice", "").0, 502);
+}
+
+fn bytes_that_come_with_the_request_wait_for_the_lookup(io: &str) {
+    let folder = scratch("tokens-early");
+    let file = folder.write("t", &format!("alice: {}\n", named("")));
+    let server = gateway(&[io, "--workers=1", &format!("--token-file={file}")]);
+    for len in [5, 100_000] {
+        let sent = noise(7, len);
+        let mut bytes = request("/?token=alice", "").into_bytes();
+        for piece in sent.chunks(1000) {
+            bytes.extend(frame(BINARY, piece));
+        }
+        let mut stream = dial(&server.address()).expect("it listens");
+        let mut writes = stream.try_clone().expect("a descriptor");
+        let written = thread::spawn(move || writes.write_all(&bytes).expect("it is read"));
+        let (head, early) = read_head(&mut stream).expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let mut client = Client::of(stream, early);
+        let mut came = Vec::new();
+        while came.len() < len {
+            came.extend(client.recv().payload);
+        }
+        assert!(came == sent);
+        written.join().expect("written");
+        client.close();
+    }
 }
 
 #[test]
@@ -373,9 +402,7 @@ fn exchange_head(server: &Server, target: &str) -> String {
     stream
         .write_all(request(target, "").as_bytes())
         .expect("it reads");
-    crate::common::client::read_head(&mut stream)
-        .expect("an answer")
-        .0
+    read_head(&mut stream).expect("an answer").0
 }
 
 #[test]
