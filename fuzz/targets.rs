@@ -13,6 +13,7 @@ use ringway::proto::{
     CloseCode, Event, Input, Kind, Limits, Receiver, Role, Violation, bzip2, compression,
     proxy_protocol, snappy, utf8 as text,
 };
+use ringway::services::gateway::{self, tokens};
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
 
@@ -70,6 +71,28 @@ fn header_with(data: &[u8], compression: Compression) {
             assert_eq!(frame::decode(&data[..needed], compression), Err(violation));
         }
     }
+}
+
+/// A token file: what is read of it reads the same when it is written again, and each line counts once.
+pub fn tokens(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let table = tokens::read(text);
+    assert!(table.targets.len() + table.faulty <= text.lines().count());
+    assert!(table.faults.len() <= table.faulty);
+    let mut again = String::new();
+    for (token, place) in &table.targets {
+        assert!((1..=tokens::TOKEN_BYTES_MAX).contains(&token.len()));
+        assert_eq!(
+            gateway::Place::parse(&place.to_string()).as_ref(),
+            Some(place)
+        );
+        again += &format!("{token}: {place}\n");
+    }
+    let read_again = tokens::read(&again);
+    assert_eq!(read_again.targets, table.targets);
+    assert_eq!(read_again.faulty, 0);
 }
 
 /// The whole receive path, close payloads included, with and without the path of short messages. The first byte chooses the role, the limits and a cut; the rest

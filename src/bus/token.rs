@@ -90,6 +90,44 @@ impl Verifier {
         Ok(Self::new(key, Algorithm::EdDSA))
     }
 
+    /// Accepts RS256 tokens: this server can check them and not issue any.
+    ///
+    /// # Errors
+    /// This is no public RSA key in PEM.
+    pub fn rs256(public_key_pem: &[u8]) -> Result<Self, BadKey> {
+        let key = DecodingKey::from_rsa_pem(public_key_pem).map_err(|_| BadKey::PemInvalid)?;
+        Ok(Self::new(key, Algorithm::RS256))
+    }
+
+    /// Checks the signature, the issuer and the audience, and the times if the token has any. Returns the claims as JSON.
+    ///
+    /// # Errors
+    /// The token is not good; see [`BadToken`].
+    pub fn claims(
+        &self,
+        token: &str,
+        now: Duration,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, BadToken> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(BadToken::TooLong);
+        }
+        let decoded = decode::<serde_json::Map<String, serde_json::Value>>(
+            token,
+            &self.key,
+            &self.validation,
+        );
+        let claims = decoded.map_err(|error| bad(error.kind()))?.claims;
+        let date = |name| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => {
+                let number = value.as_f64().ok_or(BadToken::ClaimsInvalid)?;
+                seconds(number).map(Some)
+            }
+        };
+        check_times(date("exp")?, date("nbf")?, now)?;
+        Ok(claims)
+    }
+
     fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
         let mut validation = Validation::new(algorithm);
         // By the time that the caller gives, and not by the library's own clock.
@@ -135,15 +173,9 @@ impl Verifier {
         let claims = decode::<Claims>(token, &self.key, &self.validation)
             .map_err(|error| bad(error.kind()))?
             .claims;
-        let expires_at = seconds(claims.exp.ok_or(BadToken::NoExpiry)?)?.saturating_add(LEEWAY);
-        if now >= expires_at {
-            return Err(BadToken::Expired);
-        }
-        if let Some(not_before) = claims.nbf
-            && now.saturating_add(LEEWAY) < seconds(not_before)?
-        {
-            return Err(BadToken::NotYet);
-        }
+        let expiry = seconds(claims.exp.ok_or(BadToken::NoExpiry)?)?;
+        check_times(Some(expiry), claims.nbf.map(seconds).transpose()?, now)?;
+        let expires_at = expiry.saturating_add(LEEWAY);
         let Claims {
             sub: subject,
             publish,
@@ -157,6 +189,21 @@ impl Verifier {
             subject,
             expires_at,
         })
+    }
+}
+
+/// Whether a token with these times is good now.
+fn check_times(
+    expiry: Option<Duration>,
+    not_before: Option<Duration>,
+    now: Duration,
+) -> Result<(), BadToken> {
+    if expiry.is_some_and(|expiry| now >= expiry.saturating_add(LEEWAY)) {
+        return Err(BadToken::Expired);
+    }
+    match not_before.is_some_and(|not_before| now.saturating_add(LEEWAY) < not_before) {
+        true => Err(BadToken::NotYet),
+        false => Ok(()),
     }
 }
 
@@ -182,7 +229,7 @@ const fn bad(kind: &ErrorKind) -> BadToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BadKey {
-    /// No public key of Ed25519 in PEM.
+    /// No public key of Ed25519 or RSA in PEM.
     PemInvalid,
     /// Below [`SECRET_BYTES_MIN`].
     SecretTooShort,
@@ -191,7 +238,7 @@ pub enum BadKey {
 impl fmt::Display for BadKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PemInvalid => write!(f, "this is no public Ed25519 key in PEM"),
+            Self::PemInvalid => write!(f, "this is no public Ed25519 or RSA key in PEM"),
             Self::SecretTooShort => {
                 write!(
                     f,

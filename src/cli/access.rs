@@ -28,7 +28,7 @@ pub(super) fn definitions() -> [Definition<ServerOptions>; 7] {
             "Topics and patterns that they may subscribe to, written the same"),
         define("token-key", field!(token_keys), FILES,
             "Clients of a broadcast or pubsub bring a signed token (JWT) that one of these keys has signed: a file with a secret of at \
-             least 32 bytes (HS256), or with a public Ed25519 key in PEM (EdDSA). Its claims publish and subscribe take the place of \
+             least 32 bytes (HS256), or with a public key in PEM, Ed25519 (EdDSA) or RSA (RS256). Its claims publish and subscribe take the place of \
              --may-publish and --may-subscribe"),
         define("token-issuer", field!(token_issuer), Unless(NAME), "The issuer (iss) that tokens must name").default_said("any"),
         define("token-audience", field!(token_audience), Unless(NAME), "The audience (aud) that tokens must name")
@@ -123,25 +123,7 @@ pub(super) fn keys(options: &ServerOptions) -> Result<Arc<[Verifier]>, Fatal> {
 }
 
 fn key(options: &ServerOptions, file: &Path) -> Result<Verifier, Fatal> {
-    let bytes = read("--token-key", file)?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    if text.starts_with("ssh-") || text.starts_with('{') {
-        return Err(Fatal::usage(format!(
-            "--token-key {}: this is a key in another form: give a public Ed25519 key in PEM, or a secret",
-            file.display()
-        )));
-    }
-    let verifier = match text.find("-----BEGIN") {
-        Some(at) => Verifier::eddsa(&text.as_bytes()[at..]),
-        // One line break at the end is the editor's.
-        None => {
-            let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            Verifier::hs256(secret.strip_suffix(b"\r").unwrap_or(secret))
-        }
-    };
-    let mut verifier =
-        verifier.map_err(|bad| Fatal::usage(format!("--token-key {}: {bad}", file.display())))?;
+    let mut verifier = verifier("--token-key", file)?;
     if let Some(issuer) = &options.token_issuer {
         verifier = verifier.with_issuer(issuer);
     }
@@ -149,6 +131,31 @@ fn key(options: &ServerOptions, file: &Path) -> Result<Verifier, Fatal> {
         verifier = verifier.with_audience(audience);
     }
     Ok(verifier)
+}
+
+/// The key in a file: a secret (HS256), or in PEM a public key of Ed25519 (EdDSA) or RSA (RS256).
+pub(super) fn verifier(option: &str, file: &Path) -> Result<Verifier, Fatal> {
+    let bytes = read(option, file)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    if text.starts_with("ssh-") || text.starts_with('{') {
+        return Err(Fatal::usage(format!(
+            "{option} {}: this is a key in another form: give a public Ed25519 or RSA key in PEM, or a secret",
+            file.display()
+        )));
+    }
+    let verifier = match text.find("-----BEGIN") {
+        Some(at) => {
+            let pem = &text.as_bytes()[at..];
+            Verifier::eddsa(pem).or_else(|bad| Verifier::rs256(pem).map_err(|_| bad))
+        }
+        // One line break at the end is the editor's.
+        None => {
+            let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            Verifier::hs256(secret.strip_suffix(b"\r").unwrap_or(secret))
+        }
+    };
+    verifier.map_err(|bad| Fatal::usage(format!("{option} {}: {bad}", file.display())))
 }
 
 fn read(option: &str, file: &Path) -> Result<Vec<u8>, Fatal> {

@@ -3,7 +3,16 @@
 //! Owns: the definitions of its own options; those that it shares with `ringway server` are there. Never: serves a client
 //! (`ringway::services::Gateway` does).
 
-use std::net::ToSocketAddrs as _;
+mod fetch;
+mod guide;
+mod names;
+mod observer;
+mod passwords;
+mod record;
+mod sessions;
+mod sources;
+mod writer;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +21,14 @@ use clap::Args;
 use ringway::exit::Fatal;
 use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
 use ringway::server::process;
+use ringway::services::gateway::{Observer, Place};
 use ringway::services::{Gateway, Subprotocols};
-use ringway::{Address, ConnectOptions, Target, supervise};
+use ringway::{Target, supervise};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Choice, Switch, Time, Unless, Words, Wrong};
 use ringway_command::options::{Defined, Definition, Given, define};
 
+use super::access;
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
 use super::target_tls::{self, TargetTls};
@@ -63,7 +74,11 @@ impl GatewayCommand {
             ))
         };
         let mut places = places.into_iter().rev();
-        if let Some(target) = places.next()
+        // Where tokens or routes lead to targets, one place is where to listen.
+        let leads = sessions::SOURCES.iter().any(|name| given.has(name));
+        let has_target = places.len() > 1 || !leads;
+        if has_target
+            && let Some(target) = places.next()
             && given.replace("target", target)
         {
             return Err(twice("target"));
@@ -104,6 +119,8 @@ impl Defined for GatewayArgs {
 
     fn definitions() -> Vec<Definition<ServerOptions>> {
         let mut all = Vec::from(own());
+        all.extend(sessions::targets());
+        all.extend(sessions::sessions());
         all.extend(target_tls::definitions());
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
@@ -161,24 +178,14 @@ fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
         let wrong = |why| Wrong::Because(format!(": {why}, as unix:/run/target.sock"));
         return Endpoint::unix(path).map_err(wrong);
     }
-    let wrong = || Wrong::not("a target", "write it as 127.0.0.1:5900 or unix:/path");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = match port.parse() {
-        Ok(number @ 1..) if !port.starts_with('+') => number,
-        _ => return Err(wrong()),
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let host = match bare {
-        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => address,
-        None if !host.is_empty() && !host.contains([':', '/', '[', ']']) => host,
-        _ => return Err(wrong()),
-    };
-    Ok(Endpoint::Tcp {
-        host: host.to_owned(),
-        port,
-    })
+    match Place::parse(text) {
+        Some(Place::Tcp { host, port }) => Ok(Endpoint::Tcp { host, port }),
+        Some(Place::Unix(path)) => Ok(Endpoint::Unix { path }),
+        None => Err(Wrong::not(
+            "a target",
+            "write it as 127.0.0.1:5900 or unix:/path",
+        )),
+    }
 }
 
 /// Names of subprotocols with commas between them.
@@ -195,68 +202,88 @@ pub(super) const NAMES: Words<Vec<String>> = Words {
     bare: Bare::Refused,
 };
 
-/// Refuses options without a target.
+/// Refuses options that lead nowhere.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
-    match options.gateway.target {
-        Some(_) => target_tls::check(options),
-        None => Err(BadOption(
-            "a gateway needs a TARGET: ringway gateway 6080 127.0.0.1:5900".to_owned(),
-        )),
-    }
+    sessions::check(options)?;
+    target_tls::check(options)
 }
 
-/// The target with the addresses that its name has now.
+/// Refuses, before the first worker, files that cannot be read.
 ///
 /// # Errors
-/// The name is not found.
-pub(super) fn target(options: &ServerOptions) -> Result<Arc<Target>, Fatal> {
-    let gateway = &options.gateway;
+/// Which one, and why.
+pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
+    directory(options)?;
+    if let Some(log) = &options.gateway.sessions.access_log {
+        let opened = writer::Log::open(log);
+        opened.map_err(|error| Fatal::usage(format!("--access-log {log}: {error}")))?;
+    }
+    access::keys(options).map(|_| ())
+}
+
+fn directory(options: &ServerOptions) -> Result<guide::Directory, Fatal> {
+    let own = &options.gateway;
+    let (connect_timeout, half_close) = (own.connect_timeout, own.half_close);
     let tls = TargetTls::read(options)?;
-    let host = match &gateway.target {
-        Some(Endpoint::Tcp { host, .. }) => host,
-        _ => "localhost",
+    let make = move |place: &Place, addresses| {
+        let host = match place {
+            Place::Tcp { host, .. } => host,
+            Place::Unix(_) => "localhost",
+        };
+        Ok(Target {
+            addresses,
+            connect_timeout,
+            tls: tls.of(host)?,
+            half_close,
+        })
     };
-    let addresses = match &gateway.target {
-        None => Vec::new(),
-        Some(Endpoint::Unix { path }) => vec![Address::Unix(path.clone())],
-        Some(Endpoint::Tcp { host, port }) => {
-            let found = (host.as_str(), *port).to_socket_addrs();
-            let found = found.map_err(|error| {
-                Fatal::environment(format!(
-                    "cannot find the address of the target '{host}': {error}; give an address, as 127.0.0.1 or [::1]"
-                ))
-            })?;
-            ringway::in_turn(found)
-                .into_iter()
-                .map(Address::Tcp)
-                .collect()
-        }
-    };
-    Ok(Arc::new(Target {
-        addresses: addresses.into_iter().map(ConnectOptions::new).collect(),
-        connect_timeout: gateway.connect_timeout,
-        tls: tls.of(host)?,
-        half_close: gateway.half_close,
-    }))
+    guide::Directory::new(options, Box::new(make))
 }
 
 /// Runs a worker process of a gateway.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
-    let target = match target(options) {
-        Ok(target) => target,
+    let made = directory(options).and_then(|guide| Ok((guide, access::keys(options)?)));
+    let (guide, keys) = match made {
+        Ok(made) => made,
         Err(fatal) => {
             supervise::error(&fatal);
             return fatal.exit.into();
         }
     };
     let own = &options.gateway;
-    process::run(options, seat, |_| Gateway {
-        subprotocols: own.subprotocols.clone(),
-        base64: own.base64,
-        require_subprotocol: own.require_subprotocol,
-        proxy_header: own.proxy_header,
-        ..Gateway::new(target)
+    // Whoever is told first has all workers stop.
+    let whom = match seat.stats_fd {
+        Some(_) => std::os::unix::process::parent_id(),
+        None => std::process::id(),
+    };
+    // The handshake's own time would end the wait without a word of ours.
+    let patience = options.handshake_timeout * 3 / 4;
+    process::run(options, seat, |_| {
+        let mut gateway = Gateway::guided(Arc::new(guide));
+        gateway.subprotocols.clone_from(&own.subprotocols);
+        gateway.base64 = own.base64;
+        gateway.require_subprotocol = own.require_subprotocol;
+        gateway.proxy_header = own.proxy_header;
+        gateway.sessions_per_target_max = own.sessions.sessions_per_target_max;
+        gateway.lookup_timeout = own.sessions.lookup_timeout.min(patience);
+        if !keys.is_empty() {
+            gateway.admission = Some(access::admission(options, None, &keys));
+        }
+        gateway.observer = observer(options, whom);
+        gateway
     })
+}
+
+/// Who writes about sessions. Its thread begins here, where the worker's signals are blocked already.
+fn observer(options: &ServerOptions, whom: u32) -> Option<Box<dyn Observer>> {
+    let stop = move || ringway::io::sys::ask_to_stop(whom);
+    match observer::Onlooker::new(&options.gateway.sessions, stop) {
+        Ok(onlooker) => Some(Box::new(onlooker?)),
+        Err(error) => {
+            tracing::error!("nothing is written about sessions: {error}");
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl Serves for GatewayArgs {
     }
 
     fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
-        gateway::target(options).map(|_| ())
+        gateway::prepare(options)
     }
 
     fn services(_: &ServerOptions) -> Vec<(String, Application)> {

@@ -24,6 +24,7 @@ mod stdio;
 mod target_tls;
 mod testee;
 pub mod tune;
+mod websockify;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,11 @@ pub fn server() -> ExitCode {
         Ok(standalone) => launch::server(standalone.server).into(),
         Err(error) => usage(&error).into(),
     }
+}
+
+/// The program `websockify`: `ringway gateway` with another command line.
+pub fn websockify() -> ExitCode {
+    websockify::run()
 }
 
 /// Prints clap's help or error. A reader that has left (`--help | head`) causes no message.

@@ -85,7 +85,10 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
         "--bzip2-level and --bzip2-client-level say how --bzip2 compresses, and it is not given: give it too, or leave them off"
     } else if !options.bus && options.bus_options != BusOptions::default() {
         "--bus-log and --slow-* are for topics, and there are none: add --app=broadcast or --app=pubsub, or leave them off"
-    } else if !options.bus && guarded(options) != guarded(&ServerOptions::new(1)) {
+    } else if !options.bus
+        && !options.gateway.is_gateway()
+        && guarded(options) != guarded(&ServerOptions::new(1))
+    {
         "--may-*, --token-* and --api-key are for broadcasts and pubsubs, and there are none: add --app=broadcast or --app=pubsub, or \
          leave them off"
     } else if options.token_keys.is_empty() && tokens(options) != tokens(&ServerOptions::new(1)) {

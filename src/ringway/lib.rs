@@ -201,9 +201,9 @@ pub use options::{
 };
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Audience, Bzip2, Closed, Commands, Context, Deflate, Failure, Handle, News, Onward,
-    Opening, OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy,
-    SubscribeError, Target, TooMuch, Tunnel, Uplink, Verdict,
+    App, Audience, Bzip2, Carried, Closed, Commands, Context, Deflate, Failure, Handle, News,
+    Onward, Opening, OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy,
+    SubscribeError, Target, TooMuch, Tunnel, Uplink, Verdict, Waker, Way,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};

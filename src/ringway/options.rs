@@ -7,6 +7,7 @@
 
 mod backplane;
 mod forward;
+mod gateway;
 mod opening;
 pub mod strings;
 
@@ -29,6 +30,7 @@ use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
 pub use forward::{Accepts, Destination, ForwardOptions};
+pub use gateway::{GatewayOptions, TargetTlsOptions};
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -169,6 +171,17 @@ pub struct ServerOptions {
     pub services: Vec<Limits>,
 }
 
+/// A dead peer is found without a word of the protocol.
+fn kept_alive() -> SocketOptions {
+    SocketOptions {
+        keepalive: Some(KEEPALIVE),
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
+        keepalive_count: Some(KEEPALIVE_COUNT),
+        user_timeout: Some(KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT),
+        ..SocketOptions::default()
+    }
+}
+
 impl ServerOptions {
     /// The defaults, for a machine on which this process may use `workers` CPUs.
     pub fn new(workers: usize) -> Self {
@@ -217,13 +230,7 @@ impl ServerOptions {
             bzip2: false,
             bzip2_compression: Bzip2::default(),
             tls: TlsOptions::default(),
-            socket: SocketOptions {
-                keepalive: Some(KEEPALIVE),
-                keepalive_interval: Some(KEEPALIVE_INTERVAL),
-                keepalive_count: Some(KEEPALIVE_COUNT),
-                user_timeout: Some(KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT),
-                ..SocketOptions::default()
-            },
+            socket: kept_alive(),
             bus: false,
             bus_options: BusOptions::default(),
             backplane: BackplaneOptions::default(),
@@ -388,55 +395,6 @@ impl Application {
     /// Whether it needs a bus between the workers.
     pub const fn needs_bus(self) -> bool {
         matches!(self, Self::Broadcast | Self::PubSub)
-    }
-}
-
-/// How WebSockets are joined with streams, see `docs/gateway.md`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayOptions {
-    /// Where the streams lead to. Default: nowhere, so there is no gateway.
-    pub target: Option<Endpoint>,
-    /// Subprotocols beside `binary` and `base64` that clients may choose; their messages are binary. Default: none.
-    pub subprotocols: Vec<String>,
-    /// Whether clients may choose `base64`. Default: yes.
-    pub base64: bool,
-    /// Whether a client that offers no subprotocol is refused. Default: no.
-    pub require_subprotocol: bool,
-    /// Time for a connect to one address of the target. Default 5 s.
-    pub connect_timeout: Duration,
-    /// Whether a WebSocket stays open after its target has ended its direction. Default: no.
-    pub half_close: bool,
-    /// The PROXY header that tells the target whose stream it is. Default: none.
-    pub proxy_header: Option<ProxyVersion>,
-    /// The TLS of the target. Default: none.
-    pub tls: TargetTlsOptions,
-}
-
-/// Whether a gateway's target speaks TLS, and whom its workers trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetTlsOptions {
-    /// It does.
-    pub wanted: bool,
-    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
-    pub ca: Option<PathBuf>,
-    /// Any certificate is good.
-    pub insecure: bool,
-    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
-    pub name: Option<String>,
-}
-
-impl Default for GatewayOptions {
-    fn default() -> Self {
-        Self {
-            target: None,
-            subprotocols: Vec::new(),
-            base64: true,
-            require_subprotocol: false,
-            connect_timeout: Duration::from_secs(5),
-            half_close: false,
-            proxy_header: None,
-            tls: TargetTlsOptions::default(),
-        }
     }
 }
 

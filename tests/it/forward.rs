@@ -372,7 +372,10 @@ fn the_standard_input_and_output_are_a_stream(io: &str) {
 /// A forwarder between two endpoint strings.
 fn forwarder(io: &str, from: &str, to: &str) -> Server {
     let more = ["-e", from, "--dest_endpoint", to, "--workers=1", io];
-    Server::start_program(&[&["forward", "--port=auto", "--interval=50ms"], &more[..]].concat())
+    Server::start_program(
+        "ringway",
+        &[&["forward", "--port=auto", "--interval=50ms"], &more[..]].concat(),
+    )
 }
 
 fn endpoint_strings_mean_what_they_mean_to_twisted_and_autobahn(io: &str) {

@@ -70,6 +70,11 @@ fn response() {
 }
 
 #[test]
+fn tokens() {
+    replay("tokens", targets::tokens);
+}
+
+#[test]
 fn utf8() {
     replay("utf8", targets::utf8);
 }

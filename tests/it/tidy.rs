@@ -119,7 +119,7 @@ const MEMBERS: &[Member] = &[
                     "bus", "conn", "io", "proto", "protocol", "stats", "time", "tls",
                 ],
             ),
-            ("services", &["proto", "protocol", "stats", "time"]),
+            ("services", &["io", "proto", "protocol", "stats", "time"]),
             ("seat", &["exit"]),
             (
                 "supervise",

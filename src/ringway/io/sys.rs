@@ -316,6 +316,21 @@ pub fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
+/// Leaves the session of the terminal that started this process (setsid(2)). Has no effect if it leads one already.
+pub fn begin_session() {
+    // SAFETY: takes no argument.
+    unsafe { libc::setsid() };
+}
+
+/// Asks a process to stop (SIGTERM): the supervisor of this worker, or this process itself. Has no effect once it is gone.
+pub fn ask_to_stop(pid: u32) {
+    let Ok(pid @ 1..) = i32::try_from(pid) else {
+        return;
+    };
+    // SAFETY: takes no pointer; a positive number means one process.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+}
+
 /// Makes timers of the calling thread fire exactly when they are due, instead of up to 50 µs later (prctl(2),
 /// `PR_SET_TIMERSLACK`).
 pub fn exact_timers() {

@@ -82,6 +82,13 @@ pub trait App {
     /// The WebSocket is closed, and nothing can be sent on it. Called once for each [`App::open`].
     fn close(&mut self, _scope: &mut Scope<'_>, _session: Self::Session, _closed: Closed<'_>) {}
 
+    /// Bytes of a stream pass ([`Context::join`]), unmasked and without their frames, before they are sent on.
+    #[inline]
+    fn carried(&mut self, _session: &mut Self::Session, _carried: Carried<'_>) {}
+
+    /// The target's side of a stream has ended, or was never reached, and the client is told so with this Close. Called once at most.
+    fn parted(&mut self, _session: &mut Self::Session, _code: CloseCode, _reason: &str) {}
+
     /// Messages of topics were dropped, because this connection's peer did not keep up ([`BusOptions::policy`](crate::BusOptions::policy)). Those that follow came after them.
     fn missed(
         &mut self,
@@ -129,6 +136,29 @@ impl Scope<'_> {
     pub const fn commands(&mut self) -> &mut Commands {
         self.commands
     }
+}
+
+/// Bytes of a stream on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Carried<'a> {
+    /// The WebSocket.
+    pub id: ConnId,
+    /// The worker's clock as read in this turn.
+    pub now: Instant,
+    /// Where they go.
+    pub way: Way,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// A direction of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the target.
+    ToTarget,
+    /// From the target to the client.
+    ToClient,
 }
 
 /// How a WebSocket ended (RFC 6455 §7.1.4, §7.1.5).

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::app::App;
+use super::app::{App, Carried, Way};
 use super::context::Context;
 use super::host::Host;
 use super::raw::Raw;
@@ -94,6 +94,19 @@ impl Shared {
                 let ending = self.carry_frames(conn, &mut input, &mut reading, scratch);
                 let read = input.position();
                 reading.end_run(self);
+                // Before the application may learn of the end.
+                let (app, session) = host.of(conn.link.id);
+                for piece in &self.protocol.pairs.pieces {
+                    app.carried(
+                        session,
+                        Carried {
+                            id: conn.link.id,
+                            now: self.now,
+                            way: Way::ToTarget,
+                            bytes: &buf[piece.range.clone()],
+                        },
+                    );
+                }
                 self.protocol.share.frames += frames - reading.left;
                 match ending {
                     None => read,

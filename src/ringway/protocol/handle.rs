@@ -9,6 +9,7 @@ use super::context::Context;
 use super::fanout::{Audience, Fanout, PublishError};
 use super::prepared::{Prepared, TooMuch};
 use super::request::OpeningRequest;
+use super::waker::Waker;
 use crate::bus;
 use crate::io::sys::Traffic;
 use crate::io::{ConnId, ConnectOptions, Errno};
@@ -156,6 +157,14 @@ impl<'a> Handle<'a> {
         self.worker.counters()
     }
 
+    /// What wakes this worker from another thread. All wakers of a worker ring one bell.
+    ///
+    /// # Errors
+    /// The process has no descriptor left for the bell.
+    pub fn waker(&mut self) -> std::io::Result<Waker> {
+        self.worker.waker()
+    }
+
     /// The list of commands that other callbacks use. The worker drains it after [`App::turn`](super::App::turn).
     pub fn commands(&mut self) -> &mut Commands {
         self.worker.commands()
@@ -183,4 +192,5 @@ pub(crate) trait Reach {
     fn commands(&mut self) -> &mut Commands;
     fn fanout(&mut self) -> Option<&mut Fanout>;
     fn counters(&mut self) -> &mut Counters;
+    fn waker(&mut self) -> std::io::Result<Waker>;
 }

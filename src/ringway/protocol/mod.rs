@@ -50,6 +50,7 @@ mod share;
 mod topics;
 mod verdict;
 mod visitors;
+mod waker;
 mod websocket;
 mod windowless;
 
@@ -64,7 +65,7 @@ use crate::time::Instant;
 pub use crate::proto::bzip2::Bzip2;
 pub use crate::proto::deflate::Deflate;
 pub use crate::proto::snappy::Snappy;
-pub use app::{App, Closed, Scope};
+pub use app::{App, Carried, Closed, Scope, Way};
 pub(crate) use carry::Piece;
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
@@ -87,6 +88,7 @@ pub use rules::{Admission, OpeningRules};
 pub use verdict::{Opening, Verdict};
 pub use visitors::AddressLimits;
 pub(crate) use visitors::Visitors;
+pub use waker::Waker;
 pub(crate) use websocket::{Heartbeat, WebSocket};
 
 use clock::Clock;
@@ -136,6 +138,8 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     /// Commands that callbacks gave since the list was last drained.
     pub(crate) commands: Commands,
+    /// What other threads wake this worker with, once the application has asked for it.
+    pub(crate) waker: Option<Waker>,
     pub(crate) share: Share,
     /// Compressors and inflaters.
     pub(crate) engines: Engines,
@@ -167,6 +171,7 @@ impl State {
             board,
             response: Vec::new(),
             commands: Commands::default(),
+            waker: None,
             share: Share::default(),
             engines: Engines::default(),
             clock: Clock::new(),

@@ -93,18 +93,24 @@ impl Shared {
             }
             Some(mut head) => {
                 let before = head.bytes.len();
-                head.push(buf, self.protocol.config.head_limits.head_bytes_max);
                 if head.undecided {
-                    // This receive was under way when reading was paused.
+                    // This receive was under way when reading was paused: there are as many as the pool has buffers, and none of
+                    // their bytes may be lost.
+                    head.push(buf, usize::MAX);
                     *kept = Some(head);
                     return buf.len();
                 }
+                head.push(buf, self.protocol.config.head_limits.head_bytes_max);
+                let pushed = head.bytes.len() - before;
                 let start = (head.resume, head.preface);
                 let (answer, head_bytes) = self.answer(host, conn, &head.bytes, start);
                 if let Some(mut unanswered) =
                     Head::of_unanswered(&answer, || std::mem::take(&mut head.bytes))
                 {
                     unanswered.preface = head.preface;
+                    if unanswered.undecided {
+                        unanswered.push(&buf[pushed..], usize::MAX);
+                    }
                     conn.speaks = Speaks::Opening(Some(unanswered));
                 }
                 (answer, head_bytes.saturating_sub(before))

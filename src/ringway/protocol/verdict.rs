@@ -154,6 +154,14 @@ impl Verdict {
         self
     }
 
+    /// The status and the body of a refusal.
+    pub fn refusal(&self) -> Option<(u16, &str)> {
+        match &self.kind {
+            VerdictKind::Refuse { status, body } => Some((status.0, body)),
+            VerdictKind::Accept | VerdictKind::Later => None,
+        }
+    }
+
     /// Whether the application has left the decision for later.
     pub const fn is_later(&self) -> bool {
         matches!(self.kind, VerdictKind::Later)

@@ -13,7 +13,7 @@ mod ask;
 mod broadcast;
 mod echo;
 mod forward;
-mod gateway;
+pub mod gateway;
 mod members;
 mod path;
 mod pubsub;

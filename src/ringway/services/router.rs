@@ -5,8 +5,10 @@ use std::any::Any;
 use std::num::NonZeroU64;
 
 use super::path::Pattern;
-use crate::proto::Message;
-use crate::protocol::{App, Closed, Context, Failure, Handle, News, Opening, Scope, Verdict};
+use crate::proto::{CloseCode, Message};
+use crate::protocol::{
+    App, Carried, Closed, Context, Failure, Handle, News, Opening, Scope, Verdict,
+};
 
 /// Applications by path. Among several patterns that match, the most exact one wins. A path without a match gets 404.
 ///
@@ -124,6 +126,18 @@ impl App for Services {
         }
     }
 
+    fn carried(&mut self, session: &mut Routed, carried: Carried<'_>) {
+        if let Some((service, session)) = self.of(session) {
+            service.carried(session, carried);
+        }
+    }
+
+    fn parted(&mut self, session: &mut Routed, code: CloseCode, reason: &str) {
+        if let Some((service, session)) = self.of(session) {
+            service.parted(session, code, reason);
+        }
+    }
+
     fn missed(&mut self, context: &mut Context<'_>, session: &mut Routed, messages: NonZeroU64) {
         if let Some((service, session)) = self.of(session) {
             service.missed(context, session, messages);
@@ -154,6 +168,8 @@ trait Service {
     fn pong(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
     fn writable(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
     fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>);
+    fn carried(&mut self, session: &mut dyn Any, carried: Carried<'_>);
+    fn parted(&mut self, session: &mut dyn Any, code: CloseCode, reason: &str);
     fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64);
     fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>);
     fn turn(&mut self, worker: &mut Handle<'_>);
@@ -205,6 +221,15 @@ where
 
     fn close(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, closed: Closed<'_>) {
         self.0.close(scope, *session.downcast().expect(OWN), closed);
+    }
+
+    fn carried(&mut self, session: &mut dyn Any, carried: Carried<'_>) {
+        self.0.carried(session.downcast_mut().expect(OWN), carried);
+    }
+
+    fn parted(&mut self, session: &mut dyn Any, code: CloseCode, reason: &str) {
+        self.0
+            .parted(session.downcast_mut().expect(OWN), code, reason);
     }
 
     fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64) {

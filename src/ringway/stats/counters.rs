@@ -163,6 +163,12 @@ counters! {
     stream_bytes_out: Counter, "Bytes for streams, counted as they are accepted from WebSockets";
     relayed: Counter, "Connections handed to the server that answers requests for something else than a WebSocket";
     relays_failed: Counter, "Requests answered 502 because that server could not be reached";
+    refused_tokens: Counter, "Clients of a gateway that were refused because their token, path or host leads to no target";
+    refused_logins: Counter, "Clients of a gateway that were refused because they may not: password, certificate or token";
+    refused_limits: Counter, "Clients of a gateway that were refused because its target has enough sessions, or too many clients wait";
+    refused_lookups: Counter, "Clients of a gateway that were refused because the address of its target was not to be had in time";
+    log_lines_dropped: Counter, "Lines of the access log that were dropped because their file or reader is too slow";
+    recordings_incomplete: Counter, "Recordings of sessions that lack something because the disk is too slow or full";
     stream_connect_ns: Nanoseconds, "Time that connects to targets took, from the opening of the WebSocket or the failure of the address before";
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";

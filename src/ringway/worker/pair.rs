@@ -34,7 +34,8 @@ use crate::conn::tls::Tls;
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
 use crate::protocol::{
-    App, Caller, Connection, Core, Dial, Failure, Fate, Host, Onward, Piece, Raw, Speaks, is_over,
+    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Onward, Piece, Raw, Speaks,
+    Way, is_over,
 };
 
 impl<I: Io, A: App> Worker<I, A> {
@@ -47,6 +48,16 @@ impl<I: Io, A: App> Worker<I, A> {
             let conn = to.and_then(|to| self.table.get_mut(to));
             let is_taken = conn.is_some_and(|conn| {
                 let memory = self.core.io.buffer_and_scratch(buffer);
+                if conn.link.phase == Phase::Open && conn.speaks.websocket().is_some() {
+                    let (app, session) = self.host.of(conn.link.id);
+                    let carried = Carried {
+                        id: conn.link.id,
+                        now: self.core.shared.now,
+                        way: Way::ToClient,
+                        bytes: &memory.0[range.clone()],
+                    };
+                    app.carried(session, carried);
+                }
                 self.core.shared.pass_on(conn, memory, buffer, range)
             });
             is_lost |= !is_taken;
@@ -178,6 +189,7 @@ impl<I: Io, A: App> Worker<I, A> {
             (Speaks::WebSocket(_), Fate::Opened(_)) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
+                part(host, conn, CloseCode::NormalClosure, "");
                 core.close(conn, CloseCode::NormalClosure, "");
                 core.settle(host, conn, Next::Continue);
             }
@@ -233,6 +245,14 @@ const fn is_read(link: &Link) -> bool {
     matches!(link.phase, Phase::Open | Phase::Closing)
 }
 
+/// Tells the application of the Close that follows, unless there was one before.
+fn part<A: App>(host: &mut Host<A>, conn: &Connection, code: CloseCode, reason: &str) {
+    if conn.link.phase == Phase::Open {
+        let (app, session) = host.of(conn.link.id);
+        app.parted(session, code, reason);
+    }
+}
+
 impl<I: Io> Core<I> {
     /// Closes a WebSocket whose stream is gone, or has never begun. What its client still sends is read up to its Close.
     fn end_stream<A: App>(
@@ -243,6 +263,7 @@ impl<I: Io> Core<I> {
     ) {
         conn.link.pair_with(None, false);
         self.resume(&mut conn.link, Pauses::PAIR);
+        part(host, conn, code, reason);
         // Has no effect after an earlier Close.
         self.close(conn, code, reason);
         self.settle(host, conn, Next::Continue);

@@ -9,10 +9,32 @@ use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Fd, Io, Op, ReceiveMode
 use crate::proto::{Kind, Role};
 use crate::protocol::{
     Commands, Connection, Context, Core, Fanout, OpeningRequest, Prepared, Reach, Speaks, Table,
-    TooMuch,
+    TooMuch, Waker,
 };
 use crate::stats::Counters;
 use crate::time::Instant;
+
+/// The number of the watch of the bell that other threads ring.
+const WAKER: u32 = 30;
+
+impl<I: Io> Core<I> {
+    /// Whether the watch of this number is the one that other threads ring. If so, it has rung: every call of
+    /// [`App::turn`](crate::protocol::App::turn) from now on sees what they left. `is_watched`: the kernel tells of the next ring as well.
+    #[cold]
+    pub(super) fn hush_waker(&mut self, number: u32, is_watched: bool) -> bool {
+        let waker = self.shared.protocol.waker.as_ref();
+        let Some(waker) = waker.filter(|_| number == WAKER) else {
+            return false;
+        };
+        waker.hush();
+        if !is_watched {
+            // A full completion queue ends a multishot poll.
+            let token = Token::fixed(Op::Watch, WAKER);
+            self.io.submit_poll_in(token, waker.fd());
+        }
+        true
+    }
+}
 
 /// The ring and the connections of a worker, apart from its application.
 #[derive(Debug)]
@@ -148,5 +170,16 @@ impl<I: Io> Reach for Reachable<'_, I> {
 
     fn counters(&mut self) -> &mut Counters {
         &mut self.core.shared.counters
+    }
+
+    fn waker(&mut self) -> std::io::Result<Waker> {
+        if let Some(waker) = &self.core.shared.protocol.waker {
+            return Ok(waker.clone());
+        }
+        let waker = Waker::new()?;
+        let token = Token::fixed(Op::Watch, WAKER);
+        self.core.io.submit_poll_in(token, waker.fd());
+        self.core.shared.protocol.waker = Some(waker.clone());
+        Ok(waker)
     }
 }

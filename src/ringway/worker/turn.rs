@@ -125,7 +125,7 @@ impl<I: Io, A: App> Worker<I, A> {
         self.core.shared.prepare(role, messages, deflate)
     }
 
-    /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 31.
+    /// Watches `fd`: when it becomes readable, [`Self::take_watched`] returns its bit. `bit` is below 30.
     pub fn watch(&mut self, fd: Fd, bit: u32) {
         self.core
             .io
@@ -363,6 +363,10 @@ impl<I: Io, A: App> Worker<I, A> {
                 return Ok(());
             }
             Op::Watch => {
+                let number = completion.token.id().slot;
+                if self.core.hush_waker(number, completion.more) {
+                    return Ok(());
+                }
                 self.watched |= 1 << completion.token.id().slot;
                 return Ok(());
             }

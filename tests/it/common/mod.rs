@@ -34,6 +34,7 @@ pub fn program(name: &str) -> &'static str {
     match name {
         "ringway" => env!("CARGO_BIN_EXE_ringway"),
         "server" => env!("CARGO_BIN_EXE_server"),
+        "websockify" => env!("CARGO_BIN_EXE_websockify"),
         "wsperf" => env!("CARGO_BIN_EXE_wsperf"),
         _ => panic!("no such program: {name}"),
     }
@@ -113,9 +114,9 @@ impl Server {
         Self::spawn_program("ringway", &arguments, |_| {}).read()
     }
 
-    /// Starts `ringway` with these arguments, which make it listen somewhere.
-    pub fn start_program(arguments: &[&str]) -> Self {
-        Self::spawn_program("ringway", arguments, |_| {}).read()
+    /// Starts a program that prints where it listens.
+    pub fn start_program(name: &str, arguments: &[&str]) -> Self {
+        Self::spawn_program(name, arguments, |_| {}).read()
     }
 
     /// Waits until it is ready.

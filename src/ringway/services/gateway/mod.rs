@@ -1,0 +1,600 @@
+//! The gateway: joins each WebSocket with a stream to a target.
+//!
+//! Owns: which subprotocol a client gets, and so how the stream travels in its messages; the sessions of each target; who waits for
+//! an answer of the [`Guide`]. Never: sees a byte of a stream but to count it (the worker carries them), waits for anything.
+//!
+//! | the client offers | it gets |
+//! |---|---|
+//! | nothing | binary messages, no subprotocol; or 406 where one is required |
+//! | some, of which we know one or more | the first one that we know, in the client's order |
+//! | some, of which we know none | 400 with the names that we know |
+//!
+//! Where a session leads to, and whether it may, says the [`Guide`], at once or later:
+//!
+//! ```text
+//!  connect ──▶ Guide::find ──▶ Step::Now ─────────────────────────────────────────▶ 101, or a refusal
+//!                      └─────▶ Step::Later ──▶ side thread ──▶ waker ──▶ turn ──▶ decide: the same
+//! ```
+
+mod options;
+mod place;
+mod side;
+pub mod tokens;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::io::ConnId;
+use crate::proto::CloseCode;
+use crate::proto::proxy_protocol::{self, Version};
+use crate::proto::{Kind, Message};
+use crate::protocol::{
+    App, Carried, Closed, Context, Failure, Handle, Opening, Scope, Target, Verdict, Way,
+};
+
+use super::Admission;
+pub use options::{LogFormat, RecordFormat, Route, SessionOptions, TokenFrom, without_port};
+pub use place::Place;
+use side::Side;
+pub use side::{Answer, Later};
+
+/// The subprotocol of binary messages, as websockify has it.
+const BINARY: &str = "binary";
+
+/// The subprotocol of text messages, each of which is base64.
+const BASE64: &str = "base64";
+
+/// Clients of a worker that wait for an answer of the guide. One more gets 503.
+const WAITING_MAX: usize = 1024;
+
+/// Characters of a host and of a path that are kept.
+const KEPT_CHARS_MAX: usize = 256;
+
+/// Knows where sessions lead to, and who may have one.
+pub trait Guide: Send + Sync {
+    /// Finds the target of a client that asks for a WebSocket. It must not wait: what takes time is for [`Step::Later`].
+    fn find(&self, opening: &Opening<'_>) -> Step;
+}
+
+/// What a [`Guide`] says.
+pub enum Step {
+    /// The answer.
+    Now(Answer),
+    /// It will be known when this has run, beside the worker. The token or user that was found before is said of a client that does
+    /// not wait so long.
+    Later(Later),
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Where a session leads to.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The addresses.
+    pub target: Arc<Target>,
+    /// How the target is written: sessions of one name are counted together.
+    pub name: Arc<str>,
+    /// Who the client is.
+    pub user: Option<Box<str>>,
+    /// What stands for the token that it brought. Not the token: that is a secret.
+    pub token: Option<Box<str>>,
+}
+
+/// A client that is not to have a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is answered.
+    pub verdict: Verdict,
+    /// Which of the gateway's figures counts it.
+    pub why: Why,
+    /// As [`Found::user`]; a name that was not proved is none.
+    pub user: Option<Box<str>>,
+    /// As [`Found::token`].
+    pub token: Option<Box<str>>,
+}
+
+/// Why a client is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its token, path or host leads nowhere.
+    NoTarget,
+    /// It may not.
+    NotAllowed,
+    /// There are enough.
+    TooMany,
+    /// The answer was not to be had, or not in time.
+    NoAnswer,
+    /// Its subprotocols are none of ours.
+    Subprotocol,
+}
+
+impl Refusal {
+    /// A refusal with a status and a sentence.
+    pub fn new(why: Why, status: u16, sentence: &str) -> Self {
+        Self::of(why, Verdict::refuse(status, &format!("{sentence}\n")))
+    }
+
+    fn of(why: Why, verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            why,
+            user: None,
+            token: None,
+        }
+    }
+}
+
+/// One target for everybody.
+impl Guide for Arc<Target> {
+    fn find(&self, _: &Opening<'_>) -> Step {
+        let shown = |address: &crate::io::ConnectOptions| match &address.to {
+            crate::io::Address::Tcp(address) => address.to_string(),
+            crate::io::Address::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let name = self.addresses.first().map(shown).unwrap_or_default();
+        Step::Now(Ok(Found {
+            target: Self::clone(self),
+            name: name.into(),
+            user: None,
+            token: None,
+        }))
+    }
+}
+
+/// Looks on: for logs and recordings. It must not wait.
+pub trait Observer {
+    /// A session begins.
+    fn began(&mut self, id: ConnId, account: &Account);
+    /// Bytes pass.
+    fn carried(&mut self, carried: &Carried<'_>);
+    /// A session has ended, or a client got none.
+    fn ended(&mut self, id: ConnId, account: &Account, outcome: &Outcome<'_>);
+    /// Called once per turn. Returns what was lost since the last call.
+    fn turn(&mut self, worker: &mut Handle<'_>) -> Losses;
+}
+
+/// What an [`Observer`] could not write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Lines that were dropped.
+    pub lines: u64,
+    /// Recordings that are not complete.
+    pub recordings: u64,
+}
+
+/// How a session ended, or why there was none.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// The client got this status, and a body with the reason.
+    Refused {
+        /// The status.
+        status: u16,
+        /// The body.
+        reason: &'a str,
+    },
+    /// The client did not wait for an answer, or the answer came too late.
+    Left,
+    /// The WebSocket was open, and is closed.
+    Closed(Closed<'a>),
+}
+
+/// What is known of a session.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// When the client asked.
+    pub asked_at: SystemTime,
+    /// The client: `None` on a Unix socket.
+    pub client: Option<SocketAddr>,
+    /// `Host`, up to 256 characters.
+    pub host: Box<str>,
+    /// The path, without its query, up to 256 characters.
+    pub path: Box<str>,
+    /// The subprotocol that was chosen.
+    pub subprotocol: Option<Box<str>>,
+    /// As [`Found::user`].
+    pub user: Option<Box<str>>,
+    /// As [`Found::token`].
+    pub token: Option<Box<str>>,
+    /// As [`Found::name`].
+    pub target: Option<Arc<str>>,
+    /// Bytes that were accepted from the client.
+    pub to_target: u64,
+    /// Bytes that were accepted from the target.
+    pub to_client: u64,
+    /// The Close that the target's end led to, with its reason.
+    pub parted: Option<(CloseCode, Box<str>)>,
+}
+
+impl Account {
+    fn new(opening: &Opening<'_>) -> Self {
+        let kept = |text: &str| text.chars().take(KEPT_CHARS_MAX).collect::<String>().into();
+        let request = opening.request();
+        Self {
+            asked_at: SystemTime::now(),
+            client: opening.peer(),
+            host: kept(request.host()),
+            path: kept(request.path()),
+            subprotocol: None,
+            user: None,
+            token: None,
+            target: None,
+            to_target: 0,
+            to_client: 0,
+            parted: None,
+        }
+    }
+}
+
+/// The gateway application.
+pub struct Gateway {
+    /// Knows where the streams lead to.
+    pub guide: Arc<dyn Guide>,
+    /// Subprotocols beside `binary` and `base64`; their messages are binary.
+    pub subprotocols: Vec<String>,
+    /// Whether clients may choose `base64`.
+    pub base64: bool,
+    /// Whether a client that offers no subprotocol is refused.
+    pub require_subprotocol: bool,
+    /// The PROXY header that tells the target whose stream it is. `None`: the stream begins with the client's bytes.
+    pub proxy_header: Option<Version>,
+    /// Sessions of one target, in each worker. `None`: any number.
+    pub sessions_per_target_max: Option<u32>,
+    /// Time for an answer of the guide. It must be shorter than the handshake's.
+    pub lookup_timeout: Duration,
+    /// Who may come in by a signed token. `None`: clients need none.
+    pub admission: Option<Admission>,
+    /// Who looks on.
+    pub observer: Option<Box<dyn Observer>>,
+    /// Sessions by target.
+    sessions: HashMap<Arc<str>, u32>,
+    waiting: HashMap<ConnId, Waiting>,
+    /// Questions that the side thread has not got yet.
+    asks: Vec<(ConnId, Later)>,
+    side: Option<Side>,
+    refused: Refused,
+}
+
+/// A client that waits for the guide's answer, or that has got it and is not open yet.
+struct Waiting {
+    account: Box<Account>,
+    target: Option<Arc<Target>>,
+}
+
+/// Clients that were refused since the last turn.
+#[derive(Debug, Default)]
+struct Refused {
+    tokens: u64,
+    logins: u64,
+    limits: u64,
+    lookups: u64,
+}
+
+/// What is kept of a session.
+#[derive(Debug, Default)]
+pub struct Travels {
+    as_base64: bool,
+    /// What the target gets first.
+    header: Vec<u8>,
+    target: Option<Arc<Target>>,
+    /// Absent while the guide is asked.
+    account: Option<Box<Account>>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("sessions", &self.sessions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway to one target, for `binary`, `base64`, and clients that offer nothing.
+    pub fn new(target: Arc<Target>) -> Self {
+        Self::guided(Arc::new(target))
+    }
+
+    /// The same, to where a guide says.
+    pub fn guided(guide: Arc<dyn Guide>) -> Self {
+        Self {
+            guide,
+            subprotocols: Vec::new(),
+            base64: true,
+            require_subprotocol: false,
+            proxy_header: None,
+            sessions_per_target_max: None,
+            lookup_timeout: Duration::from_secs(3),
+            admission: None,
+            observer: None,
+            sessions: HashMap::new(),
+            waiting: HashMap::new(),
+            asks: Vec::new(),
+            side: None,
+            refused: Refused::default(),
+        }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        match name {
+            BINARY => true,
+            BASE64 => self.base64,
+            other => self.subprotocols.iter().any(|known| known == other),
+        }
+    }
+
+    fn known(&self) -> String {
+        let base64 = self.base64.then_some(BASE64);
+        let more = self.subprotocols.iter().map(String::as_str);
+        let names = std::iter::once(BINARY).chain(base64).chain(more);
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The subprotocol of a client that offers these.
+    fn choose<'a>(
+        &self,
+        offered: impl Iterator<Item = &'a str>,
+    ) -> Result<Option<&'a str>, Refusal> {
+        let mut offered = offered.peekable();
+        if offered.peek().is_none() {
+            return match self.require_subprotocol {
+                false => Ok(None),
+                true => {
+                    let body = format!("offer one of these subprotocols: {}", self.known());
+                    Err(Refusal::new(Why::Subprotocol, 406, &body))
+                }
+            };
+        }
+        match offered.find(|name| self.knows(name)) {
+            Some(name) => Ok(Some(name)),
+            None => {
+                let body = format!("none of the subprotocols is known, only {}", self.known());
+                Err(Refusal::new(Why::Subprotocol, 400, &body))
+            }
+        }
+    }
+
+    /// Judges an answer of the guide: the target, and the verdict.
+    fn judge(
+        &mut self,
+        answer: Answer,
+        id: ConnId,
+        account: &mut Account,
+    ) -> Result<Arc<Target>, Verdict> {
+        let found = match answer {
+            Ok(found) => found,
+            Err(refusal) => return Err(self.refuse(refusal, id, account)),
+        };
+        account.user = found.user.or_else(|| account.user.take());
+        account.token = found.token;
+        account.target = Some(Arc::clone(&found.name));
+        if let Some(most) = self.sessions_per_target_max {
+            let sessions = self.sessions.entry(found.name).or_default();
+            if *sessions >= most {
+                let sentence = "the target has as many sessions as it may have: try again later";
+                let refusal = Refusal::new(Why::TooMany, 503, sentence);
+                return Err(self.refuse(refusal, id, account));
+            }
+            *sessions += 1;
+        }
+        Ok(found.target)
+    }
+
+    fn refuse(&mut self, refusal: Refusal, id: ConnId, account: &mut Account) -> Verdict {
+        let refused = &mut self.refused;
+        match refusal.why {
+            Why::NoTarget => refused.tokens += 1,
+            Why::NotAllowed => refused.logins += 1,
+            Why::TooMany => refused.limits += 1,
+            Why::NoAnswer => refused.lookups += 1,
+            Why::Subprotocol => {}
+        }
+        account.user = refusal.user.or_else(|| account.user.take());
+        account.token = refusal.token.or_else(|| account.token.take());
+        if let (Some(observer), Some((status, body))) =
+            (&mut self.observer, refusal.verdict.refusal())
+        {
+            let reason = body.trim_end();
+            observer.ended(id, account, &Outcome::Refused { status, reason });
+        }
+        refusal.verdict
+    }
+
+    /// A session, or a client with the right to one, is over.
+    fn leave(&mut self, account: &Account) {
+        let Some(name) = account.target.as_ref() else {
+            return;
+        };
+        if let Some(sessions) = self.sessions.get_mut(name) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                self.sessions.remove(name);
+            }
+        }
+    }
+
+    /// Asks beside the worker, and carries out the answers that have come.
+    fn tend_waiting(&mut self, worker: &mut Handle<'_>) {
+        if !self.asks.is_empty() && self.side.is_none() {
+            self.side = match worker.waker().and_then(Side::start) {
+                Ok(side) => Some(side),
+                Err(error) => {
+                    tracing::error!("a lookup cannot begin: {error}");
+                    None
+                }
+            };
+        }
+        for (id, ask) in std::mem::take(&mut self.asks) {
+            match &self.side {
+                Some(side) => side.ask(id, ask, self.lookup_timeout),
+                None => self.decide(worker, id, Err(side::no_answer())),
+            }
+        }
+        let answers = self.side.as_ref().map(Side::answers).unwrap_or_default();
+        for (id, answer) in answers {
+            self.decide(worker, id, answer);
+        }
+    }
+
+    fn decide(&mut self, worker: &mut Handle<'_>, id: ConnId, answer: Answer) {
+        // The client may have left.
+        let Some(mut waiting) = self.waiting.remove(&id) else {
+            return;
+        };
+        let verdict = match self.judge(answer, id, &mut waiting.account) {
+            Err(verdict) => verdict,
+            Ok(target) => {
+                waiting.target = Some(target);
+                let verdict = match &waiting.account.subprotocol {
+                    Some(name) => Verdict::accept().subprotocol(name),
+                    None => Verdict::accept(),
+                };
+                self.waiting.insert(id, waiting);
+                verdict
+            }
+        };
+        worker.commands().decide(id, verdict);
+    }
+}
+
+impl App for Gateway {
+    type Session = Travels;
+
+    fn connect(&mut self, opening: &mut Opening<'_>, travels: &mut Travels) -> Verdict {
+        let id = opening.id();
+        let mut account = Box::new(Account::new(opening));
+        let subprotocol = match self.choose(opening.request().subprotocols()) {
+            Ok(subprotocol) => subprotocol,
+            Err(refusal) => return self.refuse(refusal, id, &mut account),
+        };
+        if let Some(admission) = &self.admission {
+            match admission.judge(opening) {
+                Ok(admitted) => account.user = admitted.subject,
+                Err(verdict) => {
+                    let refusal = Refusal::of(Why::NotAllowed, verdict);
+                    return self.refuse(refusal, id, &mut account);
+                }
+            }
+        }
+        travels.as_base64 = subprotocol == Some(BASE64);
+        account.subprotocol = subprotocol.map(Into::into);
+        if let Some(version) = self.proxy_header {
+            let (client, own) = (opening.peer(), opening.local());
+            proxy_protocol::encode(version, client, own, opening.is_tls(), &mut travels.header);
+        }
+        match self.guide.find(opening) {
+            Step::Now(answer) => match self.judge(answer, id, &mut account) {
+                Err(verdict) => verdict,
+                Ok(target) => {
+                    (travels.target, travels.account) = (Some(target), Some(account));
+                    match subprotocol {
+                        Some(name) => Verdict::accept().subprotocol(name),
+                        None => Verdict::accept(),
+                    }
+                }
+            },
+            Step::Later(_) if self.waiting.len() >= WAITING_MAX => {
+                let sentence = "too many clients wait for their targets: try again later";
+                let refusal = Refusal::new(Why::TooMany, 503, sentence);
+                self.refuse(refusal, id, &mut account)
+            }
+            Step::Later(ask) => {
+                let target = None;
+                self.waiting.insert(id, Waiting { account, target });
+                self.asks.push((id, ask));
+                Verdict::later()
+            }
+        }
+    }
+
+    fn failed(&mut self, scope: &mut Scope<'_>, _: Travels, _: Failure) {
+        if let Some(waiting) = self.waiting.remove(&scope.id()) {
+            if waiting.target.is_some() {
+                self.leave(&waiting.account);
+            }
+            if let Some(observer) = &mut self.observer {
+                observer.ended(scope.id(), &waiting.account, &Outcome::Left);
+            }
+        }
+    }
+
+    fn open(&mut self, context: &mut Context<'_>, travels: &mut Travels) {
+        let id = context.id();
+        if let Some(waiting) = self.waiting.remove(&id) {
+            (travels.target, travels.account) = (waiting.target, Some(waiting.account));
+        }
+        let kind = match travels.as_base64 {
+            true => Kind::Text,
+            false => Kind::Binary,
+        };
+        if let Some(target) = travels.target.take() {
+            context.join(&target, kind, &std::mem::take(&mut travels.header));
+        }
+        if let (Some(observer), Some(account)) = (&mut self.observer, &travels.account) {
+            observer.began(id, account);
+        }
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, _: &mut Travels, _: Message<'_>) {
+        unreachable!("the messages of a joined WebSocket are the stream's")
+    }
+
+    fn carried(&mut self, travels: &mut Travels, carried: Carried<'_>) {
+        if let Some(account) = &mut travels.account {
+            let len = carried.bytes.len() as u64;
+            match carried.way {
+                Way::ToTarget => account.to_target += len,
+                Way::ToClient => account.to_client += len,
+            }
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.carried(&carried);
+        }
+    }
+
+    fn parted(&mut self, travels: &mut Travels, code: CloseCode, reason: &str) {
+        if let Some(account) = &mut travels.account {
+            account.parted = Some((code, reason.into()));
+        }
+    }
+
+    fn close(&mut self, scope: &mut Scope<'_>, travels: Travels, closed: Closed<'_>) {
+        let Some(account) = travels.account else {
+            return;
+        };
+        self.leave(&account);
+        if let Some(observer) = &mut self.observer {
+            observer.ended(scope.id(), &account, &Outcome::Closed(closed));
+        }
+    }
+
+    fn turn(&mut self, worker: &mut Handle<'_>) {
+        if !self.waiting.is_empty() || !self.asks.is_empty() {
+            self.tend_waiting(worker);
+        }
+        let observer = self.observer.as_mut();
+        let losses = observer.map(|observer| observer.turn(worker));
+        let Losses { lines, recordings } = losses.unwrap_or_default();
+        let Refused {
+            tokens,
+            logins,
+            limits,
+            lookups,
+        } = std::mem::take(&mut self.refused);
+        let counters = worker.counters();
+        counters.refused_tokens += tokens;
+        counters.refused_logins += logins;
+        counters.refused_limits += limits;
+        counters.refused_lookups += lookups;
+        counters.log_lines_dropped += lines;
+        counters.recordings_incomplete += recordings;
+    }
+}
