@@ -28,7 +28,7 @@ pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
-pub use forward::{Accepts, Destination, ForwardOptions};
+pub use forward::{Accepts, Destination, ForwardOptions, TargetTlsOptions};
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -410,19 +410,6 @@ pub struct GatewayOptions {
     pub proxy_header: Option<ProxyVersion>,
     /// The TLS of the target. Default: none.
     pub tls: TargetTlsOptions,
-}
-
-/// Whether a gateway's target speaks TLS, and whom its workers trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetTlsOptions {
-    /// It does.
-    pub wanted: bool,
-    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
-    pub ca: Option<PathBuf>,
-    /// Any certificate is good.
-    pub insecure: bool,
-    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
-    pub name: Option<String>,
 }
 
 impl Default for GatewayOptions {
