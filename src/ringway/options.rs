@@ -163,8 +163,6 @@ pub struct ServerOptions {
     pub applications: Vec<(Pattern, Application)>,
     /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
     pub gateway: GatewayOptions,
-    /// What `ringway forward` does. Without a destination it is no forwarder.
-    pub forward: ForwardOptions,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
@@ -240,7 +238,6 @@ impl ServerOptions {
             tick: None,
             applications: Vec::new(),
             gateway: GatewayOptions::default(),
-            forward: ForwardOptions::default(),
             services: Vec::new(),
         }
     }
@@ -410,6 +407,8 @@ pub struct GatewayOptions {
     pub proxy_header: Option<ProxyVersion>,
     /// The TLS of the target. Default: none.
     pub tls: TargetTlsOptions,
+    /// What `ringway forward` does. Without a destination it is no forwarder.
+    pub forward: ForwardOptions,
 }
 
 impl Default for GatewayOptions {
@@ -423,6 +422,7 @@ impl Default for GatewayOptions {
             half_close: false,
             proxy_header: None,
             tls: TargetTlsOptions::default(),
+            forward: ForwardOptions::default(),
         }
     }
 }
