@@ -260,13 +260,13 @@ impl Defined for ForwardArgs {
 #[rustfmt::skip] // one option per block, help last
 fn own() -> [Definition<ServerOptions>; 11] {
     [
-        define("to", field!(forward.to), Unless(TO),
+        define("to", field!(gateway.forward.to), Unless(TO),
             "Where to connect to for each connection: ws://host/path, wss://, ws+unix:/path, or a target as host:port or unix:/path")
             .default_said("none"),
-        define("to-address", field!(forward.address), Unless(TARGET),
+        define("to-address", field!(gateway.forward.address), Unless(TARGET),
             "The place to connect to for a ws:// or wss:// URI, in place of its host and port")
             .default_said("those of the URI"),
-        define("accept", field!(forward.accepts),
+        define("accept", field!(gateway.forward.accepts),
             Choice("WHAT", &[("streams", Accepts::Streams), ("websockets", Accepts::WebSockets)]),
             "What is accepted: streams, or websockets that carry one each"),
         define("subprotocol", field!(gateway.subprotocols), NAMES,
@@ -278,13 +278,13 @@ fn own() -> [Definition<ServerOptions>; 11] {
             "Time for one address, handshakes included"),
         define("half-close", field!(gateway.half_close), Switch,
             "Keep a WebSocket open after its stream has ended its direction, so that what comes back still arrives"),
-        define("header", field!(forward.headers), HEADERS,
+        define("header", field!(gateway.forward.headers), HEADERS,
             "A header of every request, as 'Authorization: Bearer x'. May be given several times; in a file, one per line")
             .repeated_lines(),
-        define("basic-auth", field!(forward.basic_auth), Unless(USER), "User and password of every request (Basic, RFC 7617)"),
-        define("cacert", field!(forward.cacert), Unless(FILE), "Certificates, PEM, of those that may have signed a wss:// server's")
+        define("basic-auth", field!(gateway.forward.basic_auth), Unless(USER), "User and password of every request (Basic, RFC 7617)"),
+        define("cacert", field!(gateway.forward.cacert), Unless(FILE), "Certificates, PEM, of those that may have signed a wss:// server's")
             .default_said("those that this system trusts"),
-        define("insecure", field!(forward.insecure), Switch, "Take any certificate of a wss:// server"),
+        define("insecure", field!(gateway.forward.insecure), Switch, "Take any certificate of a wss:// server"),
     ]
 }
 
@@ -329,7 +329,7 @@ const TO: Words<Destination> = Words {
 
 impl Serves for ForwardArgs {
     fn check(options: &ServerOptions) -> Resolved<()> {
-        let forward = &options.forward;
+        let forward = &options.gateway.forward;
         let (is_websocket, is_secure) = match &forward.to {
             None => {
                 return Err(BadOption(
@@ -385,14 +385,14 @@ impl Serves for ForwardArgs {
 /// # Errors
 /// A name is not found, or a file cannot be used.
 pub(super) fn application(options: &ServerOptions) -> Result<Forward, Fatal> {
-    let to = match &options.forward.to {
+    let to = match &options.gateway.forward.to {
         Some(Destination::Stream(target)) => Onward::Stream(Arc::new(stream(options, target)?)),
         Some(Destination::WebSocket(uri)) => Onward::WebSocket(Arc::new(uplink(options, uri)?)),
         None => return Err(Fatal::usage("a forwarder needs a destination")),
     };
     Ok(Forward {
         to,
-        accepts_streams: options.forward.accepts == Accepts::Streams,
+        accepts_streams: options.gateway.forward.accepts == Accepts::Streams,
         subprotocols: options.gateway.subprotocols.clone().into(),
         require_subprotocol: options.gateway.require_subprotocol,
     })
@@ -412,7 +412,7 @@ fn stream(options: &ServerOptions, target: &Endpoint) -> Result<Target, Fatal> {
 }
 
 fn uplink(options: &ServerOptions, uri: &str) -> Result<Uplink, Fatal> {
-    let (own, gateway) = (&options.forward, &options.gateway);
+    let (own, gateway) = (&options.gateway.forward, &options.gateway);
     let parsed = Uri::parse(uri).map_err(|why| Fatal::usage(format!("{uri}: {why}")))?;
     let addresses = match &own.address {
         Some(place) => addresses_of(place)?,
@@ -494,7 +494,7 @@ mod tests {
             all.endpoints,
             ["ws://127.0.0.1:9000".parse().expect("a place")]
         );
-        assert_eq!(all.forward.accepts, Accepts::WebSockets);
+        assert_eq!(all.gateway.forward.accepts, Accepts::WebSockets);
         assert_eq!(all.gateway.subprotocols, ["mqtt"]);
         assert_eq!(all.fragment_size, Some(100));
         assert_eq!(all.gateway.connect_timeout, Duration::from_secs(3));
@@ -503,8 +503,8 @@ mod tests {
             r"autobahn:ssl\:127.0.0.1\:9001\:caFile\=ca.pem:url=ws\://gate.example/path:debug=true",
         );
         let uri = "wss://gate.example/path".to_owned();
-        assert_eq!(all.forward.to, Some(Destination::WebSocket(uri)));
-        assert_eq!(all.forward.cacert, Some("ca.pem".into()));
+        assert_eq!(all.gateway.forward.to, Some(Destination::WebSocket(uri)));
+        assert_eq!(all.gateway.forward.cacert, Some("ca.pem".into()));
         assert_eq!(all.log_frames, Some(1));
         assert!(asked("stdio:", "tcp:a:1").expect("endpoints").is_stdio);
         assert!(asked("tcp:1", "stdio:").is_err());

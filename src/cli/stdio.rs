@@ -69,11 +69,8 @@ fn pump_out(mut from: &UnixStream) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut output = io::stdout().lock();
     loop {
-        let len = match from.read(&mut piece) {
-            Ok(len) => len,
-            // The worker has broken the stream off, and says why.
-            Err(_) => 0,
-        };
+        // Where the worker has broken the stream off, it says why.
+        let len = from.read(&mut piece).unwrap_or(0);
         let written = output
             .write_all(&piece[..len])
             .and_then(|()| output.flush());

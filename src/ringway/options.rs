@@ -29,8 +29,8 @@ pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
-pub use forward::{Accepts, Destination, ForwardOptions};
-pub use gateway::{GatewayOptions, TargetTlsOptions};
+pub use forward::{Accepts, Destination, ForwardOptions, TargetTlsOptions};
+pub use gateway::GatewayOptions;
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -165,8 +165,6 @@ pub struct ServerOptions {
     pub applications: Vec<(Pattern, Application)>,
     /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
     pub gateway: GatewayOptions,
-    /// What `ringway forward` does. Without a destination it is no forwarder.
-    pub forward: ForwardOptions,
     /// Limits of each service, in the order in which the services are added.
     pub services: Vec<Limits>,
 }
@@ -247,7 +245,6 @@ impl ServerOptions {
             tick: None,
             applications: Vec::new(),
             gateway: GatewayOptions::default(),
-            forward: ForwardOptions::default(),
             services: Vec::new(),
         }
     }

@@ -1,4 +1,6 @@
-//! What `ringway forward` accepts, and where that leads to.
+//! What `ringway forward` accepts, and where that leads to; the TLS of targets, also of a gateway's.
+
+use std::path::PathBuf;
 
 use super::Endpoint;
 
@@ -17,7 +19,7 @@ pub struct ForwardOptions {
     pub basic_auth: Option<String>,
     /// A file with the certificates, PEM, of those that may have signed a `wss://` server's. Default: those that the system
     /// trusts.
-    pub cacert: Option<std::path::PathBuf>,
+    pub cacert: Option<PathBuf>,
     /// Any certificate of a `wss://` server is good.
     pub insecure: bool,
 }
@@ -39,4 +41,17 @@ pub enum Destination {
     Stream(Endpoint),
     /// A WebSocket server, by its URI.
     WebSocket(String),
+}
+
+/// Whether a gateway's target speaks TLS, and whom its workers trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTlsOptions {
+    /// It does.
+    pub wanted: bool,
+    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Any certificate is good.
+    pub insecure: bool,
+    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
+    pub name: Option<String>,
 }

@@ -432,8 +432,8 @@ pub fn supervisor_options(
     };
     Ok(supervise::Options {
         addresses,
-        accepts_streams: options.forward.to.is_some()
-            && options.forward.accepts == Accepts::Streams,
+        accepts_streams: options.gateway.forward.to.is_some()
+            && options.gateway.forward.accepts == Accepts::Streams,
         backlog: options.backlog,
         backlog_origin: origins.backlog,
         reuseport: options.reuseport,
