@@ -373,7 +373,7 @@ impl Gateway {
             Ok(found) => found,
             Err(refusal) => return Err(self.refuse(refusal, id, account)),
         };
-        account.user = found.user.or(account.user.take());
+        account.user = found.user.or_else(|| account.user.take());
         account.token = found.token;
         account.target = Some(Arc::clone(&found.name));
         if let Some(most) = self.sessions_per_target_max {
@@ -397,8 +397,8 @@ impl Gateway {
             Why::NoAnswer => refused.lookups += 1,
             Why::Subprotocol => {}
         }
-        account.user = refusal.user.or(account.user.take());
-        account.token = refusal.token.or(account.token.take());
+        account.user = refusal.user.or_else(|| account.user.take());
+        account.token = refusal.token.or_else(|| account.token.take());
         if let (Some(observer), Some((status, body))) =
             (&mut self.observer, refusal.verdict.refusal())
         {
