@@ -264,7 +264,7 @@ fn class(name: &str) -> &str {
 fn tokens(parsed: &Parsed, plan: &mut Plan) -> Result<bool, Wrong> {
     let config = parsed.text("target-config");
     let plugin = parsed.text("token-plugin").map(class);
-    let plugin = plugin.or(config.map(|_| "TokenFile"));
+    let plugin = plugin.or_else(|| config.map(|_| "TokenFile"));
     let Some(plugin) = plugin else {
         return match parsed.has("token-source") {
             true => Err(Wrong(

@@ -497,10 +497,7 @@ fn log_lines(path: &str, least: usize) -> Vec<Value> {
 fn sessions_are_logged_with_what_passed_and_how_they_ended(io: &str) {
     let folder = scratch("log");
     let target = named("hello");
-    let file = folder.write(
-        "t",
-        &format!("alice: {target}\nnowhere: unix:/no/such.sock\n"),
-    );
+    let file = folder.write("t", &format!("alice: {target}\n"));
     let log = folder.path("log");
     let options = [
         format!("--token-file={file}"),
@@ -546,7 +543,25 @@ fn sessions_are_logged_with_what_passed_and_how_they_ended(io: &str) {
         (&line["end"], &line["status"]),
         (&"refused".into(), &404.into())
     );
-    // A log that is moved away is followed by a new one.
+    assert_eq!(server.counter("log_lines_dropped"), [0]);
+}
+
+#[test]
+fn a_log_that_is_moved_away_is_followed_by_a_new_one() {
+    let folder = scratch("log-moved");
+    let file = folder.write("t", "nowhere: unix:/no/such.sock\n");
+    let log = folder.path("log");
+    let options = [
+        format!("--token-file={file}"),
+        format!("--access-log={log}"),
+    ];
+    let more = [
+        "--workers=1",
+        &options[0],
+        &options[1],
+        "--access-log-format=json",
+    ];
+    let server = gateway(&more);
     fs::rename(&log, folder.path("log.1")).expect("renamed");
     until("there is a new log", || {
         let mut stream = dial(&server.address()).expect("it listens");

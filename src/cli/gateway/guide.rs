@@ -110,7 +110,7 @@ fn source(options: &SessionOptions) -> Result<Option<Source>, Fatal> {
     if let Some(url) = &options.token_redis {
         let redis = RedisSource::new(url, options.token_namespace.clone());
         let redis = redis.map_err(|error| Fatal::usage(format!("--token-redis: {error}")))?;
-        return Ok(Some(Source::Redis(redis)));
+        return Ok(Some(Source::Redis(Box::new(redis))));
     }
     let keys = options
         .token_jwt

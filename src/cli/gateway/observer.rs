@@ -107,7 +107,7 @@ impl Observer for Onlooker {
                 Way::ToTarget => "}>\n",
                 Way::ToClient => "{<\n",
             };
-            lines::print(marks.to_owned());
+            lines::say(format_args!("{marks}"));
         }
         let (Some(format), Some(writer)) = (self.record, &self.writer) else {
             return;

@@ -194,11 +194,14 @@ pub(super) fn end(format: RecordFormat, is_complete: bool) -> &'static [u8] {
 
 /// Seven bits in a byte, the lowest first; the highest bit says that more follow (LEB128).
 fn varint(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let low = number.to_le_bytes()[0] & 0x7f;
         number >>= 7;
+        if number == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push(number as u8);
 }
 
 #[cfg(test)]

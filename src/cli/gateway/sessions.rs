@@ -75,7 +75,7 @@ pub(super) fn sessions() -> [Definition<ServerOptions>; 11] {
             OrOff(Count(1..=u64::from(u32::MAX), "write it as 20 or 1k")),
             "Sessions of one target in each worker: one more is answered 503. 0 = no limit"),
         define("access-log", field!(access_log), Unless(LOG),
-            "A line for each session at its end, and for each client that got none: a file, opened again when it was moved; - for stdout; \
+            "A line for each session at its end, and for each client that got none: a file, opened again when it was moved; - for stderr; \
              or syslog:/dev/log, syslog:host:514")
             .default_said("none"),
         define("access-log-format", field!(access_log_format),
@@ -88,7 +88,7 @@ pub(super) fn sessions() -> [Definition<ServerOptions>; 11] {
             Choice("FORMAT", &[("websockify", RecordFormat::Websockify), ("ringway", RecordFormat::Ringway)]),
             "How: as websockify does, or compact and with exact times; see docs/gateway.md"),
         define("traffic", field!(traffic), Switch,
-            "Print a mark for each piece of a stream: }> to the target, {< to the client"),
+            "Print a mark on stderr for each piece of a stream: }> to the target, {< to the client"),
         define("run-once", field!(run_once), Switch, "Stop when the first session has ended"),
         define("stop-after", field!(stop_after), OrOff(Time::from(Duration::from_millis(1))),
             "Accept nothing more after this time; sessions have --drain-timeout to end. 0 = never"),

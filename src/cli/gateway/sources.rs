@@ -44,7 +44,7 @@ pub(super) enum Source {
     },
     /// The token says it itself, signed.
     Jwt(Vec<Verifier>),
-    Redis(RedisSource),
+    Redis(Box<RedisSource>),
 }
 
 /// Why there is no target.

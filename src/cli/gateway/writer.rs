@@ -3,7 +3,7 @@
 //! Owns: the files, the queue and its bound. Never: drops anything without counting it.
 //!
 //! ```text
-//!  worker ── jobs, up to QUEUED_BYTES_MAX ──▶ thread ──▶ log file · stdout · syslog · recordings
+//!  worker ── jobs, up to QUEUED_BYTES_MAX ──▶ thread ──▶ log file · stderr · syslog · recordings
 //! ```
 
 use std::collections::HashMap;
@@ -255,7 +255,7 @@ pub(super) enum Log {
         looked: Instant,
         told: bool,
     },
-    Stdout,
+    Stderr,
     Syslog(Syslog),
 }
 
@@ -272,7 +272,7 @@ impl Log {
     /// It cannot be opened.
     pub(super) fn open(text: &str) -> io::Result<Self> {
         if text == "-" {
-            return Ok(Self::Stdout);
+            return Ok(Self::Stderr);
         }
         if let Some(to) = text.strip_prefix("syslog:") {
             if to.starts_with('/') {
@@ -299,8 +299,8 @@ impl Log {
     /// Says whether the line was written.
     fn write(&mut self, line: String) -> bool {
         match self {
-            Self::Stdout => {
-                lines::print(line);
+            Self::Stderr => {
+                lines::say(format_args!("{line}"));
                 true
             }
             Self::Syslog(syslog) => syslog.send(&line).is_ok(),

@@ -23,133 +23,136 @@ fn said(line: &str) -> String {
     plan.arguments[2..].join(" ")
 }
 
+/// Command lines of websockify, and the same in the words of `ringway gateway`.
+const MEANINGS: &[(&str, &str)] = &[
+    (
+        "6080 127.0.0.1:5900",
+        "--wsuri=ws://0.0.0.0:6080 --target=127.0.0.1:5900",
+    ),
+    (
+        "-6 6080 [::1]:5900",
+        "--wsuri=ws://[::]:6080 --target=[::1]:5900",
+    ),
+    (
+        "localhost:6080 h:1",
+        "--wsuri=ws://localhost:6080 --target=h:1",
+    ),
+    (
+        "[::1]:6080 h:1 -v",
+        "--wsuri=ws://[::1]:6080 --target=h:1 --debug",
+    ),
+    (
+        "--unix-target=/t 6080",
+        "--wsuri=ws://0.0.0.0:6080 --target=unix:/t",
+    ),
+    (
+        "--unix-listen /l h:1",
+        "--wsuri=ws+unix:/l --unix-mode=0600 --target=h:1",
+    ),
+    (
+        "--unix-listen=/l --unix-listen-mode=0660 --unix-target=/t",
+        "--wsuri=ws+unix:/l --unix-mode=0660 --target=unix:/t",
+    ),
+    (
+        "--cert=cert.pem --key=key.pem --ssl-only 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=key.pem --tls=only",
+    ),
+    (
+        "--cert cert.pem --verify-client --cafile ca.pem --ssl-version tlsv1_3 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=cert.pem --client-ca=ca.pem --client-auth=required \
+             --tls-min=1.3",
+    ),
+    (
+        "--ssl-target 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --ssl-target",
+    ),
+    (
+        "--web=/srv 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv --web-listing",
+    ),
+    (
+        "--web=/srv --file-only 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv",
+    ),
+    (
+        "--token-plugin TokenFile --token-source /t 1",
+        "--token-file=/t --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=a.b.ReadOnlyTokenFile --token-source=/t 1",
+        "--token-file=/t --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--target-config=/t 1",
+        "--token-file=/t --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=TokenFileName --token-source=/d 1",
+        "--token-names=/d --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=JSONTokenApi --token-source=http://a/%s 1",
+        "--token-url=http://a/%s --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=BaseTokenAPI --token-source=http://a/%s 1",
+        "--token-url=http://a/%s --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=JWTTokenApi --token-source=/k 1",
+        "--token-jwt=/k --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=UnixDomainSocketDirectory --token-source=/d --host-token 1",
+        "--token-sockets=/d --token-from=host --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=TokenRedis --token-source=h 1",
+        "--token-redis=redis://h:6379/0 --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--token-plugin=TokenRedis --token-source=h:6380:2:\"a:b\":vnc 1",
+        "--token-redis=redis://:a%3Ab@h:6380/2 --token-namespace=vnc --wsuri=ws://0.0.0.0:1",
+    ),
+    (
+        "--auth-plugin=ExpectOrigin --auth-source=https://a.example 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --allow-origin=https://a.example --require-origin",
+    ),
+    (
+        "--auth-plugin=ClientCertCNAuth --auth-source=ada 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --client-name=ada",
+    ),
+    (
+        "--run-once 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --run-once --workers=1 --drain-timeout=24h",
+    ),
+    (
+        "--timeout=5 --idle-timeout=7 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --stop-after=5s --stop-when-idle=7s --workers=1 --drain-timeout=24h",
+    ),
+    (
+        "--timeout=0 --heartbeat=30 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --ping-interval=30s",
+    ),
+    (
+        "--traffic --record=/r --log-file=/l 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --traffic --record=/r --access-log=/l",
+    ),
+    (
+        "--syslog /dev/log 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --access-log=syslog:/dev/log",
+    ),
+    // A beginning that is no other option's.
+    (
+        "--heart 9 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --ping-interval=9s",
+    ),
+];
+
 #[test]
 fn every_option_has_its_meaning_here() {
-    for (line, ours) in [
-        (
-            "6080 127.0.0.1:5900",
-            "--wsuri=ws://0.0.0.0:6080 --target=127.0.0.1:5900",
-        ),
-        (
-            "-6 6080 [::1]:5900",
-            "--wsuri=ws://[::]:6080 --target=[::1]:5900",
-        ),
-        (
-            "localhost:6080 h:1",
-            "--wsuri=ws://localhost:6080 --target=h:1",
-        ),
-        (
-            "[::1]:6080 h:1 -v",
-            "--wsuri=ws://[::1]:6080 --target=h:1 --debug",
-        ),
-        (
-            "--unix-target=/t 6080",
-            "--wsuri=ws://0.0.0.0:6080 --target=unix:/t",
-        ),
-        (
-            "--unix-listen /l h:1",
-            "--wsuri=ws+unix:/l --unix-mode=0600 --target=h:1",
-        ),
-        (
-            "--unix-listen=/l --unix-listen-mode=0660 --unix-target=/t",
-            "--wsuri=ws+unix:/l --unix-mode=0660 --target=unix:/t",
-        ),
-        (
-            "--cert=cert.pem --key=key.pem --ssl-only 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=key.pem --tls=only",
-        ),
-        (
-            "--cert cert.pem --verify-client --cafile ca.pem --ssl-version tlsv1_3 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=cert.pem --client-ca=ca.pem --client-auth=required \
-             --tls-min=1.3",
-        ),
-        (
-            "--ssl-target 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --ssl-target",
-        ),
-        (
-            "--web=/srv 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv --web-listing",
-        ),
-        (
-            "--web=/srv --file-only 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv",
-        ),
-        (
-            "--token-plugin TokenFile --token-source /t 1",
-            "--token-file=/t --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=a.b.ReadOnlyTokenFile --token-source=/t 1",
-            "--token-file=/t --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--target-config=/t 1",
-            "--token-file=/t --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=TokenFileName --token-source=/d 1",
-            "--token-names=/d --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=JSONTokenApi --token-source=http://a/%s 1",
-            "--token-url=http://a/%s --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=BaseTokenAPI --token-source=http://a/%s 1",
-            "--token-url=http://a/%s --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=JWTTokenApi --token-source=/k 1",
-            "--token-jwt=/k --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=UnixDomainSocketDirectory --token-source=/d --host-token 1",
-            "--token-sockets=/d --token-from=host --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=TokenRedis --token-source=h 1",
-            "--token-redis=redis://h:6379/0 --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--token-plugin=TokenRedis --token-source=h:6380:2:\"a:b\":vnc 1",
-            "--token-redis=redis://:a%3Ab@h:6380/2 --token-namespace=vnc --wsuri=ws://0.0.0.0:1",
-        ),
-        (
-            "--auth-plugin=ExpectOrigin --auth-source=https://a.example 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --allow-origin=https://a.example --require-origin",
-        ),
-        (
-            "--auth-plugin=ClientCertCNAuth --auth-source=ada 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --client-name=ada",
-        ),
-        (
-            "--run-once 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --run-once --workers=1 --drain-timeout=24h",
-        ),
-        (
-            "--timeout=5 --idle-timeout=7 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --stop-after=5s --stop-when-idle=7s --workers=1 --drain-timeout=24h",
-        ),
-        (
-            "--timeout=0 --heartbeat=30 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --ping-interval=30s",
-        ),
-        (
-            "--traffic --record=/r --log-file=/l 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --traffic --record=/r --access-log=/l",
-        ),
-        (
-            "--syslog /dev/log 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --access-log=syslog:/dev/log",
-        ),
-        // A beginning that is no other option's.
-        (
-            "--heart 9 1 h:1",
-            "--wsuri=ws://0.0.0.0:1 --target=h:1 --ping-interval=9s",
-        ),
-    ] {
-        assert_eq!(said(line), ours, "{line}");
+    for (line, ours) in MEANINGS {
+        assert_eq!(said(line), *ours, "{line}");
     }
 }
 

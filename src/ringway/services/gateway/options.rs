@@ -36,7 +36,7 @@ pub struct SessionOptions {
     pub client_names: Vec<String>,
     /// Sessions of one target, in each worker. Default: any number.
     pub sessions_per_target_max: Option<u32>,
-    /// Where a line about each session is written to: a file, `-`, or `syslog:` with a socket or an address.
+    /// Where a line about each session is written to: a file, `-` (stderr), or `syslog:` with a socket or an address.
     pub access_log: Option<String>,
     /// How.
     pub access_log_format: LogFormat,
