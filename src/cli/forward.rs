@@ -11,7 +11,9 @@ use std::time::Duration;
 use clap::Args;
 use ringway::exit::Fatal;
 use ringway::options::strings::{self, EndpointString, Place, Wrapping};
-use ringway::options::{Accepts, Application, Destination, Endpoint, ServerOptions, WorkerSeat};
+use ringway::options::{
+    Accepts, Application, Destination, Endpoint, OpeningOptions, ServerOptions, WorkerSeat,
+};
 use ringway::server::process;
 use ringway::services::Forward;
 use ringway::{ConnectOptions, Onward, OpeningRequest, Target, Uplink, supervise};
@@ -353,6 +355,11 @@ impl Serves for ForwardArgs {
             "--cacert and --insecure are for TLS: give a wss:// URI, or leave them off"
         } else if options.gateway.tls.wanted && is_websocket {
             "--ssl-target is for targets that speak no WebSocket: give a wss:// URI instead"
+        } else if forward.accepts == Accepts::Streams
+            && options.opening != OpeningOptions::default()
+        {
+            "the options of opening handshakes, as --allow-origin, --proxy-protocol and --health-path, have no effect on streams: \
+             add --accept=websockets, or leave them off"
         } else if options.gateway.require_subprotocol && forward.accepts == Accepts::Streams {
             "--require-subprotocol has no effect on streams: add --accept=websockets, or leave it off"
         } else {

@@ -474,6 +474,11 @@ fn what_cannot_be_forwarded_is_refused_with_a_sentence() {
             "are for WebSocket servers",
         ),
         (
+            &["forward", "1", "--to=a:1", "--proxy-protocol=10.0.0.0/8"],
+            2,
+            "have no effect on streams",
+        ),
+        (
             &["forward", "127.0.0.1:0", "--to=ws://no-such-name.invalid/"],
             3,
             "has no address",

@@ -380,7 +380,8 @@ impl Shared {
         raw.is_counted = dial.caller == Caller::Stream;
         let link = &mut conn.link;
         link.phase = Phase::Open;
-        if link.ending == link::Ending::FinAfterQueue {
+        if raw.is_ending {
+            link.ending = link::Ending::FinAfterQueue;
             self.dirty.push(link.id);
         }
         if !dial.first.is_empty() {

@@ -161,15 +161,11 @@ impl<I: Io, A: App> Worker<I, A> {
                 Speaks::begun_for(&uplink.request, key, dial)
             }
         };
-        let is_ending = has_ended && matches!(speaks, Speaks::Raw(_));
         let other = self
             .core
             .insert_begun(&mut self.table, (fd, speaks), timeout);
         let with = other.link.id;
         other.link.pair_with(Some(id), false);
-        if is_ending {
-            other.link.ending = Ending::FinAfterQueue;
-        }
         if let Some(conn) = self.table.get_mut(id) {
             conn.link.pair_with(Some(with), true);
         }
@@ -291,9 +287,13 @@ impl<I: Io> Core<I> {
         if let Speaks::Raw(raw) = &mut conn.speaks {
             raw.is_ending = true;
         }
+        if conn.link.phase != Phase::Open {
+            // Its FIN follows when it is open.
+            return;
+        }
         conn.link.ending = Ending::FinAfterQueue;
         let mut next = Next::Continue;
-        if conn.link.phase == Phase::Open && !conn.link.armed.poll_out {
+        if !conn.link.armed.poll_out {
             next = match self.send_now(&mut conn.link) {
                 Ok(()) if is_over(conn) => Next::End,
                 Ok(()) => Next::Continue,

@@ -136,6 +136,12 @@ impl End {
             let len = random.magnitude(100_000).min(self.out.len() - self.sent);
             self.send(sim, peer, len);
         }
+        if let Some(tls) = &mut self.tls
+            && self.sent < self.out.len()
+            && random.chance(50)
+        {
+            tls.refresh(sim, peer);
+        }
         if self.resets_at.is_some_and(|at| self.sent >= at) {
             sim.peer_reset(peer);
             self.peer = None;
@@ -548,6 +554,45 @@ fn a_relay_that_cannot_be_reached_answers_502_and_a_stream_is_reset() {
             );
             assert_eq!((end, failed), (PeerEnd::Fin, (0, 1)));
         }
+    }
+}
+
+/// The FIN of a client comes while its target's handshake is under way: it follows that, and the answer still arrives.
+#[test]
+fn an_end_before_the_target_is_there_waits_for_it_also_under_tls() {
+    for (mode, is_tls) in [
+        (MODES[0], false),
+        (MODES[1], false),
+        (MODES[0], true),
+        (MODES[1], true),
+    ] {
+        let config = Config::default();
+        let mut world = World::new(Options::faultless(mode), config, As::Streams, is_tls);
+        let client = world.worker.io_mut().connect();
+        world.worker.io_mut().peer_half_close(client);
+        world.turns(3);
+        let sim = world.worker.io_mut();
+        let peer = sim.dialled().expect("a connect");
+        sim.take_up(peer);
+        let mut target = End::new(&mut Random::new(1), b"answer".to_vec());
+        target.tls = is_tls.then(Session::accept);
+        for _ in 0..20 {
+            target.take(world.worker.io_mut(), peer, usize::MAX);
+            world.turns(1);
+        }
+        assert_eq!(
+            world.worker.io().peer_end(peer),
+            PeerEnd::Fin,
+            "{mode:?} {is_tls}"
+        );
+        target.send(world.worker.io_mut(), peer, 6);
+        world.turns(3);
+        world.worker.io_mut().peer_half_close(peer);
+        world.turns(3);
+        let sim = world.worker.io_mut();
+        assert_eq!(sim.peer_take(client), b"answer");
+        assert_eq!(sim.peer_end(client), PeerEnd::Fin);
+        assert_eq!((world.worker.connections(), target.got.len()), (0, 0));
     }
 }
 
