@@ -18,7 +18,7 @@ use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::seat::Role;
-use ringway::server::{Origins, bridge, supervisor_options};
+use ringway::server::{Origins, bridge, supervisor_options, web};
 use ringway::supervise::{self, Origin, WorkerCommand};
 
 /// How a process ends: with one of our codes, or with a worker's.
@@ -105,6 +105,7 @@ fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Ou
         Some(seat) => Ok(Outcome::Worker(match seat.role {
             Role::Worker => D::work(&options, &seat),
             Role::Bridge => bridge::run(&options, &seat),
+            Role::Web => web::run(&options, &seat),
         })),
         None => supervise(&options, &given).map(Outcome::Exit),
     }

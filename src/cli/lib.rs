@@ -24,6 +24,7 @@ mod stdio;
 mod target_tls;
 mod testee;
 pub mod tune;
+mod web;
 mod websockify;
 
 use std::process::ExitCode;

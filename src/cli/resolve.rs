@@ -5,12 +5,11 @@
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-use super::access;
 use super::args::ProcessArgs;
+use super::{access, web};
 use ringway::options::{
     Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat,
 };
-use ringway::seat::Role;
 use ringway::services::{HistoryLimits, Right};
 use ringway::{Bzip2, Deflate};
 use ringway_command::Text;
@@ -53,6 +52,7 @@ where
     }
     without_effect(&options)?;
     access::check(&options)?;
+    web::check(&options.web)?;
     options.backplane.check().map_err(BadOption)?;
     vanished_peers(given, &mut options)?;
     Ok(options)
@@ -188,17 +188,9 @@ pub(super) fn seat(args: &ProcessArgs) -> Resolved<Option<WorkerSeat>> {
         };
     };
     Ok(Some(WorkerSeat {
-        role: Role::Worker,
         fds: vec![fd],
         cpuid: cpuid.map(to_usize),
-        index: 0,
-        stats_fd: None,
-        board_fd: None,
-        bus_fd: None,
-        bell_fds: Vec::new(),
-        control_fd: None,
-        tls_fd: None,
-        config_fd: None,
+        ..WorkerSeat::default()
     }))
 }
 

@@ -260,17 +260,8 @@ fn fd_alone_makes_a_worker_and_cpuid_alone_is_a_mistake() {
         ..ProcessArgs::default()
     });
     let expected = WorkerSeat {
-        role: Role::Worker,
         fds: vec![5],
-        cpuid: None,
-        index: 0,
-        stats_fd: None,
-        board_fd: None,
-        bus_fd: None,
-        bell_fds: Vec::new(),
-        control_fd: None,
-        tls_fd: None,
-        config_fd: None,
+        ..WorkerSeat::default()
     };
     assert_eq!(worker, Ok(Some(expected)));
     assert!(

@@ -148,9 +148,9 @@
 //! - `protocol`: what a connection speaks: opening handshake, WebSocket, or nothing (a stream); topics; the `App` interface.
 //! - `worker`: the event loop: its turn, accepting, timeouts, and the one place where connections end.
 //! - `stats`: counters, turn-time histograms, the record that crosses the pipe.
-//! - `supervise`: binds, starts and replaces workers and the bridge, prints, serves the pages and the HTTP API. `seat`: what makes a process a worker.
+//! - `supervise`: binds, starts and replaces workers, the bridge and the web process, prints, serves the pages and the HTTP API. `seat`: what makes a process a worker.
 //! - `server::process`: the worker process: pins itself, takes over what it inherited, chooses the I/O tier, runs the loop.
-//! - `server::bridge`: the process between the bus and a broker.
+//! - `server::bridge`: the process between the bus and a broker. `server::web`: the one that answers requests for something else than a WebSocket.
 //! - `control`: orders from the supervisor to a worker process, and its answers.
 //! - `lines`: writes to stdout and stderr without waiting for a slow reader. `signals`: the meaning of each signal.
 //! - `exit`: exit codes, and errors that end a process. `random`: seeded random numbers.
@@ -198,6 +198,7 @@ pub use io::sys::Traffic;
 pub use io::{Address, ConnId, ConnectOptions, in_turn};
 pub use options::{
     Backlog, BackplaneOptions, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions,
+    WebOptions,
 };
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{

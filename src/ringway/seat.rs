@@ -22,18 +22,27 @@ pub enum Role {
     /// It carries topics between the bus and a broker. It has no listeners and no board; the end of its standard input tells it to
     /// finish.
     Bridge,
+    /// It answers the requests that workers relay, on connections to its one listener. It has no board. Its standard input tells it to
+    /// finish, as a bridge's does.
+    Web,
+}
+
+impl Role {
+    /// What is no worker, by the name in the variable.
+    const BESIDE: [(&str, Self); 2] = [("bridge", Self::Bridge), ("web", Self::Web)];
 }
 
 /// The seat of a worker: the descriptors and numbers that its supervisor gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerSeat {
     /// What the process is for.
     pub role: Role,
-    /// The inherited listeners, at least one. A bridge has none.
+    /// The inherited listeners, at least one. A bridge has none, the web process the one that workers connect to.
     pub fds: Vec<RawFd>,
     /// The CPU that the worker is pinned to, if any.
     pub cpuid: Option<usize>,
-    /// Index of the worker, from 0. A worker without a supervisor has 0. Of a bridge: how many were before it.
+    /// Index of the worker, from 0. A worker without a supervisor has 0. Of a process beside the workers: how many were before
+    /// it.
     pub index: usize,
     /// Write end of the stats pipe, non-blocking. `None` without a supervisor: the worker then prints its own block
     /// (`stats::block`).
@@ -48,6 +57,8 @@ pub struct WorkerSeat {
     pub bell_fds: Vec<RawFd>,
     /// The memfd with the secrets of TLS. `None` without TLS, or without a supervisor.
     pub tls_fd: Option<RawFd>,
+    /// What to connect to for the web process: its socket, which has no name (`supervise/web_process.rs`). `None` without one.
+    pub web_fd: Option<RawFd>,
     /// The memfd with the supervisor's effective configuration. `None` if the program reads none.
     pub config_fd: Option<RawFd>,
 }
@@ -74,8 +85,8 @@ impl WorkerSeat {
     /// The value of the variable, for a child of this process.
     pub fn to_variable(&self) -> String {
         let mut text = format!("parent={},index={}", std::process::id(), self.index);
-        if self.role == Role::Bridge {
-            text += ",role=bridge";
+        if let Some((name, _)) = Role::BESIDE.iter().find(|(_, role)| *role == self.role) {
+            text += &format!(",role={name}");
         }
         for fd in &self.fds {
             text += &format!(",fd={fd}");
@@ -90,6 +101,7 @@ impl WorkerSeat {
             ("board", self.board_fd.map(|fd| fd.to_string())),
             ("bus", self.bus_fd.map(|fd| fd.to_string())),
             ("tls", self.tls_fd.map(|fd| fd.to_string())),
+            ("web", self.web_fd.map(|fd| fd.to_string())),
             ("config", self.config_fd.map(|fd| fd.to_string())),
         ];
         for (name, value) in more {
@@ -103,25 +115,13 @@ impl WorkerSeat {
 
 fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
     let mut parent = None;
-    let mut seat = WorkerSeat {
-        role: Role::Worker,
-        fds: Vec::new(),
-        cpuid: None,
-        index: 0,
-        stats_fd: None,
-        control_fd: None,
-        board_fd: None,
-        bus_fd: None,
-        bell_fds: Vec::new(),
-        tls_fd: None,
-        config_fd: None,
-    };
+    let mut seat = WorkerSeat::default();
     let descriptor = |value: &str| value.parse::<RawFd>().ok().filter(|fd| *fd >= 0);
     for pair in text.split(',') {
         let (name, value) = pair.split_once('=')?;
         match name {
             "parent" => parent = Some(value.parse().ok()?),
-            "role" if value == "bridge" => seat.role = Role::Bridge,
+            "role" => seat.role = Role::BESIDE.iter().find(|(name, _)| *name == value)?.1,
             "index" => seat.index = value.parse().ok()?,
             "fd" => seat.fds.push(descriptor(value)?),
             "cpu" => seat.cpuid = Some(value.parse().ok()?),
@@ -131,6 +131,7 @@ fn parse(text: &str) -> Option<(u32, WorkerSeat)> {
             "bus" => seat.bus_fd = Some(descriptor(value)?),
             "bell" => seat.bell_fds.push(descriptor(value)?),
             "tls" => seat.tls_fd = Some(descriptor(value)?),
+            "web" => seat.web_fd = Some(descriptor(value)?),
             "config" => seat.config_fd = Some(descriptor(value)?),
             _ => return None,
         }
@@ -156,21 +157,13 @@ mod tests {
             bus_fd: Some(10),
             bell_fds: vec![11, 12],
             tls_fd: Some(9),
+            web_fd: Some(13),
             config_fd: Some(7),
         };
         assert_eq!(parse(&seat.to_variable()), Some((std::process::id(), seat)));
         let least = WorkerSeat {
-            role: Role::Worker,
             fds: vec![3],
-            cpuid: None,
-            index: 0,
-            stats_fd: None,
-            control_fd: None,
-            board_fd: None,
-            bus_fd: None,
-            bell_fds: Vec::new(),
-            tls_fd: None,
-            config_fd: None,
+            ..WorkerSeat::default()
         };
         assert_eq!(
             least.to_variable(),
@@ -180,15 +173,17 @@ mod tests {
             parse(&least.to_variable()),
             Some((std::process::id(), least.clone()))
         );
-        let bridge = WorkerSeat {
-            role: Role::Bridge,
-            fds: Vec::new(),
-            ..least
-        };
-        assert_eq!(
-            parse(&bridge.to_variable()),
-            Some((std::process::id(), bridge))
-        );
+        for (role, fds) in [(Role::Bridge, Vec::new()), (Role::Web, vec![3])] {
+            let beside = WorkerSeat {
+                role,
+                fds,
+                ..WorkerSeat::default()
+            };
+            assert_eq!(
+                parse(&beside.to_variable()),
+                Some((std::process::id(), beside))
+            );
+        }
     }
 
     #[test]

@@ -47,5 +47,6 @@ mod tidy;
 mod tls;
 mod tune;
 mod tune_bench;
+mod web;
 mod websockify;
 mod wsperf;

@@ -91,9 +91,39 @@ const MEMBERS: &[Member] = &[
         ],
     },
     Member {
+        folder: "web",
+        name: "ringway_web",
+        may_use: &["ringway_proto"],
+        modules: &[
+            ("options", &[]),
+            ("counts", &[]),
+            ("body", &[]),
+            ("peer", &[]),
+            ("listing", &[]),
+            ("files", &["body", "listing", "options"]),
+            ("forward", &["peer"]),
+            ("upstream", &["body", "options"]),
+            (
+                "proxy",
+                &["body", "counts", "forward", "options", "peer", "upstream"],
+            ),
+            (
+                "answer",
+                &["body", "counts", "files", "options", "peer", "proxy"],
+            ),
+            ("connection", &["answer", "counts", "options", "peer"]),
+            ("lib", &[]),
+        ],
+    },
+    Member {
         folder: "ringway",
         name: "ringway",
-        may_use: &["ringway_backplane", "ringway_bus", "ringway_proto"],
+        may_use: &[
+            "ringway_backplane",
+            "ringway_bus",
+            "ringway_proto",
+            "ringway_web",
+        ],
         modules: &[
             ("time", &[]),
             ("random", &[]),

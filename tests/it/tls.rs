@@ -83,7 +83,7 @@ pub(crate) fn begin(config: Arc<ClientConfig>, address: &str, name: &str) -> Tls
 }
 
 /// A client that trusts only the certificate of `name`, before its handshake.
-fn client(
+pub(crate) fn client(
     server: &Server,
     folder: &Scratch,
     name: &str,

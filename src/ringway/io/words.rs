@@ -159,7 +159,7 @@ pub fn hush(bell: &File) {
 ///
 /// # Errors
 /// There is no runtime, or the descriptor is one that nobody can wait for.
-#[cfg(any(feature = "backplane", feature = "pages"))]
+#[cfg(any(feature = "backplane", feature = "pages", feature = "web"))]
 pub fn waited(file: File) -> std::io::Result<tokio::io::unix::AsyncFd<File>> {
     let interest = tokio::io::Interest::READABLE;
     // SAFETY: a File owns its descriptor, which is open, and an AsyncFd gives only shared references to it away, which cannot close it.

@@ -64,7 +64,8 @@ pub enum Onward {
 /// Where requests go that open no WebSocket: another server, which answers them and what follows on their connections.
 #[derive(Clone, Debug)]
 pub struct Relay {
-    /// Its addresses. Clients get 502 if none can be reached. `half_close` is of no concern: an end goes both ways.
+    /// Its addresses. Clients get 502 if none can be reached. With `half_close` a client may go on sending after the server has ended its
+    /// direction; otherwise its connection ends within the close timeout.
     pub target: Arc<Target>,
     /// Whether each connection to it begins with a PROXY header of version 2, which tells the address of the client as its
     /// connection or a trusted PROXY header has it, and whether it speaks TLS.
@@ -187,6 +188,11 @@ impl Raw {
     /// Whether it is the client's end of a pair without a WebSocket, which looks after the idle timeout.
     pub(crate) const fn keeps_time(&self, link: &Link) -> bool {
         matches!(link.side, Side::Accepted) && !self.is_counted
+    }
+
+    /// Whether it is that of a client whose request was relayed.
+    pub(crate) const fn asks(&self, link: &Link) -> bool {
+        self.keeps_time(link) && !self.holds_place
     }
 
     /// Notes why the connect failed.

@@ -10,11 +10,14 @@ use super::bridge;
 use super::process::{self, Place};
 use super::services::ServerOfServices;
 use super::threads::{self, Running};
+#[cfg(feature = "web")]
+use super::web;
 use crate::bus::OUTSIDE_SEATS;
 use crate::exit::Fatal;
 use crate::options::{
     Accepts, Backlog, BackplaneOptions, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN,
-    IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
+    IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebOptions, WebPort,
+    WorkerSeat,
 };
 use crate::protocol::App;
 use crate::seat::Role;
@@ -184,6 +187,13 @@ impl Server {
         self.set(|options| options.backplane = backplane)
     }
 
+    /// Files, or an application, for requests that open no WebSocket: a process of its own answers them. It needs the feature `web`, and
+    /// worker processes ([`Self::run`]). Default: none, [`App::request`] answers them.
+    #[must_use]
+    pub fn web(self, web: WebOptions) -> Self {
+        self.set(|options| options.web = web)
+    }
+
     /// Adds a service under a path such as `/echo` or `/chat/{room}`. Each worker calls `make` once. A server with
     /// services answers 404 on every other path.
     #[must_use]
@@ -239,6 +249,10 @@ impl Server {
                 Role::Bridge => {
                     return Err(Fatal::usage("this program has no bridge to a broker"));
                 }
+                #[cfg(feature = "web")]
+                Role::Web => web::run(&options, &seat),
+                #[cfg(not(feature = "web"))]
+                Role::Web => return Err(Fatal::usage("this program has no web process")),
             });
         }
         supervise::run(supervisor_options(
@@ -280,6 +294,11 @@ impl Server {
         if options.backplane.url.is_some() {
             return Err(Fatal::usage(
                 "a backplane needs worker processes, and this server has threads: use Server::run",
+            ));
+        }
+        if options.web.is_wanted() {
+            return Err(Fatal::usage(
+                "files and an application need worker processes, and this server has threads: use Server::run",
             ));
         }
         let own = supervisor_options(&options, Origins::default(), command(), Vec::new())?;
@@ -359,6 +378,33 @@ fn check_backplane(options: &ServerOptions) -> Result<(), Fatal> {
     }
 }
 
+/// Whether what is accepted are streams, and not requests.
+fn accepts_streams(options: &ServerOptions) -> bool {
+    let forward = &options.gateway.forward;
+    forward.to.is_some() && forward.accepts == Accepts::Streams
+}
+
+/// Refuses a web process that cannot be had.
+fn check_web(options: &ServerOptions) -> Result<(), Fatal> {
+    if options.web.is_wanted() && !cfg!(feature = "web") {
+        return Err(Fatal::usage(
+            "files and an application need the feature web of the crate ringway",
+        ));
+    }
+    if options.web.is_wanted() && accepts_streams(options) {
+        return Err(Fatal::usage(
+            "--web and --http-proxy need requests, and what is accepted here are streams: leave them off",
+        ));
+    }
+    match &options.web.dir {
+        Some(dir) if !dir.is_dir() => Err(Fatal::usage(format!(
+            "--web {}: this is no directory that can be read; give one with files in it",
+            dir.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses compression that cannot be had, of the server or of one of its services.
 fn check_extensions(options: &ServerOptions) -> Result<(), Fatal> {
     let services = || options.services.iter();
@@ -423,6 +469,7 @@ pub fn supervisor_options(
     command: WorkerCommand,
     settings: Vec<(String, String)>,
 ) -> Result<supervise::Options, Fatal> {
+    check_web(options)?;
     let addresses = options.endpoints.iter().map(address::resolve);
     let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
     let web = match &options.web_port {
@@ -432,8 +479,7 @@ pub fn supervisor_options(
     };
     Ok(supervise::Options {
         addresses,
-        accepts_streams: options.gateway.forward.to.is_some()
-            && options.gateway.forward.accepts == Accepts::Streams,
+        accepts_streams: accepts_streams(options),
         backlog: options.backlog,
         backlog_origin: origins.backlog,
         reuseport: options.reuseport,
@@ -451,6 +497,7 @@ pub fn supervisor_options(
         web,
         web_origin: origins.web,
         bus: options.bus_plan(),
+        web_process: options.web.is_wanted().then_some(options.web.connections),
         // A file that cannot be used is reported before the first worker starts.
         tls: TlsSupply::load(&options.tls)?,
         api: ApiOptions::load(options)?,

@@ -44,6 +44,9 @@ mod services;
 #[doc(hidden)]
 pub mod single;
 mod threads;
+#[cfg(feature = "web")]
+#[doc(hidden)]
+pub mod web;
 
 pub use crate::seat::SEAT_VARIABLE;
 pub use builder::Server;

@@ -11,6 +11,7 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::parent_id;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bus::{Bus, Segments};
@@ -19,7 +20,7 @@ use crate::exit::{Exit, Fatal};
 use crate::io::board::Board;
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
-use crate::io::{Error, Fd, Io, memory, sys};
+use crate::io::{Address, ConnectOptions, Error, Fd, Io, memory, sys};
 use crate::lines;
 use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
 use crate::proto::{Limits, http};
@@ -31,7 +32,7 @@ use crate::stats::block::{self, Period};
 use crate::stats::{Counters, ReportError, Reporter, TurnTimes};
 use crate::time::{self, Instant};
 use crate::tls::{TlsSecrets, TlsServer};
-use crate::worker::{App, Config, Listener, Worker};
+use crate::worker::{App, Config, Listener, Relay, Target, Worker};
 
 /// The worker that an application is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub struct Place {
 /// The bits under which the worker watches its signals and its control channel.
 const SIGNALS: u32 = 0;
 const CONTROL: u32 = 1;
+
+/// Time for a connect to the web process, which the kernel decides at once. Chosen, untested.
+const RELAY_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Most turns that connections get to end after the drain timeout, when the worker has aborted them.
 const ABORT_TURNS: usize = 100;
@@ -112,7 +116,10 @@ fn try_run<A: App>(
         told: Told::default(),
         renewed: None,
     };
-    let config = config(options, tls);
+    let config = Config {
+        relay: relay(options, seat)?,
+        ..config(options, tls)
+    };
     let bus = inherited_bus(options, seat)?;
     match open_ring(options.io)? {
         Ok(ring) => {
@@ -127,6 +134,29 @@ fn try_run<A: App>(
             serve(worker, options, door, reports)
         }
     }
+}
+
+/// The way to the web process, if the server has one.
+fn relay(options: &ServerOptions, seat: &WorkerSeat) -> Result<Option<Relay>, Fatal> {
+    let Some(fd) = seat.web_fd else {
+        return match options.web.is_wanted() {
+            true => Err(Fatal::usage(
+                "--web and --http-proxy need a supervisor, and this worker has none: leave --fd or them off",
+            )),
+            false => Ok(None),
+        };
+    };
+    // The socket has no name, but a descriptor leads to it.
+    let address = Address::Unix(format!("/proc/self/fd/{fd}").into());
+    Ok(Some(Relay {
+        target: Arc::new(Target {
+            addresses: vec![ConnectOptions::new(address)],
+            connect_timeout: RELAY_TIME_MAX,
+            tls: None,
+            half_close: false,
+        }),
+        proxy_header: true,
+    }))
 }
 
 /// The worker's seat on the bus, if the server has one. A worker without a supervisor has a bus of its own.

@@ -15,7 +15,9 @@ pub mod bridge;
 pub mod counters;
 pub mod record;
 pub mod reporter;
+pub mod sidecar;
 pub mod turns;
+pub mod web;
 
 pub use counters::{CounterKind, Counters, Rates};
 pub use record::{Decoder, Record, RecordError};

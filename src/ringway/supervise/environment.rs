@@ -84,6 +84,8 @@ fn needed(options: &Options, open: u64) -> u64 {
     // Its pipe of figures, and its standard input.
     let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
     let bridge = 2 * u64::from(has_bridge);
+    // The same of the web process, its socket, and what leads to it.
+    let web_process = 4 * u64::from(options.web_process.is_some());
     // The memory of the bus, and a bell for each seat; the HTTP API has the same once more, and a bell to wait for.
     let bus = options
         .bus
@@ -96,6 +98,7 @@ fn needed(options: &Options, open: u64) -> u64 {
         + bus
         + api
         + bridge
+        + web_process
         + reserve::DESCRIPTORS as u64
         + 2 * workers
         + web

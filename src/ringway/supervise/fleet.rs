@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::bridge;
+use super::sidecar;
 use crate::options::Application;
-use crate::stats::{Counters, Rates, Record, turns};
+use crate::stats::{self, Counters, Rates, Record, turns};
 use crate::time::Instant;
 
 /// Samples of the plot: five minutes, one per second.
@@ -42,7 +42,9 @@ pub(super) struct Fleet {
     pub(super) period_length: Duration,
     period_began: Instant,
     /// `None`: the server has no backplane.
-    pub(super) bridge: Option<bridge::Figures>,
+    pub(super) bridge: Option<sidecar::Figures<stats::bridge::Counters>>,
+    /// `None`: the server has no web process.
+    pub(super) web: Option<sidecar::Figures<stats::web::Counters>>,
     history: VecDeque<Sample>,
     pub(super) api: ApiCounts,
 }
@@ -193,6 +195,7 @@ impl Fleet {
             period_length,
             period_began,
             bridge: None,
+            web: None,
             history: VecDeque::new(),
             api: ApiCounts::default(),
         }

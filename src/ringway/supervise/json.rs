@@ -8,14 +8,16 @@
 //!   start). `dropped` is the sum of all counters of messages that did not reach their receiver. The web page's `/stats.json` adds `live` (the last second), `server`, and for each worker `record`: the
 //!   age of its figures (`age_s`) and the worker's clock when it sent them (`clock_ns`, from its own zero), so that
 //!   two answers can be compared exactly. `record` is null until the first record has come. With a backplane there is `backplane`: pid
-//!   and restarts of the bridge, and `total`, its counters since the start.
+//!   and restarts of the bridge, and `total`, its counters since the start. With --web or --http-proxy there is the same of the web process
+//!   as `web`.
 
 use serde_json::{Map, Value, json};
 
-use super::bridge;
 use super::fleet::{Figures, Fleet, Seat, WorkerPoint, as_f64};
+use super::sidecar;
 use crate::options::Application;
-use crate::stats::{self, Counters, Rates};
+use crate::stats::sidecar::Totals;
+use crate::stats::{Counters, Rates};
 use crate::time::Instant;
 
 /// The start-up line.
@@ -56,14 +58,17 @@ pub(super) fn stats(fleet: &Fleet, now: Instant) -> Value {
         },
     });
     if let Some(figures) = &fleet.bridge {
-        value["backplane"] = backplane(figures);
+        value["backplane"] = beside(figures);
+    }
+    if let Some(figures) = &fleet.web {
+        value["web"] = beside(figures);
     }
     value
 }
 
-fn backplane(figures: &bridge::Figures) -> Value {
-    let total = figures.total();
-    let pairs = stats::bridge::Counters::NAMES.iter().zip(total.to_array());
+/// A process beside the workers.
+fn beside<C: Totals>(figures: &sidecar::Figures<C>) -> Value {
+    let pairs = C::NAMES.iter().zip(figures.total().figures());
     let pairs = pairs.map(|(name, figure)| ((*name).to_owned(), json!(figure)));
     json!({
         "pid": figures.pid,
@@ -303,7 +308,7 @@ mod tests {
     fn a_backplane_has_figures_of_its_own() {
         let mut fleet = busy();
         assert_eq!(stats(&fleet, Instant::ZERO).get("backplane"), None);
-        fleet.bridge = Some(bridge::Figures::default());
+        fleet.bridge = Some(sidecar::Figures::default());
         let value = stats(&fleet, Instant::ZERO);
         let shown = &value["backplane"];
         assert_eq!(

@@ -5,9 +5,10 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use super::bridge;
 use super::fleet::{ApiCounts, Fleet, State, as_f64};
-use crate::stats::{self, CounterKind, Counters};
+use super::sidecar;
+use crate::stats::sidecar::Totals;
+use crate::stats::{CounterKind, Counters};
 use crate::time::Instant;
 
 /// The content type of `/metrics`.
@@ -55,7 +56,12 @@ pub(super) fn render(fleet: &Fleet, now: Instant) -> String {
     }
     turn_times(&mut out, fleet);
     if let Some(figures) = &fleet.bridge {
-        backplane(&mut out, figures);
+        let restarts = "Bridges to the broker that died and were replaced";
+        beside(&mut out, "backplane", restarts, figures);
+    }
+    if let Some(figures) = &fleet.web {
+        let restarts = "Web processes that died and were replaced";
+        beside(&mut out, "web", restarts, figures);
     }
     api(&mut out, &fleet.api);
     out
@@ -94,19 +100,23 @@ fn api(out: &mut String, counts: &ApiCounts) {
     }
 }
 
-/// The bridge to the broker is no worker: its figures have no label.
-fn backplane(out: &mut String, figures: &bridge::Figures) {
+/// A process beside the workers is none of them: its figures have no label.
+fn beside<C: Totals>(
+    out: &mut String,
+    prefix: &str,
+    restarts: &str,
+    figures: &sidecar::Figures<C>,
+) {
     let mut one = |name: &str, kind: &str, help: &str, figure: &dyn Display| {
-        let name = format!("backplane_{name}");
+        let name = format!("{prefix}_{name}");
         head(out, &name, kind, help);
         let _ = writeln!(out, "ringway_{name} {figure}");
     };
-    let help = "Bridges to the broker that died and were replaced";
-    one("restarts_total", "counter", help, &figures.restarts());
-    let total = figures.total().to_array();
-    for (index, name) in stats::bridge::Counters::NAMES.iter().enumerate() {
-        let (help, figure) = (stats::bridge::Counters::HELP[index], total[index]);
-        match stats::bridge::Counters::KINDS[index] {
+    one("restarts_total", "counter", restarts, &figures.restarts());
+    let total = figures.total().figures();
+    for (index, name) in C::NAMES.iter().enumerate() {
+        let (help, figure) = (C::HELP[index], total[index]);
+        match C::KINDS[index] {
             CounterKind::Gauge => one(name, "gauge", help, &figure),
             CounterKind::Counter => one(&format!("{name}_total"), "counter", help, &figure),
             CounterKind::Nanoseconds => {
@@ -232,7 +242,7 @@ mod tests {
             ..Counters::default()
         };
         fleet.seats[1].handle_record(Instant::ZERO, record(1, 0, figures));
-        fleet.bridge = Some(bridge::Figures::default());
+        fleet.bridge = Some(sidecar::Figures::default());
         render(&fleet, Instant::from_nanos(3_000_000_000))
     }
 

@@ -28,7 +28,7 @@
 //!  workers ─┼─►  run (one loop) ── events ──► supervisor (decides; no process, descriptor or clock)
 //!  children ┤     │      ▲                            │
 //!  instants ┘     │      └────── actions ─────────────┘
-//!                 ├─ seat (one worker process each) · bridge (one process, to a broker) · reserve
+//!                 ├─ seat (one worker process each) · beside (bridge to a broker, web process) ── sidecar (each of them) · reserve
 //!                 └─ fleet (figures) ── table · json ──► crate::lines (stdout)
 //!                              └─ json · metrics ─► web (a thread of its own) ◄─► api ◄─► the workers' bus
 //! ```
@@ -39,8 +39,8 @@
 
 #[cfg(feature = "pages")]
 mod api;
+mod beside;
 mod board;
-mod bridge;
 mod environment;
 mod error;
 #[cfg_attr(
@@ -61,6 +61,7 @@ mod reserve;
 mod run;
 mod seat;
 mod secrets;
+mod sidecar;
 mod supervisor;
 mod sys;
 mod table;

@@ -56,6 +56,8 @@ pub struct Options {
     pub tls: Option<TlsSupply>,
     /// The bus of the workers, if they have one.
     pub bus: Option<Plan>,
+    /// Connections that the web process serves at a time, if there is one: as many again wait in its queue.
+    pub web_process: Option<usize>,
     /// The HTTP API on the port of the pages, if there is one.
     pub api: Option<ApiOptions>,
     /// The services that come with Ringway, by their paths as they are found on the bus: empty for one on every path. No entry for an
@@ -203,6 +205,7 @@ pub(super) mod tests {
             web_origin: Origin::Default,
             tls: None,
             bus: None,
+            web_process: None,
             api: None,
             services: Vec::new(),
             settings: Vec::new(),

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::debug;
 
+use super::beside::{Beside, Means};
 use super::board::Board;
-use super::bridge::Bridge;
 use super::environment;
 use super::error::{error, note, warning};
 use super::fleet::{About, Fleet, Shared, State, locked, shared};
@@ -33,7 +33,7 @@ use super::sys::{self, Waited};
 use super::table;
 #[cfg(feature = "pages")]
 use super::{api, json, web};
-use crate::bus::{Plan, Segments};
+use crate::bus::Segments;
 use crate::control::Answer;
 use crate::exit::{Exit, Fatal};
 use crate::lines;
@@ -57,8 +57,7 @@ struct Hands {
     board: Board,
     /// `None`: the server has no bus.
     bus: Option<Segments>,
-    /// `None`: the server has no backplane.
-    bridge: Option<Bridge>,
+    beside: Beside,
     config: File,
     reserve: Reserve,
     signals: File,
@@ -115,17 +114,13 @@ pub fn run(options: Options) -> Result<Exit, Fatal> {
     let signals = sys::take_signals().map_err(failed("a descriptor for signals"))?;
     let mut hands = Hands::new(options, signals)?;
     // Before any worker, so that nothing is published that the bridge does not hear.
-    hands.tend_bridge(time::now());
-    if let Some(bridge) = &hands.bridge {
-        bridge.wait_for_first_record();
-    }
+    hands.tend_beside(time::now());
+    hands.beside.wait_for_first_records();
     hands.act();
     while !hands.supervisor.is_over() {
         hands.pass();
     }
-    if let Some(bridge) = hands.bridge.take() {
-        bridge.end();
-    }
+    hands.beside.end();
     Ok(hands.supervisor.exit())
 }
 
@@ -167,7 +162,7 @@ impl Hands {
             respawn: options.respawn,
             drain_timeout: options.drain_timeout,
         };
-        let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
+        let beside = Beside::new(&options, now)?;
         let seat = |cpu| Seat {
             cpu,
             process: None,
@@ -177,7 +172,7 @@ impl Hands {
         Ok(Self {
             samples: Tick::new(now, SAMPLE_INTERVAL, lag),
             looks: Tick::new(now, LOOK_INTERVAL, lag),
-            bridge: has_bridge.then(|| Bridge::new(options.respawn, now)),
+            beside,
             secrets,
             periods: Tick::new(now, options.interval, lag),
             supervisor: Supervisor::new(rules, now),
@@ -214,7 +209,7 @@ impl Hands {
         }
         self.supervisor.handle_timeout(now);
         self.act();
-        self.tend_bridge(now);
+        self.tend_beside(now);
         if self.samples.is_due(now) {
             self.sample(now);
         }
@@ -236,12 +231,12 @@ impl Hands {
             }
         }
         all.push(Waited::readable(&self.signals));
-        all.extend(self.bridge.as_ref().and_then(Bridge::waited));
+        all.extend(self.beside.waited());
         let due = self.samples.due.min(self.periods.due);
         let due = self.supervisor.next_due().map_or(due, |at| at.min(due));
-        let bridge = self.bridge.as_ref().and_then(Bridge::due);
-        let bridge = bridge.filter(|_| !self.supervisor.is_stopping());
-        let due = bridge.map_or(due, |at| at.min(due));
+        let beside = self.beside.due();
+        let beside = beside.filter(|_| !self.supervisor.is_stopping());
+        let due = beside.map_or(due, |at| at.min(due));
         sys::poll(&mut all, Some(due.since(time::now())));
         let ready = std::iter::zip(seats, all).filter(|(_, waited)| waited.is_ready());
         let mut talkative: Vec<_> = ready.map(|(seat, _)| seat).collect();
@@ -290,6 +285,7 @@ impl Hands {
             config: self.config.as_raw_fd(),
             tls: self.secrets.as_mut().map(Secrets::fd),
             bus: self.bus.as_ref().map(|bus| bus.memory.as_raw_fd()),
+            web: self.beside.web_fd(),
             bells: self.bus.as_ref().map_or_else(Vec::new, Segments::ring_fds),
         };
         let command = &self.options.command;
@@ -312,30 +308,17 @@ impl Hands {
         }
     }
 
-    /// Reads the figures of the bridge, and starts it when it is due.
-    fn tend_bridge(&mut self, now: Instant) {
-        let (Some(bridge), Some(bus)) = (&mut self.bridge, &self.bus) else {
-            return;
+    /// Looks after the processes beside the workers.
+    fn tend_beside(&mut self, now: Instant) {
+        let means = Means {
+            command: &self.options.command,
+            bus: self.bus.as_ref(),
+            config: &self.config,
+            reserve: &mut self.reserve,
+            fleet: &self.fleet,
+            is_stopping: self.supervisor.is_stopping(),
         };
-        bridge.read();
-        let ended = bridge.reap(now);
-        if self.supervisor.is_stopping() {
-            return;
-        }
-        if let Some(sentence) = ended {
-            warning(sentence);
-        }
-        if bridge.due().is_some_and(|due| due <= now) {
-            let command = &self.options.command;
-            let start = || bridge.start(now, command, bus, &self.config);
-            if let Err(failure) = self.reserve.lend(start) {
-                let why = environment::explain_spawn(&failure);
-                warning(format!(
-                    "the bridge to the backplane cannot be started: {why}; it is tried again"
-                ));
-            }
-        }
-        locked(&self.fleet).bridge = Some(*bridge.figures());
+        self.beside.tend(now, means);
     }
 
     /// Reads the files of TLS again. Workers serve new connections with what is in them; open ones go on as they are.

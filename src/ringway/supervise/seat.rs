@@ -32,6 +32,8 @@ pub(super) struct Inheritance {
     pub(super) tls: Option<RawFd>,
     pub(super) bus: Option<RawFd>,
     pub(super) bells: Vec<RawFd>,
+    /// What leads to the web process.
+    pub(super) web: Option<RawFd>,
 }
 
 /// A running worker.
@@ -180,6 +182,7 @@ fn spawn(
         config,
         tls,
         bus,
+        web,
         ..
     } = *inheritance;
     let seat = WorkerSeat {
@@ -193,6 +196,7 @@ fn spawn(
         bus_fd: bus,
         bell_fds: inheritance.bells.clone(),
         tls_fd: tls,
+        web_fd: web,
         config_fd: Some(config),
     };
     let mut process = command_of(command, &seat)?;
@@ -200,6 +204,7 @@ fn spawn(
     inherited.extend([stats.as_raw_fd(), control.as_raw_fd(), board, config]);
     inherited.extend(tls);
     inherited.extend(bus);
+    inherited.extend(web);
     inherited.extend(&inheritance.bells);
     sys::prepare_worker(&mut process, inherited);
     process.spawn()

@@ -179,6 +179,11 @@ impl<I: Io, A: App> Worker<I, A> {
         let (core, host) = (&mut self.core, &mut self.host);
         match (&conn.speaks, fate) {
             (Speaks::Raw(_) | Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
+            (Speaks::Raw(raw), Fate::Finished { half_close: false }) if raw.asks(&conn.link) => {
+                // A server that has ended answers nothing more, and a client that does not end would stay for ever.
+                core.shared.tell_pair(&conn.link, Fate::Ended);
+                core.follow(host, conn, &Fate::Ended);
+            }
             (Speaks::Raw(_), Fate::Finished { .. }) => core.half_close(host, conn),
             (Speaks::Raw(_), Fate::Opened(dial)) => core.shared.count_raw(conn, &dial),
             (Speaks::Raw(_), fate) => core.follow(host, conn, &fate),

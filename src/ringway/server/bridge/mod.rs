@@ -28,6 +28,7 @@ use crate::lines;
 use crate::options::{ServerOptions, WorkerSeat};
 use crate::signals;
 use crate::stats::bridge::Counters;
+use crate::stats::sidecar::Totals as _;
 use crate::supervise;
 use desk::Desk;
 

@@ -209,7 +209,7 @@ impl World {
             addresses: vec![to.clone(), to],
             connect_timeout: Duration::from_secs(3),
             tls: target_tls.then(|| session::client("localhost")),
-            half_close: false,
+            half_close: matches!(accepts, As::Requests { .. }),
         });
         let (relay, streams_to) = match accepts {
             As::Streams => (None, Some(Onward::Stream(target))),
@@ -593,6 +593,41 @@ fn an_end_before_the_target_is_there_waits_for_it_also_under_tls() {
         assert_eq!(sim.peer_take(client), b"answer");
         assert_eq!(sim.peer_end(client), PeerEnd::Fin);
         assert_eq!((world.worker.connections(), target.got.len()), (0, 0));
+    }
+}
+
+/// A server that has ended answers nothing more: then a client has the close timeout to end, too.
+#[test]
+fn a_client_that_stays_after_its_server_has_ended_is_let_go() {
+    for mode in MODES {
+        let accepts = As::Requests {
+            proxy_header: false,
+        };
+        let (mut world, client) = opened(mode, accepts, b"GET / HTTP");
+        let config = &mut world.worker.core.shared.protocol.config;
+        let relay = config.relay.as_mut().expect("it relays");
+        Arc::make_mut(&mut relay.target).half_close = false;
+        world
+            .worker
+            .io_mut()
+            .peer_send(client, b"/1.1\r\nHost: a\r\n\r\n");
+        world.turns(3);
+        let server = world.worker.io_mut().dialled().expect("a connect");
+        let sim = world.worker.io_mut();
+        sim.take_up(server);
+        sim.peer_send(server, b"answer");
+        sim.peer_half_close(server);
+        world.turns(6);
+        let sim = world.worker.io_mut();
+        assert_eq!(sim.peer_take(server), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(sim.peer_take(client), b"answer");
+        assert_eq!(
+            (sim.peer_end(client), sim.peer_end(server)),
+            (PeerEnd::Fin, PeerEnd::Fin),
+            "{mode:?}"
+        );
+        world.pass(Config::default().close_timeout + Duration::from_secs(1));
+        assert_eq!(world.worker.connections(), 0, "{mode:?}");
     }
 }
 

@@ -1,11 +1,13 @@
-//! The bridge to a broker, one process beside the workers: starting, its figures, its end.
+//! One process beside the workers, the bridge to a broker or the web process: starting, its figures, its end.
 //!
 //! Owns: the child, the read end of its pipe of figures, the write end of its standard input, when it is started again. Never: harms a
 //! worker, or waits, but for its end when all workers are gone.
+//!
+//! Its standard input tells it to finish: a byte says that the server stops, the end that all workers are gone.
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -13,26 +15,25 @@ use super::options::{RespawnPolicy, WorkerCommand};
 use super::policy::Deaths;
 use super::seat::command_of;
 use super::sys::{self, Waited};
-use crate::bus::Segments;
-use crate::seat::{Role, WorkerSeat};
-use crate::stats::bridge::{Counters, RECORD_BYTES};
+use crate::seat::WorkerSeat;
+use crate::stats::sidecar::Totals;
 use crate::time::Instant;
 
-/// Time that a bridge has to end: a second for what waits for the broker, and to come to it on a busy machine.
+/// Time that it has to end: a second for what waits for the broker, and to come to it on a busy machine.
 const END_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// Time that workers wait for the first bridge.
+/// Time that workers wait for the first one.
 const START_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The bridge, or the wait for the next one.
+/// The process, or the wait for the next one.
 #[derive(Debug)]
-pub(super) struct Bridge {
+pub(super) struct Sidecar<C> {
     policy: RespawnPolicy,
     deaths: Deaths,
     process: Option<Process>,
     /// When the next one is started, if there is none.
     due: Instant,
-    figures: Figures,
+    figures: Figures<C>,
 }
 
 #[derive(Debug)]
@@ -45,31 +46,31 @@ struct Process {
 
 /// What the pages and the table show.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
+pub(super) struct Figures<C> {
     /// `None`: the next one waits for its back-off.
     pub(super) pid: Option<u32>,
-    /// Bridges that were started.
+    /// Processes that were started.
     pub(super) starts: u64,
     /// Counts of those that are gone.
-    retired: Counters,
+    retired: C,
     /// Counts of the present one, as of its last record.
-    current: Counters,
+    current: C,
 }
 
-impl Figures {
+impl<C: Totals> Figures<C> {
     /// Totals since the supervisor started.
-    pub(super) fn total(&self) -> Counters {
+    pub(super) fn total(&self) -> C {
         self.current.after(&self.retired)
     }
 
-    /// Bridges that replaced another one.
+    /// Processes that replaced another one.
     #[cfg(feature = "pages")]
     pub(super) const fn restarts(&self) -> u64 {
         self.starts.saturating_sub(1)
     }
 }
 
-impl Bridge {
+impl<C: Totals> Sidecar<C> {
     pub(super) fn new(policy: RespawnPolicy, now: Instant) -> Self {
         Self {
             policy,
@@ -86,7 +87,7 @@ impl Bridge {
         process.map(|process| Waited::readable(&process.stats))
     }
 
-    /// Waits until the bridge is on the bus, or for a second: workers do not depend on it.
+    /// Waits until it works, or for a second: workers do not depend on it.
     pub(super) fn wait_for_first_record(&self) {
         if let Some(waited) = self.waited() {
             sys::poll(&mut [waited], Some(START_TIME_MAX));
@@ -98,22 +99,24 @@ impl Bridge {
         self.process.is_none().then_some(self.due)
     }
 
-    pub(super) const fn figures(&self) -> &Figures {
+    pub(super) const fn figures(&self) -> &Figures<C> {
         &self.figures
     }
 
-    /// Starts one. Call it on a thread that lives as long as the supervisor.
+    /// Starts one on a seat, of which the index and the pipe of figures are filled in here. It inherits the descriptors in `inherited`. Call
+    /// it on a thread that lives as long as the supervisor.
     ///
     /// # Errors
-    /// A sentence for the user, when there is none.
+    /// Why there is none.
     pub(super) fn start(
         &mut self,
         now: Instant,
         command: &WorkerCommand,
-        bus: &Segments,
-        config: &File,
+        seat: WorkerSeat,
+        inherited: Vec<RawFd>,
     ) -> Result<(), io::Error> {
-        match spawn(command, self.figures.starts, bus, config) {
+        let index = usize::try_from(self.figures.starts).unwrap_or(usize::MAX);
+        match spawn(command, WorkerSeat { index, ..seat }, inherited) {
             Ok((child, stats)) => {
                 self.figures.pid = Some(child.id());
                 self.figures.starts += 1;
@@ -137,15 +140,15 @@ impl Bridge {
             return;
         };
         // A whole number of records, each of which was written at once.
-        let mut bytes = [0; 64 * RECORD_BYTES];
+        let mut bytes = vec![0; 64 * C::record_bytes()];
         while let Ok(len @ 1..) = process.stats.read(&mut bytes) {
-            if let Some(counters) = Counters::decode_last(&bytes[..len]) {
+            if let Some(counters) = C::decode_last(&bytes[..len]) {
                 self.figures.current = counters;
             }
         }
     }
 
-    /// Reaps it if it has ended. Returns a sentence for the user.
+    /// Reaps it if it has ended. Returns the middle of a sentence for the user: how it ended, and when the next one comes.
     pub(super) fn reap(&mut self, now: Instant) -> Option<String> {
         let process = self.process.as_mut()?;
         let how = match process.child.try_wait() {
@@ -164,17 +167,29 @@ impl Bridge {
         } = &mut self.figures;
         *shown = None;
         *retired = current.after(retired);
-        *current = Counters::default();
+        *current = C::default();
         self.deaths.count(self.policy, born, now);
         let delay = self.deaths.next_delay(self.policy);
         self.due = now + delay;
         Some(format!(
-            "the bridge to the backplane (pid {pid}) {how}; a new one starts in {} ms, and topics stay on this server until then",
+            "(pid {pid}) {how}; a new one starts in {} ms",
             delay.as_millis()
         ))
     }
 
-    /// Ends it, when all workers are gone: it publishes what they have said last.
+    /// Tells it that the server stops.
+    pub(super) fn drain(&mut self) {
+        if let Some(stdin) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.child.stdin.as_mut())
+        {
+            // Fails only when it is gone.
+            let _ = stdin.write_all(b".");
+        }
+    }
+
+    /// Ends it, when all workers are gone.
     pub(super) fn end(mut self) {
         let Some(process) = &mut self.process else {
             return;
@@ -195,31 +210,15 @@ impl Bridge {
 
 fn spawn(
     command: &WorkerCommand,
-    starts: u64,
-    bus: &Segments,
-    config: &File,
+    seat: WorkerSeat,
+    mut inherited: Vec<RawFd>,
 ) -> io::Result<(Child, File)> {
     let (read, write) = sys::pipe()?;
-    let bells = bus.ring_fds();
     let seat = WorkerSeat {
-        role: Role::Bridge,
-        fds: Vec::new(),
-        cpuid: None,
-        index: usize::try_from(starts).unwrap_or(usize::MAX),
         stats_fd: Some(write.as_raw_fd()),
-        control_fd: None,
-        board_fd: None,
-        bus_fd: Some(bus.memory.as_raw_fd()),
-        bell_fds: bells.clone(),
-        tls_fd: None,
-        config_fd: Some(config.as_raw_fd()),
+        ..seat
     };
-    let mut inherited = bells;
-    inherited.extend([
-        write.as_raw_fd(),
-        bus.memory.as_raw_fd(),
-        config.as_raw_fd(),
-    ]);
+    inherited.push(write.as_raw_fd());
     let mut process = command_of(command, &seat)?;
     process.stdin(Stdio::piped());
     sys::prepare_worker(&mut process, inherited);

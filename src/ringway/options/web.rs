@@ -1,0 +1,48 @@
+//! The options of the web process, which answers requests that open no WebSocket.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Endpoint;
+
+/// What the web process serves, see `docs/web.md`. With neither files nor an application there is no such process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebOptions {
+    /// The directory whose files are served. Default: none.
+    pub dir: Option<PathBuf>,
+    /// Whether a directory without index.html is listed. Default: no.
+    pub listing: bool,
+    /// The `Cache-Control` field of files; empty for none. Default `no-cache`: a client may keep a file, and asks each time whether it is
+    /// still the same.
+    pub cache_control: String,
+    /// The application that gets all requests but those for files. Default: none.
+    pub proxy: Option<Endpoint>,
+    /// Time for a connect to it, and in which it must take or send something. Default 1 min.
+    pub proxy_timeout: Duration,
+    /// Connections that are served at a time; as many again wait, and further ones get 502. Default 1024.
+    pub connections: usize,
+    /// Time for a request's head, between two requests of a connection, and in which a client must send something of a body. Default 30 s.
+    pub idle_timeout: Duration,
+}
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            listing: false,
+            cache_control: "no-cache".to_owned(),
+            proxy: None,
+            proxy_timeout: Duration::from_secs(60),
+            connections: 1024,
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl WebOptions {
+    /// Whether there is something to serve.
+    pub const fn is_wanted(&self) -> bool {
+        self.dir.is_some() || self.proxy.is_some()
+    }
+}
