@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use ringway::options::strings;
 use ringway::proto::deflate::{self, Deflater, Direction, History, Inflater, Place, Setup, Terms};
 use ringway::proto::frame::{self, Compression, HEADER_BYTES_MAX};
 use ringway::proto::handshake::{self, Asked, Date, Offered, Progress, Resume, Verdict};
@@ -15,6 +16,28 @@ use ringway::proto::{
 use ringway::services::gateway::{self, tokens};
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
+
+/// An endpoint string of either side: wrong ones have a sentence, and a colon behind a backslash ends nothing.
+pub fn endpoint(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for parse in [strings::parse_listening, strings::parse_connecting] {
+        match parse(text) {
+            Ok(endpoint) => {
+                assert_eq!(parse(text), Ok(endpoint.clone()));
+                if endpoint.websocket.is_none() && endpoint.place != strings::Place::Stdio {
+                    // The same endpoint carries a WebSocket.
+                    let inner = text.replace('\\', "\\\\").replace(':', "\\:");
+                    let inner = inner.replace('=', "\\=");
+                    let wrapped = parse(&format!("autobahn:{inner}:url=ws\\://a"));
+                    assert_eq!(wrapped.map(|wrapped| wrapped.place), Ok(endpoint.place));
+                }
+            }
+            Err(bad) => assert!(bad.to_string().len() > 10),
+        }
+    }
+}
 
 /// One header: what decodes encodes to the same bytes, and no prefix of it decodes.
 pub fn header(data: &[u8]) {

@@ -29,6 +29,9 @@ pub(super) enum Command {
     /// Join WebSockets with TCP and Unix sockets
     #[command(max_term_width = 80, before_help = super::gateway::EXAMPLE, after_help = super::help_codes())]
     Gateway(Box<super::gateway::GatewayCommand>),
+    /// Lead streams to a WebSocket server, or from one endpoint to another
+    #[command(max_term_width = 80, before_help = super::forward::EXAMPLE, after_help = super::help_codes())]
+    Forward(Box<super::forward::ForwardCommand>),
     /// Be the client that the Autobahn testsuite's fuzzing server tests
     #[command(max_term_width = 80, before_help = super::testee::EXAMPLE, after_help = super::testee::CODES)]
     Testee(super::testee::TesteeArgs),

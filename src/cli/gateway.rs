@@ -93,7 +93,7 @@ impl GatewayCommand {
 }
 
 /// A place to listen in the form of `--wsuri`.
-fn as_uri(listen: &str) -> String {
+pub(super) fn as_uri(listen: &str) -> String {
     if let Some(path) = listen.strip_prefix("unix:") {
         return format!("ws+unix:{path}");
     }
@@ -160,7 +160,7 @@ fn own() -> [Definition<ServerOptions>; 7] {
 }
 
 /// `host:port` or `unix:/path`.
-const TARGET: Words<Endpoint> = Words {
+pub(super) const TARGET: Words<Endpoint> = Words {
     value_name: "TARGET",
     parse: parse_target,
     show: |target| {
@@ -189,7 +189,7 @@ fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
 }
 
 /// Names of subprotocols with commas between them.
-const NAMES: Words<Vec<String>> = Words {
+pub(super) const NAMES: Words<Vec<String>> = Words {
     value_name: "LIST",
     parse: |list| match list.parse() {
         Ok(Subprotocols::Of(names)) => Ok(names),

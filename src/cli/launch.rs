@@ -10,9 +10,10 @@ use ringway_command::options::{self, Defined, Given};
 use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
+use super::forward::ForwardCommand;
 use super::gateway::{self, GatewayArgs, GatewayCommand};
 use super::options::ServerArgs;
-use super::{access, resolve, services};
+use super::{access, resolve, services, stdio};
 use ringway::exit::{Exit, Fatal};
 use ringway::lines;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
@@ -45,6 +46,24 @@ pub(super) fn server(args: ServerCommand) -> Outcome {
 pub(super) fn gateway(args: GatewayCommand) -> Outcome {
     let read = args.into_given().map_err(|bad| usage(bad.to_string()));
     ended(read.and_then(|(given, process)| try_run(given, &process)))
+}
+
+/// Runs `ringway forward`.
+pub(super) fn forward(args: ForwardCommand) -> Outcome {
+    let read = args.into_asked().map_err(|bad| usage(bad.to_string()));
+    ended(read.and_then(|asked| {
+        if !asked.is_stdio {
+            return try_run(asked.given, &asked.process);
+        }
+        let given = match &asked.process.config {
+            Some(path) => asked.given.over_file(path)?,
+            None => asked.given,
+        };
+        let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
+        lines::detach();
+        log_to_stderr(Log::Warnings);
+        stdio::run(&options).map(Outcome::Exit)
+    }))
 }
 
 fn ended(outcome: Result<Outcome, Fatal>) -> Outcome {
@@ -99,7 +118,7 @@ fn resolve_options<D: Serves>(given: &Given<D>) -> Result<ServerOptions, BadOpti
 }
 
 /// A command whose workers serve WebSockets.
-trait Serves: Defined<Options = ServerOptions> {
+pub(super) trait Serves: Defined<Options = ServerOptions> {
     /// Refuses options that only this command needs.
     fn check(options: &ServerOptions) -> Result<(), BadOption>;
 

@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod forward;
 mod gateway;
 mod launch;
 mod opening;
@@ -19,6 +20,7 @@ mod options;
 mod options_table;
 mod resolve;
 mod services;
+mod stdio;
 mod target_tls;
 mod testee;
 pub mod tune;
@@ -38,6 +40,7 @@ pub fn ringway() -> ExitCode {
     match parse::<args::RingwayArgs>(command).map(|args| args.command) {
         Ok(args::Command::Server(server)) => launch::server(*server).into(),
         Ok(args::Command::Gateway(gateway)) => launch::gateway(*gateway).into(),
+        Ok(args::Command::Forward(forward)) => launch::forward(*forward).into(),
         Ok(args::Command::Testee(args)) => testee::run(&args),
         Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
         Ok(args::Command::Wsperf(args)) => load::run(*args).into(),
@@ -55,8 +58,20 @@ pub fn wsperf() -> ExitCode {
 
 /// Parses the command line by a clap definition that was changed after clap derived it.
 fn parse<P: FromArgMatches>(mut command: clap::Command) -> Result<P, clap::Error> {
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let matches = command.try_get_matches_from_mut(words())?;
     P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// The words of the command line. `gateway … --to=…` is `forward`: what it accepts and where that leads to are the reverse of
+/// a gateway's, and so are its options.
+fn words() -> Vec<std::ffi::OsString> {
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let leads =
+        |word: &std::ffi::OsString| word == "--to" || word.as_encoded_bytes().starts_with(b"--to=");
+    if words.get(1).is_some_and(|word| word == "gateway") && words.iter().any(leads) {
+        words[1] = "forward".into();
+    }
+    words
 }
 
 /// The program `server`: `ringway server` under its own name.

@@ -98,7 +98,7 @@ fn show_list<T: std::fmt::Display>(values: &[T]) -> Option<String> {
 }
 
 /// `Name: value`, one per line.
-const HEADERS: Words<Vec<(String, String)>> = Words {
+pub(super) const HEADERS: Words<Vec<(String, String)>> = Words {
     value_name: "NAME: VALUE",
     parse: |text| text.lines().map(header).collect(),
     show: |headers| {

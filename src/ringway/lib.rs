@@ -202,8 +202,8 @@ pub use options::{
 pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
     App, Audience, Bzip2, Carried, Closed, Commands, Context, Deflate, Failure, Handle, News,
-    Opening, OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy,
-    SubscribeError, Target, TooMuch, Tunnel, Verdict, Waker, Way,
+    Onward, Opening, OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy,
+    SubscribeError, Target, TooMuch, Tunnel, Uplink, Verdict, Waker, Way,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};

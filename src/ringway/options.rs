@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod backplane;
+mod forward;
 mod gateway;
 mod opening;
+pub mod strings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +29,8 @@ pub use crate::services::Subprotocols;
 use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
-pub use gateway::{GatewayOptions, TargetTlsOptions};
+pub use forward::{Accepts, Destination, ForwardOptions, TargetTlsOptions};
+pub use gateway::GatewayOptions;
 pub use opening::OpeningOptions;
 
 /// Most places where a server listens: each worker waits for all of them.
@@ -166,6 +169,17 @@ pub struct ServerOptions {
     pub services: Vec<Limits>,
 }
 
+/// A dead peer is found without a word of the protocol.
+fn kept_alive() -> SocketOptions {
+    SocketOptions {
+        keepalive: Some(KEEPALIVE),
+        keepalive_interval: Some(KEEPALIVE_INTERVAL),
+        keepalive_count: Some(KEEPALIVE_COUNT),
+        user_timeout: Some(KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT),
+        ..SocketOptions::default()
+    }
+}
+
 impl ServerOptions {
     /// The defaults, for a machine on which this process may use `workers` CPUs.
     pub fn new(workers: usize) -> Self {
@@ -214,13 +228,7 @@ impl ServerOptions {
             bzip2: false,
             bzip2_compression: Bzip2::default(),
             tls: TlsOptions::default(),
-            socket: SocketOptions {
-                keepalive: Some(KEEPALIVE),
-                keepalive_interval: Some(KEEPALIVE_INTERVAL),
-                keepalive_count: Some(KEEPALIVE_COUNT),
-                user_timeout: Some(KEEPALIVE + KEEPALIVE_INTERVAL * KEEPALIVE_COUNT),
-                ..SocketOptions::default()
-            },
+            socket: kept_alive(),
             bus: false,
             bus_options: BusOptions::default(),
             backplane: BackplaneOptions::default(),

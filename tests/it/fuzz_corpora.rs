@@ -19,6 +19,11 @@ fn command() {
 }
 
 #[test]
+fn endpoint() {
+    replay("endpoint", targets::endpoint);
+}
+
+#[test]
 fn header() {
     replay("header", targets::header);
 }

@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import net from "node:net";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import puppeteer from "puppeteer-core";
@@ -24,10 +25,17 @@ const PHONE = { width: 390, height: 844, deviceScaleFactor: 2 };
 // ---- a server ----
 
 class Server {
-  static async start(...more) {
+  static start(...more) {
+    return Server.spawn(options.server, ["--wsuri=ws://127.0.0.1:0", ...more]);
+  }
+
+  static gateway(target) {
+    return Server.spawn(path.join(path.dirname(options.server), "ringway"), ["gateway", "127.0.0.1:0", target]);
+  }
+
+  static async spawn(program, args) {
     const server = new Server();
-    const own = ["--wsuri=ws://127.0.0.1:0", "--port=auto", "--format=json"];
-    server.child = spawn(options.server, [...own, ...more], { stdio: ["ignore", "pipe", "pipe"] });
+    server.child = spawn(program, [...args, "--port=auto", "--format=json"], { stdio: ["ignore", "pipe", "pipe"] });
     let complaints = "";
     server.child.stderr.on("data", (text) => { complaints += text; });
     const lines = createInterface({ input: server.child.stdout });
@@ -162,7 +170,7 @@ const tests = {
       await shows(page, "#rtt-count", /^1$/);
       await shows(page, "#echo-log", "← Hello, Ringway!");
       // The plots have what came before the page was opened, and go on.
-      const drawn = () => page.evaluate(() => [...document.querySelectorAll(".plot canvas")].map((canvas) => canvas.toDataURL().length));
+      const drawn = () => page.evaluate(() => [...document.querySelectorAll(".plot canvas")].filter((canvas) => canvas.clientWidth).map((canvas) => canvas.toDataURL().length));
       const [before, count] = [await drawn(), (await drawn()).length];
       assert.equal(count, 6);
       await holds(page, (before) => document.querySelector(".plot canvas").toDataURL().length !== before, before[0]);
@@ -173,6 +181,31 @@ const tests = {
     } finally {
       load.kill();
       await server.stop();
+    }
+  },
+
+  async dashboard_of_a_gateway_shows_sessions_and_streams() {
+    const target = net.createServer((socket) => socket.pipe(socket).on("error", () => {}));
+    await once(target.listen(0, "127.0.0.1"), "listening");
+    const server = await Server.gateway(`127.0.0.1:${target.address().port}`);
+    try {
+      const page = await open(server.web);
+      await shows(page, "#t-sessions", /^0$/);
+      await page.evaluate((url) => {
+        const socket = new WebSocket(url);
+        socket.onopen = () => setInterval(() => socket.send(new Uint8Array(50_000)), 20);
+      }, server.ready.address);
+      await shows(page, "#t-sessions", /^1$/);
+      await shows(page, "#t-streams", /MB\/s$/);
+      await shows(page, "#t-connect", /(µs|ms)$/);
+      // It has no topics and echoes nothing.
+      const hidden = await page.$$eval(".servers", (parts) => parts.every((part) => part.clientWidth === 0));
+      assert.ok(hidden);
+      if (options.screenshots) await new Promise((resolve) => setTimeout(resolve, 10_000));
+      await picture(page, "gateway");
+    } finally {
+      await server.stop();
+      target.close();
     }
   },
 

@@ -344,6 +344,10 @@ impl Tls {
             },
         };
         self.failed |= reading.result.is_err();
+        if self.closed {
+            // Our direction is over: an update of keys or a violation is not answered any more.
+            self.out.clear();
+        }
         if reading.result == Ok(Opened::PeerClosed) {
             self.peer_closed = true;
             reading.used = memory.len(); // nothing of what follows counts

@@ -2,10 +2,9 @@
 //!
 //! Owns: the values and their defaults. Never: looks a name up.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Endpoint, ProxyVersion};
+use super::{Endpoint, ForwardOptions, ProxyVersion, TargetTlsOptions};
 use crate::services::gateway::SessionOptions;
 
 /// How WebSockets are joined with streams, see `docs/gateway.md`.
@@ -29,6 +28,8 @@ pub struct GatewayOptions {
     pub sessions: SessionOptions,
     /// The TLS of the target. Default: none.
     pub tls: TargetTlsOptions,
+    /// What `ringway forward` does. Without a destination it is no forwarder.
+    pub forward: ForwardOptions,
 }
 
 impl GatewayOptions {
@@ -36,19 +37,6 @@ impl GatewayOptions {
     pub fn is_gateway(&self) -> bool {
         self.target.is_some() || self.sessions.leads()
     }
-}
-
-/// Whether a gateway's target speaks TLS, and whom its workers trust.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetTlsOptions {
-    /// It does.
-    pub wanted: bool,
-    /// A file with the certificates, PEM, of those that may have signed the target's. Default: those that the system trusts.
-    pub ca: Option<PathBuf>,
-    /// Any certificate is good.
-    pub insecure: bool,
-    /// The name that it is asked for, and that its certificate must be valid for. Default: its host.
-    pub name: Option<String>,
 }
 
 impl Default for GatewayOptions {
@@ -63,6 +51,7 @@ impl Default for GatewayOptions {
             proxy_header: None,
             sessions: SessionOptions::default(),
             tls: TargetTlsOptions::default(),
+            forward: ForwardOptions::default(),
         }
     }
 }

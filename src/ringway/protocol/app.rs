@@ -17,6 +17,7 @@ use super::context::Context;
 use super::fanout::{Fanout, News};
 use super::handle::Handle;
 use super::page;
+use super::raw::Onward;
 use super::request::Failure;
 use super::verdict::{Opening, Verdict};
 use crate::io::ConnId;
@@ -29,6 +30,12 @@ pub trait App {
     /// What the application keeps for each connection. The worker creates it with `default()` when the connection
     /// begins, passes it to every callback, and hands it over when the connection ends. `()` takes no memory.
     type Session: Default;
+
+    /// Where accepted connections lead to whose bytes are no HTTP but a stream's: asked once, when the worker begins. The
+    /// worker carries the bytes; what it opens a WebSocket for is told as of any other. Default: accepted connections are HTTP.
+    fn streams_to(&self) -> Option<Onward> {
+        None
+    }
 
     /// A client asks to open a WebSocket; its request has passed every check of RFC 6455 §4.2.1. Not called for
     /// connections that the application begins.

@@ -1,11 +1,10 @@
 //! Limits and timeouts of a worker's connections.
 
 use std::num::NonZero;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Masking;
-use super::raw::{Relay, Target};
+use super::raw::Relay;
 use super::rules::OpeningRules;
 use super::visitors::AddressLimits;
 use super::windowless::Compressions;
@@ -76,8 +75,6 @@ pub struct Config {
     pub tls: Option<TlsServer>,
     /// Where requests go that open no WebSocket. Default: [`App::request`](super::App::request) answers them.
     pub relay: Option<Relay>,
-    /// Where accepted connections lead to whose bytes are no HTTP but a stream's. Default: they are HTTP.
-    pub streams_to: Option<Arc<Target>>,
     /// Source of masking keys and handshake nonces, for connections in the client's role. Default: the system's
     /// randomness.
     pub masking: Masking,
@@ -158,7 +155,6 @@ impl Default for Config {
             services: Vec::new(),
             tls: None,
             relay: None,
-            streams_to: None,
             masking: Masking::System,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::app::App;
+use super::carry::Coding;
 use super::host::Host;
 use super::refusal::Reading;
 use super::request::{Failure, OpeningRequest};
@@ -12,9 +13,9 @@ use crate::conn::link::Phase;
 use crate::conn::outbox::Carries;
 use crate::conn::tls::Tls;
 use crate::io::BufferId;
-use crate::proto::Role;
 use crate::proto::handshake::{self, Progress, ResponseKind, TunnelAnswer};
 use crate::proto::http;
+use crate::proto::{Kind, Role};
 
 /// Time to wait for the content of a refusal after its head has arrived. Chosen, untested.
 const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,7 +24,8 @@ const REFUSAL_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 enum Answer {
     /// The proxy leads to the server now, which can be asked.
     Through,
-    Open(Option<Box<Codec>>),
+    /// Perhaps with compressed messages; how a stream would travel in them.
+    Open(Option<Box<Codec>>, Coding),
     Refused(Reading),
     Fail(Failure),
     Incomplete,
@@ -84,7 +86,13 @@ impl Shared {
                 head.awaits = Awaits::Server;
                 self.begin(host, conn, scratch);
             }
-            Answer::Open(codec) => self.open(host, conn, codec, scratch),
+            Answer::Open(codec, coding) => {
+                let dial = head.dial.take();
+                self.open(host, conn, codec, scratch);
+                if let Some(dial) = dial {
+                    self.join_begun(conn, *dial, coding);
+                }
+            }
             Answer::Refused(reading) => {
                 head.bytes = Vec::new();
                 head.refused = Some(reading);
@@ -130,14 +138,23 @@ impl Shared {
             Speaks::Opening(head) => head,
             Speaks::WebSocket(_) | Speaks::Raw(_) | Speaks::Over => None,
         };
-        let refused = head.and_then(|head| Some((head.refused?, head.awaits)));
+        let (refused, dial) = match head {
+            Some(head) => {
+                let awaits = head.awaits;
+                (head.refused.map(|refused| (refused, awaits)), head.dial)
+            }
+            None => (None, None),
+        };
         let failure = match refused {
             Some((reading, Awaits::Server)) => Failure::Refused(Box::new(reading.finish())),
             Some((reading, Awaits::Proxy)) => Failure::ProxyRefused(Box::new(reading.finish())),
             None => failure,
         };
         conn.link.phase = Phase::Lingering;
-        self.tell_pair(&conn.link, Fate::Reset);
+        if let Some(mut dial) = dial {
+            dial.failure = failure.clone();
+            self.tell_pair(&conn.link, Fate::Unreached(*dial));
+        }
         let (app, session) = host.end(conn.link.id);
         app.failed(&mut self.scope(&conn.link), session, failure);
     }
@@ -195,10 +212,17 @@ fn read_server(
             (Answer::Incomplete, 0)
         }
         Ok(Progress::Complete { head, head_bytes }) => match head.kind() {
-            ResponseKind::Accepted { compression, .. } => {
+            ResponseKind::Accepted {
+                compression,
+                subprotocol,
+            } => {
                 let ours = request.compressions();
                 let codec = compression.map(|agreed| Codec::new(agreed, Role::Client, ours));
-                (Answer::Open(codec), head_bytes)
+                let coding = match subprotocol {
+                    Some("base64") => Kind::Text,
+                    _ => Kind::Binary,
+                };
+                (Answer::Open(codec, coding.into()), head_bytes)
             }
             ResponseKind::Refused { .. } => {
                 (Answer::Refused(Reading::new(head.http())), head_bytes)

@@ -317,8 +317,12 @@ impl Context<'_> {
 
     /// Sends a message that is not compressed, whatever waits before it. Dropped after our Close.
     pub(super) fn send_whole(&mut self, kind: Kind, payload: &[u8]) {
-        if let Some(header) = self.begin_message(kind, payload.len()) {
-            self.send_frame(header, payload);
+        match self.begin_message(kind, payload.len()) {
+            None => {}
+            Some(header) if self.is_fragmented(payload.len()) => {
+                self.send_fragments(header, payload);
+            }
+            Some(header) => self.send_frame(header, payload),
         }
     }
 
@@ -349,7 +353,7 @@ impl Context<'_> {
     }
 
     /// Whether a message of this size leaves in several frames.
-    fn is_fragmented(&self, bytes: usize) -> bool {
+    pub(super) fn is_fragmented(&self, bytes: usize) -> bool {
         let bytes_max = self.config().fragment_bytes_max;
         bytes_max.is_some_and(|max| bytes > max)
     }

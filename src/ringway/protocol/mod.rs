@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod carry;
 mod clock;
 mod codec;
 mod commands;
@@ -65,6 +66,7 @@ pub use crate::proto::bzip2::Bzip2;
 pub use crate::proto::deflate::Deflate;
 pub use crate::proto::snappy::Snappy;
 pub use app::{App, Carried, Closed, Scope, Way};
+pub(crate) use carry::Piece;
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
@@ -78,8 +80,8 @@ pub(crate) use handle::Reach;
 pub(crate) use host::Host;
 pub use keys::Masking;
 pub use prepared::{Prepared, TooMuch};
-pub(crate) use raw::{Caller, Dial, Fate, Pairs, Piece, Raw, is_over};
-pub use raw::{Relay, Target};
+pub(crate) use raw::{Caller, Dial, Fate, Pairs, Raw, is_over};
+pub use raw::{Onward, Relay, Target, Uplink};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
@@ -146,6 +148,8 @@ pub(crate) struct State {
     /// The log of frames, if one is wanted.
     pub(crate) frame_log: Option<Box<FrameLog>>,
     pub(crate) pairs: Pairs,
+    /// Where accepted connections lead to whose bytes are a stream's. `None`: they are HTTP.
+    pub(crate) streams_to: Option<Onward>,
     clock: Clock,
     pub(crate) told: Told,
     /// The addresses of connections, if they have limits.
@@ -163,6 +167,7 @@ impl State {
             frame_log: FrameLog::new(config.frame_logging),
             config,
             pairs: Pairs::default(),
+            streams_to: None,
             board,
             response: Vec::new(),
             commands: Commands::default(),
@@ -200,6 +205,8 @@ pub(crate) struct Told {
     pub(crate) origin: Option<Instant>,
     /// The target of the relay could not be reached; when that was last logged as a warning.
     pub(crate) relay: Option<Instant>,
+    /// A stream was reset because its other end could not be reached; when that was last logged as a warning.
+    pub(crate) unreached: Option<Instant>,
 }
 
 /// The beginning of an opening handshake's head, and how far it was searched for the end.
@@ -217,6 +224,8 @@ pub(crate) struct Head {
     pub(crate) preface: Preface,
     /// The server refused, and the content of its refusal is still arriving.
     pub(crate) refused: Option<Reading>,
+    /// The stream that the WebSocket is begun for.
+    pub(crate) dial: Option<Box<Dial>>,
 }
 
 impl Head {
@@ -260,6 +269,13 @@ impl Speaks {
     /// A connection that we began, to ask for `request`.
     pub(crate) fn begun(request: &Arc<OpeningRequest>, key: [u8; 16]) -> Self {
         Self::Opening(Some(connect::head(request, key)))
+    }
+
+    /// The same for a stream.
+    pub(crate) fn begun_for(request: &Arc<OpeningRequest>, key: [u8; 16], dial: Dial) -> Self {
+        let mut head = connect::head(request, key);
+        head.dial = Some(Box::new(dial));
+        Self::Opening(Some(head))
     }
 
     /// The WebSocket, if there is one.
@@ -321,7 +337,13 @@ impl Shared {
         let Speaks::WebSocket(websocket) = std::mem::replace(&mut conn.speaks, Speaks::Over) else {
             return;
         };
-        self.tell_pair(&conn.link, Fate::Ended);
+        // A server that closes says how; of a stream's client the worker has told that already.
+        let is_done = matches!(closed.code.number(), 1000 | 1001 | 1005) && closed.clean;
+        let fate = match conn.link.side == Side::Accepted || is_done {
+            true => Fate::Ended,
+            false => Fate::Reset,
+        };
+        self.tell_pair(&conn.link, fate);
         if let Some(assembly) = websocket.assembly {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);

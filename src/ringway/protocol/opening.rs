@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::app::{App, Closed};
 use super::host::Host;
 use super::preface::Preface;
-use super::raw::{Caller, Dial};
+use super::raw::{Caller, Dial, Onward, Raw};
 use super::request::Failure;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
@@ -132,6 +132,7 @@ impl Shared {
             }
             Answer::Relay(dial) => {
                 self.counters.relayed += 1;
+                conn.speaks = Speaks::Raw(Raw::accepted());
                 self.forward(conn, *dial);
             }
             Answer::Refuse => self.refuse(host, conn, scratch),
@@ -272,7 +273,8 @@ impl Shared {
         }
         first.extend_from_slice(head);
         let is_head = request.method() == "HEAD";
-        let dial = Dial::new(&relay.target, Caller::Request { is_head }, &first);
+        let to = Onward::Stream(relay.target.clone());
+        let dial = Dial::new(to, Caller::Request { is_head }, &first);
         Some(Answer::Relay(Box::new(dial)))
     }
 
@@ -360,11 +362,11 @@ impl Shared {
     }
 
     /// Counts the client on the board. False if the limit of connections is reached.
-    fn admit(&self) -> bool {
+    pub(super) fn admit(&self) -> bool {
         match (&self.protocol.board, self.protocol.config.connections_max) {
             (_, usize::MAX) => true,
             (Some(board), max) => board.admit(max as u64),
-            (None, max) => self.counters.clients < max as u64,
+            (None, max) => self.counters.clients.max(self.counters.streams) < max as u64,
         }
     }
 
@@ -586,6 +588,21 @@ impl Shared {
 }
 
 impl Shared {
+    /// Warns that a stream is reset because its other end cannot be reached: its peer learns nothing else.
+    #[cold]
+    pub(crate) fn log_unreached(&mut self, dial: &Dial) {
+        let why = dial.why();
+        let told = &mut self.protocol.told.unreached;
+        if told.is_some_and(|at| self.now < at + LOG_INTERVAL) {
+            return tracing::debug!("a stream is reset: {why}");
+        }
+        *told = Some(self.now);
+        tracing::warn!(
+            "a stream is reset: {why} (at most one such line in {} s)",
+            LOG_INTERVAL.as_secs()
+        );
+    }
+
     /// Answers a client whose request was to be relayed, but cannot be.
     #[cold]
     pub(crate) fn fail_relay<A: App>(

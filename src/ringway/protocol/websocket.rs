@@ -1,12 +1,12 @@
 //! The frames of one open WebSocket, on their way to the application. Answers wait in the outbox.
 
 use super::app::{App, Closed};
+use super::carry::Coding;
 use super::config::{CloseAnswer, OnViolation};
 use super::context::Context;
 use super::host::Host;
 use super::inflating::{self, Compressed, Inflated};
 use super::prepared::{Prepared, TooMuch};
-use super::raw::Coding;
 use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};

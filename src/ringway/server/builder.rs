@@ -13,7 +13,7 @@ use super::threads::{self, Running};
 use crate::bus::OUTSIDE_SEATS;
 use crate::exit::Fatal;
 use crate::options::{
-    Backlog, BackplaneOptions, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN,
+    Accepts, Backlog, BackplaneOptions, BadEndpoint, BusOptions, ENDPOINTS_MAX, FRAGMENT_BYTES_MIN,
     IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions, WebPort, WorkerSeat,
 };
 use crate::protocol::App;
@@ -432,6 +432,8 @@ pub fn supervisor_options(
     };
     Ok(supervise::Options {
         addresses,
+        accepts_streams: options.gateway.forward.to.is_some()
+            && options.gateway.forward.accepts == Accepts::Streams,
         backlog: options.backlog,
         backlog_origin: origins.backlog,
         reuseport: options.reuseport,

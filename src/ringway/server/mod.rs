@@ -41,6 +41,8 @@ mod builder;
 #[doc(hidden)]
 pub mod process;
 mod services;
+#[doc(hidden)]
+pub mod single;
 mod threads;
 
 pub use crate::seat::SEAT_VARIABLE;

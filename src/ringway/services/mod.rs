@@ -2,6 +2,7 @@
 //!
 //! - [`Echo`]: sends every message back to its sender.
 //! - [`Broadcast`]: passes every message on to all clients of its path.
+//! - [`Forward`]: leads every stream or WebSocket that it accepts to one place (`docs/gateway.md`).
 //! - [`Gateway`]: joins each WebSocket with a stream to a target (`docs/gateway.md`).
 //! - [`PubSub`]: topics with history for clients that speak JSON or a binary layout (`docs/pubsub.md`).
 //! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.
@@ -11,6 +12,7 @@ mod admission;
 mod ask;
 mod broadcast;
 mod echo;
+mod forward;
 pub mod gateway;
 mod members;
 mod path;
@@ -20,6 +22,7 @@ mod router;
 pub use admission::{Admission, Right};
 pub use broadcast::Broadcast;
 pub use echo::{Echo, Subprotocols};
+pub use forward::Forward;
 pub use gateway::Gateway;
 pub use path::{BadPattern, Pattern};
 pub use pubsub::PubSub;

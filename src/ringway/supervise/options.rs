@@ -17,6 +17,8 @@ use crate::tls::TlsSupply;
 pub struct Options {
     /// Where to listen, at least one place.
     pub addresses: Vec<Address>,
+    /// Whether what is accepted there is no WebSocket but a stream: the start-up line says tcp: and unix: then.
+    pub accepts_streams: bool,
     /// Length of the accept queue, connections.
     pub backlog: Backlog,
     /// Who chose the backlog. If the kernel grants less, only a user's choice is worth a warning.
@@ -178,6 +180,7 @@ pub(super) mod tests {
     pub(in crate::supervise) fn options() -> Options {
         Options {
             addresses: vec![Address::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], 0))])],
+            accepts_streams: false,
             backlog: Backlog::Depth(16),
             backlog_origin: Origin::Default,
             reuseport: false,

@@ -566,7 +566,15 @@ fn team(fleet: &Fleet) -> String {
 fn about(options: &Options, listeners: &Listeners, web: Option<&std::net::TcpListener>) -> About {
     let web = web.and_then(|listener| listener.local_addr().ok());
     About {
-        address: listeners.shown(),
+        address: match options.accepts_streams {
+            false => listeners.shown(),
+            true => {
+                let shown = listeners.shown();
+                shown
+                    .replace("ws://", "tcp://")
+                    .replace("ws+unix:", "unix:")
+            }
+        },
         backlog: listeners.backlog(),
         web: web.map(|address| format!("http://{address}/")),
         pid: std::process::id(),

@@ -1,5 +1,4 @@
-//! Pairs: a raw connection and a WebSocket of the same worker, or two raw connections, each of which gets what the other one
-//! receives.
+//! Pairs: two connections of the same worker, raw ones or WebSockets, each of which gets what the other one receives.
 //!
 //! ```text
 //!  a receive ──▶ pieces, where the bytes lie ──▶ carry ──▶ the other end's segments or queue ──▶ its send
@@ -17,6 +16,8 @@
 //! | the raw connection, by a reset or the write timeout | Close 1011 |
 //! | a connect, by a refusal or in time | the next address; after the last one Close 1011 with the reason |
 //! | the WebSocket, however | what it has sent goes to the raw connection, then FIN; its rest is discarded, within `close_timeout` |
+//! | a WebSocket that we began, but by its server's Close with 1000, 1001 or no code | a reset |
+//! | a WebSocket that we began, before it was open | the next address, unless the server has refused; after the last one a reset |
 //!
 //! Between two raw connections:
 //!
@@ -33,8 +34,8 @@ use crate::conn::tls::Tls;
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
 use crate::protocol::{
-    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Piece, Raw, Speaks, Way,
-    is_over,
+    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Onward, Piece, Raw, Speaks,
+    Way, is_over,
 };
 
 impl<I: Io, A: App> Worker<I, A> {
@@ -142,36 +143,31 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         }
         let has_ended = conn.link.inbound == Inbound::Closed;
-        let now = self.core.shared.now;
         while let Some(address) = dial.next_address() {
             match self.core.io.connect(address) {
-                Ok(fd) => return self.begin_stream(id, fd, Raw::begun(dial, has_ended, now)),
+                Ok(fd) => return self.begin_other(id, fd, dial, has_ended),
                 Err(errno) => dial.failure = Failure::Connect(errno),
             }
         }
         self.core.give_up(&mut self.host, conn, &dial);
     }
 
-    fn begin_stream(&mut self, id: ConnId, fd: Fd, raw: Raw) {
-        let receive = self.core.io.receive_mode().into();
-        let now = self.core.shared.now;
-        let timeout = raw.dial.as_ref().map(|dial| dial.target.connect_timeout);
-        let other = self.table.insert(|other| {
-            let mut link = Link::new(other, fd, Side::Begun, receive, now);
-            link.pair_with(Some(id), false);
-            if raw.is_ending {
-                link.ending = Ending::FinAfterQueue;
+    fn begin_other(&mut self, id: ConnId, fd: Fd, mut dial: Dial, has_ended: bool) {
+        let timeout = dial.begin(self.core.shared.now);
+        let speaks = match dial.to.clone() {
+            Onward::Stream(target) => Speaks::Raw(Raw::begun(&target, dial, has_ended)),
+            Onward::WebSocket(uplink) => {
+                let key = self.core.shared.protocol.keys.nonce();
+                Speaks::begun_for(&uplink.request, key, dial)
             }
-            Connection {
-                link,
-                speaks: Speaks::Raw(raw),
-            }
-        });
-        if let (Some(conn), Some(timeout)) = (self.table.get_mut(other), timeout) {
-            self.core.await_connect(&mut conn.link, timeout);
-        }
+        };
+        let other = self
+            .core
+            .insert_begun(&mut self.table, (fd, speaks), timeout);
+        let with = other.link.id;
+        other.link.pair_with(Some(id), false);
         if let Some(conn) = self.table.get_mut(id) {
-            conn.link.pair_with(Some(other), true);
+            conn.link.pair_with(Some(with), true);
         }
     }
 
@@ -184,7 +180,9 @@ impl<I: Io, A: App> Worker<I, A> {
         match (&conn.speaks, fate) {
             (Speaks::Raw(_) | Speaks::WebSocket(_), Fate::Unreached(dial)) => self.dial(id, dial),
             (Speaks::Raw(_), Fate::Finished { .. }) => core.half_close(host, conn),
+            (Speaks::Raw(_), Fate::Opened(dial)) => core.shared.count_raw(conn, &dial),
             (Speaks::Raw(_), fate) => core.follow(host, conn, &fate),
+            (Speaks::WebSocket(_), Fate::Opened(_)) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
                 part(host, conn, CloseCode::NormalClosure, "");
@@ -192,11 +190,22 @@ impl<I: Io, A: App> Worker<I, A> {
                 core.settle(host, conn, Next::Continue);
             }
             (Speaks::WebSocket(_), Fate::Reset) => {
-                let reason = "the target has broken the connection";
-                core.end_stream(host, conn, (CloseCode::InternalError, reason));
+                let end = match conn.link.side {
+                    Side::Accepted => (
+                        CloseCode::InternalError,
+                        "the target has broken the connection",
+                    ),
+                    Side::Begun => (CloseCode::GoingAway, "the stream was broken off"),
+                };
+                core.end_stream(host, conn, end);
             }
             (Speaks::WebSocket(_), Fate::Ended) => {
                 core.end_stream(host, conn, (CloseCode::NormalClosure, ""));
+            }
+            // The end that it was begun for is over.
+            (Speaks::Opening(_), Fate::Ended | Fate::Reset) => {
+                conn.link.pair_with(None, false);
+                core.settle(host, conn, Next::Reset);
             }
             (Speaks::Opening(_) | Speaks::Over, _) => {}
         }
@@ -266,6 +275,7 @@ impl<I: Io> Core<I> {
         }
         self.shared.counters.streams_failed += 1;
         if conn.speaks.websocket().is_none() {
+            self.shared.log_unreached(dial);
             conn.link.pair_with(None, false);
             return self.settle(host, conn, Next::Reset);
         }
@@ -277,9 +287,13 @@ impl<I: Io> Core<I> {
         if let Speaks::Raw(raw) = &mut conn.speaks {
             raw.is_ending = true;
         }
+        if conn.link.phase != Phase::Open {
+            // Its FIN follows when it is open.
+            return;
+        }
         conn.link.ending = Ending::FinAfterQueue;
         let mut next = Next::Continue;
-        if conn.link.phase == Phase::Open && !conn.link.armed.poll_out {
+        if !conn.link.armed.poll_out {
             next = match self.send_now(&mut conn.link) {
                 Ok(()) if is_over(conn) => Next::End,
                 Ok(()) => Next::Continue,
@@ -315,11 +329,13 @@ impl<I: Io> Core<I> {
 
     /// A connection was accepted whose bytes are a stream's. Under TLS the handshake comes first.
     pub(super) fn accept_stream<A: App>(&mut self, host: &mut Host<A>, conn: &mut Connection) {
+        if !self.shared.admit_stream(conn) {
+            return self.settle(host, conn, Next::Reset);
+        }
         let config = &self.shared.protocol.config;
         let (Some(tls), Some(server)) = (&mut conn.link.out.tls, &config.tls) else {
             return self.shared.forward_stream(conn);
         };
-        conn.speaks = Speaks::Raw(Raw::accepted());
         if let Err(error) = tls.begin(&server.config.clone()) {
             tracing::error!("a TLS session cannot begin: {error}");
             self.settle(host, conn, Next::Reset);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::conn::link::{Link, Pauses, Phase, Side};
 use crate::io::sys::{self, Traffic};
-use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Io, Op, ReceiveMode, Token};
+use crate::io::{BufferId, ConnId, ConnectOptions, Errno, Fd, Io, Op, ReceiveMode, Token};
 use crate::proto::{Kind, Role};
 use crate::protocol::{
     Commands, Connection, Context, Core, Fanout, OpeningRequest, Prepared, Reach, Speaks, Table,
@@ -44,8 +44,29 @@ pub(crate) struct Reachable<'a, I> {
 }
 
 impl<I: Io> Core<I> {
+    /// Adds a connection that we began. It has to be open within `timeout`.
+    pub(super) fn insert_begun<'a>(
+        &mut self,
+        table: &'a mut Table,
+        (fd, speaks): (Fd, Speaks),
+        timeout: Duration,
+    ) -> &'a mut Connection {
+        let receive = self.io.receive_mode().into();
+        let now = self.shared.now;
+        let id = table.insert(|id| Connection {
+            link: Link::new(id, fd, Side::Begun, receive, now),
+            speaks,
+        });
+        let Some(conn) = table.get_mut(id) else {
+            unreachable!("it was inserted above")
+        };
+        conn.link.is_apart = self.shared.protocol.frame_log.is_some();
+        self.await_connect(&mut conn.link, timeout);
+        conn
+    }
+
     /// Waits for the kernel to decide a connect that has begun.
-    pub(super) fn await_connect(&mut self, link: &mut Link, timeout: Duration) {
+    fn await_connect(&mut self, link: &mut Link, timeout: Duration) {
         let (id, fd) = (link.id, link.fd);
         if self.io.receive_mode() == ReceiveMode::Readiness {
             // Where all readiness of a socket is one registration, it begins with reading; waiting for room is added to
@@ -84,21 +105,11 @@ impl<I: Io> Reach for Reachable<'_, I> {
             return Err(Errno(libc::ESHUTDOWN));
         }
         let fd = io.connect(dial)?;
-        let receive = io.receive_mode().into();
-        let now = shared.now;
         let speaks = Speaks::begun(request, shared.protocol.keys.nonce());
-        let id = self.table.insert(|id| Connection {
-            link: Link::new(id, fd, Side::Begun, receive, now),
-            speaks,
-        });
-        let Some(conn) = self.table.get_mut(id) else {
-            unreachable!("it was inserted above")
-        };
-        conn.link.tag = tag;
-        conn.link.is_apart = shared.protocol.frame_log.is_some();
         let timeout = shared.protocol.config.handshake_timeout;
-        self.core.await_connect(&mut conn.link, timeout);
-        Ok(id)
+        let conn = self.core.insert_begun(self.table, (fd, speaks), timeout);
+        conn.link.tag = tag;
+        Ok(conn.link.id)
     }
 
     fn context(&mut self, id: ConnId) -> Option<Context<'_>> {

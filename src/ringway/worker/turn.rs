@@ -79,7 +79,8 @@ impl<I: Io, A: App> Worker<I, A> {
     /// A worker that accepts on `listener`, beginning with its first turn.
     pub fn new(io: I, app: A, config: Config, listener: Listener) -> Self {
         let limits = State::link_limits(&config);
-        let state = State::new(config, listener.board());
+        let mut state = State::new(config, listener.board());
+        state.streams_to = app.streams_to();
         let shared = conn::core::Shared::new(limits, io.now(), state);
         let now = shared.now;
         Self {
@@ -198,6 +199,11 @@ impl<I: Io, A: App> Worker<I, A> {
         self.listeners.stop(&mut self.core.io);
         self.core.shared.protocol.draining = true;
         self.stop.get_or_insert(Stop::Drain);
+    }
+
+    /// Takes a connected stream socket over, as one that was accepted.
+    pub fn adopt(&mut self, fd: Fd) {
+        self.begin(fd);
     }
 
     /// Serves connections to come with other certificates. A worker that began without TLS goes on without it.
@@ -470,7 +476,7 @@ impl<I: Io, A: App> Worker<I, A> {
         }
         if let Some(conn) = self.table.get_mut(id) {
             self.core.shared.reschedule(&mut conn.link, Some(deadline));
-            if self.core.shared.protocol.config.streams_to.is_some() {
+            if self.core.shared.protocol.streams_to.is_some() {
                 self.core.accept_stream(&mut self.host, conn);
             }
             self.core.arm_receive(&mut conn.link);

@@ -30,7 +30,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-fn program(name: &str) -> &'static str {
+pub fn program(name: &str) -> &'static str {
     match name {
         "ringway" => env!("CARGO_BIN_EXE_ringway"),
         "server" => env!("CARGO_BIN_EXE_server"),

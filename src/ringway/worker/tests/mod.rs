@@ -15,6 +15,7 @@ mod script;
 mod servers;
 mod session;
 mod topics;
+mod uplinks;
 mod wire;
 mod world;
 

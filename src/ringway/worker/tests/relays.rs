@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::script;
 use super::session::{self, Session};
-use super::world::{Echo, TURNS_MAX, seeds};
+use super::world::{TURNS_MAX, seeds};
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
 use crate::io::{ConnectOptions, HOT_BYTES, Io as _, ReceiveMode};
+use crate::proto::Message;
 use crate::stats::Counters;
-use crate::worker::{Config, Listener, Relay, Target, Worker};
+use crate::worker::{App, Config, Context, Listener, Onward, Relay, Target, Worker};
 
 const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
@@ -54,15 +55,17 @@ impl As {
 
 /// One side of a session.
 #[derive(Debug)]
-struct End {
-    peer: Option<PeerId>,
-    out: Vec<u8>,
-    sent: usize,
-    got: Vec<u8>,
+pub(super) struct End {
+    pub(super) peer: Option<PeerId>,
+    pub(super) out: Vec<u8>,
+    pub(super) sent: usize,
+    pub(super) got: Vec<u8>,
     /// Resets after so many bytes.
-    resets_at: Option<usize>,
+    pub(super) resets_at: Option<usize>,
     /// What it found behind the last byte.
-    saw: PeerEnd,
+    pub(super) saw: PeerEnd,
+    /// Ends its direction only when the other side has.
+    pub(super) waits: bool,
     pace: u16,
     tls: Option<Session>,
     leaves: Leaves,
@@ -80,7 +83,7 @@ enum Leaves {
 }
 
 impl End {
-    fn new(random: &mut Random, out: Vec<u8>) -> Self {
+    pub(super) fn new(random: &mut Random, out: Vec<u8>) -> Self {
         Self {
             peer: None,
             out,
@@ -88,6 +91,7 @@ impl End {
             got: Vec::new(),
             resets_at: None,
             saw: PeerEnd::Open,
+            waits: false,
             pace: random.pick(&[5, 100, 1000]),
             tls: None,
             leaves: random.pick(&[Leaves::Notifying, Leaves::Ending, Leaves::Cutting]),
@@ -126,11 +130,17 @@ impl End {
         }
     }
 
-    fn step(&mut self, sim: &mut Sim, random: &mut Random) {
+    pub(super) fn step(&mut self, sim: &mut Sim, random: &mut Random) {
         let Some(peer) = self.peer else { return };
         if random.chance(self.pace.max(50)) && self.sent < self.out.len() {
             let len = random.magnitude(100_000).min(self.out.len() - self.sent);
             self.send(sim, peer, len);
+        }
+        if let Some(tls) = &mut self.tls
+            && self.sent < self.out.len()
+            && random.chance(50)
+        {
+            tls.refresh(sim, peer);
         }
         if self.resets_at.is_some_and(|at| self.sent >= at) {
             sim.peer_reset(peer);
@@ -138,7 +148,7 @@ impl End {
             return;
         }
         let all_sent = self.sent == self.out.len();
-        if all_sent {
+        if all_sent && (!self.waits || self.saw != PeerEnd::Open) {
             self.finish(sim, peer);
         }
         if random.chance(self.pace) {
@@ -162,8 +172,22 @@ struct Joined {
     target: End,
 }
 
+/// Leads accepted streams to a target, if there is one.
+#[derive(Debug)]
+struct Leads(Option<Onward>);
+
+impl App for Leads {
+    type Session = ();
+
+    fn streams_to(&self) -> Option<Onward> {
+        self.0.clone()
+    }
+
+    fn message(&mut self, _: &mut Context<'_>, (): &mut (), _: Message<'_>) {}
+}
+
 struct World {
-    worker: Worker<Sim, Echo>,
+    worker: Worker<Sim, Leads>,
     accepts: As,
     sessions: Vec<Joined>,
     /// Targets whose session is not known yet.
@@ -188,7 +212,7 @@ impl World {
             half_close: false,
         });
         let (relay, streams_to) = match accepts {
-            As::Streams => (None, Some(target)),
+            As::Streams => (None, Some(Onward::Stream(target))),
             As::Requests { proxy_header } => {
                 let relay = Relay {
                     target,
@@ -197,13 +221,9 @@ impl World {
                 (Some(relay), None)
             }
         };
-        let config = Config {
-            relay,
-            streams_to,
-            ..config
-        };
+        let config = Config { relay, ..config };
         Self {
-            worker: Worker::new(sim, Echo::default(), config, listener),
+            worker: Worker::new(sim, Leads(streams_to), config, listener),
             accepts,
             sessions: Vec::new(),
             fresh: Vec::new(),
@@ -534,6 +554,45 @@ fn a_relay_that_cannot_be_reached_answers_502_and_a_stream_is_reset() {
             );
             assert_eq!((end, failed), (PeerEnd::Fin, (0, 1)));
         }
+    }
+}
+
+/// The FIN of a client comes while its target's handshake is under way: it follows that, and the answer still arrives.
+#[test]
+fn an_end_before_the_target_is_there_waits_for_it_also_under_tls() {
+    for (mode, is_tls) in [
+        (MODES[0], false),
+        (MODES[1], false),
+        (MODES[0], true),
+        (MODES[1], true),
+    ] {
+        let config = Config::default();
+        let mut world = World::new(Options::faultless(mode), config, As::Streams, is_tls);
+        let client = world.worker.io_mut().connect();
+        world.worker.io_mut().peer_half_close(client);
+        world.turns(3);
+        let sim = world.worker.io_mut();
+        let peer = sim.dialled().expect("a connect");
+        sim.take_up(peer);
+        let mut target = End::new(&mut Random::new(1), b"answer".to_vec());
+        target.tls = is_tls.then(Session::accept);
+        for _ in 0..20 {
+            target.take(world.worker.io_mut(), peer, usize::MAX);
+            world.turns(1);
+        }
+        assert_eq!(
+            world.worker.io().peer_end(peer),
+            PeerEnd::Fin,
+            "{mode:?} {is_tls}"
+        );
+        target.send(world.worker.io_mut(), peer, 6);
+        world.turns(3);
+        world.worker.io_mut().peer_half_close(peer);
+        world.turns(3);
+        let sim = world.worker.io_mut();
+        assert_eq!(sim.peer_take(client), b"answer");
+        assert_eq!(sim.peer_end(client), PeerEnd::Fin);
+        assert_eq!((world.worker.connections(), target.got.len()), (0, 0));
     }
 }
 

@@ -107,6 +107,14 @@ impl Session {
         self.flush(sim, peer);
     }
 
+    /// Changes its keys, and asks the worker for the same.
+    pub(super) fn refresh(&mut self, sim: &mut Sim, peer: PeerId) {
+        if !self.waits() {
+            self.0.refresh_traffic_keys().expect("TLS 1.3");
+            self.flush(sim, peer);
+        }
+    }
+
     /// Says close_notify.
     pub(super) fn close(&mut self, sim: &mut Sim, peer: PeerId) {
         self.0.send_close_notify();

@@ -24,6 +24,12 @@ function showTotals(total) {
   split("t-bytes-split", live.message_bytes_in, live.message_bytes_out);
   bigRate("t-wire", live.wire_bytes_in.per_s + live.wire_bytes_out.per_s, "B/s");
   split("t-wire-split", live.wire_bytes_in, live.wire_bytes_out);
+  big("t-sessions", total.total.streams.toLocaleString(), "");
+  sub("t-sessions-sub", `${short(live.streams_opened.per_s)} opened/s,`, `${short(total.total.streams_opened)} since the start`);
+  bigRate("t-streams", live.stream_bytes_in.per_s + live.stream_bytes_out.per_s, "B/s");
+  sub("t-streams-split", `to targets ${short(live.stream_bytes_out.per_s)},`, `from them ${short(live.stream_bytes_in.per_s)}`);
+  bigTime("t-connect", total.total.stream_connect_ns / (total.total.streams_opened || 1));
+  sub("t-connect-sub", "mean,", `${short(total.total.streams_failed)} not reached`);
   bigRate("t-deliveries", live.deliveries.per_s, "/s");
   sub("t-deliveries-sub", `published ${short(live.published.per_s)}/s,`, `late ${short(live.late.per_s)}/s`);
   bigRate("t-drops", live.dropped.per_s, "/s");
@@ -50,6 +56,8 @@ const DROPS = {
 };
 const REFUSALS = {
   closed_unclean: "connections without a closing handshake",
+  streams_failed: "targets that could not be reached",
+  streams_reset: "streams that ended with a reset",
   violations: "peers that broke the protocol",
   handshakes_failed: "opening handshakes that failed",
   refused: "refused, --max-connections",
@@ -63,9 +71,11 @@ function showPairs(id, pairs) {
   $(id).replaceChildren(...pairs.flatMap(([name, value, title, kind]) => [
     element("dt", { textContent: name, title: title ?? "" }), element("dd", { textContent: value, className: kind ?? "" })]));
 }
-function showReasons(counters) {
+function showReasons(server, counters) {
   const row = ([name, text]) => [text, counters[name].toLocaleString(), name, counters[name] ? "some" : ""];
-  showPairs("reasons", [...Object.entries(DROPS), ...Object.entries(REFUSALS)].map(row));
+  // A gateway has no subscribers.
+  const reasons = { ...(isGateway(server) ? { drops: DROPS.drops } : DROPS), ...REFUSALS };
+  showPairs("reasons", Object.entries(reasons).map(row));
 }
 
 // ---- workers ----
@@ -106,10 +116,12 @@ let way = "both";
 
 const rateText = (value) => `${short(value).replace(/\.0+(?=\D|$)|(\.\d*[1-9])0+(?=\D|$)/, "$1")}/s`;
 const countText = (value) => short(value).replace(/\.0+(?=\D|$)/, "");
+const byteRateText = (value) => (value ? `${bytes(value).replace(/\.0+ /, " ")}/s` : "0");
 const plots = {
   messages: new Plot("plot-messages", { text: (value) => (value ? rateText(value) : "0"), label: "Messages per second of each worker and in total" }),
   clients: new Plot("plot-clients", { text: countText, least: 4, parts: 3, label: "Clients" }),
-  wire: new Plot("plot-wire", { text: (value) => (value ? `${bytes(value).replace(/\.0+ /, " ")}/s` : "0"), least: 1000, parts: 3, label: "Bytes per second on the wire" }),
+  wire: new Plot("plot-wire", { text: byteRateText, least: 1000, parts: 3, label: "Bytes per second on the wire" }),
+  streams: new Plot("plot-streams", { text: byteRateText, least: 1000, parts: 3, label: "Bytes per second of streams, to targets and from them" }),
   deliveries: new Plot("plot-deliveries", { text: (value) => (value ? rateText(value) : "0"), parts: 3, label: "Deliveries and dropped messages per second" }),
   cpu: new Plot("plot-cpu", { text: (value) => `${value.toFixed(0)} %`, least: 10, parts: 3, label: "CPU load of each worker" }),
   turn: new Plot("plot-turn", { text: (value) => (value ? nanos(value) : "0"), least: 1e5, parts: 3, label: "99th percentile of the turn time of each worker" }),
@@ -126,6 +138,8 @@ function addSample(stats) {
     clients: stats.total.clients,
     wire_bytes_in: total.wire_bytes_in.per_s,
     wire_bytes_out: total.wire_bytes_out.per_s,
+    stream_bytes_in: total.stream_bytes_in.per_s,
+    stream_bytes_out: total.stream_bytes_out.per_s,
     deliveries: total.deliveries.per_s,
     dropped: total.dropped.per_s,
   });
@@ -143,15 +157,18 @@ function draw() {
   const messages = [total, ...(workers > 1 ? eachWorker(workers, rate) : [])];
   const one = (name, text, shade, area) => ({ name: text, color: shade, area, value: (sample) => sample[name] });
   const wire = [one("wire_bytes_out", "out", accent, true), one("wire_bytes_in", "in", other)];
+  const streams = [one("stream_bytes_out", "to targets", accent, true), one("stream_bytes_in", "from targets", other)];
   const deliveries = [one("deliveries", "delivered", accent, true), one("dropped", "dropped", bad)];
   plots.messages.draw(samples, messages, span);
   plots.clients.draw(samples, [one("clients", "clients", accent, true)], span);
   plots.wire.draw(samples, wire, span);
+  plots.streams.draw(samples, streams, span);
   plots.deliveries.draw(samples, deliveries, span);
   plots.cpu.draw(samples, eachWorker(workers, (sample, worker) => sample.cpu_percent[worker] ?? 0), span);
   plots.turn.draw(samples, eachWorker(workers, (sample, worker) => sample.turn_ns_p99[worker] ?? 0), span);
   showLegend("legend", messages);
   showLegend("legend-wire", wire);
+  showLegend("legend-streams", streams);
   showLegend("legend-deliveries", deliveries);
 }
 
@@ -250,7 +267,7 @@ async function loadHistory(server) {
 follow(POLL_MS, async (stats) => {
   await loadHistory(stats.server);
   showTotals(stats.total);
-  showReasons(stats.total.total);
+  showReasons(stats.server, stats.total.total);
   showWorkers(stats);
   addSample(stats);
   draw();

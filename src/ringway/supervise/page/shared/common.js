@@ -70,8 +70,12 @@ function setStatus(kind, text) {
   $("status").textContent = text;
 }
 
+// Only gateways have this option.
+const isGateway = (server) => "connect-timeout" in server.options;
+
 function showServer(stats) {
   const server = stats.server;
+  document.body.classList.toggle("gateway", isGateway(server));
   const tier = server.io === "uring" ? "io_uring" : server.io || "no worker yet";
   $("address").textContent = server.address;
   const since = new Date(server.started_unix_s * 1000).toLocaleString();

@@ -1,0 +1,82 @@
+//! `ringway forward stdio --to=…`: one stream, on standard input and output, as the ProxyCommand of ssh.
+//!
+//! Owns: the threads that pump between these descriptors and a worker. Never: speaks WebSocket.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use ringway::exit::{Exit, Fatal};
+use ringway::options::ServerOptions;
+use ringway::server::single;
+
+use super::forward;
+
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Serves the one stream until both of its directions have ended.
+///
+/// # Errors
+/// The destination cannot be reached, or the stream was broken off.
+pub(super) fn run(options: &ServerOptions) -> Result<Exit, Fatal> {
+    let application = forward::application(options)?;
+    let failed =
+        |error: io::Error| Fatal::environment(format!("standard input and output: {error}"));
+    let (near, far) = UnixStream::pair().map_err(failed)?;
+    let writes = near.try_clone().map_err(failed)?;
+    // It may wait for input for ever: the process ends without it.
+    thread::spawn(move || {
+        if pump_in(&writes).is_err() {
+            // Nobody takes what comes: the worker learns that below, if it has anything left to do.
+            let _ = writes.shutdown(Shutdown::Write);
+        }
+    });
+    let prints = thread::spawn(move || pump_out(&near));
+    let counters = single::run(options, application, far.into())?;
+    let printed = prints.join().unwrap_or(Ok(()));
+    if counters.streams_failed > 0 {
+        return Err(Fatal::environment(
+            "the destination could not be reached: see above",
+        ));
+    }
+    if counters.streams_reset > 0 || counters.closed_unclean > 0 {
+        return Err(Fatal::environment(
+            "the stream was broken off before its end",
+        ));
+    }
+    printed.map_err(failed)?;
+    Ok(Exit::Ok)
+}
+
+/// Passes the standard input on, and then its end.
+fn pump_in(mut to: &UnixStream) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut input = io::stdin().lock();
+    loop {
+        match input.read(&mut piece) {
+            Ok(0) => return to.shutdown(Shutdown::Write),
+            Ok(len) => to.write_all(&piece[..len])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes what comes to the standard output. If that is gone, the stream ends.
+fn pump_out(mut from: &UnixStream) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut output = io::stdout().lock();
+    loop {
+        // Where the worker has broken the stream off, it says why.
+        let len = from.read(&mut piece).unwrap_or(0);
+        let written = output
+            .write_all(&piece[..len])
+            .and_then(|()| output.flush());
+        if len == 0 || written.is_err() {
+            let _ = from.shutdown(Shutdown::Both);
+            return written;
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! How the bytes of a stream travel: from a receive to pieces, and from pieces to the sends of the other end.
+//!
+//! ```text
+//!  WebSocket ── payloads, where they were unmasked ──▶ pieces ──▶ raw connection
+//!            ◀── a header before each piece ────────── pieces ◀── what was received
+//!  raw connection ◀────────────── pieces, as they are ──────────────▶ raw connection
+//! ```
+//!
+//! Owns: a stream in messages, either way. Never: decides who is joined, or how an end travels ([`super::raw`] does).
+//!
+//! The bytes of a message leave as they arrive: a message is never collected. What a stream brings becomes one message per
+//! receive, and per [`MESSAGE_BYTES_MAX`] of it.
+
+use std::ops::Range;
+
+use super::app::{App, Carried, Way};
+use super::context::Context;
+use super::host::Host;
+use super::raw::Raw;
+use super::websocket::{BULK_FRAME_BYTES, Ending};
+use super::{Connection, Shared, Speaks, WebSocket};
+use crate::conn::link::{Phase, Receive};
+use crate::io::{BufferId, ConnId};
+use crate::proto::base64_stream::{self, Decoder};
+use crate::proto::{CloseCode, Event, Input, Kind};
+
+/// Payload bytes of a message that carries what a stream brought (64 KiB). Some clients have limits not far above it, and
+/// websockify sends no more.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a stream whose base64 is so long.
+const BASE64_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
+
+/// Payload bytes of the longest message that is moved next to the one before (2 KiB): one piece for the send costs less
+/// than two. Chosen, untested.
+const MOVED_BYTES_MAX: usize = 2 << 10;
+
+/// How a stream travels in the messages of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// As binary messages.
+    Binary,
+    /// As text messages, each of which is base64.
+    Base64(Decoder),
+}
+
+impl From<Kind> for Coding {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Binary => Self::Binary,
+            Kind::Text => Self::Base64(Decoder::default()),
+        }
+    }
+}
+
+/// Bytes in a buffer, for the other end of a pair.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) to: Option<ConnId>,
+    pub(crate) buffer: BufferId,
+    pub(crate) range: Range<usize>,
+}
+
+impl Shared {
+    /// Makes pieces of the bytes of `buffer` behind `from`, for the other end of the pair. Returns where it stopped, as
+    /// [`Self::feed`].
+    pub(crate) fn carry<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        from: usize,
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) -> usize {
+        let to = conn.link.pair().and_then(|pair| pair.with);
+        match conn.speaks {
+            Speaks::Raw(Raw { is_counted, .. }) => {
+                let counted = u64::from(is_counted) * (buf.len() - from) as u64;
+                self.counters.stream_bytes_in += counted;
+                let range = from..buf.len();
+                self.protocol.pairs.pieces.push(Piece { to, buffer, range });
+                buf.len()
+            }
+            Speaks::WebSocket(_) => {
+                let frames = self.protocol.share.stretch(conn.link.id);
+                let mut reading = Reading {
+                    left: frames,
+                    run: 0..0,
+                    to,
+                    buffer,
+                };
+                let mut input = Input::starting_at(buf, from);
+                let ending = self.carry_frames(conn, &mut input, &mut reading, scratch);
+                let read = input.position();
+                reading.end_run(self);
+                // Before the application may learn of the end.
+                let (app, session) = host.of(conn.link.id);
+                for piece in &self.protocol.pairs.pieces {
+                    app.carried(
+                        session,
+                        Carried {
+                            id: conn.link.id,
+                            now: self.now,
+                            way: Way::ToTarget,
+                            bytes: &buf[piece.range.clone()],
+                        },
+                    );
+                }
+                self.protocol.share.frames += frames - reading.left;
+                match ending {
+                    None => read,
+                    Some(ending) => {
+                        self.conclude(host, conn, ending, scratch);
+                        buf.len()
+                    }
+                }
+            }
+            Speaks::Opening(_) | Speaks::Over => buf.len(),
+        }
+    }
+
+    fn carry_frames(
+        &mut self,
+        conn: &mut Connection,
+        input: &mut Input<'_>,
+        reading: &mut Reading,
+        scratch: &mut [u8],
+    ) -> Option<Ending> {
+        let Speaks::WebSocket(WebSocket {
+            receiver,
+            sender,
+            stream: Some(coding),
+            ..
+        }) = &mut conn.speaks
+        else {
+            unreachable!("a paired WebSocket carries a stream")
+        };
+        while reading.left > 0 {
+            reading.left -= 1;
+            let event = match receiver.poll_event(input) {
+                Ok(None) => return None,
+                Ok(Some(event)) => event,
+                Err(violation) => return Some(Ending::Violation(violation)),
+            };
+            let (kind, len, ends) = match event {
+                Event::Message(mut message) => {
+                    let decoded = match decode(coding, message.kind(), message.payload_mut(), true)
+                    {
+                        Ok(decoded) => decoded,
+                        Err(ending) => return Some(ending),
+                    };
+                    let (_, _, payload) = message.into_parts();
+                    self.count_in(1, payload.len());
+                    reading.push(self, input, payload.start..payload.start + decoded);
+                    continue;
+                }
+                Event::Chunk(part) => {
+                    if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES)
+                        && !part.frame_ends
+                    {
+                        conn.link.receive = Receive::Bulk;
+                    }
+                    let ends = part.message_ends;
+                    (part.kind, (part.payload.len(), part.payload), ends)
+                }
+                Event::Ping(payload) => {
+                    let speaks = (&mut *sender, None, 0);
+                    let buffer = reading.buffer;
+                    Context::new(self, &mut conn.link, speaks, scratch, buffer).pong_once(payload);
+                    continue;
+                }
+                Event::Pong(_) => continue,
+                Event::Close(close) => {
+                    return Some(Ending::PeerClosed {
+                        code: close.code,
+                        reason: close.reason.to_owned(),
+                    });
+                }
+            };
+            let (len, payload) = len;
+            let decoded = match decode(coding, kind, payload, ends) {
+                Ok(decoded) => decoded,
+                Err(ending) => return Some(ending),
+            };
+            self.count_in(u64::from(ends), len);
+            let start = input.position() - len;
+            reading.push(self, input, start..start + decoded);
+        }
+        None
+    }
+
+    fn count_in(&mut self, messages: u64, payload_bytes: usize) {
+        self.counters.messages_in += messages;
+        self.counters.message_bytes_in += payload_bytes as u64;
+    }
+
+    /// Sends a piece to the connection that it is for. Returns whether that still takes any.
+    pub(crate) fn pass_on(
+        &mut self,
+        conn: &mut Connection,
+        (buf, scratch): (&mut [u8], &mut [u8]),
+        buffer: BufferId,
+        range: Range<usize>,
+    ) -> bool {
+        // Bytes from either side count for both, so that only a silent pair is idle.
+        conn.link.heard = self.now;
+        match (&mut conn.speaks, conn.link.phase) {
+            (Speaks::Raw(raw), Phase::Open) => {
+                let counted = u64::from(raw.is_counted) * range.len() as u64;
+                self.counters.stream_bytes_out += counted;
+                self.output(&mut conn.link, scratch, buffer)
+                    .pass(&[], buffer, buf, range);
+                true
+            }
+            (Speaks::WebSocket(websocket), Phase::Open) => {
+                let coding = websocket.stream;
+                let mut context = self.context(conn, scratch, buffer);
+                match coding {
+                    Some(Coding::Base64(_)) => context.send_base64(&buf[range]),
+                    _ => context.send_stream(buffer, buf, range),
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is read of a WebSocket in one go.
+struct Reading {
+    /// Frames that may still be read.
+    left: u32,
+    /// Payloads that lie next to each other.
+    run: Range<usize>,
+    to: Option<ConnId>,
+    buffer: BufferId,
+}
+
+impl Reading {
+    /// Adds a payload. A short one is moved next to the one before.
+    fn push(&mut self, shared: &mut Shared, input: &mut Input<'_>, payload: Range<usize>) {
+        if payload.is_empty() {
+            return;
+        }
+        let joins = !self.run.is_empty() && payload.len() <= MOVED_BYTES_MAX;
+        let payload = match joins && payload.start > self.run.end {
+            true => input.move_back(payload, self.run.end),
+            false => payload,
+        };
+        if !self.run.is_empty() && payload.start == self.run.end {
+            self.run.end = payload.end;
+        } else {
+            self.end_run(shared);
+            self.run = payload;
+        }
+    }
+
+    fn end_run(&mut self, shared: &mut Shared) {
+        let range = std::mem::take(&mut self.run);
+        if !range.is_empty() {
+            let (to, buffer) = (self.to, self.buffer);
+            shared
+                .protocol
+                .pairs
+                .pieces
+                .push(Piece { to, buffer, range });
+        }
+    }
+}
+
+/// Decodes the next bytes of a message in place. Returns how many bytes of the stream they are.
+fn decode(
+    coding: &mut Coding,
+    kind: Kind,
+    payload: &mut [u8],
+    ends: bool,
+) -> Result<usize, Ending> {
+    match (coding, kind) {
+        (Coding::Binary, Kind::Binary) => Ok(payload.len()),
+        (Coding::Base64(decoder), Kind::Text) => {
+            let decoded = decoder.decode(payload).and_then(|len| match ends {
+                true => decoder.end().map(|()| len),
+                false => Ok(len),
+            });
+            decoded.map_err(|fault| Ending::Unfit {
+                code: CloseCode::InvalidFramePayloadData,
+                reason: fault.to_string(),
+            })
+        }
+        (Coding::Binary, Kind::Text) => Err(Ending::Unfit {
+            code: CloseCode::UnsupportedData,
+            reason: "this stream takes binary messages only".to_owned(),
+        }),
+        (Coding::Base64(_), Kind::Binary) => Err(Ending::Unfit {
+            code: CloseCode::UnsupportedData,
+            reason: "this stream takes text messages only: base64".to_owned(),
+        }),
+    }
+}
+
+impl Context<'_> {
+    /// Sends bytes of a stream as binary messages, from where they lie.
+    fn send_stream(&mut self, buffer: BufferId, buf: &mut [u8], range: Range<usize>) {
+        let mut start = range.start;
+        while start < range.end {
+            let end = range.end.min(start + MESSAGE_BYTES_MAX);
+            match self.is_fragmented(end - start) {
+                true => self.send_whole(Kind::Binary, &buf[start..end]),
+                false => self.send_in_place(Kind::Binary, buffer, buf, start..end),
+            }
+            start = end;
+        }
+    }
+
+    /// Sends bytes of a stream as text messages.
+    fn send_base64(&mut self, bytes: &[u8]) {
+        let mut text = String::with_capacity(bytes.len().min(BASE64_BYTES_MAX).div_ceil(3) * 4);
+        for piece in bytes.chunks(BASE64_BYTES_MAX) {
+            text.clear();
+            base64_stream::encode(piece, &mut text);
+            self.send_whole(Kind::Text, text.as_bytes());
+        }
+    }
+}
