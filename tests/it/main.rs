@@ -40,6 +40,7 @@ mod observer;
 mod opening;
 mod pubsub;
 mod scenarios;
+mod session_log;
 mod signals;
 mod supervision;
 mod targets;
