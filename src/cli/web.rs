@@ -28,7 +28,7 @@ pub(super) fn definitions() -> [Definition<ServerOptions>; 7] {
         define("http-proxy-timeout", field!(web.proxy_timeout), Time::from(Duration::from_millis(1)),
             "Time in which the application must take or send something, or else the client gets 504; for a connect at most 5s of it"),
         define("web-connections", field!(web.connections), Count(1..=1 << 20, "write it as 1000 or 1k"),
-            "Connections that are served for --web and --http-proxy at a time, about 10 KiB for each and up to 128 KiB while it moves a \
+            "Connections that are served for --web and --http-proxy at a time, about 20 KiB for each and up to 128 KiB while it moves a \
              body. As many again wait, further ones get 502"),
         define("web-idle-timeout", field!(web.idle_timeout), Time::from(Duration::from_millis(1)),
             "Of such a connection: time for the head of a request, between two requests, and in which a client must send something of a body (408)"),
@@ -145,7 +145,8 @@ mod tests {
             check(&web).map_err(|bad| bad.to_string())
         };
         assert_eq!(with(|_| {}), Ok(()));
-        let alone: [(fn(&mut WebOptions), &str); 5] = [
+        type Set = fn(&mut WebOptions);
+        let alone: [(Set, &str); 5] = [
             (
                 |web| web.listing = true,
                 "--web-listing has no effect without --web:",

@@ -15,7 +15,7 @@
 //! - `proxy`, `upstream`, `forward`: requests to an application and its answers, streamed both ways; what it is told of the client.
 //! - `counts`: what was served and what failed.
 //!
-//! A connection takes about 10 KiB while it waits for a request, and at most [`Options::head_bytes_max`] (no less than 64 KiB) each way
+//! A connection takes about 20 KiB while it waits for a request, and at most [`Options::head_bytes_max`] (no less than 64 KiB) each way
 //! while a body passes. Whoever is slow is waited for: bodies are read no faster than they are taken.
 #![forbid(unsafe_code)]
 

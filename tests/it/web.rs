@@ -111,6 +111,38 @@ fn files_have_types_validators_and_ranges(io: &str) {
         200
     );
 
+    let absent = http.get("/none");
+    assert!(
+        absent.status == 404 && absent.text().starts_with("404: "),
+        "{absent:?}"
+    );
+    assert_eq!(absent.field("x-frame-options"), Some("DENY"));
+    let written = http.ask("POST", "/", "Content-Length: 0\r\n");
+    assert_eq!(
+        (written.status, written.field("allow")),
+        (405, Some("GET, HEAD"))
+    );
+    assert!(written.text().starts_with("405: "));
+    until("requests are counted", || figure(&server, "requests") == 8);
+    assert_eq!(
+        (figure(&server, "files"), figure(&server, "refused")),
+        (6, 2)
+    );
+    assert_eq!(server.counter_reaching("relayed", 1).iter().sum::<u64>(), 1);
+    let metrics = crate::common::get(&server.web(), "/metrics");
+    for line in [
+        "\nringway_web_requests_total 8\n",
+        "\nringway_web_restarts_total 0\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}
+
+#[test]
+fn files_are_read_in_parts_and_compressed() {
+    let folder = site();
+    let server = serve(&folder, &[]);
+    let mut http = Http::to(&server.address());
     let part = http.ask("GET", "/ten.bin", "Range: bytes=2-4\r\n");
     assert_eq!((part.status, part.text()), (206, "234"));
     assert_eq!(part.field("content-range"), Some("bytes 2-4/10"));
@@ -142,32 +174,6 @@ fn files_have_types_validators_and_ranges(io: &str) {
         Some("text/javascript; charset=utf-8")
     );
     assert_eq!(http.get("/app.js").text(), "let x = 1;");
-
-    let absent = http.get("/none");
-    assert!(
-        absent.status == 404 && absent.text().starts_with("404: "),
-        "{absent:?}"
-    );
-    assert_eq!(absent.field("x-frame-options"), Some("DENY"));
-    let written = http.ask("POST", "/", "Content-Length: 0\r\n");
-    assert_eq!(
-        (written.status, written.field("allow")),
-        (405, Some("GET, HEAD"))
-    );
-    assert!(written.text().starts_with("405: "));
-    until("requests are counted", || figure(&server, "requests") == 14);
-    assert_eq!(
-        (figure(&server, "files"), figure(&server, "refused")),
-        (12, 2)
-    );
-    assert_eq!(server.counter_reaching("relayed", 1).iter().sum::<u64>(), 1);
-    let metrics = crate::common::get(&server.web(), "/metrics");
-    for line in [
-        "\nringway_web_requests_total 14\n",
-        "\nringway_web_restarts_total 0\n",
-    ] {
-        assert!(metrics.contains(line), "{metrics}");
-    }
 }
 
 #[test]

@@ -199,22 +199,7 @@ fn respond(stream: &mut BufReader<TcpStream>, line: &str, head: &Head) -> Option
             to.write_all(head.as_bytes()).ok()?;
             to.write_all(&body).ok()
         }
-        "/size" => {
-            let len: usize = value(head, "content-length")?.parse().ok()?;
-            let expected = noise(1, len);
-            let mut piece = vec![0; PIECE];
-            for expected in expected.chunks(PIECE) {
-                let piece = &mut piece[..expected.len()];
-                stream.read_exact(piece).ok()?;
-                assert!(piece == expected);
-            }
-            let text = len.to_string();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
-                text.len()
-            );
-            stream.get_mut().write_all(head.as_bytes()).ok()
-        }
+        "/size" => measure(stream, head),
         "/half" | "/cut" => {
             let begin = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf!";
             stream.get_mut().write_all(begin).ok()?;
@@ -236,16 +221,38 @@ fn respond(stream: &mut BufReader<TcpStream>, line: &str, head: &Head) -> Option
         }
         noisy => {
             let len = noisy.strip_prefix("/noise/").expect("a known path");
-            let to = stream.get_mut();
-            to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                .ok()?;
-            for piece in noise(2, len.parse().expect("a length")).chunks(PIECE) {
-                to.write_all(format!("{:x}\r\n", piece.len()).as_bytes())
-                    .ok()?;
-                to.write_all(piece).ok()?;
-                to.write_all(b"\r\n").ok()?;
-            }
-            to.write_all(b"0\r\n\r\n").ok()
+            send_noise(stream.get_mut(), len.parse().expect("a length"))
         }
     }
+}
+
+/// Answers with so many bytes of `noise(2)`, in chunks.
+fn send_noise(to: &mut TcpStream, len: usize) -> Option<()> {
+    to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .ok()?;
+    for piece in noise(2, len).chunks(PIECE) {
+        to.write_all(format!("{:x}\r\n", piece.len()).as_bytes())
+            .ok()?;
+        to.write_all(piece).ok()?;
+        to.write_all(b"\r\n").ok()?;
+    }
+    to.write_all(b"0\r\n\r\n").ok()
+}
+
+/// Reads a body piece by piece, compares it with `noise(1)`, and answers with its length.
+fn measure(stream: &mut BufReader<TcpStream>, head: &Head) -> Option<()> {
+    let len: usize = value(head, "content-length")?.parse().ok()?;
+    let expected = noise(1, len);
+    let mut piece = vec![0; PIECE];
+    for expected in expected.chunks(PIECE) {
+        let piece = &mut piece[..expected.len()];
+        stream.read_exact(piece).ok()?;
+        assert!(piece == expected);
+    }
+    let text = len.to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    stream.get_mut().write_all(head.as_bytes()).ok()
 }
