@@ -44,7 +44,7 @@ pub enum AcceptError {
     Misuse(handshake::Misuse),
     /// The request opens no WebSocket. The client was answered so, with this status.
     Refused(Refusal),
-    /// The request was not whole in [`Options::open_timeout`].
+    /// The request was not whole in [`Options::open_timeout`]. The client was answered so (408).
     Timeout,
 }
 
@@ -94,10 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
     pub async fn read(mut stream: S, options: Options) -> Result<Self, AcceptError> {
         let reading = timeout(options.open_timeout, Self::read_head(&mut stream, &options));
         let result = reading.await.unwrap_or(Err(AcceptError::Timeout));
-        if let Err(AcceptError::Refused(refusal)) = &result {
+        let refusal = match &result {
+            Err(AcceptError::Refused(refusal)) => Some(refusal),
+            Err(AcceptError::Timeout) => Some(&Refusal::TIMEOUT),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
             let mut out = Vec::new();
             encode_refusal(refusal, &now(), &mut out);
-            answer_last(&mut stream, &out, &options).await?;
+            // A client that does not take it is refused all the same.
+            let _ = answer_last(&mut stream, &out, &options).await;
         }
         let (head, rest) = result?;
         Ok(Self {
@@ -286,18 +292,21 @@ const NO_WEBSOCKET: Refusal = Refusal::new(
 );
 
 /// Writes an answer behind which nothing follows, and waits for the client to end the stream: else what it has sent beyond
-/// its request would reset the connection under the answer.
+/// its request would reset the connection under the answer. All of it takes at most [`Options::close_timeout`].
 async fn answer_last<S>(stream: &mut S, answer: &[u8], options: &Options) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(answer).await?;
-    stream.shutdown().await?;
-    let mut nowhere = tokio::io::sink();
-    let rest = tokio::io::copy(stream, &mut nowhere);
+    let answering = async {
+        stream.write_all(answer).await?;
+        stream.shutdown().await?;
+        // What breaks behind the answer is no loss.
+        let _ = tokio::io::copy(stream, &mut tokio::io::sink()).await;
+        Ok(())
+    };
     // A client that goes on sending is not waited for.
-    let _ = timeout(options.close_timeout, rest).await;
-    Ok(())
+    let answered = timeout(options.close_timeout, answering).await;
+    answered.unwrap_or(Ok(()))
 }
 
 fn now() -> Date {

@@ -1,23 +1,23 @@
-//! Without the feature `deflate` nothing is compressed: no endpoint offers or accepts it, so no codec is ever made.
+//! Without the feature `deflate` nothing is compressed: no endpoint offers or accepts it, so no connection has a codec.
 
 use bytes::Bytes;
 use ringway_proto::deflate::{Agreed, Deflate};
 use ringway_proto::{Role, Violation};
 
-/// There is none.
+/// One that compresses nothing, and inflates nothing.
 #[derive(Debug)]
-pub(crate) enum Codec {}
+pub(crate) struct Codec(());
 
 impl Codec {
-    pub(crate) fn new(_: Role, _: &Deflate, _: Agreed) -> Self {
-        unreachable!("no terms were agreed on: none are offered or accepted")
+    pub(crate) const fn new(_: Role, _: &Deflate, _: Agreed) -> Self {
+        Self(())
     }
 
-    pub(crate) fn compress(&mut self, _: &[u8]) -> Option<Bytes> {
-        match *self {}
+    pub(crate) const fn compress(&self, _: &[u8]) -> Option<Bytes> {
+        None
     }
 
-    pub(crate) fn inflate(&mut self, _: &[u8], _: bool, _: u64) -> Result<Bytes, Violation> {
-        match *self {}
+    pub(crate) const fn inflate(&self, _: &[u8], _: bool, _: u64) -> Result<Bytes, Violation> {
+        Err(Violation::DeflateInvalid)
     }
 }

@@ -1,5 +1,6 @@
 //! Opening a WebSocket in the client's role: by URL, or on a stream that the caller has.
 
+#[cfg(feature = "tls")]
 use std::sync::Arc;
 
 use bytes::BytesMut;

@@ -79,7 +79,7 @@ mod off {
     pub(crate) type TlsStream = TcpStream;
 
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Tls;
+    pub(crate) struct Tls(());
 
     impl Tls {
         #[expect(clippy::unused_async, reason = "as the other one")]

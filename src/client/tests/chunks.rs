@@ -104,6 +104,16 @@ async fn a_message_begun_in_chunks_ends_in_chunks() {
 }
 
 #[tokio::test]
+async fn a_connection_that_ends_inside_a_message_says_so_to_recv_too() {
+    let (mut client, mut server) = pair(100, Options::default());
+    client.send_part("half", false).await.expect("open");
+    server.recv_chunk().await.expect("open").expect("open");
+    drop(client);
+    assert!(matches!(server.recv_chunk().await, Err(Error::Ended)));
+    assert_eq!(server.recv().await.expect("told before"), None);
+}
+
+#[tokio::test]
 async fn a_message_that_is_half_assembled_goes_on_in_chunks() {
     let (mut client, mut server) = pair(1 << 20, Options::default());
     client.send_part("hal", false).await.expect("open");

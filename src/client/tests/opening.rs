@@ -187,8 +187,11 @@ async fn an_opening_has_its_time() {
         .await
         .expect_err("no answer");
     assert!(matches!(error, ConnectError::Timeout));
-    let (near, _far) = tokio::io::duplex(1000);
+    let (near, mut far) = tokio::io::duplex(1000);
     assert!(matches!(accept(near).await, Err(AcceptError::Timeout)));
+    let mut answer = String::new();
+    far.read_to_string(&mut answer).await.expect("text");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
 #[tokio::test]

@@ -44,7 +44,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         match &self.ahead {
             Some(Item::Chunk(_)) => true,
             Some(Item::Message(_)) => false,
-            None => self.incoming.is_in_chunks(),
+            // What has ended has no further chunk; `recv` tells why.
+            None => self.changed().is_pending() && self.incoming.is_in_chunks(),
         }
     }
 
