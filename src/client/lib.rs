@@ -83,6 +83,6 @@ pub use stream::Stream;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
 #[cfg(feature = "http")]
-pub use upgrade::{Upgrade, accept_key, upgrade, upgraded};
+pub use upgrade::{Upgrade, accept_key, upgrade};
 pub use url::BadUrl;
 pub use websocket::{Traffic, WebSocket};

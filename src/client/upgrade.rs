@@ -2,7 +2,6 @@
 
 use std::str::FromStr as _;
 
-use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use ringway_proto::Role;
 use ringway_proto::handshake::{Limits, Progress, Refusal};
@@ -136,13 +135,8 @@ const IMPOSSIBLE: Refusal = Refusal::new(
     "the answer cannot be sent",
 );
 
-/// The WebSocket of a request whose key the caller has read and whose answer it sends itself, with
-/// `Sec-WebSocket-Accept` as [`accept_key`] says it. Neither subprotocol nor compression.
-pub fn upgraded<S>(stream: S, options: Options) -> WebSocket<S> {
-    WebSocket::after_handshake(stream, Role::Server, BytesMut::new(), options)
-}
-
-/// The value of `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key`. `None`: the key is none.
+/// The value of `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key`, for a program that answers requests itself;
+/// [`WebSocket::after_handshake`] does the rest. `None`: the key is none.
 pub fn accept_key(key: &[u8]) -> Option<String> {
     let key = ringway_proto::handshake::Key::parse(key)?;
     Some(key.accept().iter().copied().map(char::from).collect())
