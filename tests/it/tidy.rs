@@ -24,6 +24,12 @@ const MEMBERS: &[Member] = &[
         modules: &[],
     },
     Member {
+        folder: "client",
+        name: "ringway_client",
+        may_use: &["ringway_proto"],
+        modules: &[],
+    },
+    Member {
         folder: "bus",
         name: "ringway_bus",
         may_use: &[],
