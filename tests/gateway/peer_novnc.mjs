@@ -10,13 +10,14 @@ const [chromium, url, width, height, colour, text, picture] = process.argv.slice
 const [red, green, blue] = colour.split(",").map(Number);
 const PATIENCE_MS = 40_000;
 
+let page;
 const browser = await puppeteer.launch({
   executablePath: chromium,
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   acceptInsecureCerts: true,
 });
 try {
-  const page = await browser.newPage();
+  page = await browser.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   await page.setViewport({ width: 1280, height: 900 });
   await page.goto(url);
@@ -36,14 +37,14 @@ try {
     { polling: 200 }, red, green, blue,
   ).then((handle) => handle.jsonValue());
   const canvas = (await page.$$("canvas")).at(-1);
-  await canvas.click();
+  // The terminal is in the corner, and without a window manager the keyboard goes to where the pointer is.
+  await canvas.click({ offset: { x: 40, y: 30 } });
   await page.keyboard.type(text, { delay: 15 });
   await page.keyboard.press("Enter");
-  if (picture) {
-    await new Promise((resolve) => { setTimeout(resolve, 1000); });
-    await page.screenshot({ path: picture });
-  }
+  if (picture) await new Promise((resolve) => { setTimeout(resolve, 1000); });
   console.log(`ok ${Math.round(share * 100)} % of the picture in the desktop's colour`);
 } finally {
+  // What there was to see, also where it was not what it should have been.
+  if (picture) await page.screenshot({ path: picture });
   await browser.close();
 }
