@@ -30,7 +30,7 @@ const CONNECTIONS: u64 = 20_000;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Descriptors that a process needs for other things.
-const DESCRIPTORS_ELSE: u64 = 200;
+const DESCRIPTORS_ELSE: u64 = 2_000;
 
 fn an_idle_open_connection_costs_at_most_512_bytes(io: &str) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);

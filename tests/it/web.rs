@@ -123,15 +123,15 @@ fn files_have_types_validators_and_ranges(io: &str) {
         (405, Some("GET, HEAD"))
     );
     assert!(written.text().starts_with("405: "));
-    until("requests are counted", || figure(&server, "requests") == 8);
+    until("requests are counted", || figure(&server, "requests") == 7);
     assert_eq!(
         (figure(&server, "files"), figure(&server, "refused")),
-        (6, 2)
+        (5, 2)
     );
     assert_eq!(server.counter_reaching("relayed", 1).iter().sum::<u64>(), 1);
     let metrics = crate::common::get(&server.web(), "/metrics");
     for line in [
-        "\nringway_web_requests_total 8\n",
+        "\nringway_web_requests_total 7\n",
         "\nringway_web_restarts_total 0\n",
     ] {
         assert!(metrics.contains(line), "{metrics}");
