@@ -3,6 +3,7 @@
 //! Owns: the definitions of its own options; those that it shares with `ringway server` are there. Never: serves a client
 //! (`ringway::services::Gateway` does).
 
+mod blocking;
 mod fetch;
 mod guide;
 mod names;
