@@ -26,7 +26,7 @@ use wsperf::load::options::basic_credentials;
 use wsperf::load::tls::TlsTrust;
 
 use super::args::ProcessArgs;
-use super::gateway::{NAMES, TARGET, as_uri};
+use super::gateway::{self, NAMES, TARGET, as_uri};
 use super::launch::Serves;
 use super::opening::HEADERS;
 use super::options::ServerArgs;
@@ -41,9 +41,6 @@ Example:
 LISTEN is a port on all IPv4 addresses, host:port, unix:/path, or stdio for
 one stream on standard input and output. `ringway gateway LISTEN --to=...`
 is the same.";
-
-/// Payload bytes of a message (1 TiB): no limit, because a message is never collected.
-const MESSAGE_BYTES_MAX: usize = 1 << 40;
 
 /// Options of `ringway server` that have no place here, or another meaning.
 const OTHERS: [&str; 5] = ["app", "service", "subprotocol", "header", "server-name"];
@@ -251,11 +248,7 @@ impl Defined for ForwardArgs {
     }
 
     fn defaults() -> ServerOptions {
-        ServerOptions {
-            max_message: MESSAGE_BYTES_MAX,
-            max_frame: MESSAGE_BYTES_MAX,
-            ..ServerArgs::defaults()
-        }
+        gateway::defaults()
     }
 }
 

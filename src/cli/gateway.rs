@@ -3,6 +3,7 @@
 //! Owns: the definitions of its own options; those that it shares with `ringway server` are there. Never: serves a client
 //! (`ringway::services::Gateway` does).
 
+mod blocking;
 mod fetch;
 mod guide;
 mod names;
@@ -128,11 +129,16 @@ impl Defined for GatewayArgs {
     }
 
     fn defaults() -> ServerOptions {
-        ServerOptions {
-            max_message: MESSAGE_BYTES_MAX,
-            max_frame: MESSAGE_BYTES_MAX,
-            ..ServerArgs::defaults()
-        }
+        defaults()
+    }
+}
+
+/// Those of a server, without a limit to messages.
+pub(super) fn defaults() -> ServerOptions {
+    ServerOptions {
+        max_message: MESSAGE_BYTES_MAX,
+        max_frame: MESSAGE_BYTES_MAX,
+        ..ServerArgs::defaults()
     }
 }
 
@@ -294,27 +300,12 @@ mod tests {
 
     #[test]
     fn targets_are_read_as_they_are_shown() {
-        for text in [
-            "127.0.0.1:5900",
-            "[::1]:22",
-            "vnc.example:5901",
-            "unix:/run/a b.sock",
-        ] {
+        // What is a place, and what is none, is tested where places are read.
+        for text in ["127.0.0.1:5900", "[::1]:22", "unix:/run/a b.sock"] {
             let target = TARGET.parse(text).expect("a target");
             assert_eq!(TARGET.show(&target).as_deref(), Some(text));
         }
-        for text in [
-            "",
-            "5900",
-            "host",
-            "host:0",
-            "host:65536",
-            "::1:22",
-            "[host]:1",
-            ":5900",
-            "unix:a",
-            "host:+80",
-        ] {
+        for text in ["5900", "unix:a", ""] {
             assert!(TARGET.parse(text).is_err(), "{text}");
         }
     }

@@ -24,7 +24,7 @@ Usage: websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --token-plugin=CLASS --token-source=ARG [source_addr:]source_port
        websockify [options] --unix-listen=FILE target_addr:target_port
 
-The command line of websockify 0.13, served by `ringway gateway`. docs/gateway.md says what each option means here.
+The command line of websockify 0.13, served by `ringway gateway`. docs/websockify.md says what each option means here.
 `ringway gateway --help` has more of them.
 ";
 

@@ -1,4 +1,4 @@
-//! The program `websockify`, and what websockify 0.13 does at the edges beside what happens here (`docs/gateway.md` has the table).
+//! The program `websockify`, and what websockify 0.13 does at the edges beside what happens here (`docs/websockify.md` has the table).
 
 use std::fs;
 use std::io::{Read, Write};

@@ -20,6 +20,7 @@ use ringway::services::gateway::{
 };
 use ringway::{Opening, Verdict};
 
+use super::blocking::blocking;
 use super::fetch;
 use super::names::{Make, Names};
 use super::passwords::{Login, Passwords};
@@ -181,8 +182,8 @@ impl Inner {
         let mut user = None;
         if let (Some(login), Some(passwords)) = (login, &self.passwords) {
             let passwords = Arc::clone(passwords);
-            let checked = tokio::task::spawn_blocking(move || passwords.check(&login)).await;
-            user = Some(checked.ok().flatten().ok_or_else(unauthorized)?);
+            let checked = blocking(move || passwords.check(&login)).await;
+            user = Some(checked.flatten().ok_or_else(unauthorized)?);
         }
         let (place, token) = match lead {
             Lead::Place(place) => (place, None),

@@ -3,13 +3,15 @@
 //! Owns: what was found, for a bounded time and number. Never: waits on a worker's thread.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringway::exit::Fatal;
 use ringway::services::gateway::{Place, Refusal, Why};
 use ringway::{Address, ConnectOptions, Target};
+
+use super::blocking::blocking;
 
 /// How long addresses of a name are used again: a name that moves is followed within it, and a busy one asks the resolver six times
 /// a minute.
@@ -62,10 +64,12 @@ impl Names {
         let Place::Tcp { host, port } = place else {
             unreachable!("the address of a Unix socket is known")
         };
-        let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+        let asked = (host.clone(), *port);
+        let found = blocking(move || (asked.0.as_str(), asked.1).to_socket_addrs()).await;
         let found: Vec<_> = match found {
-            Ok(found) => found.collect(),
-            Err(error) => {
+            Some(Ok(found)) => found.collect(),
+            None => Vec::new(),
+            Some(Err(error)) => {
                 tracing::warn!("the address of the target '{host}' cannot be found: {error}");
                 Vec::new()
             }

@@ -90,8 +90,9 @@ impl Observer for Onlooker {
     fn began(&mut self, id: ConnId, account: &Account) {
         self.sessions += 1;
         self.stop.idle_since = None;
-        if let (Some(format), Some(writer)) = (self.record, &self.writer) {
-            writer.begin(id, record::begin(format, account));
+        if let (Some(format), Some(writer)) = (self.record, &self.writer)
+            && writer.begin(id, record::begin(format, account))
+        {
             let recording = Recording {
                 began: None,
                 last: Duration::ZERO,

@@ -14,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use ringway::services::Verifier;
 use ringway::services::gateway::{Place, tokens};
 
+use super::blocking::blocking;
 use super::fetch;
 
 /// Files of a directory of token files, at most.
@@ -74,8 +75,8 @@ impl Source {
             Self::Jwt(keys) => find_in_token(keys, &token),
             Self::File(_) | Self::Names(_) | Self::Sockets(_) => {
                 let source = Arc::clone(self);
-                let found = tokio::task::spawn_blocking(move || source.find_on_disk(&token)).await;
-                found.map_err(|gone| Miss::Unanswered(gone.to_string()))?
+                let found = blocking(move || source.find_on_disk(&token)).await;
+                found.ok_or_else(|| Miss::Unanswered("the search has failed".to_owned()))?
             }
         }
     }

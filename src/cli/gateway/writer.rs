@@ -78,9 +78,9 @@ impl Writer {
     fn push(&self, job: Job, bytes: usize) -> bool {
         let cost = bytes + JOB_BYTES;
         let queued = self.state.queued_bytes.fetch_add(cost, Ordering::Relaxed);
-        // The last bytes of a recording always find room: they are as few as the sessions.
-        let is_small = matches!(job, Job::Begin(..) | Job::End(..));
-        let sent = (is_small || queued + cost <= QUEUED_BYTES_MAX)
+        // The last bytes of a recording always find room: they are as few as the recordings that have begun.
+        let is_last = matches!(job, Job::End(..));
+        let sent = (is_last || queued + cost <= QUEUED_BYTES_MAX)
             && self
                 .jobs
                 .as_ref()
@@ -98,9 +98,15 @@ impl Writer {
         }
     }
 
-    pub(super) fn begin(&self, id: ConnId, head: Vec<u8>) {
+    /// Says whether there is a recording, which [`Self::end`] then ends.
+    pub(super) fn begin(&self, id: ConnId, head: Vec<u8>) -> bool {
         let len = head.len();
-        self.push(Job::Begin(id, head), len);
+        let has_begun = self.push(Job::Begin(id, head), len);
+        let lost = u64::from(!has_begun);
+        self.state
+            .recordings_incomplete
+            .fetch_add(lost, Ordering::Relaxed);
+        has_begun
     }
 
     /// Says whether there was room.

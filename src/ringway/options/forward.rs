@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Endpoint;
 
-/// The forwarder, see `docs/gateway.md`.
+/// The forwarder, see `docs/forward.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ForwardOptions {
     /// What accepted connections carry.

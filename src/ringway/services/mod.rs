@@ -2,7 +2,7 @@
 //!
 //! - [`Echo`]: sends every message back to its sender.
 //! - [`Broadcast`]: passes every message on to all clients of its path.
-//! - [`Forward`]: leads every stream or WebSocket that it accepts to one place (`docs/gateway.md`).
+//! - [`Forward`]: leads every stream or WebSocket that it accepts to one place (`docs/forward.md`).
 //! - [`Gateway`]: joins each WebSocket with a stream to a target (`docs/gateway.md`).
 //! - [`PubSub`]: topics with history for clients that speak JSON or a binary layout (`docs/pubsub.md`).
 //! - [`Services`]: picks an application by the path of the request. A server with one application needs no router.

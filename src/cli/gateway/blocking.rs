@@ -1,0 +1,66 @@
+//! What blocks: names, files and password hashes, on threads beside the worker.
+//!
+//! Owns: how many run at a time. A client that does not wait any more leaves nothing behind but what has begun.
+
+use tokio::sync::Semaphore;
+
+/// Calls that run at a time in each worker, one for each thread of the side ([`ringway::services::gateway`]).
+const RUNNING_MAX: usize = 8;
+
+static ROOM: Semaphore = Semaphore::const_new(RUNNING_MAX);
+
+/// Runs `work` where it may block, as soon as there is room. `None`: it has panicked.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let room = ROOM.acquire().await.ok()?;
+    let running = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(room);
+        done
+    });
+    running.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_stops_waiting_takes_its_work_out_of_the_queue() {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static OPEN: AtomicUsize = AtomicUsize::new(0);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let wait = || {
+                BEGUN.fetch_add(1, Ordering::Relaxed);
+                while OPEN.load(Ordering::Relaxed) == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            let all: Vec<_> = (0..100)
+                .map(|_| {
+                    tokio::spawn(tokio::time::timeout(
+                        Duration::from_millis(50),
+                        blocking(wait),
+                    ))
+                })
+                .collect();
+            for one in all {
+                assert!(
+                    one.await.expect("no panic").is_err(),
+                    "nothing ends in time"
+                );
+            }
+            OPEN.store(1, Ordering::Relaxed);
+            assert_eq!(blocking(|| 7).await, Some(7));
+        });
+        assert!(BEGUN.load(Ordering::Relaxed) <= RUNNING_MAX);
+    }
+}
