@@ -434,8 +434,8 @@ impl Shared {
 impl Context<'_> {
     /// Joins this WebSocket with a stream to `target`: whatever its peer sends from now on goes there, behind the bytes of
     /// `first`, and what the target sends comes back in messages of `kind`, text being base64. The worker carries the bytes
-    /// without further callbacks but [`App::close`]. It reads nothing before the target has accepted. A target that cannot be
-    /// reached closes the WebSocket with 1011. To be called in [`App::open`]; elsewhere it has no effect, nor with compression.
+    /// without further callbacks but [`App::close`](super::App::close). It reads nothing before the target has accepted. A target that cannot be
+    /// reached closes the WebSocket with 1011. To be called in [`App::open`](super::App::open); elsewhere it has no effect, nor with compression.
     pub fn join(&mut self, target: &Arc<Target>, kind: Kind, first: &[u8]) {
         self.join_onward(Onward::Stream(target.clone()), kind, first);
     }
