@@ -224,6 +224,10 @@ pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
         let opened = writer::Log::open(log);
         opened.map_err(|error| Fatal::usage(format!("--access-log {log}: {error}")))?;
     }
+    if let Some(path) = &options.gateway.sessions.record {
+        let tried = writer::try_recording(path);
+        tried.map_err(|error| Fatal::usage(format!("--record {}: {error}", path.display())))?;
+    }
     access::keys(options).map(|_| ())
 }
 

@@ -178,6 +178,23 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
     }
 }
 
+/// Options whose values are secrets, or may be.
+const SECRETS: [&str; 2] = ["basic-auth", "header"];
+
+/// Takes out of the options what is nobody's business who sees the status page: secrets, and user and password of addresses.
+fn hide_secrets(settings: &mut [(String, String)]) {
+    for (name, text) in settings {
+        if SECRETS.contains(&name.as_str()) && !text.is_empty() {
+            "set, and not shown".clone_into(text);
+        } else if let Some((scheme, rest)) = text.split_once("://") {
+            // What follows the host has no '@'; a password may have one.
+            if let Some((_, host)) = rest.rsplit_once('@') {
+                *text = format!("{scheme}://{host}");
+            }
+        }
+    }
+}
+
 /// Runs the supervisor. `given` says which values the user chose.
 fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exit, Fatal> {
     D::prepare(options)?;
@@ -197,12 +214,43 @@ fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exi
         web: origin("port"),
     };
     let mut settings = options::pairs::<D>(options);
-    // They are on the status page.
-    let url = settings.iter_mut().find(|(name, _)| name == "backplane");
-    if let (Some((_, text)), Some(shown)) = (url, options.backplane.shown()) {
-        *text = shown;
-    }
+    hide_secrets(&mut settings);
     let mut supervised = supervisor_options(options, origins, command, settings)?;
     supervised.services = D::services(options);
     supervise::run(supervised)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_page_shows_no_secret() {
+        for (name, text, shown) in [
+            ("basic-auth", "ada:$6$x", "set, and not shown"),
+            ("header", "Authorization: Bearer x", "set, and not shown"),
+            (
+                "token-redis",
+                "redis://:s3cret@127.0.0.1:1/0",
+                "redis://127.0.0.1:1/0",
+            ),
+            (
+                "token-url",
+                "https://u:p@a@example/%s",
+                "https://example/%s",
+            ),
+            (
+                "backplane",
+                "nats://u:p@127.0.0.1:4222",
+                "nats://127.0.0.1:4222",
+            ),
+            ("to", "wss://u:p@example/ssh", "wss://example/ssh"),
+            ("wsuri", "ws://127.0.0.1:9000", "ws://127.0.0.1:9000"),
+            ("workers", "2", "2"),
+        ] {
+            let mut settings = [(name.to_owned(), text.to_owned())];
+            hide_secrets(&mut settings);
+            assert_eq!(settings[0].1, shown, "{name}");
+        }
+    }
 }

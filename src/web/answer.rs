@@ -2,13 +2,13 @@
 //!
 //! Files come first, then the application; what is left is answered 404 or 405.
 
-use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, SERVER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SERVER, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::body::{Body, text};
 use crate::counts::{Counts, add};
@@ -16,6 +16,19 @@ use crate::files::Files;
 use crate::options::Options;
 use crate::peer::Peer;
 use crate::proxy::Proxy;
+
+/// A request for a WebSocket behind another request of its connection. Only a worker could open it: the connection ends without an
+/// answer, so that whoever has asked (a proxy that uses its connections again) does so on a new one.
+#[derive(Debug)]
+pub(crate) struct WebSocketElsewhere;
+
+impl fmt::Display for WebSocketElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request for a WebSocket came behind another request")
+    }
+}
+
+impl std::error::Error for WebSocketElsewhere {}
 
 /// Answers requests.
 #[derive(Debug)]
@@ -44,15 +57,30 @@ impl Answering {
         &self,
         request: Request<Incoming>,
         peer: Peer,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Result<Response<Body>, WebSocketElsewhere> {
+        if asks_for_websocket(&request) {
+            return Err(WebSocketElsewhere);
+        }
         add(&self.counts.requests);
-        let mut response = self.find(request, peer).await;
+        let mut response = match has_one_host(&request) {
+            true => self.find(request, peer).await,
+            false => self.refuse_host(),
+        };
         let headers = response.headers_mut();
         headers.remove(SERVER);
         for (name, value) in &self.letterhead {
             headers.insert(name, value.clone());
         }
         Ok(response)
+    }
+
+    fn refuse_host(&self) -> Response<Body> {
+        add(&self.counts.refused);
+        let sentence = "400: a request has exactly one Host\n";
+        let mut response = text(StatusCode::BAD_REQUEST, sentence);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+        response
     }
 
     async fn find(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
@@ -82,6 +110,18 @@ impl Answering {
     }
 }
 
+fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let fields = request.headers().get_all(UPGRADE).into_iter();
+    let mut protocols = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// RFC 9112 §3.2. A worker has seen to the first request of a connection.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
+}
+
 fn letterhead(options: &Options) -> io::Result<HeaderMap> {
     let mut fields = HeaderMap::new();
     let of_operator = options.headers.iter();
@@ -94,4 +134,45 @@ fn letterhead(options: &Options) -> io::Result<HeaderMap> {
         fields.insert(name, value);
     }
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: Version, fields: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().version(version);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request")
+    }
+
+    #[test]
+    fn a_request_for_a_websocket_is_known_by_its_upgrade() {
+        for (value, is_one) in [
+            ("websocket", true),
+            ("h2c, WebSocket", true),
+            ("h2c", false),
+            ("websockets", false),
+        ] {
+            let request = request(Version::HTTP_11, &[("Upgrade", value)]);
+            assert_eq!(asks_for_websocket(&request), is_one, "{value}");
+        }
+        assert!(!asks_for_websocket(&request(Version::HTTP_11, &[])));
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let one = ("Host", "a");
+        for (version, fields, is_right) in [
+            (Version::HTTP_11, &[one][..], true),
+            (Version::HTTP_11, &[], false),
+            (Version::HTTP_11, &[one, ("Host", "b")], false),
+            (Version::HTTP_10, &[], true),
+            (Version::HTTP_10, &[one, one], false),
+        ] {
+            assert_eq!(has_one_host(&request(version, fields)), is_right);
+        }
+    }
 }

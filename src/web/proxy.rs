@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
@@ -53,6 +53,8 @@ pub(crate) struct Proxy {
 enum Failure {
     Of(legacy::Error),
     Silent,
+    /// It speaks another protocol from now on.
+    Switched,
 }
 
 impl Proxy {
@@ -83,6 +85,10 @@ impl Proxy {
         };
         add(&self.counts.proxied);
         match self.ask(request, &moved).await {
+            // Nobody has asked for another protocol: the fields that would have were left behind.
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                self.explain(&Failure::Switched).await
+            }
             Ok(response) => self.pass_back(response),
             Err(failure) => self.explain(&failure).await,
         }
@@ -115,6 +121,11 @@ impl Proxy {
         forward::strip(&mut head.headers);
         let address = peer.address.map(|address| address.ip());
         forward::tell(&mut head.headers, peer, self.trust.holds(address));
+        if body.is_end_stream() {
+            // Without a body, and so without a length or chunks: some applications take none of those.
+            let none = Empty::new().map_err(|never| match never {});
+            return Some(Request::from_parts(head, none.boxed_unsync()));
+        }
         let moved = moved.clone();
         let body = TimeoutBody::new(self.idle, body).map_frame(move |frame| {
             moved.fetch_add(1, Ordering::Relaxed);
@@ -165,6 +176,10 @@ impl Proxy {
                 StatusCode::BAD_GATEWAY,
                 "502: the application that answers here cannot be reached, or breaks off\n",
             ),
+            Failure::Switched => (
+                StatusCode::BAD_GATEWAY,
+                "502: the application that answers here speaks another protocol\n",
+            ),
             Failure::Of(_) | Failure::Silent => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "504: the application that answers here does not do so in time\n",
@@ -176,6 +191,7 @@ impl Proxy {
             let why = match failure {
                 Failure::Of(error) => root_of(error).to_string(),
                 Failure::Silent => "it does not answer".to_owned(),
+                Failure::Switched => "it answers 101".to_owned(),
             };
             tracing::warn!(
                 "a request got {} instead of the application's answer: {why} (at most one such line in {} s)",

@@ -177,6 +177,36 @@ fn files_are_read_in_parts_and_compressed() {
 }
 
 #[test]
+fn requests_behind_others_are_held_to_the_rules() {
+    let folder = site();
+    let server = serve(&folder, &[]);
+    let all = |requests: &str| {
+        let mut stream = dial(&server.address()).expect("it listens");
+        stream.write_all(requests.as_bytes()).expect("room");
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).expect("an end");
+        answers
+    };
+    let first = "GET /app.js HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (fields, why) in [("Host: a\r\nHost: b\r\n", "two"), ("", "none")] {
+        let answers = all(&format!("{first}GET / HTTP/1.1\r\n{fields}\r\n"));
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{why}: {answers}");
+        assert!(
+            answers.ends_with("400: a request has exactly one Host\n"),
+            "{why}"
+        );
+    }
+    // Only a worker opens a WebSocket: whoever asks here has to ask again.
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let answers = all(&format!(
+        "{first}GET / HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n"
+    ));
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    assert!(answers.ends_with("let x = 1;"), "{answers}");
+}
+
+#[test]
 fn directories_have_an_index_a_slash_and_a_list_if_asked_for() {
     let folder = site();
     let server = serve(&folder, &[]);
@@ -283,6 +313,12 @@ fn an_application_gets_what_is_for_no_file_and_knows_the_client(io: &str) {
     assert_eq!(
         (told.field("x-hop"), told.field("connection")),
         (None, None)
+    );
+    // Without a body there is neither a length nor a chunk.
+    let bare = http.ask("DELETE", "/head", "");
+    assert!(
+        bare.status == 200 && !bare.text().contains("transfer-encoding"),
+        "{bare:?}"
     );
     // A method and a body of the application, on a path that is a file's.
     http.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");

@@ -4,16 +4,24 @@
 
 use tokio::sync::Semaphore;
 
-/// Calls that run at a time in each worker, one for each thread of the side ([`ringway::services::gateway`]).
-const RUNNING_MAX: usize = 8;
+/// How many calls of one kind run at a time in each worker. Together they are the threads of the side
+/// ([`ringway::services::gateway`]): slow ones of one kind do not hold up the others.
+#[derive(Debug)]
+pub(super) struct Room(Semaphore);
 
-static ROOM: Semaphore = Semaphore::const_new(RUNNING_MAX);
+/// Hashes of passwords: they take the worker's own CPU.
+pub(super) static HASHES: Room = Room(Semaphore::const_new(2));
+/// Names, whose servers may be slow.
+pub(super) static NAMES: Room = Room(Semaphore::const_new(4));
+/// Files.
+pub(super) static FILES: Room = Room(Semaphore::const_new(2));
 
 /// Runs `work` where it may block, as soon as there is room. `None`: it has panicked.
 pub(super) async fn blocking<T: Send + 'static>(
+    room: &'static Room,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let room = ROOM.acquire().await.ok()?;
+    let room = room.0.acquire().await.ok()?;
     let running = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(room);
@@ -31,6 +39,7 @@ mod tests {
 
     #[test]
     fn whoever_stops_waiting_takes_its_work_out_of_the_queue() {
+        static ROOM: Room = Room(Semaphore::const_new(3));
         static BEGUN: AtomicUsize = AtomicUsize::new(0);
         static OPEN: AtomicUsize = AtomicUsize::new(0);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -48,7 +57,7 @@ mod tests {
                 .map(|_| {
                     tokio::spawn(tokio::time::timeout(
                         Duration::from_millis(50),
-                        blocking(wait),
+                        blocking(&ROOM, wait),
                     ))
                 })
                 .collect();
@@ -59,8 +68,8 @@ mod tests {
                 );
             }
             OPEN.store(1, Ordering::Relaxed);
-            assert_eq!(blocking(|| 7).await, Some(7));
+            assert_eq!(blocking(&ROOM, || 7).await, Some(7));
         });
-        assert!(BEGUN.load(Ordering::Relaxed) <= RUNNING_MAX);
+        assert!(BEGUN.load(Ordering::Relaxed) <= 3);
     }
 }

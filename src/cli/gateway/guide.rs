@@ -20,7 +20,7 @@ use ringway::services::gateway::{
 };
 use ringway::{Opening, Verdict};
 
-use super::blocking::blocking;
+use super::blocking::{HASHES, blocking};
 use super::fetch;
 use super::names::{Make, Names};
 use super::passwords::{Login, Passwords};
@@ -182,7 +182,7 @@ impl Inner {
         let mut user = None;
         if let (Some(login), Some(passwords)) = (login, &self.passwords) {
             let passwords = Arc::clone(passwords);
-            let checked = blocking(move || passwords.check(&login)).await;
+            let checked = blocking(&HASHES, move || passwords.check(&login)).await;
             user = Some(checked.flatten().ok_or_else(unauthorized)?);
         }
         let (place, token) = match lead {

@@ -11,7 +11,7 @@ use ringway::exit::Fatal;
 use ringway::services::gateway::{Place, Refusal, Why};
 use ringway::{Address, ConnectOptions, Target};
 
-use super::blocking::blocking;
+use super::blocking::{NAMES, blocking};
 
 /// How long addresses of a name are used again: a name that moves is followed within it, and a busy one asks the resolver six times
 /// a minute.
@@ -65,7 +65,10 @@ impl Names {
             unreachable!("the address of a Unix socket is known")
         };
         let asked = (host.clone(), *port);
-        let found = blocking(move || (asked.0.as_str(), asked.1).to_socket_addrs()).await;
+        let found = blocking(&NAMES, move || {
+            (asked.0.as_str(), asked.1).to_socket_addrs()
+        })
+        .await;
         let found: Vec<_> = match found {
             Some(Ok(found)) => found.collect(),
             None => Vec::new(),

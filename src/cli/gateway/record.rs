@@ -23,7 +23,7 @@ pub(super) fn line(
                 .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect();
-            format!("{}\n", Value::Object(object))
+            format!("{}\n", shown(&Value::Object(object)))
         }
         LogFormat::Text => {
             let mut line = String::new();
@@ -32,13 +32,28 @@ pub(super) fn line(
                     (0, Value::String(time)) => write!(line, "{time}"),
                     (_, Value::String(text)) if is_plain(text) => write!(line, " {name}={text}"),
                     // Quoted as JSON: nothing that a client sends makes a line of its own.
-                    (_, value) => write!(line, " {name}={value}"),
+                    (_, value) => write!(line, " {name}={}", shown(value)),
                 };
             }
             line.push('\n');
             line
         }
     }
+}
+
+/// A value as JSON, without a character that a terminal obeys, or that turns or breaks a line. serde escapes only those below U+0020.
+fn shown(value: &Value) -> String {
+    let mut text = String::new();
+    for letter in value.to_string().chars() {
+        let _ = match letter {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => write!(text, "\\u{:04x}", u32::from(letter)),
+            letter => write!(text, "{letter}"),
+        };
+    }
+    text
 }
 
 fn is_plain(text: &str) -> bool {

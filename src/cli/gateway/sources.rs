@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use ringway::services::Verifier;
 use ringway::services::gateway::{Place, tokens};
 
-use super::blocking::blocking;
+use super::blocking::{FILES, blocking};
 use super::fetch;
 
 /// Files of a directory of token files, at most.
@@ -75,7 +75,7 @@ impl Source {
             Self::Jwt(keys) => find_in_token(keys, &token),
             Self::File(_) | Self::Names(_) | Self::Sockets(_) => {
                 let source = Arc::clone(self);
-                let found = blocking(move || source.find_on_disk(&token)).await;
+                let found = blocking(&FILES, move || source.find_on_disk(&token)).await;
                 found.ok_or_else(|| Miss::Unanswered("the search has failed".to_owned()))?
             }
         }
@@ -182,7 +182,17 @@ impl TokenFile {
         }
         let mut whole = tokens::Table::default();
         for Stamp { path, .. } in &stamps {
-            let table = tokens::read(&read_file(path, tokens::FILE_BYTES_MAX)?);
+            let text = match read_file(path, tokens::FILE_BYTES_MAX) {
+                Ok(text) => text,
+                // The other files of a directory count all the same.
+                Err(_) if *path != self.path => {
+                    tracing::warn!("{}: this is no file of tokens", path.display());
+                    whole.faulty += 1;
+                    continue;
+                }
+                Err(miss) => return Err(miss),
+            };
+            let table = tokens::read(&text);
             for (line, why) in &table.faults {
                 tracing::warn!("{}: line {line} {why}", path.display());
             }
@@ -205,7 +215,13 @@ impl TokenFile {
             return Ok(vec![Stamp::new(self.path.clone(), &metadata)]);
         }
         let mut stamps = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(gone)?.take(FILES_MAX) {
+        for entry in fs::read_dir(&self.path).map_err(gone)? {
+            if stamps.len() == FILES_MAX {
+                return Err(Miss::Unanswered(format!(
+                    "{} has more than {FILES_MAX} files: put their lines into fewer",
+                    self.path.display()
+                )));
+            }
             let path = entry?.path();
             let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
             if path.file_name().is_some_and(is_hidden) {
@@ -258,6 +274,10 @@ async fn find_by_http(
     tls: Option<&Arc<rustls::ClientConfig>>,
     token: &str,
 ) -> Result<Place, Miss> {
+    if matches!(token, "." | "..") {
+        // They would lead out of their place in the path.
+        return Err(Miss::Unknown);
+    }
     let token = utf8_percent_encode(token, ESCAPED).to_string();
     let answer = fetch::get(&address.replace("%s", &token), tls).await;
     let (status, text) = answer.map_err(|fault| Miss::Unanswered(fault.to_string()))?;

@@ -180,6 +180,25 @@ fn write_all(jobs: &Receiver<Job>, mut log: Option<Log>, record: Option<&Path>, 
     }
 }
 
+/// Whether a recording can be made.
+///
+/// # Errors
+/// Why not.
+pub(super) fn try_recording(path: &Path) -> io::Result<()> {
+    let mut file = match path.is_dir() {
+        true => path.join("session"),
+        false => path.to_owned(),
+    };
+    file.as_mut_os_string()
+        .push(format!(".try-{}", std::process::id()));
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)?;
+    fs::remove_file(file)
+}
+
 /// The files of sessions that are recorded.
 struct Recordings<'a> {
     path: Option<&'a Path>,
