@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::world::World;
+use super::world::{MODES, World};
 use crate::io::ReceiveMode;
 use crate::io::board::tests::boards;
 use crate::io::sim::{Options, PeerEnd, PeerId};
 use crate::worker::Config;
-
-const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
 const CLOSE: &[u8] = b"\x88\x80\0\0\0\0";
 

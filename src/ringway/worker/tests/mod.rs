@@ -14,6 +14,7 @@ mod requests;
 mod script;
 mod servers;
 mod session;
+mod streams;
 mod topics;
 mod uplinks;
 mod wire;

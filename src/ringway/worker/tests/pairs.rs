@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::script::{self, Script};
+use super::streams::{breaking, check_queues, links, place, turns, wind_up};
 use super::wire::{Item, Wire};
-use super::world::{TURNS_MAX, seeds};
-use crate::io::pool::BUFFER_BYTES;
-use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
-use crate::io::{ConnectOptions, HOT_BYTES, Io as _, ReceiveMode};
+use super::world::{MODES, TURNS_MAX, seeds};
+use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
+use crate::io::{Io as _, ReceiveMode};
 use crate::proto::{Kind, Message, Opcode, base64_stream};
 use crate::stats::Counters;
 use crate::worker::{App, Closed, Config, Context, Listener, Scope, Target, Worker};
-
-const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
 /// Joins every WebSocket with the target.
 #[derive(Debug)]
@@ -95,10 +93,9 @@ impl World {
         let mut sim = Sim::new(options);
         let queue_max = config.send_queue_bytes_max;
         let listener = Listener::new(sim.listen(), None);
-        let to = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let gate = Gate {
             target: Arc::new(Target {
-                addresses: vec![to.clone(), to],
+                addresses: vec![place(), place()],
                 connect_timeout: Duration::from_secs(3),
                 tls: None,
                 half_close,
@@ -156,7 +153,8 @@ impl World {
     fn step(&mut self) {
         self.turns += 1;
         if self.turns == TURNS_MAX {
-            panic!("it ends: {:#?} {:#?}", self.describe(), self.links());
+            let links = links(&mut self.worker);
+            panic!("it ends: {:#?} {links:#?}", self.describe());
         }
         let sim = self.worker.io_mut();
         while let Some(peer) = sim.dialled() {
@@ -185,21 +183,7 @@ impl World {
         self.worker
             .turn(Some(Duration::from_micros(50)))
             .expect("a simulation");
-        self.check_memory();
-    }
-
-    /// Whichever side stalls, a queue holds its limit and what one turn adds.
-    fn check_memory(&mut self) {
-        let pool = usize::from(self.worker.io().options().buffers_max) * BUFFER_BYTES;
-        let max = self.queue_max + 2 * (HOT_BYTES + pool);
-        for id in self.worker.table.ids() {
-            let conn = self.worker.table.get_mut(id).expect("it is there");
-            assert!(
-                conn.link.queued_bytes() <= max,
-                "{}",
-                conn.link.queued_bytes()
-            );
-        }
+        check_queues(&mut self.worker, self.queue_max, 2);
     }
 
     fn is_over(&self) -> bool {
@@ -213,34 +197,10 @@ impl World {
         while !self.is_over() || self.worker.connections() > 0 {
             self.step();
         }
-        self.worker.drain();
-        self.worker.io_mut().faults_mut().stale = 0;
-        for _ in 0..3 {
-            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
-        }
-        self.worker.io().assert_clean();
-        let counters = *self.worker.counters();
+        let counters = wind_up(&mut self.worker);
         let app = self.worker.app();
         assert_eq!((app.opened, counters.handshakes), (app.closed, app.closed));
-        assert_eq!(
-            (counters.clients, counters.sockets, counters.streams),
-            (0, 0, 0)
-        );
-        let moved = self.worker.io().moved();
-        assert_eq!(counters.wire_bytes_in, moved.received);
-        assert_eq!(counters.wire_bytes_out, moved.sent);
         counters
-    }
-
-    fn links(&mut self) -> Vec<String> {
-        let ids = self.worker.table.ids();
-        let link = |id| {
-            self.worker
-                .table
-                .get_mut(id)
-                .map(|conn| format!("{conn:?}"))
-        };
-        ids.into_iter().filter_map(link).collect()
     }
 
     fn describe(&self) -> Vec<String> {
@@ -457,11 +417,7 @@ fn however_a_stream_breaks_nothing_is_duplicated_and_nothing_is_left() {
         let mut world = drawn(seed);
         let breaks = seed % 2 == 1;
         if breaks {
-            let faults = Faults::draw_breaking(&mut world.random);
-            *world.worker.io_mut().faults_mut() = Faults {
-                accept_aborted: 0,
-                ..faults
-            };
+            *world.worker.io_mut().faults_mut() = breaking(&mut world.random);
         }
         for _ in 0..world.random.between(1, 5) {
             let at = world.random.magnitude(200_000);
@@ -510,9 +466,7 @@ fn opened(mode: ReceiveMode, config: Config, half_close: bool, frames: &[u8]) ->
 
 impl World {
     fn turns(&mut self, count: usize) {
-        for _ in 0..count {
-            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
-        }
+        turns(&mut self.worker, count);
     }
 
     /// The frames that the client got since the last call.

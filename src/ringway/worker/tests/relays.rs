@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use super::script;
 use super::session::{self, Session};
-use super::world::{TURNS_MAX, seeds};
-use crate::io::pool::BUFFER_BYTES;
-use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
-use crate::io::{ConnectOptions, HOT_BYTES, Io as _, ReceiveMode};
+use super::streams::{End, Joined, breaking, check_queues, links, place, turns, wind_up};
+use super::world::{MODES, TURNS_MAX, seeds};
+use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
+use crate::io::{Io as _, ReceiveMode};
 use crate::proto::Message;
 use crate::stats::Counters;
 use crate::worker::{App, Config, Context, Listener, Onward, Relay, Target, Worker};
-
-const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
 /// What a client asks for when it is to be relayed.
 const REQUEST: &[u8] = b"POST /form HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -53,125 +51,6 @@ impl As {
     }
 }
 
-/// One side of a session.
-#[derive(Debug)]
-pub(super) struct End {
-    pub(super) peer: Option<PeerId>,
-    pub(super) out: Vec<u8>,
-    pub(super) sent: usize,
-    pub(super) got: Vec<u8>,
-    /// Resets after so many bytes.
-    pub(super) resets_at: Option<usize>,
-    /// What it found behind the last byte.
-    pub(super) saw: PeerEnd,
-    /// Ends its direction only when the other side has.
-    pub(super) waits: bool,
-    pace: u16,
-    tls: Option<Session>,
-    leaves: Leaves,
-}
-
-/// How one side says under TLS that it sends no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaves {
-    /// With close_notify; its FIN follows that of the worker.
-    Notifying,
-    /// With close_notify and FIN.
-    Ending,
-    /// With FIN alone.
-    Cutting,
-}
-
-impl End {
-    pub(super) fn new(random: &mut Random, out: Vec<u8>) -> Self {
-        Self {
-            peer: None,
-            out,
-            sent: 0,
-            got: Vec::new(),
-            resets_at: None,
-            saw: PeerEnd::Open,
-            waits: false,
-            pace: random.pick(&[5, 100, 1000]),
-            tls: None,
-            leaves: random.pick(&[Leaves::Notifying, Leaves::Ending, Leaves::Cutting]),
-        }
-    }
-
-    fn send(&mut self, sim: &mut Sim, peer: PeerId, len: usize) {
-        let bytes = &self.out[self.sent..][..len];
-        match &mut self.tls {
-            None => sim.peer_send(peer, bytes),
-            Some(tls) => tls.send(sim, peer, bytes),
-        }
-        self.sent += len;
-    }
-
-    fn take(&mut self, sim: &mut Sim, peer: PeerId, max: usize) {
-        let bytes = sim.peer_take_some(peer, max);
-        match &mut self.tls {
-            None => self.got.extend(bytes),
-            Some(tls) => self.got.extend(tls.receive(sim, peer, &bytes)),
-        }
-    }
-
-    fn finish(&mut self, sim: &mut Sim, peer: PeerId) {
-        let Some(tls) = &mut self.tls else {
-            return sim.peer_half_close(peer);
-        };
-        if tls.waits() {
-            return;
-        }
-        if self.leaves != Leaves::Cutting {
-            tls.close(sim, peer);
-        }
-        if self.leaves != Leaves::Notifying || self.saw != PeerEnd::Open {
-            sim.peer_half_close(peer);
-        }
-    }
-
-    pub(super) fn step(&mut self, sim: &mut Sim, random: &mut Random) {
-        let Some(peer) = self.peer else { return };
-        if random.chance(self.pace.max(50)) && self.sent < self.out.len() {
-            let len = random.magnitude(100_000).min(self.out.len() - self.sent);
-            self.send(sim, peer, len);
-        }
-        if let Some(tls) = &mut self.tls
-            && self.sent < self.out.len()
-            && random.chance(50)
-        {
-            tls.refresh(sim, peer);
-        }
-        if self.resets_at.is_some_and(|at| self.sent >= at) {
-            sim.peer_reset(peer);
-            self.peer = None;
-            return;
-        }
-        let all_sent = self.sent == self.out.len();
-        if all_sent && (!self.waits || self.saw != PeerEnd::Open) {
-            self.finish(sim, peer);
-        }
-        if random.chance(self.pace) {
-            let max = random.magnitude(100_000);
-            self.take(sim, peer, max);
-        }
-        self.saw = sim.peer_end(peer);
-        if self.saw == PeerEnd::Reset || self.saw == PeerEnd::Fin && all_sent {
-            self.take(sim, peer, usize::MAX);
-            sim.peer_close(peer);
-            self.peer = None;
-        }
-    }
-}
-
-/// A client, and the peer at the other end of its stream.
-#[derive(Debug)]
-struct Joined {
-    client: End,
-    client_id: PeerId,
-    target: End,
-}
-
 /// Leads accepted streams to a target, if there is one.
 #[derive(Debug)]
 struct Leads(Option<Onward>);
@@ -204,9 +83,8 @@ impl World {
         let mut sim = Sim::new(options);
         let queue_max = config.send_queue_bytes_max;
         let listener = Listener::new(sim.listen(), None);
-        let to = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let target = Arc::new(Target {
-            addresses: vec![to.clone(), to],
+            addresses: vec![place(), place()],
             connect_timeout: Duration::from_secs(3),
             tls: target_tls.then(|| session::client("localhost")),
             half_close: matches!(accepts, As::Requests { .. }),
@@ -298,58 +176,32 @@ impl World {
         self.worker
             .turn(Some(Duration::from_micros(50)))
             .expect("a simulation");
-        self.check_memory();
-    }
-
-    /// Whichever side stalls, a queue holds its limit and what one turn adds.
-    fn check_memory(&mut self) {
-        let pool = usize::from(self.worker.io().options().buffers_max) * BUFFER_BYTES;
-        let max = self.queue_max + 2 * (HOT_BYTES + pool);
-        for id in self.worker.table.ids() {
-            let conn = self.worker.table.get_mut(id).expect("it is there");
-            let queued = conn.link.queued_bytes();
-            assert!(queued <= max, "{queued}");
-        }
+        check_queues(&mut self.worker, self.queue_max, 2);
     }
 
     fn run(&mut self) -> Counters {
-        let is_over = |sim: &Sim, session: &Joined| {
-            let ends = [&session.client, &session.target];
-            ends.iter().all(|end| end.peer.is_none()) && sim.is_over(session.client_id)
+        let is_over = |world: &Self| {
+            let mut sessions = world.sessions.iter();
+            sessions.all(|session| session.is_over(world.worker.io()))
         };
-        while self.worker.connections() > 0
-            || !self
-                .sessions
-                .iter()
-                .all(|session| is_over(self.worker.io(), session))
-        {
+        while self.worker.connections() > 0 || !is_over(self) {
             self.step();
         }
-        self.worker.drain();
-        self.worker.io_mut().faults_mut().stale = 0;
-        for _ in 0..3 {
-            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
-        }
-        self.worker.io().assert_clean();
-        let counters = *self.worker.counters();
-        assert_eq!((counters.sockets, counters.streams), (0, 0));
-        assert_eq!((counters.clients, counters.handshakes), (0, 0));
-        let moved = self.worker.io().moved();
-        assert_eq!(counters.wire_bytes_in, moved.received);
-        assert_eq!(counters.wire_bytes_out, moved.sent);
+        let counters = wind_up(&mut self.worker);
+        assert_eq!(counters.handshakes, 0);
         counters
     }
 
     /// What the client and the target must have got at most.
     fn check(&self, whole: bool) {
-        for Joined { client, target, .. } in &self.sessions {
+        for session in &self.sessions {
+            let Joined { client, target, .. } = session;
             let preface = self.accepts.preface(client.tls.is_some());
             let up = &client.out[self.accepts.request().len()..];
             let up = [&preface, up].concat();
             assert!(up.starts_with(&target.got), "up, in order");
             assert!(target.out.starts_with(&client.got), "down, in order");
-            let breaks = client.resets_at.is_some() || target.resets_at.is_some();
-            if whole && !breaks {
+            if whole && !session.breaks() {
                 assert_eq!(target.got.len(), up.len(), "all of it");
                 assert_eq!(client.got.len(), target.out.len(), "all of it");
                 assert_eq!((client.saw, target.saw), (PeerEnd::Fin, PeerEnd::Fin));
@@ -358,32 +210,14 @@ impl World {
     }
 
     fn describe(&mut self) -> Vec<String> {
-        let sessions = self.sessions.iter().map(|Joined { client, target, .. }| {
-            let of = |end: &End| {
-                let (sent, out, got) = (end.sent, end.out.len(), end.got.len());
-                format!(
-                    "{:?} sent {sent}/{out} got {got} saw {:?}",
-                    end.peer, end.saw
-                )
-            };
-            format!("client {} target {}", of(client), of(target))
-        });
+        let sessions = self.sessions.iter().map(Joined::describe);
         let mut all: Vec<_> = sessions.collect();
-        for id in self.worker.table.ids() {
-            all.extend(
-                self.worker
-                    .table
-                    .get_mut(id)
-                    .map(|conn| format!("{conn:?}")),
-            );
-        }
+        all.extend(links(&mut self.worker));
         all
     }
 
     fn turns(&mut self, count: usize) {
-        for _ in 0..count {
-            self.worker.turn(Some(Duration::ZERO)).expect("a worker");
-        }
+        turns(&mut self.worker, count);
     }
 }
 
@@ -443,21 +277,12 @@ fn however_one_of_two_raw_connections_breaks_nothing_is_duplicated_and_nothing_i
         // A request whose connect fails gets an answer that this world does not expect.
         let fails = seed % 2 == 1 && world.accepts == As::Streams;
         if fails {
-            let faults = Faults::draw_breaking(&mut world.random);
-            *world.worker.io_mut().faults_mut() = Faults {
-                accept_aborted: 0,
-                ..faults
-            };
+            *world.worker.io_mut().faults_mut() = breaking(&mut world.random);
         }
         for _ in 0..world.random.between(1, 5) {
             let at = world.random.magnitude(200_000);
             let who = world.random.below(3);
-            let session = world.add(200_000);
-            match who {
-                0 => session.client.resets_at = Some(at.min(session.client.out.len())),
-                1 => session.target.resets_at = Some(at.min(session.target.out.len())),
-                _ => {}
-            }
+            world.add(200_000).break_off(who, at);
         }
         world.run();
         world.check(!fails);

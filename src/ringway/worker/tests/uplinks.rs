@@ -8,12 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::relays::End;
 use super::script;
-use super::world::seeds;
-use crate::io::pool::BUFFER_BYTES;
-use crate::io::sim::{Faults, Options, PeerEnd, PeerId, Random, Sim};
-use crate::io::{ConnectOptions, HOT_BYTES, ReceiveMode};
+use super::streams::{End, Joined, breaking, check_queues, links, place, turns, wind_up};
+use super::world::{MODES, seeds};
+use crate::io::ReceiveMode;
+use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
 use crate::proto::{Kind, Message};
 use crate::worker::{
     App, Config, Context, Listener, Onward, Opening, OpeningRequest, Target, Uplink, Verdict,
@@ -107,17 +106,11 @@ impl Wire {
     }
 }
 
-struct Session {
-    client: End,
-    client_id: PeerId,
-    target: End,
-}
-
 struct World {
     workers: Vec<Worker<Sim, Hop>>,
     /// Between each worker and the next.
     wires: Vec<Vec<Wire>>,
-    sessions: Vec<Session>,
+    sessions: Vec<Joined>,
     /// Targets whose session is not known yet.
     fresh: Vec<PeerId>,
     random: Random,
@@ -135,16 +128,15 @@ struct Plan {
 
 impl World {
     fn new(options: Options, config: &Config, plan: &Plan) -> Self {
-        let to = ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
         let request = OpeningRequest::new("ringway", "/stream", &plan.subprotocols);
         let uplink = Arc::new(Uplink {
-            addresses: vec![to.clone(), to.clone()],
+            addresses: vec![place(), place()],
             request: Arc::new(request.expect("a good request")),
             connect_timeout: Duration::from_secs(3),
             half_close: plan.half_close,
         });
         let target = Arc::new(Target {
-            addresses: vec![to],
+            addresses: vec![place()],
             connect_timeout: Duration::from_secs(3),
             tls: None,
             half_close: plan.half_close,
@@ -171,7 +163,7 @@ impl World {
     }
 
     /// One more session, that sends up to so many bytes each way.
-    fn add(&mut self, bytes: usize) -> &mut Session {
+    fn add(&mut self, bytes: usize) -> &mut Joined {
         let random = &mut self.random;
         let number = u8::try_from(self.sessions.len()).expect("few sessions");
         let len = random.magnitude(bytes);
@@ -185,7 +177,7 @@ impl World {
         // A Close ends both directions: of what the other side still sends, the rest is not read.
         client.waits = random.chance(500);
         target.waits = !client.waits;
-        self.sessions.push(Session {
+        self.sessions.push(Joined {
             client,
             client_id,
             target,
@@ -241,55 +233,32 @@ impl World {
                 .turn(Some(Duration::from_micros(50)))
                 .expect("a simulation");
         }
-        self.check_memory();
-    }
-
-    /// Whichever side stalls, a queue holds its limit and what one turn adds.
-    fn check_memory(&mut self) {
         for worker in &mut self.workers {
-            let pool = usize::from(worker.io().options().buffers_max) * BUFFER_BYTES;
             // Headers and base64 are longer than what they carry.
-            let max = self.queue_max + 4 * (HOT_BYTES + pool);
-            for id in worker.table.ids() {
-                let conn = worker.table.get_mut(id).expect("it is there");
-                let queued = conn.link.queued_bytes();
-                assert!(queued <= max, "{queued}");
-            }
+            check_queues(worker, self.queue_max, 4);
         }
     }
 
     fn run(&mut self) {
         let is_over = |world: &Self| {
-            let ended = |session: &Session| {
-                let ends = [&session.client, &session.target];
-                ends.iter().all(|end| end.peer.is_none())
-                    && world.workers[0].io().is_over(session.client_id)
-            };
-            world.sessions.iter().all(ended)
+            let mut sessions = world.sessions.iter();
+            sessions.all(|session| session.is_over(world.workers[0].io()))
                 && world.workers.iter().all(|worker| worker.connections() == 0)
         };
         while !is_over(self) {
             self.step();
         }
         for worker in &mut self.workers {
-            worker.drain();
-            worker.io_mut().faults_mut().stale = 0;
-            for _ in 0..3 {
-                worker.turn(Some(Duration::ZERO)).expect("a worker");
-            }
-            worker.io().assert_clean();
-            let counters = *worker.counters();
-            assert_eq!((counters.sockets, counters.streams), (0, 0));
-            assert_eq!(counters.clients, 0);
+            wind_up(worker);
         }
     }
 
     fn check(&self, whole: bool) {
-        for Session { client, target, .. } in &self.sessions {
+        for session in &self.sessions {
+            let Joined { client, target, .. } = session;
             assert!(client.out.starts_with(&target.got), "up, in order");
             assert!(target.out.starts_with(&client.got), "down, in order");
-            let breaks = client.resets_at.is_some() || target.resets_at.is_some();
-            if !whole || breaks {
+            if !whole || session.breaks() {
                 continue;
             }
             assert_eq!((client.saw, target.saw), (PeerEnd::Fin, PeerEnd::Fin));
@@ -301,29 +270,18 @@ impl World {
     }
 
     fn describe(&mut self) -> Vec<String> {
-        let sessions = self.sessions.iter().map(|Session { client, target, .. }| {
-            let of = |end: &End| {
-                let (sent, out, got) = (end.sent, end.out.len(), end.got.len());
-                format!("{:?} {sent}/{out} got {got} {:?}", end.peer, end.saw)
-            };
-            format!("client {} target {}", of(client), of(target))
-        });
+        let sessions = self.sessions.iter().map(Joined::describe);
         let mut all: Vec<_> = sessions.collect();
         for worker in &mut self.workers {
             all.push("worker".to_owned());
-            for id in worker.table.ids() {
-                let conn = worker.table.get_mut(id);
-                all.extend(conn.map(|conn| format!("{:?}", conn.link)));
-            }
+            all.extend(links(worker));
         }
         all
     }
 
     fn turns(&mut self, count: usize) {
-        for _ in 0..count {
-            for worker in &mut self.workers {
-                worker.turn(Some(Duration::ZERO)).expect("a worker");
-            }
+        for worker in &mut self.workers {
+            turns(worker, count);
         }
     }
 }
@@ -369,29 +327,18 @@ fn however_a_stream_or_its_websocket_breaks_nothing_is_duplicated_and_nothing_is
         let breaks = seed % 2 == 1;
         for worker in &mut world.workers {
             if breaks {
-                let faults = Faults::draw_breaking(&mut world.random);
-                *worker.io_mut().faults_mut() = Faults {
-                    accept_aborted: 0,
-                    ..faults
-                };
+                *worker.io_mut().faults_mut() = breaking(&mut world.random);
             }
         }
         for _ in 0..world.random.between(1, 4) {
             let at = world.random.magnitude(200_000);
             let who = world.random.below(3);
-            let session = world.add(200_000);
-            match who {
-                0 => session.client.resets_at = Some(at.min(session.client.out.len())),
-                1 => session.target.resets_at = Some(at.min(session.target.out.len())),
-                _ => {}
-            }
+            world.add(200_000).break_off(who, at);
         }
         world.run();
         world.check(!breaks);
     });
 }
-
-const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
 /// A faultless world of one worker that begins WebSockets, and a client that has sent its first bytes.
 fn opened(mode: ReceiveMode, half_close: bool, bytes: &[u8]) -> (World, PeerId) {

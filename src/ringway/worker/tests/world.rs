@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use super::client::Client;
-use crate::io::Io as _;
 use crate::io::board::Board;
 use crate::io::sim::{Options, Random, Sim};
+use crate::io::{Io as _, ReceiveMode};
 use crate::proto::{CloseCode, Message};
 use crate::stats::Counters;
 use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
 
 /// Turns of a run at most: what has not ended then never will.
 pub(super) const TURNS_MAX: usize = 300_000;
+
+/// How a worker may receive.
+pub(super) const MODES: [ReceiveMode; 2] = [ReceiveMode::Buffers, ReceiveMode::Readiness];
 
 /// Echoes, and counts its calls. The text [`CLOSE_ME`] makes it close.
 #[derive(Debug, Default)]
