@@ -124,11 +124,10 @@ impl Asked {
                 backlog,
             } => {
                 let host = match interface.as_str() {
-                    "" => "0.0.0.0".to_owned(),
-                    address if address.contains(':') => format!("[{address}]"),
-                    address => address.to_owned(),
+                    "" => "0.0.0.0",
+                    address => address,
                 };
-                self.set("wsuri", format!("ws://{host}:{port}"))?;
+                self.set("wsuri", format!("ws://{}", Endpoint::authority(host, port)))?;
                 if let Some((certificate, key)) = tls {
                     self.set("cert", certificate)?;
                     self.set("key", key)?;

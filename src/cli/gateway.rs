@@ -171,8 +171,7 @@ pub(super) const TARGET: Words<Endpoint> = Words {
     parse: parse_target,
     show: |target| {
         Some(match target {
-            Endpoint::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Endpoint::Tcp { host, port } => format!("{host}:{port}"),
+            Endpoint::Tcp { host, port } => Endpoint::authority(host, port),
             Endpoint::Unix { path } => format!("unix:{}", path.display()),
         })
     },

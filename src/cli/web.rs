@@ -79,8 +79,7 @@ const UPSTREAM: Words<Endpoint> = Words {
     parse: parse_upstream,
     show: |place| {
         Some(match place {
-            Endpoint::Tcp { host, port } if host.contains(':') => format!("http://[{host}]:{port}"),
-            Endpoint::Tcp { host, port } => format!("http://{host}:{port}"),
+            Endpoint::Tcp { host, port } => format!("http://{}", Endpoint::authority(host, port)),
             Endpoint::Unix { path } => format!("unix:{}", path.display()),
         })
     },

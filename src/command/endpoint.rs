@@ -30,10 +30,11 @@ pub const URI: Words<Endpoint> = Words {
     },
     show: |endpoint| {
         Some(match endpoint {
-            Endpoint::Tcp { host, port } if host.contains(':') => {
-                format!("ws://[{}]:{port}", host.replace('%', "%25"))
+            Endpoint::Tcp { host, port } => {
+                // The name of an interface follows an address of its link.
+                let host = host.replace('%', "%25");
+                format!("ws://{}", Endpoint::authority(&host, port))
             }
-            Endpoint::Tcp { host, port } => format!("ws://{host}:{port}"),
             Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
         })
     },
@@ -90,8 +91,7 @@ pub const WEB_PORT: Words<WebPort> = Words {
         };
         Some(match host {
             WebHost::Loopback => port,
-            WebHost::Named(host) if host.contains(':') => format!("[{host}]:{port}"),
-            WebHost::Named(host) => format!("{host}:{port}"),
+            WebHost::Named(host) => Endpoint::authority(host, port),
         })
     },
     bare: Bare::Refused,

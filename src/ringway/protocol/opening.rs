@@ -16,8 +16,9 @@ use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 use crate::proto::proxy_protocol::{self, Version};
 use crate::proto::{Role, compression};
+use crate::time::Instant;
 
-/// Time between two warnings about refused origins, and about a relay's target.
+/// Time between two warnings of the same kind.
 const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The answer to a client whose address has reached its limit.
@@ -192,7 +193,7 @@ impl Shared {
         }
     }
 
-    /// Logs that a page was refused for its origin: as a warning at most every ten seconds, because anybody can cause it.
+    /// Logs that a page was refused for its origin.
     #[cold]
     fn log_origin(&mut self, peer: Option<SocketAddr>, request: &Request<'_>, refusal: &Refusal) {
         let sent = request.origin().unwrap_or("none");
@@ -202,17 +203,8 @@ impl Shared {
             Some(address) => address.to_string(),
             None => "a Unix socket".to_owned(),
         };
-        let told = &mut self.protocol.told.origin;
-        let is_quiet = told.is_some_and(|at| self.now < at + LOG_INTERVAL);
-        if is_quiet {
-            tracing::debug!("origin {shown:?} of {client} refused: {refusal}");
-        } else {
-            *told = Some(self.now);
-            tracing::warn!(
-                "origin {shown:?} of {client} refused: {refusal} (at most one such line in {} s)",
-                LOG_INTERVAL.as_secs()
-            );
-        }
+        let what = format_args!("origin {shown:?} of {client} refused: {refusal}");
+        warn_rarely(&mut self.protocol.told.origin, self.now, what);
     }
 
     /// Encodes a refusal as the response.
@@ -591,16 +583,8 @@ impl Shared {
     /// Warns that a stream is reset because its other end cannot be reached: its peer learns nothing else.
     #[cold]
     pub(crate) fn log_unreached(&mut self, dial: &Dial) {
-        let why = dial.why();
-        let told = &mut self.protocol.told.unreached;
-        if told.is_some_and(|at| self.now < at + LOG_INTERVAL) {
-            return tracing::debug!("a stream is reset: {why}");
-        }
-        *told = Some(self.now);
-        tracing::warn!(
-            "a stream is reset: {why} (at most one such line in {} s)",
-            LOG_INTERVAL.as_secs()
-        );
+        let what = format_args!("a stream is reset: {}", dial.why());
+        warn_rarely(&mut self.protocol.told.unreached, self.now, what);
     }
 
     /// Answers a client whose request was to be relayed, but cannot be.
@@ -613,15 +597,8 @@ impl Shared {
         scratch: &mut [u8],
     ) {
         self.counters.relays_failed += 1;
-        let told = &mut self.protocol.told.relay;
-        if told.is_none_or(|at| self.now >= at + LOG_INTERVAL) {
-            *told = Some(self.now);
-            tracing::warn!(
-                "requests that open no WebSocket get 502: {} (at most one such line in {} s)",
-                dial.why(),
-                LOG_INTERVAL.as_secs()
-            );
-        }
+        let what = format_args!("requests that open no WebSocket get 502: {}", dial.why());
+        warn_rarely(&mut self.protocol.told.relay, self.now, what);
         self.protocol.response.clear();
         let date = self.date();
         self.encode_refusal(&UNREACHED, &date);
@@ -631,6 +608,17 @@ impl Shared {
         self.respond(conn, scratch);
         self.finish(host, conn, Closed::ABNORMAL);
     }
+}
+
+/// Warns of what anybody can cause: at most once every ten seconds. `told` is when it was warned of last.
+#[cold]
+fn warn_rarely(told: &mut Option<Instant>, now: Instant, what: std::fmt::Arguments<'_>) {
+    if told.is_some_and(|at| now < at + LOG_INTERVAL) {
+        return tracing::debug!("{what}");
+    }
+    *told = Some(now);
+    let seconds = LOG_INTERVAL.as_secs();
+    tracing::warn!("{what} (at most one such line in {seconds} s)");
 }
 
 /// Removes the content from a refusal of HEAD. RFC 9110 §9.3.2: "the server MUST NOT send content in the response".

@@ -34,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(any(feature = "backplane", feature = "web"))]
+mod beside;
 #[cfg(feature = "backplane")]
 #[doc(hidden)]
 pub mod bridge;

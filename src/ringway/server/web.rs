@@ -19,12 +19,11 @@ use std::time::Duration;
 use ringway_web::{Counts, FileOptions, Options, Trust, Upstream};
 use tokio::sync::watch;
 
+use super::beside;
 use super::process::{adopt, environment};
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::io::{Fd, sys, words};
-use crate::lines;
 use crate::options::{Endpoint, ServerOptions, WorkerSeat};
-use crate::signals;
 use crate::stats::sidecar::Totals as _;
 use crate::stats::web::Counters;
 
@@ -33,19 +32,10 @@ const READERS_MAX: usize = 16;
 
 /// Runs the web process until the server ends.
 pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
-    match try_run(options, seat) {
-        Ok(()) => Exit::Ok.into(),
-        Err(Fatal { exit, sentence }) => {
-            lines::say(format_args!("ringway: web process: {sentence}\n"));
-            exit.into()
-        }
-    }
+    beside::run("web process", "ringway-web", || try_run(options, seat))
 }
 
 fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
-    let ignored = signals::meaningless().chain(signals::OF_THE_TERMINAL);
-    sys::ignore_signals(ignored.chain(signals::STOP));
-    sys::set_name("ringway-web");
     let bad = || Fatal::usage("a web process is started by its supervisor only");
     let failed = |what: &'static str| move |error: io::Error| environment(what, &error);
     let stats = adopt(seat.stats_fd.ok_or_else(bad)?)?;
@@ -141,10 +131,7 @@ fn of(options: &ServerOptions) -> Options {
             cache_control: web.cache_control.clone(),
         }),
         upstream: web.proxy.as_ref().map(|proxy| match proxy {
-            Endpoint::Tcp { host, port } if host.contains(':') => {
-                Upstream::Tcp(format!("[{host}]:{port}"))
-            }
-            Endpoint::Tcp { host, port } => Upstream::Tcp(format!("{host}:{port}")),
+            Endpoint::Tcp { host, port } => Upstream::Tcp(Endpoint::authority(host, port)),
             Endpoint::Unix { path } => Upstream::Unix(path.clone()),
         }),
         upstream_timeout: web.proxy_timeout,

@@ -4,11 +4,9 @@
 
 use std::sync::Arc;
 
+use super::carriers::{self, BASE64, Choice};
 use crate::proto::{Kind, Message};
 use crate::protocol::{App, Context, Onward, Opening, Verdict};
-
-const BINARY: &str = "binary";
-const BASE64: &str = "base64";
 
 /// The application of `ringway forward`.
 #[derive(Clone, Debug)]
@@ -32,23 +30,16 @@ impl App for Forward {
     }
 
     fn connect(&mut self, opening: &mut Opening<'_>, as_base64: &mut bool) -> Verdict {
-        let mut offered = opening.request().subprotocols().peekable();
-        if offered.peek().is_none() && !self.require_subprotocol {
-            return Verdict::accept();
-        }
-        let known = |name: &&str| {
-            matches!(*name, BINARY | BASE64) || self.subprotocols.iter().any(|known| known == name)
-        };
-        match offered.find(known) {
-            Some(name) => {
+        let more = &self.subprotocols;
+        match carriers::choose(opening.request().subprotocols(), true, more) {
+            Choice::Known(name) => {
                 *as_base64 = name == BASE64;
                 Verdict::accept().subprotocol(name)
             }
-            None => {
-                let more = self.subprotocols.iter().map(String::as_str);
-                let names: Vec<_> = [BINARY, BASE64].into_iter().chain(more).collect();
-                let sentence = format!("offer one of these subprotocols: {}\n", names.join(", "));
-                Verdict::refuse(406, &sentence)
+            Choice::NoneOffered if !self.require_subprotocol => Verdict::accept(),
+            Choice::NoneOffered | Choice::Unknown => {
+                let names = carriers::names(true, more);
+                Verdict::refuse(406, &format!("offer one of these subprotocols: {names}\n"))
             }
         }
     }

@@ -11,6 +11,7 @@
 mod admission;
 mod ask;
 mod broadcast;
+mod carriers;
 mod echo;
 mod forward;
 pub mod gateway;

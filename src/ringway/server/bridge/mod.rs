@@ -20,13 +20,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::beside;
 use super::process::{adopt, environment, inherited_segments};
 use crate::bus::Bus;
-use crate::exit::{Exit, Fatal};
+use crate::exit::Fatal;
 use crate::io::{sys, words};
-use crate::lines;
 use crate::options::{ServerOptions, WorkerSeat};
-use crate::signals;
 use crate::stats::bridge::Counters;
 use crate::stats::sidecar::Totals as _;
 use crate::supervise;
@@ -44,19 +43,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the bridge until the server ends.
 pub fn run(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
-    match try_run(options, seat) {
-        Ok(()) => Exit::Ok.into(),
-        Err(Fatal { exit, sentence }) => {
-            lines::say(format_args!("ringway: bridge: {sentence}\n"));
-            exit.into()
-        }
-    }
+    beside::run("bridge", "ringway-bridge", || try_run(options, seat))
 }
 
 fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
-    let ignored = signals::meaningless().chain(signals::OF_THE_TERMINAL);
-    sys::ignore_signals(ignored.chain(signals::STOP));
-    sys::set_name("ringway-bridge");
     let bad = || Fatal::usage("a bridge is started by its supervisor only");
     let (plan, segments) = options
         .bus_plan()

@@ -35,16 +35,11 @@ use crate::protocol::{
 };
 
 use super::Admission;
+use super::carriers::{self, BASE64, Choice};
 pub use options::{LogFormat, RecordFormat, Route, SessionOptions, TokenFrom, without_port};
 pub use place::Place;
 use side::Side;
 pub use side::{Answer, Later};
-
-/// The subprotocol of binary messages, as websockify has it.
-const BINARY: &str = "binary";
-
-/// The subprotocol of text messages, each of which is base64.
-const BASE64: &str = "base64";
 
 /// Clients of a worker that wait for an answer of the guide. One more gets 503.
 const WAITING_MAX: usize = 1024;
@@ -323,43 +318,20 @@ impl Gateway {
         }
     }
 
-    fn knows(&self, name: &str) -> bool {
-        match name {
-            BINARY => true,
-            BASE64 => self.base64,
-            other => self.subprotocols.iter().any(|known| known == other),
-        }
-    }
-
-    fn known(&self) -> String {
-        let base64 = self.base64.then_some(BASE64);
-        let more = self.subprotocols.iter().map(String::as_str);
-        let names = std::iter::once(BINARY).chain(base64).chain(more);
-        names.collect::<Vec<_>>().join(", ")
-    }
-
     /// The subprotocol of a client that offers these.
     fn choose<'a>(
         &self,
         offered: impl Iterator<Item = &'a str>,
     ) -> Result<Option<&'a str>, Refusal> {
-        let mut offered = offered.peekable();
-        if offered.peek().is_none() {
-            return match self.require_subprotocol {
-                false => Ok(None),
-                true => {
-                    let body = format!("offer one of these subprotocols: {}", self.known());
-                    Err(Refusal::new(Why::Subprotocol, 406, &body))
-                }
-            };
-        }
-        match offered.find(|name| self.knows(name)) {
-            Some(name) => Ok(Some(name)),
-            None => {
-                let body = format!("none of the subprotocols is known, only {}", self.known());
-                Err(Refusal::new(Why::Subprotocol, 400, &body))
-            }
-        }
+        let (base64, more) = (self.base64, &self.subprotocols);
+        let (status, why) = match carriers::choose(offered, base64, more) {
+            Choice::Known(name) => return Ok(Some(name)),
+            Choice::NoneOffered if !self.require_subprotocol => return Ok(None),
+            Choice::NoneOffered => (406, "offer one of these subprotocols:"),
+            Choice::Unknown => (400, "none of the subprotocols is known, only"),
+        };
+        let body = format!("{why} {}", carriers::names(base64, more));
+        Err(Refusal::new(Why::Subprotocol, status, &body))
     }
 
     /// Judges an answer of the guide: the target, and the verdict.
