@@ -62,7 +62,7 @@ def locked_versions(lock):
 
 def installed_peers(repository):
     """Versions of the peers that Cargo does not pin, as their installer finds them; None where one is missing."""
-    parts = ("debian", "native", "python", "node")
+    parts = ("debian", "native", "python", "node", "gateway")
     # It exits with 1 when something is missing. The data then says what.
     done = subprocess.run([Path(repository) / "bench/peers/install", "--check", "--json", *parts], capture_output=True, text=True)
     return json.loads(done.stdout) if done.stdout else None

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use clap::Args;
 use ringway::exit::Fatal;
-use ringway::options::strings::{self, EndpointString, Place, Wrapping};
+use ringway::options::strings::{self, EndpointString, Wrapping};
 use ringway::options::{
-    Accepts, Application, Destination, Endpoint, OpeningOptions, ServerOptions, WorkerSeat,
+    Accepts, Application, Destination, OpeningOptions, ServerOptions, WorkerSeat,
 };
+use ringway::proto::http::authority;
 use ringway::server::process;
 use ringway::services::Forward;
+use ringway::services::gateway::Place;
 use ringway::{ConnectOptions, Onward, OpeningRequest, Target, Uplink, supervise};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Choice, FILE, Kind as _, Switch, Time, Unless, Words, Wrong};
@@ -116,8 +118,8 @@ impl Asked {
 
     fn listen_at(&mut self, endpoint: &EndpointString) -> Resolved<()> {
         match &endpoint.place {
-            Place::Stdio => self.is_stdio = true,
-            Place::Port {
+            strings::Place::Stdio => self.is_stdio = true,
+            strings::Place::Port {
                 interface,
                 port,
                 tls,
@@ -127,7 +129,7 @@ impl Asked {
                     "" => "0.0.0.0",
                     address => address,
                 };
-                self.set("wsuri", format!("ws://{}", Endpoint::authority(host, port)))?;
+                self.set("wsuri", format!("ws://{}", authority(host, port)))?;
                 if let Some((certificate, key)) = tls {
                     self.set("cert", certificate)?;
                     self.set("key", key)?;
@@ -135,7 +137,7 @@ impl Asked {
                 }
                 self.backlog(*backlog)?;
             }
-            Place::Unix {
+            strings::Place::Unix {
                 path,
                 mode,
                 backlog,
@@ -147,7 +149,7 @@ impl Asked {
                 }
                 self.backlog(*backlog)?;
             }
-            Place::Host { .. } => unreachable!("one listens at no host"),
+            strings::Place::Host { .. } => unreachable!("one listens at no host"),
         }
         if let Some(wrapping) = &endpoint.websocket {
             self.set("accept", "websockets")?;
@@ -163,7 +165,7 @@ impl Asked {
 
     fn connect_to(&mut self, endpoint: &EndpointString) -> Resolved<()> {
         let (place, tls, ca, timeout) = match &endpoint.place {
-            Place::Host {
+            strings::Place::Host {
                 host,
                 port,
                 is_tls,
@@ -176,10 +178,12 @@ impl Asked {
                 };
                 (format!("{host}:{port}"), *is_tls, ca.clone(), timeout_s)
             }
-            Place::Unix {
+            strings::Place::Unix {
                 path, timeout_s, ..
             } => (format!("unix:{path}"), false, None, timeout_s),
-            Place::Port { .. } | Place::Stdio => unreachable!("one connects to neither"),
+            strings::Place::Port { .. } | strings::Place::Stdio => {
+                unreachable!("one connects to neither")
+            }
         };
         if let Some(seconds) = timeout {
             self.set("connect-timeout", format!("{seconds}s"))?;
@@ -397,10 +401,10 @@ pub(super) fn application(options: &ServerOptions) -> Result<Forward, Fatal> {
     })
 }
 
-fn stream(options: &ServerOptions, target: &Endpoint) -> Result<Target, Fatal> {
+fn stream(options: &ServerOptions, target: &Place) -> Result<Target, Fatal> {
     let host = match target {
-        Endpoint::Tcp { host, .. } => host,
-        Endpoint::Unix { .. } => "localhost",
+        Place::Tcp { host, .. } => host,
+        Place::Unix(_) => "localhost",
     };
     Ok(Target {
         addresses: addresses_of(target)?,
@@ -449,10 +453,10 @@ fn uplink(options: &ServerOptions, uri: &str) -> Result<Uplink, Fatal> {
     })
 }
 
-fn addresses_of(place: &Endpoint) -> Result<Vec<ConnectOptions>, Fatal> {
+fn addresses_of(place: &Place) -> Result<Vec<ConnectOptions>, Fatal> {
     let found = match place {
-        Endpoint::Unix { path } => Ok(vec![ringway::Address::Unix(path.clone())]),
-        Endpoint::Tcp { host, port } => addresses::of_host(host, *port).map_err(|why| {
+        Place::Unix(path) => Ok(vec![ringway::Address::Unix(path.clone())]),
+        Place::Tcp { host, port } => addresses::of_host(host, *port).map_err(|why| {
             Fatal::environment(format!(
                 "cannot find the address of '{host}': {why}; give an address, as 127.0.0.1 or [::1]"
             ))

@@ -166,31 +166,20 @@ fn own() -> [Definition<ServerOptions>; 7] {
 }
 
 /// `host:port` or `unix:/path`.
-pub(super) const TARGET: Words<Endpoint> = Words {
+pub(super) const TARGET: Words<Place> = Words {
     value_name: "TARGET",
     parse: parse_target,
-    show: |target| {
-        Some(match target {
-            Endpoint::Tcp { host, port } => Endpoint::authority(host, port),
-            Endpoint::Unix { path } => format!("unix:{}", path.display()),
-        })
-    },
+    show: |target| Some(target.to_string()),
     bare: Bare::Refused,
 };
 
-fn parse_target(text: &str) -> Result<Endpoint, Wrong> {
+fn parse_target(text: &str) -> Result<Place, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
         let wrong = |why| Wrong::Because(format!(": {why}, as unix:/run/target.sock"));
-        return Endpoint::unix(path).map_err(wrong);
+        Endpoint::unix(path).map_err(wrong)?;
     }
-    match Place::parse(text) {
-        Some(Place::Tcp { host, port }) => Ok(Endpoint::Tcp { host, port }),
-        Some(Place::Unix(path)) => Ok(Endpoint::Unix { path }),
-        None => Err(Wrong::not(
-            "a target",
-            "write it as 127.0.0.1:5900 or unix:/path",
-        )),
-    }
+    let wrong = || Wrong::not("a target", "write it as 127.0.0.1:5900 or unix:/path");
+    Place::parse(text).ok_or_else(wrong)
 }
 
 /// Names of subprotocols with commas between them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringway::options::{Endpoint, ServerOptions, WebOptions};
 use ringway::proto::handshake::Letterhead;
+use ringway::proto::http::authority;
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Count, FILE, Switch, Time, Unless, Words, Wrong};
 use ringway_command::options::{Definition, define};
@@ -79,7 +80,7 @@ const UPSTREAM: Words<Endpoint> = Words {
     parse: parse_upstream,
     show: |place| {
         Some(match place {
-            Endpoint::Tcp { host, port } => format!("http://{}", Endpoint::authority(host, port)),
+            Endpoint::Tcp { host, port } => format!("http://{}", authority(host, port)),
             Endpoint::Unix { path } => format!("unix:{}", path.display()),
         })
     },

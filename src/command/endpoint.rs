@@ -3,6 +3,7 @@
 //! Owns: the text of `--wsuri`, `--port` and `--congestion`. Never: opens a socket or looks up a name.
 
 use ringway::options::{BadEndpoint, ENDPOINTS_MAX, Endpoint, WebHost, WebPort};
+use ringway::proto::http::authority;
 
 use crate::Text;
 use crate::judge::{BadOption, Resolved};
@@ -33,7 +34,7 @@ pub const URI: Words<Endpoint> = Words {
             Endpoint::Tcp { host, port } => {
                 // The name of an interface follows an address of its link.
                 let host = host.replace('%', "%25");
-                format!("ws://{}", Endpoint::authority(&host, port))
+                format!("ws://{}", authority(&host, port))
             }
             Endpoint::Unix { path } => format!("ws+unix:{}", path.display()),
         })
@@ -91,7 +92,7 @@ pub const WEB_PORT: Words<WebPort> = Words {
         };
         Some(match host {
             WebHost::Loopback => port,
-            WebHost::Named(host) => Endpoint::authority(host, port),
+            WebHost::Named(host) => authority(host, port),
         })
     },
     bare: Bare::Refused,

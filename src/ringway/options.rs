@@ -366,14 +366,6 @@ impl std::fmt::Display for BadEndpoint {
 impl std::error::Error for BadEndpoint {}
 
 impl Endpoint {
-    /// A host and a port as addresses write them: with brackets around an IPv6 address (RFC 3986 §3.2.2).
-    pub fn authority(host: &str, port: impl std::fmt::Display) -> String {
-        match host.contains(':') {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
-        }
-    }
-
     /// A Unix socket.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-"""Processes of a check against other programs: started, waited for, and ended by whoever started them."""
+"""Processes of a check against other programs: started, waited for, and ended by whoever started them; and their Python."""
 
 import contextlib
 import os
 import re
 import select
 import subprocess
+import sys
 import time
 
 READY_TIMEOUT_S = 15
@@ -18,6 +19,17 @@ class Difference(Exception):
 def run(*command, **options):
     print("+", *command, flush=True)
     subprocess.run([str(part) for part in command], check=True, **options)
+
+
+def python_of(folder, requirements):
+    """Python of an environment in `folder` that has just what `requirements` pins. The marker holds the pins that were installed."""
+    marker, pins, python = folder / "installed", requirements.read_text(), folder / "venv/bin/python"
+    if not (marker.exists() and marker.read_text() == pins):
+        folder.mkdir(parents=True, exist_ok=True)
+        run(sys.executable, "-m", "venv", "--clear", folder / "venv")
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", requirements)
+        marker.write_text(pins)
+    return python
 
 
 def line_of(process, pattern):

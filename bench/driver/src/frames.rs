@@ -12,7 +12,7 @@
 use crate::options::{Mode, Options, Payload};
 
 /// A constant with four different bytes: a server that unmasks with a rotated key is noticed.
-const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+pub const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// Bytes of a ring of requests. It stays close to the L1 cache. Chosen, untested.
 const RING_BYTES: usize = 32 << 10;
 const VARIANTS_MIN: usize = 16;
@@ -86,7 +86,8 @@ fn header_len(size: usize) -> usize {
     }
 }
 
-fn push_header(out: &mut Vec<u8>, kind: Payload, size: usize, masked: bool) {
+/// The header of a whole message. If it is masked, the masking key has to follow.
+pub fn push_header(out: &mut Vec<u8>, kind: Payload, size: usize, masked: bool) {
     let opcode = match kind {
         Payload::Text => 1,
         Payload::Binary => 2,

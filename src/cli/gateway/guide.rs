@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use ringway::exit::Fatal;
-use ringway::options::{Endpoint, ServerOptions};
+use ringway::options::ServerOptions;
 use ringway::proto::handshake::Request;
 use ringway::services::Verifier;
 use ringway::services::gateway::{
@@ -61,20 +61,13 @@ impl Directory {
         let passwords = sessions.basic_auth.as_deref().map(Passwords::load);
         Ok(Self(Arc::new(Inner {
             names: Names::new(make),
-            target: options.gateway.target.as_ref().map(place),
+            target: options.gateway.target.clone(),
             routes: sessions.routes.clone(),
             source: source(sessions)?.map(Arc::new),
             token_from: sessions.token_from.clone(),
             passwords: passwords.transpose()?.map(Arc::new),
             client_names: sessions.client_names.clone(),
         })))
-    }
-}
-
-fn place(target: &Endpoint) -> Place {
-    match target.clone() {
-        Endpoint::Tcp { host, port } => Place::Tcp { host, port },
-        Endpoint::Unix { path } => Place::Unix(path),
     }
 }
 

@@ -42,6 +42,14 @@ pub(super) use answer::{SERVER, check_allow, check_headers, encode_with, push, p
 pub(super) use fields::{TCHAR, is_tchar, run};
 pub(super) use request::Once;
 
+/// A host and a port as addresses write them: with brackets around an IPv6 address (RFC 3986 §3.2.2).
+pub fn authority(host: &str, port: impl std::fmt::Display) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
 /// The version of a message. `HTTP/1.1` has `major` 1 and `minor` 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Endpoint;
+use crate::services::gateway::Place;
 
 /// The forwarder, see `docs/forward.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct ForwardOptions {
     /// Where they lead to. Default: nowhere, so there is no forwarder.
     pub to: Option<Destination>,
     /// The place to connect to for a URI, in place of its host and port.
-    pub address: Option<Endpoint>,
+    pub address: Option<Place>,
     /// Further headers of each request for a WebSocket: name and value.
     pub headers: Vec<(String, String)>,
     /// User and password of each request (Basic, RFC 7617), with a colon between them.
@@ -38,7 +38,7 @@ pub enum Accepts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A target that speaks anything.
-    Stream(Endpoint),
+    Stream(Place),
     /// A WebSocket server, by its URI.
     WebSocket(String),
 }

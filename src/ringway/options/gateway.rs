@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use super::{Endpoint, ForwardOptions, ProxyVersion, TargetTlsOptions};
-use crate::services::gateway::SessionOptions;
+use super::{ForwardOptions, ProxyVersion, TargetTlsOptions};
+use crate::services::gateway::{Place, SessionOptions};
 
 /// How WebSockets are joined with streams, see `docs/gateway.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayOptions {
     /// Where the streams lead to. Default: nowhere, so there is no gateway.
-    pub target: Option<Endpoint>,
+    pub target: Option<Place>,
     /// Subprotocols beside `binary` and `base64` that clients may choose; their messages are binary. Default: none.
     pub subprotocols: Vec<String>,
     /// Whether clients may choose `base64`. Default: yes.

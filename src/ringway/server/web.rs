@@ -24,6 +24,7 @@ use super::process::{adopt, environment};
 use crate::exit::Fatal;
 use crate::io::{Fd, sys, words};
 use crate::options::{Endpoint, ServerOptions, WorkerSeat};
+use crate::proto::http::authority;
 use crate::stats::sidecar::Totals as _;
 use crate::stats::web::Counters;
 
@@ -131,7 +132,7 @@ fn of(options: &ServerOptions) -> Options {
             cache_control: web.cache_control.clone(),
         }),
         upstream: web.proxy.as_ref().map(|proxy| match proxy {
-            Endpoint::Tcp { host, port } => Upstream::Tcp(Endpoint::authority(host, port)),
+            Endpoint::Tcp { host, port } => Upstream::Tcp(authority(host, port)),
             Endpoint::Unix { path } => Upstream::Unix(path.clone()),
         }),
         upstream_timeout: web.proxy_timeout,

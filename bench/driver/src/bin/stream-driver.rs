@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use echo_driver::cpu::ProcessClock;
+use echo_driver::frames::{MASKING_KEY, push_header};
+use echo_driver::options::Payload;
 use echo_driver::sys;
 
 const HELP: &str = "\
@@ -32,7 +34,6 @@ CPU      for both threads of the driver
 One line of JSON on stdout.
 ";
 
-const MASKING_KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const MESSAGE_BYTES: usize = 64 << 10;
 const ROUND_TRIP_BYTES: usize = 64;
 const BUFFER_BYTES: usize = 1 << 20;
@@ -125,6 +126,7 @@ fn tree_cpu(pid: i32) -> io::Result<Duration> {
     // Behind the name in brackets: state is the first field, cutime and cstime are the 14th and 15th.
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     let ticks: u64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    // A tick of /proc is 10 ms, whatever the kernel's own is (proc(5), USER_HZ).
     let mut sum = clock + Duration::from_millis(ticks * 10);
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
@@ -160,18 +162,8 @@ fn open(gateway: SocketAddr) -> io::Result<TcpStream> {
 
 /// A masked binary message.
 fn message(len: usize) -> Vec<u8> {
-    let mut frame = vec![0x82];
-    match len {
-        0..126 => frame.push(0x80 | len as u8),
-        126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
+    let mut frame = Vec::new();
+    push_header(&mut frame, Payload::Binary, len, true);
     frame.extend(MASKING_KEY);
     frame.extend((0..len).map(|at| at as u8 ^ MASKING_KEY[at % 4]));
     frame
@@ -346,4 +338,23 @@ fn connections(run: &Run) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_of_a_server_is_counted_however_it_is_cut() {
+        let mut wire = Vec::new();
+        for len in [0, 5, 125, 126, 70_000] {
+            push_header(&mut wire, Payload::Binary, len, false);
+            wire.resize(wire.len() + len, 7);
+        }
+        for piece in [1, 2, 3, 1000, wire.len()] {
+            let mut frames = Frames::default();
+            let counted: u64 = wire.chunks(piece).map(|piece| frames.feed(piece)).sum();
+            assert_eq!(counted, 70_256, "{piece}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use crate::options::Endpoint;
+use crate::proto::http::authority;
 
 /// Bytes of a path that the address of a Unix socket has room for, without the zero behind it (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -72,7 +72,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } => f.write_str(&Endpoint::authority(host, port)),
+            Self::Tcp { host, port } => f.write_str(&authority(host, port)),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
