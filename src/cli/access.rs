@@ -27,7 +27,7 @@ pub(super) fn definitions() -> [Definition<ServerOptions>; 7] {
         define("may-subscribe", field!(may_subscribe), RIGHTS,
             "Topics and patterns that they may subscribe to, written the same"),
         define("token-key", field!(token_keys), FILES,
-            "Clients of a broadcast or pubsub bring a signed token (JWT) that one of these keys has signed: a file with a secret of at \
+            "Clients of a broadcast, pubsub or gateway bring a signed token (JWT) that one of these keys has signed: a file with a secret of at \
              least 32 bytes (HS256), or with a public key in PEM, Ed25519 (EdDSA) or RSA (RS256). Its claims publish and subscribe take the place of \
              --may-publish and --may-subscribe"),
         define("token-issuer", field!(token_issuer), Unless(NAME), "The issuer (iss) that tokens must name").default_said("any"),
@@ -42,7 +42,7 @@ pub(super) fn definitions() -> [Definition<ServerOptions>; 7] {
     ]
 }
 
-const NAME: Words<String> = Words {
+pub(super) const NAME: Words<String> = Words {
     value_name: "NAME",
     parse: |name| match name.is_empty() {
         true => Err(Wrong::Because(" is empty: leave it off".to_owned())),

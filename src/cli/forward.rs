@@ -347,6 +347,11 @@ impl Serves for ForwardArgs {
             || forward.basic_auth.is_some();
         let alone = if for_uris && !is_websocket {
             "--to-address, --header and --basic-auth are for WebSocket servers: give --to=ws://host/path, or leave them off"
+        } else if !is_websocket
+            && forward.accepts == Accepts::Streams
+            && (!options.gateway.subprotocols.is_empty() || options.fragment_size.is_some())
+        {
+            "--subprotocol and --fragment-size are for WebSockets, and there is none on either side: leave them off"
         } else if (forward.cacert.is_some() || forward.insecure) && !is_secure {
             "--cacert and --insecure are for TLS: give a wss:// URI, or leave them off"
         } else if options.gateway.tls.wanted && is_websocket {

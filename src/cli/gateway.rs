@@ -123,6 +123,9 @@ impl Defined for GatewayArgs {
         all.extend(sessions::targets());
         all.extend(sessions::sessions());
         all.extend(target_tls::definitions());
+        // Of those of topics: there are none here, and no HTTP API for them.
+        let tokens = access::definitions().into_iter();
+        all.extend(tokens.filter(|definition| definition.name().starts_with("token-")));
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
         all

@@ -10,7 +10,7 @@ use ringway_command::options::{self, Defined, Given};
 use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
-use super::forward::ForwardCommand;
+use super::forward::{ForwardArgs, ForwardCommand};
 use super::gateway::{self, GatewayArgs, GatewayCommand};
 use super::options::ServerArgs;
 use super::{access, resolve, services, stdio};
@@ -59,9 +59,15 @@ pub(super) fn forward(args: ForwardCommand) -> Outcome {
             Some(path) => asked.given.over_file(path)?,
             None => asked.given,
         };
+        stdio::check(|name| given.has(name)).map_err(|bad| usage(bad.to_string()))?;
         let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
+        if asked.process.print_config {
+            return Ok(Outcome::Exit(print(&options::show::<ForwardArgs>(
+                &options,
+            ))));
+        }
         lines::detach();
-        log_to_stderr(Log::Warnings);
+        log_to_stderr(log_of(&options));
         stdio::run(&options).map(Outcome::Exit)
     }))
 }
@@ -96,11 +102,7 @@ fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Ou
         return Ok(Outcome::Exit(print(&options::show::<D>(&options))));
     }
     lines::detach();
-    log_to_stderr(match (options.debug, options.log_frames) {
-        (true, _) => Log::Everything,
-        (false, Some(_)) => Log::Frames,
-        (false, None) => Log::Warnings,
-    });
+    log_to_stderr(log_of(&options));
     match seat {
         Some(seat) => Ok(Outcome::Worker(match seat.role {
             Role::Worker => D::work(&options, &seat),
@@ -108,6 +110,14 @@ fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Ou
             Role::Web => web::run(&options, &seat),
         })),
         None => supervise(&options, &given).map(Outcome::Exit),
+    }
+}
+
+const fn log_of(options: &ServerOptions) -> Log {
+    match (options.debug, options.log_frames) {
+        (true, _) => Log::Everything,
+        (false, Some(_)) => Log::Frames,
+        (false, None) => Log::Warnings,
     }
 }
 
@@ -181,16 +191,19 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
 /// Options whose values are secrets, or may be.
 const SECRETS: [&str; 2] = ["basic-auth", "header"];
 
-/// Takes out of the options what is nobody's business who sees the status page: secrets, and user and password of addresses.
+/// Takes out of the options what is nobody's business who sees the status page: secrets, and user, password and query of addresses.
 fn hide_secrets(settings: &mut [(String, String)]) {
     for (name, text) in settings {
         if SECRETS.contains(&name.as_str()) && !text.is_empty() {
             "set, and not shown".clone_into(text);
         } else if let Some((scheme, rest)) = text.split_once("://") {
             // What follows the host has no '@'; a password may have one.
-            if let Some((_, host)) = rest.rsplit_once('@') {
-                *text = format!("{scheme}://{host}");
-            }
+            let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            let shown = match rest.split_once('?') {
+                Some((rest, _)) => format!("{scheme}://{rest}?…"),
+                None => format!("{scheme}://{rest}"),
+            };
+            *text = shown;
         }
     }
 }
@@ -245,6 +258,8 @@ mod tests {
                 "nats://127.0.0.1:4222",
             ),
             ("to", "wss://u:p@example/ssh", "wss://example/ssh"),
+            ("to", "wss://example/?token=S", "wss://example/?…"),
+            ("token-url", "https://a/%s?key=S", "https://a/%s?…"),
             ("wsuri", "ws://127.0.0.1:9000", "ws://127.0.0.1:9000"),
             ("workers", "2", "2"),
         ] {

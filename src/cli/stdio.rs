@@ -10,11 +10,33 @@ use std::thread;
 use ringway::exit::{Exit, Fatal};
 use ringway::options::ServerOptions;
 use ringway::server::single;
+use ringway_command::judge::{BadOption, Resolved};
 
 use super::forward;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// Options of a listener, which one stream does not have.
+const LISTENERS: [&str; 7] = [
+    "wsuri",
+    "cert",
+    "key",
+    "tls",
+    "web",
+    "http-proxy",
+    "workers",
+];
+
+/// Refuses options that would be parsed and ignored.
+pub(super) fn check(is_given: impl Fn(&str) -> bool) -> Resolved<()> {
+    match LISTENERS.into_iter().find(|name| is_given(name)) {
+        None => Ok(()),
+        Some(name) => Err(BadOption(format!(
+            "--{name} has no effect on stdio, which is one stream: leave it off"
+        ))),
+    }
+}
 
 /// Serves the one stream until both of its directions have ended.
 ///

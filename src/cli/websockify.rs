@@ -416,6 +416,9 @@ fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
         plan.say(DRAIN);
     }
     plan.daemon = parsed.has("daemon");
+    if parsed.has("wrap-mode") {
+        plan.note("--wrap-mode has no effect without a program behind --");
+    }
     if parsed.has("libserver") {
         plan.note(
             "--libserver has no effect: there is one server here, and nothing is lost with it",

@@ -146,8 +146,8 @@ pub struct ServerOptions {
     pub may_publish: Vec<Right>,
     /// And subscribe to. Default: all.
     pub may_subscribe: Vec<Right>,
-    /// Files with the keys that sign the tokens of clients of a broadcast or pubsub: a secret (HS256), or a public Ed25519 key in PEM
-    /// (EdDSA). Default: none, clients need no token.
+    /// Files with the keys that sign the tokens of clients of a broadcast, a pubsub or a gateway: a secret (HS256), or a public key in
+    /// PEM, Ed25519 (EdDSA) or RSA (RS256). Default: none, clients need no token.
     pub token_keys: Vec<PathBuf>,
     /// The issuer that tokens must name. Default: any.
     pub token_issuer: Option<String>,
@@ -167,7 +167,7 @@ pub struct ServerOptions {
     pub tick: Option<Duration>,
     /// Applications that come with Ringway, by path. Empty: `application` on every path.
     pub applications: Vec<(Pattern, Application)>,
-    /// What `ringway gateway` does with WebSockets. Without a target it is no gateway.
+    /// What `ringway gateway` does with WebSockets. Without a target, tokens or routes it is no gateway.
     pub gateway: GatewayOptions,
     /// What answers requests that open no WebSocket, in a process of its own. Default: the workers answer them.
     pub web: WebOptions,

@@ -57,7 +57,7 @@ pub struct WorkerSeat {
     pub bell_fds: Vec<RawFd>,
     /// The memfd with the secrets of TLS. `None` without TLS, or without a supervisor.
     pub tls_fd: Option<RawFd>,
-    /// What to connect to for the web process: its socket, which has no name (`supervise/web_process.rs`). `None` without one.
+    /// What to connect to for the web process: its socket, which has no name (`supervise/beside.rs`). `None` without one.
     pub web_fd: Option<RawFd>,
     /// The memfd with the supervisor's effective configuration. `None` if the program reads none.
     pub config_fd: Option<RawFd>,

@@ -128,9 +128,9 @@ fn letterhead(options: &Options) -> io::Result<HeaderMap> {
     let own = (!options.server_name.is_empty()).then_some(("Server", &*options.server_name));
     let of_operator = of_operator.map(|(name, value)| (&**name, &**value));
     for (name, value) in own.into_iter().chain(of_operator) {
-        let bad = |_| io::Error::new(io::ErrorKind::InvalidInput, format!("no field: {name}"));
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| bad(()))?;
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(()))?;
+        let bad = || io::Error::new(io::ErrorKind::InvalidInput, format!("no field: {name}"));
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| bad())?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         fields.insert(name, value);
     }
     Ok(fields)

@@ -21,7 +21,7 @@ pub struct Counts {
     pub proxy_failed: AtomicU64,
     /// Answers of the application that were cut off: it failed, or sent nothing for too long.
     pub proxy_cut: AtomicU64,
-    /// Of the requests, answered 404 or 405 here.
+    /// Of the requests, answered 400, 404 or 405 here.
     pub refused: AtomicU64,
 }
 

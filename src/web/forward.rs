@@ -3,8 +3,6 @@
 //! Fields that concern one connection alone stay behind (RFC 9110 §7.6.1). Whatever a client says of itself in `X-Forwarded-…` is replaced,
 //! unless it is a trusted proxy.
 
-use std::net::IpAddr;
-
 use hyper::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 
 use crate::peer::Peer;
@@ -66,7 +64,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, peer: Peer, is_trusted: bool) {
     );
     chain.extend(
         peer.address
-            .map(|address| plain(address.ip()).to_string().into_bytes()),
+            .map(|address| address.ip().to_canonical().to_string().into_bytes()),
     );
     headers.remove(FOR);
     if let Ok(value) = HeaderValue::from_bytes(&chain.join(&b", "[..]))
@@ -92,11 +90,6 @@ fn is_word_about_client(name: &HeaderName, is_trusted: bool) -> bool {
     let alike = name.as_str().replace('_', "-");
     let is_word = alike.starts_with("x-forwarded-") || alike == "x-real-ip" || alike == "forwarded";
     is_word && (!is_trusted || name.as_str().contains('_'))
-}
-
-/// An IPv4 address that came through a socket of IPv6, as what it is.
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 #[cfg(test)]

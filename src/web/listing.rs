@@ -30,7 +30,12 @@ pub(crate) fn page(root: &Dir, path: &str) -> Option<String> {
         false => root.open_dir(&below).ok()?,
     };
     let mut names = Vec::new();
-    for entry in dir.entries().ok()?.map_while(Result::ok).take(NAMES_MAX) {
+    for entry in dir
+        .entries()
+        .ok()?
+        .map_while(Result::ok)
+        .take(NAMES_MAX + 1)
+    {
         // A name that is no text cannot be asked for.
         let Ok(mut name) = entry.file_name().into_string() else {
             continue;
@@ -44,12 +49,14 @@ pub(crate) fn page(root: &Dir, path: &str) -> Option<String> {
         }
         names.push(name);
     }
+    let is_cut = names.len() > NAMES_MAX;
+    names.truncate(NAMES_MAX);
     names.sort_unstable();
     let above = (!below.is_empty()).then_some("../".to_owned());
-    Some(render(&path, above.into_iter().chain(names)))
+    Some(render(&path, above.into_iter().chain(names), is_cut))
 }
 
-fn render(path: &str, names: impl Iterator<Item = String>) -> String {
+fn render(path: &str, names: impl Iterator<Item = String>, is_cut: bool) -> String {
     let title = escape(path);
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n"
@@ -63,6 +70,9 @@ fn render(path: &str, names: impl Iterator<Item = String>) -> String {
         let link = utf8_percent_encode(part, PART);
         let shown = escape(&name);
         let _ = writeln!(page, "<li><a href=\"./{link}{slash}\">{shown}</a></li>");
+    }
+    if is_cut {
+        page += "<li>and more</li>\n";
     }
     page + "</ul>\n</html>\n"
 }
@@ -89,7 +99,7 @@ mod tests {
     #[test]
     fn names_are_escaped_in_text_and_in_links() {
         let names = ["a b.txt", "<i>", "c:d", "é/", "../"].map(str::to_owned);
-        let page = render("/x&y/", names.into_iter());
+        let page = render("/x&y/", names.into_iter(), true);
         for line in [
             "<h1>/x&amp;y/</h1>",
             "<li><a href=\"./a%20b.txt\">a b.txt</a></li>",
@@ -97,6 +107,7 @@ mod tests {
             "<li><a href=\"./c%3Ad\">c:d</a></li>",
             "<li><a href=\"./%C3%A9/\">é/</a></li>",
             "<li><a href=\"./../\">../</a></li>",
+            "<li>and more</li>",
         ] {
             assert!(page.contains(line), "{line}: {page}");
         }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::common::client::{
     BINARY, Client, Frame, REQUEST, dial, exchange, frame, noise, read_head,
 };
-use crate::common::{Server, on_both_tiers, run, scratch, until};
+use crate::common::{Scratch, Server, on_both_tiers, run, scratch, until};
 
 on_both_tiers!(
     tokens_of_a_file_lead_to_targets_and_the_file_is_read_again,
@@ -273,6 +273,47 @@ fn an_api_says_where_tokens_lead_to(io: &str) {
     assert_eq!(server.counter_reaching("refused_lookups", 2), [2]);
 }
 
+/// A token of RFC 7519, which openssl signs.
+fn signed(folder: &Scratch, secret: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = serde_json::json!({"alg": "HS256", "typ": "JWT"});
+    let body = format!("{}.{}", part(&head), part(claims));
+    let file = folder.write("body", &body);
+    let sign = ["dgst", "-sha256", "-binary", "-hmac", secret, &file];
+    let signature = Command::new("openssl")
+        .args(sign)
+        .output()
+        .expect("openssl is installed");
+    assert!(signature.status.success());
+    format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature.stdout))
+}
+
+#[test]
+fn a_signed_token_opens_a_session_with_the_one_target() {
+    let folder = scratch("tokens-bearer");
+    let secret = "a secret of thirty-two bytes, at least";
+    let key = folder.write("key", secret);
+    let bearer = |secret: &str, claims: Value| {
+        let token = signed(&folder, secret, &claims);
+        format!("Authorization: Bearer {token}\r\n")
+    };
+    let server = gateway(&[
+        "--workers=1",
+        &format!("--token-key={key}"),
+        "--token-issuer=us",
+        &named("a"),
+    ]);
+    let claims = |issuer: &str| serde_json::json!({"exp": 4_102_444_800_u64, "iss": issuer});
+    assert_eq!(name_at(&server, "/", &bearer(secret, claims("us"))), "a");
+    for bad in [
+        String::new(),
+        bearer(secret, claims("them")),
+        bearer("another secret of thirty-two bytes!!", claims("us")),
+    ] {
+        assert_eq!(refusal(&server, "/", &bad).0, 401, "{bad}");
+    }
+}
+
 #[test]
 fn a_signed_token_names_its_target() {
     let target = named("a");
@@ -285,19 +326,7 @@ fn a_signed_token_names_its_target() {
     let folder = scratch("tokens-jwt");
     let secret = "a secret of thirty-two bytes, at least";
     let key = folder.write("key", secret);
-    let signed = |secret: &str, claims: Value| {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let head = serde_json::json!({"alg": "HS256", "typ": "JWT"});
-        let body = format!("{}.{}", part(&head), part(&claims));
-        let file = folder.write("body", &body);
-        let sign = ["dgst", "-sha256", "-binary", "-hmac", secret, &file];
-        let signature = Command::new("openssl")
-            .args(sign)
-            .output()
-            .expect("openssl is installed");
-        assert!(signature.status.success());
-        format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature.stdout))
-    };
+    let signed = |secret: &str, claims: Value| signed(&folder, secret, &claims);
     let claims = |exp: u64| serde_json::json!({"host": "127.0.0.1", "port": port, "exp": exp});
     let server = gateway(&[
         "--workers=1",

@@ -606,7 +606,7 @@ fn a_client_that_stops_is_not_waited_for_for_ever(io: &str) {
 }
 
 fn a_drain_lets_requests_end(io: &str) {
-    let mut server = serve_application(&application(), &[io]);
+    let mut server = serve_application(&application(), &[io, "--drain-timeout=5m"]);
     let mut idle = Http::to(&server.address());
     assert_eq!(idle.get("/head").status, 200);
     let mut busy = Http::to(&server.address());
@@ -626,7 +626,7 @@ fn a_drain_lets_requests_end(io: &str) {
     let began = Instant::now();
     assert_eq!(server.wait(), Some(0));
     assert!(
-        began.elapsed() < Duration::from_secs(8),
+        began.elapsed() < Duration::from_mins(1),
         "it waits for nobody"
     );
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns: how many run at a time. A client that does not wait any more leaves nothing behind but what has begun.
 
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
 use tokio::sync::Semaphore;
 
 /// How many calls of one kind run at a time in each worker. Together they are the threads of the side
@@ -12,7 +14,7 @@ pub(super) struct Room(Semaphore);
 /// Hashes of passwords: they take the worker's own CPU.
 pub(super) static HASHES: Room = Room(Semaphore::const_new(2));
 /// Names, whose servers may be slow.
-pub(super) static NAMES: Room = Room(Semaphore::const_new(4));
+static NAMES: Room = Room(Semaphore::const_new(4));
 /// Files.
 pub(super) static FILES: Room = Room(Semaphore::const_new(2));
 
@@ -28,6 +30,14 @@ pub(super) async fn blocking<T: Send + 'static>(
         done
     });
     running.await.ok()
+}
+
+/// The addresses of a host.
+pub(super) async fn addresses(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    let host = host.to_owned();
+    let found = blocking(&NAMES, move || (host.as_str(), port).to_socket_addrs()).await;
+    let found = found.ok_or_else(|| std::io::Error::other("the lookup has failed"))??;
+    Ok(found.collect())
 }
 
 #[cfg(test)]

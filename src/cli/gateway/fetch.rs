@@ -13,6 +13,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::blocking::addresses;
+
 /// Bytes of an answer that names a target, at most.
 const ANSWER_BYTES_MAX: usize = 4 << 10;
 
@@ -22,6 +24,11 @@ type Fault = Box<dyn Error + Send + Sync>;
 pub(super) fn tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(rustls::Error::General(
+            "this system trusts no certificate".to_owned(),
+        ));
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -43,7 +50,7 @@ pub(super) async fn get(
         (None, Some(_)) => 443,
         (None, None) => 80,
     };
-    let stream = TcpStream::connect((bare, port)).await?;
+    let stream = TcpStream::connect(&addresses(bare, port).await?[..]).await?;
     match tls {
         None => exchange(stream, &uri).await,
         Some(config) => {

@@ -3,7 +3,7 @@
 //! Owns: what was found, for a bounded time and number. Never: waits on a worker's thread.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use ringway::exit::Fatal;
 use ringway::services::gateway::{Place, Refusal, Why};
 use ringway::{Address, ConnectOptions, Target};
 
-use super::blocking::{NAMES, blocking};
+use super::blocking::addresses;
 
 /// How long addresses of a name are used again: a name that moves is followed within it, and a busy one asks the resolver six times
 /// a minute.
@@ -64,19 +64,10 @@ impl Names {
         let Place::Tcp { host, port } = place else {
             unreachable!("the address of a Unix socket is known")
         };
-        let asked = (host.clone(), *port);
-        let found = blocking(&NAMES, move || {
-            (asked.0.as_str(), asked.1).to_socket_addrs()
-        })
-        .await;
-        let found: Vec<_> = match found {
-            Some(Ok(found)) => found.collect(),
-            None => Vec::new(),
-            Some(Err(error)) => {
-                tracing::warn!("the address of the target '{host}' cannot be found: {error}");
-                Vec::new()
-            }
-        };
+        let found = addresses(host, *port).await.unwrap_or_else(|error| {
+            tracing::warn!("the address of the target '{host}' cannot be found: {error}");
+            Vec::new()
+        });
         if found.is_empty() {
             let sentence = format!("the address of the target '{host}' cannot be found");
             return Err(Refusal::new(Why::NoAnswer, 502, &sentence));

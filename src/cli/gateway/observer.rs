@@ -137,10 +137,7 @@ impl Observer for Onlooker {
         if let (Some(recording), Some(format), Some(writer)) =
             (self.recordings.remove(&id), self.record, &self.writer)
         {
-            let last = match format {
-                RecordFormat::Websockify => |ok| record::end(RecordFormat::Websockify, ok),
-                RecordFormat::Ringway => |ok| record::end(RecordFormat::Ringway, ok),
-            };
+            let last = record::end(format, recording.is_complete);
             writer.end(id, last, recording.is_complete);
         }
         if matches!(outcome, Outcome::Closed(_)) {

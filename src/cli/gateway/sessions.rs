@@ -12,6 +12,7 @@ use ringway_command::kinds::{
 };
 use ringway_command::options::{Definition, define};
 
+use crate::access::NAME;
 use crate::options::FILES;
 
 macro_rules! field {
@@ -57,7 +58,7 @@ pub(super) fn targets() -> [Definition<ServerOptions>; 10] {
             .default_said("none")
             .repeated(),
         define("lookup-timeout", field!(lookup_timeout), Time::from(Duration::from_millis(1)),
-            "Time to find out a target, check of the password included (504 above); less than --handshake-timeout"),
+            "Time to find out a target, check of the password included (504 above); at most three quarters of --handshake-timeout"),
     ]
 }
 
@@ -128,15 +129,11 @@ const REDIS: Words<String> = text("URL", |url| {
     }
 });
 
-const NAME: Words<String> = text("NAME", filled);
 const USERS: Words<String> = text("FILE", filled);
 const LOG: Words<String> = text("FILE", filled);
 
 fn filled(text: &str) -> Result<String, Wrong> {
-    match text.is_empty() {
-        true => Err(Wrong::Because(" is empty: leave it off".to_owned())),
-        false => Ok(text.to_owned()),
-    }
+    (NAME.parse)(text)
 }
 
 const NAMES: Words<Vec<String>> = Words {
@@ -208,15 +205,7 @@ const FROM: Words<TokenFrom> = Words {
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
     let own = &options.gateway.sessions;
     let has_target = options.gateway.target.is_some();
-    let sources = [
-        own.token_file.is_some(),
-        own.token_names.is_some(),
-        own.token_sockets.is_some(),
-        own.token_url.is_some(),
-        !own.token_jwt.is_empty(),
-        own.token_redis.is_some(),
-    ];
-    let sources = sources.into_iter().filter(|is_given| *is_given).count();
+    let sources = own.sources();
     let default = SessionOptions::default();
     let wrong = if sources > 1 {
         "tokens are looked up in one place: give one of --token-file, --token-names, --token-sockets, --token-url, --token-jwt, --token-redis"
@@ -235,9 +224,9 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
     } else if own.record.is_none() && own.record_format != default.record_format {
         "--record-format has no effect without --record: say where to, or leave it off"
     } else if own.lookup_timeout != default.lookup_timeout
-        && own.lookup_timeout >= options.handshake_timeout
+        && own.lookup_timeout > options.handshake_timeout * 3 / 4
     {
-        "--lookup-timeout is to be less than --handshake-timeout, which ends the wait: lower one or raise the other"
+        "--lookup-timeout is to be at most three quarters of --handshake-timeout, which ends the wait: lower one or raise the other"
     } else if options.workers > 1
         && (own.run_once || own.stop_after.is_some() || own.stop_when_idle.is_some())
     {

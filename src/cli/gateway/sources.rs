@@ -187,7 +187,6 @@ impl TokenFile {
                 // The other files of a directory count all the same.
                 Err(_) if *path != self.path => {
                     tracing::warn!("{}: this is no file of tokens", path.display());
-                    whole.faulty += 1;
                     continue;
                 }
                 Err(miss) => return Err(miss),
@@ -196,7 +195,9 @@ impl TokenFile {
             for (line, why) in &table.faults {
                 tracing::warn!("{}: line {line} {why}", path.display());
             }
-            whole.faulty += table.faulty;
+            if let more @ 1.. = table.faulty - table.faults.len() {
+                tracing::warn!("{}: {more} further lines say nothing", path.display());
+            }
             for (token, place) in table.targets {
                 whole.targets.entry(token).or_insert(place);
             }

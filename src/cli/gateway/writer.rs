@@ -41,7 +41,7 @@ enum Job {
     Begin(ConnId, Vec<u8>),
     Piece(ConnId, Vec<u8>),
     /// With the last bytes. `false`: something is missing.
-    End(ConnId, fn(bool) -> &'static [u8], bool),
+    End(ConnId, &'static [u8], bool),
 }
 
 /// A handle of the thread.
@@ -115,7 +115,7 @@ impl Writer {
         self.push(Job::Piece(id, bytes), len)
     }
 
-    pub(super) fn end(&self, id: ConnId, last: fn(bool) -> &'static [u8], is_complete: bool) {
+    pub(super) fn end(&self, id: ConnId, last: &'static [u8], is_complete: bool) {
         self.push(Job::End(id, last, is_complete), 0);
     }
 
@@ -258,10 +258,10 @@ impl Recordings<'_> {
         }
     }
 
-    fn end(&mut self, id: ConnId, last: fn(bool) -> &'static [u8], is_complete: bool) -> bool {
+    fn end(&mut self, id: ConnId, last: &[u8], is_complete: bool) -> bool {
         match self.open.remove(&id) {
             None => false,
-            Some(mut file) => file.write_all(last(is_complete)).is_ok() && is_complete,
+            Some(mut file) => file.write_all(last).is_ok() && is_complete,
         }
     }
 
@@ -379,5 +379,58 @@ impl Syslog {
             Self::Unix(socket) => socket.send(message.as_bytes()),
             Self::Udp(socket) => socket.send(message.as_bytes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer whose thread has taken nothing yet, and its end of the queue.
+    fn idle() -> (Writer, Receiver<Job>) {
+        let (jobs, asked) = channel();
+        let writer = Writer {
+            jobs: Some(jobs),
+            thread: None,
+            state: Arc::default(),
+        };
+        (writer, asked)
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let (writer, asked) = idle();
+        let id = ConnId {
+            slot: 7,
+            generation: 1,
+        };
+        assert!(writer.begin(id, Vec::new()));
+        assert!(writer.piece(id, vec![0; QUEUED_BYTES_MAX - 4 * JOB_BYTES]));
+        assert!(!writer.piece(id, vec![0; 4 * JOB_BYTES]), "no room");
+        writer.line("x".repeat(4 * JOB_BYTES));
+        writer.line("y".repeat(4 * JOB_BYTES));
+        assert!(!writer.begin(
+            ConnId {
+                slot: 8,
+                generation: 1
+            },
+            vec![0; 4 * JOB_BYTES]
+        ));
+        writer.end(id, b"the end", false);
+        assert_eq!(
+            writer.losses(),
+            (2, 1),
+            "two lines, and the recording that did not begin"
+        );
+
+        let state = Arc::clone(&writer.state);
+        drop(writer);
+        write_all(&asked, None, None, &state);
+        assert_eq!(state.recordings_incomplete.load(Ordering::Relaxed), 1);
+        assert_eq!(
+            state.queued_bytes.load(Ordering::Relaxed),
+            0,
+            "all room is free again"
+        );
     }
 }

@@ -38,7 +38,7 @@ impl Date {
 ///
 /// The algorithm counts years from March, so that the leap day is the last day of its year. It groups them into eras of
 /// 400 years, which all have the same number of days.
-const fn civil(days: u64) -> (u64, u64, u64) {
+pub const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + DAYS_FROM_MARCH_0_TO_1970;
     let (era, day_of_era) = (days / ERA_DAYS, days % ERA_DAYS);
     let year_of_era =

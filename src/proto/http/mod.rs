@@ -31,7 +31,7 @@ mod tests;
 
 pub use answer::{Answer, encode_answer};
 pub use body::Body;
-pub use date::Date;
+pub use date::{Date, civil};
 pub use fields::{Headers, is_field_value, is_host, is_token, list, list_contains};
 pub use refusal::{Refusal, StatusCode, encode_refusal};
 pub use request::{Request, parse_request, parse_request_from};

@@ -39,7 +39,7 @@ pub(super) struct Beside {
     /// `None`: the server has no backplane.
     bridge: Option<Sidecar<bridge::Counters>>,
     /// `None`: workers answer all requests themselves.
-    web: Option<(WebSocket, Sidecar<web::Counters>)>,
+    web: Option<(WebListener, Sidecar<web::Counters>)>,
     /// They know that the server stops.
     are_told: bool,
 }
@@ -58,7 +58,7 @@ impl Beside {
     pub(super) fn new(options: &Options, now: Instant) -> Result<Self, Fatal> {
         let has_bridge = options.bus.as_ref().is_some_and(Plan::has_bridge);
         let policy = options.respawn;
-        let socket = options.web_process.map(WebSocket::bind).transpose();
+        let socket = options.web_process.map(WebListener::bind).transpose();
         let socket = socket.map_err(|error| {
             let dir = std::env::temp_dir();
             Fatal::environment(format!(
@@ -175,13 +175,13 @@ fn bridge_seat(bus: &Segments) -> WorkerSeat {
 
 /// The socket of the web process.
 #[derive(Debug)]
-struct WebSocket {
+struct WebListener {
     listener: UnixListener,
     /// Leads to it.
     way: File,
 }
 
-impl WebSocket {
+impl WebListener {
     /// One whose queue holds so many connections, or as many as the kernel allows.
     fn bind(backlog: usize) -> io::Result<Self> {
         let dir = private_dir()?;
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_socket_has_no_name_and_can_be_connected_to() {
-        let socket = WebSocket::bind(16).expect("a socket");
+        let socket = WebListener::bind(16).expect("a socket");
         let name = socket.listener.local_addr().expect("bound");
         let name = name.as_pathname().expect("it had one").to_owned();
         assert!(!name.parent().expect("a directory").exists());

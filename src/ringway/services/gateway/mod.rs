@@ -57,8 +57,7 @@ pub trait Guide: Send + Sync {
 pub enum Step {
     /// The answer.
     Now(Answer),
-    /// It will be known when this has run, beside the worker. The token or user that was found before is said of a client that does
-    /// not wait so long.
+    /// It will be known when this has run, beside the worker.
     Later(Later),
 }
 

@@ -55,15 +55,22 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
+    /// How many places there are where tokens are looked up: more than one are too many.
+    pub fn sources(&self) -> usize {
+        let given = [
+            self.token_file.is_some(),
+            self.token_names.is_some(),
+            self.token_sockets.is_some(),
+            self.token_url.is_some(),
+            !self.token_jwt.is_empty(),
+            self.token_redis.is_some(),
+        ];
+        given.into_iter().filter(|is_given| *is_given).count()
+    }
+
     /// Whether there are tokens or routes.
     pub fn leads(&self) -> bool {
-        self.token_file.is_some()
-            || self.token_names.is_some()
-            || self.token_sockets.is_some()
-            || self.token_url.is_some()
-            || !self.token_jwt.is_empty()
-            || self.token_redis.is_some()
-            || !self.routes.is_empty()
+        self.sources() > 0 || !self.routes.is_empty()
     }
 }
 

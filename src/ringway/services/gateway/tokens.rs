@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use super::place::Place;
 
-/// Bytes of a token. It stands in a request, whose head is not much longer.
+/// Bytes of a token in a file.
 pub const TOKEN_BYTES_MAX: usize = 1024;
 
 /// Bytes of the longest token file that is read (16 MiB): some hundred thousand lines.
