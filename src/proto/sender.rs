@@ -74,6 +74,11 @@ impl Sender {
         self.state == SendState::Closed
     }
 
+    /// Whether a message has begun whose last frame was not sent.
+    pub fn is_inside_message(&self) -> bool {
+        self.state == SendState::InsideMessage
+    }
+
     /// Encodes the header of one frame to the front of `out` and returns its length. The caller sends the payload after
     /// it; a client masks it with the same key.
     ///

@@ -200,11 +200,11 @@ pub use options::{
     Backlog, BackplaneOptions, IoChoice, Limits, OpeningOptions, ServerOptions, SocketOptions,
     WebOptions,
 };
-pub use proto::{CloseCode, Kind, Message, Misuse, Role, Violation};
+pub use proto::{Chunk, CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Audience, Bzip2, Carried, Closed, Commands, Context, Deflate, Failure, Handle, News,
-    Onward, Opening, OpeningRequest, Prepared, PublishError, Relay, Scope, SendError, Snappy,
-    SubscribeError, Target, TooMuch, Tunnel, Uplink, Verdict, Waker, Way,
+    App, Audience, Bzip2, Carried, Closed, Commands, Context, Deflate, Failure, Flow, Handle, News,
+    Onward, Opening, OpeningRequest, Prepared, PublishError, Receiving, Relay, Scope, SendError,
+    Snappy, SubscribeError, Target, TooMuch, TrafficStats, Tunnel, Uplink, Verdict, Waker, Way,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};

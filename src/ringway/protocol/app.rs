@@ -19,9 +19,10 @@ use super::handle::Handle;
 use super::page;
 use super::raw::Onward;
 use super::request::Failure;
+use super::traffic::TrafficStats;
 use super::verdict::{Opening, Verdict};
 use crate::io::ConnId;
-use crate::proto::{CloseCode, Message, Violation, http};
+use crate::proto::{Chunk, CloseCode, Message, Violation, http};
 use crate::time::Instant;
 
 /// An application. Each worker has one value of it and calls it on its own thread. A callback that blocks stops every
@@ -69,6 +70,17 @@ pub trait App {
         session: &mut Self::Session,
         message: Message<'_>,
     );
+
+    /// A piece of a message has arrived, on a connection that takes its messages in pieces ([`Verdict::receiving`],
+    /// [`OpeningRequest::receiving`](crate::OpeningRequest::receiving)): whole frames, or what a receive brought. The worker keeps none
+    /// of it. Default: the piece is dropped.
+    fn chunk(
+        &mut self,
+        _context: &mut Context<'_>,
+        _session: &mut Self::Session,
+        _chunk: Chunk<'_>,
+    ) {
+    }
 
     /// A Ping has arrived. The worker has queued the Pong.
     fn ping(&mut self, _context: &mut Context<'_>, _session: &mut Self::Session, _payload: &[u8]) {}
@@ -173,6 +185,8 @@ pub struct Closed<'a> {
     pub reason: &'a str,
     /// The peer's violation of RFC 6455, if we failed the connection for one.
     pub violation: Option<Violation>,
+    /// What went over a connection that was measured ([`Verdict::measured`]).
+    pub traffic: Option<&'a TrafficStats>,
 }
 
 impl Closed<'_> {
@@ -182,5 +196,6 @@ impl Closed<'_> {
         code: CloseCode::AbnormalClosure,
         reason: "",
         violation: None,
+        traffic: None,
     };
 }

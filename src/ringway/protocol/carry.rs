@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::app::{App, Carried, Way};
-use super::context::Context;
+use super::context::{Context, Speech};
 use super::host::Host;
 use super::raw::Raw;
 use super::websocket::{BULK_FRAME_BYTES, Ending};
@@ -165,9 +165,14 @@ impl Shared {
                     (part.kind, (part.payload.len(), part.payload), ends)
                 }
                 Event::Ping(payload) => {
-                    let speaks = (&mut *sender, None, 0);
+                    let speech = Speech {
+                        sender,
+                        codec: None,
+                        in_place_below: 0,
+                        traffic: None,
+                    };
                     let buffer = reading.buffer;
-                    Context::new(self, &mut conn.link, speaks, scratch, buffer).pong_once(payload);
+                    Context::new(self, &mut conn.link, speech, scratch, buffer).pong_once(payload);
                     continue;
                 }
                 Event::Pong(_) => continue,

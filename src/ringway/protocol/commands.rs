@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Pause,
     Resume,
     Decide(Box<Verdict>),
+    /// A message that was sent in parts has ended: messages of topics may follow it.
+    SendLate,
 }
 
 /// Payload bytes, and commands, whose memory is kept from turn to turn: together about 1.4 MiB.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::app::App;
 use super::carry::Coding;
 use super::host::Host;
+use super::pieces::Manner;
 use super::refusal::Reading;
 use super::request::{Failure, OpeningRequest};
 use super::{Asked, Awaits, Codec, Connection, Fate, Head, Shared, Speaks};
@@ -25,7 +26,7 @@ enum Answer {
     /// The proxy leads to the server now, which can be asked.
     Through,
     /// Perhaps with compressed messages; how a stream would travel in them.
-    Open(Option<Box<Codec>>, Coding),
+    Open(Option<Box<Codec>>, Coding, Manner),
     Refused(Reading),
     Fail(Failure),
     Incomplete,
@@ -86,9 +87,9 @@ impl Shared {
                 head.awaits = Awaits::Server;
                 self.begin(host, conn, scratch);
             }
-            Answer::Open(codec, coding) => {
+            Answer::Open(codec, coding, manner) => {
                 let dial = head.dial.take();
-                self.open(host, conn, codec, scratch);
+                self.open(host, conn, (codec, manner), scratch);
                 if let Some(dial) = dial {
                     self.join_begun(conn, *dial, coding);
                 }
@@ -222,7 +223,10 @@ fn read_server(
                     Some("base64") => Kind::Text,
                     _ => Kind::Binary,
                 };
-                (Answer::Open(codec, coding.into()), head_bytes)
+                (
+                    Answer::Open(codec, coding.into(), request.manner()),
+                    head_bytes,
+                )
             }
             ResponseKind::Refused { .. } => {
                 (Answer::Refused(Reading::new(head.http())), head_bytes)

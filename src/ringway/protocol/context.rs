@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::codec::Codec;
-use super::commands::Commands;
+use super::commands::{Command, Commands};
 use super::config::Config;
 use super::prepared::{Form, Prepared, TooMuch};
+use super::traffic::TrafficStats;
 use super::{Shared, State};
 use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
@@ -83,10 +84,21 @@ pub struct Context<'a> {
     pub(super) in_place_below: u32,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
+    /// Present if what goes over the connection is counted.
+    pub(super) traffic: Option<&'a mut TrafficStats>,
     phase: &'a mut Phase,
     deadline: &'a mut Instant,
     tag: u32,
     service: u16,
+}
+
+/// What a context needs of a WebSocket.
+#[derive(Debug)]
+pub(super) struct Speech<'a> {
+    pub(super) sender: &'a mut Sender,
+    pub(super) codec: Option<&'a mut Codec>,
+    pub(super) in_place_below: u32,
+    pub(super) traffic: Option<&'a mut TrafficStats>,
 }
 
 /// Why a message was not sent. No part of it was sent.
@@ -108,10 +120,10 @@ impl From<Misuse> for SendError {
 impl<'a> Context<'a> {
     /// A context whose output lies in `buffer`, in scratch space or in the queue.
     #[inline(always)]
-    pub(crate) fn new(
+    pub(super) fn new(
         shared: &'a mut Shared,
         link: &'a mut Link,
-        (sender, codec, in_place_below): (&'a mut Sender, Option<&'a mut Codec>, u32),
+        speech: Speech<'a>,
         scratch: &'a mut [u8],
         buffer: BufferId,
     ) -> Self {
@@ -126,9 +138,10 @@ impl<'a> Context<'a> {
                 scratch,
                 run: Run::default(),
             },
-            sender,
-            in_place_below,
-            codec,
+            sender: speech.sender,
+            in_place_below: speech.in_place_below,
+            codec: speech.codec,
+            traffic: speech.traffic,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
         }
@@ -223,6 +236,7 @@ impl Context<'_> {
     /// Sends a message back that cannot leave from where it lies, or may not.
     #[cold]
     fn reply_apart(&mut self, message: Message<'_>) {
+        self.tally_sent(1, message.len() as u64);
         if self.compresses(message.len()) {
             return self.send_compressed(message.kind(), message.payload(), None);
         }
@@ -339,13 +353,32 @@ impl Context<'_> {
             self.output.shared.counters.drops += 1;
             return None;
         }
-        self.output.shared.count_out(1, header.payload_len);
+        self.count_out(1, header.payload_len);
         Some(header)
     }
 
-    /// Logs a frame that leaves, if those of this connection are logged. `payload` is not masked.
+    /// Counts messages that the application sent.
+    fn count_out(&mut self, messages: u64, payload_bytes: u64) {
+        self.output.shared.count_out(messages, payload_bytes);
+        self.tally_sent(messages, payload_bytes);
+    }
+
+    fn tally_sent(&mut self, messages: u64, payload_bytes: u64) {
+        if let Some(traffic) = &mut self.traffic {
+            let now = self.output.shared.now;
+            traffic.outgoing.count(messages, payload_bytes, now);
+        }
+    }
+
+    /// Counts and logs a frame that leaves, if those of this connection are counted or logged. `payload` is not masked.
     #[inline]
     fn log_sent(&mut self, header: &Header, payload: &[u8]) {
+        if let Some(traffic) = &mut self.traffic {
+            let head_len = frame::encoded_bytes(header.payload_len, header.masking_key.is_some());
+            traffic
+                .outgoing
+                .count_frame((head_len + payload.len()) as u64);
+        }
         let shared = &mut *self.output.shared;
         if let Some(log) = &mut shared.protocol.frame_log {
             log.sent(self.output.id, shared.now, header, payload);
@@ -422,10 +455,44 @@ impl Context<'_> {
             masking_key,
         };
         self.sender.check(&header)?;
-        self.output.shared.count_out(1, header.payload_len);
+        self.count_out(1, header.payload_len);
         match compressed {
             true => self.send_compressed(kind, payload, masking_key),
             false => self.send_copied(header, payload),
+        }
+        Ok(())
+    }
+
+    /// Sends a part of a message as a frame of its own (RFC 6455 §5.4): for a message that is larger than memory, or is made while it leaves.
+    /// The first part begins the message and says its kind; the one with `ends` ends it. Parts are not compressed. The payload
+    /// is copied once.
+    ///
+    /// Inside the message nothing else may be sent but Ping, Pong and Close: [`Self::send`] fails with [`Misuse::OutOfOrder`],
+    /// [`Commands::send`] counts a drop, and messages of topics wait.
+    ///
+    /// # Errors
+    /// [`SendError`]; the part was not sent. [`SendError::QueueFull`]: go on in [`App::writable`](super::App::writable).
+    pub fn send_part(&mut self, kind: Kind, payload: &[u8], ends: bool) -> Result<(), SendError> {
+        self.check_queue()?;
+        let header = Header {
+            compressed: false,
+            fin: ends,
+            opcode: match self.sender.is_inside_message() {
+                true => Opcode::Continuation,
+                false => kind.opcode(),
+            },
+            payload_len: payload.len() as u64,
+            masking_key: self.masking_key(),
+        };
+        self.sender.check(&header)?;
+        self.count_out(u64::from(ends), header.payload_len);
+        self.send_frame(header, payload);
+        let state = &mut self.output.shared.protocol;
+        if ends && state.fanout.is_some() {
+            state
+                .commands
+                .list
+                .push((self.output.id, Command::SendLate));
         }
         Ok(())
     }
@@ -460,9 +527,11 @@ impl Context<'_> {
         // A whole message leaves the sender's state as it was, so the check of the first header holds for all.
         self.sender.check(&header)?;
         let payload_bytes = form.payload_bytes(&messages);
-        self.output
-            .shared
-            .count_out(messages.len() as u64, payload_bytes);
+        self.count_out(messages.len() as u64, payload_bytes);
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.frames += messages.len() as u64;
+            traffic.outgoing.frame_bytes += (last.end - first.start) as u64;
+        }
         self.output
             .share(form.buffer(), form.block(), first.start..last.end);
         if self.output.shared.protocol.frame_log.is_some() {
@@ -578,6 +647,9 @@ impl Context<'_> {
     }
 
     fn send_control(&mut self, frame: &[u8]) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.outgoing.count_frame(frame.len() as u64);
+        }
         let shared = &mut *self.output.shared;
         if let Some(log) = &mut shared.protocol.frame_log {
             log.sent_encoded(self.output.id, shared.now, frame);

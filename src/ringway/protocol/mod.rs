@@ -40,6 +40,7 @@ mod inflating;
 mod keys;
 mod opening;
 mod page;
+mod pieces;
 mod preface;
 mod prepared;
 mod raw;
@@ -48,6 +49,7 @@ mod request;
 mod rules;
 mod share;
 mod topics;
+mod traffic;
 mod verdict;
 mod visitors;
 mod waker;
@@ -79,12 +81,14 @@ pub use handle::Handle;
 pub(crate) use handle::Reach;
 pub(crate) use host::Host;
 pub use keys::Masking;
+pub use pieces::Receiving;
 pub use prepared::{Prepared, TooMuch};
 pub(crate) use raw::{Caller, Dial, Fate, Pairs, Raw, is_over};
 pub use raw::{Onward, Relay, Target, Uplink};
 pub use refusal::Refused;
 pub use request::{Failure, OpeningRequest, Tunnel};
 pub use rules::{Admission, OpeningRules};
+pub use traffic::{Flow, TrafficStats};
 pub use verdict::{Opening, Verdict};
 pub use visitors::AddressLimits;
 pub(crate) use visitors::Visitors;
@@ -368,6 +372,8 @@ impl Shared {
         }
         self.counters.closed_unclean += u64::from(!closed.clean);
         let (app, session) = host.end(conn.link.id);
+        let traffic = websocket.traffic.as_deref();
+        let closed = Closed { traffic, ..closed };
         app.close(&mut self.scope(&conn.link), session, closed);
     }
 

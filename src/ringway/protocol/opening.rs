@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use super::app::{App, Closed};
 use super::host::Host;
+use super::pieces::{Manner, Receiving};
 use super::preface::Preface;
 use super::raw::{Caller, Dial, Onward, Raw};
 use super::request::Failure;
+use super::traffic::TrafficStats;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
 use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
@@ -39,7 +41,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// What the head of a request leads to. The response is in `Shared::response`.
 enum Answer {
     /// Perhaps with compressed messages.
-    Open(Option<Box<Codec>>),
+    Open((Option<Box<Codec>>, Manner)),
     /// The client asked for something that is no WebSocket.
     Page,
     /// The same, and another server answers it.
@@ -123,9 +125,9 @@ impl Shared {
                 conn.link.pauses.insert(Pauses::VERDICT);
                 return buf.len();
             }
-            Answer::Open(codec) => {
+            Answer::Open(speaks) => {
                 self.respond(conn, scratch);
-                self.open(host, conn, codec, scratch);
+                self.open(host, conn, speaks, scratch);
             }
             Answer::Page => {
                 self.respond(conn, scratch);
@@ -386,8 +388,11 @@ impl Shared {
             .collect();
         let (answer, encoded) = match &verdict.kind {
             VerdictKind::Later => return Answer::Later,
-            VerdictKind::Accept => (
-                Answer::Open(self.agree(service, request, &mut chosen)),
+            VerdictKind::Accept(manner) => (
+                Answer::Open((
+                    self.agree((service, *manner), request, &mut chosen),
+                    *manner,
+                )),
                 handshake::Verdict::Accept {
                     compression: chosen.as_ref(),
                     subprotocol: verdict.subprotocol.as_deref(),
@@ -412,13 +417,13 @@ impl Shared {
     /// Chooses one of the client's offers to compress, if the service wants any.
     fn agree(
         &self,
-        service: u16,
+        (service, manner): (u16, Manner),
         request: &Request<'_>,
         chosen: &mut Option<compression::Answer>,
     ) -> Option<Box<Codec>> {
         let ours = self.protocol.config.of(service).compressions();
         let terms = ours.terms();
-        if terms == compression::Terms::NONE {
+        if terms == compression::Terms::NONE || manner.receiving != Receiving::Messages {
             return None;
         }
         let (agreed, answer) = compression::accept(&terms, request.extensions())?;
@@ -444,7 +449,7 @@ impl Shared {
         &mut self,
         host: &mut Host<A>,
         conn: &mut Connection,
-        codec: Option<Box<Codec>>,
+        (codec, manner): (Option<Box<Codec>>, Manner),
         scratch: &mut [u8],
     ) {
         conn.link.phase = Phase::Open;
@@ -452,12 +457,18 @@ impl Shared {
         let (id, log) = (conn.link.id, &mut self.protocol.frame_log);
         let is_logged = log.as_mut().is_some_and(|log| log.open(id));
         let in_place_below = match config.fragment_bytes_max {
-            _ if is_logged || conn.link.out.tls.is_some() => 0,
+            _ if is_logged || manner.is_measured || conn.link.out.tls.is_some() => 0,
             Some(bytes) => bytes.saturating_add(1),
             None => usize::MAX,
         };
         let (role, limits) = (role(conn.link.side), config.message_limits);
-        conn.speaks = Speaks::WebSocket(WebSocket::new(role, limits, codec, in_place_below));
+        let mut websocket = WebSocket::new(role, limits, codec, in_place_below);
+        websocket.receiving = manner.receiving;
+        websocket.traffic = manner
+            .is_measured
+            .then(|| Box::new(TrafficStats::new(self.now)));
+        conn.link.is_apart |= !manner.is_plain();
+        conn.speaks = Speaks::WebSocket(websocket);
         self.counters.handshakes += 1;
         self.counters.clients += 1;
         let deadline = self.next_check(&conn.link, Heartbeat::Quiet);
@@ -567,14 +578,14 @@ impl Shared {
         self.protocol.response.clear();
         let date = self.date();
         let answer = self.encode(conn.link.service, &request, verdict, &date);
-        let Answer::Open(codec) = answer else {
+        let Answer::Open(speaks) = answer else {
             self.leave();
             drop(host.end(conn.link.id));
             self.refuse(host, conn, scratch);
             return None;
         };
         self.respond(conn, scratch);
-        self.open(host, conn, codec, scratch);
+        self.open(host, conn, speaks, scratch);
         Some(head.bytes.split_off(head_bytes))
     }
 }

@@ -1,10 +1,12 @@
 //! What a client asks a server for, and why its connection may not open.
 
+use super::pieces::{Manner, Receiving};
 use super::refusal::Refused;
 use super::windowless::Compressions;
 use crate::io::Errno;
 #[cfg(feature = "bzip2")]
 use crate::proto::bzip2::Bzip2;
+use crate::proto::compression::Terms;
 use crate::proto::deflate::Deflate;
 use crate::proto::handshake::{self, ClientRequest, Fault, Misuse, Offered, TunnelRequest};
 use crate::proto::http;
@@ -23,6 +25,7 @@ pub struct OpeningRequest {
     origin: Option<String>,
     headers: Vec<(String, String)>,
     tunnel: Option<Tunnel>,
+    manner: Manner,
 }
 
 /// What an HTTP proxy is asked for before the server is: a tunnel to it.
@@ -59,6 +62,7 @@ impl OpeningRequest {
             origin: None,
             headers: Vec::new(),
             tunnel: None,
+            manner: Manner::PLAIN,
         };
         request.checked()
     }
@@ -146,6 +150,25 @@ impl OpeningRequest {
         self
     }
 
+    /// The same, with a choice of what the application gets of the connection's messages. If it is pieces, no compression is
+    /// offered.
+    #[must_use]
+    pub const fn receiving(mut self, receiving: Receiving) -> Self {
+        self.manner.receiving = receiving;
+        self
+    }
+
+    /// The same, and what goes over the connection is counted ([`Context::traffic_stats`](super::Context::traffic_stats)).
+    #[must_use]
+    pub const fn measured(mut self) -> Self {
+        self.manner.is_measured = true;
+        self
+    }
+
+    pub(super) const fn manner(&self) -> Manner {
+        self.manner
+    }
+
     pub(super) const fn secured(&self) -> Option<&TlsClient> {
         self.tls.as_ref()
     }
@@ -177,7 +200,10 @@ impl OpeningRequest {
     pub(super) fn offered<'a>(&self, subprotocols: &'a [&'a str]) -> Offered<'a> {
         Offered {
             subprotocols,
-            compression: self.compressions.terms(),
+            compression: match self.manner.receiving {
+                Receiving::Messages => self.compressions.terms(),
+                Receiving::Frames | Receiving::Chunks => Terms::NONE,
+            },
         }
     }
 }

@@ -3,10 +3,12 @@
 use super::app::{App, Closed};
 use super::carry::Coding;
 use super::config::{CloseAnswer, OnViolation};
-use super::context::Context;
+use super::context::{Context, Speech};
 use super::host::Host;
 use super::inflating::{self, Compressed, Inflated};
+use super::pieces::{self, Frame, Receiving};
 use super::prepared::{Prepared, TooMuch};
+use super::traffic::TrafficStats;
 use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
@@ -52,6 +54,12 @@ pub(crate) struct WebSocket {
     pub(crate) large: bool,
     /// How the stream travels that it is joined with. `None`: its messages are the application's.
     pub(crate) stream: Option<Coding>,
+    /// What the application gets of its messages.
+    pub(super) receiving: Receiving,
+    /// The frame in the assembly is the first of its message, where the application gets frames.
+    pub(super) frame_begins_message: bool,
+    /// What went over it, if that is counted.
+    pub(super) traffic: Option<Box<TrafficStats>>,
 }
 
 impl WebSocket {
@@ -76,6 +84,9 @@ impl WebSocket {
             heartbeat: Heartbeat::Quiet,
             large: false,
             stream: None,
+            receiving: Receiving::Messages,
+            frame_begins_message: false,
+            traffic: None,
         }
     }
 }
@@ -178,10 +189,16 @@ impl Shared {
             sender,
             codec,
             in_place_below,
+            traffic,
             ..
         } = websocket;
-        let speaks = (sender, codec.as_deref_mut(), *in_place_below);
-        Context::new(self, &mut conn.link, speaks, scratch, buffer)
+        let speech = Speech {
+            sender,
+            codec: codec.as_deref_mut(),
+            in_place_below: *in_place_below,
+            traffic: traffic.as_deref_mut(),
+        };
+        Context::new(self, &mut conn.link, speech, scratch, buffer)
     }
 
     /// Handles the bytes of `buffer` behind `from`. Returns where it stopped: at the end, or after one stretch of
@@ -212,6 +229,11 @@ impl Shared {
             }
             if self.protocol.frame_log.is_some() {
                 self.log_received(conn.link.id, &buf[from..]);
+            }
+            if conn.speaks.is_read_in_events() {
+                // The other loop reads the rest, from the spill.
+                self.protocol.share.use_up();
+                return from;
             }
         }
         self.feed_frames(host, conn, buf, from, scratch, buffer)
@@ -244,10 +266,15 @@ impl Shared {
             in_place_below,
             ..
         } = websocket;
-        let speaks = (sender, codec.as_deref_mut(), *in_place_below);
+        let speech = Speech {
+            sender,
+            codec: codec.as_deref_mut(),
+            in_place_below: *in_place_below,
+            traffic: None,
+        };
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
-        let mut context = Context::new(self, &mut conn.link, speaks, scratch, buffer);
+        let mut context = Context::new(self, &mut conn.link, speech, scratch, buffer);
         let ending = read_frames(
             app,
             receiver,
@@ -265,16 +292,27 @@ impl Shared {
         conn.link.receive = receive;
         match ending {
             None => read,
-            Some(Ending::Inflates) => {
-                self.put_off(&mut conn.link);
-                read
-            }
-            Some(ending) => {
-                let end = buf.len();
-                self.conclude(host, conn, ending, scratch);
-                end
-            }
+            Some(ending) => self.end_or_put_off(host, conn, ending, (read, buf.len()), scratch),
         }
+    }
+
+    /// Ends the conversation, or puts a message off that is inflated in part. Returns where the reading of the buffer stopped, of which
+    /// `read` bytes were read.
+    #[cold]
+    pub(super) fn end_or_put_off<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        ending: Ending,
+        (read, end): (usize, usize),
+        scratch: &mut [u8],
+    ) -> usize {
+        if matches!(ending, Ending::Inflates) {
+            self.put_off(&mut conn.link);
+            return read;
+        }
+        self.conclude(host, conn, ending, scratch);
+        end
     }
 
     /// Handles `len` bytes of a frame that were received straight into the end of the connection's assembly.
@@ -294,14 +332,27 @@ impl Shared {
         let mut input = Input::new(&mut assembly.data[assembly.filled..assembly.filled + len]);
         let ending = match websocket.receiver.poll_event(&mut input) {
             Ok(Some(Event::Chunk(part))) => {
-                let (kind, compressed, ends) = (part.kind, part.compressed, part.message_ends);
+                let (kind, compressed, frame_ends) = (part.kind, part.compressed, part.frame_ends);
+                let frame = Frame {
+                    kind,
+                    begins: websocket.frame_begins_message,
+                    ends: part.message_ends,
+                };
                 assembly.filled += len;
-                if !ends {
+                if let Some(traffic) = &mut websocket.traffic {
+                    traffic.incoming.frames += u64::from(frame_ends);
+                    traffic.incoming.frame_bytes += len as u64;
+                }
+                let in_frames = websocket.receiving == Receiving::Frames;
+                if !(frame.ends || in_frames && frame_ends) {
                     return;
                 }
-                let assembly = websocket.assembly.take();
+                let mut assembly = websocket.assembly.take();
                 let (app, session) = host.of(conn.link.id);
                 let mut context = self.context(conn, scratch, BufferId::HOT);
+                if let Some(assembly) = assembly.take_if(|_| in_frames) {
+                    return pieces::deliver_frame(app, session, &mut context, &frame, assembly);
+                }
                 match deliver(app, session, &mut context, kind, compressed, assembly) {
                     Ok(()) => return,
                     Err(Ending::Inflates) => return self.put_off(&mut conn.link),
@@ -387,7 +438,7 @@ impl Shared {
                     clean: true,
                     code: code.unwrap_or(CloseCode::NoStatusRcvd),
                     reason,
-                    violation: None,
+                    ..Closed::ABNORMAL
                 }
             }
             Ending::Unfit { code, ref reason } => {
@@ -488,17 +539,11 @@ fn read_frames<A: App>(
                     return Some(ending);
                 }
             }
-            Ok(Some(Event::Ping(payload))) => {
-                // `pong` fails only after our Close, when a Pong is neither due nor allowed.
-                let _ = context.pong(payload);
-                app.ping(context, session, payload);
-            }
-            Ok(Some(Event::Pong(payload))) => app.pong(context, session, payload),
-            Ok(Some(Event::Close(close))) => {
-                return Some(Ending::PeerClosed {
-                    code: close.code,
-                    reason: close.reason.to_owned(),
-                });
+            Ok(Some(control)) => {
+                let ending = hear(app, session, context, control);
+                if ending.is_some() {
+                    return ending;
+                }
             }
             Ok(None) => return None,
             Err(violation) => return Some(Ending::Violation(violation)),
@@ -507,9 +552,35 @@ fn read_frames<A: App>(
     None
 }
 
+/// Handles a control frame.
+#[inline(always)]
+pub(super) fn hear<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    control: Event<'_>,
+) -> Option<Ending> {
+    match control {
+        Event::Ping(payload) => {
+            // `pong` fails only after our Close, when a Pong is neither due nor allowed.
+            let _ = context.pong(payload);
+            app.ping(context, session, payload);
+        }
+        Event::Pong(payload) => app.pong(context, session, payload),
+        Event::Close(close) => {
+            return Some(Ending::PeerClosed {
+                code: close.code,
+                reason: close.reason.to_owned(),
+            });
+        }
+        Event::Message(_) | Event::Chunk(_) => unreachable!("this is no control frame"),
+    }
+    None
+}
+
 /// Appends a piece to the message that is being assembled, and delivers the message after its last piece.
 #[inline(never)]
-fn assemble<A: App>(
+pub(super) fn assemble<A: App>(
     app: &mut A,
     session: &mut A::Session,
     context: &mut Context<'_>,
@@ -593,9 +664,7 @@ fn hand_over<A: App>(
     context.output.end_run();
     let backing = std::mem::replace(&mut context.output.backing, Backing::Assembly);
     let in_place_below = std::mem::take(&mut context.in_place_below);
-    let counters = &mut context.output.shared.counters;
-    counters.messages_in += 1;
-    counters.message_bytes_in += (end - HEADROOM) as u64;
+    context.count_in(1, end - HEADROOM);
     app.message(
         context,
         session,

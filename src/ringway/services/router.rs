@@ -5,7 +5,7 @@ use std::any::Any;
 use std::num::NonZeroU64;
 
 use super::path::Pattern;
-use crate::proto::{CloseCode, Message};
+use crate::proto::{Chunk, CloseCode, Message};
 use crate::protocol::{
     App, Carried, Closed, Context, Failure, Handle, News, Opening, Scope, Verdict,
 };
@@ -102,6 +102,12 @@ impl App for Services {
         }
     }
 
+    fn chunk(&mut self, context: &mut Context<'_>, session: &mut Routed, chunk: Chunk<'_>) {
+        if let Some((service, session)) = self.of(session) {
+            service.chunk(context, session, chunk);
+        }
+    }
+
     fn ping(&mut self, context: &mut Context<'_>, session: &mut Routed, payload: &[u8]) {
         if let Some((service, session)) = self.of(session) {
             service.ping(context, session, payload);
@@ -164,6 +170,7 @@ trait Service {
     fn failed(&mut self, scope: &mut Scope<'_>, session: Box<dyn Any>, failure: Failure);
     fn open(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
     fn message(&mut self, context: &mut Context<'_>, session: &mut dyn Any, message: Message<'_>);
+    fn chunk(&mut self, context: &mut Context<'_>, session: &mut dyn Any, chunk: Chunk<'_>);
     fn ping(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
     fn pong(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]);
     fn writable(&mut self, context: &mut Context<'_>, session: &mut dyn Any);
@@ -203,6 +210,11 @@ where
     fn message(&mut self, context: &mut Context<'_>, session: &mut dyn Any, message: Message<'_>) {
         self.0
             .message(context, session.downcast_mut().expect(OWN), message);
+    }
+
+    fn chunk(&mut self, context: &mut Context<'_>, session: &mut dyn Any, chunk: Chunk<'_>) {
+        self.0
+            .chunk(context, session.downcast_mut().expect(OWN), chunk);
     }
 
     fn ping(&mut self, context: &mut Context<'_>, session: &mut dyn Any, payload: &[u8]) {

@@ -58,6 +58,7 @@ impl<I: Io> Core<I> {
             Command::Pause if is_open => self.pause(&mut conn.link, Pauses::APPLICATION),
             Command::Pause => {}
             Command::Resume => self.resume(&mut conn.link, Pauses::APPLICATION),
+            Command::SendLate => self.send_late(host, conn),
             Command::Decide(verdict) => return self.decide(host, conn, &verdict),
         }
         Next::Continue

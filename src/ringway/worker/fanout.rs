@@ -312,6 +312,10 @@ impl<I: Io> Core<I> {
                 return;
             };
             waiting.is_listed = false;
+            let websocket = conn.speaks.websocket();
+            if websocket.is_some_and(|websocket| websocket.sender.is_inside_message()) {
+                return; // the end of the message goes on with this
+            }
             // Nothing is taken out before it is certain that the connection takes it.
             if left == 0 || conn.link.queued_bytes() > 0 || is_full(&conn.link) {
                 return list_late(fanout, &conn.link, &mut self.relieved);

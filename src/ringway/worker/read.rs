@@ -72,6 +72,25 @@ enum Target {
     Spill,
 }
 
+/// What handles the bytes of a buffer behind an offset, and returns where it stopped: [`Shared::feed`] and its like.
+trait Handles<A: App>:
+    Fn(&mut Shared, &mut Host<A>, &mut Connection, &mut [u8], usize, &mut [u8], BufferId) -> usize
+{
+}
+
+impl<A: App, F> Handles<A> for F where
+    F: Fn(
+        &mut Shared,
+        &mut Host<A>,
+        &mut Connection,
+        &mut [u8],
+        usize,
+        &mut [u8],
+        BufferId,
+    ) -> usize
+{
+}
+
 impl<I: Io> Core<I> {
     /// Handles a completion of the multishot receive.
     pub(crate) fn handle_recv<A: App>(
@@ -276,7 +295,7 @@ impl<I: Io> Core<I> {
         if conn.link.is_apart {
             return self.feed_apart(host, conn, buffer, len);
         }
-        self.feed_span(host, conn, buffer, 0..len);
+        self.feed_span(host, conn, buffer, 0..len, Shared::feed);
     }
 
     /// Handles the bytes of a connection that speaks TLS, or may, or whose frames may be logged.
@@ -291,7 +310,9 @@ impl<I: Io> Core<I> {
         if conn.link.out.tls.is_some() {
             return self.feed_tls(host, conn, buffer, len);
         }
-        conn.link.is_apart = self.shared.protocol.frame_log.is_some() || conn.link.pair().is_some();
+        conn.link.is_apart = self.shared.protocol.frame_log.is_some()
+            || conn.link.pair().is_some()
+            || conn.speaks.is_read_in_events();
         self.feed_opened(host, conn, buffer, 0..len);
     }
 
@@ -312,7 +333,10 @@ impl<I: Io> Core<I> {
         if conn.link.pair().is_some() && !matches!(conn.speaks, Speaks::Opening(_)) {
             return self.feed_paired(host, conn, buffer, span);
         }
-        self.feed_span(host, conn, buffer, span);
+        match conn.speaks.is_read_in_events() {
+            true => self.feed_span(host, conn, buffer, span, Shared::feed_events),
+            false => self.feed_span(host, conn, buffer, span, Shared::feed),
+        }
     }
 
     /// Makes pieces for the other end of a pair. Before that is there, the bytes wait in the spill.
@@ -341,12 +365,13 @@ impl<I: Io> Core<I> {
         conn: &mut Connection,
         buffer: BufferId,
         span: Range<usize>,
+        handle: impl Handles<A>,
     ) {
         if conn.link.spill.is_some() {
             return self.spill(&mut conn.link, buffer, span);
         }
         let end = span.end;
-        let read = self.stretches(host, conn, buffer, span, Shared::feed);
+        let read = self.stretches(host, conn, buffer, span, handle);
         // The spill is there, and may stay empty, when a message is inflated in later turns.
         if read < end || conn.link.spill.is_some() {
             self.spill(&mut conn.link, buffer, read..end);
@@ -361,15 +386,7 @@ impl<I: Io> Core<I> {
         conn: &mut Connection,
         buffer: BufferId,
         span: Range<usize>,
-        handle: impl Fn(
-            &mut Shared,
-            &mut Host<A>,
-            &mut Connection,
-            &mut [u8],
-            usize,
-            &mut [u8],
-            BufferId,
-        ) -> usize,
+        handle: impl Handles<A>,
     ) -> usize {
         let Range { start, end } = span;
         let mut read = start;
@@ -402,6 +419,9 @@ impl<I: Io> Core<I> {
             true => 0,
             false if conn.link.pair().is_some() => {
                 self.stretches(host, conn, BufferId::HOT, 0..len, Shared::carry)
+            }
+            false if conn.speaks.is_read_in_events() => {
+                self.stretches(host, conn, BufferId::HOT, 0..len, Shared::feed_events)
             }
             false => self.stretches(host, conn, BufferId::HOT, 0..len, Shared::feed),
         };

@@ -133,6 +133,16 @@ impl Client {
         }
     }
 
+    /// Messages may come to it in several frames.
+    pub(super) fn takes_parts(&mut self) {
+        self.wire.parts = Some(Vec::new());
+    }
+
+    /// Bytes of the response to its request.
+    pub(super) const fn response_bytes(&self) -> usize {
+        self.wire.head_bytes
+    }
+
     pub(super) const fn peer(&self) -> Option<PeerId> {
         self.peer
     }

@@ -445,6 +445,7 @@ impl App for Drivers {
         assert_eq!(driver.outcome, Some(Outcome::Opened));
         let closed = Closed {
             reason: "",
+            traffic: None,
             ..closed
         };
         assert_eq!(driver.closed.replace(closed), None, "closed once");

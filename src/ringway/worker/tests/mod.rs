@@ -7,6 +7,7 @@ mod drivers;
 mod hub;
 mod lives;
 mod pairs;
+mod parts;
 mod prepared;
 mod regressions;
 mod relays;

@@ -7,7 +7,7 @@ use flate2::{Decompress, FlushDecompress};
 pub(super) enum Item {
     /// An HTTP head: its status.
     Head(u16),
-    /// A frame. A server never masks, and this one never fragments.
+    /// A frame, or a message in several. A server never masks.
     Frame { opcode: u8, payload: Vec<u8> },
 }
 
@@ -19,6 +19,11 @@ pub(super) struct Wire {
     status: Option<u16>,
     /// For compressed messages.
     inflater: Option<Inflater>,
+    /// Messages may come in several frames; the one that has begun.
+    pub(super) parts: Option<Vec<u8>>,
+    opcode: u8,
+    /// Bytes of the HTTP head.
+    pub(super) head_bytes: usize,
 }
 
 /// An inflater that is not ours.
@@ -93,6 +98,7 @@ impl Wire {
             .expect("a status");
         self.at += end;
         self.status = Some(status);
+        self.head_bytes = end;
         Some(Item::Head(status))
     }
 
@@ -100,7 +106,9 @@ impl Wire {
         let rest = self.rest();
         let (&first, &second) = (rest.first()?, rest.get(1)?);
         let compressed = first & 0xF0 == 0xC0 && self.inflater.is_some();
-        assert!(compressed || first & 0xF0 == 0x80, "FIN and no other bit");
+        let in_parts = self.parts.is_some() && first & 0xF8 == 0;
+        let is_one = compressed || in_parts || first & 0xF0 == 0x80;
+        assert!(is_one, "FIN and no other bit");
         assert_eq!(second & 0x80, 0, "a server's frame is not masked");
         let (len, head) = match second {
             126 => {
@@ -121,9 +129,28 @@ impl Wire {
         if compressed && let Some(inflater) = &mut self.inflater {
             payload = inflater.read(&payload);
         }
+        let opcode = first & 0x0F;
+        if opcode >= 8 || self.parts.is_none() {
+            return Some(Item::Frame { opcode, payload });
+        }
+        self.add_part(first & 0x80 != 0, opcode, &payload)
+    }
+
+    /// RFC 6455 §5.4: the first frame of a message has its opcode, and the others have 0.
+    fn add_part(&mut self, ends: bool, opcode: u8, payload: &[u8]) -> Option<Item> {
+        assert_eq!(opcode == 0, self.opcode != 0, "frames in order");
+        if opcode != 0 {
+            self.opcode = opcode;
+        }
+        self.parts
+            .get_or_insert_default()
+            .extend_from_slice(payload);
+        if !ends {
+            return self.next_frame();
+        }
         Some(Item::Frame {
-            opcode: first & 0x0F,
-            payload,
+            opcode: std::mem::take(&mut self.opcode),
+            payload: self.parts.replace(Vec::new())?,
         })
     }
 }

@@ -6,7 +6,8 @@ use super::client::Client;
 use crate::io::board::Board;
 use crate::io::sim::{Options, Random, Sim};
 use crate::io::{Io as _, ReceiveMode};
-use crate::proto::{CloseCode, Message};
+use crate::proto::{Chunk, CloseCode, Kind, Message, Misuse};
+use crate::protocol::{Opening, Receiving, SendError, TrafficStats, Verdict};
 use crate::stats::Counters;
 use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
 
@@ -22,18 +23,84 @@ pub(super) struct Echo {
     pub(super) opened: u64,
     pub(super) closed: u64,
     pub(super) clean: u64,
+    /// What it gets of messages; from pieces it makes parts.
+    pub(super) receiving: Receiving,
+    /// Every connection is measured.
+    pub(super) is_measured: bool,
+    /// What those had in all.
+    pub(super) traffic: Vec<TrafficStats>,
 }
 
 pub(super) const CLOSE_ME: &[u8] = b"close me";
 
-impl App for Echo {
-    type Session = ();
+/// Makes it answer with a message of [`STREAM_BYTES`], in parts, as fast as its queue has room.
+pub(super) const STREAM_ME: &[u8] = b"stream me";
+pub(super) const STREAM_BYTES: usize = 1_500_000;
+const PART_BYTES: usize = 7_000;
 
-    fn open(&mut self, _context: &mut Context<'_>, (): &mut ()) {
+/// The bytes of a streamed message.
+pub(super) fn streamed(range: std::ops::Range<usize>) -> Vec<u8> {
+    range.map(|at| (at % 251).to_le_bytes()[0]).collect()
+}
+
+impl Echo {
+    /// Goes on with the streamed message.
+    fn stream(context: &mut Context<'_>, at: &mut Option<usize>) {
+        while let Some(start) = *at {
+            let end = STREAM_BYTES.min(start + PART_BYTES);
+            match context.send_part(Kind::Binary, &streamed(start..end), end == STREAM_BYTES) {
+                Err(SendError::QueueFull) => return,
+                // This side has begun to close.
+                Err(SendError::Misuse(Misuse::AfterClose)) => *at = None,
+                sent => {
+                    sent.expect("a part in its order");
+                    *at = (end < STREAM_BYTES).then_some(end);
+                }
+            }
+        }
+    }
+}
+
+impl App for Echo {
+    /// How far the message was streamed that is sent in parts.
+    type Session = Option<usize>;
+
+    fn connect(&mut self, _: &mut Opening<'_>, _: &mut Option<usize>) -> Verdict {
+        let verdict = Verdict::accept().receiving(self.receiving);
+        match self.is_measured {
+            true => verdict.measured(),
+            false => verdict,
+        }
+    }
+
+    fn open(&mut self, _context: &mut Context<'_>, _: &mut Option<usize>) {
         self.opened += 1;
     }
 
-    fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
+    fn chunk(&mut self, context: &mut Context<'_>, _: &mut Option<usize>, chunk: Chunk<'_>) {
+        let in_frames = self.receiving == Receiving::Frames;
+        assert!(!in_frames || chunk.frame_begins == Some(chunk.payload.len() as u64));
+        assert!(!in_frames || chunk.frame_ends);
+        match context.send_part(chunk.kind, chunk.payload, chunk.message_ends) {
+            Ok(()) | Err(SendError::Misuse(Misuse::AfterClose)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn writable(&mut self, context: &mut Context<'_>, streamed: &mut Option<usize>) {
+        Self::stream(context, streamed);
+    }
+
+    fn message(
+        &mut self,
+        context: &mut Context<'_>,
+        streamed: &mut Option<usize>,
+        message: Message<'_>,
+    ) {
+        if message.payload() == STREAM_ME {
+            *streamed = Some(0);
+            return Self::stream(context, streamed);
+        }
         if message.payload() == CLOSE_ME {
             context
                 .close(CloseCode::NormalClosure, "you asked for it")
@@ -44,7 +111,8 @@ impl App for Echo {
         let _ = context.reply(message);
     }
 
-    fn close(&mut self, _scope: &mut Scope<'_>, (): (), closed: Closed<'_>) {
+    fn close(&mut self, _scope: &mut Scope<'_>, _: Option<usize>, closed: Closed<'_>) {
+        self.traffic.extend(closed.traffic);
         self.closed += 1;
         self.clean += u64::from(closed.clean);
     }
@@ -69,11 +137,20 @@ impl World {
         Self::beside(None, options, config)
     }
 
+    /// A worker whose application is `app`.
+    pub(super) fn with(app: Echo, options: Options, config: Config) -> Self {
+        Self::of(app, None, options, config)
+    }
+
     /// A worker beside others on a board.
     pub(super) fn beside(board: Option<Board>, options: Options, config: Config) -> Self {
+        Self::of(Echo::default(), board, options, config)
+    }
+
+    fn of(app: Echo, board: Option<Board>, options: Options, config: Config) -> Self {
         let mut sim = Sim::new(options);
         let listener = Listener::new(sim.listen(), board);
-        let worker = Worker::new(sim, Echo::default(), config.clone(), listener);
+        let worker = Worker::new(sim, app, config.clone(), listener);
         Self {
             worker,
             clients: Vec::new(),

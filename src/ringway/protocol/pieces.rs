@@ -1,0 +1,290 @@
+//! Messages in pieces, for applications that take frames, or whatever of a message arrives, in place of whole messages; and
+//! the reading of connections that are measured.
+//!
+//! ```text
+//!  receive ──▶ events ──▶ Messages: assembled, App::message
+//!                    ├──▶ Frames:   each assembled, App::chunk
+//!                    └──▶ Chunks:   where they lie, App::chunk          ──▶ counted, if the connection is measured
+//! ```
+//!
+//! Owns: this second, slower loop over events. The other one knows whole messages only and counts nothing ([`super::websocket`]).
+//! Never: keeps more of a message in pieces than one frame.
+
+use super::app::App;
+use super::context::{Context, Speech};
+use super::host::Host;
+use super::traffic::TrafficStats;
+use super::websocket::{BULK_FRAME_BYTES, Ending, assemble, hear};
+use super::{Connection, Shared, Speaks, WebSocket};
+use crate::conn::buffers::{Assembly, HEADROOM};
+use crate::conn::link::Receive;
+use crate::io::BufferId;
+use crate::proto::{Chunk, Event, Input, Kind, Message};
+
+/// What an application gets of the messages of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Receiving {
+    /// Whole messages, in [`App::message`](super::App::message). A message takes memory up to `message_bytes_max`.
+    #[default]
+    Messages,
+    /// Whole frames (RFC 6455 §5.4), in [`App::chunk`](super::App::chunk). A frame takes memory up to `frame_bytes_max`.
+    Frames,
+    /// Pieces as they arrive, in [`App::chunk`](super::App::chunk): of up to 512 KiB, and never of two frames. They take no memory.
+    Chunks,
+}
+
+/// How a connection is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(super) receiving: Receiving,
+    pub(super) is_measured: bool,
+}
+
+impl Manner {
+    pub(super) const PLAIN: Self = Self {
+        receiving: Receiving::Messages,
+        is_measured: false,
+    };
+
+    /// Whether the fast loop serves it.
+    pub(super) fn is_plain(self) -> bool {
+        self == Self::PLAIN
+    }
+}
+
+/// A frame of a message in frames.
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) begins: bool,
+    pub(super) ends: bool,
+}
+
+impl Speaks {
+    /// Whether the loop of this module reads the connection.
+    pub(crate) fn is_read_in_events(&self) -> bool {
+        matches!(self, Self::WebSocket(websocket)
+            if websocket.receiving != Receiving::Messages || websocket.traffic.is_some())
+    }
+}
+
+impl Shared {
+    /// Handles the bytes of `buffer` behind `from`, as [`Self::feed`] does.
+    pub(crate) fn feed_events<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+        buf: &mut [u8],
+        from: usize,
+        scratch: &mut [u8],
+        buffer: BufferId,
+    ) -> usize {
+        let Speaks::WebSocket(websocket) = &mut conn.speaks else {
+            return buf.len();
+        };
+        let frames = self.protocol.share.stretch(conn.link.id);
+        let mut input = Input::starting_at(buf, from);
+        let WebSocket {
+            receiver,
+            sender,
+            assembly,
+            codec,
+            in_place_below,
+            receiving,
+            frame_begins_message,
+            traffic,
+            ..
+        } = websocket;
+        let speech = Speech {
+            sender,
+            codec: codec.as_deref_mut(),
+            in_place_below: *in_place_below,
+            traffic: traffic.as_deref_mut(),
+        };
+        let mut reading = Reading {
+            receiving: *receiving,
+            receive: conn.link.receive,
+            assembly,
+            frame_begins_message,
+        };
+        let mut context = Context::new(self, &mut conn.link, speech, scratch, buffer);
+        let (app, session) = host.of(context.id());
+        let mut left = frames;
+        let ending = loop {
+            if left == 0 {
+                break None;
+            }
+            left -= 1;
+            match receiver.poll_event(&mut input) {
+                Ok(None) => break None,
+                Err(violation) => break Some(Ending::Violation(violation)),
+                Ok(Some(event)) => {
+                    if let Err(ending) = reading.take(app, session, &mut context, event) {
+                        break Some(ending);
+                    }
+                }
+            }
+        };
+        context.output.end_last_run();
+        let read = input.position();
+        context.count_received(0, (read - from) as u64);
+        let receive = reading.receive;
+        conn.link.receive = receive;
+        self.protocol.share.frames += frames - left;
+        match ending {
+            None => read,
+            Some(ending) => self.end_or_put_off(host, conn, ending, (read, buf.len()), scratch),
+        }
+    }
+}
+
+/// What is read of a connection in one go.
+struct Reading<'a> {
+    receiving: Receiving,
+    receive: Receive,
+    assembly: &'a mut Option<Assembly>,
+    frame_begins_message: &'a mut bool,
+}
+
+impl Reading<'_> {
+    fn take<A: App>(
+        &mut self,
+        app: &mut A,
+        session: &mut A::Session,
+        context: &mut Context<'_>,
+        event: Event<'_>,
+    ) -> Result<(), Ending> {
+        match event {
+            Event::Message(message) => {
+                context.count_received(1, 0);
+                context.count_in(1, message.len());
+                match self.receiving {
+                    Receiving::Messages => app.message(context, session, message),
+                    Receiving::Frames | Receiving::Chunks => whole(message, |chunk| {
+                        app.chunk(context, session, chunk);
+                    }),
+                }
+                Ok(())
+            }
+            Event::Chunk(part) => {
+                if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES) && !part.frame_ends {
+                    self.receive = Receive::Bulk;
+                }
+                context.count_received(u64::from(part.frame_ends), 0);
+                match self.receiving {
+                    Receiving::Messages => assemble(app, session, context, self.assembly, &part),
+                    Receiving::Frames => {
+                        self.collect(app, session, context, part);
+                        Ok(())
+                    }
+                    Receiving::Chunks => {
+                        context.count_in(u64::from(part.message_ends), part.payload.len());
+                        app.chunk(context, session, part);
+                        Ok(())
+                    }
+                }
+            }
+            control => {
+                context.count_received(1, 0);
+                hear(app, session, context, control).map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Appends a piece to its frame, and delivers the frame after its last one.
+    fn collect<A: App>(
+        &mut self,
+        app: &mut A,
+        session: &mut A::Session,
+        context: &mut Context<'_>,
+        part: Chunk<'_>,
+    ) {
+        if part.frame_begins.is_some() && part.frame_ends {
+            context.count_in(u64::from(part.message_ends), part.payload.len());
+            return app.chunk(context, session, part);
+        }
+        if part.frame_begins.is_some() {
+            *self.frame_begins_message = part.message_begins;
+        }
+        let buffers = &mut context.output.shared.buffers;
+        self.assembly
+            .get_or_insert_with(|| Assembly::new(buffers, part.frame_begins.unwrap_or(0)))
+            .push(part.payload, buffers);
+        if part.frame_ends
+            && let Some(assembly) = self.assembly.take()
+        {
+            let frame = Frame {
+                kind: part.kind,
+                begins: *self.frame_begins_message,
+                ends: part.message_ends,
+            };
+            deliver_frame(app, session, context, &frame, assembly);
+        }
+    }
+}
+
+/// Hands an assembled frame to the application, and takes its memory back.
+pub(super) fn deliver_frame<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    frame: &Frame,
+    assembly: Assembly,
+) {
+    let filled = assembly.filled;
+    let mut data = assembly.into_data(&mut context.output.shared.buffers);
+    let payload = &mut data[HEADROOM..filled];
+    context.count_in(u64::from(frame.ends), payload.len());
+    let chunk = Chunk {
+        kind: frame.kind,
+        compressed: false,
+        frame_begins: Some(payload.len() as u64),
+        payload,
+        message_begins: frame.begins,
+        frame_ends: true,
+        message_ends: frame.ends,
+    };
+    app.chunk(context, session, chunk);
+    context.output.shared.buffers.give_back(data);
+}
+
+/// A message in one frame, as a piece.
+fn whole(mut message: Message<'_>, hand_over: impl FnOnce(Chunk<'_>)) {
+    let (kind, len) = (message.kind(), message.len() as u64);
+    hand_over(Chunk {
+        kind,
+        compressed: false,
+        payload: message.payload_mut(),
+        message_begins: true,
+        frame_begins: Some(len),
+        frame_ends: true,
+        message_ends: true,
+    });
+}
+
+impl Context<'_> {
+    /// What went over this connection, if it is measured ([`Verdict::measured`](super::Verdict::measured)).
+    pub const fn traffic_stats(&self) -> Option<&TrafficStats> {
+        match &self.traffic {
+            Some(traffic) => Some(traffic),
+            None => None,
+        }
+    }
+
+    /// Counts payload that arrived, and the messages that ended with it.
+    pub(super) fn count_in(&mut self, messages: u64, payload_bytes: usize) {
+        let (shared, bytes) = (&mut *self.output.shared, payload_bytes as u64);
+        shared.counters.messages_in += messages;
+        shared.counters.message_bytes_in += bytes;
+        if let Some(traffic) = &mut self.traffic {
+            traffic.incoming.count(messages, bytes, shared.now);
+        }
+    }
+
+    /// Counts frames, or bytes of frames, that arrived.
+    pub(super) const fn count_received(&mut self, frames: u64, bytes: u64) {
+        if let Some(traffic) = &mut self.traffic {
+            traffic.incoming.frames += frames;
+            traffic.incoming.frame_bytes += bytes;
+        }
+    }
+}
