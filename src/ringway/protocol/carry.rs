@@ -169,7 +169,7 @@ impl Shared {
                         sender,
                         codec: None,
                         in_place_below: 0,
-                        traffic: None,
+                        is_measured: false,
                     };
                     let buffer = reading.buffer;
                     Context::new(self, &mut conn.link, speech, scratch, buffer).pong_once(payload);

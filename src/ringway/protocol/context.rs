@@ -6,7 +6,6 @@ use super::codec::Codec;
 use super::commands::{Command, Commands};
 use super::config::Config;
 use super::prepared::{Form, Prepared, TooMuch};
-use super::traffic::TrafficStats;
 use super::{Shared, State};
 use crate::conn::link::{Link, Phase};
 use crate::conn::outbox::Carries;
@@ -84,8 +83,8 @@ pub struct Context<'a> {
     pub(super) in_place_below: u32,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
-    /// Present if what goes over the connection is counted.
-    pub(super) traffic: Option<&'a mut TrafficStats>,
+    /// What goes over the connection is counted.
+    pub(super) is_measured: bool,
     phase: &'a mut Phase,
     deadline: &'a mut Instant,
     tag: u32,
@@ -98,7 +97,7 @@ pub(super) struct Speech<'a> {
     pub(super) sender: &'a mut Sender,
     pub(super) codec: Option<&'a mut Codec>,
     pub(super) in_place_below: u32,
-    pub(super) traffic: Option<&'a mut TrafficStats>,
+    pub(super) is_measured: bool,
 }
 
 /// Why a message was not sent. No part of it was sent.
@@ -141,7 +140,7 @@ impl<'a> Context<'a> {
             sender: speech.sender,
             in_place_below: speech.in_place_below,
             codec: speech.codec,
-            traffic: speech.traffic,
+            is_measured: speech.is_measured,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
         }
@@ -364,8 +363,8 @@ impl Context<'_> {
     }
 
     fn tally_sent(&mut self, messages: u64, payload_bytes: u64) {
-        if let Some(traffic) = &mut self.traffic {
-            let now = self.output.shared.now;
+        let now = self.now();
+        if let Some(traffic) = self.tally() {
             traffic.outgoing.count(messages, payload_bytes, now);
         }
     }
@@ -373,7 +372,7 @@ impl Context<'_> {
     /// Counts and logs a frame that leaves, if those of this connection are counted or logged. `payload` is not masked.
     #[inline]
     fn log_sent(&mut self, header: &Header, payload: &[u8]) {
-        if let Some(traffic) = &mut self.traffic {
+        if let Some(traffic) = self.tally() {
             let head_len = frame::encoded_bytes(header.payload_len, header.masking_key.is_some());
             traffic
                 .outgoing
@@ -528,7 +527,7 @@ impl Context<'_> {
         self.sender.check(&header)?;
         let payload_bytes = form.payload_bytes(&messages);
         self.count_out(messages.len() as u64, payload_bytes);
-        if let Some(traffic) = &mut self.traffic {
+        if let Some(traffic) = self.tally() {
             traffic.outgoing.frames += messages.len() as u64;
             traffic.outgoing.frame_bytes += (last.end - first.start) as u64;
         }
@@ -647,7 +646,7 @@ impl Context<'_> {
     }
 
     fn send_control(&mut self, frame: &[u8]) {
-        if let Some(traffic) = &mut self.traffic {
+        if let Some(traffic) = self.tally() {
             traffic.outgoing.count_frame(frame.len() as u64);
         }
         let shared = &mut *self.output.shared;

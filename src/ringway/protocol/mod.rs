@@ -56,10 +56,12 @@ mod waker;
 mod websocket;
 mod windowless;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::conn;
 use crate::conn::link::{Link, Side};
+use crate::io::ConnId;
 use crate::io::board::Board;
 use crate::proto::{Role, handshake};
 use crate::time::Instant;
@@ -129,7 +131,7 @@ pub(crate) type Shared = conn::core::Shared<State>;
 pub(crate) type Core<I> = conn::core::Core<I, State>;
 
 // An idle connection costs only its slot: at most 512 bytes of user memory in all.
-const _: () = assert!(size_of::<Connection>() <= 320);
+const _: () = assert!(size_of::<Connection>() <= 312);
 
 /// What the protocols of a worker's connections share.
 #[derive(Debug)]
@@ -152,6 +154,8 @@ pub(crate) struct State {
     /// The log of frames, if one is wanted.
     pub(crate) frame_log: Option<Box<FrameLog>>,
     pub(crate) pairs: Pairs,
+    /// What went over the connections that are measured.
+    traffic: HashMap<ConnId, TrafficStats>,
     /// Where accepted connections lead to whose bytes are a stream's. `None`: they are HTTP.
     pub(crate) streams_to: Option<Onward>,
     clock: Clock,
@@ -171,6 +175,7 @@ impl State {
             frame_log: FrameLog::new(config.frame_logging),
             config,
             pairs: Pairs::default(),
+            traffic: HashMap::new(),
             streams_to: None,
             board,
             response: Vec::new(),
@@ -372,8 +377,14 @@ impl Shared {
         }
         self.counters.closed_unclean += u64::from(!closed.clean);
         let (app, session) = host.end(conn.link.id);
-        let traffic = websocket.traffic.as_deref();
-        let closed = Closed { traffic, ..closed };
+        let traffic = match websocket.is_measured {
+            true => self.protocol.traffic.remove(&conn.link.id),
+            false => None,
+        };
+        let closed = Closed {
+            traffic: traffic.as_ref(),
+            ..closed
+        };
         app.close(&mut self.scope(&conn.link), session, closed);
     }
 

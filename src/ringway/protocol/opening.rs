@@ -464,9 +464,11 @@ impl Shared {
         let (role, limits) = (role(conn.link.side), config.message_limits);
         let mut websocket = WebSocket::new(role, limits, codec, in_place_below);
         websocket.receiving = manner.receiving;
-        websocket.traffic = manner
-            .is_measured
-            .then(|| Box::new(TrafficStats::new(self.now)));
+        websocket.is_measured = manner.is_measured;
+        if manner.is_measured {
+            let stats = TrafficStats::new(self.now);
+            self.protocol.traffic.insert(id, stats);
+        }
         conn.link.is_apart |= !manner.is_plain();
         conn.speaks = Speaks::WebSocket(websocket);
         self.counters.handshakes += 1;

@@ -63,7 +63,7 @@ impl Speaks {
     /// Whether the loop of this module reads the connection.
     pub(crate) fn is_read_in_events(&self) -> bool {
         matches!(self, Self::WebSocket(websocket)
-            if websocket.receiving != Receiving::Messages || websocket.traffic.is_some())
+            if websocket.receiving != Receiving::Messages || websocket.is_measured)
     }
 }
 
@@ -91,14 +91,14 @@ impl Shared {
             in_place_below,
             receiving,
             frame_begins_message,
-            traffic,
+            is_measured,
             ..
         } = websocket;
         let speech = Speech {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            traffic: traffic.as_deref_mut(),
+            is_measured: *is_measured,
         };
         let mut reading = Reading {
             receiving: *receiving,
@@ -263,10 +263,16 @@ fn whole(mut message: Message<'_>, hand_over: impl FnOnce(Chunk<'_>)) {
 
 impl Context<'_> {
     /// What went over this connection, if it is measured ([`Verdict::measured`](super::Verdict::measured)).
-    pub const fn traffic_stats(&self) -> Option<&TrafficStats> {
-        match &self.traffic {
-            Some(traffic) => Some(traffic),
-            None => None,
+    pub fn traffic_stats(&self) -> Option<&TrafficStats> {
+        self.output.shared.protocol.traffic.get(&self.output.id)
+    }
+
+    /// The counts of this connection, to be raised.
+    #[inline]
+    pub(super) fn tally(&mut self) -> Option<&mut TrafficStats> {
+        match self.is_measured {
+            true => self.output.shared.protocol.traffic.get_mut(&self.output.id),
+            false => None,
         }
     }
 
@@ -275,14 +281,15 @@ impl Context<'_> {
         let (shared, bytes) = (&mut *self.output.shared, payload_bytes as u64);
         shared.counters.messages_in += messages;
         shared.counters.message_bytes_in += bytes;
-        if let Some(traffic) = &mut self.traffic {
-            traffic.incoming.count(messages, bytes, shared.now);
+        let now = shared.now;
+        if let Some(traffic) = self.tally() {
+            traffic.incoming.count(messages, bytes, now);
         }
     }
 
     /// Counts frames, or bytes of frames, that arrived.
-    pub(super) const fn count_received(&mut self, frames: u64, bytes: u64) {
-        if let Some(traffic) = &mut self.traffic {
+    pub(super) fn count_received(&mut self, frames: u64, bytes: u64) {
+        if let Some(traffic) = self.tally() {
             traffic.incoming.frames += frames;
             traffic.incoming.frame_bytes += bytes;
         }

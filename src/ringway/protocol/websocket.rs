@@ -8,7 +8,6 @@ use super::host::Host;
 use super::inflating::{self, Compressed, Inflated};
 use super::pieces::{self, Frame, Receiving};
 use super::prepared::{Prepared, TooMuch};
-use super::traffic::TrafficStats;
 use super::{Codec, Connection, Deflate, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::{self, Link, Receive, Side};
@@ -58,8 +57,8 @@ pub(crate) struct WebSocket {
     pub(super) receiving: Receiving,
     /// The frame in the assembly is the first of its message, where the application gets frames.
     pub(super) frame_begins_message: bool,
-    /// What went over it, if that is counted.
-    pub(super) traffic: Option<Box<TrafficStats>>,
+    /// What goes over it is counted.
+    pub(super) is_measured: bool,
 }
 
 impl WebSocket {
@@ -86,7 +85,7 @@ impl WebSocket {
             stream: None,
             receiving: Receiving::Messages,
             frame_begins_message: false,
-            traffic: None,
+            is_measured: false,
         }
     }
 }
@@ -189,14 +188,14 @@ impl Shared {
             sender,
             codec,
             in_place_below,
-            traffic,
+            is_measured,
             ..
         } = websocket;
         let speech = Speech {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            traffic: traffic.as_deref_mut(),
+            is_measured: *is_measured,
         };
         Context::new(self, &mut conn.link, speech, scratch, buffer)
     }
@@ -270,7 +269,7 @@ impl Shared {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            traffic: None,
+            is_measured: false,
         };
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
@@ -339,17 +338,15 @@ impl Shared {
                     ends: part.message_ends,
                 };
                 assembly.filled += len;
-                if let Some(traffic) = &mut websocket.traffic {
-                    traffic.incoming.frames += u64::from(frame_ends);
-                    traffic.incoming.frame_bytes += len as u64;
-                }
                 let in_frames = websocket.receiving == Receiving::Frames;
-                if !(frame.ends || in_frames && frame_ends) {
-                    return;
-                }
-                let mut assembly = websocket.assembly.take();
+                let is_whole = frame.ends || in_frames && frame_ends;
+                let mut assembly = websocket.assembly.take_if(|_| is_whole);
                 let (app, session) = host.of(conn.link.id);
                 let mut context = self.context(conn, scratch, BufferId::HOT);
+                context.count_received(u64::from(frame_ends), len as u64);
+                if !is_whole {
+                    return;
+                }
                 if let Some(assembly) = assembly.take_if(|_| in_frames) {
                     return pieces::deliver_frame(app, session, &mut context, &frame, assembly);
                 }
