@@ -169,7 +169,6 @@ impl Shared {
                         sender,
                         codec: None,
                         in_place_below: 0,
-                        is_measured: false,
                     };
                     let buffer = reading.buffer;
                     Context::new(self, &mut conn.link, speech, scratch, buffer).pong_once(payload);

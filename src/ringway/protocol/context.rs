@@ -83,8 +83,6 @@ pub struct Context<'a> {
     pub(super) in_place_below: u32,
     /// Present if both sides agreed to compress messages.
     pub(super) codec: Option<&'a mut Codec>,
-    /// What goes over the connection is counted.
-    pub(super) is_measured: bool,
     phase: &'a mut Phase,
     deadline: &'a mut Instant,
     tag: u32,
@@ -97,7 +95,6 @@ pub(super) struct Speech<'a> {
     pub(super) sender: &'a mut Sender,
     pub(super) codec: Option<&'a mut Codec>,
     pub(super) in_place_below: u32,
-    pub(super) is_measured: bool,
 }
 
 /// Why a message was not sent. No part of it was sent.
@@ -140,7 +137,6 @@ impl<'a> Context<'a> {
             sender: speech.sender,
             in_place_below: speech.in_place_below,
             codec: speech.codec,
-            is_measured: speech.is_measured,
             phase: &mut link.phase,
             deadline: &mut link.deadline,
         }

@@ -91,14 +91,12 @@ impl Shared {
             in_place_below,
             receiving,
             frame_begins_message,
-            is_measured,
             ..
         } = websocket;
         let speech = Speech {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            is_measured: *is_measured,
         };
         let mut reading = Reading {
             receiving: *receiving,
@@ -132,7 +130,14 @@ impl Shared {
         self.protocol.share.frames += frames - left;
         match ending {
             None => read,
-            Some(ending) => self.end_or_put_off(host, conn, ending, (read, buf.len()), scratch),
+            Some(Ending::Inflates) => {
+                self.put_off(&mut conn.link);
+                read
+            }
+            Some(ending) => {
+                self.conclude(host, conn, ending, scratch);
+                buf.len()
+            }
         }
     }
 }
@@ -268,12 +273,18 @@ impl Context<'_> {
     }
 
     /// The counts of this connection, to be raised.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tally(&mut self) -> Option<&mut TrafficStats> {
-        match self.is_measured {
-            true => self.output.shared.protocol.traffic.get_mut(&self.output.id),
-            false => None,
+        match self.output.shared.protocol.traffic.is_empty() {
+            true => None,
+            false => self.find_tally(),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_tally(&mut self) -> Option<&mut TrafficStats> {
+        self.output.shared.protocol.traffic.get_mut(&self.output.id)
     }
 
     /// Counts payload that arrived, and the messages that ended with it.

@@ -188,14 +188,12 @@ impl Shared {
             sender,
             codec,
             in_place_below,
-            is_measured,
             ..
         } = websocket;
         let speech = Speech {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            is_measured: *is_measured,
         };
         Context::new(self, &mut conn.link, speech, scratch, buffer)
     }
@@ -269,7 +267,6 @@ impl Shared {
             sender,
             codec: codec.as_deref_mut(),
             in_place_below: *in_place_below,
-            is_measured: false,
         };
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
@@ -291,27 +288,16 @@ impl Shared {
         conn.link.receive = receive;
         match ending {
             None => read,
-            Some(ending) => self.end_or_put_off(host, conn, ending, (read, buf.len()), scratch),
+            Some(Ending::Inflates) => {
+                self.put_off(&mut conn.link);
+                read
+            }
+            Some(ending) => {
+                let end = buf.len();
+                self.conclude(host, conn, ending, scratch);
+                end
+            }
         }
-    }
-
-    /// Ends the conversation, or puts a message off that is inflated in part. Returns where the reading of the buffer stopped, of which
-    /// `read` bytes were read.
-    #[cold]
-    pub(super) fn end_or_put_off<A: App>(
-        &mut self,
-        host: &mut Host<A>,
-        conn: &mut Connection,
-        ending: Ending,
-        (read, end): (usize, usize),
-        scratch: &mut [u8],
-    ) -> usize {
-        if matches!(ending, Ending::Inflates) {
-            self.put_off(&mut conn.link);
-            return read;
-        }
-        self.conclude(host, conn, ending, scratch);
-        end
     }
 
     /// Handles `len` bytes of a frame that were received straight into the end of the connection's assembly.
@@ -364,7 +350,7 @@ impl Shared {
 
     /// A message is inflated in later turns: what follows it waits in the spill, which may be empty.
     #[cold]
-    fn put_off(&mut self, link: &mut Link) {
+    pub(super) fn put_off(&mut self, link: &mut Link) {
         self.protocol.share.use_up();
         let buffers = &mut self.buffers;
         link.spill.get_or_insert_with(|| Spill::new(buffers));
