@@ -77,6 +77,8 @@ impl Codec {
         }
         self.sent.push(message, self.sends);
         out.truncate(end);
+        // It was as long as the message may become at worst.
+        out.shrink_to_fit();
         Some(Bytes::from(out))
     }
 
