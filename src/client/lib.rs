@@ -62,6 +62,10 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+/// The tests contain examples, which name the crate so.
+#[cfg(test)]
+extern crate self as ringway_client;
+
 /// The examples of the guide compile, and those that need no server run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/client.md")]
@@ -77,6 +81,7 @@ pub use options::Options;
 pub use reconnect::{Backoff, Happening, Reconnecting};
 pub use response::Response;
 pub use ringway_proto::deflate::{Deflate, Direction};
+pub use ringway_proto::handshake::Request;
 pub use ringway_proto::{CloseCode, Misuse, Role, Violation};
 pub use split::{Ended, Receiver, Sender, Unsent};
 pub use stream::Stream;

@@ -5,6 +5,7 @@
 )]
 
 mod basics;
+mod bounds;
 mod cancelling;
 mod chunks;
 mod closing;
@@ -47,7 +48,7 @@ fn pair(room: usize, options: Options) -> (End, End) {
 }
 
 fn agreed(options: &Options) -> Option<Agreed> {
-    let terms = options.terms();
+    let terms = options.terms().expect("in range");
     if terms == Terms::NONE {
         return None;
     }
