@@ -218,8 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocket<S> {
-    /// Gives the connection a task on tokio's runtime, which sends, receives, answers Pings and keeps deadlines also while
-    /// nobody waits for it.
+    /// Gives the connection a task on tokio's runtime, which sends, receives, answers Pings and keeps deadlines while the
+    /// receiver takes its messages.
     ///
     /// # Panics
     /// Outside of a runtime.
