@@ -16,6 +16,8 @@ mod opening;
 mod pings;
 mod reconnecting;
 mod splitting;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+mod uring;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
