@@ -32,13 +32,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(url: &str, agent: &str) -> Result<u32, ConnectError> {
+async fn run(url: &str, agent: &str) -> Result<u32, Box<dyn std::error::Error>> {
     let (mut count, _) = Connector::new(format!("{url}/getCaseCount"))
         .connect()
         .await?;
-    let message = count.recv().await.ok().flatten();
+    let message = count.recv().await?;
     let cases = message.and_then(|message| message.as_text()?.parse().ok());
-    let cases: u32 = cases.unwrap_or(0);
+    let cases: u32 = cases.ok_or("the server did not say how many cases there are")?;
     for case in 1..=cases {
         let resource = format!("{url}/runCase?case={case}&agent={agent}");
         echo(Connector::new(resource)).await?;

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use ringway_proto::handshake::{
-    self, Asked, Date, Limits, Progress, Refusal, StatusCode, Verdict, encode_refusal,
+    self, Asked, Date, Limits, Progress, Refusal, Request, StatusCode, Verdict, encode_refusal,
     encode_verdict, parse_request, parse_request_from,
 };
 use ringway_proto::{Role, compression};
@@ -40,7 +40,8 @@ pub enum AcceptError {
     Ended,
     /// The stream failed.
     Io(io::Error),
-    /// The program's answer cannot be sent: a subprotocol that was not offered, or a header.
+    /// The program's answer cannot be sent: a subprotocol that was not offered, a header, or a compression that is out of
+    /// range.
     Misuse(handshake::Misuse),
     /// The request opens no WebSocket. The client was answered so, with this status.
     Refused(Refusal),
@@ -185,39 +186,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Incoming<S> {
 }
 
 impl<S> Incoming<S> {
-    /// The path, with its percent-encoding; at least `/`.
-    pub fn path(&self) -> &str {
-        self.head.request().path()
-    }
-
-    /// What follows the `?`, with its percent-encoding.
-    pub fn query(&self) -> Option<&str> {
-        self.head.request().query()
-    }
-
-    /// `Host`: a name or an address, and a port when it was sent.
-    pub fn host(&self) -> &str {
-        self.head.request().host()
-    }
-
-    /// `Origin`, which browsers always send. Whom to let in is the program's choice (RFC 6455 §10.2).
-    pub fn origin(&self) -> Option<&str> {
-        self.head.request().origin()
-    }
-
-    /// The value of the first header called `name` in any case.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.request().header(name)
-    }
-
-    /// All headers in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.head.request().headers()
-    }
-
-    /// The subprotocols that the client offers, the one it likes best first.
-    pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
-        self.head.request().subprotocols()
+    /// The request: path, origin, headers, subprotocols. It is parsed at each call. Browsers always send their origin; whom
+    /// to let in is the program's choice (RFC 6455 §10.2).
+    pub fn request(&self) -> Request<'_> {
+        self.head.request()
     }
 
     /// The stream.
@@ -245,7 +217,7 @@ impl Head {
         }
     }
 
-    pub(crate) fn request(&self) -> handshake::Request<'_> {
+    pub(crate) fn request(&self) -> Request<'_> {
         match parse_request(&self.bytes, &ANY) {
             Ok(Progress::Complete {
                 head: Asked::WebSocket(request),
@@ -263,7 +235,7 @@ impl Head {
         options: &Options,
     ) -> Result<(Vec<u8>, Opened), handshake::Misuse> {
         let request = self.request();
-        let (agreed, answer) = compression::accept(&options.terms(), request.extensions()).unzip();
+        let (agreed, answer) = compression::accept(&options.terms()?, request.extensions()).unzip();
         let verdict = Verdict::Accept {
             subprotocol,
             compression: answer.as_ref(),

@@ -17,7 +17,7 @@ impl Codec {
         None
     }
 
-    pub(crate) const fn inflate(&self, _: &[u8], _: bool, _: u64) -> Result<Bytes, Violation> {
+    pub(crate) const fn inflate(&self, _: &[u8], _: u64) -> Result<Bytes, Violation> {
         Err(Violation::DeflateInvalid)
     }
 }

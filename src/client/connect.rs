@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use ringway_proto::Role;
 use ringway_proto::compression::Agreed;
 use ringway_proto::handshake::{
-    self, ClientRequest, Offered, Progress, ResponseKind, basic_credentials, encode_request,
-    is_redirect, parse_response_from, redirect,
+    self, ClientRequest, Misuse, Offered, ResponseKind, basic_credentials, encode_request,
+    is_redirect, is_secret, parse_response_from, redirect,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use crate::random;
 use crate::response::Response;
 use crate::stream::Stream;
 use crate::tls::Tls;
-use crate::url::Url;
+use crate::url::{BadUrl, Url};
 use crate::websocket::{Opened, WebSocket};
 
 /// Redirects that are followed, unless [`Connector::redirects`] says otherwise. RFC 9110 §15.4 names no number; browsers
@@ -98,7 +98,7 @@ impl Connector {
         self
     }
 
-    /// Adds a header to the request.
+    /// Adds a header to the request. `Authorization` and `Origin` may be there once each, whoever adds them.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -191,7 +191,7 @@ impl Connector {
             }
             let to = redirect(&url.text(), refused.response.header("Location"));
             url = Url::parse(&to.map_err(ConnectError::Redirect)?)?;
-            url.user.clone_from(&asked.user);
+            url.credentials.clone_from(&asked.credentials);
         }
         Err(ConnectError::TooManyRedirects)
     }
@@ -226,7 +226,7 @@ impl Connector {
         let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
         let offered = Offered {
             subprotocols: &subprotocols,
-            compression: self.options.terms(),
+            compression: self.options.terms()?,
         };
         let request = self.request(url, at_home, key, offered)?;
         let io = async {
@@ -236,15 +236,8 @@ impl Connector {
         io.await.map_err(ConnectError::Io)?;
         let limits = self.options.head_limits();
         let answer = head::read(&mut stream, |bytes, resume| {
-            Ok(
-                match parse_response_from(bytes, resume, &key, &offered, &limits)? {
-                    Progress::Incomplete { resume } => Progress::Incomplete { resume },
-                    Progress::Complete { head, head_bytes } => Progress::Complete {
-                        head: Answer::of(&head),
-                        head_bytes,
-                    },
-                },
-            )
+            let progress = parse_response_from(bytes, resume, &key, &offered, &limits)?;
+            Ok(progress.map(|head| Answer::of(&head)))
         });
         let (mut answer, rest) = answer.await.map_err(|error| match error {
             NoHead::Bad(fault) => ConnectError::Fault(fault),
@@ -262,28 +255,28 @@ impl Connector {
         key: [u8; 16],
         offered: Offered<'_>,
     ) -> Result<Vec<u8>, ConnectError> {
-        let user = self.user.as_ref().or(url.user.as_ref());
-        let credentials = match user.filter(|_| at_home) {
-            None => None,
-            Some((user, password)) => {
-                let value = basic_credentials(user, password);
-                Some(value.ok_or(crate::url::BadUrl::User)?)
-            }
-        };
-        let is_secret = |name: &str| {
-            let secrets = ["Authorization", "Cookie"];
-            secrets
-                .iter()
-                .any(|secret| name.eq_ignore_ascii_case(secret))
+        let credentials = match &self.user {
+            None => url.credentials.clone(),
+            Some((user, password)) => Some(basic_credentials(user, password).ok_or(BadUrl::User)?),
         };
         let own = self
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut headers: Vec<_> = own
+        let credentials = credentials.as_deref();
+        let headers: Vec<_> = own
+            .chain(credentials.map(|value| ("Authorization", value)))
             .filter(|(name, _)| at_home || !is_secret(name))
             .collect();
-        headers.extend(credentials.as_deref().map(|value| ("Authorization", value)));
+        let count = |known: &str| {
+            let named = headers.iter();
+            named
+                .filter(|(name, _)| name.eq_ignore_ascii_case(known))
+                .count()
+        };
+        if count("Authorization") > 1 || count("Origin") + usize::from(self.origin.is_some()) > 1 {
+            return Err(Misuse::Repeated.into());
+        }
         let mut out = Vec::new();
         let request = ClientRequest {
             origin: self.origin.as_deref(),

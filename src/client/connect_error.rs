@@ -13,9 +13,10 @@ use crate::url::BadUrl;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is none, or that of the proxy.
+    /// The URL is none, or that of the proxy, or user and password cannot be sent.
     Url(BadUrl),
-    /// What the program wants to send cannot be sent: a header, a subprotocol, the origin.
+    /// What the program wants to send cannot be sent: a header, a subprotocol, the origin, or a
+    /// compression that is out of range.
     Request(handshake::Misuse),
     /// No address is known for the host.
     Lookup {
@@ -42,8 +43,8 @@ pub enum ConnectError {
         /// What rustls says.
         error: io::Error,
     },
-    /// The URL begins with `wss://`, and this crate was built without its feature `tls`, or the host can be no name of a
-    /// certificate.
+    /// The URL begins with `wss://`, and this crate was built without its feature `tls`, the host can be no name of a
+    /// certificate, or this system trusts no certificate.
     TlsImpossible(&'static str),
     /// The proxy did not open a tunnel, but answered with this status.
     ProxyRefused(u16),

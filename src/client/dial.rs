@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway_proto::handshake::{
-    TunnelAnswer, TunnelRequest, basic_credentials, encode_tunnel_request, parse_tunnel_answer_from,
+    TunnelAnswer, TunnelRequest, encode_tunnel_request, parse_tunnel_answer_from,
 };
-use ringway_proto::http;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
@@ -20,6 +19,9 @@ use crate::url::Url;
 
 /// Time that an address has before the next one is tried beside it (RFC 8305 §5: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Addresses of a name that are tried: each costs an attempt, and a name server may tell thousands.
+const ADDRESSES_MAX: usize = 16;
 
 /// Connects to the first address that answers.
 pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
@@ -40,7 +42,8 @@ pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError
     Ok(stream)
 }
 
-/// Addresses in the system's order, but both families in turns (RFC 8305 §4): one that leads nowhere costs one wait.
+/// The first addresses in the system's order, but both families in turns (RFC 8305 §4): one that leads nowhere costs one
+/// wait.
 fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
@@ -55,6 +58,7 @@ fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     turns
         .flat_map(|(one, other)| [one, other])
         .chain(rest.collect::<Vec<_>>())
+        .take(ADDRESSES_MAX)
         .collect()
 }
 
@@ -91,37 +95,31 @@ pub(crate) async fn tunnel(
     url: &Url,
     options: &Options,
 ) -> Result<(), ConnectError> {
-    let credentials = proxy
-        .user
-        .as_ref()
-        .and_then(|(user, password)| basic_credentials(user, password));
     let mut request = Vec::new();
     encode_tunnel_request(
         &TunnelRequest {
             authority: &url.host_and_port(),
-            authorization: credentials.as_deref(),
+            authorization: proxy.credentials.as_deref(),
         },
         &mut request,
     )?;
     stream.write_all(&request).await.map_err(ConnectError::Io)?;
     let limits = options.head_limits();
     let answer = head::read(stream, |bytes, resume| {
-        Ok(match parse_tunnel_answer_from(bytes, resume, &limits)? {
-            http::Progress::Incomplete { resume } => http::Progress::Incomplete { resume },
-            http::Progress::Complete { head, head_bytes } => http::Progress::Complete {
-                head: match head {
-                    TunnelAnswer::Open => None,
-                    TunnelAnswer::Refused(response) => Some(response.status().0),
-                },
-                head_bytes,
-            },
-        })
+        let progress = parse_tunnel_answer_from(bytes, resume, &limits)?;
+        Ok(progress.map(|answer| match answer {
+            TunnelAnswer::Open => None,
+            TunnelAnswer::Refused(response) => Some(response.status().0),
+        }))
     });
     match answer.await {
         Ok((Some(status), _)) => Err(ConnectError::ProxyRefused(status)),
         Ok((None, rest)) if rest.is_empty() => Ok(()),
         // No server speaks before its client does: these bytes are of the proxy itself.
-        Ok((None, _)) => Err(ConnectError::Io(io::ErrorKind::InvalidData.into())),
+        Ok((None, _)) => Err(ConnectError::Io(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the proxy sent more than its answer",
+        ))),
         Err(NoHead::Bad(fault)) => Err(ConnectError::ProxyFault(fault)),
         Err(NoHead::Ended) => Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into())),
         Err(NoHead::Io(error)) => Err(ConnectError::Io(error)),
@@ -144,6 +142,9 @@ mod tests {
         assert_eq!(turns(&[1, 2]), expected(&[1, 2]));
         assert_eq!(turns(&[11, 12, 13, 1]), expected(&[11, 1, 12, 13]));
         assert_eq!(turns(&[1, 2, 3, 11, 12]), expected(&[1, 11, 2, 12, 3]));
+        let many: Vec<u8> = (10..40).chain([1]).collect();
+        let tried = turns(&many);
+        assert_eq!((tried.len(), tried[1]), (ADDRESSES_MAX, address(1)));
     }
 
     #[tokio::test]

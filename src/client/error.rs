@@ -1,4 +1,4 @@
-//! Why a connection did not open, or does not go on: one sentence each.
+//! Why an open connection does not go on, or does not do what it was asked: one sentence each.
 
 use std::fmt;
 use std::io;

@@ -157,7 +157,7 @@ impl Incoming {
                 compressed: false,
             } = self.part
         {
-            return Ok(Some(self.hand_over(is_text)));
+            return Ok(Some(self.hand_over(is_text, receiver)));
         }
         loop {
             let found = match self.into_message {
@@ -173,13 +173,13 @@ impl Incoming {
     }
 
     /// From now on, pieces: the first one is what was assembled.
-    fn hand_over(&mut self, is_text: bool) -> Received {
+    fn hand_over(&mut self, is_text: bool, receiver: &Receiver) -> Received {
         (self.part, self.into_message) = (Part::Chunks, None);
         Received::Chunk(Chunk {
             is_text,
             payload: std::mem::take(&mut self.message).freeze(),
             message_begins: true,
-            frame_ends: false,
+            frame_ends: receiver.payload_remaining().is_none(),
             message_ends: false,
         })
     }

@@ -25,11 +25,12 @@
 //! The guide is `docs/client.md`. The protocol itself is in `ringway-proto`, which does no I/O; here is what joins it with
 //! tokio's streams.
 //!
-//! Features: `tls` (on; `wss://` with rustls), `deflate` (on; compression), `http` (off; [`upgrade`]).
+//! Features: `tls` (on; `wss://` with rustls), `deflate` (on; compression), `http` (off; [`upgrade`]), `tokio-uring` (off;
+//! [`UringStream`], on Linux).
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(feature = "http"),
-    allow(rustdoc::broken_intra_doc_links, reason = "`upgrade` is a feature")
+    not(all(feature = "http", feature = "tokio-uring")),
+    allow(rustdoc::broken_intra_doc_links, reason = "both are features")
 )]
 
 mod accept;
@@ -56,11 +57,17 @@ mod stream;
 mod tls;
 #[cfg(feature = "http")]
 mod upgrade;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+mod uring;
 mod url;
 mod websocket;
 
 #[cfg(test)]
 mod tests;
+
+/// The tests contain examples, which name the crate so.
+#[cfg(test)]
+extern crate self as ringway_client;
 
 /// The examples of the guide compile, and those that need no server run.
 #[cfg(doctest)]
@@ -77,12 +84,17 @@ pub use options::Options;
 pub use reconnect::{Backoff, Happening, Reconnecting};
 pub use response::Response;
 pub use ringway_proto::deflate::{Deflate, Direction};
+pub use ringway_proto::handshake::Request;
 pub use ringway_proto::{CloseCode, Misuse, Role, Violation};
 pub use split::{Ended, Receiver, Sender, Unsent};
 pub use stream::Stream;
 #[cfg(feature = "tls")]
 pub use tokio_rustls::rustls;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub use tokio_uring;
 #[cfg(feature = "http")]
 pub use upgrade::{Upgrade, accept_key, upgrade};
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+pub use uring::UringStream;
 pub use url::BadUrl;
 pub use websocket::{Traffic, WebSocket};

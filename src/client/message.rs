@@ -106,7 +106,7 @@ impl From<&[u8]> for Message {
     }
 }
 
-/// UTF-8 text in shared memory: [`Bytes`] that were checked once. It derefs to [`str`].
+/// UTF-8 text in shared memory: [`Bytes`] that are known to be UTF-8. It derefs to [`str`].
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text(ByteString);
 

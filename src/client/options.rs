@@ -25,12 +25,13 @@ pub struct Options {
     /// least 1.
     pub fragment_bytes: Option<usize>,
     /// Compression (permessage-deflate): what a client offers, and what a server accepts. Default: none. The peer may
-    /// decline. Without the feature `deflate` of this crate it has no effect.
+    /// decline. Out of its range, no connection opens. Without the feature `deflate` of this crate it has no effect.
     pub deflate: Option<Deflate>,
     /// Whether [`recv`](crate::WebSocket::recv) also returns Pings, which are answered already, and Pongs. Default: no.
     pub show_control: bool,
     /// After so long without a byte of the peer, a Ping is sent. Default: never. It works while the connection is
-    /// polled: in `recv`, `send` or `close`, or always once it is [spawned](crate::WebSocket::spawn).
+    /// polled: in `recv`, `send` or `close`, or, once it is [spawned](crate::WebSocket::spawn), while the receiver takes
+    /// its messages.
     pub ping_interval: Option<Duration>,
     /// If nothing comes for so long after that Ping, the connection fails. Default 20 s.
     pub ping_timeout: Duration,
@@ -84,11 +85,17 @@ impl Options {
     }
 
     /// What is offered or accepted.
-    pub(crate) fn terms(&self) -> compression::Terms {
+    ///
+    /// # Errors
+    /// [`Options::deflate`] is out of range.
+    pub(crate) fn terms(&self) -> Result<compression::Terms, handshake::Misuse> {
         let deflate = self.deflate.filter(|_| cfg!(feature = "deflate"));
-        compression::Terms {
+        if deflate.is_some_and(|deflate| !deflate.is_possible()) {
+            return Err(handshake::Misuse::Compression);
+        }
+        Ok(compression::Terms {
             deflate: deflate.map(|deflate| deflate.terms()),
             ..compression::Terms::NONE
-        }
+        })
     }
 }

@@ -134,6 +134,20 @@ mod tests {
     use std::future::poll_fn;
     use tokio::io::AsyncReadExt as _;
 
+    #[test]
+    fn a_large_payload_stays_where_it_lies_unless_it_is_shared_and_masked() {
+        let shared = Bytes::from(vec![3; APART_BYTES_MIN]);
+        let own = Bytes::from(vec![3; APART_BYTES_MIN]);
+        let own_lies_at = own.as_ptr();
+        let mut outbox = Outbox::default();
+        outbox.push_payload(shared.clone(), None);
+        outbox.push_payload(shared.clone(), Some([1; 4]));
+        outbox.push_payload(own, Some([1; 4]));
+        let places: Vec<_> = outbox.segments.iter().map(|one| one.as_ptr()).collect();
+        assert_eq!([places[0], places[2]], [shared.as_ptr(), own_lies_at]);
+        assert_ne!(places[1], shared.as_ptr());
+    }
+
     #[tokio::test]
     async fn bytes_leave_in_order_whatever_the_stream_takes() {
         for room in [1, 2, 7, 64, 5000] {

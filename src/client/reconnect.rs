@@ -33,9 +33,10 @@ pub struct Backoff {
     pub factor: f64,
     /// The part of a wait that is random, from 0 (none) to 1 (all of it). Default 0.5.
     pub jitter: f64,
-    /// Attempts in a row that may fail. Default: no limit.
+    /// An attempt that fails is the last one if there were so many failures in a row with it. The end of a connection is
+    /// also a failure, and begins a new row if it was open for [`stable_after`](Self::stable_after). Default: no limit.
     pub attempts_max: Option<u32>,
-    /// A connection that was open for so long starts again with `first`. Default 10 s.
+    /// After a connection that was open for so long, the waits start again with `first`. Default 10 s.
     pub stable_after: Duration,
 }
 
@@ -53,12 +54,9 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait before an attempt when `failed` have failed before it. `random` is in `0.0..1.0`.
+    /// The wait after so many failures in a row. `random` is in `0.0..1.0`.
     fn wait(&self, failed: u32, random: f64) -> Duration {
-        let Some(doublings) = failed.checked_sub(1) else {
-            return Duration::ZERO;
-        };
-        let exponent = i32::try_from(doublings).unwrap_or(i32::MAX);
+        let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.first.as_secs_f64() * self.factor.max(1.0).powi(exponent);
         let longest = grown.min(self.max.as_secs_f64());
         let part = longest * (1.0 - self.jitter.clamp(0.0, 1.0) * random);
@@ -222,7 +220,7 @@ impl Reconnecting {
         let is_last = self
             .backoff
             .attempts_max
-            .is_some_and(|max| self.failed + 1 >= max);
+            .is_some_and(|max| self.failed.saturating_add(1) >= max);
         if is_last || !error.is_transient() {
             self.state = State::GivenUp;
             return Err(error);
@@ -256,11 +254,8 @@ mod tests {
     fn waits_grow_up_to_their_limit_and_a_part_of_them_is_random() {
         let mut backoff = Backoff::default();
         let ms = |backoff: &Backoff, failed, random| backoff.wait(failed, random).as_millis();
-        let waits: Vec<_> = (0..9).map(|failed| ms(&backoff, failed, 0.0)).collect();
-        assert_eq!(
-            waits,
-            [0, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
-        );
+        let waits: Vec<_> = (1..9).map(|failed| ms(&backoff, failed, 0.0)).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
         assert_eq!(ms(&backoff, 2, 0.5), 750);
         assert_eq!(ms(&backoff, u32::MAX, 1.0), 15_000);
         (backoff.jitter, backoff.factor) = (9.0, 0.1);

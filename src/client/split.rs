@@ -17,6 +17,7 @@ use ringway_proto::{CloseCode, Misuse};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
 
 use crate::error::Error;
 use crate::message::{CloseFrame, Message, Text};
@@ -87,8 +88,12 @@ impl Sender {
         })
     }
 
-    /// Closes the connection once all that was sent before has left, and waits for its end. What the peer still sends
-    /// reaches the receiver.
+    /// Closes the connection once fewer than [`Options::send_buffer_bytes`](crate::Options::send_buffer_bytes) wait of what
+    /// was sent before, and waits for its end. What the peer still sends reaches the receiver. What the receiver has not
+    /// taken [`Options::close_timeout`](crate::Options::close_timeout) after that is discarded and counted.
+    ///
+    /// A peer that does not read holds the Close up: [`Options::ping_interval`](crate::Options::ping_interval) ends such a
+    /// connection. If the peer has closed first, nothing is discarded: the receiver has to take what came before.
     ///
     /// A code that may not be sent becomes 1000, and [`Ended::failure`] says so.
     pub async fn close(&self, code: CloseCode, reason: &str) -> Ended {
@@ -192,6 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             commands: Some(from_senders),
             messages: to_receiver,
             delivery: None,
+            end: None,
             failure: None,
             unsent: 0,
         };
@@ -212,8 +218,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocket<S> {
-    /// Gives the connection a task on tokio's runtime, which sends, receives, answers Pings and keeps deadlines also while
-    /// nobody waits for it.
+    /// Gives the connection a task on tokio's runtime, which sends, receives, answers Pings and keeps deadlines while the
+    /// receiver takes its messages.
     ///
     /// # Panics
     /// Outside of a runtime.
@@ -224,8 +230,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> WebSocket<S> {
     }
 }
 
-/// A message that waits for room in the receiver's channel.
-type Delivery = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// An item that waits for room in the receiver's channel.
+struct Delivery {
+    is_message: bool,
+    /// Whether the receiver was there to take it.
+    sending: Pin<Box<dyn Future<Output = bool> + Send>>,
+}
 
 struct Driver<S> {
     websocket: WebSocket<S>,
@@ -233,6 +243,8 @@ struct Driver<S> {
     commands: Option<mpsc::Receiver<Command>>,
     messages: mpsc::Sender<Result<Message, Error>>,
     delivery: Option<Delivery>,
+    /// Since a sender has closed the connection: how long the receiver may hold its end up.
+    end: Option<Pin<Box<Sleep>>>,
     failure: Option<String>,
     unsent: u64,
 }
@@ -253,14 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.take_commands(cx);
-            if let Some(delivery) = &mut self.delivery {
-                if delivery.as_mut().poll(cx).is_pending() {
-                    // How writing goes is told by receiving.
-                    let _ = self.websocket.poll_send_flush(cx);
-                    return Poll::Pending;
-                }
-                self.delivery = None;
-            }
+            ready!(self.poll_delivery(cx));
             match ready!(self.websocket.poll_message(cx)) {
                 Ok(None) => return Poll::Ready(()),
                 Ok(Some(message)) => self.deliver(Ok(message)),
@@ -270,6 +275,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
+    }
+
+    /// Ready when nothing waits for the receiver.
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(delivery) = &mut self.delivery else {
+            return Poll::Ready(());
+        };
+        let is_message = delivery.is_message;
+        let is_taken = match delivery.sending.as_mut().poll(cx) {
+            Poll::Ready(is_taken) => is_taken,
+            Poll::Pending => {
+                // How writing goes is told by receiving.
+                let _ = self.websocket.poll_send_flush(cx);
+                let Some(end) = &mut self.end else {
+                    return Poll::Pending;
+                };
+                ready!(end.as_mut().poll(cx));
+                false
+            }
+        };
+        self.delivery = None;
+        if is_message && !is_taken {
+            self.websocket.count_discarded();
+        }
+        Poll::Ready(())
     }
 
     /// Takes what the senders want, as long as the connection takes it.
@@ -299,6 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.failure = Some(error.to_string());
             let _ = self.websocket.start_close(CloseCode::NormalClosure, reason);
         }
+        let close_timeout = self.websocket.options().close_timeout;
+        self.end = Some(Box::pin(sleep(close_timeout)));
         self.end_commands();
     }
 
@@ -316,12 +348,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn deliver(&mut self, item: Result<Message, Error>) {
         match self.messages.try_send(item) {
             Ok(()) => {}
-            Err(TrySendError::Closed(_)) => self.websocket.count_discarded(),
+            Err(TrySendError::Closed(Ok(_))) => self.websocket.count_discarded(),
+            Err(TrySendError::Closed(Err(_))) => {}
             Err(TrySendError::Full(item)) => {
-                let messages = self.messages.clone();
-                // A receiver that is dropped meanwhile wants no message.
-                let delivery = async move { messages.send(item).await.unwrap_or_default() };
-                self.delivery = Some(Box::pin(delivery));
+                let (messages, is_message) = (self.messages.clone(), item.is_ok());
+                self.delivery = Some(Delivery {
+                    is_message,
+                    sending: Box::pin(async move { messages.send(item).await.is_ok() }),
+                });
             }
         }
     }

@@ -33,6 +33,8 @@ impl Upgrade {
 /// without. To add headers such as `Set-Cookie`, add them to the answer.
 ///
 /// A WebSocket over HTTP/2 (RFC 8441) is answered with 200. The framework has to offer `SETTINGS_ENABLE_CONNECT_PROTOCOL`.
+/// The crate `http` has no place for `:protocol`, so it is not checked here: a caller that also serves other protocols, or a
+/// plain CONNECT, looks at it first (`hyper::ext::Protocol` among the request's extensions has to be `websocket`).
 ///
 /// # Errors
 /// The refusal.
@@ -124,6 +126,8 @@ fn refused(why: &Refusal) -> Box<Response<String>> {
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("text/plain"));
     if why.status().0 == 426 {
+        // RFC 9110 §7.8: "A sender of Upgrade MUST also send an "Upgrade" connection option in the Connection header field"
+        headers.insert("connection", HeaderValue::from_static("upgrade"));
         headers.insert("upgrade", HeaderValue::from_static("websocket"));
         headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
     }

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use ringway_proto::handshake::basic_credentials;
+use ringway_proto::http::{self, percent_decoded};
+
 /// Longest URL in bytes: twice the 8000 that RFC 9110 §4.1 recommends everybody to support.
 const URL_BYTES_MAX: usize = 16_000;
 
@@ -23,7 +26,8 @@ pub enum BadUrl {
     Scheme,
     /// Path or query have a character that must be percent-encoded.
     Target,
-    /// User or password are no percent-encoded UTF-8, or have a control character; or the user has a colon.
+    /// User or password, in the URL or [of their own](crate::Connector::basic_auth), are no percent-encoded UTF-8, or have
+    /// a control character; or the user has a colon.
     User,
 }
 
@@ -36,7 +40,7 @@ impl fmt::Display for BadUrl {
             Self::Port => "the URL's port is not a number from 1 to 65535",
             Self::Scheme => "the URL begins neither with ws:// nor with wss://, or a proxy's not with http://",
             Self::Target => "the URL has a character that must be percent-encoded",
-            Self::User => "the URL's user or password cannot be sent",
+            Self::User => "the user or the password cannot be sent: the user has a colon, or one of them a control character or no UTF-8",
         })
     }
 }
@@ -55,8 +59,8 @@ pub(crate) struct Url {
     pub(crate) authority: String,
     /// Path and query; begins with `/`.
     pub(crate) target: String,
-    /// User and password, decoded.
-    pub(crate) user: Option<(String, String)>,
+    /// User and password, as `Authorization` has them (Basic).
+    pub(crate) credentials: Option<String>,
 }
 
 impl Url {
@@ -82,8 +86,8 @@ impl Url {
         let (scheme, default_port) = schemes.iter().find(known).ok_or(BadUrl::Scheme)?;
         let authority = rest.split(['/', '?']).next().unwrap_or(rest);
         let resource = &rest[authority.len()..];
-        let (user, authority) = match authority.rsplit_once('@') {
-            Some((user, authority)) => (Some(parse_user(user)?), authority),
+        let (credentials, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(credentials(user)?), authority),
             None => (None, authority),
         };
         let (host, port) = parse_authority(authority)?;
@@ -92,36 +96,27 @@ impl Url {
         }
         let slash = if resource.starts_with('/') { "" } else { "/" };
         let port = port.unwrap_or(*default_port);
+        let full = http::authority(host, port);
+        let default = format!(":{default_port}");
         Ok(Self {
             secure: *scheme == "wss",
             host: host.to_owned(),
             port,
-            authority: named(host, (port != *default_port).then_some(port)),
+            authority: full.strip_suffix(&default).unwrap_or(&full).to_owned(),
             target: format!("{slash}{resource}"),
-            user,
+            credentials,
         })
     }
 
     /// Host and port, as CONNECT wants them.
     pub(crate) fn host_and_port(&self) -> String {
-        named(&self.host, Some(self.port))
+        http::authority(&self.host, self.port)
     }
 
     /// The URL without user and password.
     pub(crate) fn text(&self) -> String {
         let scheme = if self.secure { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.authority, self.target)
-    }
-}
-
-fn named(host: &str, port: Option<u16>) -> String {
-    let host = match host.contains(':') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
-    };
-    match port {
-        Some(port) => format!("{host}:{port}"),
-        None => host,
     }
 }
 
@@ -159,32 +154,11 @@ fn parse_authority(authority: &str) -> Result<(&str, Option<u16>), BadUrl> {
     Ok((host, port))
 }
 
-fn parse_user(text: &str) -> Result<(String, String), BadUrl> {
+fn credentials(text: &str) -> Result<String, BadUrl> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let user = decoded(user).filter(|user| !user.contains(':'));
-    let both = user.zip(decoded(password)).ok_or(BadUrl::User)?;
-    let bad = |text: &str| text.chars().any(char::is_control);
-    match bad(&both.0) || bad(&both.1) {
-        true => Err(BadUrl::User),
-        false => Ok(both),
-    }
-}
-
-/// Without percent-encoding, if that is UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::new();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(bytes.next()?).to_digit(16);
-                let value = 16 * digit()? + digit()?;
-                u8::try_from(value).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(out).ok()
+    let both = percent_decoded(user).zip(percent_decoded(password));
+    let credentials = both.and_then(|(user, password)| basic_credentials(&user, &password));
+    credentials.ok_or(BadUrl::User)
 }
 
 #[cfg(test)]
@@ -201,10 +175,9 @@ mod tests {
                 port,
                 authority,
                 target,
-                user,
+                credentials,
             } = url;
-            let user = user.map(|(user, password)| format!("{user}|{password}"));
-            let user = user.unwrap_or_default();
+            let user = credentials.unwrap_or_default();
             Ok::<_, BadUrl>(format!(
                 "{secure} {host} {port} {authority} {target} {user}"
             ))
@@ -216,9 +189,12 @@ mod tests {
             ("wss://h:443/a/b?c=d", "true h 443 h /a/b?c=d "),
             ("ws://[::1]", "false ::1 80 [::1] / "),
             ("ws://[::1]:9/x", "false ::1 9 [::1]:9 /x "),
-            ("ws://u:p@h/", "false h 80 h / u|p"),
-            ("ws://u%40x:a%3Ab%20@h/", "false h 80 h / u@x|a:b "),
-            ("ws://u@h", "false h 80 h / u|"),
+            ("ws://u:p@h/", "false h 80 h / Basic dTpw"),
+            (
+                "ws://u%40x:a%3Ab%20@h/",
+                "false h 80 h / Basic dUB4OmE6YiA=",
+            ),
+            ("ws://u@h", "false h 80 h / Basic dTo="),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(parts), "{text}");
         }

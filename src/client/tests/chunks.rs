@@ -1,7 +1,9 @@
 //! Messages larger than memory, in parts and in chunks.
 
-use super::{Cut, Cuts, ROOMS, pair};
-use crate::{Error, Message, Options};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Cut, Cuts, ROOMS, pair, raw};
+use crate::{Error, Message, Options, Role};
 
 fn unlimited() -> Options {
     let mut options = Options::default();
@@ -125,6 +127,7 @@ async fn a_message_that_is_half_assembled_goes_on_in_chunks() {
         (&first.payload[..], first.message_begins, first.message_ends),
         (&b"hal"[..], true, false)
     );
+    assert!(first.frame_ends, "each part is a frame");
     let second = server.recv_chunk().await.expect("open").expect("open");
     assert_eq!(
         (
@@ -134,6 +137,21 @@ async fn a_message_that_is_half_assembled_goes_on_in_chunks() {
         ),
         (&b"ves"[..], false, true)
     );
+}
+
+#[tokio::test]
+async fn a_frame_that_is_half_assembled_goes_on_in_chunks() {
+    let (mut client, mut far) = raw(Role::Client, Options::default());
+    for (sent, ends) in [(&b"\x81\x06hal"[..], false), (b"ves", true)] {
+        far.write_all(sent).await.expect("open");
+        if !ends {
+            let begun = Cuts::new(Cut::Every(1)).run(client.recv()).await;
+            assert!(begun.is_none());
+        }
+        let chunk = client.recv_chunk().await.expect("open").expect("open");
+        assert_eq!(chunk.payload, sent[sent.len() - 3..]);
+        assert_eq!((chunk.frame_ends, chunk.message_ends), (ends, ends));
+    }
 }
 
 #[cfg(feature = "deflate")]

@@ -113,6 +113,32 @@ async fn a_peer_at_fault_is_told_so_before_the_stream_ends() {
     assert_eq!([seen[6] ^ key[0], seen[7] ^ key[1]], 1002_u16.to_be_bytes());
 }
 
+#[cfg(feature = "deflate")]
+#[tokio::test(start_paused = true)]
+async fn compressed_text_that_is_no_utf_8_fails_the_connection() {
+    use super::agreed;
+    use crate::websocket::{Opened, WebSocket};
+
+    let mut options = Options::default();
+    options.deflate = Some(crate::Deflate::default());
+    for bad in [&b"\xff"[..], b"a\xc3"] {
+        let (near, mut far) = tokio::io::duplex(1000);
+        let opened = Opened {
+            compression: agreed(&options),
+            ..Opened::default()
+        };
+        let mut client = WebSocket::opened(near, Role::Client, opened, options);
+        // RFC 7692 §7.2.3.3: a block without compression, and the beginning of an empty one.
+        let length = u8::try_from(bad.len()).expect("short");
+        let block = [0xc1, 6 + length, 0, length, 0, !length, 0xff];
+        let frame = [&block, bad, b"\0"].concat();
+        far.write_all(&frame).await.expect("open");
+        let failed = client.recv().await.expect_err("no text");
+        let is_found = matches!(failed, Error::Violation(Violation::TextNotUtf8));
+        assert!(is_found, "{failed}");
+    }
+}
+
 #[tokio::test]
 async fn limits_hold_for_frames_and_messages() {
     let mut options = Options::default();

@@ -5,6 +5,7 @@
 )]
 
 mod basics;
+mod bounds;
 mod cancelling;
 mod chunks;
 mod closing;
@@ -15,6 +16,8 @@ mod opening;
 mod pings;
 mod reconnecting;
 mod splitting;
+#[cfg(all(feature = "tokio-uring", target_os = "linux"))]
+mod uring;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -47,7 +50,7 @@ fn pair(room: usize, options: Options) -> (End, End) {
 }
 
 fn agreed(options: &Options) -> Option<Agreed> {
-    let terms = options.terms();
+    let terms = options.terms().expect("in range");
     if terms == Terms::NONE {
         return None;
     }

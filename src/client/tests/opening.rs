@@ -9,14 +9,14 @@ use crate::{
 };
 
 /// A listener, and its address.
-async fn listener() -> (TcpListener, String) {
+pub(super) async fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
     (listener, address)
 }
 
 /// A server of one connection that answers with `answer`, and returns the request.
-async fn answering(answer: impl Into<Vec<u8>>) -> (String, JoinHandle<String>) {
+pub(super) async fn answering(answer: impl Into<Vec<u8>>) -> (String, JoinHandle<String>) {
     let (listener, address) = listener().await;
     let answer = answer.into();
     let task = tokio::spawn(async move {
@@ -30,7 +30,7 @@ async fn answering(answer: impl Into<Vec<u8>>) -> (String, JoinHandle<String>) {
 }
 
 /// Reads up to the empty line.
-async fn read_head(stream: &mut TcpStream) -> String {
+pub(super) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("open"));
@@ -47,8 +47,9 @@ async fn echo(connections: usize) -> (String, JoinHandle<()>) {
             let mut options = Options::default();
             options.deflate = Some(Deflate::default());
             let incoming = Incoming::read(stream, options).await.expect("a request");
-            let chosen = incoming.subprotocols().last().map(str::to_owned);
-            let shown = format!("{} {:?}", incoming.path(), incoming.query());
+            let request = incoming.request();
+            let chosen = request.subprotocols().last().map(str::to_owned);
+            let shown = format!("{} {:?}", request.path(), request.query());
             let headers = [("X-Shown", shown.as_str())];
             let accepted = incoming.accept(chosen.as_deref(), &headers);
             let mut websocket = accepted.await.expect("open");
@@ -297,8 +298,9 @@ async fn a_server_sees_the_request_and_may_refuse_it() {
         let incoming = Incoming::read(stream, Options::default())
             .await
             .expect("a request");
-        assert_eq!(incoming.origin(), Some("https://evil.example"));
-        assert_eq!(incoming.header("x"), Some(&b"1"[..]));
+        let request = incoming.request();
+        assert_eq!(request.origin(), Some("https://evil.example"));
+        assert_eq!(request.header("x"), Some(&b"1"[..]));
         incoming.refuse(403, "not you").await.expect("open");
         let (stream, _) = listener.accept().await.expect("a client");
         let refused = accept(stream).await.expect_err("no WebSocket");

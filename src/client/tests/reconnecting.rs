@@ -110,6 +110,36 @@ async fn attempts_are_limited_on_demand() {
 }
 
 #[tokio::test]
+async fn connections_that_do_not_stay_open_count_as_failures_and_stable_ones_begin_anew() {
+    for (stable_after, failures) in [(Duration::MAX, 1), (Duration::ZERO, 3)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("ws://{}", listener.local_addr().expect("bound"));
+        let server = tokio::spawn(async move {
+            for _ in 0..4 {
+                let stream = listener.accept().await.expect("a client").0;
+                drop(accept(stream).await.expect("a handshake"));
+            }
+        });
+        let mut backoff = quick();
+        (backoff.attempts_max, backoff.stable_after) = (Some(4), stable_after);
+        let mut feed = Reconnecting::with_backoff(Connector::new(url), backoff);
+        for _ in 0..4 {
+            let opened = feed.next().await.expect("it listens");
+            assert!(matches!(opened, Some(Happening::Open(_))));
+            let lost = feed.next().await.expect("there is another attempt");
+            assert!(matches!(lost, Some(Happening::Lost(Err(_)))));
+        }
+        server.await.expect("no panic");
+        // Nobody listens any more.
+        for _ in 1..failures {
+            let failed = feed.next().await.expect("there is another attempt");
+            assert!(matches!(failed, Some(Happening::Failed(_))));
+        }
+        feed.next().await.expect_err("that was the last one");
+    }
+}
+
+#[tokio::test]
 async fn close_ends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("ws://{}", listener.local_addr().expect("bound"));

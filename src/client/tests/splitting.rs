@@ -1,5 +1,8 @@
 //! Connections with a task of their own.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+
 use super::{End, all, few_messages, pair, raw};
 use crate::{CloseCode, Error, Message, Options, Receiver, Role, Sender, Unsent};
 
@@ -104,6 +107,78 @@ async fn a_receiver_that_is_gone_loses_messages_and_they_are_counted() {
     assert_eq!(server.recv().await.expect("open"), Some("sent".into()));
     let (ended, _) = tokio::join!(sender.close(CloseCode::NormalClosure, ""), all(&mut server));
     assert_eq!(ended.traffic.discarded, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_held_and_not_read_does_not_hold_the_end_up() {
+    let mut options = Options::default();
+    options.handle_messages = 1;
+    let (websocket, mut far) = raw(Role::Client, options);
+    let (sender, mut receiver) = websocket.spawn();
+    // Ten messages, and never an answer to the Close.
+    far.write_all(&b"\x81\x01m".repeat(10)).await.expect("open");
+    let begin = Instant::now();
+    let ended = sender.close(CloseCode::NormalClosure, "").await;
+    assert_eq!(begin.elapsed().as_secs(), 5);
+    let sentence = "the peer did not answer in time";
+    assert_eq!(ended.failure.as_deref(), Some(sentence));
+    // One is in the channel. One waited for room there, and one was read ahead.
+    let traffic = ended.traffic;
+    assert_eq!((traffic.messages_received, traffic.discarded), (3, 2));
+    assert_eq!(receiver.recv().await.expect("a message"), Some("m".into()));
+    assert_eq!(receiver.recv().await.expect("ended"), None);
+    let mut seen = Vec::new();
+    far.read_to_end(&mut seen).await.expect("its end");
+    assert_eq!(seen.len(), 6 + 2, "a Close");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_reads_late_gets_all_if_the_peer_closes() {
+    let mut options = Options::default();
+    options.handle_messages = 1;
+    let (websocket, mut far) = raw(Role::Client, options);
+    let (sender, mut receiver) = websocket.spawn();
+    far.write_all(b"\x81\x011\x81\x012\x88\x00")
+        .await
+        .expect("open");
+    drop(far);
+    tokio::time::sleep(100 * options.close_timeout).await;
+    assert_eq!(receiver.recv().await.expect("open"), Some("1".into()));
+    assert_eq!(receiver.recv().await.expect("open"), Some("2".into()));
+    assert_eq!(receiver.recv().await.expect("closed"), None);
+    assert_eq!(sender.ended().await.traffic.discarded, 0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_dropped_while_a_message_waits_for_it_loses_that_one_too() {
+    let mut options = Options::default();
+    options.handle_messages = 1;
+    let (sender, receiver, mut server) = spawned(options);
+    for _ in 0..2 {
+        server.send("unread").await.expect("open");
+    }
+    sender.send("sent").await.expect("open");
+    assert_eq!(server.recv().await.expect("open"), Some("sent".into()));
+    drop(receiver);
+    let (ended, _) = tokio::join!(sender.close(CloseCode::NormalClosure, ""), all(&mut server));
+    assert_eq!(
+        (ended.traffic.messages_received, ended.traffic.discarded),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_code_that_may_not_be_sent_closes_with_1000_and_is_told() {
+    let (sender, _receiver, mut server) = spawned(Options::default());
+    let closing = sender.close(CloseCode::AbnormalClosure, "why");
+    let (ended, _) = tokio::join!(closing, all(&mut server));
+    let failure = ended.failure.expect("a misuse");
+    assert!(failure.starts_with("not sent: "), "{failure}");
+    let frame = server.closed().expect("a Close");
+    assert_eq!(
+        (frame.code, &*frame.reason),
+        (CloseCode::NormalClosure, "why")
+    );
 }
 
 #[tokio::test]

@@ -272,9 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         payload: Bytes,
     ) -> Result<Message, Violation> {
         let payload = match &mut self.codec {
-            Some(codec) if compressed => {
-                codec.inflate(&payload, is_text, self.options.message_bytes_max)?
-            }
+            Some(codec) if compressed => codec.inflate(&payload, self.options.message_bytes_max)?,
             _ => payload,
         };
         self.traffic.messages_received += 1;

@@ -124,8 +124,8 @@ pub struct Traffic {
     pub bytes_received: u64,
     /// Bytes taken for sending, headers and control frames included.
     pub bytes_sent: u64,
-    /// Messages, or chunks of them, that came after [`WebSocket::close`] was called, or when the [`Receiver`](crate::Receiver)
-    /// was gone.
+    /// Messages, or chunks of them, that came after [`WebSocket::close`] was called, or that the
+    /// [`Receiver`](crate::Receiver) did not take: it was gone, or did not receive until the connection had ended.
     pub discarded: u64,
 }
 

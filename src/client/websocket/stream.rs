@@ -1,7 +1,7 @@
 //! The traits [`Stream`] and [`Sink`]. Both halves of `futures_util::StreamExt::split` may be in tasks of their own.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_core::stream::FusedStream;
@@ -47,7 +47,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, M: Into<Message>> Sink<M> for WebSocket<
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.start_close(CloseCode::NormalClosure, "")?;
-        ready!(self.poll_send_flush(cx))?;
-        Poll::Ready(Ok(()))
+        self.poll_send_flush(cx)
     }
 }

@@ -44,7 +44,7 @@ pub use client::{
 pub use extensions::{Extension, extensions};
 pub use letterhead::Letterhead;
 pub use origin::{BadOriginPattern, Origin, OriginPattern};
-pub use redirect::{BadRedirect, is_redirect, redirect};
+pub use redirect::{BadRedirect, is_redirect, is_secret, redirect};
 pub use server::{
     Asked, Request, Verdict, classify, classify_for, encode_refusal, encode_refusal_for,
     encode_verdict, parse_request, parse_request_for, parse_request_from,
@@ -61,10 +61,15 @@ pub const VERSION: u8 = 13;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
+    /// How messages are to be compressed is out of range. Only who has the engine knows: nothing here finds it.
+    Compression,
     /// What HTTP cannot express.
     Http(http::Misuse),
     /// The origin is not a header value.
     Origin,
+    /// A header that a request has once, `Authorization` or `Origin`, is there twice. Only who puts the request together
+    /// finds it.
+    Repeated,
     /// The subprotocols have a duplicate or something that is not a token.
     Subprotocol,
     /// The client did not offer this subprotocol.
@@ -74,8 +79,10 @@ pub enum Misuse {
 impl std::fmt::Display for Misuse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Compression => "a level or a window of the compression is out of range",
             Self::Http(misuse) => return misuse.fmt(f),
             Self::Origin => "the origin must be a header value",
+            Self::Repeated => "Authorization and Origin may be there once each",
             Self::Subprotocol => "subprotocols must be tokens, each named once",
             Self::SubprotocolNotOffered => {
                 "only a subprotocol that the client offered can be accepted"

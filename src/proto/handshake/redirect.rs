@@ -43,6 +43,11 @@ pub const fn is_redirect(status: StatusCode) -> bool {
     matches!(status.0, 301 | 302 | 303 | 307 | 308)
 }
 
+/// Whether a header is for the server that was named only, and not for one that it redirects to: credentials and cookies.
+pub fn is_secret(name: &str) -> bool {
+    name.eq_ignore_ascii_case("Authorization") || name.eq_ignore_ascii_case("Cookie")
+}
+
 /// The URI that a redirect leads to: `ws://…` or `wss://…`, without a fragment. `from` is the one that was asked for, with
 /// one of these schemes. In `location`, `http` and `https` stand for `ws` and `wss`, and a relative reference is resolved
 /// (RFC 3986 §5.2).
@@ -222,6 +227,12 @@ mod tests {
         let location = Some(&b"bcdefghijklm"[..]);
         let found = redirect(&from, location);
         assert_eq!(found, Err(BadRedirect::LocationMalformed));
+    }
+
+    #[test]
+    fn credentials_and_cookies_are_secret() {
+        assert!(is_secret("authorization") && is_secret("COOKIE"));
+        assert!(!is_secret("Cookie2") && !is_secret("Origin"));
     }
 
     #[test]

@@ -50,6 +50,19 @@ pub fn authority(host: &str, port: impl std::fmt::Display) -> String {
     }
 }
 
+/// Text with its `%XX` replaced (RFC 3986 §2.1). None: a percent sign without two digits, or bytes that are no UTF-8.
+pub fn percent_decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// The version of a message. `HTTP/1.1` has `major` 1 and `minor` 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::options::Run;
 use crate::load::compat::uri::Uri;
 use crate::load::options::{
-    Asking, Proxy, Tunnel, basic_credentials, check_header, is_field_value,
+    Asking, Proxy, Tunnel, basic_credentials, check_header, is_field_value, is_secret,
+    percent_decoded,
 };
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Count, FILE, OrOff, Unless, Words, Wrong};
@@ -127,9 +128,6 @@ impl Given {
     /// Forgets what another server must not learn: credentials, cookies, and headers that hold them.
     pub(super) fn forget_secrets(&mut self) {
         (self.user, self.cookie) = (None, None);
-        let is_secret = |name: &str| {
-            name.eq_ignore_ascii_case("Authorization") || name.eq_ignore_ascii_case("Cookie")
-        };
         self.headers.retain(|(name, _)| !is_secret(name));
     }
 }
@@ -259,7 +257,8 @@ fn proxy(text: &str) -> Result<ProxyUri, Wrong> {
     let user = name.map(|name| {
         let (name, password) = name.split_once(':').unwrap_or((name, ""));
         let decoded = |text| {
-            decoded(text).ok_or_else(|| wrong("its user or password is not percent-encoded UTF-8"))
+            percent_decoded(text)
+                .ok_or_else(|| wrong("its user or password is not percent-encoded UTF-8"))
         };
         user(decoded(name)?, decoded(password)?)
     });
@@ -268,20 +267,6 @@ fn proxy(text: &str) -> Result<ProxyUri, Wrong> {
         uri,
         user: user.transpose()?,
     })
-}
-
-/// Text with its `%XX` replaced. None: a percent sign without two digits, or bytes that are no UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next()?.as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        let is_hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
-        bytes.push(u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

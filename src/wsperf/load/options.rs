@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::tls::TlsTrust;
 pub use crate::io::Address;
 pub use crate::proto::deflate::{Deflate, Direction};
-pub use crate::proto::handshake::{basic_credentials, redirect};
-pub use crate::proto::http::is_field_value;
+pub use crate::proto::handshake::{basic_credentials, is_secret, redirect};
+pub use crate::proto::http::{is_field_value, percent_decoded};
 use crate::worker::OpeningRequest;
 pub use crate::worker::Tunnel;
 
