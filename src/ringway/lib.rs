@@ -52,6 +52,7 @@
 //! |---|---|---|
 //! | [`Context::reply`] | the sender of the message, changed or not | none |
 //! | [`Context::send`], [`Context::send_uncompressed`] | this connection | one |
+//! | [`Context::send_part`] | this connection: a part of a message | one |
 //! | [`Context::send_prepared`] | this connection; the message is encoded once for many ([`Context::prepare`]) | none |
 //! | [`Commands::send`], [`Commands::send_prepared`] | any connection of the worker, at the end of the turn | one, none |
 //!
@@ -59,6 +60,23 @@
 //! connection's send queue. Above the queue's limit [`Context::send`] fails with [`SendError::QueueFull`], [`Commands::send`]
 //! drops the message and counts it in [`Counters::drops`], and the worker stops reading from that peer. [`App::writable`] is
 //! called when the queue is empty again. An application that cannot keep up itself stops reading with [`Commands::pause`].
+//!
+//! # Messages larger than memory
+//!
+//! By default the worker assembles a message and hands it over whole. A connection may take its messages in pieces instead, and send them in parts:
+//!
+//! | chosen by | what the application gets | memory of a connection |
+//! |---|---|---|
+//! | (default) | messages: [`App::message`] | a message, up to its limit |
+//! | [`Receiving::Frames`] | frames: [`App::chunk`] | a frame, up to its limit |
+//! | [`Receiving::Chunks`] | what a receive brought, up to 512 KiB: [`App::chunk`] | none |
+//!
+//! [`App::connect`] chooses, by [`Verdict::receiving`]; for connections that the application begins, [`OpeningRequest::receiving`] does. The limits of
+//! messages and frames hold at every level; raise them for such a service ([`Limits`]). [`Context::send_part`] sends a message that is
+//! made while it leaves; [`SendError::QueueFull`] and [`App::writable`] tell when to make more. An application that cannot keep up with
+//! what arrives calls [`Commands::pause`]. Parts are not compressed, and such connections agree to no compression.
+//!
+//! [`Verdict::measured`] counts what goes over one connection: [`TrafficStats`], in [`Context::traffic_stats`] and [`Closed::traffic`].
 //!
 //! # Topics
 //!

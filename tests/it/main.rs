@@ -42,6 +42,7 @@ mod pubsub;
 mod scenarios;
 mod session_log;
 mod signals;
+mod streaming;
 mod supervision;
 mod targets;
 mod tidy;

@@ -12,7 +12,8 @@ use super::script::{self, Expected};
 use super::servers::Ledger;
 use crate::io::sim::Random;
 use crate::io::{ConnId, ConnectOptions, Errno};
-use crate::proto::{CloseCode, Kind, Message, Misuse, Opcode};
+use crate::proto::{Chunk, CloseCode, Kind, Message, Misuse, Opcode};
+use crate::protocol::Receiving;
 use crate::time::Instant;
 use crate::worker::{
     App, Closed, Context, Failure, Handle, OpeningRequest, Prepared, Scope, SendError, Tunnel,
@@ -64,6 +65,8 @@ pub(super) struct Driver {
     /// When the outcome was there.
     pub(super) told: Option<Instant>,
     in_flight: usize,
+    /// What came of a message in pieces.
+    pieces: Vec<u8>,
     /// The prepared message before this one was sent last.
     next: usize,
     pub(super) held_until: Option<Instant>,
@@ -95,6 +98,7 @@ impl Driver {
             in_flight: 0,
             next: 0,
             held_until: None,
+            pieces: Vec::new(),
             waits: false,
             closing: false,
         }
@@ -267,11 +271,19 @@ pub(super) struct Drivers {
 
 impl Drivers {
     pub(super) fn new(random: &mut Random, queue_bytes_max: usize) -> Self {
+        let receiving = random.pick(&[
+            Receiving::Messages,
+            Receiving::Messages,
+            Receiving::Frames,
+            Receiving::Chunks,
+        ]);
         let message = |len: &usize| Expected {
             opcode: Opcode::Binary as u8,
             payload: script::bytes(random, *len),
         };
-        let request = OpeningRequest::new("ringway", "/echo", &[]).expect("a good request");
+        let request = OpeningRequest::new("ringway", "/echo", &[])
+            .expect("a good request")
+            .receiving(receiving);
         let tunnelled = request.clone().tunnel(Tunnel {
             authority: "ringway:80".to_owned(),
             authorization: None,
@@ -399,6 +411,22 @@ impl App for Drivers {
         assert_eq!(context.reply(message), Err(Misuse::WrongMask));
         if !driver.waits {
             driver.fill(context, stock);
+        }
+    }
+
+    fn chunk(&mut self, context: &mut Context<'_>, (): &mut (), chunk: Chunk<'_>) {
+        let (driver, stock) = self.of(context.tag());
+        assert_eq!(driver.closed, None);
+        assert!(!chunk.message_begins || driver.pieces.is_empty());
+        driver.pieces.extend_from_slice(chunk.payload);
+        if chunk.message_ends {
+            let message = std::mem::take(&mut driver.pieces);
+            if driver.hear(chunk.kind.opcode(), &message) {
+                driver.in_flight -= 1;
+            }
+            if !driver.waits {
+                driver.fill(context, stock);
+            }
         }
     }
 
