@@ -29,6 +29,8 @@
 //! There is one `Echo` in each worker, made by the closure. [`App::Session`] is a value per connection, for example a name;
 //! the worker makes it by `Default` and passes it to every callback of that connection.
 //!
+//! The [guide] goes from here to a running chat, and then subject by subject.
+//!
 //! # The life of a connection
 //!
 //! ```text
@@ -185,6 +187,8 @@ mod conn;
 pub mod control;
 #[doc(hidden)]
 pub mod exit;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 #[doc(hidden)]
 pub mod io;
 #[doc(hidden)]
