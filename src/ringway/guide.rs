@@ -12,17 +12,24 @@
 //!
 //! This module has no code; its examples are compiled and run by the tests of the documentation.
 
-#[doc = include_str!("guide/chat.md")]
-pub mod chat {}
-#[doc = include_str!("guide/servers.md")]
-pub mod servers {}
-#[doc = include_str!("guide/receiving.md")]
-pub mod receiving {}
-#[doc = include_str!("guide/sending.md")]
-pub mod sending {}
-#[doc = include_str!("guide/lifecycle.md")]
-pub mod lifecycle {}
-#[doc = include_str!("guide/clients.md")]
-pub mod clients {}
-#[doc = include_str!("guide/options.md")]
-pub mod options {}
+pub mod chat {
+    #![doc = include_str!("guide/chat.md")]
+}
+pub mod servers {
+    #![doc = include_str!("guide/servers.md")]
+}
+pub mod receiving {
+    #![doc = include_str!("guide/receiving.md")]
+}
+pub mod sending {
+    #![doc = include_str!("guide/sending.md")]
+}
+pub mod lifecycle {
+    #![doc = include_str!("guide/lifecycle.md")]
+}
+pub mod clients {
+    #![doc = include_str!("guide/clients.md")]
+}
+pub mod options {
+    #![doc = include_str!("guide/options.md")]
+}

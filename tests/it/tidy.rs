@@ -134,6 +134,7 @@ const MEMBERS: &[Member] = &[
             ("time", &[]),
             ("random", &[]),
             ("exit", &[]),
+            ("guide", &[]),
             ("lines", &["random"]),
             ("signals", &[]),
             ("proto", &[]),
