@@ -12,6 +12,8 @@
 //!
 //! This module has no code; its examples are compiled and run by the tests of the documentation.
 
+#![forbid(unsafe_code)]
+
 pub mod chat {
     #![doc = include_str!("guide/chat.md")]
 }
