@@ -353,7 +353,9 @@ impl Inflater {
         progress.taken += taken;
         progress.end += difference(self.zlib.total_out(), made);
         if progress.end == progress.limit {
-            return Err(Violation::MessageTooBig((progress.gone + progress.limit - at) as u64));
+            return Err(Violation::MessageTooBig(
+                (progress.gone + progress.limit - at) as u64,
+            ));
         }
         check(&out[end..progress.end])?;
         if status == Status::StreamEnd {

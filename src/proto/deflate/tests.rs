@@ -3,9 +3,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::{
-    Deflater, Direction, History, Hooks, Inflater, Part, Place, Progress, Setup, Stop,
-};
+use super::{Deflater, Direction, History, Hooks, Inflater, Part, Place, Progress, Setup, Stop};
 use crate::violation::Violation;
 
 const TAKEOVER: Direction = Direction::FARTHEST;

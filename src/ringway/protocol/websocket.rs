@@ -316,7 +316,7 @@ impl Shared {
 
     /// A message is inflated in later turns: what follows it waits in the spill, which may be empty.
     #[cold]
-    fn put_off(&mut self, link: &mut Link) {
+    pub(super) fn put_off(&mut self, link: &mut Link) {
         self.protocol.share.use_up();
         let buffers = &mut self.buffers;
         link.spill.get_or_insert_with(|| Spill::new(buffers));
