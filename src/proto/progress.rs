@@ -30,6 +30,8 @@ impl fmt::Debug for Hooks<'_> {
 pub struct Progress {
     pub(crate) at: usize,
     pub(crate) end: usize,
+    /// Bytes of the message that have left its memory.
+    pub(crate) gone: usize,
     /// One byte more than may be there: so an excess shows, and a message at the limit ends.
     pub(crate) limit: usize,
     /// Bytes that were taken of the message or, behind it, of the tail that is not sent.
@@ -76,6 +78,7 @@ impl Progress {
         Self {
             at,
             end: at,
+            gone: 0,
             limit: at.saturating_add(bytes_max).saturating_add(1),
             taken: 0,
             in_tail: false,
@@ -87,5 +90,12 @@ impl Progress {
     /// Where the message ends so far.
     pub const fn end(&self) -> usize {
         self.end
+    }
+
+    /// What is inflated so far has left the memory, and the rest of the message goes to memory from `at` on.
+    pub const fn move_to(&mut self, at: usize) {
+        self.gone += self.end - self.at;
+        self.limit = at.saturating_add(self.limit - self.end);
+        (self.at, self.end) = (at, at);
     }
 }

@@ -37,9 +37,11 @@ fn items(name: &str, features: &str, rustdoc: &str) -> String {
         .expect("cargo runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo rustdoc {name}: {stderr}");
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), PathBuf::from);
-    let json = target.join("doc").join(format!("{}.json", name.replace('-', "_")));
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let json = target
+        .join("doc")
+        .join(format!("{}.json", name.replace('-', "_")));
     let items = public_api::Builder::from_rustdoc_json(json)
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
@@ -59,7 +61,10 @@ fn the_surface_of_the_libraries_is_the_one_that_is_checked_in() {
     }
     // JSON is written by stable rustdoc as well, if it is told so; only it shall be, or all dependencies are built anew.
     let folder = scratch("public-api");
-    let rustdoc = folder.write("rustdoc", "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n");
+    let rustdoc = folder.write(
+        "rustdoc",
+        "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n",
+    );
     fs::set_permissions(&rustdoc, fs::Permissions::from_mode(0o755)).expect("it is ours");
     for (name, features) in CRATES {
         let now = items(name, features, &rustdoc);

@@ -145,6 +145,30 @@ pub struct Place<'o> {
     pub bytes_max: u64,
 }
 
+/// A part of a compressed message.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'p> {
+    /// Its bytes.
+    pub compressed: &'p [u8],
+    /// Whether it is the last one.
+    pub is_last: bool,
+    /// What [`Inflater::restart`] was, or would be, called with.
+    pub history: &'p History,
+    /// The last 32 KiB of what has [left the memory](Progress::move_to) of this message.
+    pub gone: &'p History,
+}
+
+/// Why an inflater has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// There are as many bytes as were asked for, and perhaps more to come of the same part.
+    Enough,
+    /// The part is used up, and another one follows.
+    PartEnds,
+    /// The message is whole.
+    MessageEnds,
+}
+
 /// An inflater, of 46 KiB. It accepts any window.
 pub struct Inflater {
     zlib: Inflate,
@@ -242,26 +266,52 @@ impl Inflater {
         bytes_max: usize,
         hooks: Hooks<'_>,
     ) -> Result<bool, Violation> {
+        let part = Part {
+            compressed,
+            is_last: true,
+            history,
+            gone: &History::default(),
+        };
+        let stop = self.go_on_with(progress, &part, out, bytes_max, hooks)?;
+        Ok(stop == Stop::MessageEnds)
+    }
+
+    /// The same with a message that comes in parts. Each call gets the same part until that ends.
+    ///
+    /// # Errors
+    /// As [`Self::inflate`].
+    pub fn go_on_with(
+        &mut self,
+        progress: &mut Progress,
+        part: &Part<'_>,
+        out: &mut Vec<u8>,
+        bytes_max: usize,
+        hooks: Hooks<'_>,
+    ) -> Result<Stop, Violation> {
+        let part_end = match part.is_last {
+            true => Stop::MessageEnds,
+            false => Stop::PartEnds,
+        };
         // Some compressors make nothing of an empty message, where RFC 7692 §7.2.3.6 wants an empty block.
-        if compressed.is_empty() {
-            return Ok(true);
+        if part.compressed.is_empty() && !progress.begun {
+            return Ok(part_end);
         }
         debug_assert!(self.whole || progress.begun, "restart comes first");
         (self.whole, progress.begun) = (false, true);
         let until = progress.end.saturating_add(bytes_max);
         loop {
             if progress.end >= until {
-                return Ok(false);
+                return Ok(Stop::Enough);
             }
             if progress.end == out.len() {
                 (hooks.grow)(out, progress.end);
             }
             let input = match progress.in_tail {
-                false => &compressed[progress.taken..],
+                false => &part.compressed[progress.taken..],
                 true => &TAIL[progress.taken..],
             };
             let before = progress.end;
-            let part_ends = self.step(progress, input, history, (&mut *out, until), hooks.check)?;
+            let part_ends = self.step(progress, (input, part), (&mut *out, until), hooks.check)?;
             debug_assert!(progress.end > before || part_ends || progress.taken > 0);
             if !part_ends {
                 continue;
@@ -269,21 +319,24 @@ impl Inflater {
             if progress.in_tail {
                 break;
             }
-            (progress.in_tail, progress.taken) = (true, 0);
+            progress.taken = 0;
+            if !part.is_last {
+                return Ok(part_end);
+            }
+            progress.in_tail = true;
             if progress.streams > 0 && self.zlib.total_in() == 0 {
                 break; // The peer ended its stream, and nothing follows: there is no block to end.
             }
         }
         self.whole = progress.streams == 0;
-        Ok(true)
+        Ok(part_end)
     }
 
     /// One call of zlib. Returns whether there is nothing more to come of this input.
     fn step(
         &mut self,
         progress: &mut Progress,
-        input: &[u8],
-        history: &History,
+        (input, part): (&[u8], &Part<'_>),
         (out, until): (&mut [u8], usize),
         check: &mut dyn FnMut(&[u8]) -> Result<(), Violation>,
     ) -> Result<bool, Violation> {
@@ -300,7 +353,9 @@ impl Inflater {
         progress.taken += taken;
         progress.end += difference(self.zlib.total_out(), made);
         if progress.end == progress.limit {
-            return Err(Violation::MessageTooBig((progress.limit - at) as u64));
+            return Err(Violation::MessageTooBig(
+                (progress.gone + progress.limit - at) as u64,
+            ));
         }
         check(&out[end..progress.end])?;
         if status == Status::StreamEnd {
@@ -309,7 +364,7 @@ impl Inflater {
                 return Err(Violation::DeflateInvalid);
             }
             let message = &out[at.max(progress.end.saturating_sub(WINDOW_BYTES_MAX))..progress.end];
-            self.begin_stream(&[&history.bytes, message]);
+            self.begin_stream(&[&part.history.bytes, &part.gone.bytes, message]);
             return Ok(taken == input.len());
         }
         // Room that was not used up says so, too.

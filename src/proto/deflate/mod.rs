@@ -36,7 +36,7 @@ mod tests;
 #[cfg(feature = "deflate")]
 pub use crate::progress::{Hooks, Progress};
 #[cfg(feature = "deflate")]
-pub use engine::{Deflater, History, Inflater, Place};
+pub use engine::{Deflater, History, Inflater, Part, Place, Stop};
 pub use negotiate::{Agreed, Answer, Direction, Terms, answered};
 pub(crate) use negotiate::{accept_one, push_answer, push_offers};
 pub use options::{Deflate, Setup};

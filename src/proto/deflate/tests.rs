@@ -3,7 +3,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use super::{Deflater, Direction, History, Hooks, Inflater, Place, Progress, Setup};
+use super::{Deflater, Direction, History, Hooks, Inflater, Part, Place, Progress, Setup, Stop};
 use crate::violation::Violation;
 
 const TAKEOVER: Direction = Direction::FARTHEST;
@@ -84,9 +84,52 @@ impl Reader {
         self.history.push(&message, self.direction);
         Ok(message)
     }
+
+    /// The same with a message that arrives in parts of `part_bytes`, and of which each piece leaves the memory before the next.
+    fn read_parts(
+        &mut self,
+        compressed: &[u8],
+        part_bytes: usize,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, Violation> {
+        self.inflater.restart(&self.history);
+        let (mut message, mut gone) = (Vec::new(), History::default());
+        let (mut out, mut at) = (vec![0; 1000], 3);
+        let mut progress = Progress::new(at, bytes_max);
+        let mut parts = compressed.chunks(part_bytes).peekable();
+        let mut part = parts.next().unwrap_or_default();
+        loop {
+            let hooks = Hooks {
+                grow: &mut |_, _| unreachable!("there is room"),
+                check: &mut |_| Ok(()),
+            };
+            let now = Part {
+                compressed: part,
+                is_last: parts.peek().is_none(),
+                history: &self.history,
+                gone: &gone,
+            };
+            let stop = self
+                .inflater
+                .go_on_with(&mut progress, &now, &mut out, 700, hooks)?;
+            let piece = &out[at..progress.end()];
+            assert!(piece.len() == 700 || stop != Stop::Enough);
+            message.extend_from_slice(piece);
+            gone.push(piece, TAKEOVER);
+            at = 3 + message.len() % 200;
+            progress.move_to(at);
+            match stop {
+                Stop::Enough => {}
+                Stop::PartEnds => part = parts.next().expect("there is one more"),
+                Stop::MessageEnds => break,
+            }
+        }
+        self.history.push(&message, self.direction);
+        Ok(message)
+    }
 }
 
-/// Both kinds of reader must read the same.
+/// All kinds of reader must read the same.
 fn read_all(direction: Direction, compressed: &[&[u8]]) -> Vec<Vec<u8>> {
     let [anew, on] = [true, false].map(|anew| {
         let mut reader = Reader::new(direction, anew);
@@ -94,6 +137,15 @@ fn read_all(direction: Direction, compressed: &[&[u8]]) -> Vec<Vec<u8>> {
         compressed.iter().map(read).collect::<Vec<_>>()
     });
     assert_eq!(anew, on);
+    for part_bytes in [1, 2, 7, 5000] {
+        let mut reader = Reader::new(direction, false);
+        let read = |bytes: &&[u8]| {
+            let message = reader.read_parts(bytes, part_bytes, UNLIMITED);
+            message.expect("it is valid")
+        };
+        let in_parts: Vec<_> = compressed.iter().map(read).collect();
+        assert!(in_parts == on, "in parts of {part_bytes}");
+    }
     on
 }
 
@@ -227,6 +279,8 @@ fn the_limit_is_exact_to_one_byte_and_counts_inflated_ones() {
         ] {
             let mut reader = Reader::new(AFRESH, true);
             assert_eq!(reader.read(&out[..end], bytes_max), expected);
+            let mut reader = Reader::new(AFRESH, true);
+            assert_eq!(reader.read_parts(&out[..end], 100, bytes_max), expected);
         }
     }
 }

@@ -16,12 +16,14 @@ use std::ops::Range;
 use super::app::{App, Carried, Way};
 use super::context::{Context, Speech};
 use super::host::Host;
-use super::raw::Raw;
+use super::raw::{Pairs, Raw};
 use super::websocket::{BULK_FRAME_BYTES, Ending};
-use super::{Connection, Shared, Speaks, WebSocket};
-use crate::conn::link::{Phase, Receive};
+use super::{Codec, Connection, Shared, Speaks, WebSocket};
+use crate::conn::link::{Link, Phase, Receive};
+use crate::conn::outbox::Carries;
 use crate::io::{BufferId, ConnId};
 use crate::proto::base64_stream::{self, Decoder};
+use crate::proto::deflate::Stop;
 use crate::proto::{CloseCode, Event, Input, Kind};
 
 /// Payload bytes of a message that carries what a stream brought (64 KiB). Some clients have limits not far above it, and
@@ -44,6 +46,15 @@ pub(crate) enum Coding {
     Base64(Decoder),
 }
 
+impl Coding {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Binary => Kind::Binary,
+            Self::Base64(_) => Kind::Text,
+        }
+    }
+}
+
 impl From<Kind> for Coding {
     fn from(kind: Kind) -> Self {
         match kind {
@@ -53,11 +64,12 @@ impl From<Kind> for Coding {
     }
 }
 
-/// Bytes in a buffer, for the other end of a pair.
+/// Bytes for the other end of a pair.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) to: Option<ConnId>,
-    pub(crate) buffer: BufferId,
+    /// Where they lie. `None`: they were inflated ([`super::raw::Pairs`]).
+    pub(crate) buffer: Option<BufferId>,
     pub(crate) range: Range<usize>,
 }
 
@@ -79,38 +91,56 @@ impl Shared {
                 let counted = u64::from(is_counted) * (buf.len() - from) as u64;
                 self.counters.stream_bytes_in += counted;
                 let range = from..buf.len();
+                let buffer = Some(buffer);
                 self.protocol.pairs.pieces.push(Piece { to, buffer, range });
                 buf.len()
             }
             Speaks::WebSocket(_) => {
                 let frames = self.protocol.share.stretch(conn.link.id);
+                let pairs = &mut self.protocol.pairs;
+                if pairs.pieces.is_empty() {
+                    pairs.inflated.clear(&mut self.buffers);
+                }
+                let first = pairs.pieces.len();
                 let mut reading = Reading {
                     left: frames,
                     run: 0..0,
+                    first,
                     to,
                     buffer,
                 };
                 let mut input = Input::starting_at(buf, from);
-                let ending = self.carry_frames(conn, &mut input, &mut reading, scratch);
+                let carried = self.carry_frames(conn, &mut input, &mut reading, scratch);
                 let read = input.position();
                 reading.end_run(self);
                 // Before the application may learn of the end.
                 let (app, session) = host.of(conn.link.id);
-                for piece in &self.protocol.pairs.pieces {
+                let Pairs {
+                    pieces, inflated, ..
+                } = &self.protocol.pairs;
+                for Piece { buffer, range, .. } in &pieces[first..] {
+                    let bytes = match buffer {
+                        Some(_) => &buf[range.clone()],
+                        None => &inflated.data[range.clone()],
+                    };
                     app.carried(
                         session,
                         Carried {
                             id: conn.link.id,
                             now: self.now,
                             way: Way::ToTarget,
-                            bytes: &buf[piece.range.clone()],
+                            bytes,
                         },
                     );
                 }
                 self.protocol.share.frames += frames - reading.left;
-                match ending {
-                    None => read,
-                    Some(ending) => {
+                match carried {
+                    Ok(()) => read,
+                    Err(Ending::Inflates) => {
+                        self.put_off(&mut conn.link);
+                        read
+                    }
+                    Err(ending) => {
                         self.conclude(host, conn, ending, scratch);
                         buf.len()
                     }
@@ -126,30 +156,33 @@ impl Shared {
         input: &mut Input<'_>,
         reading: &mut Reading,
         scratch: &mut [u8],
-    ) -> Option<Ending> {
+    ) -> Result<(), Ending> {
         let Speaks::WebSocket(WebSocket {
             receiver,
             sender,
+            codec,
             stream: Some(coding),
             ..
         }) = &mut conn.speaks
         else {
             unreachable!("a paired WebSocket carries a stream")
         };
+        if let Some(codec) = codec
+            && codec.has_more()
+        {
+            // Another kind was refused when the message began.
+            let kind = coding.kind();
+            let speaks = (&mut **codec, &mut *coding, kind);
+            self.carry_compressed(&conn.link, speaks, None, reading)?;
+        }
         while reading.left > 0 {
             reading.left -= 1;
-            let event = match receiver.poll_event(input) {
-                Ok(None) => return None,
-                Ok(Some(event)) => event,
-                Err(violation) => return Some(Ending::Violation(violation)),
+            let Some(event) = receiver.poll_event(input)? else {
+                return Ok(());
             };
             let (kind, len, ends) = match event {
                 Event::Message(mut message) => {
-                    let decoded = match decode(coding, message.kind(), message.payload_mut(), true)
-                    {
-                        Ok(decoded) => decoded,
-                        Err(ending) => return Some(ending),
-                    };
+                    let decoded = decode(coding, message.kind(), message.payload_mut(), true)?;
                     let (_, _, payload) = message.into_parts();
                     self.count_in(1, payload.len());
                     reading.push(self, input, payload.start..payload.start + decoded);
@@ -162,36 +195,64 @@ impl Shared {
                         conn.link.receive = Receive::Bulk;
                     }
                     let ends = part.message_ends;
+                    if part.compressed
+                        && let Some(codec) = codec
+                    {
+                        let arrived = Some((&*part.payload, ends));
+                        let speaks = (&mut **codec, &mut *coding, part.kind);
+                        self.carry_compressed(&conn.link, speaks, arrived, reading)?;
+                        continue;
+                    }
                     (part.kind, (part.payload.len(), part.payload), ends)
                 }
                 Event::Ping(payload) => {
-                    let speech = Speech {
-                        sender,
-                        codec: None,
-                        in_place_below: 0,
-                    };
                     let buffer = reading.buffer;
+                    let speech = Speech::of_control(sender);
                     Context::new(self, &mut conn.link, speech, scratch, buffer).pong_once(payload);
                     continue;
                 }
                 Event::Pong(_) => continue,
                 Event::Close(close) => {
-                    return Some(Ending::PeerClosed {
+                    return Err(Ending::PeerClosed {
                         code: close.code,
                         reason: close.reason.to_owned(),
                     });
                 }
             };
             let (len, payload) = len;
-            let decoded = match decode(coding, kind, payload, ends) {
-                Ok(decoded) => decoded,
-                Err(ending) => return Some(ending),
-            };
+            let decoded = decode(coding, kind, payload, ends)?;
             self.count_in(u64::from(ends), len);
             let start = input.position() - len;
             reading.push(self, input, start..start + decoded);
         }
-        None
+        Ok(())
+    }
+
+    /// Inflates a part of a message, and makes a piece of what comes out.
+    #[cold]
+    fn carry_compressed(
+        &mut self,
+        link: &Link,
+        (codec, coding, kind): (&mut Codec, &mut Coding, Kind),
+        arrived: Option<(&[u8], bool)>,
+        reading: &mut Reading,
+    ) -> Result<(), Ending> {
+        reading.end_run(self);
+        let config = self.protocol.config.of(link.service);
+        let whose = (link.id, config.message_limits.message_bytes_max);
+        let (at, stop) = self.inflate_part(whose, codec, arrived)?;
+        let ends = stop == Stop::MessageEnds;
+        let inflated = &mut self.protocol.pairs.inflated;
+        let made = inflated.end - at;
+        let bytes = &mut inflated.data[at..inflated.end];
+        inflated.end = at + decode(coding, kind, bytes, ends)?;
+        let range = at..inflated.end;
+        self.count_in(u64::from(ends), made);
+        reading.push_inflated(self, range);
+        match stop {
+            Stop::Enough => Err(Ending::Inflates),
+            Stop::PartEnds | Stop::MessageEnds => Ok(()),
+        }
     }
 
     fn count_in(&mut self, messages: u64, payload_bytes: usize) {
@@ -204,7 +265,7 @@ impl Shared {
         &mut self,
         conn: &mut Connection,
         (buf, scratch): (&mut [u8], &mut [u8]),
-        buffer: BufferId,
+        buffer: Option<BufferId>,
         range: Range<usize>,
     ) -> bool {
         // Bytes from either side count for both, so that only a silent pair is idle.
@@ -213,13 +274,20 @@ impl Shared {
             (Speaks::Raw(raw), Phase::Open) => {
                 let counted = u64::from(raw.is_counted) * range.len() as u64;
                 self.counters.stream_bytes_out += counted;
-                self.output(&mut conn.link, scratch, buffer)
-                    .pass(&[], buffer, buf, range);
+                let output_to = buffer.unwrap_or(BufferId::SCRATCH);
+                let mut output = self.output(&mut conn.link, scratch, output_to);
+                match buffer {
+                    Some(buffer) => output.pass(&[], buffer, buf, range),
+                    None => {
+                        output.copy(Carries::Messages, &[], &buf[range]);
+                    }
+                }
                 true
             }
             (Speaks::WebSocket(websocket), Phase::Open) => {
                 let coding = websocket.stream;
-                let mut context = self.context(conn, scratch, buffer);
+                let output_to = buffer.unwrap_or(BufferId::SCRATCH);
+                let mut context = self.context(conn, scratch, output_to);
                 match coding {
                     Some(Coding::Base64(_)) => context.send_base64(&buf[range]),
                     _ => context.send_stream(buffer, buf, range),
@@ -237,6 +305,8 @@ struct Reading {
     left: u32,
     /// Payloads that lie next to each other.
     run: Range<usize>,
+    /// The first piece that is of this go.
+    first: usize,
     to: Option<ConnId>,
     buffer: BufferId,
 }
@@ -263,12 +333,26 @@ impl Reading {
     fn end_run(&mut self, shared: &mut Shared) {
         let range = std::mem::take(&mut self.run);
         if !range.is_empty() {
-            let (to, buffer) = (self.to, self.buffer);
+            let (to, buffer) = (self.to, Some(self.buffer));
             shared
                 .protocol
                 .pairs
                 .pieces
                 .push(Piece { to, buffer, range });
+        }
+    }
+
+    /// Adds inflated bytes, to the piece before them if they follow it.
+    fn push_inflated(&self, shared: &mut Shared, range: Range<usize>) {
+        let pieces = &mut shared.protocol.pairs.pieces;
+        match pieces[self.first..].last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if last.buffer.is_none() => last.range.end = range.end,
+            _ => pieces.push(Piece {
+                to: self.to,
+                buffer: None,
+                range,
+            }),
         }
     }
 }
@@ -304,14 +388,18 @@ fn decode(
 }
 
 impl Context<'_> {
-    /// Sends bytes of a stream as binary messages, from where they lie.
-    fn send_stream(&mut self, buffer: BufferId, buf: &mut [u8], range: Range<usize>) {
+    /// Sends bytes of a stream as binary messages, from where they lie if they are neither compressed nor fragmented, nor were
+    /// inflated.
+    fn send_stream(&mut self, buffer: Option<BufferId>, buf: &mut [u8], range: Range<usize>) {
         let mut start = range.start;
         while start < range.end {
             let end = range.end.min(start + MESSAGE_BYTES_MAX);
-            match self.is_fragmented(end - start) {
-                true => self.send_whole(Kind::Binary, &buf[start..end]),
-                false => self.send_in_place(Kind::Binary, buffer, buf, start..end),
+            let is_whole = self.is_fragmented(end - start) || self.compresses(end - start);
+            match buffer {
+                Some(buffer) if !is_whole => {
+                    self.send_in_place(Kind::Binary, buffer, buf, start..end);
+                }
+                _ => self.send_whole(Kind::Binary, &buf[start..end]),
             }
             start = end;
         }

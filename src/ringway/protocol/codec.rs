@@ -17,7 +17,9 @@
 //! the history.
 
 use super::inflating::Inflating;
+use super::inflow::Inflow;
 use super::windowless::{self, Compressions, Windowless, by_role};
+use crate::conn::buffers::Buffers;
 use crate::io::ConnId;
 use crate::proto::Role;
 use crate::proto::compression::Agreed;
@@ -41,6 +43,8 @@ pub(crate) struct Codec {
     windowless: Option<Windowless>,
     /// A message that is inflated in part. Nothing more is read before it is delivered.
     pub(super) inflating: Option<Box<Inflating>>,
+    /// A message of a stream that is inflated in part.
+    pub(super) inflow: Option<Box<Inflow>>,
 }
 
 impl Codec {
@@ -72,6 +76,7 @@ impl Codec {
             received: History::default(),
             windowless: None,
             inflating: None,
+            inflow: None,
         })
     }
 
@@ -92,7 +97,29 @@ impl Codec {
             received: History::default(),
             windowless: Windowless::new(&agreed, role),
             inflating: None,
+            inflow: None,
         })
+    }
+
+    /// Whether messages can be compressed and inflated as a stream: by permessage-deflate.
+    pub(super) const fn streams(&self) -> bool {
+        self.windowless.is_none()
+    }
+
+    /// Whether something is inflated in part that has arrived, so that nothing may be read before the rest of it.
+    pub(super) fn has_more(&self) -> bool {
+        let inflow = self.inflow.as_ref();
+        self.inflating.is_some() || inflow.is_some_and(|inflow| inflow.waits())
+    }
+
+    /// Gives the memory back of what is inflated in part: the connection has ended.
+    pub(super) fn discard(&mut self, buffers: &mut Buffers) {
+        if let Some(inflating) = self.inflating.take() {
+            inflating.discard(buffers);
+        }
+        if let Some(inflow) = self.inflow.take() {
+            inflow.discard(buffers);
+        }
     }
 
     /// Whether a message of this size is compressed. Decided before the compressor sees a byte of it.

@@ -97,6 +97,17 @@ pub(super) struct Speech<'a> {
     pub(super) in_place_below: u32,
 }
 
+impl<'a> Speech<'a> {
+    /// Enough for control frames.
+    pub(super) const fn of_control(sender: &'a mut Sender) -> Self {
+        Self {
+            sender,
+            codec: None,
+            in_place_below: 0,
+        }
+    }
+}
+
 /// Why a message was not sent. No part of it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -253,7 +264,8 @@ impl Context<'_> {
         }
     }
 
-    fn compresses(&self, bytes: usize) -> bool {
+    /// Whether a message of this size is compressed.
+    pub(super) fn compresses(&self, bytes: usize) -> bool {
         let codec = self.codec.as_ref();
         codec.is_some_and(|codec| codec.compresses(bytes))
     }
@@ -324,10 +336,13 @@ impl Context<'_> {
         self.output.pass(&head[..len], buffer, buf, range);
     }
 
-    /// Sends a message that is not compressed, whatever waits before it. Dropped after our Close.
+    /// Sends a message, compressed if it is to be, whatever waits before it. Dropped after our Close.
     pub(super) fn send_whole(&mut self, kind: Kind, payload: &[u8]) {
         match self.begin_message(kind, payload.len()) {
             None => {}
+            Some(header) if self.compresses(payload.len()) => {
+                self.send_compressed(kind, payload, header.masking_key);
+            }
             Some(header) if self.is_fragmented(payload.len()) => {
                 self.send_fragments(header, payload);
             }

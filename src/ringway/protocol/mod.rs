@@ -37,6 +37,7 @@ mod frame_log;
 mod handle;
 mod host;
 mod inflating;
+mod inflow;
 mod keys;
 mod opening;
 mod page;
@@ -282,7 +283,7 @@ impl Speaks {
 
     /// The same for a stream.
     pub(crate) fn begun_for(request: &Arc<OpeningRequest>, key: [u8; 16], dial: Dial) -> Self {
-        let mut head = connect::head(request, key);
+        let mut head = connect::head(&request.for_stream(), key);
         head.dial = Some(Box::new(dial));
         Self::Opening(Some(head))
     }
@@ -300,7 +301,7 @@ impl Speaks {
         match self {
             Self::WebSocket(WebSocket {
                 codec: Some(codec), ..
-            }) => codec.inflating.is_some(),
+            }) => codec.has_more(),
             _ => false,
         }
     }
@@ -359,9 +360,7 @@ impl Shared {
         }
         if let Some(mut codec) = websocket.codec {
             self.protocol.engines.forget(conn.link.id);
-            if let Some(inflating) = codec.inflating.take() {
-                inflating.discard(&mut self.buffers);
-            }
+            codec.discard(&mut self.buffers);
             self.buffers
                 .note_freed(codec.history_bytes() + size_of::<Codec>());
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::carry::{Coding, Piece};
 use super::context::Context;
+use super::inflow::Inflated;
 use super::request::{Failure, OpeningRequest};
 use super::{Connection, Shared, Speaks};
 use crate::conn::link::{self, Inbound, Link, Phase, Side};
@@ -43,7 +44,7 @@ pub struct Target {
 pub struct Uplink {
     /// Its addresses, which are tried in this order, until one of them answers the request.
     pub addresses: Vec<ConnectOptions>,
-    /// What it is asked for. A stream travels as text messages of base64 if the server chooses `base64`, else as binary ones.
+    /// What it is asked for. Of the extensions that compress, only permessage-deflate is offered. A stream travels as text messages of base64 if the server chooses `base64`, else as binary ones.
     pub request: Arc<OpeningRequest>,
     /// Time for one address, the opening handshake included.
     pub connect_timeout: Duration,
@@ -249,6 +250,8 @@ pub(crate) struct Pairs {
     pub(crate) asked: Vec<(ConnId, Dial)>,
     /// What the last receive brought.
     pub(crate) pieces: Vec<Piece>,
+    /// Where those lie that were inflated.
+    pub(crate) inflated: Inflated,
     /// Ends, by the connection that is left.
     pub(crate) ended: Vec<(ConnId, Fate)>,
 }
@@ -435,7 +438,8 @@ impl Context<'_> {
     /// Joins this WebSocket with a stream to `target`: whatever its peer sends from now on goes there, behind the bytes of
     /// `first`, and what the target sends comes back in messages of `kind`, text being base64. The worker carries the bytes
     /// without further callbacks but [`App::close`](super::App::close). It reads nothing before the target has accepted. A target that cannot be
-    /// reached closes the WebSocket with 1011. To be called in [`App::open`](super::App::open); elsewhere it has no effect, nor with compression.
+    /// reached closes the WebSocket with 1011. To be called in [`App::open`](super::App::open); elsewhere it has no effect, nor on a
+    /// WebSocket that agreed to permessage-snappy or permessage-bzip2.
     pub fn join(&mut self, target: &Arc<Target>, kind: Kind, first: &[u8]) {
         self.join_onward(Onward::Stream(target.clone()), kind, first);
     }
@@ -447,7 +451,7 @@ impl Context<'_> {
     }
 
     fn join_onward(&mut self, to: Onward, kind: Kind, first: &[u8]) {
-        if self.codec.is_none() {
+        if self.codec.as_ref().is_none_or(|codec| codec.streams()) {
             let id = self.id();
             let pairs = &mut self.output.shared.protocol.pairs;
             pairs.joining = Some((id, Dial::new(to, Caller::Stream, first), kind));

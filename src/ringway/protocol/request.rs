@@ -1,5 +1,7 @@
 //! What a client asks a server for, and why its connection may not open.
 
+use std::sync::Arc;
+
 use super::pieces::{Manner, Receiving};
 use super::refusal::Refused;
 use super::windowless::Compressions;
@@ -175,6 +177,24 @@ impl OpeningRequest {
 
     pub(super) const fn compressions(&self) -> &Compressions {
         &self.compressions
+    }
+
+    /// The same request for a stream, which no other extension than permessage-deflate can compress.
+    pub(super) fn for_stream(self: &Arc<Self>) -> Arc<Self> {
+        let Compressions {
+            deflate,
+            snappy,
+            bzip2,
+        } = self.compressions;
+        if snappy.is_none() && bzip2.is_none() {
+            return self.clone();
+        }
+        let mut request = Self::clone(self);
+        request.compressions = Compressions {
+            deflate,
+            ..Compressions::default()
+        };
+        Arc::new(request)
     }
 
     pub(super) fn encode(&self, key: [u8; 16], out: &mut Vec<u8>) -> Result<(), Misuse> {

@@ -43,11 +43,19 @@ impl<I: Io, A: App> Worker<I, A> {
     #[inline(never)] // a connection without a pair shall not pay for the place
     pub(super) fn carry(&mut self, from: ConnId) {
         let mut pieces = std::mem::take(&mut self.core.shared.protocol.pairs.pieces);
-        let (mut last, mut is_lost) = (None, false);
+        let mut inflated = std::mem::take(&mut self.core.shared.protocol.pairs.inflated);
+        let (mut last, mut is_lost, mut at_once) = (None, false, false);
         for Piece { to, buffer, range } in pieces.drain(..) {
             let conn = to.and_then(|to| self.table.get_mut(to));
             let is_taken = conn.is_some_and(|conn| {
-                let memory = self.core.io.buffer_and_scratch(buffer);
+                let io = &mut self.core.io;
+                let memory = match buffer {
+                    Some(buffer) => io.buffer_and_scratch(buffer),
+                    None => {
+                        let (_, scratch) = io.buffer_and_scratch(BufferId::SCRATCH);
+                        (&mut inflated.data[..], scratch)
+                    }
+                };
                 if conn.link.phase == Phase::Open && conn.speaks.websocket().is_some() {
                     let (app, session) = self.host.of(conn.link.id);
                     let carried = Carried {
@@ -61,21 +69,24 @@ impl<I: Io, A: App> Worker<I, A> {
                 self.core.shared.pass_on(conn, memory, buffer, range)
             });
             is_lost |= !is_taken;
-            last = to.map(|to| (to, buffer));
+            last = to;
+            at_once |= buffer == Some(BufferId::HOT);
         }
-        self.core.shared.protocol.pairs.pieces = pieces;
-        self.core.shared.counters.drops += u64::from(is_lost);
-        if let Some((to, buffer)) = last {
-            self.send_on(from, to, buffer);
+        let shared = &mut self.core.shared;
+        inflated.clear(&mut shared.buffers);
+        shared.protocol.pairs.pieces = pieces;
+        shared.counters.drops += u64::from(is_lost);
+        if let Some(to) = last {
+            self.send_on(from, to, at_once);
         }
     }
 
-    /// Sends what lies in the hot buffer, and stops reading from `from` if the other end does not keep up.
-    fn send_on(&mut self, from: ConnId, to: ConnId, buffer: BufferId) {
+    /// Sends what cannot wait for the end of the turn, and stops reading from `from` if the other end does not keep up.
+    fn send_on(&mut self, from: ConnId, to: ConnId, at_once: bool) {
         let Some(conn) = self.table.get_mut(to) else {
             return;
         };
-        if buffer == BufferId::HOT && self.core.flush_hot(&mut conn.link) == Next::Reset {
+        if at_once && self.core.flush_hot(&mut conn.link) == Next::Reset {
             return self.core.settle(&mut self.host, conn, Next::Reset);
         }
         self.core.check_pause(&mut conn.link);

@@ -353,7 +353,8 @@ impl<I: Io> Core<I> {
         }
         let end = span.end;
         let read = self.stretches(host, conn, buffer, span, Shared::carry);
-        if read < end {
+        // As in `feed_span`.
+        if read < end || conn.link.spill.is_some() {
             self.spill(&mut conn.link, buffer, read..end);
         }
     }

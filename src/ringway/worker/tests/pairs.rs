@@ -12,6 +12,7 @@ use super::world::{MODES, TURNS_MAX, seeds};
 use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
 use crate::io::{Io as _, ReceiveMode};
 use crate::proto::{Kind, Message, Opcode, base64_stream};
+use crate::protocol::Deflate;
 use crate::stats::Counters;
 use crate::worker::{App, Closed, Config, Context, Listener, Scope, Target, Worker};
 
@@ -85,13 +86,14 @@ struct World {
     random: Random,
     queue_max: usize,
     kind: Kind,
+    deflate: Option<Deflate>,
     turns: usize,
 }
 
 impl World {
     fn new(options: Options, config: Config, kind: Kind, half_close: bool) -> Self {
         let mut sim = Sim::new(options);
-        let queue_max = config.send_queue_bytes_max;
+        let (queue_max, deflate) = (config.send_queue_bytes_max, config.deflate);
         let listener = Listener::new(sim.listen(), None);
         let gate = Gate {
             target: Arc::new(Target {
@@ -111,6 +113,7 @@ impl World {
             random: Random::new(options.seed ^ 0x6A7E),
             queue_max,
             kind,
+            deflate,
             turns: 0,
         }
     }
@@ -119,16 +122,21 @@ impl World {
     fn add(&mut self, bytes: usize, end: End) -> usize {
         let random = &mut self.random;
         let number = u8::try_from(self.sessions.len()).expect("few sessions");
-        let mut script = Script::open(random);
+        let deflate = self.deflate.filter(|_| random.chance(800));
+        let mut script = Script::open_with(random, deflate);
         let len = random.magnitude(bytes);
-        let mut up = script::bytes(random, len);
+        let mut up = script::stream(random, len);
         up[0] = number;
         add_stream(&mut script, random, &up, self.kind);
         if end == End::ClientClose {
             script.add_close(random);
         }
         let len = random.magnitude(bytes);
-        let down = script::bytes(random, len);
+        let down = script::stream(random, len);
+        let wire = match deflate {
+            None => Wire::default(),
+            Some(deflate) => Wire::compressed(deflate.sends.takeover),
+        };
         let pace = random.pick(&[5, 100, 1000]);
         let client = self.worker.io_mut().connect();
         self.sessions.push(Session {
@@ -142,7 +150,7 @@ impl World {
             down,
             down_sent: 0,
             got_down: Vec::new(),
-            wire: Wire::default(),
+            wire,
             code: None,
             ended: false,
             pace,
@@ -239,16 +247,19 @@ fn add_stream(script: &mut Script, random: &mut Random, stream: &[u8], kind: Kin
                 text.as_bytes()
             }
         };
+        let compressed = script.compressed(random, payload);
+        let is_compressed = compressed.is_some();
+        let payload = compressed.as_deref().unwrap_or(payload);
         let cut = random.below(payload.len() + 1);
         if random.chance(300) {
             let (head, tail) = payload.split_at(cut);
-            script.add_frame(random, false, kind.opcode(), head);
+            script.add_frame_with(random, false, is_compressed, kind.opcode(), head);
             if random.chance(300) {
                 script.add_control(random, Opcode::Ping, b"between");
             }
             script.add_frame(random, true, Opcode::Continuation, tail);
         } else {
-            script.add_frame(random, true, kind.opcode(), payload);
+            script.add_frame_with(random, true, is_compressed, kind.opcode(), payload);
         }
     }
 }
@@ -377,6 +388,7 @@ fn drawn(seed: u64) -> World {
     let mut random = Random::new(seed ^ 0x9A12);
     let config = Config {
         send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        deflate: random.chance(500).then(|| super::deflate(&mut random)),
         ..Config::default()
     };
     let kind = random.pick(&[Kind::Binary, Kind::Binary, Kind::Text]);

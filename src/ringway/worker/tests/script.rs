@@ -162,7 +162,7 @@ impl Script {
     }
 
     /// What a client sends in place of `payload`, if it compresses this message.
-    fn compressed(&mut self, random: &mut Random, payload: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn compressed(&mut self, random: &mut Random, payload: &[u8]) -> Option<Vec<u8>> {
         let deflate = self.deflate?;
         if payload.is_empty() || random.chance(200) {
             return None;
@@ -189,7 +189,7 @@ impl Script {
         self.add_frame_with(random, fin, false, opcode, payload);
     }
 
-    fn add_frame_with(
+    pub(super) fn add_frame_with(
         &mut self,
         random: &mut Random,
         fin: bool,
@@ -313,6 +313,14 @@ pub(super) fn bytes(random: &mut Random, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes
+}
+
+/// Bytes of a stream: noise, or what compresses well.
+pub(super) fn stream(random: &mut Random, len: usize) -> Vec<u8> {
+    match random.chance(500) {
+        true => bytes(random, len),
+        false => text(random, len),
+    }
 }
 
 /// Text of exactly `len` bytes, ASCII or with code points of every length.

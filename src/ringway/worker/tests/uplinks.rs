@@ -20,7 +20,7 @@ use crate::worker::{
 };
 
 /// Turns of a run at most: what has not ended then never will.
-const TURNS_MAX: usize = 50_000;
+const TURNS_MAX: usize = 100_000;
 
 /// What one worker does with what it accepts.
 #[derive(Debug)]
@@ -129,9 +129,13 @@ struct Plan {
 impl World {
     fn new(options: Options, config: &Config, plan: &Plan) -> Self {
         let request = OpeningRequest::new("ringway", "/stream", &plan.subprotocols);
+        let mut request = request.expect("a good request");
+        if let Some(deflate) = config.deflate {
+            request = request.deflate(deflate);
+        }
         let uplink = Arc::new(Uplink {
             addresses: vec![place(), place()],
-            request: Arc::new(request.expect("a good request")),
+            request: Arc::new(request),
             connect_timeout: Duration::from_secs(3),
             half_close: plan.half_close,
         });
@@ -167,10 +171,10 @@ impl World {
         let random = &mut self.random;
         let number = u8::try_from(self.sessions.len()).expect("few sessions");
         let len = random.magnitude(bytes);
-        let up = [&[number], &script::bytes(random, len)[..]].concat();
+        let up = [&[number], &script::stream(random, len)[..]].concat();
         let mut client = End::new(random, up);
         let len = random.magnitude(bytes);
-        let down = script::bytes(random, len);
+        let down = script::stream(random, len);
         let mut target = End::new(random, down);
         let client_id = self.workers[0].io_mut().connect();
         client.peer = Some(client_id);
@@ -290,6 +294,7 @@ fn drawn(seed: u64) -> World {
     let mut random = Random::new(seed ^ 0x9A12);
     let config = Config {
         send_queue_bytes_max: random.pick(&[1_000, 20_000, 1 << 20]),
+        deflate: random.chance(500).then(|| super::deflate(&mut random)),
         ..Config::default()
     };
     let names: &[&str] = random.pick(&[&[][..], &["base64"], &["binary", "base64"]]);
