@@ -209,10 +209,11 @@ impl Asked {
 
     /// Where both sides wrap, what the second one says must be the same, or the first one says nothing.
     fn wrap(&mut self, wrapping: &Wrapping) -> Resolved<()> {
-        if wrapping.compression == Some(true) {
-            eprintln!("ringway: compression=true has no effect: streams are not compressed here");
-        }
         let texts = [
+            (
+                "deflate",
+                wrapping.compression.map(|is_wanted| is_wanted.to_string()),
+            ),
             ("subprotocol", wrapping.subprotocol.clone()),
             (
                 "fragment-size",
@@ -247,6 +248,7 @@ impl Defined for ForwardArgs {
         all.extend(target_tls::definitions());
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
+        all.extend(ServerArgs::deflate());
         all
     }
 
@@ -349,9 +351,11 @@ impl Serves for ForwardArgs {
             "--to-address, --header and --basic-auth are for WebSocket servers: give --to=ws://host/path, or leave them off"
         } else if !is_websocket
             && forward.accepts == Accepts::Streams
-            && (!options.gateway.subprotocols.is_empty() || options.fragment_size.is_some())
+            && (!options.gateway.subprotocols.is_empty()
+                || options.fragment_size.is_some()
+                || options.deflate)
         {
-            "--subprotocol and --fragment-size are for WebSockets, and there is none on either side: leave them off"
+            "--subprotocol, --fragment-size and --deflate are for WebSockets, and there is none on either side: leave them off"
         } else if (forward.cacert.is_some() || forward.insecure) && !is_secure {
             "--cacert and --insecure are for TLS: give a wss:// URI, or leave them off"
         } else if options.gateway.tls.wanted && is_websocket {
@@ -442,6 +446,9 @@ fn uplink(options: &ServerOptions, uri: &str) -> Result<Uplink, Fatal> {
     let request = OpeningRequest::new(&parsed.authority(), &parsed.resource, &offered);
     let request = request.and_then(|request| request.headers(&headers));
     let mut request = request.map_err(|misuse| Fatal::usage(format!("{uri}: {misuse}")))?;
+    if options.deflate {
+        request = request.deflate(options.compression);
+    }
     if parsed.secure {
         let trust = TlsTrust {
             cacert: own.cacert.clone(),
@@ -516,6 +523,22 @@ mod tests {
         assert_eq!(all.log_frames, Some(1));
         assert!(asked("stdio:", "tcp:a:1").expect("endpoints").is_stdio);
         assert!(asked("tcp:1", "stdio:").is_err());
+        for (compression, is_deflated) in [
+            ("compression=true", true),
+            ("compress=true", true),
+            ("compression=false", false),
+            ("debug=false", false),
+        ] {
+            let endpoint = format!(r"autobahn:tcp\:1:url=ws\://localhost:{compression}");
+            assert_eq!(options(&endpoint, "tcp:a:1").deflate, is_deflated);
+        }
+        let wrapped =
+            |compression| format!(r"autobahn:tcp\:1:url=ws\://a:compression={compression}");
+        assert!(asked(&wrapped("true"), &wrapped("true")).is_ok());
+        assert!(
+            asked(&wrapped("true"), &wrapped("false")).is_err(),
+            "they differ"
+        );
     }
 
     #[test]

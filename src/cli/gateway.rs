@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ringway::exit::Fatal;
+use ringway::exit::{Exit, Fatal};
 use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
-use ringway::server::process;
+use ringway::server::{process, single};
 use ringway::services::gateway::{Observer, Place};
-use ringway::services::{Gateway, Subprotocols};
+use ringway::services::{Gateway, Subprotocols, Verifier};
 use ringway::{Target, supervise};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Choice, Switch, Time, Unless, Words, Wrong};
@@ -32,6 +32,7 @@ use ringway_command::options::{Defined, Definition, Given, define};
 use super::access;
 use super::args::ProcessArgs;
 use super::options::ServerArgs;
+use super::stdio;
 use super::target_tls::{self, TargetTls};
 
 pub(super) const EXAMPLE: &str = "\
@@ -40,13 +41,14 @@ Example:
   ringway gateway unix:/run/vnc.sock unix:/run/target.sock --workers 2
   ringway gateway 8083 mqtt.example:1883 --subprotocol mqtt,mqttv3.1
 
-LISTEN is a port on all IPv4 addresses, host:port, unix:/path, or as --wsuri.
+LISTEN is a port on all IPv4 addresses, host:port, unix:/path, as --wsuri, or
+inetd for the one connection that is the standard input.
 TARGET is host:port, whose addresses are tried in turn, or unix:/path.";
 
 /// Payload bytes of a message (1 TiB): no limit, because a message is never collected.
 const MESSAGE_BYTES_MAX: usize = 1 << 40;
 
-/// Options of `ringway server` that have no place here: a gateway has one application and compresses nothing.
+/// Options of `ringway server` that have no place here: a gateway has one application.
 const OTHERS: [&str; 4] = ["app", "service", "subprotocol", "fragment-size"];
 
 /// `ringway gateway …`
@@ -62,8 +64,8 @@ pub(super) struct GatewayCommand {
 }
 
 impl GatewayCommand {
-    /// The texts that were given, the places among them, and the options of the process.
-    pub(super) fn into_given(self) -> Resolved<(Given<GatewayArgs>, ProcessArgs)> {
+    /// The texts that were given, the places among them.
+    pub(super) fn into_asked(self) -> Resolved<Asked> {
         let Self {
             places,
             mut given,
@@ -74,10 +76,11 @@ impl GatewayCommand {
                 "--{name} says again what stands without a name: give it once"
             ))
         };
-        let mut places = places.into_iter().rev();
+        let is_inetd = places.first().is_some_and(|place| place == "inetd");
+        let mut places = places.into_iter().skip(usize::from(is_inetd)).rev();
         // Where tokens or routes lead to targets, one place is where to listen.
         let leads = sessions::SOURCES.iter().any(|name| given.has(name));
-        let has_target = places.len() > 1 || !leads;
+        let has_target = is_inetd || places.len() > 1 || !leads;
         if has_target
             && let Some(target) = places.next()
             && given.replace("target", target)
@@ -89,8 +92,21 @@ impl GatewayCommand {
         {
             return Err(twice("wsuri"));
         }
-        Ok((given, process))
+        Ok(Asked {
+            given,
+            process,
+            is_inetd,
+        })
     }
+}
+
+/// What a command line of `ringway gateway` asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) given: Given<GatewayArgs>,
+    pub(super) process: ProcessArgs,
+    /// The one connection is the standard input.
+    pub(super) is_inetd: bool,
 }
 
 /// A place to listen in the form of `--wsuri`.
@@ -128,6 +144,7 @@ impl Defined for GatewayArgs {
         all.extend(tokens.filter(|definition| definition.name().starts_with("token-")));
         let shared = ServerArgs::of_every_application().into_iter();
         all.extend(shared.filter(|definition| !OTHERS.contains(&definition.name())));
+        all.extend(ServerArgs::deflate());
         all
     }
 
@@ -251,28 +268,48 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
             return fatal.exit.into();
         }
     };
-    let own = &options.gateway;
     // Whoever is told first has all workers stop.
     let whom = match seat.stats_fd {
         Some(_) => std::os::unix::process::parent_id(),
         None => std::process::id(),
     };
+    process::run(options, seat, |_| application(options, guide, &keys, whom))
+}
+
+/// Serves the connection that is the standard input, for a super-server as inetd or systemd.
+///
+/// # Errors
+/// The standard input is no connection, or a file cannot be read.
+pub(super) fn inetd(options: &ServerOptions) -> Result<Exit, Fatal> {
+    let connection = stdio::connection()?;
+    prepare(options)?;
+    let (guide, keys) = (directory(options)?, access::keys(options)?);
+    let gateway = application(options, guide, &keys, std::process::id());
+    single::run(options, gateway, connection)?;
+    Ok(Exit::Ok)
+}
+
+fn application(
+    options: &ServerOptions,
+    guide: guide::Directory,
+    keys: &Arc<[Verifier]>,
+    whom: u32,
+) -> Gateway {
+    let own = &options.gateway;
     // The handshake's own time would end the wait without a word of ours.
     let patience = options.handshake_timeout * 3 / 4;
-    process::run(options, seat, |_| {
-        let mut gateway = Gateway::guided(Arc::new(guide));
-        gateway.subprotocols.clone_from(&own.subprotocols);
-        gateway.base64 = own.base64;
-        gateway.require_subprotocol = own.require_subprotocol;
-        gateway.proxy_header = own.proxy_header;
-        gateway.sessions_per_target_max = own.sessions.sessions_per_target_max;
-        gateway.lookup_timeout = own.sessions.lookup_timeout.min(patience);
-        if !keys.is_empty() {
-            gateway.admission = Some(access::admission(options, None, &keys));
-        }
-        gateway.observer = observer(options, whom);
-        gateway
-    })
+    let mut gateway = Gateway::guided(Arc::new(guide));
+    gateway.subprotocols.clone_from(&own.subprotocols);
+    gateway.base64 = own.base64;
+    gateway.require_subprotocol = own.require_subprotocol;
+    gateway.proxy_header = own.proxy_header;
+    gateway.sessions_per_target_max = own.sessions.sessions_per_target_max;
+    gateway.lookup_timeout = own.sessions.lookup_timeout.min(patience);
+    if !keys.is_empty() {
+        gateway.admission = Some(access::admission(options, None, keys));
+    }
+    gateway.observer = observer(options, whom);
+    gateway
 }
 
 /// Who writes about sessions. Its thread begins here, where the worker's signals are blocked already.
@@ -324,7 +361,8 @@ mod tests {
     fn what_is_shown_means_the_same() {
         let text = "target = '[::1]:1'\nsubprotocol = 'mqtt,mqttv3.1'\nbase64 = false\nrequire-subprotocol = true\n\
                     connect-timeout = '250ms'\nhalf-close = true\nsend-proxy = 'v2'\nidle-timeout = 7\n\
-                    ssl-target = true\nssl-target-ca = 'ca.pem'\nssl-target-insecure = true\nssl-target-name = 'a'\n";
+                    ssl-target = true\nssl-target-ca = 'ca.pem'\nssl-target-insecure = true\nssl-target-name = 'a'\n\
+                    deflate = true\ndeflate-level = 6\n";
         let read = |text: &str| {
             let given = Given::<GatewayArgs>::parse_file(text, "gateway.toml").expect("TOML");
             super::super::resolve::server(&given, 2).expect("options")

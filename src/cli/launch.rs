@@ -10,7 +10,7 @@ use ringway_command::options::{self, Defined, Given};
 use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
-use super::forward::{ForwardArgs, ForwardCommand};
+use super::forward::ForwardCommand;
 use super::gateway::{self, GatewayArgs, GatewayCommand};
 use super::options::ServerArgs;
 use super::{access, resolve, services, stdio};
@@ -44,8 +44,37 @@ pub(super) fn server(args: ServerCommand) -> Outcome {
 
 /// Runs `ringway gateway`.
 pub(super) fn gateway(args: GatewayCommand) -> Outcome {
-    let read = args.into_given().map_err(|bad| usage(bad.to_string()));
-    ended(read.and_then(|(given, process)| try_run(given, &process)))
+    let read = args.into_asked().map_err(|bad| usage(bad.to_string()));
+    ended(read.and_then(|asked| match asked.is_inetd {
+        false => try_run(asked.given, &asked.process),
+        true => run_one(asked.given, &asked.process, stdio::check_inetd, |options| {
+            if stdio::is_error_output_taken() {
+                return Err(stdio::without_error_output());
+            }
+            log_to_stderr(log_of(options));
+            gateway::inetd(options)
+        }),
+    }))
+}
+
+/// Serves one connection in this process.
+fn run_one<D: Serves>(
+    given: Given<D>,
+    process: &args::ProcessArgs,
+    check: impl Fn(&dyn Fn(&str) -> bool) -> Result<(), BadOption>,
+    run: impl Fn(&ServerOptions) -> Result<Exit, Fatal>,
+) -> Result<Outcome, Fatal> {
+    let given = match &process.config {
+        Some(path) => given.over_file(path)?,
+        None => given,
+    };
+    check(&|name| given.has(name)).map_err(|bad| usage(bad.to_string()))?;
+    let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
+    if process.print_config {
+        return Ok(Outcome::Exit(print(&options::show::<D>(&options))));
+    }
+    lines::detach();
+    run(&options).map(Outcome::Exit)
 }
 
 /// Runs `ringway forward`.
@@ -55,20 +84,10 @@ pub(super) fn forward(args: ForwardCommand) -> Outcome {
         if !asked.is_stdio {
             return try_run(asked.given, &asked.process);
         }
-        let given = match &asked.process.config {
-            Some(path) => asked.given.over_file(path)?,
-            None => asked.given,
-        };
-        stdio::check(|name| given.has(name)).map_err(|bad| usage(bad.to_string()))?;
-        let options = resolve_options(&given).map_err(|bad| usage(bad.to_string()))?;
-        if asked.process.print_config {
-            return Ok(Outcome::Exit(print(&options::show::<ForwardArgs>(
-                &options,
-            ))));
-        }
-        lines::detach();
-        log_to_stderr(log_of(&options));
-        stdio::run(&options).map(Outcome::Exit)
+        run_one(asked.given, &asked.process, stdio::check, |options| {
+            log_to_stderr(log_of(options));
+            stdio::run(options)
+        })
     }))
 }
 
@@ -189,7 +208,7 @@ fn config_path(process: &args::ProcessArgs, seat: Option<&WorkerSeat>) -> Option
 }
 
 /// Options whose values are secrets, or may be.
-const SECRETS: [&str; 2] = ["basic-auth", "header"];
+const SECRETS: [&str; 3] = ["basic-auth", "header", "key-password"];
 
 /// Takes out of the options what is nobody's business who sees the status page: secrets, and user, password and query of addresses.
 fn hide_secrets(settings: &mut [(String, String)]) {
@@ -242,6 +261,7 @@ mod tests {
         for (name, text, shown) in [
             ("basic-auth", "ada:$6$x", "set, and not shown"),
             ("header", "Authorization: Bearer x", "set, and not shown"),
+            ("key-password", "pass:x", "set, and not shown"),
             (
                 "token-redis",
                 "redis://:s3cret@127.0.0.1:1/0",

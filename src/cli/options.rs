@@ -11,6 +11,7 @@ use ringway::options::{
     Backlog, BusOptions, ClientAuth, FRAGMENT_BYTES_MIN, Format, IoChoice, LOG_BYTES_MAX, Owner,
     ServerOptions, TlsMode, TlsVersion,
 };
+use ringway::{Cipher, KeyPassword};
 use ringway_command::endpoint::{
     CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN, URIS, WEB_PORT,
 };
@@ -72,6 +73,13 @@ impl ServerArgs {
         all.extend(openings());
         all.extend(connections());
         all
+    }
+
+    /// Those of permessage-deflate.
+    pub(super) fn deflate() -> impl Iterator<Item = Definition<ServerOptions>> {
+        let all = under("Compression (permessage-deflate, RFC 7692)", compression());
+        all.into_iter()
+            .filter(|definition| definition.name().starts_with("deflate"))
     }
 }
 
@@ -267,14 +275,18 @@ fn closing() -> [Definition<ServerOptions>; 2] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn tls() -> [Definition<ServerOptions>; 6] {
+fn tls() -> [Definition<ServerOptions>; 8] {
     [
         define("cert", field!(tls.certificates), FILES,
             "Certificate with its chain, PEM; several as a.pem,b.pem: a client gets the first that is valid for the name it asks \
              for, else the first of all")
             .default_said("none, and then no TLS"),
-        define("key", field!(tls.keys), FILES, "Private key of each --cert, PEM, in the same order; not encrypted")
+        define("key", field!(tls.keys), FILES, "Private key of each --cert, PEM, in the same order")
             .default_said("none"),
+        define("key-password", field!(tls.key_password), Unless(PASSWORD),
+            "Password of the keys that are encrypted, as file:PATH (its first line), env:NAME or pass:TEXT, which everybody on this \
+             machine can see")
+            .default_said("none, and then no key may be encrypted"),
         define("tls", field!(tls.mode),
             Choice("MODE", &[("auto", TlsMode::Auto), ("only", TlsMode::Only), ("off", TlsMode::Off)]),
             "Who speaks TLS: auto = clients that begin with it, beside plain ones on the same port; only = all, a plain request \
@@ -282,6 +294,10 @@ fn tls() -> [Definition<ServerOptions>; 6] {
         define("tls-min", field!(tls.version_min),
             Choice("VERSION", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]),
             "Lowest version of TLS"),
+        define("tls-ciphers", field!(tls.ciphers), CIPHERS,
+            "Cipher suites in the names of OpenSSL, as ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305; those of TLS 1.3 \
+             stay unless some are named")
+            .default_said("all that are known here"),
         define("client-ca", field!(tls.client_ca), Unless(FILE),
             "Ask clients for a certificate that one of these has signed, PEM; the application sees its name")
             .default_said("none, and clients are asked for nothing"),
@@ -322,6 +338,40 @@ fn sockets() -> [Definition<ServerOptions>; 13] {
             "Busy-poll the device queue this long: SO_BUSY_POLL"),
     ]
 }
+
+/// Where a password is found.
+const PASSWORD: Words<KeyPassword> = Words {
+    value_name: "WHERE",
+    parse: |text| {
+        // The text may be a password, and is not shown.
+        let wrong = ": write it as file:PATH, env:NAME or pass:TEXT";
+        KeyPassword::parse(text).ok_or_else(|| Wrong::Because(wrong.to_owned()))
+    },
+    show: |password| Some(password.to_string()),
+    bare: Bare::Refused,
+};
+
+/// Names of cipher suites with colons between them.
+const CIPHERS: Words<Vec<Cipher>> = Words {
+    value_name: "LIST",
+    parse: |text| {
+        let ciphers = text.split(':').map(|name| {
+            Cipher::of(name).ok_or_else(|| {
+                let known: Vec<_> = Cipher::all().map(Cipher::name).collect();
+                Wrong::Because(format!(
+                    ": {name} is not known here; there are {}",
+                    known.join(", ")
+                ))
+            })
+        });
+        ciphers.collect()
+    },
+    show: |ciphers| {
+        let names: Vec<_> = ciphers.iter().map(|cipher| cipher.name()).collect();
+        (!names.is_empty()).then(|| names.join(":"))
+    },
+    bare: Bare::Refused,
+};
 
 /// The mode of a file, in octal.
 const MODE: Words<u32> = Words {
@@ -497,7 +547,7 @@ mod tests {
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
             trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\necho-close-reason = true\nfail-by-drop = true
             web = '/srv/www'\nweb-listing = true\nweb-cache-control = 'max-age=60'\nhttp-proxy = 'http://[::1]:5000'\nhttp-proxy-timeout = '5s'\nweb-connections = 9\nweb-idle-timeout = '8s'
-            cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'\nclient-ca = 'ca.pem'\nclient-auth = 'optional'";
+            cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'\nkey-password = 'file:a'\ntls-ciphers = 'TLS_AES_128_GCM_SHA256:ECDHE-RSA-AES128-GCM-SHA256'\nclient-ca = 'ca.pem'\nclient-auth = 'optional'";
         let mut text = text.replace("            ", "");
         if cfg!(feature = "bzip2") {
             text += "\nbzip2 = true\nbzip2-level = 3\nbzip2-client-level = 2";

@@ -62,6 +62,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("cert", "", "tls::plain_and_tls_connections_share_a_port"),
     ("key", "", "tls::plain_and_tls_connections_share_a_port"),
     ("tls", "", "tls::a_plain_request_is_refused_where_all_must_speak_tls"),
+    ("key-password", "", "tls::an_encrypted_key_needs_its_password"),
+    ("tls-ciphers", "", "tls::the_cipher_suites_that_were_chosen_hold"),
     ("tls-min", "", "tls::the_lowest_version_holds"),
     ("client-ca", "", "certificates::a_client_shows_a_certificate_and_the_application_sees_its_name"),
     ("client-auth", "", "certificates::a_client_shows_a_certificate_and_the_application_sees_its_name"),

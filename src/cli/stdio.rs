@@ -1,16 +1,25 @@
-//! `ringway forward stdio --to=…`: one stream, on standard input and output, as the ProxyCommand of ssh.
+//! `ringway forward stdio --to=…`: one stream, on standard input and output, as the ProxyCommand of ssh. And `ringway gateway
+//! inetd`: the connection that is the standard input.
 //!
 //! Owns: the threads that pump between these descriptors and a worker. Never: speaks WebSocket.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use ringway::exit::{Exit, Fatal};
+use ringway::io::Fd;
+use ringway::io::sys::is_listener;
 use ringway::options::ServerOptions;
 use ringway::server::single;
 use ringway_command::judge::{BadOption, Resolved};
+use socket2::{SockRef, Type};
 
 use super::forward;
 
@@ -28,14 +37,81 @@ const LISTENERS: [&str; 7] = [
     "workers",
 ];
 
+/// The same, of one connection that a super-server has accepted: it may speak TLS, and nothing stops it before its end.
+const SUPERVISED: [&str; 7] = [
+    "wsuri",
+    "web",
+    "http-proxy",
+    "workers",
+    "run-once",
+    "stop-after",
+    "stop-when-idle",
+];
+
 /// Refuses options that would be parsed and ignored.
-pub(super) fn check(is_given: impl Fn(&str) -> bool) -> Resolved<()> {
+pub(super) fn check(is_given: &dyn Fn(&str) -> bool) -> Resolved<()> {
     match LISTENERS.into_iter().find(|name| is_given(name)) {
         None => Ok(()),
         Some(name) => Err(BadOption(format!(
             "--{name} has no effect on stdio, which is one stream: leave it off"
         ))),
     }
+}
+
+/// Refuses options that would be parsed and ignored for a connection that a super-server has accepted.
+pub(super) fn check_inetd(is_given: &dyn Fn(&str) -> bool) -> Resolved<()> {
+    match SUPERVISED.into_iter().find(|name| is_given(name)) {
+        None => Ok(()),
+        Some(name) => Err(BadOption(format!(
+            "--{name} has no effect with inetd, which is one connection: leave it off"
+        ))),
+    }
+}
+
+/// The connection that is the standard input.
+///
+/// # Errors
+/// The standard input is something else.
+pub(super) fn connection() -> Result<OwnedFd, Fatal> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    let input = input.map_err(|error| Fatal::environment(format!("standard input: {error}")))?;
+    if !SockRef::from(&input)
+        .r#type()
+        .is_ok_and(|kind| kind == Type::STREAM)
+    {
+        return Err(Fatal::usage(
+            "the standard input is no connection: have a super-server start this, as inetd, or systemd with Accept=yes",
+        ));
+    }
+    if is_listener(Fd(input.as_raw_fd())) {
+        return Err(Fatal::usage(
+            "the standard input is a listening socket: have the super-server accept (nowait, or Accept=yes)",
+        ));
+    }
+    Ok(input)
+}
+
+/// Whether the standard error is the connection itself, as inetd has it: no line may be written there.
+pub(super) fn is_error_output_taken() -> bool {
+    let of = |fd: BorrowedFd<'_>| {
+        let file = fd.try_clone_to_owned().map(File::from);
+        let about = file.and_then(|file| file.metadata());
+        about.map(|about| (about.dev(), about.ino())).ok()
+    };
+    let (input, error) = (of(io::stdin().as_fd()), of(io::stderr().as_fd()));
+    input.is_some() && input == error
+}
+
+/// Starts this program again without a standard error.
+pub(super) fn without_error_output() -> Fatal {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let error = Command::new("/proc/self/exe")
+        .arg0(name)
+        .args(words)
+        .stderr(Stdio::null())
+        .exec();
+    Fatal::environment(format!("this program cannot be started again: {error}"))
 }
 
 /// Serves the one stream until both of its directions have ended.

@@ -10,6 +10,7 @@ mod grammar;
 use std::process::ExitCode;
 
 use clap::Parser;
+use ringway::Cipher;
 use ringway::exit::Exit;
 use ringway::options::WorkerSeat;
 use ringway::supervise;
@@ -23,6 +24,7 @@ Usage: websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --unix-target=FILE [source_addr:]source_port
        websockify [options] --token-plugin=CLASS --token-source=ARG [source_addr:]source_port
        websockify [options] --unix-listen=FILE target_addr:target_port
+       websockify [options] --inetd target_addr:target_port
 
 The command line of websockify 0.13, served by `ringway gateway`. docs/websockify.md says what each option means here.
 `ringway gateway --help` has more of them.
@@ -127,6 +129,9 @@ fn translate(parsed: &Parsed, machine: &impl Machine) -> Result<Plan, Wrong> {
     cannot(parsed)?;
     let has_tokens = tokens(parsed, &mut plan)?;
     places(parsed, has_tokens, &mut plan)?;
+    if parsed.has("inetd") {
+        plan.say("inetd");
+    }
     tls(parsed, machine, &mut plan)?;
     auth(parsed, &mut plan)?;
     lives(parsed, &mut plan)?;
@@ -150,14 +155,8 @@ fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
     let why = if parsed.program {
         "to wrap a program (--) is not to be had here yet: start it by itself, on an address that only this machine reaches, and \
          give that as the target"
-    } else if parsed.has("inetd") {
-        "--inetd is not to be had here: give the address itself, as [source_addr:]source_port, or --unix-listen=FILE"
-    } else if parsed.has("key-password") {
-        "--key-password is not to be had here: take the password off with `openssl pkey -in key.pem -out plain.pem`, in a file that \
-         only this user can read"
-    } else if parsed.has("ssl-ciphers") {
-        "--ssl-ciphers is not to be had here: only good ones are there, whatever the version; leave it off, or choose a version \
-         with --ssl-version"
+    } else if parsed.has("inetd") && (parsed.has("unix-listen") || parsed.has("web")) {
+        "--inetd serves the one connection that is the standard input: leave --unix-listen and --web off"
     } else if parsed.has("web-auth") && !parsed.has("auth-plugin") {
         "You must use --auth-plugin to use --web-auth"
     } else if parsed.has("web-auth") {
@@ -172,7 +171,7 @@ fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
 fn places(parsed: &Parsed, has_tokens: bool, plan: &mut Plan) -> Result<(), Wrong> {
     let unix_target = parsed.text("unix-target");
     let needs_target = unix_target.is_none() && !has_tokens;
-    let needs_source = !parsed.has("unix-listen");
+    let needs_source = !parsed.has("unix-listen") && !parsed.has("inetd");
     let needed = usize::from(needs_source) + usize::from(needs_target);
     if parsed.places.len() != needed {
         let why = match parsed.places.len() < needed {
@@ -186,7 +185,7 @@ fn places(parsed: &Parsed, has_tokens: bool, plan: &mut Plan) -> Result<(), Wron
         plan.say(&format!("--wsuri=ws+unix:{path}"));
         let mode = parsed.text("unix-listen-mode").unwrap_or("0600");
         plan.say(&format!("--unix-mode={mode}"));
-    } else if let Some(place) = places.next() {
+    } else if needs_source && let Some(place) = places.next() {
         let (host, port) = place.rsplit_once(':').unwrap_or(("", place));
         if port.parse::<u16>().is_err() {
             return Err(Wrong("Error parsing listen port".to_owned()));
@@ -219,6 +218,10 @@ fn tls(parsed: &Parsed, machine: &impl Machine, plan: &mut Plan) -> Result<(), W
     if has_cert {
         plan.say(&format!("--cert={cert}"));
         plan.say(&format!("--key={}", parsed.text("key").unwrap_or(cert)));
+        if let Some(password) = parsed.text("key-password") {
+            plan.say(&format!("--key-password=pass:{password}"));
+        }
+        ciphers(parsed, plan)?;
     } else if parsed.has("ssl-only") {
         return Err(Wrong(format!("SSL only and {cert} not found")));
     } else if parsed.has("cert") {
@@ -254,6 +257,46 @@ fn tls(parsed: &Parsed, machine: &impl Machine, plan: &mut Plan) -> Result<(), W
     }
     Ok(())
 }
+
+/// The suites among those that OpenSSL would choose from: there are only good ones here.
+fn ciphers(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
+    let Some(text) = parsed.text("ssl-ciphers") else {
+        return Ok(());
+    };
+    let (mut chosen, mut unknown) = (Vec::new(), Vec::new());
+    for word in text.split([':', ',', ' ']).filter(|word| !word.is_empty()) {
+        if let Some(excluded) = word.strip_prefix(['!', '-']) {
+            chosen.retain(|cipher: &Cipher| cipher.name() != excluded);
+        } else if ALL_OF_THEM.contains(&word) {
+            chosen.extend(Cipher::all());
+        } else if let Some(cipher) = Cipher::of(word) {
+            chosen.push(cipher);
+        } else {
+            unknown.push(word);
+        }
+    }
+    if chosen.is_empty() {
+        return Err(Wrong(format!(
+            "--ssl-ciphers {text} names none that is known here: give names of {}",
+            Cipher::all()
+                .map(Cipher::name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )));
+    }
+    if !unknown.is_empty() {
+        plan.note(&format!(
+            "--ssl-ciphers: not known here, and left out: {}",
+            unknown.join(", ")
+        ));
+    }
+    let names: Vec<_> = chosen.into_iter().map(Cipher::name).collect();
+    plan.say(&format!("--tls-ciphers={}", names.join(":")));
+    Ok(())
+}
+
+/// Words of OpenSSL that stand for all suites that are known here.
+const ALL_OF_THEM: [&str; 4] = ["ALL", "DEFAULT", "HIGH", "ECDHE"];
 
 /// The last part of a class's name.
 fn class(name: &str) -> &str {
@@ -391,8 +434,10 @@ fn auth(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
 
 /// How long it runs.
 fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
+    let is_inetd = parsed.has("inetd");
     let mut is_one = parsed.has("run-once");
-    if parsed.has("run-once") {
+    // There is one session anyway.
+    if parsed.has("run-once") && !is_inetd {
         plan.say("--run-once");
     }
     for (name, option) in [
@@ -406,12 +451,16 @@ fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
         let seconds: u32 = text
             .parse()
             .map_err(|_| Wrong(format!("option --{name}: invalid integer value: '{text}'")))?;
-        if seconds > 0 {
+        if seconds > 0 && is_inetd && name != "heartbeat" {
+            plan.note(&format!(
+                "--{name} has no effect with --inetd, which is one session"
+            ));
+        } else if seconds > 0 {
             plan.say(&format!("--{option}={seconds}s"));
             is_one |= name != "heartbeat";
         }
     }
-    if is_one {
+    if is_one && !is_inetd {
         plan.say("--workers=1");
         plan.say(DRAIN);
     }

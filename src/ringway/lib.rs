@@ -231,4 +231,4 @@ pub use protocol::{
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};
 pub use stats::Counters;
-pub use tls::{TlsMode, TlsOptions, TlsVersion};
+pub use tls::{Cipher, KeyPassword, TlsMode, TlsOptions, TlsVersion};

@@ -226,7 +226,7 @@ fn files_that_cannot_be_used_are_told_before_a_worker_starts() {
         (&missing, &key, "No such file"),
         (&key, &key, "has no certificate"),
         (&cert, &cert, "has no private key"),
-        (&cert, &encrypted, "openssl pkey"),
+        (&cert, &encrypted, "--key-password"),
         (&cert, &other_key, "is not the one of"),
     ] {
         let arguments = [

@@ -406,6 +406,22 @@ fn endpoint_strings_mean_what_they_mean_to_twisted_and_autobahn(io: &str) {
     );
     assert!(exchanged(&connect(&between), &up) == up);
 
+    // `compression=true` on both sides.
+    let deflates = forwarder(
+        io,
+        &wrapped.replace("compress=false", "compression=true"),
+        &to_echo,
+    );
+    let at = deflates.address().replace("ws://", "").replace(':', r"\:");
+    let to_it = format!(r"autobahn:tcp\:{at}:url=ws\://localhost:compression=true");
+    let streams = forwarder(io, "tcp:0:interface=127.0.0.1", &to_it);
+    let repeats = b"to and fro, ".repeat(10_000);
+    assert!(exchanged(&connect(&streams), &repeats) == repeats);
+    for server in [&deflates, &streams] {
+        assert!(server.counter_reaching("deflated", 1)[0] > 0);
+        assert!(server.counter_reaching("inflated", 1)[0] > 0);
+    }
+
     // From one stream to another: an end goes both ways.
     let plain = forwarder(io, "tcp:0:interface=127.0.0.1", &to_echo);
     let stream = connect(&plain);
@@ -477,6 +493,11 @@ fn what_cannot_be_forwarded_is_refused_with_a_sentence() {
             &["forward", "1", "--to=a:1", "--proxy-protocol=10.0.0.0/8"],
             2,
             "have no effect on streams",
+        ),
+        (
+            &["forward", "1", "--to=a:1", "--deflate"],
+            2,
+            "there is none on either side",
         ),
         (
             &["forward", "127.0.0.1:0", "--to=ws://no-such-name.invalid/"],

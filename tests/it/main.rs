@@ -21,6 +21,8 @@ mod compat;
 mod control;
 mod counters;
 mod deflate;
+mod deflated_streams;
+mod documented;
 mod driver;
 mod environment;
 mod examples;

@@ -22,6 +22,8 @@ on_both_tiers!(
     a_certificate_is_chosen_by_name,
     a_client_with_another_protocol_only_is_refused,
     the_lowest_version_holds,
+    the_cipher_suites_that_were_chosen_hold,
+    an_encrypted_key_needs_its_password,
     a_proxy_header_comes_before_tls,
     the_end_without_close_notify_is_unclean,
     a_close_has_a_close_notify,
@@ -244,6 +246,87 @@ fn the_lowest_version_holds(tier: &str) {
     open(&server, &folder, "localhost");
     let old = s_client(&server, &["-tls1_2"], b"");
     assert!(old.contains("alert protocol version"), "{old}");
+}
+
+fn the_cipher_suites_that_were_chosen_hold(tier: &str) {
+    let folder = scratch("tls-ciphers");
+    let chosen = "--tls-ciphers=ECDHE-ECDSA-AES128-GCM-SHA256";
+    let server = started(&folder, &["localhost"], &[tier, chosen]);
+    let other = ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"];
+    let other = s_client(&server, &other, b"");
+    assert!(other.contains("alert handshake failure"), "{other}");
+    let close = frame(CLOSE, b"\x03\xe8");
+    let input = [REQUEST.as_bytes(), &close].concat();
+    let old = s_client(&server, &["-tls1_2"], &input);
+    assert!(old.contains("ECDHE-ECDSA-AES128-GCM-SHA256"), "{old}");
+    // TLS 1.3 stays as it was.
+    let new = s_client(&server, &["-tls1_3"], &input);
+    assert!(new.contains("TLS_AES_256_GCM_SHA384"), "{new}");
+    let only = [
+        "--tls-ciphers=TLS_CHACHA20_POLY1305_SHA256",
+        "--tls-min=1.3",
+        tier,
+    ];
+    let server = started(&folder, &["localhost"], &only);
+    let new = s_client(&server, &[], &input);
+    assert!(new.contains("TLS_CHACHA20_POLY1305_SHA256"), "{new}");
+}
+
+/// Puts a password on the key in a file, with openssl.
+pub(crate) fn encrypted(folder: &Scratch, key: &str, password: &str) -> String {
+    let path = folder.path("encrypted.key");
+    let password = format!("pass:{password}");
+    let made = Command::new("openssl")
+        .args(["pkey", "-aes256", "-in", key, "-out", &path])
+        .args(["-passout", &password])
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{made:?}");
+    path
+}
+
+fn an_encrypted_key_needs_its_password(tier: &str) {
+    let folder = scratch("tls-password");
+    let (cert, key) = certificate(&folder, "localhost");
+    let key = encrypted(&folder, &key, "open: sesame");
+    let file = folder.write("password", "open: sesame\n");
+    let files = [format!("--cert={cert}"), format!("--key={key}")];
+    let arguments = |more: &str| {
+        let words = [
+            "--port=auto",
+            "--workers=1",
+            tier,
+            &files[0],
+            &files[1],
+            more,
+        ];
+        words.map(str::to_owned)
+    };
+    for password in [
+        "--key-password=pass:open: sesame".to_owned(),
+        format!("--key-password=file:{file}"),
+    ] {
+        let server = Server::start(&arguments(&password).each_ref().map(String::as_str));
+        open(&server, &folder, "localhost");
+    }
+    for (password, sentence) in [
+        (
+            "--key-password=pass:other",
+            "is not the password of this key",
+        ),
+        ("--key-password=file:/no/such/file", "No such file"),
+        ("--key-password=env:RINGWAY_NOBODY_SETS_THIS", "not found"),
+        ("--key-password=open", "as file:PATH, env:NAME or pass:TEXT"),
+    ] {
+        let words = arguments(password);
+        let words: Vec<_> = ["server"]
+            .into_iter()
+            .chain(words.each_ref().map(String::as_str))
+            .collect();
+        let output = run("ringway", &words);
+        assert_eq!(output.code, 2, "{}", output.stderr);
+        assert!(output.stderr.contains(sentence), "{}", output.stderr);
+    }
 }
 
 /// However header and handshake are cut into receives, and for plain clients too.

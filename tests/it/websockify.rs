@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use crate::common::client::{
@@ -315,7 +318,7 @@ fn what_is_wrong_ends_it_with_2_and_a_sentence() {
         (&["6080"][..], "Too few arguments"),
         (&["6080", "a"], "Error parsing target"),
         (&["6080", "a:1", "--", "vncserver"], "wrap a program"),
-        (&["6080", "a:1", "--inetd"], "--inetd"),
+        (&["a:1", "--inetd"], "the standard input is no connection"),
         (&["6080", "a:1", "--nonsense"], "no such option"),
     ] {
         let output = run("websockify", arguments);
@@ -327,4 +330,78 @@ fn what_is_wrong_ends_it_with_2_and_a_sentence() {
         (help.code, help.stdout.contains("--token-plugin")),
         (0, true)
     );
+}
+
+/// Starts a program on a connection that is its standard input, and also its standard error, as inetd does.
+fn accepted_by_inetd(program: &str, arguments: &[&str], connection: OwnedFd) -> Child {
+    let error = connection.try_clone().expect("a descriptor");
+    Command::new(crate::common::program(program))
+        .args(arguments)
+        .stdin(Stdio::from(connection))
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(error))
+        .spawn()
+        .expect("it starts")
+}
+
+#[test]
+fn inetd_hands_one_session_over() {
+    let target = echo_target();
+    for arguments in [
+        &["websockify", "--inetd", &target][..],
+        // A line of the log would break the stream.
+        &["websockify", "-v", "--inetd", &target],
+        &["ringway", "gateway", "inetd", &target],
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(at).expect("it listens");
+        let (accepted, _) = listener.accept().expect("the client");
+        let mut server = accepted_by_inetd(arguments[0], &arguments[1..], accepted.into());
+        drop(listener);
+        client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        (&client).write_all(REQUEST.as_bytes()).expect("it reads");
+        let mut client = Client::opened(client).expect("a session");
+        client.echo(BINARY, b"abc");
+        client.close();
+        let status = server.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+    // A Unix socket, and a client that leaves without a word.
+    let (client, accepted) = UnixStream::pair().expect("two sockets");
+    let mut server = accepted_by_inetd("websockify", &["--inetd", &target], accepted.into());
+    drop(client);
+    assert_eq!(server.wait().expect("it ends").code(), Some(0));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = Command::new(crate::common::program("websockify"))
+        .args(["--inetd", &target])
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&server.stderr);
+    assert!(said.contains("have the super-server accept"), "{said}");
+    assert_eq!(server.status.code(), Some(2));
+}
+
+#[test]
+fn a_key_with_a_password_and_chosen_ciphers_serve_as_in_the_original() {
+    let target = echo_target();
+    let folder = scratch("websockify-tls");
+    let (cert, key) = crate::tls::certificate(&folder, "localhost");
+    let key = crate::tls::encrypted(&folder, &key, "sesame");
+    let (cert, key) = (format!("--cert={cert}"), format!("--key={key}"));
+    let server = websockify(&[
+        "127.0.0.1:0",
+        &target,
+        &cert,
+        &key,
+        "--key-password=sesame",
+        "--ssl-only",
+        "--ssl-ciphers=ECDHE-ECDSA-AES128-GCM-SHA256:RC4:!aNULL",
+    ]);
+    let mut client = crate::tls::open(&server, &folder, "localhost");
+    client.write_all(&frame(BINARY, b"abc")).expect("it reads");
+    let mut echoed = [0; 5];
+    client.read_exact(&mut echoed).expect("an echo");
+    assert_eq!(echoed, [BINARY, 3, b'a', b'b', b'c']);
 }

@@ -142,6 +142,12 @@ const MEANINGS: &[(&str, &str)] = &[
         "--syslog /dev/log 1 h:1",
         "--wsuri=ws://0.0.0.0:1 --target=h:1 --access-log=syslog:/dev/log",
     ),
+    ("--inetd --run-once h:1", "--target=h:1 inetd"),
+    (
+        "--cert=cert.pem --key=key.pem --key-password=a:b --ssl-ciphers=ECDHE-RSA-AES128-GCM-SHA256:!aNULL 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=key.pem --key-password=pass:a:b \
+             --tls-ciphers=ECDHE-RSA-AES128-GCM-SHA256",
+    ),
     // A beginning that is no other option's.
     (
         "--heart 9 1 h:1",
@@ -176,6 +182,11 @@ fn what_has_no_effect_is_noted() {
         ("--auto-pong 1 h:1", "Ping"),
         ("--cert=other.pem 1 h:1", "other.pem is not there"),
         ("--ssl-version=tlsv1_1 1 h:1", "1.2"),
+        (
+            "--cert=cert.pem --ssl-ciphers=HIGH:RC4 1 h:1",
+            "left out: RC4",
+        ),
+        ("--inetd --timeout=5 h:1", "--timeout has no effect"),
         ("--log-file=/l --syslog=/dev/log 1 h:1", "--syslog"),
     ] {
         let plan = plan(line).expect("a plan");
@@ -203,9 +214,16 @@ fn what_cannot_be_had_says_the_way_here() {
             "You must use --auth-plugin to use --web-auth",
         ),
         ("1 -- program", "wrap a program"),
-        ("--inetd h:1", "--inetd is not to be had here"),
-        ("--key-password=x 1 h:1", "openssl pkey"),
-        ("--ssl-ciphers=ALL 1 h:1", "--ssl-version"),
+        ("--inetd 1 h:1", "Too many arguments"),
+        ("--inetd --web=/srv h:1", "--web off"),
+        (
+            "--cert=cert.pem --ssl-ciphers=RC4 1 h:1",
+            "names none that is known here",
+        ),
+        (
+            "--cert=cert.pem --ssl-ciphers=TLS_AES_128_GCM_SHA256:!TLS_AES_128_GCM_SHA256 1 h:1",
+            "names none",
+        ),
         ("--token-plugin=my.Plugin --token-source=x 1", "--token-url"),
         ("--token-plugin=TokenFile 1", "needs a --token-source"),
         ("--token-source=x 1 h:1", "--token-plugin"),

@@ -12,13 +12,16 @@ use rustls::server::{
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    version,
+};
 
 use x509_cert::der::Decode as _;
 
 use super::tickets::Tickets;
 use super::traffic::{prepare_client, prepare_server};
-use super::{ClientAuth, TlsMode, TlsOptions, TlsSecrets, TlsVersion};
+use super::{Cipher, ClientAuth, TlsMode, TlsOptions, TlsSecrets, TlsVersion};
 use crate::exit::Fatal;
 
 /// The TLS of connections in the client's role.
@@ -75,7 +78,9 @@ impl TlsServer {
         let paths = options.certificates.iter().zip(&options.keys);
         let pairs = paths.zip(&secrets.pairs);
         let pairs: Result<Vec<_>, _> = pairs.map(|(paths, texts)| pair(paths, texts)).collect();
-        let provider = Arc::new(ring::default_provider());
+        let mut provider = ring::default_provider();
+        choose(&options.ciphers, &mut provider.cipher_suites);
+        let provider = Arc::new(provider);
         let versions: &[&SupportedProtocolVersion] = match options.version_min {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
             TlsVersion::V1_3 => &[&version::TLS13],
@@ -110,6 +115,19 @@ impl TlsServer {
             mode: options.mode,
         })
     }
+}
+
+/// Leaves the suites that were chosen. Those of TLS 1.3 stay if none of them was named.
+fn choose(ciphers: &[Cipher], suites: &mut Vec<SupportedCipherSuite>) {
+    if ciphers.is_empty() {
+        return;
+    }
+    let is_13 = |number: u16| number >> 8 == 0x13; // RFC 8446 §B.4
+    let keeps_13 = !ciphers.iter().any(|cipher| is_13(cipher.number()));
+    suites.retain(|suite| {
+        let number = u16::from(suite.suite());
+        keeps_13 && is_13(number) || ciphers.iter().any(|cipher| cipher.number() == number)
+    });
 }
 
 /// The subject of a certificate (DER); `None` if it is none.
@@ -173,10 +191,6 @@ fn pair(
     (chain, secret): &(Vec<u8>, Vec<u8>),
 ) -> Result<Arc<CertifiedKey>, Fatal> {
     let chain = certificates(certificate, chain)?;
-    if is_encrypted(secret) {
-        let why = "the key is encrypted, and nobody is there to type its password; decrypt it with openssl pkey -in FILE -out NEW";
-        return Err(wrong(key, why));
-    }
     let secret = PrivateKeyDer::from_pem_slice(secret).map_err(|_| {
         wrong(
             key,
@@ -198,10 +212,4 @@ fn pair(
         ),
     })?;
     Ok(Arc::new(pair))
-}
-
-/// Whether a PEM file holds an encrypted key: PKCS #8, or the older form of OpenSSL.
-fn is_encrypted(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text);
-    text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }

@@ -12,6 +12,8 @@ mod config;
 #[cfg(feature = "fuzz")]
 mod judged;
 #[cfg(feature = "tls")]
+mod password;
+#[cfg(feature = "tls")]
 pub(crate) mod record;
 #[cfg(feature = "tls")]
 pub(crate) mod records;
@@ -68,15 +70,119 @@ pub struct TlsOptions {
     pub certificates: Vec<PathBuf>,
     /// Files with the private keys, PEM, in the same order.
     pub keys: Vec<PathBuf>,
+    /// The password of those keys that are encrypted. Default: none is.
+    pub key_password: Option<KeyPassword>,
     /// Which connections speak TLS. Default: by their first byte.
     pub mode: TlsMode,
     /// The lowest version. Default 1.2.
     pub version_min: TlsVersion,
+    /// The cipher suites that may be agreed on. Those of TLS 1.3 are there as well, unless some of them are named. Default: all
+    /// that are known here.
+    pub ciphers: Vec<Cipher>,
     /// A file with the certificates, PEM, of those that may have signed a client's certificate. Default: clients are asked
     /// for none.
     pub client_ca: Option<PathBuf>,
     /// Whether clients must show a certificate when `client_ca` is given. Default: they must.
     pub client_auth: ClientAuth,
+}
+
+/// Where the password of a key is found, in the words of openssl(1).
+#[derive(Clone, PartialEq, Eq)]
+pub enum KeyPassword {
+    /// `pass:`, and the password.
+    Text(String),
+    /// `file:`, and a file whose first line it is.
+    File(PathBuf),
+    /// `env:`, and a variable of the environment.
+    Variable(String),
+}
+
+impl KeyPassword {
+    /// Reads `pass:…`, `file:…` or `env:…`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            _ if rest.is_empty() => None,
+            "pass" => Some(Self::Text(rest.to_owned())),
+            "file" => Some(Self::File(rest.into())),
+            "env" => Some(Self::Variable(rest.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The password itself.
+    #[cfg(feature = "tls")]
+    fn read(&self) -> Result<String, Fatal> {
+        let missing = |place: &dyn std::fmt::Display, why: &dyn std::fmt::Display| {
+            Fatal::usage(format!("--key-password {place}: {why}"))
+        };
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|error| missing(&path.display(), &error))?;
+                Ok(text.lines().next().unwrap_or_default().to_owned())
+            }
+            Self::Variable(name) => std::env::var(name).map_err(|error| missing(name, &error)),
+        }
+    }
+}
+
+impl std::fmt::Display for KeyPassword {
+    /// As [`Self::parse`] reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "pass:{text}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Variable(name) => write!(f, "env:{name}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for KeyPassword {
+    /// Shows no password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyPassword")
+    }
+}
+
+/// A cipher suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cipher(&'static (&'static str, u16));
+
+/// Those that are known here, as openssl-ciphers(1) names them, with their numbers at IANA.
+static CIPHERS: [(&str, u16); 9] = [
+    ("TLS_AES_256_GCM_SHA384", 0x1302),
+    ("TLS_AES_128_GCM_SHA256", 0x1301),
+    ("TLS_CHACHA20_POLY1305_SHA256", 0x1303),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384", 0xC02C),
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", 0xC02B),
+    ("ECDHE-ECDSA-CHACHA20-POLY1305", 0xCCA9),
+    ("ECDHE-RSA-AES256-GCM-SHA384", 0xC030),
+    ("ECDHE-RSA-AES128-GCM-SHA256", 0xC02F),
+    ("ECDHE-RSA-CHACHA20-POLY1305", 0xCCA8),
+];
+
+impl Cipher {
+    /// The suite of this name, if it is known here.
+    pub fn of(name: &str) -> Option<Self> {
+        CIPHERS.iter().find(|(known, _)| *known == name).map(Self)
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        CIPHERS.iter().map(Self)
+    }
+
+    /// Its name in OpenSSL.
+    pub const fn name(self) -> &'static str {
+        self.0.0
+    }
+
+    /// Its number at IANA.
+    pub const fn number(self) -> u16 {
+        self.0.1
+    }
 }
 
 /// Whether clients must show a certificate.
@@ -93,8 +199,10 @@ impl Default for TlsOptions {
         Self {
             certificates: Vec::new(),
             keys: Vec::new(),
+            key_password: None,
             mode: TlsMode::Auto,
             version_min: TlsVersion::V1_2,
+            ciphers: Vec::new(),
             client_ca: None,
             client_auth: ClientAuth::Required,
         }

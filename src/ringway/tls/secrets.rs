@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::password::decrypted;
 use super::tickets::{TicketSecret, unix_s};
 use super::{TlsOptions, TlsServer};
 use crate::exit::Fatal;
@@ -39,7 +40,10 @@ impl TlsSecrets {
             return Ok(None);
         }
         let pairs = options.certificates.iter().zip(&options.keys);
-        let pairs = pairs.map(|(certificate, key)| Ok((read(certificate)?, read(key)?)));
+        let password = options.key_password.as_ref();
+        let pairs = pairs.map(|(certificate, key)| {
+            Ok((read(certificate)?, decrypted(key, read(key)?, password)?))
+        });
         let tickets = TicketSecret::random();
         Ok(Some(Self {
             pairs: pairs.collect::<Result<_, Fatal>>()?,

@@ -1,6 +1,8 @@
 //! Streams joined with WebSockets, over the simulation: what one side sends reaches the other, whole and in order, however
 //! the kernel cuts it and however slow the reader is; memory is bounded; nothing is left.
 
+mod deflated;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use crate::io::{Io as _, ReceiveMode};
 use crate::proto::{Kind, Message, Opcode, base64_stream};
 use crate::protocol::Deflate;
 use crate::stats::Counters;
-use crate::worker::{App, Closed, Config, Context, Listener, Scope, Target, Worker};
+use crate::worker::{App, Carried, Closed, Config, Context, Listener, Scope, Target, Way, Worker};
 
 /// Joins every WebSocket with the target.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ struct Gate {
     kind: Kind,
     opened: u64,
     closed: u64,
+    /// Bytes that were told of, on their way to the target.
+    carried: u64,
 }
 
 impl App for Gate {
@@ -35,6 +39,12 @@ impl App for Gate {
 
     fn message(&mut self, _: &mut Context<'_>, (): &mut (), _: Message<'_>) {
         unreachable!("messages are the stream's");
+    }
+
+    fn carried(&mut self, (): &mut (), carried: Carried<'_>) {
+        if carried.way == Way::ToTarget {
+            self.carried += carried.bytes.len() as u64;
+        }
     }
 
     fn close(&mut self, _: &mut Scope<'_>, (): (), _: Closed<'_>) {
@@ -105,6 +115,7 @@ impl World {
             kind,
             opened: 0,
             closed: 0,
+            carried: 0,
         };
         Self {
             worker: Worker::new(sim, gate, config, listener),
@@ -416,7 +427,12 @@ fn every_byte_of_a_stream_arrives_once_and_in_order_and_nothing_is_left() {
             (sessions, 0)
         );
         let up = world.sessions.iter().map(|session| session.up.len() as u64);
-        assert_eq!(counters.stream_bytes_out, up.sum::<u64>());
+        let carried = world.worker.app().carried;
+        assert_eq!(
+            [counters.stream_bytes_out, carried],
+            [up.sum::<u64>(); 2],
+            "each byte is told of once"
+        );
         world.sessions.iter().filter_map(|s| s.code).collect()
     });
     assert_eq!(codes, BTreeSet::from([1000]));

@@ -20,7 +20,7 @@ use crate::worker::{
 };
 
 /// Turns of a run at most: what has not ended then never will.
-const TURNS_MAX: usize = 100_000;
+const TURNS_MAX: usize = 400_000;
 
 /// What one worker does with what it accepts.
 #[derive(Debug)]
