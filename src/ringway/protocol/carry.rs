@@ -15,11 +15,13 @@ use std::ops::Range;
 
 use super::app::{App, Carried, Way};
 use super::context::{Context, Speech};
+use super::handed::Carriage;
 use super::host::Host;
 use super::raw::Raw;
 use super::websocket::{BULK_FRAME_BYTES, Ending};
 use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::link::{Phase, Receive};
+use crate::conn::outbox::Carries;
 use crate::io::{BufferId, ConnId};
 use crate::proto::base64_stream::{self, Decoder};
 use crate::proto::{CloseCode, Event, Input, Kind};
@@ -35,6 +37,9 @@ const BASE64_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
 /// than two. Chosen, untested.
 const MOVED_BYTES_MAX: usize = 2 << 10;
 
+/// What ends a line.
+const LINE_FEED: &[u8] = b"\n";
+
 /// How a stream travels in the messages of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -42,13 +47,22 @@ pub(crate) enum Coding {
     Binary,
     /// As text messages, each of which is base64.
     Base64(Decoder),
+    /// As text messages, each of which is a line.
+    Lines,
 }
 
 impl From<Kind> for Coding {
     fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Binary => Self::Binary,
-            Kind::Text => Self::Base64(Decoder::default()),
+        Carriage::from(kind).into()
+    }
+}
+
+impl From<Carriage> for Coding {
+    fn from(carriage: Carriage) -> Self {
+        match carriage {
+            Carriage::Binary => Self::Binary,
+            Carriage::Base64 => Self::Base64(Decoder::default()),
+            Carriage::Lines => Self::Lines,
         }
     }
 }
@@ -59,6 +73,8 @@ pub(crate) struct Piece {
     pub(crate) to: Option<ConnId>,
     pub(crate) buffer: BufferId,
     pub(crate) range: Range<usize>,
+    /// A line feed follows them.
+    pub(crate) ends_line: bool,
 }
 
 impl Shared {
@@ -79,7 +95,12 @@ impl Shared {
                 let counted = u64::from(is_counted) * (buf.len() - from) as u64;
                 self.counters.stream_bytes_in += counted;
                 let range = from..buf.len();
-                self.protocol.pairs.pieces.push(Piece { to, buffer, range });
+                self.protocol.pairs.pieces.push(Piece {
+                    to,
+                    buffer,
+                    range,
+                    ends_line: false,
+                });
                 buf.len()
             }
             Speaks::WebSocket(_) => {
@@ -93,7 +114,7 @@ impl Shared {
                 let mut input = Input::starting_at(buf, from);
                 let ending = self.carry_frames(conn, &mut input, &mut reading, scratch);
                 let read = input.position();
-                reading.end_run(self);
+                reading.end_run(self, false);
                 // Before the application may learn of the end.
                 let (app, session) = host.of(conn.link.id);
                 for piece in &self.protocol.pairs.pieces {
@@ -145,6 +166,7 @@ impl Shared {
             };
             let (kind, len, ends) = match event {
                 Event::Message(mut message) => {
+                    let ends_line = is_line(coding, message.kind());
                     let decoded = match decode(coding, message.kind(), message.payload_mut(), true)
                     {
                         Ok(decoded) => decoded,
@@ -153,6 +175,9 @@ impl Shared {
                     let (_, _, payload) = message.into_parts();
                     self.count_in(1, payload.len());
                     reading.push(self, input, payload.start..payload.start + decoded);
+                    if ends_line {
+                        reading.end_run(self, true);
+                    }
                     continue;
                 }
                 Event::Chunk(part) => {
@@ -190,6 +215,9 @@ impl Shared {
             self.count_in(u64::from(ends), len);
             let start = input.position() - len;
             reading.push(self, input, start..start + decoded);
+            if ends && is_line(coding, kind) {
+                reading.end_run(self, true);
+            }
         }
         None
     }
@@ -204,29 +232,54 @@ impl Shared {
         &mut self,
         conn: &mut Connection,
         (buf, scratch): (&mut [u8], &mut [u8]),
-        buffer: BufferId,
-        range: Range<usize>,
+        piece: Piece,
     ) -> bool {
+        let Piece {
+            buffer,
+            range,
+            ends_line,
+            ..
+        } = piece;
         // Bytes from either side count for both, so that only a silent pair is idle.
         conn.link.heard = self.now;
         match (&mut conn.speaks, conn.link.phase) {
             (Speaks::Raw(raw), Phase::Open) => {
-                let counted = u64::from(raw.is_counted) * range.len() as u64;
-                self.counters.stream_bytes_out += counted;
-                self.output(&mut conn.link, scratch, buffer)
-                    .pass(&[], buffer, buf, range);
+                let bytes = range.len() + usize::from(ends_line);
+                self.counters.stream_bytes_out += u64::from(raw.is_counted) * bytes as u64;
+                let mut output = self.output(&mut conn.link, scratch, buffer);
+                match ends_line {
+                    false => output.pass(&[], buffer, buf, range),
+                    true if range.len() <= MOVED_BYTES_MAX => {
+                        output.copy(Carries::Messages, &buf[range], LINE_FEED);
+                    }
+                    true => {
+                        output.pass(&[], buffer, buf, range);
+                        output.copy(Carries::Messages, LINE_FEED, &[]);
+                    }
+                }
                 true
             }
             (Speaks::WebSocket(websocket), Phase::Open) => {
                 let coding = websocket.stream;
                 let mut context = self.context(conn, scratch, buffer);
                 match coding {
+                    Some(Coding::Lines) => context.send_lines(buffer, buf, range),
                     Some(Coding::Base64(_)) => context.send_base64(&buf[range]),
                     _ => context.send_stream(buffer, buf, range),
                 }
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The stream has ended: sends what waits for more of it.
+    pub(crate) fn end_carriage(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
+        if let Some(line) = self.protocol.pairs.lines.remove(&conn.link.id)
+            && conn.link.phase == Phase::Open
+        {
+            self.context(conn, scratch, BufferId::SCRATCH)
+                .end_line(line);
         }
     }
 }
@@ -255,22 +308,28 @@ impl Reading {
         if !self.run.is_empty() && payload.start == self.run.end {
             self.run.end = payload.end;
         } else {
-            self.end_run(shared);
+            self.end_run(shared, false);
             self.run = payload;
         }
     }
 
-    fn end_run(&mut self, shared: &mut Shared) {
+    /// Makes a piece of what was added. A line may be empty.
+    fn end_run(&mut self, shared: &mut Shared, ends_line: bool) {
         let range = std::mem::take(&mut self.run);
-        if !range.is_empty() {
-            let (to, buffer) = (self.to, self.buffer);
-            shared
-                .protocol
-                .pairs
-                .pieces
-                .push(Piece { to, buffer, range });
+        if !range.is_empty() || ends_line {
+            shared.protocol.pairs.pieces.push(Piece {
+                to: self.to,
+                buffer: self.buffer,
+                range,
+                ends_line,
+            });
         }
     }
+}
+
+/// Whether a message of this kind is a line, so that a line feed follows it.
+const fn is_line(coding: &Coding, kind: Kind) -> bool {
+    matches!((coding, kind), (Coding::Lines, Kind::Text))
 }
 
 /// Decodes the next bytes of a message in place. Returns how many bytes of the stream they are.
@@ -281,7 +340,7 @@ fn decode(
     ends: bool,
 ) -> Result<usize, Ending> {
     match (coding, kind) {
-        (Coding::Binary, Kind::Binary) => Ok(payload.len()),
+        (Coding::Binary, Kind::Binary) | (Coding::Lines, _) => Ok(payload.len()),
         (Coding::Base64(decoder), Kind::Text) => {
             let decoded = decoder.decode(payload).and_then(|len| match ends {
                 true => decoder.end().map(|()| len),
