@@ -224,9 +224,10 @@ pub use options::{
 };
 pub use proto::{Chunk, CloseCode, Kind, Message, Misuse, Role, Violation};
 pub use protocol::{
-    App, Audience, Bzip2, Carried, Closed, Commands, Context, Deflate, Failure, Flow, Handle, News,
-    Onward, Opening, OpeningRequest, Prepared, PublishError, Receiving, Relay, Scope, SendError,
-    Snappy, SubscribeError, Target, TooMuch, TrafficStats, Tunnel, Uplink, Verdict, Waker, Way,
+    App, Audience, Bzip2, Carriage, Carried, Closed, Commands, Context, Deflate, Failure, Flow,
+    Handed, Handle, News, Onward, Opening, OpeningRequest, Prepared, PublishError, Receiving,
+    Relay, Scope, SendError, Snappy, SubscribeError, Target, TooMuch, TrafficStats, Tunnel, Uplink,
+    Verdict, Waker, Way,
 };
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};

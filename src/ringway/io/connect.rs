@@ -1,6 +1,7 @@
 //! Connecting a socket without waiting for the result.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -93,7 +94,17 @@ pub(super) fn begin(options: &ConnectOptions) -> Result<Fd, Errno> {
         Address::Unix(path) => unix(path),
     };
     let socket = socket.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
-    Ok(Fd(std::os::fd::IntoRawFd::into_raw_fd(socket)))
+    Ok(Fd(socket.into_raw_fd()))
+}
+
+/// Takes a connected stream socket: it does not block from now on.
+pub(super) fn adopt(stream: OwnedFd) -> Fd {
+    let socket = Socket::from(stream);
+    if let Err(error) = socket.set_nonblocking(true) {
+        // fcntl(2) fails for no descriptor that is open.
+        tracing::error!("a stream that was handed over may block: {error}");
+    }
+    Fd(socket.into_raw_fd())
 }
 
 fn tcp(options: &ConnectOptions, to: SocketAddr) -> std::io::Result<Socket> {

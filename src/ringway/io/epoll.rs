@@ -199,6 +199,10 @@ impl Io for Epoll {
         connect::begin(options)
     }
 
+    fn adopt(&mut self, stream: OwnedFd) -> Fd {
+        connect::adopt(stream)
+    }
+
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {
         sys::connect_result(fd)
     }

@@ -32,6 +32,7 @@ pub mod words;
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::time::Instant;
@@ -239,6 +240,9 @@ pub trait Io {
     /// # Errors
     /// The errno of socket(2), bind(2) or connect(2): no descriptor, no port, no route.
     fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno>;
+
+    /// Takes a connected stream socket that another part of the program has opened.
+    fn adopt(&mut self, stream: OwnedFd) -> Fd;
 
     /// The result of a connect, once its socket is writable.
     ///

@@ -10,6 +10,7 @@
 //! A callback acts on *its* connection through its [`Context`]. It acts on other connections of the worker through
 //! [`Commands`], which the worker carries out at the end of the turn.
 
+use std::borrow::Cow;
 use std::num::NonZeroU64;
 
 use super::commands::Commands;
@@ -97,6 +98,12 @@ pub trait App {
     /// Bytes of a stream pass ([`Context::join`]), unmasked and without their frames, before they are sent on.
     #[inline]
     fn carried(&mut self, _session: &mut Self::Session, _carried: Carried<'_>) {}
+
+    /// The target has ended its direction of a stream ([`Context::join`]), and its last byte is sent: the code and reason of the Close that
+    /// the client gets behind that. A reason has at most 123 bytes. Default: 1000 without a reason.
+    fn farewell(&mut self, _session: &mut Self::Session) -> (CloseCode, Cow<'static, str>) {
+        (CloseCode::NormalClosure, Cow::Borrowed(""))
+    }
 
     /// The target's side of a stream has ended, or was never reached, and the client is told so with this Close. Called once at most.
     fn parted(&mut self, _session: &mut Self::Session, _code: CloseCode, _reason: &str) {}

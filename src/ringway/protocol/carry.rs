@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::app::{App, Carried, Way};
 use super::context::{Context, Speech};
+use super::handed::Carriage;
 use super::host::Host;
 use super::raw::{Pairs, Raw};
 use super::websocket::{BULK_FRAME_BYTES, Ending};
@@ -37,6 +38,9 @@ const BASE64_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
 /// than two. Chosen, untested.
 const MOVED_BYTES_MAX: usize = 2 << 10;
 
+/// What ends a line.
+const LINE_FEED: &[u8] = b"\n";
+
 /// How a stream travels in the messages of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
@@ -44,22 +48,22 @@ pub(crate) enum Coding {
     Binary,
     /// As text messages, each of which is base64.
     Base64(Decoder),
-}
-
-impl Coding {
-    const fn kind(&self) -> Kind {
-        match self {
-            Self::Binary => Kind::Binary,
-            Self::Base64(_) => Kind::Text,
-        }
-    }
+    /// As text messages, each of which is a line.
+    Lines,
 }
 
 impl From<Kind> for Coding {
     fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Binary => Self::Binary,
-            Kind::Text => Self::Base64(Decoder::default()),
+        Carriage::from(kind).into()
+    }
+}
+
+impl From<Carriage> for Coding {
+    fn from(carriage: Carriage) -> Self {
+        match carriage {
+            Carriage::Binary => Self::Binary,
+            Carriage::Base64 => Self::Base64(Decoder::default()),
+            Carriage::Lines => Self::Lines,
         }
     }
 }
@@ -71,6 +75,8 @@ pub(crate) struct Piece {
     /// Where they lie. `None`: they were inflated ([`super::raw::Pairs`]).
     pub(crate) buffer: Option<BufferId>,
     pub(crate) range: Range<usize>,
+    /// A line feed follows them.
+    pub(crate) ends_line: bool,
 }
 
 impl Shared {
@@ -91,8 +97,12 @@ impl Shared {
                 let counted = u64::from(is_counted) * (buf.len() - from) as u64;
                 self.counters.stream_bytes_in += counted;
                 let range = from..buf.len();
-                let buffer = Some(buffer);
-                self.protocol.pairs.pieces.push(Piece { to, buffer, range });
+                self.protocol.pairs.pieces.push(Piece {
+                    to,
+                    buffer: Some(buffer),
+                    range,
+                    ends_line: false,
+                });
                 buf.len()
             }
             Speaks::WebSocket(_) => {
@@ -112,7 +122,7 @@ impl Shared {
                 let mut input = Input::starting_at(buf, from);
                 let carried = self.carry_frames(conn, &mut input, &mut reading, scratch);
                 let read = input.position();
-                reading.end_run(self);
+                reading.end_run(self, false);
                 // Before the application may learn of the end.
                 let (app, session) = host.of(conn.link.id);
                 let Pairs {
@@ -167,12 +177,9 @@ impl Shared {
         else {
             unreachable!("a paired WebSocket carries a stream")
         };
-        if let Some(codec) = codec
-            && codec.has_more()
-        {
-            // Another kind was refused when the message began.
-            let kind = coding.kind();
-            let speaks = (&mut **codec, &mut *coding, kind);
+        if let Some(codec) = codec.as_deref_mut().filter(|codec| codec.has_more()) {
+            let kind = codec.inflow_kind();
+            let speaks = (codec, &mut *coding, kind);
             self.carry_compressed(&conn.link, speaks, None, reading)?;
         }
         while reading.left > 0 {
@@ -180,13 +187,11 @@ impl Shared {
             let Some(event) = receiver.poll_event(input)? else {
                 return Ok(());
             };
-            let (kind, len, ends) = match event {
-                Event::Message(mut message) => {
-                    let decoded = decode(coding, message.kind(), message.payload_mut(), true)?;
-                    let (_, _, payload) = message.into_parts();
-                    self.count_in(1, payload.len());
-                    reading.push(self, input, payload.start..payload.start + decoded);
-                    continue;
+            let (kind, payload, ends) = match event {
+                Event::Message(message) => {
+                    let kind = message.kind();
+                    let (buf, _, range) = message.into_parts();
+                    (kind, &mut buf[range], true)
                 }
                 Event::Chunk(part) => {
                     if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES)
@@ -203,7 +208,7 @@ impl Shared {
                         self.carry_compressed(&conn.link, speaks, arrived, reading)?;
                         continue;
                     }
-                    (part.kind, (part.payload.len(), part.payload), ends)
+                    (part.kind, part.payload, ends)
                 }
                 Event::Ping(payload) => {
                     let buffer = reading.buffer;
@@ -219,11 +224,15 @@ impl Shared {
                     });
                 }
             };
-            let (len, payload) = len;
+            let len = payload.len();
             let decoded = decode(coding, kind, payload, ends)?;
             self.count_in(u64::from(ends), len);
+            // The payload is the last that was read.
             let start = input.position() - len;
             reading.push(self, input, start..start + decoded);
+            if ends && is_line(coding, kind) {
+                reading.end_run(self, true);
+            }
         }
         Ok(())
     }
@@ -237,10 +246,10 @@ impl Shared {
         arrived: Option<(&[u8], bool)>,
         reading: &mut Reading,
     ) -> Result<(), Ending> {
-        reading.end_run(self);
+        reading.end_run(self, false);
         let config = self.protocol.config.of(link.service);
         let whose = (link.id, config.message_limits.message_bytes_max);
-        let (at, stop) = self.inflate_part(whose, codec, arrived)?;
+        let (at, stop) = self.inflate_part(whose, codec, kind, arrived)?;
         let ends = stop == Stop::MessageEnds;
         let inflated = &mut self.protocol.pairs.inflated;
         let made = inflated.end - at;
@@ -248,7 +257,7 @@ impl Shared {
         inflated.end = at + decode(coding, kind, bytes, ends)?;
         let range = at..inflated.end;
         self.count_in(u64::from(ends), made);
-        reading.push_inflated(self, range);
+        reading.push_inflated(self, range, ends && is_line(coding, kind));
         match stop {
             Stop::Enough => Err(Ending::Inflates),
             Stop::PartEnds | Stop::MessageEnds => Ok(()),
@@ -265,21 +274,32 @@ impl Shared {
         &mut self,
         conn: &mut Connection,
         (buf, scratch): (&mut [u8], &mut [u8]),
-        buffer: Option<BufferId>,
-        range: Range<usize>,
+        piece: Piece,
     ) -> bool {
+        let Piece {
+            buffer,
+            range,
+            ends_line,
+            ..
+        } = piece;
         // Bytes from either side count for both, so that only a silent pair is idle.
         conn.link.heard = self.now;
         match (&mut conn.speaks, conn.link.phase) {
             (Speaks::Raw(raw), Phase::Open) => {
-                let counted = u64::from(raw.is_counted) * range.len() as u64;
-                self.counters.stream_bytes_out += counted;
+                let bytes = range.len() + usize::from(ends_line);
+                self.counters.stream_bytes_out += u64::from(raw.is_counted) * bytes as u64;
                 let output_to = buffer.unwrap_or(BufferId::SCRATCH);
                 let mut output = self.output(&mut conn.link, scratch, output_to);
+                let line_end = if ends_line { LINE_FEED } else { &[] };
                 match buffer {
-                    Some(buffer) => output.pass(&[], buffer, buf, range),
-                    None => {
-                        output.copy(Carries::Messages, &[], &buf[range]);
+                    Some(buffer) if !ends_line || range.len() > MOVED_BYTES_MAX => {
+                        output.pass(&[], buffer, buf, range);
+                        if ends_line {
+                            output.copy(Carries::Messages, line_end, &[]);
+                        }
+                    }
+                    _ => {
+                        output.copy(Carries::Messages, &buf[range], line_end);
                     }
                 }
                 true
@@ -289,12 +309,23 @@ impl Shared {
                 let output_to = buffer.unwrap_or(BufferId::SCRATCH);
                 let mut context = self.context(conn, scratch, output_to);
                 match coding {
+                    Some(Coding::Lines) => context.send_lines(buffer, buf, range),
                     Some(Coding::Base64(_)) => context.send_base64(&buf[range]),
                     _ => context.send_stream(buffer, buf, range),
                 }
                 true
             }
             _ => false,
+        }
+    }
+
+    /// The stream has ended: sends what waits for more of it.
+    pub(crate) fn end_carriage(&mut self, conn: &mut Connection, scratch: &mut [u8]) {
+        if let Some(line) = self.protocol.pairs.lines.remove(&conn.link.id)
+            && conn.link.phase == Phase::Open
+        {
+            self.context(conn, scratch, BufferId::SCRATCH)
+                .end_line(line);
         }
     }
 }
@@ -325,36 +356,46 @@ impl Reading {
         if !self.run.is_empty() && payload.start == self.run.end {
             self.run.end = payload.end;
         } else {
-            self.end_run(shared);
+            self.end_run(shared, false);
             self.run = payload;
         }
     }
 
-    fn end_run(&mut self, shared: &mut Shared) {
+    /// Makes a piece of what was added. A line may be empty.
+    fn end_run(&mut self, shared: &mut Shared, ends_line: bool) {
         let range = std::mem::take(&mut self.run);
-        if !range.is_empty() {
-            let (to, buffer) = (self.to, Some(self.buffer));
-            shared
-                .protocol
-                .pairs
-                .pieces
-                .push(Piece { to, buffer, range });
+        if !range.is_empty() || ends_line {
+            shared.protocol.pairs.pieces.push(Piece {
+                to: self.to,
+                buffer: Some(self.buffer),
+                range,
+                ends_line,
+            });
         }
     }
 
-    /// Adds inflated bytes, to the piece before them if they follow it.
-    fn push_inflated(&self, shared: &mut Shared, range: Range<usize>) {
+    /// Adds inflated bytes, to the piece before them if they follow it. A line may be empty.
+    fn push_inflated(&self, shared: &mut Shared, range: Range<usize>, ends_line: bool) {
         let pieces = &mut shared.protocol.pairs.pieces;
         match pieces[self.first..].last_mut() {
-            _ if range.is_empty() => {}
-            Some(last) if last.buffer.is_none() => last.range.end = range.end,
+            _ if range.is_empty() && !ends_line => {}
+            Some(last) if last.buffer.is_none() && !last.ends_line => {
+                last.range.end = range.end;
+                last.ends_line = ends_line;
+            }
             _ => pieces.push(Piece {
                 to: self.to,
                 buffer: None,
                 range,
+                ends_line,
             }),
         }
     }
+}
+
+/// Whether a message of this kind is a line, so that a line feed follows it.
+const fn is_line(coding: &Coding, kind: Kind) -> bool {
+    matches!((coding, kind), (Coding::Lines, Kind::Text))
 }
 
 /// Decodes the next bytes of a message in place. Returns how many bytes of the stream they are.
@@ -365,7 +406,7 @@ fn decode(
     ends: bool,
 ) -> Result<usize, Ending> {
     match (coding, kind) {
-        (Coding::Binary, Kind::Binary) => Ok(payload.len()),
+        (Coding::Binary, Kind::Binary) | (Coding::Lines, _) => Ok(payload.len()),
         (Coding::Base64(decoder), Kind::Text) => {
             let decoded = decoder.decode(payload).and_then(|len| match ends {
                 true => decoder.end().map(|()| len),

@@ -21,9 +21,9 @@ use super::inflow::Inflow;
 use super::windowless::{self, Compressions, Windowless, by_role};
 use crate::conn::buffers::Buffers;
 use crate::io::ConnId;
-use crate::proto::Role;
 use crate::proto::compression::Agreed;
 use crate::proto::deflate::{Deflate, Deflater, Direction, History, Inflater, Setup};
+use crate::proto::{Kind, Role};
 
 /// Engines of each kind that a worker keeps. Chosen, untested: the connections of one turn that go on without a restart.
 const ENGINES_MAX: usize = 4;
@@ -110,6 +110,12 @@ impl Codec {
     pub(super) fn has_more(&self) -> bool {
         let inflow = self.inflow.as_ref();
         self.inflating.is_some() || inflow.is_some_and(|inflow| inflow.waits())
+    }
+
+    /// The kind of the message that is inflated in part.
+    pub(super) fn inflow_kind(&self) -> Kind {
+        let inflow = self.inflow.as_ref();
+        inflow.map_or(Kind::Binary, |inflow| inflow.kind())
     }
 
     /// Gives the memory back of what is inflated in part: the connection has ended.

@@ -77,7 +77,7 @@ const fn answer_header(message: &Message<'_>) -> Header {
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
-    sender: &'a mut Sender,
+    pub(super) sender: &'a mut Sender,
     /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed or
     /// fragmented, because its memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
     pub(super) in_place_below: u32,
@@ -306,7 +306,7 @@ impl Context<'_> {
         self.send_frame(header, payload);
     }
 
-    fn send_frame(&mut self, header: Header, payload: &[u8]) {
+    pub(super) fn send_frame(&mut self, header: Header, payload: &[u8]) {
         self.log_sent(&header, payload);
         let mut head = [0; HEADER_BYTES_MAX];
         let len = frame::encode(&header, &mut head);
@@ -368,7 +368,7 @@ impl Context<'_> {
     }
 
     /// Counts messages that the application sent.
-    fn count_out(&mut self, messages: u64, payload_bytes: u64) {
+    pub(super) fn count_out(&mut self, messages: u64, payload_bytes: u64) {
         self.output.shared.count_out(messages, payload_bytes);
         self.tally_sent(messages, payload_bytes);
     }
@@ -484,16 +484,7 @@ impl Context<'_> {
     /// [`SendError`]; the part was not sent. [`SendError::QueueFull`]: go on in [`App::writable`](super::App::writable).
     pub fn send_part(&mut self, kind: Kind, payload: &[u8], ends: bool) -> Result<(), SendError> {
         self.check_queue()?;
-        let header = Header {
-            compressed: false,
-            fin: ends,
-            opcode: match self.sender.is_inside_message() {
-                true => Opcode::Continuation,
-                false => kind.opcode(),
-            },
-            payload_len: payload.len() as u64,
-            masking_key: self.masking_key(),
-        };
+        let header = self.part_header(kind, payload.len(), ends);
         self.sender.check(&header)?;
         self.count_out(u64::from(ends), header.payload_len);
         self.send_frame(header, payload);
@@ -505,6 +496,19 @@ impl Context<'_> {
                 .push((self.output.id, Command::SendLate));
         }
         Ok(())
+    }
+
+    pub(super) fn part_header(&mut self, kind: Kind, bytes: usize, ends: bool) -> Header {
+        Header {
+            compressed: false,
+            fin: ends,
+            opcode: match self.sender.is_inside_message() {
+                true => Opcode::Continuation,
+                false => kind.opcode(),
+            },
+            payload_len: bytes as u64,
+            masking_key: self.masking_key(),
+        }
     }
 
     /// Sends a message encoded by [`Self::prepare`]. It is copied only if it is small and the socket does not take it.

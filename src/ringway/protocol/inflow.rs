@@ -11,8 +11,8 @@ use super::codec::{Codec, Engines};
 use super::{Shared, State};
 use crate::conn::buffers::Buffers;
 use crate::io::ConnId;
-use crate::proto::Violation;
 use crate::proto::deflate::{Direction, History, Hooks, Inflater, Part, Progress, Stop};
+use crate::proto::{Kind, Violation, utf8};
 
 /// Inflated bytes that go on at once (64 KiB): the other end's queue is looked at before there are more.
 const BYTES_MAX: usize = 64 << 10;
@@ -20,6 +20,8 @@ const BYTES_MAX: usize = 64 << 10;
 /// A message that is inflated in part.
 #[derive(Debug)]
 pub(crate) struct Inflow {
+    kind: Kind,
+    text: utf8::Validator,
     /// It is taken away from the others until the message is whole.
     inflater: Inflater,
     progress: Progress,
@@ -66,17 +68,28 @@ impl Inflated {
 }
 
 impl Inflow {
-    fn begin(id: ConnId, codec: &Codec, engines: &mut Engines, bytes_max: u64) -> Self {
+    fn begin(
+        (id, bytes_max): (ConnId, u64),
+        kind: Kind,
+        codec: &Codec,
+        engines: &mut Engines,
+    ) -> Self {
         codec.inflater(id, engines);
         let Some(inflater) = engines.lend_inflater(id) else {
             unreachable!("the connection has just used it")
         };
         Self {
+            kind,
+            text: utf8::Validator::new(),
             inflater,
             progress: Progress::new(0, bytes_max),
             gone: History::default(),
             waiting: None,
         }
+    }
+
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Whether there is a part that is not used up.
@@ -107,7 +120,10 @@ impl Inflow {
         };
         let hooks = Hooks {
             grow: &mut |data, filled| buffers.grow(data, filled, filled + 1),
-            check: &mut |_| Ok(()), // the base64 decoder sees every character
+            check: &mut |piece| match self.kind {
+                Kind::Text => self.text.push(piece).map_err(|_| Violation::TextNotUtf8),
+                Kind::Binary => Ok(()),
+            },
         };
         self.progress.move_to(at);
         let room = room.min(BYTES_MAX - at);
@@ -115,6 +131,9 @@ impl Inflow {
             .inflater
             .go_on_with(&mut self.progress, &part, data, room, hooks)?;
         *end = self.progress.end();
+        if stop == Stop::MessageEnds && !self.text.is_complete() {
+            return Err(Violation::TextNotUtf8);
+        }
         let piece = &data[at..*end];
         if stop == Stop::MessageEnds && self.gone.bytes().is_empty() {
             codec.received(piece, 0);
@@ -143,12 +162,13 @@ impl Shared {
         &mut self,
         (id, bytes_max): (ConnId, u64),
         codec: &mut Codec,
+        kind: Kind,
         arrived: Option<(&[u8], bool)>,
     ) -> Result<(usize, Stop), Violation> {
         let engines = &mut self.protocol.engines;
         let mut inflow = match codec.inflow.take() {
             Some(inflow) => inflow,
-            None => Box::new(Inflow::begin(id, codec, engines, bytes_max)),
+            None => Box::new(Inflow::begin((id, bytes_max), kind, codec, engines)),
         };
         let at = self.protocol.pairs.inflated.end;
         let stop = match (arrived, inflow.waiting.take()) {

@@ -34,11 +34,13 @@ mod connect;
 mod context;
 mod fanout;
 mod frame_log;
+mod handed;
 mod handle;
 mod host;
 mod inflating;
 mod inflow;
 mod keys;
+mod lines;
 mod opening;
 mod page;
 mod pieces;
@@ -71,7 +73,6 @@ pub use crate::proto::bzip2::Bzip2;
 pub use crate::proto::deflate::Deflate;
 pub use crate::proto::snappy::Snappy;
 pub use app::{App, Carried, Closed, Scope, Way};
-pub(crate) use carry::Piece;
 pub(crate) use codec::{Codec, Engines};
 pub(crate) use commands::Command;
 pub use commands::Commands;
@@ -80,6 +81,7 @@ pub use context::{Context, SendError};
 pub(crate) use fanout::{Aside, Fanout, Item, LateRef, Turn, conn_of, count_drops, number_of};
 pub use fanout::{Audience, News, PublishError, SubscribeError};
 pub(crate) use frame_log::FrameLog;
+pub use handed::{Carriage, Handed};
 pub use handle::Handle;
 pub(crate) use handle::Reach;
 pub(crate) use host::Host;
@@ -354,6 +356,7 @@ impl Shared {
             false => Fate::Reset,
         };
         self.tell_pair(&conn.link, fate);
+        self.protocol.pairs.lines.remove(&conn.link.id);
         if let Some(assembly) = websocket.assembly {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);

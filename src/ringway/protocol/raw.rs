@@ -10,12 +10,16 @@
 //! | a raw connection ([`App::streams_to`](super::App::streams_to)) | the same |
 //! | a request for something else ([`Relay`]) | a raw connection |
 
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::carry::{Coding, Piece};
 use super::context::Context;
+use super::handed::{Carriage, Handed};
 use super::inflow::Inflated;
+use super::lines::Line;
 use super::request::{Failure, OpeningRequest};
 use super::{Connection, Shared, Speaks};
 use crate::conn::link::{self, Inbound, Link, Phase, Side};
@@ -60,7 +64,12 @@ pub enum Onward {
     Stream(Arc<Target>),
     /// A WebSocket server: its messages carry them.
     WebSocket(Arc<Uplink>),
+    /// A stream that is connected already, for one session.
+    Handed(Handed),
 }
+
+/// Time for the kernel to say that a socket that is connected is writable.
+const HANDED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where requests go that open no WebSocket: another server, which answers them and what follows on their connections.
 #[derive(Clone, Debug)]
@@ -119,10 +128,19 @@ impl Dial {
             _ if is_answered => return None,
             Onward::Stream(target) => &target.addresses,
             Onward::WebSocket(uplink) => &uplink.addresses,
+            Onward::Handed(_) => return None,
         };
         let address = addresses.get(self.at)?;
         self.at += 1;
         Some(address)
+    }
+
+    /// The stream that needs no connect, once.
+    pub(crate) fn handed(&self) -> Option<OwnedFd> {
+        match &self.to {
+            Onward::Handed(handed) => handed.take(),
+            Onward::Stream(_) | Onward::WebSocket(_) => None,
+        }
     }
 
     /// The connect to an address begins. Returns how long it may take.
@@ -131,6 +149,7 @@ impl Dial {
         match &self.to {
             Onward::Stream(target) => target.connect_timeout,
             Onward::WebSocket(uplink) => uplink.connect_timeout,
+            Onward::Handed(_) => HANDED_TIMEOUT,
         }
     }
 
@@ -177,10 +196,10 @@ impl Raw {
     }
 
     /// One that was begun. The other end may have ended its direction already.
-    pub(crate) fn begun(target: &Target, dial: Dial, is_ending: bool) -> Self {
+    pub(crate) fn begun(half_close: bool, dial: Dial, is_ending: bool) -> Self {
         Self {
             dial: Some(dial),
-            half_close: target.half_close,
+            half_close,
             is_ending,
             ..Self::accepted()
         }
@@ -207,7 +226,7 @@ impl Raw {
     pub(crate) fn secured(&self) -> Option<&TlsClient> {
         match &self.dial.as_ref()?.to {
             Onward::Stream(target) => target.tls.as_ref(),
-            Onward::WebSocket(_) => None,
+            Onward::WebSocket(_) | Onward::Handed(_) => None,
         }
     }
 }
@@ -245,13 +264,15 @@ pub(crate) enum Fate {
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
     /// What the current callback asked for.
-    joining: Option<(ConnId, Dial, Kind)>,
+    joining: Option<(ConnId, Dial, Coding)>,
     /// WebSockets that are to be joined with a target.
     pub(crate) asked: Vec<(ConnId, Dial)>,
     /// What the last receive brought.
     pub(crate) pieces: Vec<Piece>,
     /// Where those lie that were inflated.
     pub(crate) inflated: Inflated,
+    /// Lines whose end has not come, by the WebSocket that gets them. A field there would be paid for by all connections.
+    pub(super) lines: HashMap<ConnId, Line>,
     /// Ends, by the connection that is left.
     pub(crate) ended: Vec<(ConnId, Fate)>,
 }
@@ -264,6 +285,7 @@ impl Pairs {
             list.shrink_to(len);
             (before - list.capacity()) * size_of::<T>()
         }
+        self.lines.shrink_to(len);
         shrink(&mut self.asked, len) + shrink(&mut self.pieces, len) + shrink(&mut self.ended, len)
     }
 }
@@ -273,7 +295,7 @@ impl Shared {
     #[cold]
     fn join(&mut self, conn: &mut Connection) {
         let joining = self.protocol.pairs.joining.take();
-        let Some((id, dial, kind)) = joining else {
+        let Some((id, dial, coding)) = joining else {
             return;
         };
         let Some(websocket) = conn.speaks.websocket() else {
@@ -283,7 +305,7 @@ impl Shared {
             // Another callback asked for it, or it was begun for a stream.
             return;
         }
-        websocket.stream = Some(kind.into());
+        websocket.stream = Some(coding);
         self.dial(&mut conn.link, dial);
     }
 
@@ -441,20 +463,26 @@ impl Context<'_> {
     /// reached closes the WebSocket with 1011. To be called in [`App::open`](super::App::open); elsewhere it has no effect, nor on a
     /// WebSocket that agreed to permessage-snappy or permessage-bzip2.
     pub fn join(&mut self, target: &Arc<Target>, kind: Kind, first: &[u8]) {
-        self.join_onward(Onward::Stream(target.clone()), kind, first);
+        self.join_onward(Onward::Stream(target.clone()), kind.into(), first);
     }
 
     /// The same with a WebSocket to another server. Text messages are base64 here if `kind` is text, and there if that server
     /// chooses `base64`.
     pub fn join_uplink(&mut self, uplink: &Arc<Uplink>, kind: Kind) {
-        self.join_onward(Onward::WebSocket(uplink.clone()), kind, &[]);
+        self.join_onward(Onward::WebSocket(uplink.clone()), kind.into(), &[]);
     }
 
-    fn join_onward(&mut self, to: Onward, kind: Kind, first: &[u8]) {
+    /// The same with a stream that is connected already, such as one end of a socket pair whose other end a process has as its standard
+    /// input and output. It travels as `carriage` says.
+    pub fn join_handed(&mut self, handed: &Handed, carriage: Carriage) {
+        self.join_onward(Onward::Handed(handed.clone()), carriage.into(), &[]);
+    }
+
+    fn join_onward(&mut self, to: Onward, coding: Coding, first: &[u8]) {
         if self.codec.as_ref().is_none_or(|codec| codec.streams()) {
             let id = self.id();
             let pairs = &mut self.output.shared.protocol.pairs;
-            pairs.joining = Some((id, Dial::new(to, Caller::Stream, first), kind));
+            pairs.joining = Some((id, Dial::new(to, Caller::Stream, first), coding));
         }
     }
 }

@@ -53,6 +53,7 @@ impl App for Forward {
         match &self.to {
             Onward::Stream(target) => context.join(target, kind, &[]),
             Onward::WebSocket(uplink) => context.join_uplink(uplink, kind),
+            Onward::Handed(stream) => context.join_handed(stream, kind.into()),
         }
     }
 

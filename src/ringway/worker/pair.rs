@@ -27,6 +27,8 @@
 //! | the connection, by a reset or the write timeout | a reset |
 //! | a connect, by a refusal or in time | the next address; after the last one 502 to a request that was relayed, else a reset |
 
+use std::borrow::Cow;
+
 use super::read::Bulk;
 use super::turn::Worker;
 use crate::conn::link::{Ending, Inbound, Link, Next, Pauses, Phase, Side};
@@ -34,8 +36,8 @@ use crate::conn::tls::Tls;
 use crate::io::{BufferId, ConnId, Fd, Io};
 use crate::proto::CloseCode;
 use crate::protocol::{
-    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Onward, Piece, Raw, Speaks,
-    Way, is_over,
+    App, Caller, Carried, Connection, Core, Dial, Failure, Fate, Host, Onward, Raw, Speaks, Way,
+    is_over,
 };
 
 impl<I: Io, A: App> Worker<I, A> {
@@ -45,7 +47,8 @@ impl<I: Io, A: App> Worker<I, A> {
         let mut pieces = std::mem::take(&mut self.core.shared.protocol.pairs.pieces);
         let mut inflated = std::mem::take(&mut self.core.shared.protocol.pairs.inflated);
         let (mut last, mut is_lost, mut at_once) = (None, false, false);
-        for Piece { to, buffer, range } in pieces.drain(..) {
+        for piece in pieces.drain(..) {
+            let (to, buffer) = (piece.to, piece.buffer);
             let conn = to.and_then(|to| self.table.get_mut(to));
             let is_taken = conn.is_some_and(|conn| {
                 let io = &mut self.core.io;
@@ -62,11 +65,11 @@ impl<I: Io, A: App> Worker<I, A> {
                         id: conn.link.id,
                         now: self.core.shared.now,
                         way: Way::ToClient,
-                        bytes: &memory.0[range.clone()],
+                        bytes: &memory.0[piece.range.clone()],
                     };
                     app.carried(session, carried);
                 }
-                self.core.shared.pass_on(conn, memory, buffer, range)
+                self.core.shared.pass_on(conn, memory, piece)
             });
             is_lost |= !is_taken;
             last = to;
@@ -154,6 +157,10 @@ impl<I: Io, A: App> Worker<I, A> {
             return;
         }
         let has_ended = conn.link.inbound == Inbound::Closed;
+        if let Some(stream) = dial.handed() {
+            let fd = self.core.io.adopt(stream);
+            return self.begin_other(id, fd, dial, has_ended);
+        }
         while let Some(address) = dial.next_address() {
             match self.core.io.connect(address) {
                 Ok(fd) => return self.begin_other(id, fd, dial, has_ended),
@@ -166,7 +173,8 @@ impl<I: Io, A: App> Worker<I, A> {
     fn begin_other(&mut self, id: ConnId, fd: Fd, mut dial: Dial, has_ended: bool) {
         let timeout = dial.begin(self.core.shared.now);
         let speaks = match dial.to.clone() {
-            Onward::Stream(target) => Speaks::Raw(Raw::begun(&target, dial, has_ended)),
+            Onward::Stream(target) => Speaks::Raw(Raw::begun(target.half_close, dial, has_ended)),
+            Onward::Handed(_) => Speaks::Raw(Raw::begun(false, dial, has_ended)),
             Onward::WebSocket(uplink) => {
                 let key = self.core.shared.protocol.keys.nonce();
                 Speaks::begun_for(&uplink.request, key, dial)
@@ -201,8 +209,9 @@ impl<I: Io, A: App> Worker<I, A> {
             (Speaks::WebSocket(_), Fate::Opened(_)) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: true }) => {}
             (Speaks::WebSocket(_), Fate::Finished { half_close: false }) => {
-                part(host, conn, CloseCode::NormalClosure, "");
-                core.close(conn, CloseCode::NormalClosure, "");
+                let (code, reason) = core.farewell(host, conn);
+                part(host, conn, code, &reason);
+                core.close(conn, code, &reason);
                 core.settle(host, conn, Next::Continue);
             }
             (Speaks::WebSocket(_), Fate::Reset) => {
@@ -216,7 +225,8 @@ impl<I: Io, A: App> Worker<I, A> {
                 core.end_stream(host, conn, end);
             }
             (Speaks::WebSocket(_), Fate::Ended) => {
-                core.end_stream(host, conn, (CloseCode::NormalClosure, ""));
+                let (code, reason) = core.farewell(host, conn);
+                core.end_stream(host, conn, (code, &reason));
             }
             // The end that it was begun for is over.
             (Speaks::Opening(_), Fate::Ended | Fate::Reset) => {
@@ -266,6 +276,22 @@ fn part<A: App>(host: &mut Host<A>, conn: &Connection, code: CloseCode, reason: 
 }
 
 impl<I: Io> Core<I> {
+    /// The target has ended its direction: sends what is left of that. Returns the Close that the client gets behind it.
+    fn farewell<A: App>(
+        &mut self,
+        host: &mut Host<A>,
+        conn: &mut Connection,
+    ) -> (CloseCode, Cow<'static, str>) {
+        let (_, scratch) = self.io.buffer_and_scratch(BufferId::SCRATCH);
+        self.shared.end_carriage(conn, scratch);
+        let (app, session) = host.of(conn.link.id);
+        match conn.link.phase {
+            Phase::Open => app.farewell(session),
+            // There was a Close before.
+            _ => (CloseCode::NormalClosure, "".into()),
+        }
+    }
+
     /// Closes a WebSocket whose stream is gone, or has never begun. What its client still sends is read up to its Close.
     fn end_stream<A: App>(
         &mut self,

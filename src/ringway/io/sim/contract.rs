@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::super::{
     SEGMENTS_MAX, Segment, Token, Wait, Wake,
 };
 use super::operation::{Kind, Operation, Submission};
-use super::socket::{Link, Socket};
-use super::{File, PeerId, Sim};
+use super::socket::Link;
+use super::{File, Sim};
 use crate::time::Instant;
 
 impl Io for Sim {
@@ -51,15 +52,12 @@ impl Io for Sim {
         if self.random.chance(self.options.faults.connect_fails) {
             return Err(Errno(libc::EADDRNOTAVAIL));
         }
-        let at = self.sockets.len();
-        let mut socket = Socket::new(self.options.inbox_max, self.options.outbox_max);
-        socket.link = Link::Pending;
-        self.sockets.push(socket);
-        let fd = self.open(File::Socket(at));
-        self.sockets[at].fd = Some(fd);
-        self.dialled.push_back(PeerId(at));
-        self.news = true;
-        Ok(fd)
+        Ok(self.dial(Link::Pending))
+    }
+
+    /// Puts a simulated socket, whose connect has succeeded, in the place of the one that is given.
+    fn adopt(&mut self, _stream: OwnedFd) -> Fd {
+        self.dial(Link::Up)
     }
 
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {

@@ -39,7 +39,7 @@ pub use faults::Faults;
 use operation::{Kind, Operation, Submission};
 pub use options::Options;
 pub use socket::PeerEnd;
-use socket::Socket;
+use socket::{Link, Socket};
 
 /// A peer, numbered in the order of connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,6 +161,20 @@ impl Sim {
                 Submission::Send { fd, .. } => panic!("a send to {fd:?} is submitted"),
             }
         }
+    }
+
+    /// A socket that leads to a new peer, which the test gets from [`Self::dialled`].
+    fn dial(&mut self, link: Link) -> Fd {
+        let at = self.sockets.len();
+        let mut socket = Socket::new(self.options.inbox_max, self.options.outbox_max);
+        socket.link = link;
+        socket.edge = link == Link::Up;
+        self.sockets.push(socket);
+        let fd = self.open(File::Socket(at));
+        self.sockets[at].fd = Some(fd);
+        self.dialled.push_back(PeerId(at));
+        self.news = true;
+        fd
     }
 
     fn open(&mut self, file: File) -> Fd {

@@ -13,6 +13,7 @@ mod selftest;
 mod setup;
 
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use io_uring::squeue::Flags;
@@ -255,6 +256,10 @@ impl Io for Uring {
 
     fn connect(&mut self, options: &ConnectOptions) -> Result<Fd, Errno> {
         connect::begin(options)
+    }
+
+    fn adopt(&mut self, stream: OwnedFd) -> Fd {
+        connect::adopt(stream)
     }
 
     fn connect_result(&mut self, fd: Fd) -> Result<(), Errno> {

@@ -5,6 +5,7 @@ mod client;
 mod clients;
 mod drivers;
 mod hub;
+mod lines;
 mod lives;
 mod pairs;
 mod parts;

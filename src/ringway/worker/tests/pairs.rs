@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::script::{self, Script};
-use super::streams::{breaking, check_queues, links, place, turns, wind_up};
+use super::streams::{breaking, check_queues, handed, links, place, turns, wind_up};
 use super::wire::{Item, Wire};
 use super::world::{MODES, TURNS_MAX, seeds};
 use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
@@ -22,6 +22,8 @@ use crate::worker::{App, Carried, Closed, Config, Context, Listener, Scope, Targ
 #[derive(Debug)]
 struct Gate {
     target: Arc<Target>,
+    /// Its sessions have a stream that is connected already.
+    is_handed: bool,
     kind: Kind,
     opened: u64,
     closed: u64,
@@ -34,7 +36,10 @@ impl App for Gate {
 
     fn open(&mut self, context: &mut Context<'_>, (): &mut ()) {
         self.opened += 1;
-        context.join(&self.target, self.kind, b"");
+        match self.is_handed {
+            true => context.join_handed(&handed(), self.kind.into()),
+            false => context.join(&self.target, self.kind, b""),
+        }
     }
 
     fn message(&mut self, _: &mut Context<'_>, (): &mut (), _: Message<'_>) {
@@ -112,6 +117,7 @@ impl World {
                 tls: None,
                 half_close,
             }),
+            is_handed: false,
             kind,
             opened: 0,
             closed: 0,
@@ -403,7 +409,9 @@ fn drawn(seed: u64) -> World {
         ..Config::default()
     };
     let kind = random.pick(&[Kind::Binary, Kind::Binary, Kind::Text]);
-    World::new(options, config, kind, false)
+    let mut world = World::new(options, config, kind, false);
+    world.worker.app_mut().is_handed = random.chance(300);
+    world
 }
 
 #[test]

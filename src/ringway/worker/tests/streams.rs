@@ -1,9 +1,11 @@
 //! What the worlds of streams have in common: where targets are, the two sides of a session, and what holds for each worker, at any
 //! time and at the end.
 
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::session::Session;
+use crate::Handed;
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::sim::{Faults, PeerEnd, PeerId, Random, Sim};
 use crate::io::{ConnectOptions, HOT_BYTES};
@@ -13,6 +15,12 @@ use crate::worker::{App, Worker};
 /// Where a worker connects to: the simulation does not ask.
 pub(super) fn place() -> ConnectOptions {
     ConnectOptions::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)))
+}
+
+/// A stream that is connected already: the simulation puts a socket of its own in its place.
+pub(super) fn handed() -> Handed {
+    let (near, _) = UnixStream::pair().expect("two descriptors");
+    Handed::new(near.into())
 }
 
 /// Sends and connects fail, but nobody is left out.
