@@ -224,8 +224,10 @@ fn answer_request(asked: &Asked<'_>, head: &[u8], answer: &mut Vec<u8>) {
     match asked {
         Asked::WebSocket(request) => {
             answer_offers(request);
-            let key = request.key();
-            assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
+            if let Some(key) = request.key() {
+                assert_eq!(handshake::Key::parse(key.as_bytes()), Some(key));
+            }
+            assert_eq!(request.key().is_none(), request.hixie().is_some());
             let verdict = Verdict::Accept {
                 compression: None,
                 subprotocol: None,

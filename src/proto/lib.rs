@@ -23,6 +23,8 @@ pub mod deflate;
 mod event;
 pub mod frame;
 pub mod handshake;
+#[cfg(feature = "legacy")]
+pub mod hixie;
 pub mod http;
 pub mod mask;
 mod network;
