@@ -21,6 +21,7 @@ mod close;
 pub mod compression;
 pub mod deflate;
 mod event;
+pub mod flash_policy;
 pub mod frame;
 pub mod handshake;
 #[cfg(feature = "legacy")]
