@@ -29,14 +29,13 @@ pub(super) enum Place {
     },
     /// A frame up to 0xFF that no version defines.
     Passed,
-    /// The length of a frame of type `kind`.
+    /// The length of a frame of type `kind`. As far as it is known it stands in `message_bytes`.
     Length {
         draft: Draft,
         kind: u8,
-        bytes: u64,
     },
-    /// A frame with a length, of which so many bytes are left.
-    Skipped(u64),
+    /// A frame with a length. As many bytes are left of it as stand in `message_bytes`.
+    Skipped,
 }
 
 impl Receiver {
@@ -64,13 +63,14 @@ impl Receiver {
                     0 => return Ok(None),
                     _ => return self.text_piece(draft, begun, room_at, input).map(Some),
                 },
-                Place::Skipped(left) => match left - input.take(clamped(left)).len() as u64 {
-                    0 => Place::Type(Draft::Hixie75),
-                    left => {
-                        self.phase = Phase::Hixie(Place::Skipped(left));
-                        return Ok(None);
+                Place::Skipped => {
+                    let left = usize::try_from(self.message_bytes).unwrap_or(usize::MAX);
+                    self.message_bytes -= input.take(left).len() as u64;
+                    match self.message_bytes {
+                        0 => Place::Type(Draft::Hixie75),
+                        _ => return Ok(None),
                     }
-                },
+                }
                 Place::Type(draft) => {
                     room_at = input.at;
                     match next_byte(input) {
@@ -87,19 +87,21 @@ impl Receiver {
                         Some(_) => Place::Type(Draft::Hixie75),
                     }
                 }
-                Place::Length { draft, kind, bytes } => {
+                Place::Length { draft, kind } => {
                     let Some(byte) = next_byte(input) else {
                         return Ok(None);
                     };
-                    let bytes = bytes
+                    let bytes = self
+                        .message_bytes
                         .saturating_mul(128)
                         .saturating_add(u64::from(byte & 0x7F));
+                    self.message_bytes = bytes;
                     match (draft, byte) {
-                        (_, 0x80..) => Place::Length { draft, kind, bytes },
+                        (_, 0x80..) => Place::Length { draft, kind },
                         (Draft::Hixie75, _) if bytes > self.limits.frame_bytes_max => {
                             return Err(Violation::FrameTooBig(bytes));
                         }
-                        (Draft::Hixie75, _) => Place::Skipped(bytes),
+                        (Draft::Hixie75, _) => Place::Skipped,
                         (Draft::Hixie76, _) if bytes == 0 => {
                             self.phase = Phase::Done;
                             return Ok(Some(Step::Control {
@@ -121,11 +123,9 @@ impl Receiver {
                 draft,
                 begun: false,
             }),
-            (0x80..=0xFF, Draft::Hixie75) | (0xFF, Draft::Hixie76) => Ok(Place::Length {
-                draft,
-                kind,
-                bytes: 0,
-            }),
+            (0x80..=0xFF, Draft::Hixie75) | (0xFF, Draft::Hixie76) => {
+                Ok(Place::Length { draft, kind })
+            }
             (_, Draft::Hixie75) => Ok(Place::Passed),
             (_, Draft::Hixie76) => Err(Violation::UnknownFrameType(kind)),
         }
@@ -185,8 +185,4 @@ fn next_byte(input: &mut Input<'_>) -> Option<u8> {
     let byte = input.rest().first().copied();
     input.at += usize::from(byte.is_some());
     byte
-}
-
-fn clamped(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -77,7 +77,7 @@ const fn answer_header(message: &Message<'_>) -> Header {
 #[derive(Debug)]
 pub struct Context<'a> {
     pub(crate) output: Output<'a, State>,
-    sender: &'a mut Sender,
+    pub(super) sender: &'a mut Sender,
     /// Bytes of a message from which on it is not sent back from where it lies: because it is to be compressed or
     /// fragmented, because its memory moves to the queue, or because the connection is under TLS. One number for all, so that an answer is looked at once.
     pub(super) in_place_below: u32,
@@ -239,6 +239,9 @@ impl Context<'_> {
         if self.is_fragmented(message.len()) {
             return self.send_fragments(header, message.payload());
         }
+        if self.sender.draft().is_some() {
+            return self.send_hixie(&header, message.payload());
+        }
         self.log_sent(&header, message.payload());
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
@@ -295,6 +298,9 @@ impl Context<'_> {
     }
 
     fn send_frame(&mut self, header: Header, payload: &[u8]) {
+        if self.sender.draft().is_some() {
+            return self.send_hixie(&header, payload);
+        }
         self.log_sent(&header, payload);
         let mut head = [0; HEADER_BYTES_MAX];
         let len = frame::encode(&header, &mut head);
@@ -353,7 +359,7 @@ impl Context<'_> {
     }
 
     /// Counts messages that the application sent.
-    fn count_out(&mut self, messages: u64, payload_bytes: u64) {
+    pub(super) fn count_out(&mut self, messages: u64, payload_bytes: u64) {
         self.output.shared.count_out(messages, payload_bytes);
         self.tally_sent(messages, payload_bytes);
     }
@@ -521,6 +527,9 @@ impl Context<'_> {
         let (_, last) = form.frame(messages.end - 1);
         // A whole message leaves the sender's state as it was, so the check of the first header holds for all.
         self.sender.check(&header)?;
+        if self.sender.draft().is_some() {
+            return self.send_prepared_hixie(form, messages);
+        }
         let payload_bytes = form.payload_bytes(&messages);
         self.count_out(messages.len() as u64, payload_bytes);
         if let Some(traffic) = self.tally() {
@@ -642,6 +651,9 @@ impl Context<'_> {
     }
 
     fn send_control(&mut self, frame: &[u8]) {
+        if frame.is_empty() {
+            return; // Hixie-75 has no Close
+        }
         if let Some(traffic) = self.tally() {
             traffic.outgoing.count_frame(frame.len() as u64);
         }
@@ -663,6 +675,7 @@ impl Context<'_> {
             *self.phase = Phase::Closing;
             *self.deadline = self.now() + self.config().close_timeout;
             self.output.shared.rescheduled.push(self.output.id);
+            self.hang_up_if_hixie_75();
         }
         Ok(())
     }
