@@ -3,6 +3,7 @@
 //! Owns: their definitions and the texts of their values. Never: judges how options go together (`resolve` does).
 
 use ringway::options::{Network, OriginPattern, ServerOptions, Versions};
+use ringway::proto::flash_policy::Policy;
 use ringway::proto::handshake::Letterhead;
 use ringway_command::kinds::{Bare, Choice, Count, OrOff, Switch, Unless, Words, Wrong};
 use ringway_command::options::{Definition, define};
@@ -15,7 +16,7 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-pub(super) fn definitions() -> [Definition<ServerOptions>; 10] {
+pub(super) fn definitions() -> [Definition<ServerOptions>; 12] {
     [
         define("allow-origin", field!(opening.allowed_origins), ORIGINS,
             "Origins whose pages may connect, others get 403: https://example.com, https://*.example.com (every host below it), \
@@ -48,6 +49,12 @@ pub(super) fn definitions() -> [Definition<ServerOptions>; 10] {
             "The Server header of every answer; without text there is none"),
         define("health-path", field!(opening.health_path), Unless(PATH),
             "A path on which GET and HEAD are answered 200, and 503 by a worker that is to end"),
+        define("legacy", field!(opening.legacy), Switch,
+            "Serve the protocols before RFC 6455, too: Hixie-75 and Hixie-76 (text only), and versions 7 and 8. Their proof that a \
+             WebSocket asked is weak or missing"),
+        define("flash-policy", field!(opening.flash_policy), Unless(FLASH_POLICY),
+            "Answer a <policy-file-request/> in place of a request: Flash of any site may connect to these ports, as 80,9000-9010 \
+             or *"),
     ]
 }
 
@@ -134,6 +141,16 @@ const SERVER_NAME: Words<String> = Words {
     bare: Bare::Refused,
 };
 
+const FLASH_POLICY: Words<Policy> = Words {
+    value_name: "PORTS",
+    parse: |text| {
+        let policy = text.parse();
+        policy.map_err(|bad| Wrong::Because(format!(": '{text}' {bad}")))
+    },
+    show: |policy| Some(policy.to_string()),
+    bare: Bare::Refused,
+};
+
 const PATH: Words<String> = Words {
     value_name: "PATH",
     parse: |text| {
@@ -180,6 +197,7 @@ mod tests {
         assert!(why(&HEADERS, "X-A").contains("has no colon"));
         assert!(why(&HEADERS, "Date: now").contains("written by the protocol"));
         assert!(why(&SERVER_NAME, "a\u{7}").contains("control"));
+        assert!(why(&FLASH_POLICY, "80;81").contains("80,9000-9010"));
         assert!(why(&PATH, "health").contains("/health"));
         assert!(why(&PATH, "/a?b").contains("/health"));
     }

@@ -38,6 +38,8 @@ const SHOWN: &[(&str, &str, &str)] = &[
     ("header", "headers", "opening::every_answer_has_the_headers_and_the_name_of_the_operator"),
     ("server-name", "server", "opening::every_answer_has_the_headers_and_the_name_of_the_operator"),
     ("health-path", "", "opening::a_health_check_says_whether_the_worker_is_to_end"),
+    ("legacy", "allowHixie76", "legacy::hixie_76_opens_echoes_and_ends"),
+    ("flash-policy", "serveFlashSocketPolicy", "legacy::flash_gets_a_policy_in_place_of_a_request"),
     ("web", "", "web::files_have_types_validators_and_ranges"),
     ("web-listing", "", "web::directories_have_an_index_a_slash_and_a_list_if_asked_for"),
     ("web-cache-control", "", "web::files_have_types_validators_and_ranges"),
@@ -133,7 +135,7 @@ const END: &str = "
 | `webStatus` with `redirect` | Whoever writes a link to the server could send its visitors anywhere. |
 | `trackTimings`, `TrafficStats` | `Handle::traffic` has what the kernel counts of a connection, and costs nothing until it is asked for. |
 | `externalPort` | The port in `Host` is not compared with anything: proxies change it. |
-| `serveFlashSocketPolicy`, `flashSocketPolicy` | There is no Flash any more. |
+| `flashSocketPolicy` | `--flash-policy` writes the policy: what a page of any site may reach is the ports. |
 ";
 
 fn table() -> String {

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use super::args::ProcessArgs;
 use super::{access, web};
 use ringway::options::{
-    Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, WebPort, WorkerSeat,
+    Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, Versions, WebPort,
+    WorkerSeat,
 };
 use ringway::services::{HistoryLimits, Right};
 use ringway::{Bzip2, Deflate};
@@ -73,6 +74,8 @@ fn without_effect(options: &ServerOptions) -> Resolved<()> {
     } else if opening.allow_null_origin && opening.allowed_origins.is_empty() {
         "--allow-null-origin has no effect without --allow-origin, because every origin is allowed: name the other ones, or \
          leave it off"
+    } else if opening.legacy && opening.versions == Versions::Hybi10 {
+        "--legacy serves version 13 and all before it, and --versions=8 says otherwise: leave one of them off"
     } else if options.log_frames.is_none() && options.log_bytes > 0 {
         "--log-bytes has no effect without --log-frames: say of how many connections one is logged, or leave it off"
     } else if options.ping_interval.is_none() && options.ping_timeout.is_some() {

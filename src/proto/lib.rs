@@ -21,8 +21,11 @@ mod close;
 pub mod compression;
 pub mod deflate;
 mod event;
+pub mod flash_policy;
 pub mod frame;
 pub mod handshake;
+#[cfg(feature = "legacy")]
+pub mod hixie;
 pub mod http;
 pub mod mask;
 mod network;

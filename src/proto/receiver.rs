@@ -9,6 +9,8 @@
 //!    └──────── Close received, or any violation ──▶ Done
 //! ```
 
+#[cfg(feature = "legacy")]
+mod hixie;
 mod small;
 
 use std::ops::Range;
@@ -80,6 +82,9 @@ enum Phase {
         key: Key,
         remaining: u8,
     },
+    /// The peer sends the frames of Hixie-75 or Hixie-76, in place of all of the above.
+    #[cfg(feature = "legacy")]
+    Hixie(hixie::Place),
     Done,
 }
 
@@ -232,6 +237,8 @@ impl Receiver {
                 key,
                 remaining,
             } => self.control_piece(opcode, key, remaining, input),
+            #[cfg(feature = "legacy")]
+            Phase::Hixie(place) => self.step_hixie(place, input),
             Phase::Done => {
                 input.at = input.buf.len();
                 Ok(None)

@@ -4,6 +4,8 @@ use std::fmt;
 
 use super::close::CloseCode;
 use super::frame::{self, Header, Opcode, Role};
+#[cfg(feature = "legacy")]
+use super::hixie::Draft;
 
 /// The calling program asked for something that RFC 6455 forbids. A bug there, never the peer's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,9 @@ pub enum Misuse {
     ControlTooLong,
     /// A data frame where a control frame is wanted (§5.5).
     NotControl,
+    /// What Hixie's protocols cannot say: they have text messages and an end, but neither binary messages nor Ping and Pong.
+    #[cfg(feature = "legacy")]
+    NotInHixie,
     /// A continuation without a message, or a message inside a message (§5.4).
     OutOfOrder,
     /// A close code that only describes a connection: 1005, 1006, 1015 (§7.4.1).
@@ -29,6 +34,8 @@ impl fmt::Display for Misuse {
             Self::AfterClose => "nothing may be sent after a close frame",
             Self::ControlTooLong => "control frame longer than 125 bytes or fragmented",
             Self::NotControl => "data frame sent as a control frame",
+            #[cfg(feature = "legacy")]
+            Self::NotInHixie => "Hixie's protocols have text messages only, and no Ping or Pong",
             Self::OutOfOrder => "fragment out of order",
             Self::UnsendableCode => "close code that is never sent",
             Self::WrongMask => "clients mask, servers do not",
@@ -44,8 +51,21 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 2 + 4 + frame::CONTROL_PAYLOAD_BYTES_
 /// Checks and encodes what an endpoint sends, and refuses frames in a forbidden order. It holds no payload.
 #[derive(Debug)]
 pub struct Sender {
-    masks: bool,
+    form: Form,
     state: SendState,
+}
+
+/// What frames look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A server's.
+    Plain,
+    /// A client's.
+    Masked,
+    #[cfg(feature = "legacy")]
+    Hixie75,
+    #[cfg(feature = "legacy")]
+    Hixie76,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +79,40 @@ impl Sender {
     /// A sender of the endpoint `role`.
     pub const fn new(role: Role) -> Self {
         Self {
-            masks: matches!(role, Role::Client),
+            form: match role {
+                Role::Client => Form::Masked,
+                Role::Server => Form::Plain,
+            },
             state: SendState::Ground,
+        }
+    }
+
+    /// A sender of the frames of one of Hixie's protocols, in either role.
+    #[cfg(feature = "legacy")]
+    pub const fn hixie(draft: Draft) -> Self {
+        Self {
+            form: match draft {
+                Draft::Hixie75 => Form::Hixie75,
+                Draft::Hixie76 => Form::Hixie76,
+            },
+            state: SendState::Ground,
+        }
+    }
+
+    /// Which of Hixie's protocols it speaks. Their frames are encoded by [`hixie::encode`](crate::hixie::encode).
+    #[cfg(feature = "legacy")]
+    #[inline]
+    pub const fn draft(&self) -> Option<Draft> {
+        match self.form {
+            Form::Plain | Form::Masked => None,
+            Form::Hixie75 => Some(Draft::Hixie75),
+            Form::Hixie76 => Some(Draft::Hixie76),
         }
     }
 
     /// Whether every frame is masked: the client's side.
     pub const fn masks(&self) -> bool {
-        self.masks
+        matches!(self.form, Form::Masked)
     }
 
     /// Whether a Close was sent.
@@ -86,9 +132,12 @@ impl Sender {
     /// [`Misuse`], and nothing is written or changed.
     ///
     /// # Panics
-    /// When `out` is shorter than [`frame::encoded_bytes`].
+    /// When `out` is shorter than [`frame::encoded_bytes`]. In debug builds also for Hixie's protocols, whose frames have
+    /// another form.
     #[inline]
     pub fn header(&mut self, header: &Header, out: &mut [u8]) -> Result<usize, Misuse> {
+        #[cfg(feature = "legacy")]
+        debug_assert!(self.draft().is_none(), "a frame of RFC 6455");
         self.check(header)?;
         Ok(frame::encode(header, out))
     }
@@ -99,11 +148,29 @@ impl Sender {
     /// [`Misuse`], and nothing is changed.
     #[inline]
     pub fn check(&mut self, header: &Header) -> Result<(), Misuse> {
-        if header.masking_key.is_some() != self.masks {
-            return Err(Misuse::WrongMask);
+        let form = match header.masking_key {
+            Some(_) => Form::Masked,
+            None => Form::Plain,
+        };
+        if form != self.form {
+            self.check_form(header)?;
         }
         self.state = self.after(header)?;
         Ok(())
+    }
+
+    /// Judges a header that is not one of the usual form.
+    #[cold]
+    fn check_form(&self, header: &Header) -> Result<(), Misuse> {
+        #[cfg(feature = "legacy")]
+        if self.draft().is_some() && header.masking_key.is_none() {
+            return match header.opcode {
+                Opcode::Text | Opcode::Continuation | Opcode::Close => Ok(()),
+                _ => Err(Misuse::NotInHixie),
+            };
+        }
+        let _ = header;
+        Err(Misuse::WrongMask)
     }
 
     #[inline]
@@ -165,7 +232,7 @@ impl Sender {
     }
 
     /// Encodes a Close frame and returns its length. A reason longer than 123 bytes is cut between code points. A Close
-    /// without a code has no reason either.
+    /// without a code has no reason either. The end of Hixie-76 has neither, and Hixie-75 has no end: the length is 0.
     ///
     /// # Errors
     /// [`Misuse`], and nothing is changed.
@@ -191,6 +258,20 @@ impl Sender {
                 2 + reason.len()
             }
         };
+        #[cfg(feature = "legacy")]
+        if let Some(draft) = self.draft() {
+            let header = Header {
+                compressed: false,
+                fin: true,
+                opcode: Opcode::Close,
+                payload_len: 0,
+                masking_key,
+            };
+            self.check(&header)?;
+            let end = draft.end();
+            out[..end.len()].copy_from_slice(end);
+            return Ok(end.len());
+        }
         self.control(Opcode::Close, &payload[..len], masking_key, out)
     }
 }

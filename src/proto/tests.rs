@@ -9,6 +9,8 @@
 mod closing;
 mod differential;
 mod framing;
+#[cfg(feature = "legacy")]
+mod hixie;
 mod limits;
 mod sending;
 mod text;

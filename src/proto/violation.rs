@@ -45,6 +45,8 @@ pub enum Violation {
     SnappyInvalid,
     /// Text message that is not UTF-8 (§8.1).
     TextNotUtf8,
+    /// A frame that is neither text nor the end, in Hixie-76 (its §5.3).
+    UnknownFrameType(u8),
     /// A client's frame that is not masked (§5.1).
     UnmaskedClientFrame,
 }
@@ -75,6 +77,7 @@ impl Violation {
             Self::FrameTooBig(_) | Self::MessageTooBig(_) => "10.4",
             Self::MaskedServerFrame | Self::UnmaskedClientFrame => "5.1",
             Self::TextNotUtf8 => "8.1",
+            Self::UnknownFrameType(_) => "Hixie-76 5.3",
             Self::LengthTopBit
             | Self::NonMinimalLength
             | Self::ReservedBits(_)
@@ -107,6 +110,7 @@ impl fmt::Display for Violation {
             Self::ReservedOpcode(opcode) => write!(f, "reserved opcode {opcode:#x}"),
             Self::SnappyInvalid => f.write_str("compressed message is not valid snappy"),
             Self::TextNotUtf8 => f.write_str("text is not UTF-8"),
+            Self::UnknownFrameType(kind) => write!(f, "frame of unknown type {kind:#04x}"),
             Self::UnmaskedClientFrame => f.write_str("unmasked frame from a client"),
         }
     }

@@ -29,6 +29,11 @@ fn header() {
 }
 
 #[test]
+fn hixie() {
+    replay("hixie", targets::hixie);
+}
+
+#[test]
 fn deflate_corpus() {
     replay("deflate", targets::deflate);
 }

@@ -34,6 +34,7 @@ mod fuzz_corpora;
 mod gateway;
 mod http;
 mod http_client;
+mod legacy;
 mod library;
 mod lives;
 mod load;

@@ -27,6 +27,8 @@
 mod accept;
 mod client;
 mod extensions;
+#[cfg(feature = "legacy")]
+mod hixie;
 mod letterhead;
 mod origin;
 mod redirect;

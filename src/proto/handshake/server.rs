@@ -22,11 +22,20 @@ pub enum Asked<'b> {
 /// An opening handshake that passed every check. It borrows from the received bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'b> {
-    http: http::Request<'b>,
-    key: Key,
-    origin: Option<&'b str>,
-    version: u8,
-    served: Versions,
+    pub(super) http: http::Request<'b>,
+    pub(super) opening: Opening,
+    pub(super) origin: Option<&'b str>,
+    pub(super) version: u8,
+    pub(super) served: Versions,
+}
+
+/// How the client proves that it wants a WebSocket, and so how the answer looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Opening {
+    /// With `Sec-WebSocket-Key`.
+    Key(Key),
+    #[cfg(feature = "legacy")]
+    Hixie(super::hixie::Opening),
 }
 
 /// What the application answers to an opening handshake.
@@ -75,6 +84,10 @@ pub fn parse_request_for<'b>(
 ) -> Result<Progress<Asked<'b>>, Refusal> {
     Ok(match http::parse_request_from(bytes, resume, limits)? {
         Progress::Incomplete { resume } => Progress::Incomplete { resume },
+        #[cfg(feature = "legacy")]
+        Progress::Complete { head, head_bytes } if super::hixie::is_asked_for(versions, &head) => {
+            super::hixie::classify(&head, bytes, head_bytes)?
+        }
         Progress::Complete { head, head_bytes } => Progress::Complete {
             head: classify_for(versions, head)?,
             head_bytes,
@@ -87,7 +100,8 @@ pub fn classify(request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     classify_for(Versions::default(), request)
 }
 
-/// [`classify`] of a server that serves `versions`.
+/// [`classify`] of a server that serves `versions`. It knows a client of Hixie's protocols not at all, because part of such a
+/// request comes behind its head: [`parse_request_for`] does.
 pub fn classify_for(versions: Versions, request: http::Request<'_>) -> Result<Asked<'_>, Refusal> {
     // RFC 6455 §4.1: "The method of the request MUST be GET"
     if request.method() != "GET" {
@@ -98,11 +112,11 @@ pub fn classify_for(versions: Versions, request: http::Request<'_>) -> Result<As
         return Ok(Asked::Http(request));
     }
     let version = fields.check(versions, &request)?;
-    check_subprotocols(request.headers())?;
+    check_subprotocols(request.headers(), SUBPROTOCOL)?;
     check_extensions(request.headers())?;
     Ok(Asked::WebSocket(Request {
         http: request,
-        key: fields.key()?,
+        opening: Opening::Key(fields.key()?),
         origin: fields.origin(version)?,
         version,
         served: versions,
@@ -115,9 +129,32 @@ impl<'b> Request<'b> {
         &self.http
     }
 
-    /// `Sec-WebSocket-Key`.
-    pub fn key(&self) -> Key {
-        self.key
+    /// `Sec-WebSocket-Key`. `None` from a client of Hixie's protocols.
+    pub fn key(&self) -> Option<Key> {
+        match self.opening {
+            Opening::Key(key) => Some(key),
+            #[cfg(feature = "legacy")]
+            Opening::Hixie(_) => None,
+        }
+    }
+
+    /// Which of Hixie's protocols the client speaks: then its messages have other frames ([`hixie`](crate::hixie)).
+    #[cfg(feature = "legacy")]
+    pub fn hixie(&self) -> Option<crate::hixie::Draft> {
+        match self.opening {
+            Opening::Key(_) => None,
+            Opening::Hixie(opening) => Some(opening.draft()),
+        }
+    }
+
+    /// Says that the connection is under TLS, which the answer to a client of Hixie's protocols repeats.
+    #[cfg(feature = "legacy")]
+    #[must_use]
+    pub fn under_tls(mut self) -> Self {
+        if let Opening::Hixie(opening) = &mut self.opening {
+            opening.is_tls = true;
+        }
+        self
     }
 
     /// The request target as sent: path and query, or an absolute URI.
@@ -140,8 +177,8 @@ impl<'b> Request<'b> {
         self.http.host()
     }
 
-    /// The version of the protocol: 13, or 8 where that is served too. They differ in nothing but this number and the
-    /// name of the header for the origin.
+    /// The version of the protocol: 13, or 8 or 7 where those are served too. They differ in nothing but this number and
+    /// the name of the header for the origin. 0 of a client of Hixie's protocols, which have no such number.
     pub fn version(&self) -> u8 {
         self.version
     }
@@ -165,9 +202,17 @@ impl<'b> Request<'b> {
     /// The subprotocols the client offers, the one it likes best first; each is a token and comes once.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'b str> + use<'b> {
         self.headers()
-            .all("Sec-WebSocket-Protocol")
+            .all(self.subprotocol_header())
             .flat_map(list)
             .filter_map(|token| str::from_utf8(token).ok())
+    }
+
+    fn subprotocol_header(&self) -> &'static str {
+        match self.opening {
+            Opening::Key(_) => SUBPROTOCOL,
+            #[cfg(feature = "legacy")]
+            Opening::Hixie(opening) => opening.subprotocol_header(),
+        }
     }
 
     /// The extensions the client offers, the one it likes best first.
@@ -203,8 +248,16 @@ pub fn encode_verdict(
                 return Err(Misuse::SubprotocolNotOffered);
             }
             check_extra_headers(headers)?;
+            let key = match request.opening {
+                Opening::Key(key) => key,
+                #[cfg(feature = "legacy")]
+                Opening::Hixie(opening) => {
+                    opening.encode(request, subprotocol, headers, out);
+                    return Ok(());
+                }
+            };
             http::push(&[SWITCHING_PROTOCOLS, http::SERVER, UPGRADED], out);
-            out.extend_from_slice(&request.key.accept());
+            out.extend_from_slice(&key.accept());
             http::push(&["\r\n"], out);
             if let Some(subprotocol) = subprotocol {
                 http::push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
@@ -257,15 +310,7 @@ fn encode(
         // protocol(s)"
         // RFC 6455 §4.2.2: "and a |Sec-WebSocket-Version| header field indicating the version(s) the server is
         // capable of understanding"
-        StatusCode::UPGRADE_REQUIRED => match versions {
-            Versions::Rfc6455 => {
-                "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
-            }
-            Versions::Hybi10 => "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8",
-            Versions::Both => {
-                "Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13, 8"
-            }
-        },
+        StatusCode::UPGRADE_REQUIRED => versions.upgrade(),
         _ => "close",
     };
     http::encode_with(status, connection, headers, reason, date, out);
@@ -372,36 +417,16 @@ impl<'b> Fields<'b> {
         match self.version {
             Once::One(b"13") if versions.have(13) => Ok(13),
             Once::One(b"8") if versions.have(8) => Ok(8),
-            Once::One(other) if is_version(other) => Err(Refusal::new(
-                StatusCode::UPGRADE_REQUIRED,
-                match versions {
-                    Versions::Rfc6455 => {
-                        "this version of the WebSocket protocol is not served; version 13 is"
-                    }
-                    Versions::Hybi10 => {
-                        "this version of the WebSocket protocol is not served; version 8 is"
-                    }
-                    Versions::Both => {
-                        "this version of the WebSocket protocol is not served; versions 13 and 8 are"
-                    }
-                },
-            )),
+            Once::One(b"7") if versions.have(7) => Ok(7),
+            Once::One(other) if is_version(other) => {
+                Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, versions.other()))
+            }
             Once::One(_) => Err(bad(
                 "the Sec-WebSocket-Version header is not a number from 0 to 255",
             )),
             Once::Absent => Err(Refusal::new(
                 StatusCode::UPGRADE_REQUIRED,
-                match versions {
-                    Versions::Rfc6455 => {
-                        "the Sec-WebSocket-Version header is missing; version 13 is served"
-                    }
-                    Versions::Hybi10 => {
-                        "the Sec-WebSocket-Version header is missing; version 8 is served"
-                    }
-                    Versions::Both => {
-                        "the Sec-WebSocket-Version header is missing; versions 13 and 8 are served"
-                    }
-                },
+                versions.missing(),
             )),
             // RFC 6455 §11.3.5: "the |Sec-WebSocket-Version| header field MUST NOT appear more than once in an HTTP
             // request."
@@ -427,19 +452,24 @@ impl<'b> Fields<'b> {
             (13.., _) | (_, Once::Absent) => self.origin,
             (_, draft) => draft,
         };
-        let value = match sent {
-            Once::Absent => return Ok(None),
-            // RFC 6454 §7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP request"
-            Once::Many => return Err(bad("there is more than one Origin header")),
-            Once::One(value) => value,
-        };
-        let origin = str::from_utf8(value)
-            .ok()
-            .filter(|origin| origin.is_ascii());
-        origin
-            .map(Some)
-            .ok_or(bad("the Origin header has a character that is not ASCII"))
+        origin_of(sent)
     }
+}
+
+/// The origin in its header.
+pub(super) fn origin_of(sent: Once<'_>) -> Result<Option<&str>, Refusal> {
+    let value = match sent {
+        Once::Absent => return Ok(None),
+        // RFC 6454 §7.3: "the user agent MUST NOT include more than one Origin header field in any HTTP request"
+        Once::Many => return Err(bad("there is more than one Origin header")),
+        Once::One(value) => value,
+    };
+    let origin = str::from_utf8(value)
+        .ok()
+        .filter(|origin| origin.is_ascii());
+    origin
+        .map(Some)
+        .ok_or(bad("the Origin header has a character that is not ASCII"))
 }
 
 /// `version = DIGIT | (NZDIGIT DIGIT) | ("1" DIGIT DIGIT) | ("2" DIGIT DIGIT)`, limited to 0-255 (RFC 6455 §4.3).
@@ -449,12 +479,11 @@ fn is_version(value: &[u8]) -> bool {
     digits && str::from_utf8(value).is_ok_and(|text| text.parse::<u8>().is_ok())
 }
 
-fn check_subprotocols(headers: Headers<'_>) -> Result<(), Refusal> {
+/// Checks what is offered in the header called `header`.
+pub(super) fn check_subprotocols(headers: Headers<'_>, header: &str) -> Result<(), Refusal> {
     let mut seen = [&b""[..]; SUBPROTOCOLS_MAX];
     let mut count = 0;
-    for (_, value) in
-        headers.filter(|(name, _)| name.eq_ignore_ascii_case("Sec-WebSocket-Protocol"))
-    {
+    for (_, value) in headers.filter(|(name, _)| name.eq_ignore_ascii_case(header)) {
         if list(value).next().is_none() {
             return Err(bad("the Sec-WebSocket-Protocol header is empty"));
         }
@@ -502,9 +531,12 @@ fn check_extensions(headers: Headers<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-const fn bad(reason: &'static str) -> Refusal {
+pub(super) const fn bad(reason: &'static str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, reason)
 }
+
+/// The header for subprotocols.
+pub(super) const SUBPROTOCOL: &str = "Sec-WebSocket-Protocol";
 
 /// Keeps the search for duplicates (each against all before it) short; chosen, untested. Real clients offer one or two.
 const SUBPROTOCOLS_MAX: usize = 32;

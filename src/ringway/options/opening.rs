@@ -1,6 +1,7 @@
 //! The options of opening handshakes.
 
 use crate::proto::Network;
+use crate::proto::flash_policy::Policy;
 use crate::proto::handshake::{Letterhead, OriginPattern, Versions};
 
 /// What an operator wants of opening handshakes.
@@ -29,6 +30,11 @@ pub struct OpeningOptions {
     pub server_name: String,
     /// A path on which GET and HEAD are answered 200, and 503 while the worker drains. Default: none.
     pub health_path: Option<String>,
+    /// Whether the protocols before RFC 6455 are served beside it: Hixie-75 and Hixie-76, and versions 7 and 8 whatever `versions`
+    /// says. Their proof that a request came from a WebSocket is weak or missing. Default: no.
+    pub legacy: bool,
+    /// The ports that Flash may connect to: what asks for a policy in place of a request gets one. Default: no policy.
+    pub flash_policy: Option<Policy>,
 }
 
 impl Default for OpeningOptions {
@@ -44,6 +50,8 @@ impl Default for OpeningOptions {
             headers: Vec::new(),
             server_name: concat!("ringway/", env!("CARGO_PKG_VERSION")).to_owned(),
             health_path: None,
+            legacy: false,
+            flash_policy: None,
         }
     }
 }

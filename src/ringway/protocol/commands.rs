@@ -35,6 +35,8 @@ pub(crate) enum Command {
         code: CloseCode,
         reason: String,
     },
+    /// Ends a connection whose protocol has no closing handshake.
+    HangUp,
     Reset,
     Pause,
     Resume,

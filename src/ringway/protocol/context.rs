@@ -250,6 +250,9 @@ impl Context<'_> {
         if self.is_fragmented(message.len()) {
             return self.send_fragments(header, message.payload());
         }
+        if self.sender.draft().is_some() {
+            return self.send_hixie(&header, message.payload());
+        }
         self.log_sent(&header, message.payload());
         let is_small = message.len() <= INFLATED_COPY_BYTES_MAX;
         match self.output.backing {
@@ -307,6 +310,9 @@ impl Context<'_> {
     }
 
     pub(super) fn send_frame(&mut self, header: Header, payload: &[u8]) {
+        if self.sender.draft().is_some() {
+            return self.send_hixie(&header, payload);
+        }
         self.log_sent(&header, payload);
         let mut head = [0; HEADER_BYTES_MAX];
         let len = frame::encode(&header, &mut head);
@@ -540,6 +546,9 @@ impl Context<'_> {
         let (_, last) = form.frame(messages.end - 1);
         // A whole message leaves the sender's state as it was, so the check of the first header holds for all.
         self.sender.check(&header)?;
+        if self.sender.draft().is_some() {
+            return self.send_prepared_hixie(form, messages);
+        }
         let payload_bytes = form.payload_bytes(&messages);
         self.count_out(messages.len() as u64, payload_bytes);
         if let Some(traffic) = self.tally() {
@@ -661,6 +670,9 @@ impl Context<'_> {
     }
 
     fn send_control(&mut self, frame: &[u8]) {
+        if frame.is_empty() {
+            return; // Hixie-75 has no Close
+        }
         if let Some(traffic) = self.tally() {
             traffic.outgoing.count_frame(frame.len() as u64);
         }
@@ -682,6 +694,7 @@ impl Context<'_> {
             *self.phase = Phase::Closing;
             *self.deadline = self.now() + self.config().close_timeout;
             self.output.shared.rescheduled.push(self.output.id);
+            self.hang_up_if_hixie_75();
         }
         Ok(())
     }

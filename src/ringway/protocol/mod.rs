@@ -36,6 +36,7 @@ mod fanout;
 mod frame_log;
 mod handed;
 mod handle;
+mod hixie;
 mod host;
 mod inflating;
 mod inflow;
@@ -330,10 +331,13 @@ impl Shared {
     pub(crate) fn next_check(&self, link: &Link, heartbeat: Heartbeat) -> Option<Instant> {
         let config = self.protocol.config.of(link.service);
         let idle = config.idle_timeout.map(|timeout| link.heard + timeout);
-        let ping = config.ping_interval.map(|interval| match heartbeat {
-            Heartbeat::Quiet => link.heard + interval,
+        let ping = config.ping_interval.and_then(|interval| match heartbeat {
+            Heartbeat::Quiet => Some(link.heard + interval),
             // Also before the timeout: the peer may have spoken again, and then the next Ping is due.
-            Heartbeat::Pinged(at) => (self.now + interval).min(at + config.pong_timeout(interval)),
+            Heartbeat::Pinged(at) => {
+                Some((self.now + interval).min(at + config.pong_timeout(interval)))
+            }
+            Heartbeat::Absent => None,
         });
         let write = link.out.queue.as_ref().and_then(|_| self.next_look(link));
         [idle, ping, write].into_iter().flatten().min()

@@ -10,10 +10,11 @@ use super::raw::{Caller, Dial, Onward, Raw};
 use super::request::Failure;
 use super::traffic::TrafficStats;
 use super::verdict::{Opening, Route, Verdict, VerdictKind};
-use super::{Codec, Connection, Head, Heartbeat, Shared, Speaks, WebSocket, role};
+use super::{Codec, Connection, Head, Shared, Speaks, WebSocket, role};
 use crate::conn::link::{NO_SERVICE, Pauses, Phase};
 use crate::conn::outbox::Carries;
 use crate::io::{BufferId, sys};
+use crate::proto::flash_policy::{self, Recognised};
 use crate::proto::handshake::{self, Date, Progress, Refusal, Request};
 use crate::proto::http::{self, StatusCode};
 use crate::proto::proxy_protocol::{self, Version};
@@ -153,6 +154,16 @@ impl Shared {
     ) -> (Answer, usize) {
         self.protocol.response.clear();
         let config = &self.protocol.config;
+        if let Some(policy) = &config.opening.flash_policy {
+            match flash_policy::recognise(bytes) {
+                Recognised::No => {}
+                Recognised::Incomplete => return (Answer::Incomplete(resume), 0),
+                Recognised::Complete => {
+                    self.protocol.response.extend_from_slice(policy.answer());
+                    return (Answer::Page, bytes.len());
+                }
+            }
+        }
         let versions = config.opening.versions;
         match handshake::parse_request_for(versions, bytes, resume, &config.head_limits) {
             Ok(Progress::Incomplete { resume }) => (Answer::Incomplete(resume), 0),
@@ -160,6 +171,7 @@ impl Shared {
                 let date = self.date();
                 let answer = match head {
                     handshake::Asked::WebSocket(request) => {
+                        let request = told_of_tls(conn, request);
                         self.decide(host, conn, &request, preface, &date)
                     }
                     handshake::Asked::Http(request) => self
@@ -391,7 +403,10 @@ impl Shared {
             VerdictKind::Accept(manner) => (
                 Answer::Open((
                     self.agree((service, *manner), request, &mut chosen),
-                    *manner,
+                    Manner {
+                        draft: request.hixie(),
+                        ..*manner
+                    },
                 )),
                 handshake::Verdict::Accept {
                     compression: chosen.as_ref(),
@@ -423,7 +438,10 @@ impl Shared {
     ) -> Option<Box<Codec>> {
         let ours = self.protocol.config.of(service).compressions();
         let terms = ours.terms();
-        if terms == compression::Terms::NONE || manner.receiving != Receiving::Messages {
+        if terms == compression::Terms::NONE
+            || manner.receiving != Receiving::Messages
+            || request.hixie().is_some()
+        {
             return None;
         }
         let (agreed, answer) = compression::accept(&terms, request.extensions())?;
@@ -455,14 +473,19 @@ impl Shared {
         conn.link.phase = Phase::Open;
         let config = self.protocol.config.of(conn.link.service);
         let (id, log) = (conn.link.id, &mut self.protocol.frame_log);
-        let is_logged = log.as_mut().is_some_and(|log| log.open(id));
+        // The log knows the frames of RFC 6455.
+        let log = log.as_mut().filter(|_| manner.draft.is_none());
+        let is_logged = log.is_some_and(|log| log.open(id));
         let in_place_below = match config.fragment_bytes_max {
             _ if is_logged || manner.is_measured || conn.link.out.tls.is_some() => 0,
             Some(bytes) => bytes.saturating_add(1),
             None => usize::MAX,
         };
         let (role, limits) = (role(conn.link.side), config.message_limits);
-        let mut websocket = WebSocket::new(role, limits, codec, in_place_below);
+        let mut websocket = match manner.draft {
+            None => WebSocket::new(role, limits, codec, in_place_below),
+            Some(draft) => WebSocket::hixie(draft, limits),
+        };
         websocket.receiving = manner.receiving;
         websocket.is_measured = manner.is_measured;
         if manner.is_measured {
@@ -470,10 +493,12 @@ impl Shared {
             self.protocol.traffic.insert(id, stats);
         }
         conn.link.is_apart |= !manner.is_plain();
+        let heartbeat = websocket.heartbeat;
         conn.speaks = Speaks::WebSocket(websocket);
         self.counters.handshakes += 1;
+        self.counters.handshakes_hixie += u64::from(manner.draft.is_some());
         self.counters.clients += 1;
-        let deadline = self.next_check(&conn.link, Heartbeat::Quiet);
+        let deadline = self.next_check(&conn.link, heartbeat);
         self.reschedule(&mut conn.link, deadline);
         let (app, session) = host.of(conn.link.id);
         let mut context = self.context(conn, scratch, BufferId::HOT);
@@ -579,6 +604,7 @@ impl Shared {
         };
         self.protocol.response.clear();
         let date = self.date();
+        let request = told_of_tls(conn, request);
         let answer = self.encode(conn.link.service, &request, verdict, &date);
         let Answer::Open(speaks) = answer else {
             self.leave();
@@ -620,6 +646,14 @@ impl Shared {
         }
         self.respond(conn, scratch);
         self.finish(host, conn, Closed::ABNORMAL);
+    }
+}
+
+/// The request, which knows whether it came under TLS.
+fn told_of_tls<'b>(conn: &Connection, request: Request<'b>) -> Request<'b> {
+    match conn.link.out.tls.is_some() {
+        true => request.under_tls(),
+        false => request,
     }
 }
 

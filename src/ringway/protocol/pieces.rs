@@ -19,6 +19,7 @@ use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::Receive;
 use crate::io::BufferId;
+use crate::proto::hixie::Draft;
 use crate::proto::{Chunk, Event, Input, Kind, Message};
 
 /// What an application gets of the messages of a connection.
@@ -38,12 +39,15 @@ pub enum Receiving {
 pub(crate) struct Manner {
     pub(super) receiving: Receiving,
     pub(super) is_measured: bool,
+    /// It speaks one of the protocols before RFC 6455.
+    pub(super) draft: Option<Draft>,
 }
 
 impl Manner {
     pub(super) const PLAIN: Self = Self {
         receiving: Receiving::Messages,
         is_measured: false,
+        draft: None,
     };
 
     /// Whether the fast loop serves it.

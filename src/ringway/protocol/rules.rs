@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::proto::flash_policy::Policy;
 use crate::proto::handshake::{Letterhead, Origin, OriginPattern, Refusal, Request, Versions};
 use crate::proto::http::{self, Answer, StatusCode};
 use crate::proto::{Network, forwarded_for};
@@ -30,6 +31,8 @@ pub struct OpeningRules {
     pub letterhead: Option<Letterhead>,
     /// A path on which GET is answered 200, and 503 while the worker drains. Default: none.
     pub health_path: Option<String>,
+    /// The policy that Flash gets which asks for it in place of a request. Default: none.
+    pub flash_policy: Option<Policy>,
 }
 
 impl Default for OpeningRules {
@@ -44,6 +47,7 @@ impl Default for OpeningRules {
             proxy_protocol: Vec::new(),
             letterhead: None,
             health_path: None,
+            flash_policy: None,
         }
     }
 }

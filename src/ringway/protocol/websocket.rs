@@ -15,6 +15,7 @@ use crate::conn::output::{Backing, Output, Run};
 use crate::conn::spill::Spill;
 use crate::io::{BufferId, ConnId};
 use crate::proto::frame::HEADER_BYTES_MAX;
+use crate::proto::hixie::Draft;
 use crate::proto::{
     Chunk, CloseCode, Event, Input, Kind, Limits, Message, Receiver, Role, Sender, Violation,
 };
@@ -32,6 +33,8 @@ pub(super) const BULK_FRAME_BYTES: u64 = 8 << 10;
 pub(crate) enum Heartbeat {
     /// No Ping is unanswered.
     Quiet,
+    /// The protocol of the connection has no Ping.
+    Absent,
     /// A Ping was sent at this instant, and the peer has been silent since.
     Pinged(Instant),
 }
@@ -86,6 +89,16 @@ impl WebSocket {
             receiving: Receiving::Messages,
             frame_begins_message: false,
             is_measured: false,
+        }
+    }
+
+    /// The same of one of Hixie's protocols. Nothing is compressed, and nothing leaves from where it lies.
+    pub(super) fn hixie(draft: Draft, limits: Limits) -> Self {
+        Self {
+            receiver: Receiver::hixie(draft, limits),
+            sender: Sender::hixie(draft),
+            heartbeat: Heartbeat::Absent,
+            ..Self::new(Role::Server, limits, None, 0)
         }
     }
 }

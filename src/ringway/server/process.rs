@@ -23,6 +23,7 @@ use crate::io::uring::{self, Uring};
 use crate::io::{Address, ConnectOptions, Error, Fd, Io, memory, sys};
 use crate::lines;
 use crate::options::{IoChoice, OpeningOptions, ServerOptions, WorkerSeat};
+use crate::proto::handshake::Versions;
 use crate::proto::{Limits, http};
 use crate::protocol::{
     AddressLimits, Admission, CloseAnswer, FrameLogging, OnViolation, OpeningRules,
@@ -340,12 +341,16 @@ fn opening_rules(options: &OpeningOptions) -> OpeningRules {
         origins: (!options.allowed_origins.is_empty()).then(|| options.allowed_origins.clone()),
         null_origin: admission(options.allow_null_origin),
         missing_origin: admission(!options.require_origin),
-        versions: options.versions,
+        versions: match options.legacy {
+            true => Versions::Legacy,
+            false => options.versions,
+        },
         forwarded_by: options.forwarded_by,
         proxies: options.proxies.clone(),
         proxy_protocol: options.proxy_protocol.clone(),
         letterhead,
         health_path: options.health_path.clone(),
+        flash_policy: options.flash_policy.clone(),
     }
 }
 

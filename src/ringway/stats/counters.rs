@@ -134,6 +134,7 @@ counters! {
     sockets: Gauge, "Sockets of any state, accepted or begun by a client, half-open handshakes and lingering closes included";
     accepted: Counter, "Sockets accepted";
     handshakes: Counter, "Opening handshakes completed";
+    handshakes_hixie: Counter, "Of them, those of the protocols before RFC 6455: Hixie-75 and Hixie-76";
     handshakes_failed: Counter, "Opening handshakes refused, timed out or broken off, and a client's connects that failed";
     address_limited: Counter, "Connections reset or answered 429 because their address had too many, or opened them too fast";
     messages_in: Counter, "Data messages that the application received";

@@ -2,7 +2,7 @@
 
 use crate::conn::link::{Next, Pauses, Phase};
 use crate::io::{BufferId, HOT_BYTES, Io};
-use crate::protocol::{App, Command, Connection, Context, Core, Host, Table, Verdict};
+use crate::protocol::{App, Closed, Command, Connection, Context, Core, Host, Table, Verdict};
 
 impl<I: Io> Core<I> {
     /// Carries out the commands that callbacks gave. Commands that these lead to wait for the next turn.
@@ -54,6 +54,11 @@ impl<I: Io> Core<I> {
             }
             Command::Close { code, reason } if is_open => self.close(conn, code, &reason),
             Command::Close { .. } => {}
+            Command::HangUp => {
+                if conn.speaks.websocket().is_some() {
+                    self.shared.finish(host, conn, Closed::ABNORMAL);
+                }
+            }
             Command::Reset => return Next::Reset,
             Command::Pause if is_open => self.pause(&mut conn.link, Pauses::APPLICATION),
             Command::Pause => {}

@@ -347,7 +347,8 @@ impl<I: Io> Core<I> {
             Next::Message(LateRef(message)) => {
                 match context.send(message.kind, &message.payload) {
                     Ok(()) => self.shared.counters.deliveries += 1,
-                    // The application has just closed the connection, or it is a client's, which masks.
+                    // The application has just closed the connection, or it is a client's, which masks, or an old one that has no
+                    // binary messages.
                     Err(_) => self.shared.counters.late_dropped_closed += 1,
                 }
                 message.payload.len().max(1)

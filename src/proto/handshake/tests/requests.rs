@@ -44,7 +44,8 @@ fn requests_of_real_clients_open_a_websocket() {
     assert_eq!(chrome.origin(), Some("http://localhost:8080"));
     assert_eq!(chrome.header("COOKIE"), Some(&b"a=b; c=d"[..]));
     assert_eq!(chrome.header("Cookie2"), None);
-    assert_eq!(chrome.key().as_bytes(), b"1DdRyAKGcLiLwVdRSpWeiQ==");
+    let key = chrome.key().expect("a key");
+    assert_eq!(key.as_bytes(), b"1DdRyAKGcLiLwVdRSpWeiQ==");
     let offers: Vec<_> = chrome.extensions().collect();
     assert_eq!(offers.len(), 1);
     assert_eq!(offers[0].name, "permessage-deflate");

@@ -317,13 +317,19 @@ impl Gateway {
         }
     }
 
-    /// The subprotocol of a client that offers these.
+    /// The subprotocol of a client that offers these. One whose protocol has text only gets base64 whatever it offers.
     fn choose<'a>(
         &self,
         offered: impl Iterator<Item = &'a str>,
+        is_text_only: bool,
     ) -> Result<Option<&'a str>, Refusal> {
         let (base64, more) = (self.base64, &self.subprotocols);
+        let offered = offered.filter(|name| !is_text_only || *name == BASE64);
         let (status, why) = match carriers::choose(offered, base64, more) {
+            Choice::NoneOffered if is_text_only && !base64 => (
+                400,
+                "this protocol carries text only, and base64 is not served; known are",
+            ),
             Choice::Known(name) => return Ok(Some(name)),
             Choice::NoneOffered if !self.require_subprotocol => return Ok(None),
             Choice::NoneOffered => (406, "offer one of these subprotocols:"),
@@ -442,7 +448,8 @@ impl App for Gateway {
     fn connect(&mut self, opening: &mut Opening<'_>, travels: &mut Travels) -> Verdict {
         let id = opening.id();
         let mut account = Box::new(Account::new(opening));
-        let subprotocol = match self.choose(opening.request().subprotocols()) {
+        let is_text_only = opening.request().hixie().is_some();
+        let subprotocol = match self.choose(opening.request().subprotocols(), is_text_only) {
             Ok(subprotocol) => subprotocol,
             Err(refusal) => return self.refuse(refusal, id, &mut account),
         };
@@ -455,7 +462,7 @@ impl App for Gateway {
                 }
             }
         }
-        travels.as_base64 = subprotocol == Some(BASE64);
+        travels.as_base64 = is_text_only || subprotocol == Some(BASE64);
         account.subprotocol = subprotocol.map(Into::into);
         if let Some(version) = self.proxy_header {
             let (client, own) = (opening.peer(), opening.local());
