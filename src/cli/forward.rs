@@ -286,7 +286,7 @@ fn own() -> [Definition<ServerOptions>; 11] {
     ]
 }
 
-const USER: Words<String> = Words {
+pub(super) const USER: Words<String> = Words {
     value_name: "USER:PASSWORD",
     parse: |text| match credentials(text) {
         Some(_) => Ok(text.to_owned()),
@@ -298,7 +298,7 @@ const USER: Words<String> = Words {
     bare: Bare::Refused,
 };
 
-fn credentials(text: &str) -> Option<String> {
+pub(super) fn credentials(text: &str) -> Option<String> {
     let (user, password) = text.split_once(':')?;
     basic_credentials(user, password)
 }
