@@ -32,6 +32,9 @@ pub(super) enum Command {
     /// Lead streams to a WebSocket server, or from one endpoint to another
     #[command(max_term_width = 80, before_help = super::forward::EXAMPLE, after_help = super::help_codes())]
     Forward(Box<super::forward::ForwardCommand>),
+    /// Talk to a WebSocket server by hand, through a pipe, or by a script
+    #[command(max_term_width = 80, before_help = super::client::EXAMPLE, after_help = super::client::CODES)]
+    Client(Box<super::client::ClientCommand>),
     /// Be the client that the Autobahn testsuite's fuzzing server tests
     #[command(max_term_width = 80, before_help = super::testee::EXAMPLE, after_help = super::testee::CODES)]
     Testee(super::testee::TesteeArgs),

@@ -288,7 +288,7 @@ fn own() -> [Definition<ServerOptions>; 11] {
     ]
 }
 
-const USER: Words<String> = Words {
+pub(super) const USER: Words<String> = Words {
     value_name: "USER:PASSWORD",
     parse: |text| match credentials(text) {
         Some(_) => Ok(text.to_owned()),
@@ -300,7 +300,7 @@ const USER: Words<String> = Words {
     bare: Bare::Refused,
 };
 
-fn credentials(text: &str) -> Option<String> {
+pub(super) fn credentials(text: &str) -> Option<String> {
     let (user, password) = text.split_once(':')?;
     basic_credentials(user, password)
 }

@@ -9,7 +9,7 @@ mod guide;
 mod names;
 mod observer;
 mod passwords;
-mod record;
+pub(super) mod record;
 mod sessions;
 mod sources;
 mod writer;

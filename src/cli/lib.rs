@@ -11,6 +11,7 @@
 
 mod access;
 mod args;
+mod client;
 mod forward;
 mod gateway;
 mod launch;
@@ -42,6 +43,7 @@ pub fn ringway() -> ExitCode {
         Ok(args::Command::Server(server)) => launch::server(*server).into(),
         Ok(args::Command::Gateway(gateway)) => launch::gateway(*gateway).into(),
         Ok(args::Command::Forward(forward)) => launch::forward(*forward).into(),
+        Ok(args::Command::Client(client)) => client::run(*client),
         Ok(args::Command::Testee(args)) => testee::run(&args),
         Ok(args::Command::Tune(tune)) => tune::run(*tune).into(),
         Ok(args::Command::Wsperf(args)) => load::run(*args).into(),
@@ -136,6 +138,22 @@ mod tests {
             !help.contains("regression"),
             "a server compares nothing: {help}"
         );
+    }
+
+    #[test]
+    fn the_clients_help_starts_with_an_example_and_fits_eighty_columns() {
+        let mut all = args::RingwayArgs::command();
+        let client = all.find_subcommand_mut("client").expect("a command");
+        let help = client.render_long_help().to_string();
+        assert!(
+            help.starts_with("Example:\n  ringway client ws://127.0.0.1:9000\n"),
+            "{help}"
+        );
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 80),
+            "{help}"
+        );
+        assert!(help.contains(" 13  a script or --check"), "{help}");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Opening a WebSocket in the client's role: by URL, or on a stream that the caller has.
 
-#[cfg(feature = "tls")]
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use ringway_proto::Role;
 use ringway_proto::compression::Agreed;
 use ringway_proto::handshake::{
-    self, ClientRequest, Misuse, Offered, ResponseKind, basic_credentials, encode_request,
-    is_redirect, is_secret, parse_response_from, redirect,
+    self, ClientRequest, Misuse, Offered, Progress, ResponseKind, basic_credentials,
+    encode_request, is_redirect, is_secret, parse_response_from, redirect,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
@@ -58,6 +58,7 @@ pub async fn connect(url: &str) -> Result<WebSocket<Stream>, ConnectError> {
 #[derive(Clone, Debug)]
 pub struct Connector {
     url: String,
+    place: Option<(String, u16)>,
     options: Options,
     headers: Vec<(String, String)>,
     subprotocols: Vec<String>,
@@ -66,6 +67,39 @@ pub struct Connector {
     proxy: Option<String>,
     redirects: u32,
     tls: Tls,
+    watch: Watch,
+}
+
+/// A step of an opening, as it happens: with redirects, each of them several times.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// The host, or the proxy's tunnel to it, is connected to, and speaks TLS if it should.
+    Connected(&'a Stream),
+    /// This head is sent.
+    Request(&'a [u8]),
+    /// This came for an answer. It may be none, and end anywhere then.
+    Response(&'a [u8]),
+}
+
+type Watcher = dyn Fn(Step<'_>) + Send + Sync;
+
+/// Whom a program has told to look at the steps.
+#[derive(Clone, Default)]
+struct Watch(Option<Arc<Watcher>>);
+
+impl Watch {
+    fn tell(&self, step: Step<'_>) {
+        if let Some(watch) = &self.0 {
+            watch(step);
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watch" } else { "None" })
+    }
 }
 
 impl Connector {
@@ -73,6 +107,7 @@ impl Connector {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            place: None,
             options: Options::default(),
             headers: Vec::new(),
             subprotocols: Vec::new(),
@@ -81,7 +116,23 @@ impl Connector {
             proxy: None,
             redirects: REDIRECTS_MAX,
             tls: Tls::default(),
+            watch: Watch::default(),
         }
+    }
+
+    /// Connects to another host and port than those of the URL, which are asked for, and which the certificate must name,
+    /// all the same. A redirect to another host or port goes where it says.
+    #[must_use]
+    pub fn place(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.place = Some((host.into(), port));
+        self
+    }
+
+    /// Shows each step of an opening, with the bytes of the heads: for a program that tells its user what goes on.
+    #[must_use]
+    pub fn watch(mut self, watch: impl Fn(Step<'_>) + Send + Sync + 'static) -> Self {
+        self.watch = Watch(Some(Arc::new(watch)));
+        self
     }
 
     /// Limits, timeouts and compression.
@@ -178,9 +229,10 @@ impl Connector {
         let asked = Url::parse(&self.url)?;
         let mut url = asked.clone();
         for _ in 0..=self.redirects {
-            let stream = self.stream(&url).await?;
             let at_home = (url.secure, url.port) == (asked.secure, asked.port)
                 && url.host.eq_ignore_ascii_case(&asked.host);
+            let stream = self.stream(&url, at_home).await?;
+            self.watch.tell(Step::Connected(&stream));
             let refused = match self.open(stream, &url, at_home).await {
                 Err(ConnectError::Refused(refused)) => refused,
                 other => return other,
@@ -196,10 +248,11 @@ impl Connector {
         Err(ConnectError::TooManyRedirects)
     }
 
-    async fn stream(&self, url: &Url) -> Result<Stream, ConnectError> {
-        let tcp = match &self.proxy {
-            None => dial::tcp(&url.host, url.port).await?,
-            Some(proxy) => {
+    async fn stream(&self, url: &Url, at_home: bool) -> Result<Stream, ConnectError> {
+        let tcp = match (&self.proxy, &self.place) {
+            (None, Some((host, port))) if at_home => dial::tcp(host, *port).await?,
+            (None, _) => dial::tcp(&url.host, url.port).await?,
+            (Some(proxy), _) => {
                 let proxy = Url::parse_proxy(proxy)?;
                 let mut tcp = dial::tcp(&proxy.host, proxy.port).await?;
                 dial::tunnel(&mut tcp, &proxy, url, &self.options).await?;
@@ -229,6 +282,7 @@ impl Connector {
             compression: self.options.terms()?,
         };
         let request = self.request(url, at_home, key, offered)?;
+        self.watch.tell(Step::Request(&request));
         let io = async {
             stream.write_all(&request).await?;
             stream.flush().await
@@ -236,8 +290,16 @@ impl Connector {
         io.await.map_err(ConnectError::Io)?;
         let limits = self.options.head_limits();
         let answer = head::read(&mut stream, |bytes, resume| {
-            let progress = parse_response_from(bytes, resume, &key, &offered, &limits)?;
-            Ok(progress.map(|head| Answer::of(&head)))
+            let parsed = parse_response_from(bytes, resume, &key, &offered, &limits)
+                .map(|progress| progress.map(|head| Answer::of(&head)));
+            match &parsed {
+                Ok(Progress::Incomplete { .. }) => {}
+                Ok(Progress::Complete { head_bytes, .. }) => {
+                    self.watch.tell(Step::Response(&bytes[..*head_bytes]));
+                }
+                Err(_) => self.watch.tell(Step::Response(bytes)),
+            }
+            parsed
         });
         let (mut answer, rest) = answer.await.map_err(|error| match error {
             NoHead::Bad(fault) => ConnectError::Fault(fault),

@@ -76,7 +76,7 @@ mod guide {}
 
 pub use accept::{AcceptError, Incoming, accept};
 pub use bytes;
-pub use connect::{Connector, connect};
+pub use connect::{Connector, Step, connect};
 pub use connect_error::{ConnectError, Refused};
 pub use error::Error;
 pub use message::{Chunk, CloseFrame, Message, NotUtf8, Text};

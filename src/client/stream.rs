@@ -33,6 +33,15 @@ impl Stream {
         matches!(self.0, Kind::Tls(_))
     }
 
+    /// The session of TLS: for its version, cipher and certificates.
+    #[cfg(feature = "tls")]
+    pub fn tls_session(&self) -> Option<&tokio_rustls::rustls::ClientConnection> {
+        match &self.0 {
+            Kind::Plain(_) => None,
+            Kind::Tls(tls) => Some(tls.get_ref().1),
+        }
+    }
+
     /// The TCP connection: for its addresses and options.
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {

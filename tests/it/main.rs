@@ -18,6 +18,7 @@ mod cli;
 mod client_role;
 mod closing;
 mod compat;
+mod console;
 mod control;
 mod counters;
 mod deflate;

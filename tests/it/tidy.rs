@@ -222,7 +222,7 @@ const MEMBERS: &[Member] = &[
     Member {
         folder: "cli",
         name: "ringway_cli",
-        may_use: &["ringway", "ringway_command", "wsperf"],
+        may_use: &["ringway", "ringway_client", "ringway_command", "wsperf"],
         modules: &[],
     },
 ];

@@ -110,7 +110,7 @@ fn fields(account: &Account, outcome: &Outcome<'_>, now: SystemTime) -> Vec<(&'s
 }
 
 /// RFC 3339 in UTC, with milliseconds.
-pub(super) fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -126,7 +126,7 @@ pub(super) fn timestamp(time: SystemTime) -> String {
 }
 
 /// What a recording of Ringway's own begins with.
-const MAGIC: &[u8] = b"ringway-record 1\n";
+pub(crate) const MAGIC: &[u8] = b"ringway-record 1\n";
 
 /// The beginning of a recording.
 pub(super) fn begin(format: RecordFormat, account: &Account) -> Vec<u8> {
@@ -201,7 +201,7 @@ pub(super) fn end(format: RecordFormat, is_complete: bool) -> &'static [u8] {
 }
 
 /// Seven bits in a byte, the lowest first; the highest bit says that more follow (LEB128).
-fn varint(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn varint(mut number: u64, out: &mut Vec<u8>) {
     loop {
         let low = number.to_le_bytes()[0] & 0x7f;
         number >>= 7;

@@ -2,7 +2,7 @@
 //!
 //! Owns: reading the certificates of those that are trusted. Never: sees a connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringway::tls::TlsClient;
@@ -10,7 +10,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// Sessions that are kept to be resumed, of all connections together (each about 1 KiB).
@@ -33,7 +33,7 @@ impl TlsTrust {
     /// # Errors
     /// A sentence: a file that cannot be used, no trusted certificate, or a host that no certificate can name.
     pub fn client(&self, host: &str) -> Result<TlsClient, String> {
-        let mut config = self.config("cacert")?;
+        let mut config = self.config("cacert", None)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         of_host(Arc::new(config), host)
     }
@@ -43,11 +43,25 @@ impl TlsTrust {
     /// # Errors
     /// A sentence: a file that cannot be used, or no trusted certificate.
     pub fn of_streams(&self, option: &str) -> Result<StreamTls, String> {
-        self.config(option)
+        self.config(option, None)
             .map(|config| StreamTls(Arc::new(config)))
     }
 
-    fn config(&self, option: &str) -> Result<ClientConfig, String> {
+    /// The same for any library on rustls, with a certificate of one's own to show.
+    ///
+    /// # Errors
+    /// A sentence: a file that cannot be used, or no trusted certificate.
+    pub fn showing(&self, identity: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, String> {
+        let mut config = self.config("cacert", identity)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn config(
+        &self,
+        option: &str,
+        identity: Option<(&Path, &Path)>,
+    ) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -58,7 +72,15 @@ impl TlsTrust {
                 .with_custom_certificate_verifier(Arc::new(Anybody { provider })),
             false => builder.with_root_certificates(self.roots(option)?),
         };
-        let mut config = builder.with_no_client_auth();
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let (certificates, key) = identity_of(cert, key)?;
+                builder
+                    .with_client_auth_cert(certificates, key)
+                    .map_err(|error| format!("--cert {}: {error}", cert.display()))?
+            }
+        };
         config.resumption = match self.resume {
             true => Resumption::in_memory_sessions(SESSIONS_MAX),
             false => Resumption::disabled(),
@@ -93,6 +115,24 @@ impl TlsTrust {
             false => Ok(roots),
         }
     }
+}
+
+/// A certificate with those that lead to its signer, and its key.
+///
+/// # Errors
+/// A sentence: a file cannot be read, or is no PEM.
+pub fn identity_of(
+    cert: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let wrong = |option: &str, path: &Path, why: &dyn std::fmt::Display| {
+        format!("--{option} {}: {why}", path.display())
+    };
+    let certificates = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| wrong("cert", cert, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("key", key, &error))?;
+    Ok((certificates, key))
 }
 
 /// How streams are carried to servers under TLS.
