@@ -152,8 +152,7 @@ impl Driver {
 }
 
 fn is_interactive(options: &ClientOptions) -> bool {
-    let is_script =
-        options.execute.is_some() || options.script.is_some() || options.replay.is_some();
+    let is_script = options.is_script() || options.replay.is_some();
     let on_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     !is_script && !options.pipe && (options.interactive || on_terminal)
 }

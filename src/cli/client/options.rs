@@ -32,7 +32,7 @@ pub(super) enum Messages {
     Whole,
 }
 
-/// Which manner was asked for.
+/// How what comes back is compared with a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     None,
@@ -346,147 +346,70 @@ const SPEED: Words<f64> = Words {
 pub(super) fn resolve(given: &Given<ClientArgs>) -> Resolved<ClientOptions> {
     let mut options = ClientArgs::defaults();
     given.apply(&mut options)?;
-    let o = &options;
-    let needs = |names: &[&'static str], other: bool, remedy: &str| {
-        let name = names
-            .iter()
-            .find(|name| given.has(name))
-            .filter(|_| !other)?;
-        Some(format!("--{name} has no effect here: {remedy}"))
-    };
-    let secure = o.url.as_deref().is_some_and(|url| {
-        url.get(..4)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
-    });
-    let is_unix = o
-        .url
-        .as_deref()
-        .is_some_and(|url| url.starts_with("ws+unix:"));
-    let scripted = o.execute.is_some() || o.script.is_some();
-    let piped = !o.interactive && !scripted && o.replay.is_none();
-    let bad = match (&o.url, &o.listen) {
-        (None, None) => Some(
-            "what to connect to is missing: give a URL, as ws://127.0.0.1:9000, or --listen"
-                .to_owned(),
-        ),
-        (Some(_), Some(_)) => {
-            Some("--listen is for a server, which needs no URL: leave one of them off".to_owned())
-        }
-        _ => None,
+    if let Some((_, sentence)) = conflicts(&options).iter().find(|(is_so, _)| *is_so) {
+        return Err(BadOption((*sentence).to_owned()));
     }
-    .or_else(|| {
-        (o.interactive && o.pipe).then(|| {
-            "--interactive and --pipe exclude each other: leave one of them off".to_owned()
-        })
-    })
-    .or_else(|| {
-        (o.execute.is_some() && o.script.is_some())
-            .then(|| "--execute and --script exclude each other: leave one of them off".to_owned())
-    })
-    .or_else(|| {
-        (scripted && (o.interactive || o.replay.is_some())).then(|| {
-            "a script types and sends by itself: leave --interactive and --replay off".to_owned()
-        })
-    })
-    .or_else(|| {
-        (o.replay.is_some() && o.listen.is_some()).then(|| {
-            "--replay sends what a client sent: give a URL in place of --listen".to_owned()
-        })
-    })
-    .or_else(|| {
-        needs(
-            &[
-                "proxy",
-                "redirects",
-                "to-address",
-                "header",
-                "basic-auth",
-                "origin",
-                "cacert",
-                "insecure",
-                "connect-timeout",
-            ],
-            o.listen.is_none(),
-            "it is for a client; leave it off with --listen",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["proxy", "redirects", "to-address"],
-            !is_unix,
-            "a Unix socket leads to one place; leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["proxy", "redirects"],
-            !matches!(o.to_address, Some(Place::Unix(_))),
-            "a Unix socket leads to one place; leave it off",
-        )
-    })
-    .or_else(|| {
-        (o.to_address.is_some() && o.proxy.is_some()).then(|| {
-            "--to-address and --proxy exclude each other: leave one of them off".to_owned()
-        })
-    })
-    .or_else(|| {
-        (secure && matches!(o.to_address, Some(Place::Unix(_))))
-            .then(|| "--to-address: TLS goes over TCP only; give a ws:// URL".to_owned())
-    })
-    .or_else(|| {
-        needs(
-            &["cacert", "insecure"],
-            secure,
-            "it is for TLS; give a wss:// URL, or leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["cert", "key"],
-            secure || o.listen.is_some(),
-            "it is for TLS; give a wss:// URL or --listen",
-        )
-    })
-    .or_else(|| {
-        (o.cert.is_some() != o.key.is_some())
-            .then(|| "--cert and --key go together: give both".to_owned())
-    })
-    .or_else(|| {
-        needs(
-            &["deflate-level", "deflate-takeover", "deflate-window"],
-            o.deflate,
-            "give --deflate too, or leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["ping-timeout"],
-            o.ping_interval.is_some(),
-            "give --ping-interval too, or leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["messages", "send-as"],
-            piped,
-            "it is for a pipe; leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["binary"],
-            o.messages == Messages::Lines,
-            "chunks and whole are raw; leave it off",
-        )
-    })
-    .or_else(|| {
-        needs(
-            &["speed", "check"],
-            o.replay.is_some(),
-            "give --replay too, or leave it off",
-        )
-    });
-    bad.map_or(Ok(options), |sentence| Err(BadOption(sentence)))
+    for (names, has_effect, remedy) in effects(&options) {
+        if let Some(name) = names.iter().find(|name| given.has(name) && !has_effect) {
+            return Err(BadOption(format!("--{name} has no effect here: {remedy}")));
+        }
+    }
+    Ok(options)
+}
+
+impl ClientOptions {
+    /// Whether a script says what is sent.
+    pub(super) const fn is_script(&self) -> bool {
+        self.execute.is_some() || self.script.is_some()
+    }
+
+    fn begins(&self, scheme: &str) -> bool {
+        let begins = |url: &str| {
+            url.get(..scheme.len())
+                .is_some_and(|text| text.eq_ignore_ascii_case(scheme))
+        };
+        self.url.as_deref().is_some_and(begins)
+    }
+}
+
+/// What excludes each other, with its sentence.
+#[rustfmt::skip] // one conflict per block
+fn conflicts(options: &ClientOptions) -> [(bool, &'static str); 9] {
+    let (has_url, listens, replays) = (options.url.is_some(), options.listen.is_some(), options.replay.is_some());
+    let to_unix = matches!(options.to_address, Some(Place::Unix(_)));
+    [
+        (!has_url && !listens, "what to connect to is missing: give a URL, as ws://127.0.0.1:9000, or --listen"),
+        (has_url && listens, "--listen is for a server, which needs no URL: leave one of them off"),
+        (options.interactive && options.pipe, "--interactive and --pipe exclude each other: leave one of them off"),
+        (options.execute.is_some() && options.script.is_some(), "--execute and --script exclude each other: leave one of them off"),
+        ((options.is_script() || replays) && (options.interactive || options.pipe) || options.is_script() && replays,
+            "--execute or --script, --replay, --interactive and --pipe each say who sends: give one of them"),
+        (replays && listens, "--replay sends what a client sent: give a URL in place of --listen"),
+        (options.to_address.is_some() && options.proxy.is_some(), "--to-address and --proxy exclude each other: leave one of them off"),
+        (to_unix && options.begins("wss:"), "--to-address: TLS goes over TCP only; give a ws:// URL"),
+        (options.cert.is_some() != options.key.is_some(), "--cert and --key go together: give both"),
+    ]
+}
+
+/// Which options have an effect, and what to do if they have none.
+#[rustfmt::skip] // one group per block
+fn effects(options: &ClientOptions) -> [(&'static [&'static str], bool, &'static str); 10] {
+    let (listens, secure) = (options.listen.is_some(), options.begins("wss:"));
+    let to_unix = options.begins("ws+unix:") || matches!(options.to_address, Some(Place::Unix(_)));
+    let is_pipe = !options.interactive && !options.is_script() && options.replay.is_none();
+    [
+        (&["proxy", "redirects", "to-address", "header", "basic-auth", "origin", "cacert", "insecure"], !listens,
+            "it is for a client; leave it off with --listen"),
+        (&["to-address"], !options.begins("ws+unix:"), "a Unix socket leads to one place; leave it off"),
+        (&["proxy", "redirects"], !to_unix, "a Unix socket leads to one place; leave it off"),
+        (&["cacert", "insecure"], secure, "it is for TLS; give a wss:// URL, or leave it off"),
+        (&["cert", "key"], secure || listens, "it is for TLS; give a wss:// URL or --listen"),
+        (&["deflate-level", "deflate-takeover", "deflate-window"], options.deflate, "give --deflate too, or leave it off"),
+        (&["ping-timeout"], options.ping_interval.is_some(), "give --ping-interval too, or leave it off"),
+        (&["messages", "send-as", "linger"], is_pipe, "it is for a pipe; leave it off"),
+        (&["binary"], options.messages == Messages::Lines, "chunks and whole are raw; leave it off"),
+        (&["speed", "check"], options.replay.is_some(), "give --replay too, or leave it off"),
+    ]
 }
 
 #[cfg(test)]

@@ -378,20 +378,19 @@ impl Session {
             self.remark(&format!("messages that were not sent: {unsent}"))
                 .await;
         }
+        self.complain().await;
+        self.failed.map_or(code, |failed| failed.code)
+    }
+
+    /// Says why this was no clean end.
+    async fn complain(&self) {
         match &self.failed {
-            None => code,
+            None => {}
+            Some(failed) if failed.sentence.is_empty() => {}
+            Some(failed) if self.manner.style.is_terminal => self.remark(&failed.sentence).await,
             Some(failed) => {
-                match (failed.sentence.as_str(), self.manner.style.is_terminal) {
-                    ("", _) => {}
-                    (sentence, true) => self.remark(sentence).await,
-                    (sentence, false) => {
-                        self.manner
-                            .screen
-                            .remark(format!("ringway: error: {sentence}\n"))
-                            .await
-                    }
-                }
-                failed.code
+                let line = format!("ringway: error: {}\n", failed.sentence);
+                self.manner.screen.remark(line).await;
             }
         }
     }
