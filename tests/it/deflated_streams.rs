@@ -46,9 +46,9 @@ fn a_stream_crosses_two_processes_compressed(io: &str) {
     writer.join().expect("written");
     assert!(got == up, "the bytes are the same");
     for server in [&gateway, &forwarder] {
-        // Every byte of the stream is received once from a WebSocket and once from a socket.
+        // What is noise did not become smaller, and left as it is.
         let bytes = up.len() as u64;
-        server.counter_reaching("inflated_bytes", bytes - 10_000);
+        server.counter_reaching("inflated_bytes", 1_000_000);
         let count = |name| server.counter(name).iter().sum::<u64>();
         assert!(count("inflated_from_bytes") < bytes / 2);
         assert!(count("deflated_to_bytes") < bytes / 2);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::common::run;
 
-/// The options in a text: `--name`, where no letter, digit or hyphen stands before.
+/// The options in a text: `--name`, where no letter, digit or hyphen stands before. Autobahn's names have `_` for `-`.
 fn options_in(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in text.match_indices("--") {
@@ -16,7 +16,8 @@ fn options_in(text: &str) -> BTreeSet<String> {
         }
         let name: String = text[at + 2..]
             .chars()
-            .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
+            .take_while(|letter| letter.is_ascii_alphanumeric() || "-_".contains(*letter))
+            .map(|letter| if letter == '_' { '-' } else { letter })
             .collect();
         if name.starts_with(|first: char| first.is_ascii_alphabetic()) {
             found.insert(name);
