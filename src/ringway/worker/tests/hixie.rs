@@ -10,13 +10,16 @@ use crate::proto::handshake::Versions;
 use crate::protocol::OpeningRules;
 use crate::worker::Config;
 
-const ASK_75: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nHost: a\r\n\r\n";
-const ANSWER_75: &[u8] = b"HTTP/1.1 101 Web Socket Protocol Handshake\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
+const ASK_75: &[u8] =
+    b"GET / HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nHost: a\r\n\r\n";
+const ANSWER_75: &[u8] =
+    b"HTTP/1.1 101 Web Socket Protocol Handshake\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
     WebSocket-Location: ws://a/\r\n\r\n";
 /// The keys and the digest of the draft's example.
 const ASK_76: &[u8] = b"GET / HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nHost: a\r\n\
     Sec-WebSocket-Key1: 4 @1  46546xW%0l 1 5\r\nSec-WebSocket-Key2: 12998 5 Y3 1  .P00\r\n\r\n^n:ds[4U";
-const ANSWER_76: &[u8] = b"HTTP/1.1 101 WebSocket Protocol Handshake\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
+const ANSWER_76: &[u8] =
+    b"HTTP/1.1 101 WebSocket Protocol Handshake\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Location: ws://a/\r\n\r\n8jKS'y:G*Co,Wxa-";
 
 #[test]
@@ -53,7 +56,9 @@ fn old_clients_get_every_text_back_over_a_kernel_with_faults() {
         let mut world = World::new(Options::draw(seed), config);
         let peer = world.worker.io_mut().connect();
         let (mut rest, mut heard, mut turns) = (&says[..], Vec::new(), 0);
-        while heard.len() < hears.len() || is_76 && world.worker.io().peer_end(peer) == PeerEnd::Open {
+        while heard.len() < hears.len()
+            || is_76 && world.worker.io().peer_end(peer) == PeerEnd::Open
+        {
             let (now, later) = rest.split_at(random.magnitude(20_000).min(rest.len()));
             rest = later;
             let sim = world.worker.io_mut();
@@ -63,7 +68,12 @@ fn old_clients_get_every_text_back_over_a_kernel_with_faults() {
             let turn = world.worker.turn(Some(Duration::from_millis(1)));
             turn.expect("a simulation never fails");
             turns += 1;
-            assert!(turns < TURNS_MAX, "{} of {} bytes", heard.len(), hears.len());
+            assert!(
+                turns < TURNS_MAX,
+                "{} of {} bytes",
+                heard.len(),
+                hears.len()
+            );
         }
         assert!(heard == hears, "{} of {} bytes", heard.len(), hears.len());
         world.worker.io_mut().peer_close(peer);
@@ -71,6 +81,9 @@ fn old_clients_get_every_text_back_over_a_kernel_with_faults() {
         assert_eq!(counters.messages_in, texts as u64);
         assert_eq!(counters.messages_out, texts as u64);
         assert_eq!((counters.handshakes_hixie, counters.violations), (1, 0));
-        assert_eq!((counters.drops, counters.closed_unclean), (0, u64::from(!is_76)));
+        assert_eq!(
+            (counters.drops, counters.closed_unclean),
+            (0, u64::from(!is_76))
+        );
     });
 }
