@@ -66,7 +66,8 @@ impl<S: Read + Write> Old<S> {
             head: String::new(),
         };
         while !old.head.ends_with("\r\n\r\n") {
-            old.head.push(char::from(old.byte()));
+            let byte = old.byte();
+            old.head.push(char::from(byte));
         }
         if old.head.contains("Sec-WebSocket-Location") {
             let digest: Vec<u8> = (0..16).map(|_| old.byte()).collect();

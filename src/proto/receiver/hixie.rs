@@ -81,7 +81,9 @@ impl Receiver {
                 Place::Passed => {
                     let end = input.rest().iter().position(|&byte| byte == TEXT_END);
                     let passed = input.take(end.unwrap_or(usize::MAX)).len();
-                    self.count_frame_bytes(passed)?;
+                    if self.count(passed, self.limits.frame_bytes_max).is_some() {
+                        return Err(Violation::FrameTooBig(self.message_bytes));
+                    }
                     match next_byte(input) {
                         None => return Ok(None),
                         Some(_) => Place::Type(Draft::Hixie75),
@@ -131,7 +133,8 @@ impl Receiver {
         }
     }
 
-    /// The next piece of a message: what the input holds of it, which is at least one byte, be it the last.
+    /// The next piece of a message: what the input holds of it, or its end. The end is no part of a piece but of one without
+    /// payload, so that a payload ends where the input is read to, as in RFC 6455.
     fn text_piece(
         &mut self,
         draft: Draft,
@@ -141,12 +144,16 @@ impl Receiver {
     ) -> Result<Step, Violation> {
         let end = input.rest().iter().position(|&byte| byte == TEXT_END);
         let payload = input.take(end.unwrap_or(usize::MAX));
-        let ends = next_byte(input).is_some();
-        self.count_frame_bytes(payload.len())?;
-        let text = &input.buf[payload.clone()];
+        let ends = end.is_some() && (!begun || payload.is_empty());
+        // The first byte that is wrong says what is wrong, however the text is cut.
+        let counted = self.count(payload.len(), self.bytes_max);
+        let within = payload.end - counted.unwrap_or(0);
         self.text
-            .push(text)
+            .push(&input.buf[payload.start..within])
             .map_err(|utf8::Invalid| Violation::TextNotUtf8)?;
+        if counted.is_some() {
+            return Err(Violation::MessageTooBig(self.message_bytes));
+        }
         if ends && !self.text.is_complete() {
             return Err(Violation::TextNotUtf8);
         }
@@ -154,6 +161,7 @@ impl Receiver {
             true => Place::Type(draft),
             false => Place::Text { draft, begun: true },
         });
+        input.at += usize::from(ends);
         let kind = Kind::Text;
         Ok(match ends && !begun {
             true => Step::Message {
@@ -174,10 +182,16 @@ impl Receiver {
         })
     }
 
-    /// Counts bytes of a frame, which is a message as well.
-    fn count_frame_bytes(&mut self, bytes: usize) -> Result<(), Violation> {
-        self.message_bytes = self.message_bytes.saturating_add(bytes as u64);
-        self.check_size(self.message_bytes)
+    /// Counts bytes of a frame, up to the first one above its limit. If that is among them, returns how many are not within it.
+    fn count(&mut self, bytes: usize, bytes_max: u64) -> Option<usize> {
+        let left = bytes_max - self.message_bytes;
+        if bytes as u64 <= left {
+            self.message_bytes += bytes as u64;
+            return None;
+        }
+        self.message_bytes = bytes_max.saturating_add(1);
+        // Less than `bytes`, which is a usize.
+        Some(bytes - usize::try_from(left).unwrap_or(bytes))
     }
 }
 

@@ -30,6 +30,8 @@ fn read<'p>(draft: Draft, limits: Limits, pieces: impl Iterator<Item = &'p [u8]>
                     read.texts.push(message.to_owned());
                 }
                 Ok(Some(Event::Chunk(chunk))) => {
+                    // So that the payload ends where the input is read to.
+                    assert!(chunk.payload.is_empty() || !chunk.message_ends);
                     assert_eq!((chunk.kind, chunk.compressed), (Kind::Text, false));
                     assert_eq!(chunk.message_begins, text.is_none());
                     assert_eq!(chunk.frame_begins.is_some(), chunk.message_begins);
@@ -191,7 +193,6 @@ fn messages_and_what_is_skipped_have_limits() {
         let read = read_cut(draft, limits, b"\x00four\xFF\x00four\xFF");
         assert_eq!((texts(&read), read.fault), (vec!["four", "four"], None));
     }
-    // How much of a frame arrives at once must not decide whether it is too long, but may decide how long it is said to be.
     for bytes in [
         &b"\x00fives"[..],
         b"\x00fives\xFF",
@@ -199,23 +200,22 @@ fn messages_and_what_is_skipped_have_limits() {
         b"\x80\x05fives",
         b"\x80\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F",
     ] {
-        for pieces in [bytes.len(), 1, 2, 3] {
-            let read = read(Draft::Hixie75, limits, bytes.chunks(pieces));
-            assert!(read.texts.is_empty());
-            let fault = read.fault.expect("over the limit");
-            assert_eq!(fault.close_code(), CloseCode::MessageTooBig);
-        }
+        let read = read_cut(Draft::Hixie75, limits, bytes);
+        assert!(read.texts.is_empty());
+        let fault = read.fault.expect("over the limit");
+        assert_eq!(fault.close_code(), CloseCode::MessageTooBig);
     }
     let message = Limits {
         message_bytes_max: 4,
         ..Limits::default()
     };
-    let read = read(
-        Draft::Hixie76,
-        message,
-        std::iter::once(&b"\x00fives\xFF"[..]),
-    );
-    assert_eq!(read.fault, Some(Violation::MessageTooBig(5)));
+    let too_long = read_cut(Draft::Hixie76, message, b"\x00fives and more\xFF");
+    assert_eq!(too_long.fault, Some(Violation::MessageTooBig(5)));
+    // The first byte that is wrong decides.
+    let wrong = read_cut(Draft::Hixie76, message, b"\x00abc\xC0defg\xFF");
+    assert_eq!(wrong.fault, Some(Violation::TextNotUtf8));
+    let wrong = read_cut(Draft::Hixie76, message, b"\x00abcd\xC0efg\xFF");
+    assert_eq!(wrong.fault, Some(Violation::MessageTooBig(5)));
 }
 
 #[test]
