@@ -9,6 +9,7 @@ mod guide;
 mod names;
 mod observer;
 mod passwords;
+mod programs;
 pub(super) mod record;
 mod sessions;
 mod sources;
@@ -22,7 +23,7 @@ use clap::Args;
 use ringway::exit::{Exit, Fatal};
 use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
 use ringway::server::{process, single};
-use ringway::services::gateway::{Observer, Place};
+use ringway::services::gateway::{Messages, Observer, Place};
 use ringway::services::{Gateway, Subprotocols, Verifier};
 use ringway::{Target, supervise};
 use ringway_command::judge::{BadOption, Resolved};
@@ -40,6 +41,7 @@ Example:
   ringway gateway 6080 127.0.0.1:5900
   ringway gateway unix:/run/vnc.sock unix:/run/target.sock --workers 2
   ringway gateway 8083 mqtt.example:1883 --subprotocol mqtt,mqttv3.1
+  ringway gateway 8080 --exec -- ./count-lines --slowly
 
 LISTEN is a port on all IPv4 addresses, host:port, unix:/path, as --wsuri, or
 inetd for the one connection that is the standard input.
@@ -57,6 +59,9 @@ pub(super) struct GatewayCommand {
     /// Where to listen, unless --wsuri says it, and where the streams lead to
     #[arg(value_name = "[LISTEN] TARGET", num_args = 0..=2)]
     places: Vec<String>,
+    /// With --exec: the program that runs for each session, and its arguments
+    #[arg(value_name = "PROGRAM", last = true)]
+    program: Vec<String>,
     #[command(flatten)]
     given: Given<GatewayArgs>,
     #[command(flatten)]
@@ -68,9 +73,17 @@ impl GatewayCommand {
     pub(super) fn into_asked(self) -> Resolved<Asked> {
         let Self {
             places,
+            program,
             mut given,
             process,
         } = self;
+        if !program.is_empty() {
+            if !given.has("exec") {
+                let sentence = "what runs for each session stands behind --exec: ringway gateway 8080 --exec -- PROGRAM";
+                return Err(BadOption(sentence.to_owned()));
+            }
+            given.replace("exec", programs::join(&program));
+        }
         let twice = |name| {
             BadOption(format!(
                 "--{name} says again what stands without a name: give it once"
@@ -78,8 +91,9 @@ impl GatewayCommand {
         };
         let is_inetd = places.first().is_some_and(|place| place == "inetd");
         let mut places = places.into_iter().skip(usize::from(is_inetd)).rev();
-        // Where tokens or routes lead to targets, one place is where to listen.
-        let leads = sessions::SOURCES.iter().any(|name| given.has(name));
+        // Where tokens or routes lead to targets, or sessions to programs, one place is where to listen.
+        let mut sources = sessions::SOURCES.iter().chain(&["exec", "exec-dir"]);
+        let leads = sources.any(|name| given.has(name));
         let has_target = is_inetd || places.len() > 1 || !leads;
         if has_target
             && let Some(target) = places.next()
@@ -139,6 +153,7 @@ impl Defined for GatewayArgs {
         all.extend(sessions::targets());
         all.extend(sessions::sessions());
         all.extend(target_tls::definitions());
+        all.extend(programs::definitions());
         // Of those of topics: there are none here, and no HTTP API for them.
         let tokens = access::definitions().into_iter();
         all.extend(tokens.filter(|definition| definition.name().starts_with("token-")));
@@ -218,6 +233,7 @@ pub(super) const NAMES: Words<Vec<String>> = Words {
 
 /// Refuses options that lead nowhere.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
+    programs::check(options)?;
     sessions::check(options)?;
     target_tls::check(options)
 }
@@ -227,7 +243,7 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
 /// # Errors
 /// Which one, and why.
 pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
-    directory(options)?;
+    directory(options, programs::Leads::new(options)?.map(Arc::new))?;
     if let Some(log) = &options.gateway.sessions.access_log {
         let opened = writer::Log::open(log);
         opened.map_err(|error| Fatal::usage(format!("--access-log {log}: {error}")))?;
@@ -239,7 +255,10 @@ pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
     access::keys(options).map(|_| ())
 }
 
-fn directory(options: &ServerOptions) -> Result<guide::Directory, Fatal> {
+fn directory(
+    options: &ServerOptions,
+    programs: Option<Arc<programs::Leads>>,
+) -> Result<guide::Directory, Fatal> {
     let own = &options.gateway;
     let (connect_timeout, half_close) = (own.connect_timeout, own.half_close);
     let tls = TargetTls::read(options)?;
@@ -255,13 +274,17 @@ fn directory(options: &ServerOptions) -> Result<guide::Directory, Fatal> {
             half_close,
         })
     };
-    guide::Directory::new(options, Box::new(make))
+    guide::Directory::new(options, Box::new(make), programs)
 }
 
 /// Runs a worker process of a gateway.
 pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
-    let made = directory(options).and_then(|guide| Ok((guide, access::keys(options)?)));
-    let (guide, keys) = match made {
+    let made = programs::Leads::new(options).and_then(|programs| {
+        let programs = programs.map(Arc::new);
+        let guide = directory(options, programs.clone())?;
+        Ok((guide, access::keys(options)?, programs))
+    });
+    let (guide, keys, programs) = match made {
         Ok(made) => made,
         Err(fatal) => {
             supervise::error(&fatal);
@@ -273,7 +296,11 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
         Some(_) => std::os::unix::process::parent_id(),
         None => std::process::id(),
     };
-    process::run(options, seat, |_| application(options, guide, &keys, whom))
+    let exit = process::run(options, seat, |_| application(options, guide, &keys, whom));
+    if let Some(leads) = programs {
+        leads.programs.end();
+    }
+    exit
 }
 
 /// Serves the connection that is the standard input, for a super-server as inetd or systemd.
@@ -283,10 +310,14 @@ pub(super) fn work(options: &ServerOptions, seat: &WorkerSeat) -> ExitCode {
 pub(super) fn inetd(options: &ServerOptions) -> Result<Exit, Fatal> {
     let connection = stdio::connection()?;
     prepare(options)?;
-    let (guide, keys) = (directory(options)?, access::keys(options)?);
-    let gateway = application(options, guide, &keys, std::process::id());
-    single::run(options, gateway, connection)?;
-    Ok(Exit::Ok)
+    let programs = programs::Leads::new(options)?.map(Arc::new);
+    let guide = directory(options, programs.clone())?;
+    let gateway = application(options, guide, &access::keys(options)?, std::process::id());
+    let served = single::run(options, gateway, connection);
+    if let Some(leads) = programs {
+        leads.programs.end();
+    }
+    served.map(|_| Exit::Ok)
 }
 
 fn application(
@@ -301,6 +332,7 @@ fn application(
     let mut gateway = Gateway::guided(Arc::new(guide));
     gateway.subprotocols.clone_from(&own.subprotocols);
     gateway.base64 = own.base64;
+    gateway.lines = own.programs.runs() && own.programs.messages == Messages::Lines;
     gateway.require_subprotocol = own.require_subprotocol;
     gateway.proxy_header = own.proxy_header;
     gateway.sessions_per_target_max = own.sessions.sessions_per_target_max;

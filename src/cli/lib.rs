@@ -26,6 +26,7 @@ mod target_tls;
 mod testee;
 pub mod tune;
 mod web;
+mod websocketd;
 mod websockify;
 
 use std::process::ExitCode;
@@ -88,6 +89,11 @@ pub fn server() -> ExitCode {
 /// The program `websockify`: `ringway gateway` with another command line.
 pub fn websockify() -> ExitCode {
     websockify::run()
+}
+
+/// The program `websocketd`: `ringway gateway --exec` with another command line.
+pub fn websocketd() -> ExitCode {
+    websocketd::run()
 }
 
 /// Prints clap's help or error. A reader that has left (`--help | head`) causes no message.

@@ -124,7 +124,7 @@ impl Session {
     /// A signal has come: leaves.
     pub(super) fn interrupt(&mut self) {
         self.failed
-            .get_or_insert(Failed::new(Code::Interrupted, ""));
+            .get_or_insert_with(|| Failed::new(Code::Interrupted, ""));
         self.close(CloseCode::GoingAway, "");
     }
 
@@ -345,7 +345,7 @@ impl Session {
             }
             if let Err(why) = recorder.end() {
                 self.failed
-                    .get_or_insert(Failed::new(Code::Environment, why));
+                    .get_or_insert_with(|| Failed::new(Code::Environment, why));
             }
         }
         let code = match (&self.failure, close) {

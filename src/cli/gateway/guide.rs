@@ -18,12 +18,13 @@ use ringway::services::Verifier;
 use ringway::services::gateway::{
     Found, Guide, Place, Refusal, Route, SessionOptions, Step, TokenFrom, Why, without_port,
 };
-use ringway::{Opening, Verdict};
+use ringway::{Onward, Opening, Verdict};
 
 use super::blocking::{HASHES, blocking};
 use super::fetch;
 use super::names::{Make, Names};
 use super::passwords::{Login, Passwords};
+use super::programs::{Leads, Program};
 use super::sources::{Miss, RedisSource, Source, TokenFile};
 
 /// Bytes of a token: a signed one is long.
@@ -43,12 +44,14 @@ struct Inner {
     token_from: TokenFrom,
     passwords: Option<Arc<Passwords>>,
     client_names: Vec<String>,
+    programs: Option<Arc<Leads>>,
 }
 
 /// What leads to a target.
 enum Lead {
     Place(Place),
     Token(String),
+    Program(Program),
 }
 
 impl Directory {
@@ -56,7 +59,11 @@ impl Directory {
     ///
     /// # Errors
     /// A file cannot be read, or an address is none.
-    pub(super) fn new(options: &ServerOptions, make: Make) -> Result<Self, Fatal> {
+    pub(super) fn new(
+        options: &ServerOptions,
+        make: Make,
+        programs: Option<Arc<Leads>>,
+    ) -> Result<Self, Fatal> {
         let sessions = &options.gateway.sessions;
         let passwords = sessions.basic_auth.as_deref().map(Passwords::load);
         Ok(Self(Arc::new(Inner {
@@ -67,6 +74,7 @@ impl Directory {
             token_from: sessions.token_from.clone(),
             passwords: passwords.transpose()?.map(Arc::new),
             client_names: sessions.client_names.clone(),
+            programs,
         })))
     }
 }
@@ -120,7 +128,8 @@ impl Guide for Directory {
             Err(refusal) => Step::Now(Err(refusal)),
             Ok((None, Lead::Place(place))) => match self.0.names.known(&place) {
                 Some(target) => Step::Now(target.map(|target| Found {
-                    target,
+                    target: Onward::Stream(target),
+                    partner: None,
                     name: place.to_string().into(),
                     user: None,
                     token: None,
@@ -151,6 +160,9 @@ impl Inner {
                 Some(login.ok_or_else(unauthorized)?)
             }
         };
+        if let Some(programs) = &self.programs {
+            return Ok((login, Lead::Program(programs.find(opening)?)));
+        }
         if let Some(route) = Route::find(&self.routes, request.host(), request.path()) {
             return Ok((login, Lead::Place(route.place.clone())));
         }
@@ -179,6 +191,12 @@ impl Inner {
             user = Some(checked.flatten().ok_or_else(unauthorized)?);
         }
         let (place, token) = match lead {
+            Lead::Program(program) => {
+                let Some(leads) = &self.programs else {
+                    unreachable!("a program is found where there are some")
+                };
+                return leads.programs.start(program, user.as_deref());
+            }
             Lead::Place(place) => (place, None),
             Lead::Token(token) => {
                 let label: Box<str> = label(&token).into();
@@ -197,7 +215,8 @@ impl Inner {
         };
         match self.names.find(&place).await {
             Ok(target) => Ok(Found {
-                target,
+                target: Onward::Stream(target),
+                partner: None,
                 name: place.to_string().into(),
                 user,
                 token,

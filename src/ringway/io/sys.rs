@@ -331,6 +331,36 @@ pub fn ask_to_stop(pid: u32) {
     unsafe { libc::kill(pid, libc::SIGTERM) };
 }
 
+/// Sends a signal to every process of a group. `false`: it has none.
+pub fn signal_group(group: u32, signal: i32) -> bool {
+    let Ok(group @ 2..) = i32::try_from(group) else {
+        // 0 and 1 would mean others: our own group, and every process.
+        return false;
+    };
+    // SAFETY: takes no pointer; a negative number below -1 means one group.
+    unsafe { libc::kill(-group, signal) == 0 }
+}
+
+/// Lets the calling thread, and what it starts, run where the process `pid` may.
+///
+/// # Errors
+/// There is no such process.
+pub fn run_where(pid: u32) -> std::io::Result<()> {
+    let size = size_of::<libc::cpu_set_t>();
+    let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
+    // SAFETY: a set is plain bits, and none of them set is a set.
+    let mut cpus: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes at most `size` bytes, which `cpus` has.
+    if unsafe { libc::sched_getaffinity(pid, size, &raw mut cpus) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: reads `size` bytes, which `cpus` has; 0 means the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size, &raw const cpus) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Makes timers of the calling thread fire exactly when they are due, instead of up to 50 µs later (prctl(2),
 /// `PR_SET_TIMERSLACK`).
 pub fn exact_timers() {

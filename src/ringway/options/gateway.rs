@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{ForwardOptions, ProxyVersion, TargetTlsOptions};
-use crate::services::gateway::{Place, SessionOptions};
+use crate::services::gateway::{Place, ProgramOptions, SessionOptions};
 
 /// How WebSockets are joined with streams, see `docs/gateway.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct GatewayOptions {
     pub proxy_header: Option<ProxyVersion>,
     /// Where each session leads to, who may have one, and what is written about it.
     pub sessions: SessionOptions,
+    /// Programs that sessions lead to. Default: none.
+    pub programs: ProgramOptions,
     /// The TLS of the target. Default: none.
     pub tls: TargetTlsOptions,
     /// What `ringway forward` does. Without a destination it is no forwarder.
@@ -35,7 +37,7 @@ pub struct GatewayOptions {
 impl GatewayOptions {
     /// Whether sessions lead anywhere, so that this is a gateway.
     pub fn is_gateway(&self) -> bool {
-        self.target.is_some() || self.sessions.leads()
+        self.target.is_some() || self.sessions.leads() || self.programs.runs()
     }
 }
 
@@ -50,6 +52,7 @@ impl Default for GatewayOptions {
             half_close: false,
             proxy_header: None,
             sessions: SessionOptions::default(),
+            programs: ProgramOptions::default(),
             tls: TargetTlsOptions::default(),
             forward: ForwardOptions::default(),
         }

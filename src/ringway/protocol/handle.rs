@@ -46,6 +46,11 @@ impl<'a> Handle<'a> {
         self.worker.connections()
     }
 
+    /// Whether the worker accepts nothing more and ends when its connections have.
+    pub fn is_stopping(&self) -> bool {
+        self.worker.is_stopping()
+    }
+
     /// Begins a connection in the client's role. Within `handshake_timeout`, the worker calls
     /// [`App::open`](super::App::open) or [`App::failed`](super::App::failed); both see `tag`.
     ///
@@ -176,6 +181,7 @@ pub(crate) trait Reach {
     fn now(&self) -> Instant;
     fn clock(&self) -> Instant;
     fn connections(&self) -> usize;
+    fn is_stopping(&self) -> bool;
     fn connect(
         &mut self,
         dial: &ConnectOptions,

@@ -39,6 +39,14 @@ pub(super) fn choose<'a>(
         .map_or(Choice::Unknown, Choice::Known)
 }
 
+/// Chooses among `known` alone. A client that offers others gets none of them, and may leave.
+pub(super) fn choose_of<'a>(
+    mut offered: impl Iterator<Item = &'a str>,
+    known: &[String],
+) -> Option<&'a str> {
+    offered.find(|name| known.iter().any(|known| known == name))
+}
+
 /// The names that are known, for a sentence.
 pub(super) fn names(base64: bool, more: &[String]) -> String {
     let base64 = base64.then_some(BASE64);

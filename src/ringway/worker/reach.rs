@@ -94,6 +94,10 @@ impl<I: Io> Reach for Reachable<'_, I> {
         self.table.len()
     }
 
+    fn is_stopping(&self) -> bool {
+        self.core.shared.protocol.draining
+    }
+
     fn connect(
         &mut self,
         dial: &ConnectOptions,

@@ -35,6 +35,7 @@ pub fn program(name: &str) -> &'static str {
         "ringway" => env!("CARGO_BIN_EXE_ringway"),
         "server" => env!("CARGO_BIN_EXE_server"),
         "websockify" => env!("CARGO_BIN_EXE_websockify"),
+        "websocketd" => env!("CARGO_BIN_EXE_websocketd"),
         "wsperf" => env!("CARGO_BIN_EXE_wsperf"),
         _ => panic!("no such program: {name}"),
     }

@@ -18,9 +18,11 @@
 
 mod options;
 mod place;
+mod programs;
 mod side;
 pub mod tokens;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,13 +33,15 @@ use crate::proto::CloseCode;
 use crate::proto::proxy_protocol::{self, Version};
 use crate::proto::{Kind, Message};
 use crate::protocol::{
-    App, Carried, Closed, Context, Failure, Handle, Opening, Scope, Target, Verdict, Way,
+    App, Carriage, Carried, Closed, Context, Failure, Handle, Onward, Opening, Scope, Target,
+    Verdict, Way,
 };
 
 use super::Admission;
 use super::carriers::{self, BASE64, Choice};
 pub use options::{LogFormat, RecordFormat, Route, SessionOptions, TokenFrom, without_port};
 pub use place::Place;
+pub use programs::{KillLadder, Messages, Partner, ProgramOptions, Stderr};
 use side::Side;
 pub use side::{Answer, Later};
 
@@ -71,16 +75,27 @@ impl std::fmt::Debug for Step {
 }
 
 /// Where a session leads to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Found {
-    /// The addresses.
-    pub target: Arc<Target>,
+    /// The addresses, or a stream that is connected already.
+    pub target: Onward,
+    /// What runs for this session only, and is told of its end.
+    pub partner: Option<Arc<dyn Partner>>,
     /// How the target is written: sessions of one name are counted together.
     pub name: Arc<str>,
     /// Who the client is.
     pub user: Option<Box<str>>,
     /// What stands for the token that it brought. Not the token: that is a secret.
     pub token: Option<Box<str>>,
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Found")
+            .field("target", &self.target)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client that is not to have a session.
@@ -136,7 +151,8 @@ impl Guide for Arc<Target> {
         };
         let name = self.addresses.first().map(shown).unwrap_or_default();
         Step::Now(Ok(Found {
-            target: Self::clone(self),
+            target: Onward::Stream(Self::clone(self)),
+            partner: None,
             name: name.into(),
             user: None,
             token: None,
@@ -208,6 +224,15 @@ pub struct Account {
     pub parted: Option<(CloseCode, Box<str>)>,
 }
 
+impl Lead {
+    /// The session is over.
+    fn end(&self) {
+        if let Some(partner) = &self.partner {
+            partner.leave();
+        }
+    }
+}
+
 impl Account {
     fn new(opening: &Opening<'_>) -> Self {
         let kept = |text: &str| text.chars().take(KEPT_CHARS_MAX).collect::<String>().into();
@@ -232,6 +257,8 @@ impl Account {
 pub struct Gateway {
     /// Knows where the streams lead to.
     pub guide: Arc<dyn Guide>,
+    /// Whether streams travel as lines, each in a text message. Clients then get none but [`Self::subprotocols`], and none is needed.
+    pub lines: bool,
     /// Subprotocols beside `binary` and `base64`; their messages are binary.
     pub subprotocols: Vec<String>,
     /// Whether clients may choose `base64`.
@@ -251,6 +278,8 @@ pub struct Gateway {
     /// Sessions by target.
     sessions: HashMap<Arc<str>, u32>,
     waiting: HashMap<ConnId, Waiting>,
+    /// Who is to be told that the worker stops.
+    partners: HashMap<ConnId, Arc<dyn Partner>>,
     /// Questions that the side thread has not got yet.
     asks: Vec<(ConnId, Later)>,
     side: Option<Side>,
@@ -260,7 +289,13 @@ pub struct Gateway {
 /// A client that waits for the guide's answer, or that has got it and is not open yet.
 struct Waiting {
     account: Box<Account>,
-    target: Option<Arc<Target>>,
+    lead: Option<Lead>,
+}
+
+/// Where a session leads to.
+struct Lead {
+    target: Onward,
+    partner: Option<Arc<dyn Partner>>,
 }
 
 /// Clients that were refused since the last turn.
@@ -273,14 +308,22 @@ struct Refused {
 }
 
 /// What is kept of a session.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Travels {
     as_base64: bool,
     /// What the target gets first.
     header: Vec<u8>,
-    target: Option<Arc<Target>>,
+    lead: Option<Lead>,
     /// Absent while the guide is asked.
     account: Option<Box<Account>>,
+}
+
+impl std::fmt::Debug for Travels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Travels")
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Gateway {
@@ -301,6 +344,7 @@ impl Gateway {
     pub fn guided(guide: Arc<dyn Guide>) -> Self {
         Self {
             guide,
+            lines: false,
             subprotocols: Vec::new(),
             base64: true,
             require_subprotocol: false,
@@ -311,6 +355,7 @@ impl Gateway {
             observer: None,
             sessions: HashMap::new(),
             waiting: HashMap::new(),
+            partners: HashMap::new(),
             asks: Vec::new(),
             side: None,
             refused: Refused::default(),
@@ -323,6 +368,9 @@ impl Gateway {
         offered: impl Iterator<Item = &'a str>,
         is_text_only: bool,
     ) -> Result<Option<&'a str>, Refusal> {
+        if self.lines {
+            return Ok(carriers::choose_of(offered, &self.subprotocols));
+        }
         let (base64, more) = (self.base64, &self.subprotocols);
         let offered = offered.filter(|name| !is_text_only || *name == BASE64);
         let (status, why) = match carriers::choose(offered, base64, more) {
@@ -345,7 +393,7 @@ impl Gateway {
         answer: Answer,
         id: ConnId,
         account: &mut Account,
-    ) -> Result<Arc<Target>, Verdict> {
+    ) -> Result<Lead, Verdict> {
         let found = match answer {
             Ok(found) => found,
             Err(refusal) => return Err(self.refuse(refusal, id, account)),
@@ -362,7 +410,10 @@ impl Gateway {
             }
             *sessions += 1;
         }
-        Ok(found.target)
+        Ok(Lead {
+            target: found.target,
+            partner: found.partner,
+        })
     }
 
     fn refuse(&mut self, refusal: Refusal, id: ConnId, account: &mut Account) -> Verdict {
@@ -428,8 +479,8 @@ impl Gateway {
         };
         let verdict = match self.judge(answer, id, &mut waiting.account) {
             Err(verdict) => verdict,
-            Ok(target) => {
-                waiting.target = Some(target);
+            Ok(lead) => {
+                waiting.lead = Some(lead);
                 let verdict = match &waiting.account.subprotocol {
                     Some(name) => Verdict::accept().subprotocol(name),
                     None => Verdict::accept(),
@@ -471,8 +522,8 @@ impl App for Gateway {
         match self.guide.find(opening) {
             Step::Now(answer) => match self.judge(answer, id, &mut account) {
                 Err(verdict) => verdict,
-                Ok(target) => {
-                    (travels.target, travels.account) = (Some(target), Some(account));
+                Ok(lead) => {
+                    (travels.lead, travels.account) = (Some(lead), Some(account));
                     match subprotocol {
                         Some(name) => Verdict::accept().subprotocol(name),
                         None => Verdict::accept(),
@@ -485,8 +536,8 @@ impl App for Gateway {
                 self.refuse(refusal, id, &mut account)
             }
             Step::Later(ask) => {
-                let target = None;
-                self.waiting.insert(id, Waiting { account, target });
+                let lead = None;
+                self.waiting.insert(id, Waiting { account, lead });
                 self.asks.push((id, ask));
                 Verdict::later()
             }
@@ -495,8 +546,9 @@ impl App for Gateway {
 
     fn failed(&mut self, scope: &mut Scope<'_>, _: Travels, _: Failure) {
         if let Some(waiting) = self.waiting.remove(&scope.id()) {
-            if waiting.target.is_some() {
+            if let Some(lead) = waiting.lead {
                 self.leave(&waiting.account);
+                lead.end();
             }
             if let Some(observer) = &mut self.observer {
                 observer.ended(scope.id(), &waiting.account, &Outcome::Left);
@@ -507,14 +559,26 @@ impl App for Gateway {
     fn open(&mut self, context: &mut Context<'_>, travels: &mut Travels) {
         let id = context.id();
         if let Some(waiting) = self.waiting.remove(&id) {
-            (travels.target, travels.account) = (waiting.target, Some(waiting.account));
+            (travels.lead, travels.account) = (waiting.lead, Some(waiting.account));
         }
         let kind = match travels.as_base64 {
             true => Kind::Text,
             false => Kind::Binary,
         };
-        if let Some(target) = travels.target.take() {
-            context.join(&target, kind, &std::mem::take(&mut travels.header));
+        if let Some(lead) = &travels.lead {
+            match &lead.target {
+                Onward::Stream(target) => {
+                    context.join(target, kind, &std::mem::take(&mut travels.header));
+                }
+                Onward::WebSocket(uplink) => context.join_uplink(uplink, kind),
+                Onward::Handed(stream) if self.lines => {
+                    context.join_handed(stream, Carriage::Lines);
+                }
+                Onward::Handed(stream) => context.join_handed(stream, kind.into()),
+            }
+            if let Some(partner) = &lead.partner {
+                self.partners.insert(id, Arc::clone(partner));
+            }
         }
         if let (Some(observer), Some(account)) = (&mut self.observer, &travels.account) {
             observer.began(id, account);
@@ -538,6 +602,14 @@ impl App for Gateway {
         }
     }
 
+    fn farewell(&mut self, travels: &mut Travels) -> (CloseCode, Cow<'static, str>) {
+        let partner = travels.lead.as_ref().and_then(|lead| lead.partner.as_ref());
+        partner.map_or_else(
+            || (CloseCode::NormalClosure, "".into()),
+            |partner| partner.farewell(),
+        )
+    }
+
     fn parted(&mut self, travels: &mut Travels, code: CloseCode, reason: &str) {
         if let Some(account) = &mut travels.account {
             account.parted = Some((code, reason.into()));
@@ -545,6 +617,10 @@ impl App for Gateway {
     }
 
     fn close(&mut self, scope: &mut Scope<'_>, travels: Travels, closed: Closed<'_>) {
+        if let Some(lead) = travels.lead {
+            self.partners.remove(&scope.id());
+            lead.end();
+        }
         let Some(account) = travels.account else {
             return;
         };
@@ -557,6 +633,13 @@ impl App for Gateway {
     fn turn(&mut self, worker: &mut Handle<'_>) {
         if !self.waiting.is_empty() || !self.asks.is_empty() {
             self.tend_waiting(worker);
+        }
+        if worker.is_stopping() {
+            for (id, partner) in self.partners.drain() {
+                partner.leave();
+                let commands = worker.commands();
+                commands.close(id, CloseCode::GoingAway, "the server is stopping");
+            }
         }
         let observer = self.observer.as_mut();
         let losses = observer.map(|observer| observer.turn(worker));
