@@ -78,13 +78,22 @@ fn target() -> PathBuf {
 }
 
 /// The examples that need nothing but `ringway`.
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 11] = [
+    "broadcast_server",
     "chat",
+    "compressed_server",
     "custom_headers",
     "echo_client",
     "echo_server",
+    "echo_variants",
+    "login_cookie",
+    "ping_server",
     "several_services",
+    "subprotocols",
 ];
+
+/// The pages that examples contain.
+const PAGES: [&str; 2] = ["chat.html", "login_cookie.html"];
 
 /// A crate with `ringway` as its only dependency, with programs of its own and the examples; made and built once.
 fn outside() -> &'static Path {
@@ -106,7 +115,7 @@ fn outside() -> &'static Path {
         write("src/bin/processes.rs", &program());
         write("src/bin/threads.rs", &on_threads());
         let examples = EXAMPLES.map(|name| format!("{name}.rs"));
-        for file in examples.iter().map(String::as_str).chain(["chat.html"]) {
+        for file in examples.iter().map(String::as_str).chain(PAGES) {
             std::fs::copy(root().join("examples").join(file), sources.join(file)).expect(file);
         }
         write("src/bin/signals.rs", &until_a_signal());

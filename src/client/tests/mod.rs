@@ -9,6 +9,7 @@ mod bounds;
 mod cancelling;
 mod chunks;
 mod closing;
+mod examples;
 #[cfg(feature = "http")]
 mod frameworks;
 mod memory;
