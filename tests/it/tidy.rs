@@ -40,6 +40,7 @@ const MEMBERS: &[Member] = &[
             ("doorbell", &["AtomicU64", "atomic"]),
             ("random", &[]),
             ("topics", &["random"]),
+            ("wakes", &[]),
             ("api", &["topics"]),
             ("history", &["random", "topics"]),
             ("queue", &["history", "random"]),
@@ -156,6 +157,8 @@ const MEMBERS: &[Member] = &[
                 ],
             ),
             ("services", &["io", "proto", "protocol", "stats", "time"]),
+            // Tests run it in a worker.
+            ("tasks", &["io", "proto", "protocol", "time", "worker"]),
             ("seat", &["exit"]),
             (
                 "supervise",
