@@ -60,6 +60,11 @@
 //! drops the message and counts it in [`Counters::drops`], and the worker stops reading from that peer. [`App::writable`] is
 //! called when the queue is empty again. An application that cannot keep up itself stops reading with [`Commands::pause`].
 //!
+//! # Handlers that wait
+//!
+//! A callback must not wait, but an `async` function may: [`Async`] makes an application of a service whose handlers are futures
+//! ([`tasks`], and the guide `docs/async.md`).
+//!
 //! # Topics
 //!
 //! [`Server::bus`] connects the workers. Then a connection can subscribe to a topic ([`Context::subscribe`]), and a message that is published
@@ -136,6 +141,7 @@
 //!
 //! For applications:
 //! - [`server`]: [`Server`], on processes or threads. [`options`]: everything it can be told.
+//! - [`tasks`]: applications whose callbacks are futures.
 //! - [`services`]: [`Echo`], [`Broadcast`], and the routing of services by path.
 //! - [`proto`]: RFC 6455 without I/O, a crate for itself: messages, close codes, HTTP heads, both roles.
 //! - [`time`]: the monotonic instant that callbacks get.
@@ -185,6 +191,7 @@ pub mod signals;
 pub mod stats;
 #[doc(hidden)]
 pub mod supervise;
+pub mod tasks;
 pub mod time;
 pub mod tls;
 #[doc(hidden)]
@@ -209,4 +216,5 @@ pub use protocol::{
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};
 pub use stats::Counters;
+pub use tasks::{Async, AsyncApp, Connection, OwnedMessage, OwnedOpening};
 pub use tls::{TlsMode, TlsOptions, TlsVersion};

@@ -9,7 +9,7 @@ use crate::common::client::{CLOSE, Client, TEXT};
 use crate::common::{kill, scratch, signal, until};
 
 /// Direct dependencies of the crates that others build on.
-const RINGWAY_DEPENDENCIES_MAX: usize = 9;
+const RINGWAY_DEPENDENCIES_MAX: usize = 11;
 const PROTO_DEPENDENCIES_MAX: usize = 5;
 
 /// What a program that embeds a server does not want to compile.
@@ -78,12 +78,13 @@ fn target() -> PathBuf {
 }
 
 /// The examples that need nothing but `ringway`.
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 6] = [
     "chat",
     "custom_headers",
     "echo_client",
     "echo_server",
     "several_services",
+    "slow_square",
 ];
 
 /// A crate with `ringway` as its only dependency, with programs of its own and the examples; made and built once.

@@ -150,15 +150,15 @@ const MEMBERS: &[Member] = &[
                     "bus", "conn", "io", "proto", "random", "stats", "time", "tls",
                 ],
             ),
+            ("tasks", &["io", "proto", "protocol", "time"]),
+            // Tests run asynchronous services in a simulated worker.
             (
                 "worker",
                 &[
-                    "bus", "conn", "io", "proto", "protocol", "stats", "time", "tls",
+                    "bus", "conn", "io", "proto", "protocol", "stats", "tasks", "time", "tls",
                 ],
             ),
             ("services", &["io", "proto", "protocol", "stats", "time"]),
-            // Tests run it in a worker.
-            ("tasks", &["io", "proto", "protocol", "time", "worker"]),
             ("seat", &["exit"]),
             (
                 "supervise",

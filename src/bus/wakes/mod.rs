@@ -86,6 +86,11 @@ impl<T> Left<T> {
         self.attended.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the worker looks at the list before it sleeps, as the worker itself asks.
+    pub fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Relaxed)
+    }
+
     /// Moves what was left to the end of `to`.
     pub fn take(&self, to: &mut VecDeque<T>) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);

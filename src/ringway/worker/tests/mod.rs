@@ -4,6 +4,7 @@
 mod client;
 mod clients;
 mod drivers;
+mod handlers;
 mod hub;
 mod lives;
 mod pairs;
