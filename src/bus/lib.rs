@@ -22,6 +22,7 @@
 //! - [`log`]: one writer, any number of readers. A reader that is too slow counts what it missed; a process that is killed leaves
 //!   nothing that is misread.
 //! - [`doorbell`]: wakes readers that sleep, and nobody else.
+//! - [`wakes`]: the same for other threads of a worker's own process.
 //! - [`topics`]: names, wildcards, who has subscribed.
 //! - [`history`]: the last messages of each topic with offsets, and retained ones.
 //! - [`queue`]: what waits for one subscriber, and what is dropped when it does not read.
@@ -97,5 +98,6 @@ pub mod station;
 #[cfg(feature = "token")]
 pub mod token;
 pub mod topics;
+pub mod wakes;
 
 pub use atomic::{AtomicU64, Words};

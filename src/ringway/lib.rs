@@ -80,6 +80,11 @@
 //!
 //! [`Verdict::measured`] counts what goes over one connection: [`TrafficStats`], in [`Context::traffic_stats`] and [`Closed::traffic`].
 //!
+//! # Handlers that wait
+//!
+//! A callback must not wait, but an `async` function may: [`Async`] makes an application of a service whose handlers are futures
+//! ([`tasks`], and the guide `docs/async.md`).
+//!
 //! # Topics
 //!
 //! [`Server::bus`] connects the workers. Then a connection can subscribe to a topic ([`Context::subscribe`]), and a message that is published
@@ -156,6 +161,7 @@
 //!
 //! For applications:
 //! - [`server`]: [`Server`], on processes or threads. [`options`]: everything it can be told.
+//! - [`tasks`]: applications whose callbacks are futures.
 //! - [`services`]: [`Echo`], [`Broadcast`], and the routing of services by path.
 //! - [`proto`]: RFC 6455 without I/O, a crate for itself: messages, close codes, HTTP heads, both roles.
 //! - [`time`]: the monotonic instant that callbacks get.
@@ -207,6 +213,7 @@ pub mod signals;
 pub mod stats;
 #[doc(hidden)]
 pub mod supervise;
+pub mod tasks;
 pub mod time;
 pub mod tls;
 #[doc(hidden)]
@@ -232,4 +239,5 @@ pub use protocol::{
 pub use server::{Place, Running, Server, ServerOfServices};
 pub use services::{Broadcast, Echo, Gateway, Services};
 pub use stats::Counters;
+pub use tasks::{Async, AsyncApp, Connection, OwnedMessage, OwnedOpening};
 pub use tls::{Cipher, KeyPassword, TlsMode, TlsOptions, TlsVersion};

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::common::client::{
     BINARY, CLOSE, Client, PING, PONG, REQUEST, TEXT, dial, exchange, read_head,
@@ -334,4 +335,29 @@ fn tls_server_speaks_tls_and_plain() {
     Client::connect(&address).echo(TEXT, b"hello");
     drop(secured);
     server.shutdown().expect("an orderly end");
+}
+
+#[test]
+fn slow_square_squares_in_order_and_lets_nobody_wait_for_another() {
+    let (_server, address) = serve("slow_square");
+    // More than a second each for one after another.
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(&address)).collect();
+    let began = Instant::now();
+    for client in &mut clients {
+        client.send(TEXT, b"1.5");
+        client.send(TEXT, b"-3");
+    }
+    for client in &mut clients {
+        client.expect(TEXT, b"2.25");
+        client.expect(TEXT, b"9");
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    clients[0].send(TEXT, b"6");
+    let closed = clients[0].recv();
+    assert_eq!(
+        (closed.first, &closed.payload[2..]),
+        (CLOSE, &b"the number is too large"[..])
+    );
 }

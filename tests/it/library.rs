@@ -9,7 +9,7 @@ use crate::common::client::{CLOSE, Client, TEXT};
 use crate::common::{kill, scratch, signal, until};
 
 /// Direct dependencies of the crates that others build on.
-const RINGWAY_DEPENDENCIES_MAX: usize = 9;
+const RINGWAY_DEPENDENCIES_MAX: usize = 11;
 const PROTO_DEPENDENCIES_MAX: usize = 5;
 
 /// What a program that embeds a server does not want to compile.
@@ -78,7 +78,7 @@ fn target() -> PathBuf {
 }
 
 /// The examples that need nothing but `ringway`.
-const EXAMPLES: [&str; 11] = [
+const EXAMPLES: [&str; 12] = [
     "broadcast_server",
     "chat",
     "compressed_server",
@@ -89,6 +89,7 @@ const EXAMPLES: [&str; 11] = [
     "login_cookie",
     "ping_server",
     "several_services",
+    "slow_square",
     "subprotocols",
 ];
 

@@ -7,6 +7,7 @@ mod common;
 mod access;
 mod addresses;
 mod asking;
+mod async_handlers;
 mod backplane;
 mod bad_frames;
 mod bad_input;

@@ -40,6 +40,7 @@ const MEMBERS: &[Member] = &[
             ("doorbell", &["AtomicU64", "atomic"]),
             ("random", &[]),
             ("topics", &["random"]),
+            ("wakes", &[]),
             ("api", &["topics"]),
             ("history", &["random", "topics"]),
             ("queue", &["history", "random"]),
@@ -150,10 +151,12 @@ const MEMBERS: &[Member] = &[
                     "bus", "conn", "io", "proto", "random", "stats", "time", "tls",
                 ],
             ),
+            ("tasks", &["io", "proto", "protocol", "time"]),
+            // Tests run asynchronous services in a simulated worker.
             (
                 "worker",
                 &[
-                    "bus", "conn", "io", "proto", "protocol", "stats", "time", "tls",
+                    "bus", "conn", "io", "proto", "protocol", "stats", "tasks", "time", "tls",
                 ],
             ),
             ("services", &["io", "proto", "protocol", "stats", "time"]),

@@ -117,6 +117,12 @@ pub trait App {
     ) {
     }
 
+    /// The worker stops. Whether an open connection may be closed now, with 1001. If not, the application closes it when it has
+    /// done what it must; the end of the drain cuts it off.
+    fn drain(&mut self, _session: &mut Self::Session) -> bool {
+        true
+    }
+
     /// Something has happened on the bus of the server's workers.
     fn event(&mut self, _worker: &mut Handle<'_>, _news: &News<'_>) {}
 

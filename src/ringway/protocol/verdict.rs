@@ -90,6 +90,11 @@ impl<'a> Opening<'a> {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All places of the service's path, with their texts.
+    pub(crate) fn places(&self) -> &[(String, String)] {
+        &self.route.places
+    }
+
     /// Notes the service that the request goes to.
     pub(crate) fn set_route(&mut self, service: usize, places: Vec<(String, String)>) {
         let service = u16::try_from(service).unwrap_or(NO_SERVICE);

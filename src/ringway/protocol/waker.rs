@@ -4,19 +4,17 @@
 //! application looks for it in [`App::turn`](super::App::turn).
 //!
 //! ```text
-//!  another thread:   leaves something ──▶ rung: false → true ──▶ rings the bell, only if it was false
-//!  the worker:       the bell wakes it ──▶ hushes the bell ──▶ rung := false ──▶ App::turn looks for everything left
+//!  another thread:   leaves something ──▶ Rung: false → true ──▶ rings the bell, only if it was false
+//!  the worker:       the bell wakes it ──▶ hushes the bell ──▶ Rung: false ──▶ App::turn looks for everything left
 //! ```
 //!
-//! Nothing is lost: both sides change `rung` by a swap (acquire and release), so the two swaps have an order. If the other thread's
-//! comes first, it finds `true` or rings; what it left before is seen by the worker, whose swap reads from it. If the worker's comes
-//! first, the other thread finds `false` and rings, behind the hush, so that the next turn comes. The bell is rung at most once per
-//! turn, however many threads ring how often.
+//! Why nothing is lost, and the models that check it: [`ringway_bus::wakes`].
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringway_bus::wakes::Rung;
 
 use crate::io::{Fd, words};
 
@@ -26,21 +24,21 @@ pub struct Waker(Arc<Bell>);
 
 #[derive(Debug)]
 struct Bell {
-    rung: AtomicBool,
+    rung: Rung,
     ring: File,
 }
 
 impl Waker {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(Bell {
-            rung: AtomicBool::new(false),
+            rung: Rung::default(),
             ring: words::bell()?,
         })))
     }
 
     /// Wakes the worker, unless it is to wake already. Leave what it shall find before this call.
     pub fn wake(&self) {
-        if !self.0.rung.swap(true, Ordering::AcqRel) {
+        if self.0.rung.ring() {
             // Only a wrong descriptor fails, and this one is an eventfd.
             let _ = words::ring(&self.0.ring);
         }
@@ -54,13 +52,13 @@ impl Waker {
     /// The worker is awake, and looks for everything in this turn.
     pub(crate) fn hush(&self) {
         words::hush(&self.0.ring);
-        self.0.rung.swap(false, Ordering::AcqRel);
+        self.0.rung.hear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
     use crate::io::sys::is_readable;

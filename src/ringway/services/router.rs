@@ -150,6 +150,13 @@ impl App for Services {
         }
     }
 
+    fn drain(&mut self, session: &mut Routed) -> bool {
+        match self.of(session) {
+            Some((service, session)) => service.drain(session),
+            None => true,
+        }
+    }
+
     fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {
         for service in &mut self.services {
             service.event(worker, news);
@@ -178,6 +185,7 @@ trait Service {
     fn carried(&mut self, session: &mut dyn Any, carried: Carried<'_>);
     fn parted(&mut self, session: &mut dyn Any, code: CloseCode, reason: &str);
     fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64);
+    fn drain(&mut self, session: &mut dyn Any) -> bool;
     fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>);
     fn turn(&mut self, worker: &mut Handle<'_>);
 }
@@ -247,6 +255,10 @@ where
     fn missed(&mut self, context: &mut Context<'_>, session: &mut dyn Any, messages: NonZeroU64) {
         self.0
             .missed(context, session.downcast_mut().expect(OWN), messages);
+    }
+
+    fn drain(&mut self, session: &mut dyn Any) -> bool {
+        self.0.drain(session.downcast_mut().expect(OWN))
     }
 
     fn event(&mut self, worker: &mut Handle<'_>, news: &News<'_>) {

@@ -174,6 +174,7 @@ counters! {
     wire_bytes_in: Counter, "Bytes read from sockets, counted as they arrive";
     wire_bytes_out: Counter, "Bytes that the kernel took for sending, counted as they leave";
     drops: Counter, "Times that messages of the application could not be delivered: the connection ended first, or its queue was full";
+    unhandled: Counter, "Messages whose asynchronous handler had not begun or not ended when their connection did";
     closed_unclean: Counter, "Open connections that ended without a clean closing handshake";
     violations: Counter, "Peers failed for breaking the protocol";
     enobufs: Counter, "Receives that found the buffer pool dry (back-pressure, nothing is lost)";

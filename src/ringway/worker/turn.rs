@@ -592,6 +592,10 @@ impl<I: Io, A: App> Worker<I, A> {
                     self.core.settle(&mut self.host, conn, Next::Reset);
                 }
                 Stop::Drain if conn.link.phase == Phase::Open => {
+                    let (app, session) = self.host.of(id);
+                    if !app.drain(session) {
+                        continue;
+                    }
                     let reason = match conn.link.side {
                         Side::Begun => "the client is stopping",
                         Side::Accepted => "the server is stopping",

@@ -9,12 +9,29 @@ use std::time::Duration;
 use super::super::areas::slice_of;
 use super::super::{
     BufferId, Completion, ConnectOptions, Counts, Errno, Error, Fd, Follows, Io, Op, ReceiveMode,
-    SEGMENTS_MAX, Segment, Token, Wait, Wake,
+    SEGMENTS_MAX, Segment, Token, Wait, Wake, sys,
 };
 use super::operation::{Kind, Operation, Submission};
 use super::socket::Link;
 use super::{File, Sim};
 use crate::time::Instant;
+
+/// What the worker watches its own bell with ([`Handle::waker`](crate::Handle::waker)).
+const BELL: Token = Token::fixed(Op::Watch, 30);
+
+impl Sim {
+    /// The bell is rung by threads of this process, so the kernel itself says whether it was.
+    fn hear_bell(&self, done: &mut Vec<Completion>) {
+        if let Some((token, _)) = self.bell.filter(|(_, bell)| sys::is_readable(*bell)) {
+            done.push(Completion {
+                token,
+                result: Ok(libc::POLLIN.cast_unsigned().into()),
+                buffer: None,
+                more: true,
+            });
+        }
+    }
+}
 
 impl Io for Sim {
     fn receive_mode(&self) -> ReceiveMode {
@@ -74,6 +91,10 @@ impl Io for Sim {
     }
 
     fn submit_poll_in(&mut self, token: Token, fd: Fd) {
+        if token == BELL {
+            self.bell = Some((token, fd));
+            return;
+        }
         self.arm(token, fd, Kind::PollIn);
     }
 
@@ -125,6 +146,7 @@ impl Io for Sim {
         self.counts.enters += 1;
         self.now = self.now + Duration::from_micros(self.random.between(1, 40) as u64);
         self.submit();
+        self.hear_bell(done);
         let empty = self.decided.is_empty() && self.random.chance(self.options.faults.empty_turn);
         if empty {
             return Ok(());

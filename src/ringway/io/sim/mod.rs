@@ -86,6 +86,8 @@ pub struct Sim {
     operations: Vec<Operation>,
     /// Completions of sends and cancellations that the next turn delivers.
     decided: Vec<Completion>,
+    /// The watch of the worker's own bell, a real eventfd.
+    bell: Option<(Token, Fd)>,
     /// Operations whose last completion was delivered with the last turn. The worker may still cancel them.
     ended: Vec<Token>,
     /// Connections whose descriptors were closed, as named by the last operation on them.
@@ -110,6 +112,7 @@ impl Sim {
             submissions: Vec::new(),
             operations: Vec::new(),
             decided: Vec::new(),
+            bell: None,
             ended: Vec::new(),
             retired: Vec::new(),
             moved: Moved::default(),

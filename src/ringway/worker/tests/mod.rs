@@ -4,6 +4,7 @@
 mod client;
 mod clients;
 mod drivers;
+mod handlers;
 mod hixie;
 mod hub;
 mod lines;
