@@ -181,7 +181,13 @@ impl Incoming {
             match found {
                 Found::Nothing => return Ok(None),
                 Found::Piece => {}
-                Found::Received(received) => return Ok(Some(received)),
+                Found::Received(received) => {
+                    // Nobody knows when the caller comes back.
+                    if self.buffer.is_empty() {
+                        block::give(std::mem::take(&mut self.buffer));
+                    }
+                    return Ok(Some(received));
+                }
             }
         }
     }

@@ -48,6 +48,23 @@ fn an_idle_connection_holds_less_than_a_kibibyte() {
 }
 
 #[test]
+fn a_connection_whose_messages_were_taken_holds_no_buffer_until_it_is_polled_again() {
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let mut pairs: Vec<_> = (0..50).map(|_| pair(2000, Options::default())).collect();
+    let mut exchange = || {
+        runtime.block_on(async {
+            for (client, server) in &mut pairs {
+                server.send("some text").await.expect("there is room");
+                client.recv().await.expect("open").expect("open");
+            }
+        });
+    };
+    exchange(); // the streams in memory have their buffers
+    let held = measure(exchange);
+    assert_eq!(held.bytes_current, 0, "{held:?}");
+}
+
+#[test]
 fn messages_of_a_size_are_read_whole_and_not_copied() {
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let (mut client, mut server) = pair(64 << 10, Options::default());
