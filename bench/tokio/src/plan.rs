@@ -34,7 +34,8 @@ pub struct Plan<M> {
 impl<M> Plan<M> {
     /// `message` makes a message of text, or of bytes, with this payload. It is printable ASCII in either case.
     pub fn new(options: Client, message: impl Fn(Bytes, bool) -> M) -> Self {
-        let variant = |n: usize| (0..options.size).map(|at| b' ' + ((at * 31 + n * 13) % 95) as u8).collect::<Vec<u8>>();
+        let variant =
+            |n: usize| (0..options.size).map(|at| b' ' + ((at * 31 + n * 13) % 95) as u8).collect::<Vec<u8>>();
         let payloads: Vec<Bytes> = (0..VARIANTS).map(|n| variant(n).into()).collect();
         let messages = payloads.iter().cycle().take(VARIANTS + options.in_flight);
         let messages = messages.map(|payload| message(payload.clone(), !options.binary)).collect();

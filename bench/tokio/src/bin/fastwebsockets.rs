@@ -80,8 +80,7 @@ fn main() -> std::io::Result<()> {
             Ok(connection.with_upgrades().await?)
         })),
         Role::Client(client) => {
-            let message =
-                |payload, is_text| Message(payload, if is_text { OpCode::Text } else { OpCode::Binary });
+            let message = |payload, is_text| Message(payload, if is_text { OpCode::Text } else { OpCode::Binary });
             block_on(plan::run(Plan::new(client, message), drive))
         }
     }

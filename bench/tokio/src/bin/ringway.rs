@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
                 true => Message::Text(Text::try_from(payload).expect("ASCII")),
                 false => Message::Binary(payload),
             };
-            let connector = Connector::new(&format!("ws://{}/", client.address));
+            let connector = Connector::new(format!("ws://{}/", client.address));
             block_on(plan::run(Plan::new(client, message), move |stream, plan| {
                 let connector = connector.clone();
                 async move {

@@ -48,7 +48,7 @@ fn main() -> std::io::Result<()> {
                 true => Message::Text(Text::try_from(payload).expect("ASCII")),
                 false => Message::Binary(payload),
             };
-            let connector = Connector::new(&format!("ws://{}/", client.address));
+            let connector = Connector::new(format!("ws://{}/", client.address));
             runtime.start(run_local(Plan::new(client, message), |plan| open(plan, connector.clone())))
         }
     }
