@@ -3,6 +3,7 @@
 //! ```text
 //! PROGRAM server [--port N] [--read-buffer BYTES]
 //! PROGRAM client IP:PORT [--connections N] [--in-flight M] [--size BYTES] [--messages K] [--warm-up K] [--binary] [--hold]
+//!                        [--read-buffer BYTES]
 //! ```
 //!
 //! Owns: everything that is the same for all libraries. Never: reads or writes a frame.
