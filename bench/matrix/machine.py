@@ -94,6 +94,7 @@ def describe(repository, binaries, rustflags, options):
         "versions": {
             "peers": locked_versions(Path(repository) / "bench/peers/Cargo.lock"),
             "driver": locked_versions(Path(repository) / "bench/driver/Cargo.lock"),
+            "tokio": locked_versions(Path(repository) / "bench/tokio/Cargo.lock"),
             "ringway": locked_versions(Path(repository) / "Cargo.lock"),
             "installed": installed_peers(repository),
         },

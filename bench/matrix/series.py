@@ -107,8 +107,8 @@ def started(contestant, size, options, scratch):
     return Server(contestant, binaries()[contestant.binary], options.server_cpu, None, size, scratch)
 
 
-def result_folder(options, topic, plan):
-    """A new folder with plan.json and machine.json."""
+def result_folder(options, topic, plan, programs=None):
+    """A new folder with plan.json and machine.json. `programs`: {name: path} of what is measured; default: `binaries()`."""
     out = options.out or REPOSITORY / "results" / f"{datetime.date.today()}-{options.host}-{topic}"
     if (out / "raw.jsonl").exists():
         sys.exit(f"{out.name} holds a result already: choose another --out")
@@ -116,7 +116,7 @@ def result_folder(options, topic, plan):
     names = ("host", "rounds", "duration", "warm_up", "seed", "server_cpu", "driver_cpu")
     plan = {"congestion": None, **{name: getattr(options, name) for name in names}, **plan}
     (out / "plan.json").write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n")
-    there = {name: path for name, path in binaries().items() if path.exists()}
+    there = {name: path for name, path in (programs or binaries()).items() if path.exists()}
     description = machine.describe(REPOSITORY, there, rustflags(), plan)
     (out / "machine.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n")
     return out

@@ -19,10 +19,11 @@ use ringway_proto::frame::Kind;
 use ringway_proto::{CloseCode, Event, Input, Receiver, Violation};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::block;
 use crate::message::{Chunk, CloseFrame, Text};
 
-/// Bytes of the first read buffer. It doubles, up to [`BLOCK_BYTES_MAX`], while reads fill it.
-const BLOCK_BYTES_MIN: usize = 8 << 10;
+/// Bytes of the read buffer at most. It begins as a [block](crate::block), doubles when a read fills it, and halves when two in
+/// succession take less than a quarter of it. So messages of a size lie whole in it, and are cut off without a copy.
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 
 /// A message that is cut off keeps its whole block alive. So it is copied if it is below this part of the block.
@@ -73,8 +74,10 @@ pub(crate) struct Incoming {
     buffer: BytesMut,
     /// Bytes that the block of the buffer has, or had.
     block_bytes: usize,
-    /// The last read filled the block.
-    filled: bool,
+    /// Bytes that the next block will have, if it is more than the least.
+    next_block_bytes: usize,
+    /// The last read took less than a quarter of its block.
+    was_small: bool,
     part: Part,
     /// What is there of a message that is assembled.
     message: BytesMut,
@@ -113,17 +116,28 @@ impl Incoming {
             return self.poll_read_message(cx, io, remaining);
         }
         debug_assert!(self.buffer.is_empty(), "all of it was parsed");
-        self.block_bytes = match self.filled {
-            true => (2 * self.block_bytes).min(BLOCK_BYTES_MAX),
-            false => BLOCK_BYTES_MIN,
+        self.block_bytes = self.next_block_bytes.max(block::BYTES);
+        self.buffer = match self.block_bytes {
+            block::BYTES => block::take(),
+            larger => BytesMut::with_capacity(larger),
         };
-        self.buffer = BytesMut::with_capacity(self.block_bytes);
         let result = pin!(io.read_buf(&mut self.buffer)).poll(cx);
-        self.filled = self.buffer.len() == self.block_bytes;
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+        match self.buffer.len() {
+            0 => block::give(std::mem::take(&mut self.buffer)),
+            read => self.choose_block(read),
         }
         result
+    }
+
+    /// Chooses the next block by what a read has brought. One small read is no reason: it may be the end of a message.
+    fn choose_block(&mut self, read: usize) {
+        let is_small = read < self.block_bytes / 4;
+        if read == self.block_bytes {
+            self.next_block_bytes = (2 * read).min(BLOCK_BYTES_MAX);
+        } else if is_small && self.was_small {
+            self.next_block_bytes = self.block_bytes / 2;
+        }
+        self.was_small = is_small;
     }
 
     fn poll_read_message<S: AsyncRead + Unpin>(
@@ -167,7 +181,13 @@ impl Incoming {
             match found {
                 Found::Nothing => return Ok(None),
                 Found::Piece => {}
-                Found::Received(received) => return Ok(Some(received)),
+                Found::Received(received) => {
+                    // Nobody knows when the caller comes back.
+                    if self.buffer.is_empty() {
+                        block::give(std::mem::take(&mut self.buffer));
+                    }
+                    return Ok(Some(received));
+                }
             }
         }
     }
@@ -219,7 +239,7 @@ impl Incoming {
     fn parse_buffer(&mut self, receiver: &mut Receiver, want: Want) -> Result<Found, Violation> {
         let mut input = Input::new(&mut self.buffer);
         let Some(event) = receiver.poll_event(&mut input)? else {
-            self.buffer = BytesMut::new();
+            block::give(std::mem::take(&mut self.buffer));
             return Ok(Found::Nothing);
         };
         let (piece, payload_bytes) = match event {
@@ -302,7 +322,7 @@ impl Incoming {
             .extend_from_slice(&self.buffer[payload.clone()]);
         self.buffer.advance(payload.end);
         // A short rest is read with what follows it.
-        if receiver.payload_remaining() >= Some(BLOCK_BYTES_MIN as u64) {
+        if receiver.payload_remaining() >= Some(block::BYTES as u64) {
             self.into_message = Some(self.message.len());
         }
         self.assembled(message_ends)
@@ -326,7 +346,7 @@ impl Incoming {
         io: &mut S,
     ) -> Poll<io::Result<usize>> {
         (self.buffer, self.message) = (BytesMut::new(), BytesMut::new());
-        let mut unwanted = BytesMut::with_capacity(BLOCK_BYTES_MIN);
+        let mut unwanted = BytesMut::with_capacity(block::BYTES);
         pin!(io.read_buf(&mut unwanted)).poll(cx)
     }
 }

@@ -34,6 +34,7 @@
 )]
 
 mod accept;
+mod block;
 mod clock;
 #[cfg(feature = "deflate")]
 mod codec;

@@ -11,6 +11,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use ringway_proto::mask::{self, Key};
 use tokio::io::AsyncWrite;
 
+use crate::block;
+
 /// A payload of so many bytes or more is not joined with its neighbours: it is written from where it lies.
 const APART_BYTES_MIN: usize = 4096;
 
@@ -38,6 +40,9 @@ impl Outbox {
 
     /// Appends bytes as they are.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.tail.capacity() == 0 {
+            self.tail = block::take();
+        }
         self.tail.extend_from_slice(bytes);
         self.waiting += bytes.len();
     }
@@ -71,7 +76,9 @@ impl Outbox {
 
     /// Forgets all that waits.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        let this = std::mem::take(self);
+        drop(this.segments); // the tail may have been one with them
+        block::give(this.tail);
     }
 
     /// Writes all that waits, and flushes the stream. The memory is given back at the end.

@@ -47,6 +47,41 @@ fn an_idle_connection_holds_less_than_a_kibibyte() {
     assert!(value <= IDLE_BYTES_MAX, "{value}");
 }
 
+#[test]
+fn a_connection_whose_messages_were_taken_holds_no_buffer_until_it_is_polled_again() {
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let mut pairs: Vec<_> = (0..50).map(|_| pair(2000, Options::default())).collect();
+    let mut exchange = || {
+        runtime.block_on(async {
+            for (client, server) in &mut pairs {
+                server.send("some text").await.expect("there is room");
+                client.recv().await.expect("open").expect("open");
+            }
+        });
+    };
+    exchange(); // the streams in memory have their buffers
+    let held = measure(exchange);
+    assert_eq!(held.bytes_current, 0, "{held:?}");
+}
+
+#[test]
+fn messages_of_a_size_are_read_whole_and_not_copied() {
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let (mut client, mut server) = pair(64 << 10, Options::default());
+    for round in 0..20 {
+        let sent = vec![7; 16 << 10];
+        runtime.block_on(server.send(sent)).expect("there is room");
+        let mut received = None;
+        let held = measure(|| received = Some(runtime.block_on(client.recv())));
+        let message = received.expect("measured").expect("open");
+        assert_eq!(message.map(|message| message.len()), Some(16 << 10));
+        // Once the read buffer has grown: one block, in which the message lies.
+        if round > 4 {
+            assert!(held.bytes_total < 33 << 10, "round {round}: {held:?}");
+        }
+    }
+}
+
 /// Two ends of a TCP connection.
 async fn connected() -> (WebSocket<TcpStream>, WebSocket<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -65,6 +100,7 @@ fn a_ping_interval_costs_one_timer() {
     options.ping_interval = Some(std::time::Duration::from_secs(3600));
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime");
+    crate::block::give(crate::block::take()); // the thread has it, and not the connection
     let mut ends = None;
     let held = measure(|| {
         runtime.block_on(async {
