@@ -110,7 +110,7 @@ impl Shared {
                     buffer,
                 };
                 let mut input = Input::starting_at(buf, from);
-                let ending = self.carry_frames(conn, &mut input, &mut reading, scratch);
+                let frames_read = self.carry_frames(conn, &mut input, &mut reading, scratch);
                 let read = input.position();
                 reading.end_run(self);
                 // Before the application may learn of the end.
@@ -134,13 +134,13 @@ impl Shared {
                     );
                 }
                 self.protocol.share.frames += frames - reading.left;
-                match ending {
-                    None => read,
-                    Some(Ending::Inflates) => {
+                match frames_read {
+                    Ok(()) => read,
+                    Err(Ending::Inflates) => {
                         self.put_off(&mut conn.link);
                         read
                     }
-                    Some(ending) => {
+                    Err(ending) => {
                         self.conclude(host, conn, ending, scratch);
                         buf.len()
                     }
@@ -156,7 +156,7 @@ impl Shared {
         input: &mut Input<'_>,
         reading: &mut Reading,
         scratch: &mut [u8],
-    ) -> Option<Ending> {
+    ) -> Result<(), Ending> {
         let Speaks::WebSocket(WebSocket {
             receiver,
             sender,
@@ -173,24 +173,18 @@ impl Shared {
             // Another kind was refused when the message began.
             let kind = coding.kind();
             let speaks = (&mut **codec, &mut *coding, kind);
-            if let Err(ending) = self.carry_compressed(&conn.link, speaks, None, reading) {
-                return Some(ending);
-            }
+            self.carry_compressed(&conn.link, speaks, None, reading)?;
         }
         while reading.left > 0 {
             reading.left -= 1;
             let event = match receiver.poll_event(input) {
-                Ok(None) => return None,
+                Ok(None) => return Ok(()),
                 Ok(Some(event)) => event,
-                Err(violation) => return Some(Ending::Violation(violation)),
+                Err(violation) => return Err(Ending::Violation(violation)),
             };
             let (kind, len, ends) = match event {
                 Event::Message(mut message) => {
-                    let decoded = match decode(coding, message.kind(), message.payload_mut(), true)
-                    {
-                        Ok(decoded) => decoded,
-                        Err(ending) => return Some(ending),
-                    };
+                    let decoded = decode(coding, message.kind(), message.payload_mut(), true)?;
                     let (_, _, payload) = message.into_parts();
                     self.count_in(1, payload.len());
                     reading.push(self, input, payload.start..payload.start + decoded);
@@ -208,10 +202,8 @@ impl Shared {
                     {
                         let arrived = Some((&*part.payload, ends));
                         let speaks = (&mut **codec, &mut *coding, part.kind);
-                        match self.carry_compressed(&conn.link, speaks, arrived, reading) {
-                            Ok(()) => continue,
-                            Err(ending) => return Some(ending),
-                        }
+                        self.carry_compressed(&conn.link, speaks, arrived, reading)?;
+                        continue;
                     }
                     (part.kind, (part.payload.len(), part.payload), ends)
                 }
@@ -223,22 +215,19 @@ impl Shared {
                 }
                 Event::Pong(_) => continue,
                 Event::Close(close) => {
-                    return Some(Ending::PeerClosed {
+                    return Err(Ending::PeerClosed {
                         code: close.code,
                         reason: close.reason.to_owned(),
                     });
                 }
             };
             let (len, payload) = len;
-            let decoded = match decode(coding, kind, payload, ends) {
-                Ok(decoded) => decoded,
-                Err(ending) => return Some(ending),
-            };
+            let decoded = decode(coding, kind, payload, ends)?;
             self.count_in(u64::from(ends), len);
             let start = input.position() - len;
             reading.push(self, input, start..start + decoded);
         }
-        None
+        Ok(())
     }
 
     /// Inflates a part of a message, and makes a piece of what comes out.
