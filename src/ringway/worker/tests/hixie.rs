@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::script::text;
 use super::world::{TURNS_MAX, World, seeds};
-use crate::io::Io as _;
 use crate::io::sim::{Options, PeerEnd, Random};
 use crate::proto::handshake::Versions;
 use crate::protocol::OpeningRules;
