@@ -5,6 +5,7 @@ websockify 0.4.1 and Ringway.
   peer_old.py FOLDER HOST:PORT hybi      the drafts with numbers
 """
 
+import contextlib
 import socket
 import struct
 import sys
@@ -90,7 +91,8 @@ def hybi(version):
         mutable[1] |= 0x80
         connection.socket.sendall(bytes(mutable) + struct.pack(">I", 0) + frame[length:])
         while len(back) < size:
-            frame = Old.decode_hybi(connection.bytes, base64=True)
+            with contextlib.redirect_stdout(None):  # It reads a client's frames, and prints what is not masked.
+                frame = Old.decode_hybi(connection.bytes, base64=True)
             if frame["payload"] is None:
                 connection.more()
                 continue

@@ -31,7 +31,8 @@ pub struct OpeningOptions {
     /// A path on which GET and HEAD are answered 200, and 503 while the worker drains. Default: none.
     pub health_path: Option<String>,
     /// Whether the protocols before RFC 6455 are served beside it: Hixie-75 and Hixie-76, and versions 7 and 8 whatever `versions`
-    /// says. Their proof that a request came from a WebSocket is weak or missing. Default: no.
+    /// says. Their proof that a request came from a WebSocket is weak or missing. To clients of Hixie's, binary messages and Pings
+    /// fail with [`Misuse::NotInHixie`](crate::Misuse::NotInHixie). Default: no.
     pub legacy: bool,
     /// The ports that Flash may connect to: what asks for a policy in place of a request gets one. Default: no policy.
     pub flash_policy: Option<Policy>,
