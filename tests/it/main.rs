@@ -38,6 +38,7 @@ mod load;
 mod memory;
 mod observer;
 mod opening;
+mod programs;
 mod pubsub;
 mod scenarios;
 mod session_log;
