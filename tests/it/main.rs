@@ -43,6 +43,7 @@ mod load;
 mod memory;
 mod observer;
 mod opening;
+mod programs;
 mod public_api;
 mod pubsub;
 mod scenarios;
