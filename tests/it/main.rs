@@ -35,6 +35,7 @@ mod http_client;
 mod library;
 mod lives;
 mod load;
+mod login_oidc;
 mod memory;
 mod observer;
 mod opening;
