@@ -52,7 +52,9 @@ pub(crate) async fn run(url: &str, offer: Deflate) -> Result<String, Box<dyn std
     let connector = Connector::new(url).configure(|options| options.deflate = Some(offer));
     let (mut websocket, response) = connector.connect().await?;
     for number in 0..100 {
-        let text = format!(r#"{{"symbol":"EURUSD","number":{number},"bid":1.08{number:02}}}"#);
+        let quote = |n| format!(r#"{{"symbol":"EURUSD","number":{number},"bid":1.08{n:02}}}"#);
+        let quotes: Vec<String> = (0..10).map(quote).collect();
+        let text = format!("[{}]", quotes.join(","));
         websocket.send(text.clone()).await?;
         let answer = websocket.recv().await?.ok_or("the server has closed")?;
         if answer.as_text() != Some(&text) {

@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
     let path = path.unwrap_or_else(|| "/tmp/echo.sock".to_owned());
     match run(Path::new(&path), "Hello, Ringway!").await {
         Ok(answer) => {
-            println!("received {answer:?}");
+            println!("received {:?}", answer.as_text().unwrap_or("bytes"));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -40,6 +40,7 @@ mod legacy;
 mod library;
 mod lives;
 mod load;
+mod login_oidc;
 mod memory;
 mod observer;
 mod opening;
