@@ -487,7 +487,7 @@ fn the_path_names_a_program_of_the_directory_and_nothing_outside() {
 
 #[test]
 fn standard_error_goes_where_it_was_told_to_go() {
-    let script = "echo out; echo 'a \033 warning' >&2";
+    let script = r"echo out; echo 'a \033 warning' >&2";
     let server = shell(&["--exec-stderr=client"], script);
     assert_eq!(told(&server.address(), "/").0, "out|a \u{1b} warning|");
     let server = shell(&["--exec-stderr=discard"], script);
