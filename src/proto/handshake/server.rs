@@ -248,16 +248,15 @@ pub fn encode_verdict(
                 return Err(Misuse::SubprotocolNotOffered);
             }
             check_extra_headers(headers)?;
-            let key = match request.opening {
-                Opening::Key(key) => key,
-                #[cfg(feature = "legacy")]
-                Opening::Hixie(opening) => {
-                    opening.encode(request, subprotocol, headers, out);
-                    return Ok(());
-                }
-            };
+            #[cfg(feature = "legacy")]
+            if let Opening::Hixie(opening) = request.opening {
+                opening.encode(request, subprotocol, headers, out);
+                return Ok(());
+            }
             http::push(&[SWITCHING_PROTOCOLS, http::SERVER, UPGRADED], out);
-            out.extend_from_slice(&key.accept());
+            if let Some(key) = request.key() {
+                out.extend_from_slice(&key.accept());
+            }
             http::push(&["\r\n"], out);
             if let Some(subprotocol) = subprotocol {
                 http::push(&["Sec-WebSocket-Protocol: ", subprotocol, "\r\n"], out);
