@@ -420,10 +420,10 @@ fn a_program_knows_its_client_and_nothing_else_of_ours() {
 }
 
 #[test]
-fn a_program_has_three_descriptors_and_all_cpus_of_the_server() {
+fn a_program_has_three_descriptors_all_signals_and_all_cpus_of_the_server() {
     let server = shell(
         &[],
-        "ls /proc/self/fd | wc -l; grep Cpus_allowed_list /proc/self/status; id -g > /dev/null; cut -d' ' -f5 /proc/$$/stat; echo $$",
+        "ls /proc/self/fd | wc -l; grep -E '^(Cpus_allowed_list|SigBlk|SigIgn)' /proc/self/status; cut -d' ' -f5 /proc/$$/stat; echo $$",
     );
     let (text, ..) = told(&server.address(), "/");
     let lines: Vec<_> = text.split('|').map(str::trim).collect();
@@ -433,8 +433,10 @@ fn a_program_has_three_descriptors_and_all_cpus_of_the_server() {
         .find(|line| line.starts_with("Cpus_allowed_list"))
         .expect("a line");
     // The list has the directory that is being read, too.
-    assert_eq!(lines[..2], ["4", cpus]);
-    assert_eq!(lines[2], lines[3], "it leads a process group of its own");
+    let none = "0000000000000000";
+    let signals = [format!("SigBlk:\t{none}"), format!("SigIgn:\t{none}")];
+    assert_eq!(lines[..4], ["4", &signals[0], &signals[1], cpus]);
+    assert_eq!(lines[4], lines[5], "it leads a process group of its own");
 }
 
 #[test]
