@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ringway::Opening;
 use ringway::exit::Fatal;
 use ringway::options::ServerOptions;
-use ringway::services::gateway::{Refusal, Why};
+use ringway::services::gateway::Refusal;
 
 pub(super) use options::{check, definitions, join};
 pub(super) use run::Programs;
@@ -34,10 +34,17 @@ pub(super) struct Program {
     label: String,
 }
 
+/// What a gateway runs.
+enum Runs {
+    /// One program, with its arguments.
+    One(PathBuf, Vec<String>),
+    /// Those of a directory.
+    ByPath(Scripts),
+}
+
 /// Which program a request leads to.
 pub(super) struct Leads {
-    options: ringway::services::gateway::ProgramOptions,
-    scripts: Option<Scripts>,
+    runs: Runs,
     /// Variables of our own environment that programs get.
     passed: Vec<(OsString, OsString)>,
     pub(super) programs: Arc<Programs>,
@@ -50,41 +57,38 @@ impl Leads {
     /// The directory cannot be opened, or the program is not there.
     pub(super) fn new(options: &ServerOptions) -> Result<Option<Self>, Fatal> {
         let own = &options.gateway.programs;
-        if !own.runs() {
-            return Ok(None);
-        }
-        if let Some(name) = own.command.first()
-            && !scripts::is_there(name)
-        {
-            return Err(Fatal::usage(format!(
-                "--exec: {name} is no program here: give its path, or look into PATH"
-            )));
-        }
+        let runs = match (&own.directory, own.command.split_first()) {
+            (None, Some((name, arguments))) => {
+                let path = scripts::locate(name).ok_or_else(|| {
+                    Fatal::usage(format!(
+                        "--exec: {name} is no program here: give its path, or look into PATH"
+                    ))
+                })?;
+                Runs::One(path, arguments.to_vec())
+            }
+            (Some(directory), _) => Runs::ByPath(Scripts::open(directory)?),
+            (None, None) => return Ok(None),
+        };
         let passed = own.pass_env.iter();
         let passed = passed.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
         Ok(Some(Self {
-            scripts: own.directory.as_deref().map(Scripts::open).transpose()?,
+            runs,
             passed: passed.collect(),
             programs: Arc::new(Programs::new(own)),
-            options: own.clone(),
         }))
     }
 
     /// The program for a client, or why there is none. It reads a directory only if there is one.
     pub(super) fn find(&self, opening: &Opening<'_>) -> Result<Program, Refusal> {
         let request = opening.request();
-        let (path, arguments, place) = match (&self.scripts, self.options.command.split_first()) {
-            (Some(scripts), _) => {
+        let (path, arguments, place) = match &self.runs {
+            Runs::ByPath(scripts) => {
                 let found = scripts.find(request.path())?;
                 (found.file, Vec::new(), found.place)
             }
-            (None, Some((path, arguments))) => {
+            Runs::One(path, arguments) => {
                 let place = scripts::of_command(request.path());
-                (path.into(), arguments.to_vec(), place)
-            }
-            (None, None) => {
-                let sentence = "there is no program here";
-                return Err(Refusal::new(Why::NoTarget, 404, sentence));
+                (path.clone(), arguments.clone(), place)
             }
         };
         let mut environment = self.passed.clone();

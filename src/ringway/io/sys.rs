@@ -381,6 +381,17 @@ pub fn ignore_unhandled(signals: impl Iterator<Item = i32>) {
     ignore_signals(signals.filter(|signal| handler(*signal) == Some(libc::SIG_DFL)));
 }
 
+/// Gives ignored signals a handler that does nothing, but for SIGPIPE. To this process that is the same. But a program inherits what is
+/// ignored, and could not even decide to hear it; what is handled has its default effect there (execve(2)).
+pub fn handle_ignored_signals() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let ignored = (1..=libc::SIGRTMAX()).filter(|signal| is_ignored(*signal));
+    for signal in ignored.filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: the handler does nothing, which is allowed at any time.
+        unsafe { libc::signal(signal, nothing as *const () as libc::sighandler_t) };
+    }
+}
+
 /// Blocks `signals` for this thread and for threads it starts later. Returns a descriptor that becomes readable when one
 /// of them is pending. A signal that the parent process had set to be ignored is delivered too.
 pub fn signal_fd(signals: &[i32]) -> std::io::Result<Fd> {

@@ -38,6 +38,9 @@ use super::{Program, environment};
 /// Bytes of a line of standard error in the log. The rest of it is left out.
 const LOGGED_BYTES_MAX: usize = 4096;
 
+/// Time to read what is left of the standard error.
+const LOG_REST: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether a group is empty whose first process has ended.
 const GROUP_LOOK: Duration = Duration::from_millis(10);
 
@@ -48,7 +51,7 @@ pub(in crate::gateway) struct Programs {
     ladder: KillLadder,
     /// Process groups that may have members.
     groups: Mutex<HashSet<u32>>,
-    /// The thread that starts programs runs where all of them may run, not on the worker's CPU alone.
+    /// What programs would inherit of a worker: its CPU, and the signals that it ignores.
     is_free: Once,
 }
 
@@ -78,6 +81,7 @@ impl Programs {
             return Err(Refusal::new(Why::TooMany, 503, sentence));
         };
         self.is_free.call_once(|| {
+            sys::handle_ignored_signals();
             if let Err(error) = sys::run_where(std::os::unix::process::parent_id()) {
                 tracing::warn!("programs run on the CPU of their worker only: {error}");
             }
@@ -89,9 +93,8 @@ impl Programs {
             unreachable!("nobody has waited for it")
         };
         lock(&self.groups).insert(group);
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log(stderr, Arc::clone(&name), group));
-        }
+        let stderr = child.stderr.take();
+        let log = stderr.map(|stderr| tokio::spawn(log(stderr, Arc::clone(&name), group)));
         let session = Arc::new(Session {
             stage: watch::Sender::new(Stage::Begun),
             status: Mutex::default(),
@@ -102,7 +105,16 @@ impl Programs {
             ladder: self.ladder,
             session: Arc::clone(&session),
         };
-        tokio::spawn(Arc::clone(self).tend(process, far, place));
+        let tended = Arc::clone(self).tend(process, far, place);
+        tokio::spawn(async move {
+            tended.await;
+            // A daemon that has left the group may hold it for ever.
+            if let Some(mut log) = log
+                && timeout(LOG_REST, &mut log).await.is_err()
+            {
+                log.abort();
+            }
+        });
         Ok(Found {
             target: Onward::Handed(Handed::new(near.into())),
             partner: Some(Arc::new(Seat(session))),

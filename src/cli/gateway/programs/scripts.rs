@@ -111,8 +111,8 @@ fn decoded(path: &str) -> Option<Vec<u8>> {
     (!bytes.contains(&0)).then_some(bytes)
 }
 
-/// Whether a command is there, in `PATH` unless it is a path itself.
-pub(super) fn is_there(name: &str) -> bool {
+/// Where a command is: in `PATH`, unless it is a path itself. A path is started faster than a name, which is looked for in the child.
+pub(super) fn locate(name: &str) -> Option<PathBuf> {
     let is_program = |path: &Path| {
         let metadata = path.metadata();
         metadata.is_ok_and(|metadata| {
@@ -121,10 +121,11 @@ pub(super) fn is_there(name: &str) -> bool {
         })
     };
     if name.contains('/') {
-        return is_program(Path::new(name));
+        return is_program(Path::new(name)).then(|| name.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| is_program(&directory.join(name)))
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(name));
+    places.find(|place| is_program(place))
 }
 
 #[cfg(test)]

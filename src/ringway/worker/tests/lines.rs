@@ -7,8 +7,8 @@ use super::wire::{Item, Wire};
 use super::world::{TURNS_MAX, seeds};
 use crate::io::sim::{Options, PeerEnd, PeerId, Random, Sim};
 use crate::proto::{CloseCode, Message, Opcode};
-use crate::worker::{App, Config, Context, Listener, Worker};
-use crate::{Carriage, Closed, Scope};
+use crate::protocol::Carriage;
+use crate::worker::{App, Closed, Config, Context, Listener, Scope, Worker};
 
 /// Joins every WebSocket with a stream of lines.
 #[derive(Debug, Default)]

@@ -5,10 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::session::Session;
-use crate::Handed;
 use crate::io::pool::BUFFER_BYTES;
 use crate::io::sim::{Faults, PeerEnd, PeerId, Random, Sim};
 use crate::io::{ConnectOptions, HOT_BYTES};
+use crate::protocol::Handed;
 use crate::stats::Counters;
 use crate::worker::{App, Worker};
 
