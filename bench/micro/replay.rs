@@ -159,6 +159,10 @@ impl Io for Replay {
     fn connect(&mut self, _: &ConnectOptions) -> Result<Fd, Errno> {
         Err(Errno(libc::ENETUNREACH))
     }
+    fn adopt(&mut self, _: std::os::fd::OwnedFd) -> Fd {
+        unreachable!("nothing is handed over")
+    }
+
     fn connect_result(&mut self, _: Fd) -> Result<(), Errno> {
         Ok(())
     }
