@@ -229,10 +229,8 @@ impl Shared {
             self.count_in(u64::from(ends), len);
             // The payload is the last that was read.
             let start = input.position() - len;
-            reading.push(self, input, start..start + decoded);
-            if ends && is_line(coding, kind) {
-                reading.end_run(self, true);
-            }
+            let ends_line = ends && is_line(coding, kind);
+            reading.push(self, input, start..start + decoded, ends_line);
         }
         Ok(())
     }
@@ -343,11 +341,23 @@ struct Reading {
 }
 
 impl Reading {
-    /// Adds a payload. A short one is moved next to the one before.
-    fn push(&mut self, shared: &mut Shared, input: &mut Input<'_>, payload: Range<usize>) {
-        if payload.is_empty() {
-            return;
+    /// Adds a payload, which may be empty. A short one is moved next to the one before.
+    fn push(
+        &mut self,
+        shared: &mut Shared,
+        input: &mut Input<'_>,
+        payload: Range<usize>,
+        ends_line: bool,
+    ) {
+        if !payload.is_empty() {
+            self.join(shared, input, payload);
         }
+        if ends_line {
+            self.end_run(shared, true);
+        }
+    }
+
+    fn join(&mut self, shared: &mut Shared, input: &mut Input<'_>, payload: Range<usize>) {
         let joins = !self.run.is_empty() && payload.len() <= MOVED_BYTES_MAX;
         let payload = match joins && payload.start > self.run.end {
             true => input.move_back(payload, self.run.end),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::codec::Codec;
-use super::commands::{Command, Commands};
+use super::commands::Commands;
 use super::config::Config;
 use super::prepared::{Form, Prepared, TooMuch};
 use super::{Shared, State};
@@ -479,44 +479,6 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Sends a part of a message as a frame of its own (RFC 6455 §5.4): for a message that is larger than memory, or is made while it leaves.
-    /// The first part begins the message and says its kind; the one with `ends` ends it. Parts are not compressed. The payload
-    /// is copied once.
-    ///
-    /// Inside the message nothing else may be sent but Ping, Pong and Close: [`Self::send`] fails with [`Misuse::OutOfOrder`],
-    /// [`Commands::send`] counts a drop, and messages of topics wait.
-    ///
-    /// # Errors
-    /// [`SendError`]; the part was not sent. [`SendError::QueueFull`]: go on in [`App::writable`](super::App::writable).
-    pub fn send_part(&mut self, kind: Kind, payload: &[u8], ends: bool) -> Result<(), SendError> {
-        self.check_queue()?;
-        let header = self.part_header(kind, payload.len(), ends);
-        self.sender.check(&header)?;
-        self.count_out(u64::from(ends), header.payload_len);
-        self.send_frame(header, payload);
-        let state = &mut self.output.shared.protocol;
-        if ends && state.fanout.is_some() {
-            state
-                .commands
-                .list
-                .push((self.output.id, Command::SendLate));
-        }
-        Ok(())
-    }
-
-    pub(super) fn part_header(&mut self, kind: Kind, bytes: usize, ends: bool) -> Header {
-        Header {
-            compressed: false,
-            fin: ends,
-            opcode: match self.sender.is_inside_message() {
-                true => Opcode::Continuation,
-                false => kind.opcode(),
-            },
-            payload_len: bytes as u64,
-            masking_key: self.masking_key(),
-        }
-    }
-
     /// Sends a message encoded by [`Self::prepare`]. It is copied only if it is small and the socket does not take it.
     ///
     /// # Errors
@@ -615,7 +577,7 @@ impl Context<'_> {
 
     /// Fails with `QueueFull` if the send queue is above its limit. Not checked after our Close: then
     /// `Misuse::AfterClose` is the right error, and `writable` is not called any more.
-    fn check_queue(&mut self) -> Result<(), SendError> {
+    pub(super) fn check_queue(&mut self) -> Result<(), SendError> {
         let full = self.queued_bytes() > self.config().send_queue_bytes_max;
         if full && !self.sender.is_closed() {
             self.output.out.refused = true;
@@ -625,7 +587,7 @@ impl Context<'_> {
     }
 
     /// A masking key for the next frame, in the client's role.
-    fn masking_key(&mut self) -> Option<[u8; 4]> {
+    pub(super) fn masking_key(&mut self) -> Option<[u8; 4]> {
         let masks = self.sender.masks();
         masks.then(|| self.output.shared.protocol.keys.masking_key())
     }

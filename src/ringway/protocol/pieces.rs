@@ -11,7 +11,8 @@
 //! Never: keeps more of a message in pieces than one frame.
 
 use super::app::App;
-use super::context::{Context, Speech};
+use super::commands::Command;
+use super::context::{Context, SendError, Speech};
 use super::host::Host;
 use super::traffic::TrafficStats;
 use super::websocket::{BULK_FRAME_BYTES, Ending, assemble, hear};
@@ -19,8 +20,9 @@ use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::Receive;
 use crate::io::BufferId;
+use crate::proto::frame::Header;
 use crate::proto::hixie::Draft;
-use crate::proto::{Chunk, Event, Input, Kind, Message};
+use crate::proto::{Chunk, Event, Input, Kind, Message, Opcode};
 
 /// What an application gets of the messages of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,6 +273,44 @@ fn whole(mut message: Message<'_>, hand_over: impl FnOnce(Chunk<'_>)) {
 }
 
 impl Context<'_> {
+    /// Sends a part of a message as a frame of its own (RFC 6455 §5.4): for a message that is larger than memory, or is made while it leaves.
+    /// The first part begins the message and says its kind; the one with `ends` ends it. Parts are not compressed. The payload
+    /// is copied once.
+    ///
+    /// Inside the message nothing else may be sent but Ping, Pong and Close: [`Self::send`] fails with [`Misuse::OutOfOrder`](crate::Misuse::OutOfOrder),
+    /// [`Commands::send`](super::Commands::send) counts a drop, and messages of topics wait.
+    ///
+    /// # Errors
+    /// [`SendError`]; the part was not sent. [`SendError::QueueFull`]: go on in [`App::writable`](super::App::writable).
+    pub fn send_part(&mut self, kind: Kind, payload: &[u8], ends: bool) -> Result<(), SendError> {
+        self.check_queue()?;
+        let header = self.part_header(kind, payload.len(), ends);
+        self.sender.check(&header)?;
+        self.count_out(u64::from(ends), header.payload_len);
+        self.send_frame(header, payload);
+        let state = &mut self.output.shared.protocol;
+        if ends && state.fanout.is_some() {
+            state
+                .commands
+                .list
+                .push((self.output.id, Command::SendLate));
+        }
+        Ok(())
+    }
+
+    pub(super) fn part_header(&mut self, kind: Kind, bytes: usize, ends: bool) -> Header {
+        Header {
+            compressed: false,
+            fin: ends,
+            opcode: match self.sender.is_inside_message() {
+                true => Opcode::Continuation,
+                false => kind.opcode(),
+            },
+            payload_len: bytes as u64,
+            masking_key: self.masking_key(),
+        }
+    }
+
     /// What went over this connection, if it is measured ([`Verdict::measured`](super::Verdict::measured)).
     pub fn traffic_stats(&self) -> Option<&TrafficStats> {
         self.output.shared.protocol.traffic.get(&self.output.id)

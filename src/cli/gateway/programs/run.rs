@@ -51,7 +51,7 @@ pub(in crate::gateway) struct Programs {
     ladder: KillLadder,
     /// Process groups that may have members.
     groups: Mutex<HashSet<u32>>,
-    /// What programs would inherit of a worker: its CPU, and the signals that it ignores.
+    /// What programs would inherit of a worker: its CPU, its descriptors, and the signals that it ignores.
     is_free: Once,
 }
 
@@ -82,6 +82,9 @@ impl Programs {
         };
         self.is_free.call_once(|| {
             sys::handle_ignored_signals();
+            if let Err(error) = sys::hold_descriptors_back() {
+                tracing::error!("programs get descriptors of their worker: {error}");
+            }
             if let Err(error) = sys::run_where(std::os::unix::process::parent_id()) {
                 tracing::warn!("programs run on the CPU of their worker only: {error}");
             }

@@ -604,10 +604,10 @@ impl App for Gateway {
 
     fn farewell(&mut self, travels: &mut Travels) -> (CloseCode, Cow<'static, str>) {
         let partner = travels.lead.as_ref().and_then(|lead| lead.partner.as_ref());
-        partner.map_or_else(
-            || (CloseCode::NormalClosure, "".into()),
-            |partner| partner.farewell(),
-        )
+        match partner {
+            Some(partner) => partner.farewell(),
+            None => (CloseCode::NormalClosure, "".into()),
+        }
     }
 
     fn parted(&mut self, travels: &mut Travels, code: CloseCode, reason: &str) {
