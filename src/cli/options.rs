@@ -295,8 +295,8 @@ fn tls() -> [Definition<ServerOptions>; 8] {
             Choice("VERSION", &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)]),
             "Lowest version of TLS"),
         define("tls-ciphers", field!(tls.ciphers), CIPHERS,
-            "Cipher suites in the names of OpenSSL, as ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305; those of TLS 1.3 \
-             stay unless some are named")
+            "Cipher suites in the names of OpenSSL, as ECDHE-RSA-AES256-GCM-SHA384, with colons between; those of \
+             TLS 1.3 stay unless some are named")
             .default_said("all that are known here"),
         define("client-ca", field!(tls.client_ca), Unless(FILE),
             "Ask clients for a certificate that one of these has signed, PEM; the application sees its name")

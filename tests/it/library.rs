@@ -9,7 +9,7 @@ use crate::common::client::{CLOSE, Client, TEXT};
 use crate::common::{kill, scratch, signal, until};
 
 /// Direct dependencies of the crates that others build on.
-const RINGWAY_DEPENDENCIES_MAX: usize = 11;
+const RINGWAY_DEPENDENCIES_MAX: usize = 12;
 const PROTO_DEPENDENCIES_MAX: usize = 5;
 
 /// What a program that embeds a server does not want to compile.

@@ -12,7 +12,7 @@ use crate::common::scratch;
 /// The crates that others build on, each with all that it has.
 const CRATES: [(&str, &str); 3] = [
     ("ringway-proto", ""),
-    ("ringway", "tls,token,tokio"),
+    ("ringway", "tls,token"),
     ("ringway-client", "http"),
 ];
 

@@ -418,19 +418,19 @@ mod tests {
 
     #[test]
     fn what_is_shown_means_the_same() {
-        let text = "url = 'wss://h/p'\nheader = \"A: 1\\nB: 2\"\nlinger = 'forever'\nspeed = '2x'\nreplay = 'r'\ncheck = 'exact'\n\
-                    deflate = true\ndeflate-level = 3\nsubprotocol = 'a,b'\ntimes = true\nredirects = 0\nto-address = 'h:1'\n";
-        let read = |text: &str| {
+        let replay = "url = 'wss://h/p'\nheader = \"A: 1\\nB: 2\"\nspeed = '2x'\nreplay = 'r'\ncheck = 'exact'\ndeflate = true\n\
+                      deflate-level = 3\nsubprotocol = 'a,b'\ntimes = true\nredirects = 0\nto-address = 'h:1'\n";
+        let pipe = "url = 'ws://h/p'\nlinger = 'forever'\nmessages = 'whole'\n";
+        for (text, shows) in [(replay, "speed = \"2x\""), (pipe, "linger = \"forever\"")] {
             let given = Given::<ClientArgs>::parse_file(text, "client.toml").expect("TOML");
-            resolve(&given).expect("options")
-        };
-        let options = read(text);
-        let shown = ringway_command::options::show::<ClientArgs>(&options);
-        assert!(shown.contains("linger = \"forever\""), "{shown}");
-        let given = Given::<ClientArgs>::parse_file(&shown, "client.toml").expect("TOML");
-        let mut again = ClientArgs::defaults();
-        given.apply(&mut again).expect("values");
-        assert_eq!(again, options, "{shown}");
+            let options = resolve(&given).expect("options");
+            let shown = ringway_command::options::show::<ClientArgs>(&options);
+            assert!(shown.contains(shows), "{shown}");
+            let given = Given::<ClientArgs>::parse_file(&shown, "client.toml").expect("TOML");
+            let mut again = ClientArgs::defaults();
+            given.apply(&mut again).expect("values");
+            assert_eq!(again, options, "{shown}");
+        }
     }
 
     #[test]

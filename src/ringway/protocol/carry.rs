@@ -187,11 +187,12 @@ impl Shared {
             let Some(event) = receiver.poll_event(input)? else {
                 return Ok(());
             };
-            let (kind, payload, ends) = match event {
+            let (kind, payload, ends, start) = match event {
                 Event::Message(message) => {
                     let kind = message.kind();
                     let (buf, _, range) = message.into_parts();
-                    (kind, &mut buf[range], true)
+                    let start = range.start;
+                    (kind, &mut buf[range], true, Some(start))
                 }
                 Event::Chunk(part) => {
                     if part.frame_begins.is_some_and(|len| len > BULK_FRAME_BYTES)
@@ -208,7 +209,7 @@ impl Shared {
                         self.carry_compressed(&conn.link, speaks, arrived, reading)?;
                         continue;
                     }
-                    (part.kind, part.payload, ends)
+                    (part.kind, part.payload, ends, None)
                 }
                 Event::Ping(payload) => {
                     let buffer = reading.buffer;
@@ -227,8 +228,8 @@ impl Shared {
             let len = payload.len();
             let decoded = decode(coding, kind, payload, ends)?;
             self.count_in(u64::from(ends), len);
-            // The payload is the last that was read.
-            let start = input.position() - len;
+            // The payload of a piece is the last that was read.
+            let start = start.unwrap_or_else(|| input.position() - len);
             let ends_line = ends && is_line(coding, kind);
             reading.push(self, input, start..start + decoded, ends_line);
         }
