@@ -105,17 +105,7 @@ fn every_message_comes_back_once_and_in_order() {
             world.add(script, Ending::Polite);
         }
         let counters = world.run();
-        let scripts = || world.clients.iter().map(|client| &client.script);
-        let messages = scripts().map(|script| script.messages).sum::<u64>();
-        let bytes = scripts().map(|script| script.message_bytes).sum::<u64>();
-        assert_eq!(
-            (counters.messages_in, counters.messages_out),
-            (messages, messages)
-        );
-        assert_eq!(
-            (counters.message_bytes_in, counters.message_bytes_out),
-            (bytes, bytes)
-        );
+        world.check_echoes(&counters);
     });
 }
 

@@ -63,16 +63,7 @@ fn what_comes_in_pieces_goes_back_in_parts_and_is_counted() {
         }
         let counters = world.run();
         let scripts = || world.clients.iter().map(|client| &client.script);
-        let messages = scripts().map(|script| script.messages).sum::<u64>();
-        let bytes = scripts().map(|script| script.message_bytes).sum::<u64>();
-        assert_eq!(
-            (counters.messages_in, counters.messages_out),
-            (messages, messages)
-        );
-        assert_eq!(
-            (counters.message_bytes_in, counters.message_bytes_out),
-            (bytes, bytes)
-        );
+        let (messages, bytes) = world.check_echoes(&counters);
         let traffic = &world.worker.app().traffic;
         assert_eq!(traffic.is_empty(), !is_measured);
         if is_measured {

@@ -234,6 +234,22 @@ impl World {
         self.check()
     }
 
+    /// Every message of every client came in and went back. Returns how many, and their bytes.
+    pub(super) fn check_echoes(&self, counters: &Counters) -> (u64, u64) {
+        let scripts = || self.clients.iter().map(|client| &client.script);
+        let messages = scripts().map(|script| script.messages).sum::<u64>();
+        let bytes = scripts().map(|script| script.message_bytes).sum::<u64>();
+        assert_eq!(
+            (counters.messages_in, counters.messages_out),
+            (messages, messages)
+        );
+        assert_eq!(
+            (counters.message_bytes_in, counters.message_bytes_out),
+            (bytes, bytes)
+        );
+        (messages, bytes)
+    }
+
     fn check(&mut self) -> Counters {
         let sim = self.worker.io();
         sim.assert_clean();
