@@ -7,13 +7,15 @@
 //! | `/streaming` | pieces as they arrive | the digest of the message | none, however long the message is |
 //! | `/producer/{bytes}` | any message, as the order | a message of so many bytes, as fast as the client takes it, and its digest | the send queue |
 //!
-//! `streaming_client` is a client for each of them.
+//! `streaming_client` is a client for each of them. A client may compress what it sends: it is inflated as it comes, and where frames
+//! are wanted each piece of that counts as one.
 
 use std::process::ExitCode;
 
 use ring::digest::{Context as Sha256, Digest, SHA256};
 use ringway::{
-    App, Chunk, Context, Kind, Limits, Message, Opening, Receiving, SendError, Server, Verdict,
+    App, Chunk, Context, Deflate, Kind, Limits, Message, Opening, Receiving, SendError, Server,
+    Verdict,
 };
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ pub(crate) fn server(uri: &str) -> ringway::ServerOfServices {
         let mut limits = Limits::default();
         limits.message_bytes_max = Some(message_bytes);
         limits.frame_bytes_max = Some(frame_bytes);
+        limits.deflate = Some(Deflate::default());
         limits
     };
     let endless = usize::MAX;

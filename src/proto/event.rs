@@ -201,8 +201,8 @@ pub struct Chunk<'i> {
     pub payload: &'i mut [u8],
     /// This is the first piece of its message.
     pub message_begins: bool,
-    /// This is the first piece of its frame, which has this many bytes of payload. The frames of Hixie's protocols announce none:
-    /// of these it is the length of the piece.
+    /// This is the first piece of its frame, which has this many bytes of payload. Frames that announce none count as one for
+    /// each piece, and this is its length: those of Hixie's protocols, and those of a message that was inflated as it came.
     pub frame_begins: Option<u64>,
     /// This is the last piece of its frame.
     pub frame_ends: bool,

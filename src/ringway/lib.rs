@@ -76,7 +76,8 @@
 //! [`App::connect`] chooses, by [`Verdict::receiving`]; for connections that the application begins, [`OpeningRequest::receiving`] does. The limits of
 //! messages and frames hold at every level; raise them for such a service ([`Limits`]). [`Context::send_part`] sends a message that is
 //! made while it leaves; [`SendError::QueueFull`] and [`App::writable`] tell when to make more. An application that cannot keep up with
-//! what arrives calls [`Commands::pause`]. Parts are not compressed, and such connections agree to no compression.
+//! what arrives calls [`Commands::pause`]. Parts are not compressed. What arrives compressed (by permessage-deflate, and nothing else) is inflated as it
+//! comes, in pieces of up to 64 KiB, each of which counts as a frame.
 //!
 //! [`Verdict::measured`] counts what goes over one connection: [`TrafficStats`], in [`Context::traffic_stats`] and [`Closed::traffic`].
 //!

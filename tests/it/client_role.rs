@@ -14,7 +14,7 @@ use ringway::proto::{CloseCode, Kind, Message, Role};
 use ringway::worker::{
     App, Closed, Config, Context, Failure, Handle, OpeningRequest, Prepared, Scope, Worker,
 };
-use ringway::{ConnId, Counters, Traffic};
+use ringway::{Chunk, ConnId, Counters, Deflate, Receiving, Traffic};
 
 const CONNECTIONS: u32 = 64;
 
@@ -26,6 +26,7 @@ const SIZES: [usize; 3] = [20, 300 << 10, 20];
 
 on_both_tiers!(
     messages_of_many_connections_come_back,
+    compressed_messages_come_in_pieces,
     a_closed_port_is_told,
     a_listener_that_never_answers_times_out,
     the_source_address_is_as_asked,
@@ -34,12 +35,15 @@ on_both_tiers!(
 /// Dials once for each tag, sends one message after the other on each, checks every answer, and closes.
 struct Clients {
     dial: ConnectOptions,
+    request: OpeningRequest,
     count: u32,
     begun: u32,
     prepared: Option<Prepared>,
     payloads: Vec<Vec<u8>>,
     /// Messages that each connection has got back.
     heard: BTreeMap<u32, usize>,
+    /// What has arrived of messages in pieces.
+    arrived: BTreeMap<u32, Vec<u8>>,
     connected: u32,
     failures: Vec<Failure>,
     /// The first connection, and the last that the kernel said of it.
@@ -55,6 +59,7 @@ impl Clients {
     fn new(dial: ConnectOptions, count: u32) -> Self {
         Self {
             dial,
+            request: OpeningRequest::new("localhost", "/echo", &[]).expect("a good request"),
             count,
             begun: 0,
             prepared: None,
@@ -64,6 +69,7 @@ impl Clients {
                 .map(|(len, seed)| noise(seed, *len))
                 .collect(),
             heard: BTreeMap::new(),
+            arrived: BTreeMap::new(),
             connected: 0,
             failures: Vec::new(),
             first: None,
@@ -87,6 +93,21 @@ impl Clients {
         }
         .expect("one message at a time");
     }
+
+    /// A message has come back: the next one follows.
+    fn hear(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        let round = self.heard.entry(context.tag()).or_default();
+        let expected = &self.payloads[*round % SIZES.len()];
+        assert!(payload == expected, "round {round} differs");
+        *round += 1;
+        if *round < ROUNDS {
+            self.send(context);
+        } else {
+            context
+                .close(CloseCode::NormalClosure, "")
+                .expect("the first Close");
+        }
+    }
 }
 
 impl App for Clients {
@@ -105,23 +126,22 @@ impl App for Clients {
     }
 
     fn message(&mut self, context: &mut Context<'_>, (): &mut (), message: Message<'_>) {
-        let round = self.heard.entry(context.tag()).or_default();
-        let expected = &self.payloads[*round % SIZES.len()];
         assert_eq!(message.kind(), Kind::Binary);
-        assert!(message.payload() == expected, "round {round} differs");
-        *round += 1;
-        if *round < ROUNDS {
-            self.send(context);
-        } else {
-            context
-                .close(CloseCode::NormalClosure, "")
-                .expect("the first Close");
+        self.hear(context, message.payload());
+    }
+
+    fn chunk(&mut self, context: &mut Context<'_>, (): &mut (), chunk: Chunk<'_>) {
+        let arrived = self.arrived.entry(context.tag()).or_default();
+        assert_eq!(chunk.message_begins, arrived.is_empty());
+        arrived.extend_from_slice(chunk.payload);
+        if chunk.message_ends {
+            let message = std::mem::take(arrived);
+            self.hear(context, &message);
         }
     }
 
     fn turn(&mut self, reach: &mut Handle<'_>) {
-        let request = OpeningRequest::new("localhost", "/echo", &[]).expect("a good request");
-        let request = Arc::new(request);
+        let request = Arc::new(self.request.clone());
         while self.begun < self.count {
             let begun = reach.connect(&self.dial, &request, self.begun);
             let id = begun.expect("descriptors and ports");
@@ -206,6 +226,30 @@ fn messages_of_many_connections_come_back(tier: &str) {
     assert!(traffic.bytes_received > most as u64, "{traffic:?}");
     assert!(traffic.bytes_acknowledged > most as u64, "{traffic:?}");
     assert!(!traffic.round_trip.is_zero(), "{traffic:?}");
+}
+
+fn compressed_messages_come_in_pieces(tier: &str) {
+    let server = Server::start(&["--workers=1", "--port=auto", "--deflate", tier]);
+    let address = server.address();
+    let to = address.trim_start_matches("ws://").parse::<SocketAddr>();
+    let dial = ConnectOptions::new(to.expect("an address"));
+    for receiving in [Receiving::Frames, Receiving::Chunks] {
+        let mut clients = Clients::new(dial.clone(), 8);
+        for payload in &mut clients.payloads {
+            let text = b"what repeats itself is short. ";
+            *payload = text.iter().copied().cycle().take(payload.len()).collect();
+        }
+        clients.request = clients
+            .request
+            .deflate(Deflate::default())
+            .receiving(receiving);
+        let clients = run(tier, clients, Config::default());
+        assert!(clients.heard.values().all(|heard| *heard == ROUNDS));
+        assert_eq!(clients.heard.len(), 8);
+        // Those of 20 bytes are not worth it.
+        let large = (0..ROUNDS).filter(|round| round % SIZES.len() == 1).count();
+        assert_eq!(clients.counted.inflated, 8 * large as u64);
+    }
 }
 
 fn a_closed_port_is_told(tier: &str) {

@@ -1,14 +1,19 @@
 //! Messages in frames and in pieces, and messages that are made as they leave: the example, and a client that shares no code.
 
+use flate2::{Compress, Compression, FlushCompress};
 use ring::digest::{SHA256, digest};
 
 use crate::common::client::{
-    BINARY, BINARY_BEGINS, CONTINUES, CONTINUES_LAST, Client, Frame, PING, PONG, TEXT, noise,
+    BINARY, BINARY_BEGINS, CONTINUES, CONTINUES_LAST, Client, Frame, PING, PONG, TEXT, TEXT_BEGINS,
+    noise,
 };
 
 #[path = "../../examples/streaming_hash.rs"]
 #[expect(dead_code, reason = "an example has a main function")]
 mod streaming_hash;
+
+/// RSV1: the message is compressed (RFC 7692 §6).
+const COMPRESSED: u8 = 0x40;
 
 fn start() -> (ringway::Running, String) {
     let server = streaming_hash::server("ws://127.0.0.1:0").start();
@@ -71,6 +76,45 @@ fn digests_of_messages_of_frames_and_of_pieces_are_right() {
     }
     let messages = 3 * LENGTHS.len() as u64;
     assert_eq!(server.counters().messages_in, messages);
+    server.shutdown().expect("an orderly end");
+}
+
+#[test]
+fn what_comes_compressed_is_inflated_piece_by_piece() {
+    // A long text of few bytes on the wire, in two frames; then a message that refers to it.
+    let text = b"what repeats itself is short. ".repeat(400_000);
+    let (server, address) = start();
+    for path in ["message", "frame", "streaming"] {
+        let offer = "permessage-deflate";
+        let (mut client, agreed) = Client::offering_at(&address, &format!("/{path}"), offer);
+        assert!(agreed.is_some(), "{path}");
+        let mut compressor = Compress::new(Compression::new(6), false);
+        for message in [&text[..], &text[..30]] {
+            let mut out = Vec::with_capacity(message.len() + 100);
+            let flush = FlushCompress::Sync;
+            let done = compressor.compress_vec(message, &mut out, flush);
+            done.expect("there is room");
+            let (first, last) = out[..out.len() - 4].split_at(9);
+            client.send(TEXT_BEGINS | COMPRESSED, first);
+            client.send(CONTINUES_LAST, last);
+            let mut digests = Vec::new();
+            while digests.last() != Some(&hex(message)) {
+                let Frame { first, payload } = client.recv();
+                assert_eq!(first, TEXT);
+                digests.push(payload);
+            }
+            let pieces = message.len().div_ceil(64 << 10);
+            assert!(digests.len() == 1 || path == "frame" && digests.len() > pieces);
+            if agreed
+                .as_deref()
+                .is_some_and(|agreed| agreed.contains("client_no"))
+            {
+                compressor.reset();
+            }
+        }
+        client.close();
+    }
+    assert_eq!(server.counters().inflated, 6);
     server.shutdown().expect("an orderly end");
 }
 

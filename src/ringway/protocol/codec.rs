@@ -43,7 +43,7 @@ pub(crate) struct Codec {
     windowless: Option<Windowless>,
     /// A message that is inflated in part. Nothing more is read before it is delivered.
     pub(super) inflating: Option<Box<Inflating>>,
-    /// A message of a stream that is inflated in part.
+    /// A message that goes on in pieces, and is inflated in part.
     pub(super) inflow: Option<Box<Inflow>>,
 }
 
@@ -116,6 +116,12 @@ impl Codec {
     pub(super) fn inflow_kind(&self) -> Kind {
         let inflow = self.inflow.as_ref();
         inflow.map_or(Kind::Binary, |inflow| inflow.kind())
+    }
+
+    /// Whether nothing has come out yet of the message that is to be inflated.
+    pub(super) fn inflow_begins(&self) -> bool {
+        let inflow = self.inflow.as_ref();
+        inflow.is_none_or(|inflow| inflow.is_at_start())
     }
 
     /// Gives the memory back of what is inflated in part: the connection has ended.

@@ -1,11 +1,12 @@
-//! Inflating the messages of a stream: each piece goes on as it comes out, and no message is collected.
+//! Inflating messages in pieces, for a stream or an application that takes them so: each goes on as it comes out, and no
+//! message is collected.
 //!
 //! ```text
-//!  a part of a message, as it arrived ──▶ Inflow ──▶ at most 64 KiB, which the other end gets ──▶ what is left of the part waits
+//!  a part of a message, as it arrived ──▶ Inflow ──▶ at most 64 KiB, which go on at once ──▶ what is left of the part waits
 //! ```
 //!
 //! A connection holds, while a message has begun and not ended, an inflater (46 KiB) and the last 32 KiB of the message; and, while
-//! the other end does not keep up, what one receive brought (512 KiB at most) compressed. Nothing more is read before that is inflated.
+//! they do not go on, what one receive brought (512 KiB at most) compressed. Nothing more is read before that is inflated.
 
 use super::codec::{Codec, Engines};
 use super::{Shared, State};
@@ -14,7 +15,7 @@ use crate::io::ConnId;
 use crate::proto::deflate::{Direction, History, Hooks, Inflater, Part, Progress, Stop};
 use crate::proto::{Kind, Violation, utf8};
 
-/// Inflated bytes that go on at once (64 KiB): the other end's queue is looked at before there are more.
+/// Inflated bytes that go on at once (64 KiB): the other end's queue, or the connection's pauses, are looked at before there are more.
 const BYTES_MAX: usize = 64 << 10;
 
 /// A message that is inflated in part.
@@ -50,7 +51,7 @@ impl Waiting {
     }
 }
 
-/// Inflated bytes of streams, which wait for the worker to hand them on.
+/// Inflated bytes, which wait to be handed on.
 #[derive(Debug, Default)]
 pub(crate) struct Inflated {
     pub(crate) data: Vec<u8>,
@@ -90,6 +91,11 @@ impl Inflow {
 
     pub(super) const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether nothing has come out yet.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.gone.bytes().is_empty()
     }
 
     /// Whether there is a part that is not used up.

@@ -437,11 +437,12 @@ impl Shared {
         chosen: &mut Option<compression::Answer>,
     ) -> Option<Box<Codec>> {
         let ours = self.protocol.config.of(service).compressions();
+        let ours = match manner.receiving {
+            Receiving::Messages => ours,
+            Receiving::Frames | Receiving::Chunks => ours.in_pieces(),
+        };
         let terms = ours.terms();
-        if terms == compression::Terms::NONE
-            || manner.receiving != Receiving::Messages
-            || request.hixie().is_some()
-        {
+        if terms == compression::Terms::NONE || request.hixie().is_some() {
             return None;
         }
         let (agreed, answer) = compression::accept(&terms, request.extensions())?;

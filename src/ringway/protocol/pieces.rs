@@ -4,11 +4,12 @@
 //! ```text
 //!  receive ──▶ events ──▶ Messages: assembled, App::message
 //!                    ├──▶ Frames:   each assembled, App::chunk
-//!                    └──▶ Chunks:   where they lie, App::chunk          ──▶ counted, if the connection is measured
+//!                    ├──▶ Chunks:   where they lie, App::chunk
+//!                    └──▶ of either, compressed: inflated, App::chunk   ──▶ counted, if the connection is measured
 //! ```
 //!
 //! Owns: this second, slower loop over events. The other one knows whole messages only and counts nothing ([`super::websocket`]).
-//! Never: keeps more of a message in pieces than one frame.
+//! Never: keeps more of a message in pieces than one frame, or of one that is compressed more than [`super::inflow`] says.
 
 use super::app::App;
 use super::commands::Command;
@@ -20,6 +21,7 @@ use super::{Connection, Shared, Speaks, WebSocket};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::Receive;
 use crate::io::BufferId;
+use crate::proto::deflate::Stop;
 use crate::proto::frame::Header;
 use crate::proto::hixie::Draft;
 use crate::proto::{Chunk, Event, Input, Kind, Message, Opcode};
@@ -30,9 +32,12 @@ pub enum Receiving {
     /// Whole messages, in [`App::message`](super::App::message). A message takes memory up to `message_bytes_max`.
     #[default]
     Messages,
-    /// Whole frames (RFC 6455 §5.4), in [`App::chunk`](super::App::chunk). A frame takes memory up to `frame_bytes_max`.
+    /// Whole frames (RFC 6455 §5.4), in [`App::chunk`](super::App::chunk). A frame takes memory up to `frame_bytes_max`. A compressed
+    /// message has none that mean anything to an application (RFC 7692 §6): it is inflated as it comes, and each piece counts
+    /// as a frame.
     Frames,
-    /// Pieces as they arrive, in [`App::chunk`](super::App::chunk): of up to 512 KiB, and never of two frames. They take no memory.
+    /// Pieces as they arrive, in [`App::chunk`](super::App::chunk): of up to 512 KiB, and never of two frames. They take no memory. Those of a
+    /// compressed message have up to 64 KiB, and count as frames.
     Chunks,
 }
 
@@ -113,21 +118,15 @@ impl Shared {
         let mut context = Context::new(self, &mut conn.link, speech, scratch, buffer);
         let (app, session) = host.of(context.id());
         let mut left = frames;
-        let ending = loop {
-            if left == 0 {
-                break None;
-            }
+        let mut ending = go_on(app, session, &mut context).err();
+        while ending.is_none() && left > 0 {
             left -= 1;
-            match receiver.poll_event(&mut input) {
-                Ok(None) => break None,
-                Err(violation) => break Some(Ending::Violation(violation)),
-                Ok(Some(event)) => {
-                    if let Err(ending) = reading.take(app, session, &mut context, event) {
-                        break Some(ending);
-                    }
-                }
-            }
-        };
+            ending = match receiver.poll_event(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => reading.take(app, session, &mut context, event).err(),
+                Err(violation) => Some(Ending::Violation(violation)),
+            };
+        }
         context.output.end_last_run();
         let read = input.position();
         context.count_received(0, (read - from) as u64);
@@ -183,6 +182,10 @@ impl Reading<'_> {
                 context.count_received(u64::from(part.frame_ends), 0);
                 match self.receiving {
                     Receiving::Messages => assemble(app, session, context, self.assembly, &part),
+                    _ if part.compressed => {
+                        let arrived = Some((&*part.payload, part.message_ends));
+                        inflate(app, session, context, part.kind, arrived)
+                    }
                     Receiving::Frames => {
                         self.collect(app, session, context, part);
                         Ok(())
@@ -230,6 +233,62 @@ impl Reading<'_> {
             };
             deliver_frame(app, session, context, &frame, assembly);
         }
+    }
+}
+
+/// Goes on with a part of a message that was not used up.
+fn go_on<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+) -> Result<(), Ending> {
+    match context.codec.as_ref().filter(|codec| codec.has_more()) {
+        None => Ok(()),
+        Some(codec) => {
+            let kind = codec.inflow_kind();
+            inflate(app, session, context, kind, None)
+        }
+    }
+}
+
+/// Inflates a part of a message, or what is left of one, and hands over what comes out.
+#[cold]
+fn inflate<A: App>(
+    app: &mut A,
+    session: &mut A::Session,
+    context: &mut Context<'_>,
+    kind: Kind,
+    arrived: Option<(&[u8], bool)>,
+) -> Result<(), Ending> {
+    let bytes_max = context.config().message_limits.message_bytes_max;
+    let whose = (context.output.id, bytes_max);
+    let Some(codec) = context.codec.as_deref_mut() else {
+        unreachable!("the receiver lets no compressed message pass without agreement")
+    };
+    let shared = &mut *context.output.shared;
+    shared.protocol.pairs.inflated.clear(&mut shared.buffers);
+    let message_begins = codec.inflow_begins();
+    let (at, stop) = shared.inflate_part(whose, codec, kind, arrived)?;
+    let mut inflated = std::mem::take(&mut shared.protocol.pairs.inflated);
+    let payload = &mut inflated.data[at..inflated.end];
+    let message_ends = stop == Stop::MessageEnds;
+    if message_ends || !payload.is_empty() {
+        context.count_in(u64::from(message_ends), payload.len());
+        let chunk = Chunk {
+            kind,
+            compressed: false,
+            frame_begins: Some(payload.len() as u64),
+            payload,
+            message_begins,
+            frame_ends: true,
+            message_ends,
+        };
+        app.chunk(context, session, chunk);
+    }
+    inflated.clear(&mut context.output.shared.buffers);
+    match stop {
+        Stop::Enough => Err(Ending::Inflates),
+        Stop::PartEnds | Stop::MessageEnds => Ok(()),
     }
 }
 

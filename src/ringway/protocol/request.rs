@@ -8,7 +8,6 @@ use super::windowless::Compressions;
 use crate::io::Errno;
 #[cfg(feature = "bzip2")]
 use crate::proto::bzip2::Bzip2;
-use crate::proto::compression::Terms;
 use crate::proto::deflate::Deflate;
 use crate::proto::handshake::{self, ClientRequest, Fault, Misuse, Offered, TunnelRequest};
 use crate::proto::http;
@@ -152,8 +151,8 @@ impl OpeningRequest {
         self
     }
 
-    /// The same, with a choice of what the application gets of the connection's messages. If it is pieces, no compression is
-    /// offered.
+    /// The same, with a choice of what the application gets of the connection's messages. If it is pieces, no other
+    /// compression than permessage-deflate is offered.
     #[must_use]
     pub const fn receiving(mut self, receiving: Receiving) -> Self {
         self.manner.receiving = receiving;
@@ -181,19 +180,12 @@ impl OpeningRequest {
 
     /// The same request for a stream, which no other extension than permessage-deflate can compress.
     pub(super) fn for_stream(self: &Arc<Self>) -> Arc<Self> {
-        let Compressions {
-            deflate,
-            snappy,
-            bzip2,
-        } = self.compressions;
-        if snappy.is_none() && bzip2.is_none() {
+        let compressions = self.compressions.in_pieces();
+        if compressions == self.compressions {
             return self.clone();
         }
         let mut request = Self::clone(self);
-        request.compressions = Compressions {
-            deflate,
-            ..Compressions::default()
-        };
+        request.compressions = compressions;
         Arc::new(request)
     }
 
@@ -222,7 +214,7 @@ impl OpeningRequest {
             subprotocols,
             compression: match self.manner.receiving {
                 Receiving::Messages => self.compressions.terms(),
-                Receiving::Frames | Receiving::Chunks => Terms::NONE,
+                Receiving::Frames | Receiving::Chunks => self.compressions.in_pieces().terms(),
             },
         }
     }

@@ -160,8 +160,8 @@ impl Verdict {
         self
     }
 
-    /// Chooses what the application gets of the connection's messages. Those in pieces are not compressed: no compression is
-    /// agreed to. A refusal has no messages.
+    /// Chooses what the application gets of the connection's messages. For those in pieces, no other compression than
+    /// permessage-deflate is agreed to. A refusal has no messages.
     #[must_use]
     pub const fn receiving(mut self, receiving: Receiving) -> Self {
         if let VerdictKind::Accept(manner) = &mut self.kind {

@@ -33,6 +33,14 @@ pub(crate) struct Compressions {
 }
 
 impl Compressions {
+    /// Those whose messages can be handled while they arrive.
+    pub(super) fn in_pieces(&self) -> Self {
+        Self {
+            deflate: self.deflate,
+            ..Self::default()
+        }
+    }
+
     /// What is offered, or accepted: nothing that this build has no engine for.
     pub(crate) fn terms(&self) -> Terms {
         let snappy = self.snappy.filter(|_| cfg!(feature = "snappy"));

@@ -133,9 +133,15 @@ impl Client {
 
     /// Opens a WebSocket with an offer of extensions. Returns the one that the server chose, too.
     pub fn offering(address: &str, offer: &str) -> (Self, Option<String>) {
+        Self::offering_at(address, "/echo", offer)
+    }
+
+    /// The same at a path.
+    pub fn offering_at(address: &str, path: &str, offer: &str) -> (Self, Option<String>) {
         let mut stream = dial(address).expect("it listens");
         let end = format!("Sec-WebSocket-Extensions: {offer}\r\n\r\n");
         let request = REQUEST.replacen("\r\n\r\n", &format!("\r\n{end}"), 1);
+        let request = request.replacen("GET /echo ", &format!("GET {path} "), 1);
         stream.write_all(request.as_bytes()).expect("it reads");
         let (head, early) = read_head(&mut stream).expect("a response");
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");

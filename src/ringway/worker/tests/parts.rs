@@ -1,11 +1,14 @@
 //! Messages in pieces, messages that leave in parts, and connections that are measured.
 
+use std::cell::Cell;
+
 use super::client::{Client, Ending, Pace};
 use super::script::{Expected, Script};
 use super::world::{Echo, STREAM_BYTES, STREAM_ME, World, seeds, streamed};
 use super::{Config, deflate, session};
 use crate::io::HOT_BYTES;
 use crate::io::sim::{Faults, Options, Random};
+use crate::proto::Opcode;
 use crate::protocol::{Receiving, TrafficStats};
 
 const HOW: [Receiving; 3] = [Receiving::Messages, Receiving::Frames, Receiving::Chunks];
@@ -20,7 +23,7 @@ fn world(seed: u64) -> World {
         is_measured: receiving == Receiving::Messages || random.chance(500),
         ..Echo::default()
     };
-    let may_deflate = receiving == Receiving::Messages && random.chance(500);
+    let may_deflate = random.chance(500);
     let config = Config {
         // Parts are refused when the queue is full, and what was asked for in between is answered before them.
         send_queue_bytes_max: 64 << 20,
@@ -54,6 +57,7 @@ fn frames(mut bytes: &[u8]) -> u64 {
 
 #[test]
 fn what_comes_in_pieces_goes_back_in_parts_and_is_counted() {
+    let inflated = Cell::new(0);
     seeds(200, |seed| {
         let mut world = world(seed);
         let is_measured = world.worker.app().is_measured;
@@ -64,6 +68,9 @@ fn what_comes_in_pieces_goes_back_in_parts_and_is_counted() {
         let counters = world.run();
         let scripts = || world.clients.iter().map(|client| &client.script);
         let (messages, bytes) = world.check_echoes(&counters);
+        if world.worker.app().receiving != Receiving::Messages {
+            inflated.set(inflated.get() + counters.inflated);
+        }
         let traffic = &world.worker.app().traffic;
         assert_eq!(traffic.is_empty(), !is_measured);
         if is_measured {
@@ -86,6 +93,9 @@ fn what_comes_in_pieces_goes_back_in_parts_and_is_counted() {
             }
         }
     });
+    if std::env::var_os("RINGWAY_SIM_SEED").is_none() {
+        assert!(inflated.get() > 1000, "{} compressed", inflated.get());
+    }
 }
 
 #[test]
@@ -118,6 +128,56 @@ fn however_a_client_of_pieces_ends_nothing_is_left() {
             client.takes_parts();
         }
         world.run();
+    });
+}
+
+/// A few kilobytes that become megabytes: they come out piece by piece, and wait for a client that does not read. An application
+/// that answers a piece never meets a full queue.
+#[test]
+fn what_inflates_to_megabytes_comes_no_faster_than_its_answer_leaves() {
+    const PIECE_BYTES_MAX: u64 = 64 << 10;
+    seeds(60, |seed| {
+        let options = Options::draw(seed);
+        let mut random = Random::new(seed ^ 0xB0B);
+        let app = Echo {
+            receiving: random.pick(&[Receiving::Frames, Receiving::Chunks]),
+            ..Echo::default()
+        };
+        let config = Config {
+            deflate: Some(deflate(&mut random)),
+            send_queue_bytes_max: random.pick(&[1_000, 20_000, 200_000]),
+            tls: random.chance(300).then(session::server),
+            ..Config::default()
+        };
+        let max = config.send_queue_bytes_max as u64 + PIECE_BYTES_MAX;
+        let mut world = World::with(app, options, config);
+        let random = &mut world.random;
+        let mut script = Script::open_with(random, world.config.deflate);
+        let payload: Vec<u8> = (0..STREAM_BYTES)
+            .map(|at| (at >> 12).to_le_bytes()[0])
+            .collect();
+        let compressed = std::iter::from_fn(|| Some(script.compressed(random, &payload)));
+        let compressed = compressed.flatten().next().expect("at last");
+        assert!(compressed.len() < 50_000);
+        script.add_frame_with(random, true, true, Opcode::Binary, &compressed);
+        script.expected.push_back(Expected { opcode: 2, payload });
+        let pace = Pace::draw(random, STREAM_BYTES);
+        let client = world.add(script, Ending::Polite);
+        client.pace = pace;
+        client.takes_parts();
+        let mut most = 0;
+        while !world.is_over() {
+            world.step();
+            let sent = world.worker.io().moved().sent;
+            let made = world.worker.counters().message_bytes_out;
+            most = most.max(made.saturating_sub(sent));
+        }
+        assert!(most <= max, "{most} bytes wait, at most {max}");
+        let counters = world.finish();
+        assert_eq!(
+            (counters.inflated, counters.inflated_bytes),
+            (1, STREAM_BYTES as u64)
+        );
     });
 }
 
