@@ -1,7 +1,7 @@
 //! The examples as their users run them: each is built in a crate of its own, started with a URI, and spoken to.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,10 @@ use crate::common::client::{
 use crate::common::{scratch, until};
 use crate::library::{Running, address, start};
 use crate::tls;
+
+#[path = "../../examples/login_lookup.rs"]
+#[expect(dead_code, reason = "an example has a main function")]
+mod login_lookup;
 
 #[path = "../../examples/tls_server.rs"]
 #[expect(dead_code, reason = "an example has a main function")]
@@ -317,6 +321,65 @@ fn login_cookie_lets_in_who_has_logged_in_and_pages_of_its_own() {
         client.expect(TEXT, b"anna said: hello");
         client.close();
     }
+}
+
+#[test]
+fn login_lookup_asks_a_directory_and_lets_nobody_wait_for_another() {
+    let directory = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = directory.local_addr().expect("it is bound").to_string();
+    let server = ringway::Server::new("ws://127.0.0.1:0").workers(1);
+    let server = server.start(login_lookup::greeters(place.into()));
+    let server = server.expect("a port");
+    let address = server.url().trim_start_matches("ws://").to_owned();
+    // Asks for a WebSocket with a token, and returns the question that reaches the directory.
+    let question = |token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        let client = ask(&address, &request("/", &[&header]));
+        let (stream, _) = directory.accept().expect("somebody asks");
+        let mut asked = String::new();
+        BufReader::new(&stream)
+            .read_line(&mut asked)
+            .expect("a line");
+        assert_eq!(asked, format!("{token}\n"));
+        (client, stream)
+    };
+    // The first is answered last.
+    let mut waiting: Vec<_> = (0..20).map(|at| question(&format!("token-{at}"))).collect();
+    for (at, (mut client, directory)) in waiting.drain(..).enumerate().rev() {
+        let name = if at == 3 {
+            String::new()
+        } else {
+            format!("guest-{at}")
+        };
+        (&directory)
+            .write_all(format!("{name}\n").as_bytes())
+            .expect("it listens");
+        drop(directory);
+        let (head, early) = read_head(&mut client).expect("an answer");
+        if name.is_empty() {
+            assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+            continue;
+        }
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let mut client = Client::of(client, early);
+        client.send(TEXT, b"hello");
+        client.expect(TEXT, format!("{name} said: hello").as_bytes());
+        client.close();
+    }
+    let none = exchange(&address, request("/", &[]).as_bytes());
+    assert!(none.starts_with("HTTP/1.1 401 "), "{none}");
+    // A directory that breaks off, and one that is gone.
+    let (mut client, stream) = question("token");
+    drop(stream);
+    let (head, _) = read_head(&mut client).expect("an answer");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    drop(directory);
+    let gone = exchange(
+        &address,
+        request("/", &["Authorization: Bearer a"]).as_bytes(),
+    );
+    assert!(gone.starts_with("HTTP/1.1 503 "), "{gone}");
+    server.shutdown().expect("an orderly end");
 }
 
 #[test]

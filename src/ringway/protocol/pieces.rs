@@ -13,11 +13,11 @@
 
 use super::app::App;
 use super::commands::Command;
-use super::context::{Context, SendError, Speech};
+use super::context::{Context, SendError};
 use super::host::Host;
 use super::traffic::TrafficStats;
 use super::websocket::{BULK_FRAME_BYTES, Ending, assemble, hear};
-use super::{Connection, Shared, Speaks, WebSocket};
+use super::{Connection, Shared, Speaks};
 use crate::conn::buffers::{Assembly, HEADROOM};
 use crate::conn::link::Receive;
 use crate::io::BufferId;
@@ -94,26 +94,13 @@ impl Shared {
         };
         let frames = self.protocol.share.stretch(conn.link.id);
         let mut input = Input::starting_at(buf, from);
-        let WebSocket {
-            receiver,
-            sender,
-            assembly,
-            codec,
-            in_place_below,
-            receiving,
-            frame_begins_message,
-            ..
-        } = websocket;
-        let speech = Speech {
-            sender,
-            codec: codec.as_deref_mut(),
-            in_place_below: *in_place_below,
-        };
+        let receiving = websocket.receiving;
+        let (hearing, speech) = websocket.halves();
         let mut reading = Reading {
-            receiving: *receiving,
+            receiving,
             receive: conn.link.receive,
-            assembly,
-            frame_begins_message,
+            assembly: hearing.assembly,
+            frame_begins_message: hearing.frame_begins_message,
         };
         let mut context = Context::new(self, &mut conn.link, speech, scratch, buffer);
         let (app, session) = host.of(context.id());
@@ -121,7 +108,7 @@ impl Shared {
         let mut ending = go_on(app, session, &mut context).err();
         while ending.is_none() && left > 0 {
             left -= 1;
-            ending = match receiver.poll_event(&mut input) {
+            ending = match hearing.receiver.poll_event(&mut input) {
                 Ok(None) => break,
                 Ok(Some(event)) => reading.take(app, session, &mut context, event).err(),
                 Err(violation) => Some(Ending::Violation(violation)),

@@ -92,6 +92,22 @@ impl WebSocket {
         }
     }
 
+    /// What is read with, and what a context of its callbacks needs.
+    #[inline(always)]
+    pub(super) fn halves(&mut self) -> (Hearing<'_>, Speech<'_>) {
+        let hearing = Hearing {
+            receiver: &mut self.receiver,
+            assembly: &mut self.assembly,
+            frame_begins_message: &mut self.frame_begins_message,
+        };
+        let speech = Speech {
+            sender: &mut self.sender,
+            codec: self.codec.as_deref_mut(),
+            in_place_below: self.in_place_below,
+        };
+        (hearing, speech)
+    }
+
     /// The same of one of Hixie's protocols. Nothing is compressed, and nothing leaves from where it lies.
     pub(super) fn hixie(draft: Draft, limits: Limits) -> Self {
         Self {
@@ -101,6 +117,13 @@ impl WebSocket {
             ..Self::new(Role::Server, limits, None, 0)
         }
     }
+}
+
+/// What a WebSocket is read with.
+pub(super) struct Hearing<'a> {
+    pub(super) receiver: &'a mut Receiver,
+    pub(super) assembly: &'a mut Option<Assembly>,
+    pub(super) frame_begins_message: &'a mut bool,
 }
 
 /// Frames that are handled in one go.
@@ -197,17 +220,7 @@ impl Shared {
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("callbacks with a context come while the WebSocket is open")
         };
-        let WebSocket {
-            sender,
-            codec,
-            in_place_below,
-            ..
-        } = websocket;
-        let speech = Speech {
-            sender,
-            codec: codec.as_deref_mut(),
-            in_place_below: *in_place_below,
-        };
+        let (_, speech) = websocket.halves();
         Context::new(self, &mut conn.link, speech, scratch, buffer)
     }
 
@@ -268,28 +281,15 @@ impl Shared {
         let Speaks::WebSocket(websocket) = &mut conn.speaks else {
             unreachable!("frames are read while the WebSocket is open")
         };
-        let WebSocket {
-            receiver,
-            sender,
-            assembly,
-            codec,
-            in_place_below,
-            ..
-        } = websocket;
-        let speech = Speech {
-            sender,
-            codec: codec.as_deref_mut(),
-            in_place_below: *in_place_below,
-        };
+        let (hearing, speech) = websocket.halves();
         let mut receive = conn.link.receive;
         let app = host.of(conn.link.id);
         let mut context = Context::new(self, &mut conn.link, speech, scratch, buffer);
         let ending = read_frames(
             app,
-            receiver,
+            hearing,
             &mut input,
             &mut context,
-            assembly,
             &mut receive,
             &mut stretch,
         );
@@ -493,13 +493,15 @@ impl Shared {
 #[inline(always)]
 fn read_frames<A: App>(
     (app, session): (&mut A, &mut A::Session),
-    receiver: &mut Receiver,
+    hearing: Hearing<'_>,
     input: &mut Input<'_>,
     context: &mut Context<'_>,
-    assembly: &mut Option<Assembly>,
     receive: &mut Receive,
     stretch: &mut Stretch,
 ) -> Option<Ending> {
+    let Hearing {
+        receiver, assembly, ..
+    } = hearing;
     // Short messages are looked for at the beginning and behind a frame that was split: what follows other frames is
     // likely to be like them.
     let mut short_may_follow = true;
