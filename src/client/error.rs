@@ -17,9 +17,10 @@ pub enum Error {
     Io(io::Error),
     /// The calling program asked for something that RFC 6455 forbids. Nothing was sent, and the connection goes on.
     Misuse(Misuse),
-    /// The peer did not answer: neither a Ping in [`Options::ping_timeout`](crate::Options::ping_timeout), nor a Close in
-    /// [`Options::close_timeout`](crate::Options::close_timeout).
-    Timeout,
+    /// The peer did not answer our Close in [`Options::close_timeout`](crate::Options::close_timeout).
+    CloseTimeout,
+    /// The peer did not answer a Ping in [`Options::ping_timeout`](crate::Options::ping_timeout).
+    PongTimeout,
     /// The peer broke the protocol or exceeded a limit. It was told so with [`Violation::close_code`].
     Violation(Violation),
 }
@@ -31,7 +32,8 @@ impl fmt::Display for Error {
             Self::Ended => f.write_str("the peer ended the connection without a close frame"),
             Self::Io(error) => write!(f, "the connection failed: {error}"),
             Self::Misuse(misuse) => write!(f, "not sent: {misuse}"),
-            Self::Timeout => f.write_str("the peer did not answer in time"),
+            Self::CloseTimeout => f.write_str("the peer did not answer our Close in time"),
+            Self::PongTimeout => f.write_str("the peer did not answer a Ping in time"),
             Self::Violation(violation) => write!(f, "the peer broke the protocol: {violation}"),
         }
     }
@@ -43,7 +45,7 @@ impl std::error::Error for Error {
             Self::Io(error) => Some(error),
             Self::Misuse(misuse) => Some(misuse),
             Self::Violation(violation) => Some(violation),
-            Self::Closed | Self::Ended | Self::Timeout => None,
+            Self::Closed | Self::Ended | Self::CloseTimeout | Self::PongTimeout => None,
         }
     }
 }

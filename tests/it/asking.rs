@@ -61,7 +61,7 @@ fn answering(answer: &str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 }
 
 /// A proxy for one user.
-fn proxy(authorization: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn proxy(authorization: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     listen(move |mut client, head| {
         let wanted = format!("\r\nProxy-Authorization: {authorization}\r\n");
         if !head.contains(&wanted) {

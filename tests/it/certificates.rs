@@ -160,7 +160,7 @@ impl ringway::App for Names {
 }
 
 /// A certificate for the common name `alice` with its key, and the file of the one that signed it.
-fn alice(folder: &Scratch) -> (CertificateDer<'static>, rcgen::KeyPair, String) {
+pub(crate) fn alice(folder: &Scratch) -> (rcgen::Certificate, rcgen::KeyPair, String) {
     let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca_key = rcgen::KeyPair::generate().expect("a key");
@@ -174,12 +174,13 @@ fn alice(folder: &Scratch) -> (CertificateDer<'static>, rcgen::KeyPair, String) 
         .push(rcgen::DnType::CommonName, "alice");
     let key = rcgen::KeyPair::generate().expect("a key");
     let alice = alice.signed_by(&key, &issuer).expect("signed");
-    (alice.der().clone(), key, ca_file)
+    (alice, key, ca_file)
 }
 
 fn a_client_shows_a_certificate_and_the_application_sees_its_name(tier: &str) {
     let folder = scratch("tls-client");
     let (alice, alice_key, ca_file) = alice(&folder);
+    let alice = alice.der();
     for auth in [ClientAuth::Required, ClientAuth::Optional] {
         let server = on_threads(&folder, tier, |tls| {
             (tls.client_ca, tls.client_auth) = (Some(ca_file.clone().into()), auth);

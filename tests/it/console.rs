@@ -15,7 +15,8 @@ use sha1::{Digest as _, Sha1};
 
 use crate::common::client::{CLOSE, Client, TEXT, noise, read_head};
 use crate::common::{Output, PATIENCE, Server, program, scratch, until};
-use crate::tls;
+
+mod reach;
 
 /// Runs the client with an input, and waits for its end.
 fn client(arguments: &[&str], input: &[u8]) -> (Output, Vec<u8>) {
@@ -355,106 +356,6 @@ fn it_listens_and_lets_one_type_to_its_client() {
     client.expect(CLOSE, &1000_u16.to_be_bytes());
     drop(client);
     assert_eq!(child.wait().expect("a child").code(), Some(0));
-}
-
-#[test]
-fn redirects_unix_sockets_and_other_places_lead_to_the_server() {
-    let server = Server::start(&["--workers=1"]);
-    let url = server.address();
-    let once = ["--count=1", "--linger=forever", "--show-handshake"];
-    let to = format!("HTTP/1.1 302 Found\r\nLocation: {url}/there\r\nContent-Length: 0\r\n\r\n");
-    let from = answer(to.leak());
-    let (output, _) = client(&[&[&*from], &once[..]].concat(), b"x\n");
-    assert_eq!(
-        (output.code, &*output.stdout),
-        (0, "x\n"),
-        "{}",
-        output.stderr
-    );
-    assert!(
-        output.stderr.contains("< HTTP/1.1 302 Found")
-            && output.stderr.contains("> GET /there HTTP/1.1"),
-        "{}",
-        output.stderr
-    );
-    let to = format!("HTTP/1.1 302 Found\r\nLocation: {url}/there\r\nContent-Length: 0\r\n\r\n");
-    let (output, _) = client(&[&answer(to.leak()), "--redirects=0"], b"");
-    assert_eq!(output.code, 8, "{}", output.stderr);
-    let place = format!("--to-address={}", url.trim_start_matches("ws://"));
-    let (output, _) = client(
-        &[&["ws://elsewhere.invalid/", &place], &once[..]].concat(),
-        b"x\n",
-    );
-    assert_eq!(
-        (output.code, &*output.stdout),
-        (0, "x\n"),
-        "{}",
-        output.stderr
-    );
-    assert!(
-        output.stderr.contains("> Host: elsewhere.invalid"),
-        "{}",
-        output.stderr
-    );
-    let folder = scratch("console-unix");
-    let unix = format!("ws+unix:{}", folder.path("socket"));
-    let _server = Server::start(&["--workers=1", "--wsuri", &unix]);
-    let (output, _) = client(&[&[&*unix], &once[..]].concat(), b"x\n");
-    assert_eq!(
-        (output.code, &*output.stdout),
-        (0, "x\n"),
-        "{}",
-        output.stderr
-    );
-}
-
-#[test]
-fn tls_and_compression_are_shown() {
-    let folder = scratch("console-tls");
-    let server = tls::started(&folder, &["localhost"], &["--workers=1", "--deflate"]);
-    let port = server
-        .address()
-        .rsplit_once(':')
-        .expect("a port")
-        .1
-        .to_owned();
-    let url = format!("wss://localhost:{port}/");
-    let ca = format!("--cacert={}", folder.path("localhost.pem"));
-    let all = [
-        &*url,
-        &ca,
-        "--deflate",
-        "-v",
-        "--count=1",
-        "--linger=forever",
-    ];
-    let (output, _) = client(&all, &[b"x".repeat(5000), b"\n".to_vec()].concat());
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    for shown in [
-        "TLSv1.3, TLS13_AES",
-        "certificate of CN=",
-        "> Sec-WebSocket-Extensions: permessage-deflate",
-        "* open: subprotocol none, permessage-deflate",
-    ] {
-        assert!(output.stderr.contains(shown), "{shown}: {}", output.stderr);
-    }
-    let (output, _) = client(&[&*url, "--linger=forever"], b"");
-    assert_eq!(output.code, 3, "{}", output.stderr);
-    assert!(
-        output.stderr.contains("or --insecure to take any"),
-        "{}",
-        output.stderr
-    );
-    let (output, _) = client(
-        &[&*url, "--insecure", "--count=1", "--linger=forever"],
-        b"x\n",
-    );
-    assert_eq!(
-        (output.code, &*output.stdout),
-        (0, "x\n"),
-        "{}",
-        output.stderr
-    );
 }
 
 /// A client on a pseudo-terminal.

@@ -78,7 +78,7 @@ impl Failed {
     pub(super) fn connection(error: &Error) -> Self {
         let code = match error {
             Error::Violation(_) => Code::Violation,
-            Error::Timeout => Code::Timeout,
+            Error::CloseTimeout | Error::PongTimeout => Code::Timeout,
             Error::Misuse(_) => Code::Usage,
             _ => Code::Abnormal,
         };
@@ -206,7 +206,7 @@ mod tests {
         let own = CloseCode::sendable(4007).expect("an application's");
         assert_eq!(of_peers_close(own), Code::ClosedWith);
         assert_eq!(Failed::connection(&Error::Ended).code, Code::Abnormal);
-        assert_eq!(Failed::connection(&Error::Timeout).code, Code::Timeout);
+        assert_eq!(Failed::connection(&Error::PongTimeout).code, Code::Timeout);
         assert!(CODES.lines().all(|line| line.chars().count() <= 80));
     }
 }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use ringway_command::options::{Given, show as show_options};
+use ringway_command::options::Given;
 use ringway_command::output::{print, tell_error};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -91,7 +91,7 @@ fn try_run(command: ClientCommand) -> Result<ExitCode, Failed> {
     }
     let options = options::resolve(&given).map_err(|bad| Failed::new(Code::Usage, bad.0))?;
     if command.print_config {
-        return Ok(print(&show_options::<ClientArgs>(&options)).into());
+        return Ok(print(&options::to_toml(&options)).into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -172,7 +172,7 @@ async fn a_peer_that_does_not_answer_a_close_is_left_in_time() {
     let (mut client, far) = raw(Role::Client, Options::default());
     let begin = Instant::now();
     let result = client.close(CloseCode::NormalClosure, "").await;
-    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(matches!(result, Err(Error::CloseTimeout)), "{result:?}");
     assert_eq!(begin.elapsed().as_secs(), 5);
     drop(far);
     // One that answers and does not end the stream has closed cleanly.
@@ -193,7 +193,7 @@ async fn a_peer_that_does_not_answer_a_close_is_left_in_time() {
     );
     client.queue("never read").expect("open");
     let result = client.close(CloseCode::NormalClosure, "").await;
-    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(matches!(result, Err(Error::CloseTimeout)), "{result:?}");
     match client.flush().await {
         Err(Error::Io(error)) => assert_eq!(error.kind(), io::ErrorKind::TimedOut),
         other => panic!("{other:?}"),

@@ -142,7 +142,7 @@ async fn a_peer_that_is_silent_is_asked_and_then_left() {
     let (mut client, far) = raw(Role::Client, options);
     let begin = Instant::now();
     let result = client.recv().await;
-    assert!(matches!(result, Err(Error::Timeout)), "{result:?}");
+    assert!(matches!(result, Err(Error::PongTimeout)), "{result:?}");
     assert_eq!(begin.elapsed().as_secs(), 30 + 20);
     drop(far);
 }

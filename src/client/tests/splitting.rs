@@ -120,7 +120,7 @@ async fn a_receiver_that_is_held_and_not_read_does_not_hold_the_end_up() {
     let begin = Instant::now();
     let ended = sender.close(CloseCode::NormalClosure, "").await;
     assert_eq!(begin.elapsed().as_secs(), 5);
-    let sentence = "the peer did not answer in time";
+    let sentence = "the peer did not answer our Close in time";
     assert_eq!(ended.failure.as_deref(), Some(sentence));
     // One is in the channel. One waited for room there, and one was read ahead.
     let traffic = ended.traffic;

@@ -333,12 +333,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Looks whether a deadline has passed.
     fn keep_time(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(due) = self.clock.poll(cx) {
-            if due == Due::Ping {
-                let _ = self.push_control(Opcode::Ping, b"");
-                let _ = self.poll_writes(cx);
-                continue;
-            }
-            self.failure = Some(Error::Timeout);
+            self.failure = Some(match due {
+                Due::Ping => {
+                    let _ = self.push_control(Opcode::Ping, b"");
+                    let _ = self.poll_writes(cx);
+                    continue;
+                }
+                Due::Silence => Error::PongTimeout,
+                Due::End => Error::CloseTimeout,
+            });
             self.abandon(io::ErrorKind::TimedOut);
             return;
         }

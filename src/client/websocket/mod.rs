@@ -301,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// connection that is closed already it does nothing.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if the peer does not answer in [`Options::close_timeout`], and how else the connection failed
+    /// [`Error::CloseTimeout`] if the peer does not answer in [`Options::close_timeout`], and how else the connection failed
     /// meanwhile. [`Error::Misuse`] for a code that may not be sent.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
         self.start_close(code, reason)?;
