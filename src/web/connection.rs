@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -43,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// gets one more answer, and it returns when no connection is left and `ended` is ready, or when the time is over.
 ///
 /// # Errors
-/// The directory of the files cannot be opened, or a field of [`Options::headers`] is none.
+/// The directory of the files or of the CGI programs cannot be opened, or a field of [`Options::headers`] is none.
 pub async fn serve(
     options: &Options,
     listener: UnixListener,
@@ -81,6 +84,7 @@ pub async fn serve(
         let _ = room.acquire_many(all).await;
     };
     let _ = timeout(options.drain_timeout, over).await;
+    answering.end().await;
     Ok(())
 }
 
@@ -146,6 +150,7 @@ impl Connection {
     async fn serve(self, mut stream: UnixStream) -> Option<()> {
         let peer = timeout(HEADER_TIME_MAX, Peer::read(&mut stream));
         let peer = peer.await.ok()?.ok()?;
+        let gone = gone(&stream).ok()?;
         let answering = self.answering;
         let service = service_fn(move |request| {
             let answering = answering.clone();
@@ -158,13 +163,36 @@ impl Connection {
             // Fails only when nobody can tell any more.
             let _ = drains.wait_for(|drains| *drains).await;
         };
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = drained => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let served = async {
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = drained => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
-        result.ok()
+        tokio::select! {
+            biased;
+            result = served => result.ok(),
+            // Whatever works for it is dropped.
+            () = gone => None,
+        }
     }
+}
+
+/// Waits until the worker has broken the connection off. One that has ended its direction alone still takes what comes, and hyper looks no
+/// further than that end.
+///
+/// # Errors
+/// There is no descriptor left.
+fn gone(stream: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
+    // Nothing is ever urgent on such a socket: what is reported unasked is the end of both directions, and no byte wakes this up.
+    let both = Interest::PRIORITY;
+    let watched = AsyncFd::with_interest(stream.as_fd().try_clone_to_owned()?, both)?;
+    Ok(async move {
+        if watched.ready(both).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
 }
