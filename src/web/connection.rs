@@ -19,8 +19,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -128,6 +127,9 @@ where
     }
 }
 
+/// How often it is looked whether the worker has broken a connection off: so long a program or an application works for nobody. Chosen.
+const GONE_LOOK: Duration = Duration::from_secs(1);
+
 struct Connection {
     builder: http1::Builder,
     answering: Arc<Answering>,
@@ -182,17 +184,21 @@ impl Connection {
 }
 
 /// Waits until the worker has broken the connection off. One that has ended its direction alone still takes what comes, and hyper looks no
-/// further than that end.
+/// further than that end. It is looked for from time to time, because whoever waits for it is woken by every byte that is sent.
 ///
 /// # Errors
 /// There is no descriptor left.
 fn gone(stream: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
-    // Nothing is ever urgent on such a socket: what is reported unasked is the end of both directions, and no byte wakes this up.
-    let both = Interest::PRIORITY;
-    let watched = AsyncFd::with_interest(stream.as_fd().try_clone_to_owned()?, both)?;
+    let watched = stream.as_fd().try_clone_to_owned()?;
     Ok(async move {
-        if watched.ready(both).await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            sleep(GONE_LOOK).await;
+            // Whatever is asked for, the end of both directions is told.
+            let mut asked = [PollFd::new(&watched, PollFlags::empty())];
+            let at_once = Timespec::default();
+            if let Ok(1..) = poll(&mut asked, Some(&at_once)) {
+                return;
+            }
         }
     })
 }
