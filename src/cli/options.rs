@@ -21,6 +21,7 @@ use ringway_command::kinds::{
 use ringway_command::options::{Defined, Definition, define, under};
 use ringway_command::values;
 
+use super::gateway::programs;
 use super::{access, opening, services, web};
 
 /// Most workers: no machine that we know has more CPUs.
@@ -86,6 +87,7 @@ impl ServerArgs {
 fn openings() -> Vec<Definition<ServerOptions>> {
     let mut all = Vec::from(under("Opening handshake", opening::definitions()));
     all.extend(under("HTTP on the same port", web::definitions()));
+    all.extend(under("HTTP on the same port", programs::of_processes()));
     all.extend(under("Closing", closing()));
     all.extend(under("Limits", limits()));
     all.extend(under("Limits", timeouts()));
@@ -546,7 +548,7 @@ mod tests {
             deflate-client-takeover = true\ndeflate-client-window = 8\ndeflate-threshold = '1KiB'
             allow-origin = 'https://*.example.com,http://[::1]:*'\nallow-null-origin = true\nrequire-origin = true\nversions = '8,13'
             trust-forwarded-for = 2\ntrust-proxies = '10.0.0.0/8,::1'\nproxy-protocol = '192.0.2.0/24'\nheader = \"X-A: 'a', b\\nX-B: c\"\nserver-name = ''\nhealth-path = '/health'\nlegacy = true\nflash-policy = '80,9000-9010'\necho-close-reason = true\nfail-by-drop = true
-            web = '/srv/www'\nweb-listing = true\nweb-cache-control = 'max-age=60'\nhttp-proxy = 'http://[::1]:5000'\nhttp-proxy-timeout = '5s'\nweb-connections = 9\nweb-idle-timeout = '8s'
+            web = '/srv/www'\nweb-listing = true\nweb-cache-control = 'max-age=60'\ncgi-dir = '/srv/cgi'\ncgi-timeout = '6s'\npass-env = 'none'\nmax-forks = 5\nkill-after = '1ms,2ms,3ms'\nhttp-proxy = 'http://[::1]:5000'\nhttp-proxy-timeout = '5s'\nweb-connections = 9\nweb-idle-timeout = '8s'
             cert = 'a.pem,b.pem'\nkey = 'a.key,b.key'\ntls = 'only'\ntls-min = '1.3'\nkey-password = 'file:a'\ntls-ciphers = 'TLS_AES_128_GCM_SHA256:ECDHE-RSA-AES128-GCM-SHA256'\nclient-ca = 'ca.pem'\nclient-auth = 'optional'";
         let mut text = text.replace("            ", "");
         if cfg!(feature = "bzip2") {

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use super::args::ProcessArgs;
+use super::gateway::programs;
 use super::{access, web};
 use ringway::options::{
     Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, Versions, WebPort,
@@ -54,6 +55,7 @@ where
     without_effect(&options)?;
     access::check(&options)?;
     web::check(&options.web)?;
+    programs::check_processes(&options)?;
     options.backplane.check().map_err(BadOption)?;
     vanished_peers(given, &mut options)?;
     Ok(options)

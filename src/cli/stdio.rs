@@ -27,20 +27,22 @@ use super::forward;
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Options of a listener, which one stream does not have.
-const LISTENERS: [&str; 7] = [
+const LISTENERS: [&str; 8] = [
     "wsuri",
     "cert",
     "key",
     "tls",
     "web",
+    "cgi-dir",
     "http-proxy",
     "workers",
 ];
 
 /// The same, of one connection that a super-server has accepted: it may speak TLS, and nothing stops it before its end.
-const SUPERVISED: [&str; 7] = [
+const SUPERVISED: [&str; 8] = [
     "wsuri",
     "web",
+    "cgi-dir",
     "http-proxy",
     "workers",
     "run-once",

@@ -1,5 +1,5 @@
-//! The options of the web process, which `ringway server` and `ringway gateway` share: files and an application on the port of the
-//! WebSockets.
+//! The options of the web process, which `ringway server` and `ringway gateway` share: files, CGI programs and an application on the port
+//! of the WebSockets.
 //!
 //! Owns: their definitions, the texts of their values, and the sentences for those that do not go together. Never: opens a file.
 
@@ -17,19 +17,25 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-pub(super) fn definitions() -> [Definition<ServerOptions>; 7] {
+pub(super) fn definitions() -> [Definition<ServerOptions>; 9] {
     [
         define("web", field!(web.dir), Unless(FILE),
             "Directory whose files are served to requests that open no WebSocket. See docs/web.md"),
         define("web-listing", field!(web.listing), Switch, "List a directory of --web that has no index.html, instead of answering 404"),
         define("web-cache-control", field!(web.cache_control), CACHE_CONTROL,
             "The Cache-Control header of files; without text there is none. no-cache: a client asks each time whether the file is still the same"),
+        define("cgi-dir", field!(web.cgi_dir), Unless(FILE),
+            "Directory of CGI programs: one answers the requests whose path names it, and what follows its name is PATH_INFO. They come \
+             before files"),
+        define("cgi-timeout", field!(web.cgi_timeout), Time::from(Duration::from_millis(1)),
+            "Time in which a CGI program must take or send something, or else the client gets 504; and to exit after its answer"),
         define("http-proxy", field!(web.proxy), Unless(UPSTREAM),
-            "Application that answers requests that open no WebSocket, and that are for no file of --web: http://host:port or unix:/path"),
+            "Application that answers requests that open no WebSocket, and that are for no program of --cgi-dir and no file of --web: \
+             http://host:port or unix:/path"),
         define("http-proxy-timeout", field!(web.proxy_timeout), Time::from(Duration::from_millis(1)),
             "Time in which the application must take or send something, or else the client gets 504; for a connect at most 5s of it"),
         define("web-connections", field!(web.connections), Count(1..=1 << 20, "write it as 1000 or 1k"),
-            "Connections that are served for --web and --http-proxy at a time, about 20 KiB for each and up to 128 KiB while it moves a \
+            "Connections that are served for --web, --cgi-dir and --http-proxy at a time, about 20 KiB for each and up to 128 KiB while it moves a \
              body. As many again wait, further ones get 502"),
         define("web-idle-timeout", field!(web.idle_timeout), Time::from(Duration::from_millis(1)),
             "Of such a connection: time for the head of a request, between two requests, and in which a client must send something of a body (408)"),
@@ -50,15 +56,18 @@ pub(super) fn check(web: &WebOptions) -> Resolved<()> {
     if web.dir.is_none() && web.cache_control != defaults.cache_control {
         return bad("web-cache-control", "--web");
     }
+    if web.cgi_dir.is_none() && web.cgi_timeout != defaults.cgi_timeout {
+        return bad("cgi-timeout", "--cgi-dir");
+    }
     if web.proxy.is_none() && web.proxy_timeout != defaults.proxy_timeout {
         return bad("http-proxy-timeout", "--http-proxy");
     }
-    let either = "--web or --http-proxy";
+    let any = "--web, --cgi-dir or --http-proxy";
     if !web.is_wanted() && web.connections != defaults.connections {
-        return bad("web-connections", either);
+        return bad("web-connections", any);
     }
     if !web.is_wanted() && web.idle_timeout != defaults.idle_timeout {
-        return bad("web-idle-timeout", either);
+        return bad("web-idle-timeout", any);
     }
     Ok(())
 }
@@ -146,7 +155,7 @@ mod tests {
         };
         assert_eq!(with(|_| {}), Ok(()));
         type Set = fn(&mut WebOptions);
-        let alone: [(Set, &str); 5] = [
+        let alone: [(Set, &str); 6] = [
             (
                 |web| web.listing = true,
                 "--web-listing has no effect without --web:",
@@ -156,16 +165,20 @@ mod tests {
                 "--web-cache-control has no effect without --web:",
             ),
             (
+                |web| web.cgi_timeout /= 2,
+                "--cgi-timeout has no effect without --cgi-dir:",
+            ),
+            (
                 |web| web.proxy_timeout /= 2,
                 "--http-proxy-timeout has no effect without --http-proxy:",
             ),
             (
                 |web| web.connections = 1,
-                "--web-connections has no effect without --web or --http-proxy:",
+                "--web-connections has no effect without --web, --cgi-dir or --http-proxy:",
             ),
             (
                 |web| web.idle_timeout /= 2,
-                "--web-idle-timeout has no effect without --web or --http-proxy:",
+                "--web-idle-timeout has no effect without --web, --cgi-dir or --http-proxy:",
             ),
         ];
         for (set, sentence) in alone {

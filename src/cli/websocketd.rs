@@ -85,6 +85,7 @@ fn translate(parsed: &Parsed) -> Result<Vec<String>, Wrong> {
         ("sslkey", "key"),
         ("sslca", "client-ca"),
         ("staticdir", "web"),
+        ("cgidir", "cgi-dir"),
     ] {
         if let Some(value) = parsed.text(name) {
             plan.push(format!("--{ours}={value}"));
@@ -145,11 +146,6 @@ fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
         (
             "reverselookup",
             "--reverselookup is not to be had here: REMOTE_HOST is the address",
-        ),
-        (
-            "cgidir",
-            "--cgidir is not to be had here: run the CGI programs behind a server that has them, and give that to \
-             `ringway gateway --http-proxy=http://127.0.0.1:8000`",
         ),
         (
             "devconsole",
@@ -279,8 +275,8 @@ mod tests {
                 "--wsuri=ws://0.0.0.0:443 --cert=c --key=k --client-ca=a --tls=only --exec-messages=binary --exec -- cat",
             ),
             (
-                "--loglevel=fatal --origin=a.example,https://b.example:1,[::1] --staticdir=/w cat",
-                "--wsuri=ws://0.0.0.0:80 --web=/w --allow-origin=*://a.example:* --allow-origin=https://b.example:1 \
+                "--loglevel=fatal --origin=a.example,https://b.example:1,[::1] --staticdir=/w --cgidir=/c cat",
+                "--wsuri=ws://0.0.0.0:80 --web=/w --cgi-dir=/c --allow-origin=*://a.example:* --allow-origin=https://b.example:1 \
                  --allow-origin=*://[::1]:* --require-origin --exec -- cat",
             ),
             (
@@ -301,7 +297,6 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_said_with_the_way_here() {
         for (line, why) in [
-            ("--cgidir=/c cat", "--http-proxy="),
             ("--sameorigin cat", "--origin="),
             ("--passstderr cat", "--exec-stderr=client"),
             ("--devconsole cat", "--port="),

@@ -159,8 +159,10 @@ fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
         "--inetd serves the one connection that is the standard input: leave --unix-listen and --web off"
     } else if parsed.has("web-auth") && !parsed.has("auth-plugin") {
         "You must use --auth-plugin to use --web-auth"
-    } else if parsed.has("web-auth") {
-        "--web-auth is not to be had here: --auth-plugin guards WebSockets; put pages that need a password on another server"
+    } else if parsed.has("web-auth")
+        && parsed.text("auth-plugin").map(class) != Some("BasicHTTPAuth")
+    {
+        "--web-auth needs --auth-plugin BasicHTTPAuth here: a request for a page has no Origin, and certificates are asked of WebSockets alone"
     } else {
         return Ok(());
     };
@@ -513,12 +515,20 @@ fn pages(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
             if !parsed.has("file-only") {
                 plan.say("--web-listing");
             }
+            if parsed.has("web-auth") {
+                plan.say("--web-auth");
+            }
             Ok(())
         }
         None if parsed.has("file-only") => Err(Wrong(
             "--file-only has no effect without --web: leave it off".to_owned(),
         )),
-        None => Ok(()),
+        None => {
+            if parsed.has("web-auth") {
+                plan.note("--web-auth has no effect without --web: there are no pages");
+            }
+            Ok(())
+        }
     }
 }
 

@@ -1,21 +1,28 @@
 //! Which part answers a request, and what every answer carries.
 //!
-//! Files come first, then the application; what is left is answered 404 or 405.
+//! Whoever has no password gets 401, where one is needed. CGI programs come first, then files, then the application; what is left is
+//! answered 404 or 405.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SERVER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
+use crate::auth::Guard;
 use crate::body::{Body, text};
+use crate::cgi::{Cgi, Visitor};
 use crate::counts::{Counts, add};
 use crate::files::Files;
 use crate::options::Options;
 use crate::peer::Peer;
 use crate::proxy::Proxy;
+
+/// Programs that a request is led to, one by the other. Chosen, untested.
+const CIRCLE_MAX: usize = 8;
 
 /// A request for a WebSocket behind another request of its connection. Only a worker could open it: the connection ends without an
 /// answer, so that whoever has asked (a proxy that uses its connections again) does so on a new one.
@@ -33,6 +40,8 @@ impl std::error::Error for WebSocketElsewhere {}
 /// Answers requests.
 #[derive(Debug)]
 pub(crate) struct Answering {
+    guard: Option<Guard>,
+    cgi: Option<Cgi>,
     files: Option<Files>,
     proxy: Option<Proxy>,
     /// Fields of every answer. One that is there replaces what an answer has.
@@ -42,10 +51,13 @@ pub(crate) struct Answering {
 
 impl Answering {
     /// # Errors
-    /// The directory of the files cannot be opened, or a field is none.
+    /// A directory cannot be opened, or a field is none.
     pub(crate) fn new(options: &Options, counts: Arc<Counts>) -> io::Result<Self> {
         let proxy = |upstream| Proxy::new(upstream, options, counts.clone());
+        let cgi = |own| Cgi::open(own, options, counts.clone());
         Ok(Self {
+            guard: options.users.clone().map(Guard::new).transpose()?,
+            cgi: options.cgi.as_ref().map(cgi).transpose()?,
             files: options.files.as_ref().map(Files::open).transpose()?,
             proxy: options.upstream.as_ref().map(proxy),
             letterhead: letterhead(options)?,
@@ -63,7 +75,7 @@ impl Answering {
         }
         add(&self.counts.requests);
         let mut response = match has_one_host(&request) {
-            true => self.find(request, peer).await,
+            true => self.admit(request, peer).await,
             false => self.refuse_host(),
         };
         let headers = response.headers_mut();
@@ -72,6 +84,13 @@ impl Answering {
             headers.insert(name, value.clone());
         }
         Ok(response)
+    }
+
+    /// The server ends.
+    pub(crate) async fn end(&self) {
+        if let Some(cgi) = &self.cgi {
+            cgi.end().await;
+        }
     }
 
     fn refuse_host(&self) -> Response<Body> {
@@ -83,17 +102,48 @@ impl Answering {
         response
     }
 
-    async fn find(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    async fn admit(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let user = match &self.guard {
+            None => None,
+            Some(guard) => match guard.admit(request.headers()).await {
+                Some(user) => Some(user),
+                None => {
+                    add(&self.counts.unauthorized);
+                    return Guard::challenge();
+                }
+            },
+        };
+        let user = user.as_deref();
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let Some(cgi) = &self.cgi else {
+            return self.find(request, peer, user).await;
+        };
+        for _ in 0..CIRCLE_MAX {
+            let Some(script) = cgi.find(request.uri().path()).await else {
+                return self.find(request, peer, user).await;
+            };
+            match cgi.run(script, request, Visitor { peer, user }).await {
+                Ok(response) => return response,
+                Err(elsewhere) => request = elsewhere,
+            }
+        }
+        cgi.refuse_circle()
+    }
+
+    /// The answer where there is no program.
+    async fn find(&self, request: Request<Body>, peer: Peer, user: Option<&str>) -> Response<Body> {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let (head, body) = request.into_parts();
         if let Some(files) = &self.files
             && is_read
-            && let Some(response) = files.find(&request).await
+            && let Some(response) = files.find(&head).await
         {
             add(&self.counts.files);
             return response;
         }
         if let Some(proxy) = &self.proxy {
-            return proxy.pass(request, peer).await;
+            let request = Request::from_parts(head, body);
+            return proxy.pass(request, peer, user).await;
         }
         add(&self.counts.refused);
         if is_read {

@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -43,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// gets one more answer, and it returns when no connection is left and `ended` is ready, or when the time is over.
 ///
 /// # Errors
-/// The directory of the files cannot be opened, or a field of [`Options::headers`] is none.
+/// The directory of the files or of the CGI programs cannot be opened, or a field of [`Options::headers`] is none.
 pub async fn serve(
     options: &Options,
     listener: UnixListener,
@@ -81,6 +83,7 @@ pub async fn serve(
         let _ = room.acquire_many(all).await;
     };
     let _ = timeout(options.drain_timeout, over).await;
+    answering.end().await;
     Ok(())
 }
 
@@ -124,6 +127,9 @@ where
     }
 }
 
+/// How often it is looked whether the worker has broken a connection off: so long a program or an application works for nobody. Chosen.
+const GONE_LOOK: Duration = Duration::from_secs(1);
+
 struct Connection {
     builder: http1::Builder,
     answering: Arc<Answering>,
@@ -146,6 +152,7 @@ impl Connection {
     async fn serve(self, mut stream: UnixStream) -> Option<()> {
         let peer = timeout(HEADER_TIME_MAX, Peer::read(&mut stream));
         let peer = peer.await.ok()?.ok()?;
+        let gone = gone(&stream).ok()?;
         let answering = self.answering;
         let service = service_fn(move |request| {
             let answering = answering.clone();
@@ -158,13 +165,40 @@ impl Connection {
             // Fails only when nobody can tell any more.
             let _ = drains.wait_for(|drains| *drains).await;
         };
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = drained => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let served = async {
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = drained => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
-        result.ok()
+        tokio::select! {
+            biased;
+            result = served => result.ok(),
+            // Whatever works for it is dropped.
+            () = gone => None,
+        }
     }
+}
+
+/// Waits until the worker has broken the connection off. One that has ended its direction alone still takes what comes, and hyper looks no
+/// further than that end. It is looked for from time to time, because whoever waits for it is woken by every byte that is sent.
+///
+/// # Errors
+/// There is no descriptor left.
+fn gone(stream: &UnixStream) -> io::Result<impl Future<Output = ()> + use<>> {
+    let watched = stream.as_fd().try_clone_to_owned()?;
+    Ok(async move {
+        loop {
+            sleep(GONE_LOOK).await;
+            // Whatever is asked for, the end of both directions is told.
+            let mut asked = [PollFd::new(&watched, PollFlags::empty())];
+            let at_once = Timespec::default();
+            if let Ok(1..) = poll(&mut asked, Some(&at_once)) {
+                return;
+            }
+        }
+    })
 }

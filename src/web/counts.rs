@@ -21,6 +21,14 @@ pub struct Counts {
     pub proxy_failed: AtomicU64,
     /// Answers of the application that were cut off: it failed, or sent nothing for too long.
     pub proxy_cut: AtomicU64,
+    /// Of the requests, for a CGI program. One that a program leads to another program counts again.
+    pub cgi: AtomicU64,
+    /// Of these, answered 400, 408, 411, 502, 503 or 504, because a body stopped, or the program could not run or failed before it answered.
+    pub cgi_failed: AtomicU64,
+    /// Answers of CGI programs that were cut off: nothing came for too long.
+    pub cgi_cut: AtomicU64,
+    /// Of the requests, answered 401.
+    pub unauthorized: AtomicU64,
     /// Of the requests, answered 400, 404 or 405 here.
     pub refused: AtomicU64,
 }

@@ -17,6 +17,7 @@ use hyper::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE,
     LAST_MODIFIED, RANGE,
 };
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tokio::task::spawn_blocking;
@@ -59,16 +60,16 @@ impl Files {
     }
 
     /// The answer to a GET or HEAD. `None`: there is no such file.
-    pub(crate) async fn find<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+    pub(crate) async fn find(&self, head: &Parts) -> Option<Response<Body>> {
         // A redirect to `//name/` would lead to another host.
-        let path = request.uri().path();
+        let path = head.uri.path();
         if path.starts_with("//") || !path.starts_with('/') {
             return None;
         }
         let mut asked = Request::new(Empty::new());
-        *asked.method_mut() = request.method().clone();
-        *asked.uri_mut() = request.uri().path_and_query()?.clone().into();
-        *asked.headers_mut() = request.headers().clone();
+        *asked.method_mut() = head.method.clone();
+        *asked.uri_mut() = head.uri.path_and_query()?.clone().into();
+        *asked.headers_mut() = head.headers.clone();
         if !self.is_range_current(&asked).await {
             asked.headers_mut().remove(RANGE);
         }

@@ -10,6 +10,7 @@ use crate::peer::Peer;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const AT_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const USER: HeaderName = HeaderName::from_static("x-forwarded-user");
 
 /// Fields of one connection, beside those that `Connection` names.
 const OF_CONNECTION: [&str; 9] = [
@@ -42,8 +43,9 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Tells the application of the client. `is_trusted`: the peer is a proxy, whose word about its own client is passed on.
-pub(crate) fn tell(headers: &mut HeaderMap, peer: Peer, is_trusted: bool) {
+/// Tells the application of the client. `is_trusted`: the peer is a proxy, whose word about its own client is passed on. `user`: who has
+/// shown a password here, which no proxy knows better.
+pub(crate) fn tell(headers: &mut HeaderMap, peer: Peer, is_trusted: bool, user: Option<&str>) {
     // Nobody here reads it, so nobody can vouch for it. And we have answered the other ourselves.
     headers.remove(FORWARDED);
     headers.remove(EXPECT);
@@ -81,6 +83,10 @@ pub(crate) fn tell(headers: &mut HeaderMap, peer: Peer, is_trusted: bool) {
         .or_insert(HeaderValue::from_static(proto));
     if let Some(host) = headers.get(HOST).cloned() {
         headers.entry(AT_HOST).or_insert(host);
+    }
+    if let Some(user) = user {
+        headers.remove(USER);
+        headers.extend(HeaderValue::from_str(user).map(|user| (USER, user)));
     }
 }
 
@@ -135,15 +141,17 @@ mod tests {
             ("x-forwarded-proto", "ftp"),
             ("x-forwarded-port", "1"),
             ("x-real-ip", "10.0.0.1"),
+            ("x-forwarded-user", "root"),
             ("forwarded", "for=10.0.0.1"),
             ("expect", "100-continue"),
         ]);
-        tell(&mut headers, peer("192.0.2.7:5"), false);
+        tell(&mut headers, peer("192.0.2.7:5"), false, Some("ada"));
         let told = [
             ("host", "shop.example"),
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-user", "ada"),
         ];
         assert_eq!(headers, map(&told));
     }
@@ -156,14 +164,19 @@ mod tests {
             ("x-forwarded-for", "10.0.0.2"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-user", "ada"),
             ("x_forwarded_for", "1.1.1.1"),
         ]);
-        tell(&mut headers, peer("[::ffff:192.0.2.7]:5"), true);
+        let mut shown = headers.clone();
+        tell(&mut shown, peer("192.0.2.7:5"), true, Some("bob"));
+        assert_eq!(shown.get(USER), Some(&HeaderValue::from_static("bob")));
+        tell(&mut headers, peer("[::ffff:192.0.2.7]:5"), true, None);
         let told = [
             ("host", "inner"),
             ("x-forwarded-for", "10.0.0.1, 10.0.0.2, 192.0.2.7"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-user", "ada"),
         ];
         assert_eq!(headers, map(&told));
     }
@@ -175,7 +188,7 @@ mod tests {
             address: None,
             is_tls: false,
         };
-        tell(&mut headers, peer, false);
+        tell(&mut headers, peer, false, None);
         assert_eq!(headers, map(&[("x-forwarded-proto", "http")]));
     }
 }

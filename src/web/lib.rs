@@ -1,16 +1,19 @@
 //! The web process: HTTP for requests that open no WebSocket, on connections that workers relay to a Unix socket.
 //!
-//! Owns: HTTP/1.1 on these connections, files below a directory, the way to an application. Never: speaks TLS or WebSocket, which the
-//! workers do; opens the socket, starts a process, prints.
+//! Owns: HTTP/1.1 on these connections, who may have an answer, CGI programs, files below a directory, the way to an application. Never:
+//! speaks TLS or WebSocket, which the workers do; opens the socket, prints.
 //!
 //! ```text
-//!  client ══ worker ── Unix socket ──▶ connection ──▶ answer ─┬─▶ files ──▶ a directory
-//!            (TLS)     PROXY header,                          └─▶ proxy ──▶ an application
-//!                      then the client's bytes
+//!  client ══ worker ── Unix socket ──▶ connection ──▶ auth ──▶ answer ─┬─▶ cgi ────▶ a process
+//!            (TLS)     PROXY header,                                   ├─▶ files ──▶ a directory
+//!                      then the client's bytes                         └─▶ proxy ──▶ an application
 //! ```
 //!
 //! - `connection`: accepts, serves requests one after another. Its limits are in [`Options`]. `peer`: the PROXY header.
-//! - `answer`: which of the two answers a request, and what every answer carries.
+//! - `answer`: which of the three answers a request, and what every answer carries.
+//! - `auth`, [`passwords`]: users and their hashed passwords, which a gateway's WebSockets have, too.
+//! - [`cgi`]: processes, and the heads that they answer with. [`scripts`], [`environment`]: which program a path names and what it is told,
+//!   which programs of a gateway's WebSockets share.
 //! - `files`, `listing`: files and directories, none of them outside of the directory.
 //! - `proxy`, `upstream`, `forward`: requests to an application and its answers, streamed both ways; what it is told of the client.
 //! - `counts`: what was served and what failed.
@@ -20,17 +23,27 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod auth;
 mod body;
+#[doc(hidden)]
+pub mod cgi;
 mod connection;
 mod counts;
+#[doc(hidden)]
+pub mod environment;
 mod files;
 mod forward;
 mod listing;
 mod options;
+#[doc(hidden)]
+pub mod passwords;
 mod peer;
 mod proxy;
+#[doc(hidden)]
+pub mod scripts;
 mod upstream;
 
 pub use connection::serve;
 pub use counts::Counts;
-pub use options::{FileOptions, Options, Trust, Upstream};
+pub use options::{CgiOptions, FileOptions, Options, Trust, Upstream};
+pub use passwords::Passwords;

@@ -6,10 +6,16 @@ use std::time::Duration;
 
 use ringway_proto::Network;
 
+use crate::passwords::Passwords;
+
 /// What is served, and its limits.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Files, which come first. `None`: there are none.
+    /// Who gets an answer: everybody else gets 401. `None`: everybody does.
+    pub users: Option<Passwords>,
+    /// CGI programs, which come first. `None`: there are none.
+    pub cgi: Option<CgiOptions>,
+    /// Files, which come next. `None`: there are none.
     pub files: Option<FileOptions>,
     /// The application that gets all other requests. `None`: they are answered 404.
     pub upstream: Option<Upstream>,
@@ -44,6 +50,22 @@ pub struct FileOptions {
     pub cache_control: String,
 }
 
+/// CGI programs.
+#[derive(Clone, Debug)]
+pub struct CgiOptions {
+    /// The directory. Nothing outside of it is run, wherever its symbolic links lead to.
+    pub dir: PathBuf,
+    /// Variables of our own environment that programs get beside those of CGI.
+    pub pass_env: Vec<String>,
+    /// Programs that run at a time; beyond it, 503.
+    pub processes_max: usize,
+    /// When nobody wants a program any more: times from the end of its input to SIGINT, from there to SIGTERM, and from there to SIGKILL,
+    /// all of them to its process group.
+    pub kill_after: [Duration; 3],
+    /// Time in which a program must take or send something (504), and to exit after its answer.
+    pub timeout: Duration,
+}
+
 /// Where an application listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upstream {
@@ -56,8 +78,8 @@ pub enum Upstream {
 /// Whose `X-Forwarded-…` fields are passed on, as the workers trust them.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// Whether there are proxies in front of the server that write them.
-    pub is_forwarded: bool,
+    /// How many proxies in front of the server write them. `None`: there are none.
+    pub forwarded_by: Option<usize>,
     /// Their addresses. Empty: every peer is one.
     pub proxies: Vec<Network>,
 }
@@ -66,6 +88,6 @@ impl Trust {
     /// Whether this peer is a proxy whose word counts. `None`: the peer of a Unix socket.
     pub(crate) fn holds(&self, peer: Option<IpAddr>) -> bool {
         let is_proxy = |peer| self.proxies.iter().any(|proxy| proxy.contains(peer));
-        self.is_forwarded && (self.proxies.is_empty() || peer.is_none_or(is_proxy))
+        self.forwarded_by.is_some() && (self.proxies.is_empty() || peer.is_none_or(is_proxy))
     }
 }

@@ -76,9 +76,14 @@ impl Proxy {
     }
 
     /// Passes a request on.
-    pub(crate) async fn pass(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    pub(crate) async fn pass(
+        &self,
+        request: Request<Body>,
+        peer: Peer,
+        user: Option<&str>,
+    ) -> Response<Body> {
         let moved = Arc::new(AtomicU64::new(0));
-        let Some(request) = self.rewrite(request, peer, &moved) else {
+        let Some(request) = self.rewrite(request, peer, user, &moved) else {
             add(&self.counts.refused);
             let sentence = "400: this address cannot be passed on\n";
             return text(StatusCode::BAD_REQUEST, sentence);
@@ -97,8 +102,9 @@ impl Proxy {
     /// The request as the application gets it. Each piece of its body that is passed on is counted in `moved`.
     fn rewrite(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
         peer: Peer,
+        user: Option<&str>,
         moved: &Arc<AtomicU64>,
     ) -> Option<Request<Body>> {
         let (mut head, body) = request.into_parts();
@@ -120,7 +126,7 @@ impl Proxy {
         head.version = Version::HTTP_11;
         forward::strip(&mut head.headers);
         let address = peer.address.map(|address| address.ip());
-        forward::tell(&mut head.headers, peer, self.trust.holds(address));
+        forward::tell(&mut head.headers, peer, self.trust.holds(address), user);
         if body.is_end_stream() {
             // Without a body, and so without a length or chunks: some applications take none of those.
             let none = Empty::new().map_err(|never| match never {});

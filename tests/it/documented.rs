@@ -48,7 +48,7 @@ fn every_option_that_a_page_names_is_one_of_its_program() {
     for (page, known) in [
         ("gateway.md", vec![&gateway, &forward]),
         ("forward.md", vec![&forward]),
-        ("web.md", vec![&server]),
+        ("web.md", vec![&server, &gateway]),
         ("websockify.md", vec![&websockify, &gateway]),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -14,6 +14,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use inputs::unescape;
 
 #[test]
+fn cgi_head() {
+    replay("cgi_head", targets::cgi_head);
+}
+
+#[test]
+fn cgi_path() {
+    replay("cgi_path", targets::cgi_path);
+}
+
+#[test]
 fn command() {
     replay("command", targets::command);
 }

@@ -102,11 +102,15 @@ const MEMBERS: &[Member] = &[
         name: "ringway_web",
         may_use: &["ringway_proto"],
         modules: &[
-            ("options", &[]),
+            ("passwords", &[]),
+            ("options", &["passwords"]),
             ("counts", &[]),
             ("body", &[]),
             ("peer", &[]),
             ("listing", &[]),
+            ("auth", &["body", "passwords"]),
+            ("scripts", &[]),
+            ("environment", &["scripts"]),
             ("files", &["body", "listing", "options"]),
             ("forward", &["peer"]),
             ("upstream", &["body", "options"]),
@@ -115,8 +119,22 @@ const MEMBERS: &[Member] = &[
                 &["body", "counts", "forward", "options", "peer", "upstream"],
             ),
             (
+                "cgi",
+                &[
+                    "body",
+                    "counts",
+                    "environment",
+                    "forward",
+                    "options",
+                    "peer",
+                    "scripts",
+                ],
+            ),
+            (
                 "answer",
-                &["body", "counts", "files", "options", "peer", "proxy"],
+                &[
+                    "auth", "body", "cgi", "counts", "files", "options", "peer", "proxy",
+                ],
             ),
             ("connection", &["answer", "counts", "options", "peer"]),
             ("lib", &[]),
@@ -225,7 +243,13 @@ const MEMBERS: &[Member] = &[
     Member {
         folder: "cli",
         name: "ringway_cli",
-        may_use: &["ringway", "ringway_client", "ringway_command", "wsperf"],
+        may_use: &[
+            "ringway",
+            "ringway_client",
+            "ringway_command",
+            "ringway_web",
+            "wsperf",
+        ],
         modules: &[],
     },
 ];

@@ -1,5 +1,7 @@
 //! `--web` and `--http-proxy`: HTTP on the port of the WebSockets, by a process of its own. Client and application are in `web/http.rs`.
 
+mod auth;
+mod cgi;
 mod http;
 
 use std::fs;

@@ -19,19 +19,16 @@ use ringway::services::gateway::{
     Found, Guide, Place, Refusal, Route, SessionOptions, Step, TokenFrom, Why, without_port,
 };
 use ringway::{Onward, Opening, Verdict};
+use ringway_web::passwords::{CHALLENGE, Login, Passwords};
 
 use super::blocking::{HASHES, blocking};
 use super::fetch;
 use super::names::{Make, Names};
-use super::passwords::{Login, Passwords};
 use super::programs::{Leads, Program};
 use super::sources::{Miss, RedisSource, Source, TokenFile};
 
 /// Bytes of a token: a signed one is long.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
-
-/// What the browser's question for a password names.
-const CHALLENGE: &str = "Basic realm=\"Ringway\", charset=\"UTF-8\"";
 
 /// Leads clients as the options say.
 pub(super) struct Directory(Arc<Inner>);
@@ -66,13 +63,15 @@ impl Directory {
     ) -> Result<Self, Fatal> {
         let sessions = &options.gateway.sessions;
         let passwords = sessions.basic_auth.as_deref().map(Passwords::load);
+        let passwords = passwords.transpose();
+        let passwords = passwords.map_err(|why| Fatal::usage(format!("--basic-auth {why}")))?;
         Ok(Self(Arc::new(Inner {
             names: Names::new(make),
             target: options.gateway.target.clone(),
             routes: sessions.routes.clone(),
             source: source(sessions)?.map(Arc::new),
             token_from: sessions.token_from.clone(),
-            passwords: passwords.transpose()?.map(Arc::new),
+            passwords: passwords.map(Arc::new),
             client_names: sessions.client_names.clone(),
             programs,
         })))

@@ -6,23 +6,24 @@
 //!  request ──▶ lead ──▶ Program: path, arguments, environment ──▶ Programs::start, beside the worker ──▶ a session's stream
 //! ```
 
-mod environment;
 mod options;
 mod run;
-mod scripts;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ringway::Opening;
 use ringway::exit::Fatal;
 use ringway::options::ServerOptions;
-use ringway::services::gateway::Refusal;
+use ringway::services::gateway::{Refusal, Why};
+use ringway_web::environment::{self, Asked};
+use ringway_web::scripts::{Miss, Place, Scripts};
 
 pub(super) use options::{check, definitions, join};
+pub(crate) use options::{check_processes, of_processes};
 pub(super) use run::Programs;
-use scripts::Scripts;
 
 /// What runs for a client.
 #[derive(Debug)]
@@ -59,14 +60,19 @@ impl Leads {
         let own = &options.gateway.programs;
         let runs = match (&own.directory, own.command.split_first()) {
             (None, Some((name, arguments))) => {
-                let path = scripts::locate(name).ok_or_else(|| {
+                let path = locate(name).ok_or_else(|| {
                     Fatal::usage(format!(
                         "--exec: {name} is no program here: give its path, or look into PATH"
                     ))
                 })?;
                 Runs::One(path, arguments.to_vec())
             }
-            (Some(directory), _) => Runs::ByPath(Scripts::open(directory)?),
+            (Some(directory), _) => {
+                let opened = Scripts::open(directory).map_err(|error| {
+                    Fatal::usage(format!("--exec-dir {}: {error}", directory.display()))
+                });
+                Runs::ByPath(opened?)
+            }
             (None, None) => return Ok(None),
         };
         let passed = own.pass_env.iter();
@@ -83,16 +89,26 @@ impl Leads {
         let request = opening.request();
         let (path, arguments, place) = match &self.runs {
             Runs::ByPath(scripts) => {
-                let found = scripts.find(request.path())?;
+                let found = scripts.find(request.path()).map_err(refusal)?;
                 (found.file, Vec::new(), found.place)
             }
             Runs::One(path, arguments) => {
-                let place = scripts::of_command(request.path());
+                let place = Place::of_command(request.path());
                 (path.clone(), arguments.clone(), place)
             }
         };
         let mut environment = self.passed.clone();
-        environment.extend(environment::of(opening, &place));
+        let asked = Asked {
+            method: "GET",
+            target: request.target(),
+            query: request.query().unwrap_or(""),
+            protocol: "HTTP/1.1",
+            host: request.host(),
+            client: opening.peer(),
+            is_tls: opening.is_tls(),
+            body: ("", ""),
+        };
+        environment.extend(environment::of(&asked, request.headers(), &place));
         Ok(Program {
             label: format!("exec:{}", path.display()),
             path,
@@ -100,4 +116,28 @@ impl Leads {
             environment,
         })
     }
+}
+
+fn refusal(miss: Miss) -> Refusal {
+    match miss {
+        Miss::Absent => Refusal::new(Why::NoTarget, 404, "there is no program at this path"),
+        Miss::Forbidden => {
+            Refusal::new(Why::NotAllowed, 403, "what is at this path may not be run")
+        }
+    }
+}
+
+/// Where a command is: in `PATH`, unless it is a path itself. A path is started faster than a name, which is looked for in the child.
+fn locate(name: &str) -> Option<PathBuf> {
+    let is_program = |path: &Path| {
+        let metadata = path.metadata();
+        metadata
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return is_program(Path::new(name)).then(|| name.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(name));
+    places.find(|place| is_program(place))
 }

@@ -63,12 +63,14 @@ pub(super) fn targets() -> [Definition<ServerOptions>; 10] {
 }
 
 #[rustfmt::skip] // one option per block, help last
-pub(super) fn sessions() -> [Definition<ServerOptions>; 11] {
+pub(super) fn sessions() -> [Definition<ServerOptions>; 12] {
     [
         define("basic-auth", field!(basic_auth), Unless(USERS),
             "Clients need a user and a password (401): a file with lines user:hash, as `htpasswd -B` and `openssl passwd -6` make them, \
              or one such line")
             .default_said("none"),
+        define("web-auth", ringway_command::field!(ServerOptions: web.auth), Switch,
+            "With --basic-auth: whatever --web, --cgi-dir and --http-proxy answer needs a user and a password, too"),
         define("client-name", field!(client_names), NAMES,
             "With --client-ca: names (CN) of the certificates that may have a session, as alice,bob; others get 403")
             .default_said("every certificate"),
@@ -221,6 +223,8 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
         "--token-from has no effect without tokens: say where they are looked up, as --token-file, or leave it off"
     } else if own.token_redis.is_none() && own.token_namespace.is_some() {
         "--token-namespace has no effect without --token-redis: give its address, or leave it off"
+    } else if options.web.auth && (own.basic_auth.is_none() || !options.web.is_wanted()) {
+        "--web-auth has no effect without --basic-auth, and one of --web, --cgi-dir and --http-proxy: add them, or leave it off"
     } else if !own.client_names.is_empty() && options.tls.client_ca.is_none() {
         "--client-name needs certificates: say with --client-ca whose they are, or leave it off"
     } else if own.access_log.is_none() && own.access_log_format != default.access_log_format {

@@ -71,6 +71,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv --web-listing",
     ),
     (
+        "--web=/srv --web-auth --auth-plugin=BasicHTTPAuth --auth-source=a:b --file-only 1 h:1",
+        "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv --web-auth",
+    ),
+    (
         "--web=/srv --file-only 1 h:1",
         "--wsuri=ws://0.0.0.0:1 --target=h:1 --web=/srv",
     ),
@@ -212,6 +216,10 @@ fn what_cannot_be_had_says_the_way_here() {
         (
             "--web-auth 1 h:1",
             "You must use --auth-plugin to use --web-auth",
+        ),
+        (
+            "--web=/srv --web-auth --auth-plugin=ExpectOrigin --auth-source=http://a 1 h:1",
+            "needs --auth-plugin BasicHTTPAuth",
         ),
         ("1 -- program", "wrap a program"),
         ("--inetd 1 h:1", "Too many arguments"),

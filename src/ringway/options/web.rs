@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Endpoint;
 
-/// What the web process serves, see `docs/web.md`. With neither files nor an application there is no such process.
+/// What the web process serves, see `docs/web.md`. With neither files nor CGI programs nor an application there is no such process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WebOptions {
@@ -16,7 +16,18 @@ pub struct WebOptions {
     /// The `Cache-Control` field of files; empty for none. Default `no-cache`: a client may keep a file, and asks each time whether it is
     /// still the same.
     pub cache_control: String,
-    /// The application that gets all requests but those for files. Default: none.
+    /// The directory of the CGI programs, whose paths come before those of files. Default: none. How many run at a time, what they get of
+    /// our environment, and how they are ended, is of all programs: [`ProgramOptions`].
+    ///
+    /// [`ProgramOptions`]: crate::services::gateway::ProgramOptions
+    pub cgi_dir: Option<PathBuf>,
+    /// Time in which a CGI program must take or send something, and to exit after its answer. Default 1 min.
+    pub cgi_timeout: Duration,
+    /// Whether every request needs a user of the gateway's [`SessionOptions::basic_auth`]. Default: no.
+    ///
+    /// [`SessionOptions::basic_auth`]: crate::services::gateway::SessionOptions::basic_auth
+    pub auth: bool,
+    /// The application that gets all other requests. Default: none.
     pub proxy: Option<Endpoint>,
     /// Time for a connect to it, and in which it must take or send something. Default 1 min.
     pub proxy_timeout: Duration,
@@ -32,6 +43,9 @@ impl Default for WebOptions {
             dir: None,
             listing: false,
             cache_control: "no-cache".to_owned(),
+            cgi_dir: None,
+            cgi_timeout: Duration::from_secs(60),
+            auth: false,
             proxy: None,
             proxy_timeout: Duration::from_secs(60),
             connections: 1024,
@@ -43,6 +57,6 @@ impl Default for WebOptions {
 impl WebOptions {
     /// Whether there is something to serve.
     pub const fn is_wanted(&self) -> bool {
-        self.dir.is_some() || self.proxy.is_some()
+        self.dir.is_some() || self.cgi_dir.is_some() || self.proxy.is_some()
     }
 }

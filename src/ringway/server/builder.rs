@@ -298,7 +298,7 @@ impl Server {
         }
         if options.web.is_wanted() {
             return Err(Fatal::usage(
-                "files and an application need worker processes, and this server has threads: use Server::run",
+                "files, CGI programs and an application need worker processes, and this server has threads: use Server::run",
             ));
         }
         let own = supervisor_options(&options, Origins::default(), command(), Vec::new())?;
@@ -388,21 +388,26 @@ fn accepts_streams(options: &ServerOptions) -> bool {
 fn check_web(options: &ServerOptions) -> Result<(), Fatal> {
     if options.web.is_wanted() && !cfg!(feature = "web") {
         return Err(Fatal::usage(
-            "files and an application need the feature web of the crate ringway",
+            "files, CGI programs and an application need the feature web of the crate ringway",
         ));
     }
     if options.web.is_wanted() && accepts_streams(options) {
         return Err(Fatal::usage(
-            "--web and --http-proxy need requests, and what is accepted here are streams: leave them off",
+            "--web, --cgi-dir and --http-proxy need requests, and what is accepted here are streams: leave them off",
         ));
     }
-    match &options.web.dir {
-        Some(dir) if !dir.is_dir() => Err(Fatal::usage(format!(
-            "--web {}: this is no directory that can be read; give one with files in it",
-            dir.display()
-        ))),
-        _ => Ok(()),
+    for (name, dir, what) in [
+        ("web", &options.web.dir, "files"),
+        ("cgi-dir", &options.web.cgi_dir, "programs"),
+    ] {
+        if let Some(dir) = dir.as_ref().filter(|dir| !dir.is_dir()) {
+            return Err(Fatal::usage(format!(
+                "--{name} {}: this is no directory that can be read; give one with {what} in it",
+                dir.display()
+            )));
+        }
     }
+    Ok(())
 }
 
 /// Refuses compression that cannot be had, of the server or of one of its services.

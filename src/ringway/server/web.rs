@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringway_web::{Counts, FileOptions, Options, Trust, Upstream};
+use ringway_web::{CgiOptions, Counts, FileOptions, Options, Passwords, Trust, Upstream};
 use tokio::sync::watch;
 
 use super::beside;
@@ -42,12 +42,18 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
     let stats = adopt(seat.stats_fd.ok_or_else(bad)?)?;
     let listener = adopt(*seat.fds.first().ok_or_else(bad)?)?;
     let listener = UnixListener::from(std::os::fd::OwnedFd::from(listener));
+    let served = of(options)?;
+    if served.cgi.is_some() {
+        // Programs would inherit what this process has of its supervisor: descriptors, and signals that it ignores.
+        sys::handle_ignored_signals();
+        sys::hold_descriptors_back().map_err(failed("descriptors"))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS_MAX)
         .build()
         .map_err(failed("the runtime"))?;
-    let served = runtime.block_on(async {
+    let done = runtime.block_on(async {
         // Orders are read until there are none.
         let stdin = Fd(io::stdin().as_raw_fd());
         sys::set_nonblocking(stdin, true)
@@ -68,13 +74,18 @@ fn try_run(options: &ServerOptions, seat: &WorkerSeat) -> Result<(), Fatal> {
         let counts = Arc::new(Counts::default());
         tokio::spawn(report(stats, counts.clone(), options.record_interval()));
         let told = (until(Order::Drain), until(Order::End));
-        ringway_web::serve(&of(options), listener, told, counts)
+        ringway_web::serve(&served, listener, told, counts)
             .await
-            .map_err(|error| environment("the files of --web, or a field of --header", &error))
+            .map_err(|error| {
+                environment(
+                    "the files of --web, the programs of --cgi-dir, or a field of --header",
+                    &error,
+                )
+            })
     });
     // A read of a disk that hangs is not waited for.
     runtime.shutdown_background();
-    served
+    done
 }
 
 /// What the supervisor wants.
@@ -114,6 +125,10 @@ async fn report(mut stats: File, counts: Arc<Counts>, interval: Duration) {
             proxied: get(&counts.proxied),
             proxy_failed: get(&counts.proxy_failed),
             proxy_cut: get(&counts.proxy_cut),
+            cgi: get(&counts.cgi),
+            cgi_failed: get(&counts.cgi_failed),
+            cgi_cut: get(&counts.cgi_cut),
+            unauthorized: get(&counts.unauthorized),
             refused: get(&counts.refused),
             cpu_ns: sys::thread_cpu_ns(),
         };
@@ -123,9 +138,21 @@ async fn report(mut stats: File, counts: Arc<Counts>, interval: Duration) {
     }
 }
 
-fn of(options: &ServerOptions) -> Options {
-    let (web, opening) = (&options.web, &options.opening);
-    Options {
+fn of(options: &ServerOptions) -> Result<Options, Fatal> {
+    let (web, opening, programs) = (&options.web, &options.opening, &options.gateway.programs);
+    let users = options.gateway.sessions.basic_auth.as_deref();
+    let users = users.filter(|_| web.auth).map(Passwords::load);
+    let users = users.transpose();
+    let ladder = programs.kill_after;
+    Ok(Options {
+        users: users.map_err(|why| Fatal::usage(format!("--basic-auth {why}")))?,
+        cgi: web.cgi_dir.as_ref().map(|dir| CgiOptions {
+            dir: dir.clone(),
+            pass_env: programs.pass_env.clone(),
+            processes_max: usize::try_from(programs.forks_max).unwrap_or(usize::MAX),
+            kill_after: [ladder.interrupt, ladder.terminate, ladder.kill],
+            timeout: web.cgi_timeout,
+        }),
         files: web.dir.as_ref().map(|dir| FileOptions {
             dir: dir.clone(),
             listing: web.listing,
@@ -143,9 +170,9 @@ fn of(options: &ServerOptions) -> Options {
         headers: opening.headers.clone(),
         server_name: opening.server_name.clone(),
         trust: Trust {
-            is_forwarded: opening.forwarded_by.is_some(),
+            forwarded_by: opening.forwarded_by,
             proxies: opening.proxies.clone(),
         },
         drain_timeout: options.drain_timeout,
-    }
+    })
 }

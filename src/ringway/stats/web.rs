@@ -12,6 +12,10 @@ totals! {
     proxied: Counter, "Requests passed on to the application";
     proxy_failed: Counter, "Requests answered 408, 502 or 504, because their body or the application stopped";
     proxy_cut: Counter, "Answers of the application that broke off, or stopped for too long";
+    cgi: Counter, "Requests for a CGI program";
+    cgi_failed: Counter, "Requests for a CGI program answered 400, 408, 411, 502, 503 or 504, because their body stopped, or the program could not run or failed";
+    cgi_cut: Counter, "Answers of CGI programs that stopped for too long";
+    unauthorized: Counter, "Requests answered 401";
     refused: Counter, "Requests answered 400, 404 or 405 because nothing is there for them";
     cpu_ns: Nanoseconds, "CPU time of the web process, user and system, without its threads that read files";
 }

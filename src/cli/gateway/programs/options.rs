@@ -14,7 +14,7 @@ macro_rules! field {
 }
 
 #[rustfmt::skip] // one option per block, help last
-pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 7] {
+pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 4] {
     [
         define("exec", field!(command), COMMAND,
             "Run a program for each session and join the WebSocket with its standard input and output: --exec -- PROGRAM ARGUMENTS, or, \
@@ -30,10 +30,17 @@ pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 7] {
         define("exec-stderr", field!(stderr),
             Choice("WHERE", &[("log", Stderr::Log), ("client", Stderr::Client), ("discard", Stderr::Discard)]),
             "Where the standard error of programs goes: log, client (as the standard output) or discard"),
+    ]
+}
+
+/// Those of every program, whatever it runs for: a session, or with --cgi-dir a request.
+#[rustfmt::skip] // one option per block, help last
+pub(crate) fn of_processes() -> [Definition<ServerOptions>; 3] {
+    [
         define("pass-env", field!(pass_env), NAMES,
             "Variables of our own environment that programs get beside those of CGI, as PATH,HOME; or none"),
         define("max-forks", field!(forks_max), Count(1..=1 << 20, "write it as 100 or 1k"),
-            "Programs that run at a time in each worker: one more is answered 503"),
+            "Programs that run at a time in each worker, and CGI programs in the server: one more is answered 503"),
         define("kill-after", field!(kill_after), LADDER,
             "When a client has left, its program's input ends. Then its process group gets SIGINT, SIGTERM and SIGKILL, each after its time"),
     ]
@@ -169,9 +176,8 @@ pub(in crate::gateway) fn check(options: &ServerOptions) -> Resolved<()> {
     let leads = gateway.target.is_some() || gateway.sessions.leads();
     let default = ringway::services::gateway::ProgramOptions::default();
     let wrong = match own.runs() {
-        false if *own != default => {
-            "--exec-messages, --exec-stderr, --pass-env, --max-forks and --kill-after have no effect without a program: give --exec or \
-             --exec-dir, or leave them off"
+        false if (own.messages, own.stderr) != (default.messages, default.stderr) => {
+            "--exec-messages and --exec-stderr have no effect without a program: give --exec or --exec-dir, or leave them off"
         }
         false => return Ok(()),
         true if !own.command.is_empty() && own.directory.is_some() => {
@@ -185,6 +191,21 @@ pub(in crate::gateway) fn check(options: &ServerOptions) -> Resolved<()> {
         }
         true => return Ok(()),
     };
+    Err(BadOption(wrong.to_owned()))
+}
+
+/// Refuses those of every program where there is none.
+pub(crate) fn check_processes(options: &ServerOptions) -> Resolved<()> {
+    let own = &options.gateway.programs;
+    let default = ringway::services::gateway::ProgramOptions::default();
+    let is_default = own.pass_env == default.pass_env
+        && own.forks_max == default.forks_max
+        && own.kill_after == default.kill_after;
+    if is_default || own.runs() || options.web.cgi_dir.is_some() {
+        return Ok(());
+    }
+    let wrong = "--pass-env, --max-forks and --kill-after have no effect without a program: give --exec, --exec-dir or --cgi-dir, or \
+                 leave them off";
     Err(BadOption(wrong.to_owned()))
 }
 

@@ -4,48 +4,61 @@
 //! outside of it).
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, PermissionsExt as _};
 use percent_encoding::percent_decode_str;
-use ringway::exit::Fatal;
-use ringway::services::gateway::{Refusal, Why};
 
 /// Directories that are looked through on the way to a program.
 const DEPTH_MAX: usize = 32;
 
 /// How a request's path is told to its program.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     /// The part that names the program.
-    pub(super) script_name: OsString,
+    pub script_name: OsString,
     /// What follows it.
-    pub(super) path_info: OsString,
+    pub path_info: OsString,
     /// All of it.
-    pub(super) path: OsString,
+    pub path: OsString,
 }
 
 /// A program in a directory.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Script {
-    pub(super) file: PathBuf,
-    pub(super) place: Place,
+pub struct Script {
+    /// Where it is.
+    pub file: PathBuf,
+    /// How it is told.
+    pub place: Place,
 }
 
-/// The place of a program that every path leads to.
-pub(super) fn of_command(path: &str) -> Place {
-    let path = OsString::from_vec(decoded(path).unwrap_or_default());
-    Place {
-        script_name: "/".into(),
-        path_info: path.clone(),
-        path,
+impl Place {
+    /// The place of a program that every path leads to.
+    pub fn of_command(path: &str) -> Self {
+        let path = OsString::from_vec(decoded(path).unwrap_or_default());
+        Self {
+            script_name: "/".into(),
+            path_info: path.clone(),
+            path,
+        }
     }
 }
 
+/// Why a path leads to no program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// There is none.
+    Absent,
+    /// What is there may not be run.
+    Forbidden,
+}
+
 /// A directory of programs.
-pub(super) struct Scripts {
+#[derive(Debug)]
+pub struct Scripts {
     path: PathBuf,
     directory: Dir,
 }
@@ -53,43 +66,39 @@ pub(super) struct Scripts {
 impl Scripts {
     /// # Errors
     /// It cannot be opened.
-    pub(super) fn open(path: &Path) -> Result<Self, Fatal> {
-        let wrong =
-            |error: std::io::Error| Fatal::usage(format!("--exec-dir {}: {error}", path.display()));
+    pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            directory: Dir::open_ambient_dir(path, ambient_authority()).map_err(wrong)?,
-            path: path.canonicalize().map_err(wrong)?,
+            directory: Dir::open_ambient_dir(path, ambient_authority())?,
+            path: path.canonicalize()?,
         })
     }
 
     /// The program that the longest part of `path` names that exists.
     ///
     /// # Errors
-    /// There is none (404), or it may not be run (403).
-    pub(super) fn find(&self, path: &str) -> Result<Script, Refusal> {
-        let missing = || Refusal::new(Why::NoTarget, 404, "there is no program at this path");
-        let path = decoded(path).ok_or_else(missing)?;
+    /// There is none, or it may not be run.
+    pub fn find(&self, path: &str) -> Result<Script, Miss> {
+        let path = decoded(path).ok_or(Miss::Absent)?;
         let mut file = PathBuf::new();
         let mut end = 0;
         for part in path
             .strip_prefix(b"/")
-            .ok_or_else(missing)?
+            .ok_or(Miss::Absent)?
             .split(|byte| *byte == b'/')
             .take(DEPTH_MAX)
         {
             // Neither `.` nor `..`, nor what is hidden.
             if part.is_empty() || part.starts_with(b".") {
-                return Err(missing());
+                return Err(Miss::Absent);
             }
             end += 1 + part.len();
             file.push(OsString::from_vec(part.to_vec()));
-            let metadata = self.directory.metadata(&file).map_err(|_| missing())?;
+            let metadata = self.directory.metadata(&file).map_err(|_| Miss::Absent)?;
             if metadata.is_dir() {
                 continue;
             }
             if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-                let sentence = "what is at this path may not be run";
-                return Err(Refusal::new(Why::NotAllowed, 403, sentence));
+                return Err(Miss::Forbidden);
             }
             let name = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
             return Ok(Script {
@@ -101,7 +110,7 @@ impl Scripts {
                 },
             });
         }
-        Err(missing())
+        Err(Miss::Absent)
     }
 }
 
@@ -109,23 +118,6 @@ impl Scripts {
 fn decoded(path: &str) -> Option<Vec<u8>> {
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     (!bytes.contains(&0)).then_some(bytes)
-}
-
-/// Where a command is: in `PATH`, unless it is a path itself. A path is started faster than a name, which is looked for in the child.
-pub(super) fn locate(name: &str) -> Option<PathBuf> {
-    let is_program = |path: &Path| {
-        let metadata = path.metadata();
-        metadata.is_ok_and(|metadata| {
-            metadata.is_file()
-                && std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0
-        })
-    };
-    if name.contains('/') {
-        return is_program(Path::new(name)).then(|| name.into());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|directory| directory.join(name));
-    places.find(|place| is_program(place))
 }
 
 #[cfg(test)]
@@ -152,7 +144,7 @@ mod tests {
         symlink("deep/run", inside.join("leads-in")).expect("a link");
         let scripts = Scripts::open(&inside).expect("it is there");
         let place = |path: &str| {
-            let script = scripts.find(path).map_err(|refusal| refusal.why)?;
+            let script = scripts.find(path)?;
             let of = |text: OsString| text.into_string().expect("text");
             Ok((of(script.place.script_name), of(script.place.path_info)))
         };
@@ -161,7 +153,7 @@ mod tests {
         assert_eq!(place("/a%20b/x/../y"), found("/a b", "/x/../y"));
         assert_eq!(place("/deep/run/x//y"), found("/deep/run", "/x//y"));
         assert_eq!(place("/leads-in"), found("/leads-in", ""));
-        assert_eq!(place("/text"), Err(Why::NotAllowed));
+        assert_eq!(place("/text"), Err(Miss::Forbidden));
         for path in [
             "/",
             "/deep",
@@ -177,7 +169,7 @@ mod tests {
             "/a%00",
             "",
         ] {
-            assert_eq!(place(path), Err(Why::NoTarget), "{path}");
+            assert_eq!(place(path), Err(Miss::Absent), "{path}");
         }
         std::fs::remove_dir_all(&root).expect("it was there");
     }

@@ -1,18 +1,20 @@
 //! Users with hashed passwords, and whether a client is one of them.
 //!
-//! Owns: reading `user:hash` lines, and the comparison, which takes as long for a user that is not there. Never: runs on a worker's
-//! thread (a hash takes some ten milliseconds on purpose).
+//! Owns: reading `user:hash` lines, and the comparison, which takes as long for a user that is not there. Never: runs where others wait
+//! (a hash takes some ten milliseconds on purpose).
 
 use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ringway::exit::Fatal;
 use sha_crypt::{PasswordVerifier as _, ShaCrypt};
+
+/// What asks a browser for a user and a password: `WWW-Authenticate` of a 401 (RFC 7617 §2).
+pub const CHALLENGE: &str = "Basic realm=\"Ringway\", charset=\"UTF-8\"";
 
 /// Users and the hashes of their passwords.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Passwords {
+pub struct Passwords {
     hashes: HashMap<String, String>,
     /// What the password of an unknown user is compared with.
     some: String,
@@ -24,15 +26,16 @@ impl std::fmt::Debug for Passwords {
     }
 }
 
-/// What a client sends as `Authorization: Basic`.
-pub(super) struct Login {
+/// What a client sends as `Authorization: Basic`. It is never shown.
+#[expect(missing_debug_implementations, reason = "it holds a password")]
+pub struct Login {
     user: String,
     password: String,
 }
 
 impl Login {
     /// Reads the value of the header (RFC 7617 §2). `None`: it is no such login.
-    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+    pub fn parse(value: &[u8]) -> Option<Self> {
         let value = std::str::from_utf8(value).ok()?;
         let (scheme, credentials) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -50,17 +53,16 @@ impl Login {
 
 impl Passwords {
     /// Reads a file, or one `user:hash`.
-    pub(super) fn load(given: &str) -> Result<Self, Fatal> {
+    ///
+    /// # Errors
+    /// Why there are no users, as a sentence that begins with what was given; a text stays unsaid.
+    pub fn load(given: &str) -> Result<Self, String> {
         if given.contains(":$") {
-            return Self::parse(given)
-                .map_err(|why| Fatal::usage(format!("--basic-auth: its text {why}")));
+            return Self::parse(given).map_err(|why| format!("its text: {why}"));
         }
-        let text = std::fs::read_to_string(given).map_err(|error| {
-            Fatal::usage(format!(
-                "--basic-auth {given}: {error}; give a file that this user can read"
-            ))
-        })?;
-        Self::parse(&text).map_err(|why| Fatal::usage(format!("--basic-auth {given}: {why}")))
+        let text = std::fs::read_to_string(given)
+            .map_err(|error| format!("{given}: {error}; give a file that this user can read"))?;
+        Self::parse(&text).map_err(|why| format!("{given}: {why}"))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -91,7 +93,7 @@ impl Passwords {
     }
 
     /// The user, if the password is right. It takes its time.
-    pub(super) fn check(&self, login: &Login) -> Option<Box<str>> {
+    pub fn check(&self, login: &Login) -> Option<Box<str>> {
         let hash = self.hashes.get(&login.user);
         let is_right = is_right(&login.password, hash.unwrap_or(&self.some));
         (is_right && hash.is_some()).then(|| login.user.as_str().into())

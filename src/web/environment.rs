@@ -7,27 +7,54 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringway::Opening;
+use crate::scripts::Place;
 
-use super::scripts::Place;
+/// Headers that are no variables of their own: those of the body are variables without `HTTP_`.
+const KEPT_BACK: [&str; 6] = [
+    "host",
+    "proxy",
+    "authorization",
+    "proxy-authorization",
+    "content-length",
+    "content-type",
+];
 
-/// Variables that are there and have no value, as RFC 3875 knows them and a WebSocket has none of them.
-const EMPTY: [&str; 3] = ["CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_IDENT"];
+/// What a program is told of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query, as the client wrote them.
+    pub target: &'a str,
+    /// What follows the `?`.
+    pub query: &'a str,
+    /// `HTTP/1.1`, say.
+    pub protocol: &'a str,
+    /// The value of `Host`.
+    pub host: &'a str,
+    /// Who asks, if it is known. Where a proxy has told it, the port is 0.
+    pub client: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// Length and type of the body; empty where there is none.
+    pub body: (&'a str, &'a str),
+}
 
-/// Headers that are no variables.
-const KEPT_BACK: [&str; 4] = ["host", "proxy", "authorization", "proxy-authorization"];
-
-/// The variables for a client. `AUTH_TYPE` and `REMOTE_USER` are added when the client has shown who it is.
-pub(super) fn of(opening: &Opening<'_>, place: &Place) -> Vec<(OsString, OsString)> {
-    let request = opening.request();
-    let (client, port) = match opening.peer() {
-        Some(peer) => (peer.ip().to_string(), peer.port().to_string()),
+/// The variables for a request. `AUTH_TYPE` and `REMOTE_USER` are added when the client has shown who it is.
+pub fn of<'a>(
+    asked: &Asked<'_>,
+    fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+    place: &Place,
+) -> Vec<(OsString, OsString)> {
+    let (client, port) = match asked.client {
+        Some(client) => (client.ip().to_string(), client.port().to_string()),
         None => Default::default(),
     };
-    let (name, own_port) = server(request.host(), opening.is_tls());
+    let (name, own_port) = server(asked.host, asked.is_tls);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let text = |name: &str, value: &str| (name.into(), value.into());
     let mut all: Vec<(OsString, OsString)> = vec![
@@ -36,15 +63,18 @@ pub(super) fn of(opening: &Opening<'_>, place: &Place) -> Vec<(OsString, OsStrin
             "SERVER_SOFTWARE",
             concat!("ringway/", env!("CARGO_PKG_VERSION")),
         ),
-        text("SERVER_PROTOCOL", "HTTP/1.1"),
+        text("SERVER_PROTOCOL", asked.protocol),
         text("SERVER_NAME", name),
         text("SERVER_PORT", own_port),
-        text("REQUEST_METHOD", "GET"),
-        text("REQUEST_URI", request.target()),
-        text("QUERY_STRING", request.query().unwrap_or("")),
+        text("REQUEST_METHOD", asked.method),
+        text("REQUEST_URI", asked.target),
+        text("QUERY_STRING", asked.query),
         text("REMOTE_ADDR", &client),
         text("REMOTE_HOST", &client),
         text("REMOTE_PORT", &port),
+        text("REMOTE_IDENT", ""),
+        text("CONTENT_LENGTH", asked.body.0),
+        text("CONTENT_TYPE", asked.body.1),
         text(
             "UNIQUE_ID",
             &since.unwrap_or_default().as_nanos().to_string(),
@@ -53,16 +83,15 @@ pub(super) fn of(opening: &Opening<'_>, place: &Place) -> Vec<(OsString, OsStrin
         ("PATH_INFO".into(), place.path_info.clone()),
         ("PATH_TRANSLATED".into(), place.path.clone()),
     ];
-    all.extend(EMPTY.map(|name| text(name, "")));
-    if opening.is_tls() {
+    if asked.is_tls {
         all.push(text("HTTPS", "on"));
     }
-    all.extend(headers(request.headers()));
+    all.extend(headers(fields));
     all
 }
 
 /// The variables for who the client is.
-pub(super) fn of_user(user: Option<&str>) -> [(OsString, OsString); 2] {
+pub fn of_user(user: Option<&str>) -> [(OsString, OsString); 2] {
     let kind = user.map_or("", |_| "Basic");
     [
         ("AUTH_TYPE".into(), kind.into()),
