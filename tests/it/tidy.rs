@@ -206,6 +206,7 @@ const MEMBERS: &[Member] = &[
             ("file", &[]),
             ("options", &["file", "judge", "kinds"]),
             ("output", &[]),
+            ("recording", &[]),
             ("lib", &[]),
         ],
     },
