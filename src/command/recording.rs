@@ -137,6 +137,15 @@ pub fn write(mark: u8, since: Duration, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 impl Recording {
+    /// Payload bytes of the largest message, or piece of a stream.
+    pub fn largest(&self) -> usize {
+        let messages = self.entries.iter().map(|entry| match &entry.what {
+            What::Message(_, payload) => payload.len(),
+            _ => 0,
+        });
+        messages.max().unwrap_or(0)
+    }
+
     fn add(&mut self, entry: Entry, limits: &Limits) -> Result<(), String> {
         if self.entries.len() >= limits.entries_max {
             return Err(format!("it has more than {} entries", limits.entries_max));

@@ -16,6 +16,7 @@ use super::options::{LoadOptions, Scenario};
 use super::payloads::Payloads;
 use super::pubsub::{self, Pubsub, Topics};
 use super::ramp::Ramp;
+use super::replay::{self, Replay};
 use super::schedule::Schedule;
 use super::thread::{self, Seat};
 use crate::proto::Kind;
@@ -29,6 +30,8 @@ pub(super) struct Cast {
     pub(super) fanout: Arc<Fanout>,
     /// Those of a pubsub.
     topics: Arc<Topics>,
+    /// What every connection of a replay does.
+    session: Option<Arc<replay::Session>>,
     /// Which connections send, by their number among those of all threads.
     active: Vec<bool>,
 }
@@ -39,11 +42,16 @@ impl Cast {
             Scenario::Pubsub(pubsub) => Topics::new(&pubsub.topic, pubsub.topics),
             _ => Topics::new("", 0),
         };
+        let session = match &options.scenario {
+            Scenario::Replay(replay) => Some(replay::Session::new(replay).into()),
+            _ => None,
+        };
         let threads = (0..options.threads).filter(|index| senders(options, *index) > 0);
         Self {
             request,
             fanout: Fanout::new(threads.count()).into(),
             topics: topics.into(),
+            session,
             active: active(options),
         }
     }
@@ -156,6 +164,18 @@ pub(super) fn play(
                 seat,
                 Pubsub::new(meter, ramp, pace, fanout, &cast.topics, plan),
             )
+        }
+        Scenario::Replay(scenario) => {
+            let session = cast.session.as_ref().ok_or("there is no session to play")?;
+            let plan = replay::Plan {
+                first,
+                count,
+                repeat: scenario.repeat,
+                connects_per_second: scenario.connects_per_second,
+                patience: options.timeout,
+            };
+            let ramp = ramp(count, opening);
+            thread::run(seat, Replay::new(meter, ramp, session, plan))
         }
         Scenario::Echo | Scenario::Mixed { .. } | Scenario::Stress(_) | Scenario::Soak(_) => {
             let ramp = ramp(count, opening);
