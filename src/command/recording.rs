@@ -309,6 +309,7 @@ fn piece(line: &[u8]) -> Result<(Way, Duration, Vec<u8>), &'static str> {
     let (time, text) = rest.split_at(end.ok_or("has no time")?);
     let time = std::str::from_utf8(time).ok();
     let time = time.and_then(|time| time.parse().ok());
+    let time = time.filter(|milliseconds| *milliseconds <= NUMBER_MAX / 1000);
     let time = Duration::from_millis(time.ok_or("has no time")?);
     Ok((way, time, unescaped(&text[1..])?))
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 pub(super) use session::Session;
-use session::{Act, Came};
+use session::{Act, Came, Step};
 
 use super::meter::{Due, Meter, Window, histogram};
 use super::outcome::Errors;
@@ -32,6 +32,9 @@ use crate::worker::{App, Closed, Context, Failure, Handle, Prepared, Scope};
 
 /// Most messages that a connection sends in one turn, so that others have theirs.
 const MESSAGES_PER_TURN: usize = 256;
+
+/// Most payload bytes of neighbours that are sent together, unless one message has more.
+const RUN_BYTES_MAX: usize = 1 << 20;
 
 /// The part of one thread.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +66,8 @@ struct Player {
     lively: Instant,
     /// When it is looked at next. Other entries of the heap are out of date.
     wake: Instant,
-    /// The next message is due, and its send queue was full.
-    is_held: bool,
+    /// The next message is due, and its send queue was full: it had so many bytes.
+    held: Option<usize>,
     /// We have sent a Close.
     is_closing: bool,
     /// It is unlike the recording.
@@ -117,7 +120,7 @@ impl Replay {
             came: Came::default(),
             lively: Instant::ZERO,
             wake: Instant::NEVER,
-            is_held: false,
+            held: None,
             is_closing: false,
             is_unlike: false,
         };
@@ -196,7 +199,10 @@ impl Replay {
                 return self.wake(tag, due);
             }
             match &step.act {
-                Act::Message(_) if left == 0 => return self.wake(tag, now),
+                // Behind the others of this turn.
+                Act::Message(_) if left == 0 => {
+                    return self.wake(tag, now + Duration::from_nanos(1));
+                }
                 Act::Message(_) => match self.send(context, now, left) {
                     0 => return self.hold(context, now),
                     sent => left -= sent,
@@ -221,44 +227,60 @@ impl Replay {
         let Some(prepared) = &self.prepared else {
             return 0;
         };
-        let due = |step: &session::Step| player.began + step.at;
-        let steps = self.session.steps[player.step..].iter().take(most);
-        let sizes = steps.map_while(|step| match step.act {
-            Act::Message(bytes) if due(step) <= now => Some((due(step), bytes)),
-            _ => None,
-        });
-        let run = player.message..player.message + sizes.clone().count();
-        // Behind a full queue it is the server that is late.
-        if self.session.is_timed && !player.is_held {
-            let late = |due: Instant| now.nanos().saturating_sub(due.nanos()).max(1);
-            sizes
-                .clone()
-                .for_each(|(due, _)| self.late.saturating_record(late(due)));
+        let due = |step: &Step| player.began + step.at;
+        let (mut count, mut run_bytes) = (0, 0);
+        let rest = &self.session.steps[player.step..];
+        for step in rest.iter().take(most) {
+            match step.act {
+                Act::Message(bytes) if due(step) <= now => run_bytes += bytes,
+                _ => break,
+            }
+            // Between two runs it is looked whether the queue is full.
+            if count > 0 && run_bytes > RUN_BYTES_MAX {
+                break;
+            }
+            count += 1;
         }
+        let steps = &rest[..count];
+        // Behind a full queue it is the server that is late.
+        if self.session.is_timed && player.held.is_none() {
+            for step in steps {
+                let late = now.nanos().saturating_sub(due(step).nanos());
+                self.late.saturating_record(late.max(1));
+            }
+        }
+        let run = player.message..player.message + count;
         if context.send_prepared_run(prepared, run.clone()).is_err() {
             return 0;
         }
-        for (due, bytes) in sizes {
+        for step in steps {
+            let Act::Message(bytes) = step.act else {
+                continue;
+            };
             self.counts.sent_bytes += bytes as u64;
             if self.session.is_timed {
-                self.meter.complete(now, due, bytes, Due::Scheduled);
+                self.meter.complete(now, due(step), bytes, Due::Scheduled);
             } else {
                 self.meter.message(now, bytes);
             }
         }
-        self.counts.sent += run.len() as u64;
-        player.step += run.len();
+        self.counts.sent += count as u64;
+        player.step += count;
         player.message = run.end;
         player.lively = now;
-        player.is_held = false;
-        run.len()
+        player.held = None;
+        count
     }
 
     /// The send queue is full, or the server has closed: [`App::writable`] or [`App::close`] goes on, or the session is given up.
     fn hold(&mut self, context: &mut Context<'_>, now: Instant) {
         let tag = context.tag();
+        let queued = context.queued_bytes();
         let player = &mut self.players[tag as usize];
-        player.is_held = true;
+        if player.held.is_none_or(|before| queued < before) {
+            player.held = Some(queued);
+            player.lively = now;
+        }
         let until = player.lively + self.plan.patience;
         if now < until {
             return self.wake(tag, until);
@@ -375,7 +397,7 @@ impl App for Replay {
             came: Came::default(),
             lively: now,
             wake: Instant::NEVER,
-            is_held: false,
+            held: None,
             is_closing: false,
             is_unlike: false,
         };
@@ -413,17 +435,19 @@ impl App for Replay {
         let unsent = self.unsent(tag);
         let player = &self.players[tag as usize];
         let is_done = unsent == 0 && player.came.owed(&self.session).is_none();
-        if player.is_closing && !closed.clean {
-            self.meter.left(&closed);
-        } else if !player.is_closing && !(is_done && closed.clean) {
+        let is_lost = !player.is_closing && !(is_done && closed.clean);
+        if is_lost {
             self.meter.lost(&closed);
+        } else {
+            self.meter.left(&closed);
         }
         let took = now.since(player.began).as_nanos();
         if !player.is_unlike {
             self.meter.errors.missing += unsent;
             self.miss(tag);
         }
-        if unsent > 0 || self.players[tag as usize].is_unlike {
+        // What was sent may not have arrived where the closing handshake is missing.
+        if is_lost || !closed.clean || self.players[tag as usize].is_unlike {
             self.counts.unlike += 1;
         } else {
             self.counts.whole += 1;
