@@ -22,6 +22,7 @@ pub(super) use session::Session;
 use session::{Act, Came, Step};
 
 use super::meter::{Due, Meter, Window, histogram};
+use super::options;
 use super::outcome::Errors;
 use super::ramp::{Fate, Ramp};
 use super::thread::{Figures, Script};
@@ -40,14 +41,31 @@ const RUN_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     /// Number of the thread's first connection among those of all threads, and how many it has.
-    pub(super) first: usize,
-    pub(super) count: usize,
+    first: usize,
+    count: usize,
     /// Sessions of each connection.
-    pub(super) repeat: u32,
+    repeat: u32,
     /// Connections of all threads that begin per second. `None`: as fast as others are done.
-    pub(super) connects_per_second: Option<f64>,
+    connects_per_second: Option<f64>,
     /// How long a session waits for what is missing, and for room in its send queue.
-    pub(super) patience: Duration,
+    patience: Duration,
+}
+
+impl Plan {
+    /// For `count` connections from number `first` on.
+    pub(super) const fn new(
+        replay: &options::Replay,
+        (first, count): (usize, usize),
+        patience: Duration,
+    ) -> Self {
+        Self {
+            first,
+            count,
+            repeat: replay.repeat,
+            connects_per_second: replay.connects_per_second,
+            patience,
+        }
+    }
 }
 
 /// A connection, which plays one session after the other.
@@ -435,7 +453,7 @@ impl App for Replay {
         let unsent = self.unsent(tag);
         let player = &self.players[tag as usize];
         let is_done = unsent == 0 && player.came.owed(&self.session).is_none();
-        let is_lost = !player.is_closing && !(is_done && closed.clean);
+        let is_lost = !(player.is_closing || is_done && closed.clean);
         if is_lost {
             self.meter.lost(&closed);
         } else {

@@ -241,7 +241,7 @@ fn excerpt(bytes: &[u8]) -> String {
     }
     match bytes.len() {
         0 => "nothing".to_owned(),
-        ..=EXCERPT_BYTES => text.trim_end().to_owned(),
+        1..=EXCERPT_BYTES => text.trim_end().to_owned(),
         _ => text + "…",
     }
 }
