@@ -98,9 +98,9 @@ fn a_clients_session_is_played_by_many_at_once(io: &str) {
         assert_eq!(figure(&result, "replay_whole"), 60);
         assert_eq!(figure(&result, "replay_unlike"), 0);
         assert_eq!(figure(&result, "replay_pings"), 60);
-        assert_eq!(figure(&result, "replay_sent"), 180);
+        assert_eq!(figure(&result, "replay_sent_messages"), 180);
         assert_eq!(figure(&result, "replay_sent_bytes"), 60 * (5 + 3 + 5));
-        assert_eq!(figure(&result, "replay_received"), 180);
+        assert_eq!(figure(&result, "replay_received_messages"), 180);
         assert_eq!(figure(&result, "replay_received_bytes"), 60 * (5 + 3 + 5));
         assert_eq!(result["messages"], 360, "those sent and those that came");
         let samples = if speed == "--speed=max" { 0 } else { 180 };
@@ -238,7 +238,7 @@ fn a_server_that_stops_reading_is_given_up() {
     let place = "connection 1, session 1: the server has stopped reading";
     assert!(told.contains(place), "{told}");
     let (sent, missing) = (
-        figure(&result, "replay_sent"),
+        figure(&result, "replay_sent_messages"),
         result["errors_by_kind"]["missing"].as_u64(),
     );
     assert!(sent < 80, "{sent} of 80 were sent");

@@ -91,9 +91,9 @@ pub(super) async fn run(
             Happening::Deadline => match to_send.next().map(|entry| &entry.what) {
                 Some(What::Close(code, reason)) => session.close(*code, reason),
                 Some(what) => {
-                    record::message(what)
-                        .into_iter()
-                        .for_each(|message| session.send(message));
+                    if let Some(message) = record::message(what) {
+                        session.send(message);
+                    }
                     (sent, heard) = (sent + 1, Instant::now());
                 }
                 None => break,

@@ -551,9 +551,9 @@ impl Script for Replay {
         for (name, count) in [
             ("replay_sessions", counts.sessions),
             ("replay_whole", counts.whole),
-            ("replay_sent", counts.sent),
+            ("replay_sent_messages", counts.sent),
             ("replay_sent_bytes", counts.sent_bytes),
-            ("replay_received", counts.received),
+            ("replay_received_messages", counts.received),
             ("replay_received_bytes", counts.received_bytes),
             ("replay_pings", counts.pings),
             ("replay_pongs_left_out", counts.pongs_left_out),
