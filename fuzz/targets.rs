@@ -14,6 +14,7 @@ use ringway::proto::{
     proxy_protocol, snappy, utf8 as text,
 };
 use ringway::services::gateway::{self, tokens};
+use ringway_command::recording::{self, Limits as RecordingLimits, Way, What};
 use wsperf::load::compat::command::{self, Test};
 use wsperf::load::compat::reply;
 
@@ -544,6 +545,51 @@ pub fn command(data: &[u8]) {
             assert!(!answer.contains(|c| c < ' '), "{answer}");
         }
     }
+}
+
+/// A recording in any of its forms: the limits hold, and what is read of it reads the same when it is written again.
+pub fn recordings(data: &[u8]) {
+    let limits = RecordingLimits {
+        bytes_max: 4096,
+        entries_max: 64,
+        payload_bytes_max: 256,
+    };
+    let Ok(recording) = recording::parse(data, &limits) else {
+        return;
+    };
+    assert!(data.len() <= 4096 && recording.entries.len() <= 64);
+    assert!(recording.largest() <= 256);
+    let head = match recording.is_stream {
+        true => recording::STREAM,
+        false => recording::MESSAGES,
+    };
+    let mut again = [head, b"{}\n"].concat();
+    let mut before = Duration::ZERO;
+    for entry in &recording.entries {
+        let (mark, payload) = match &entry.what {
+            What::Message(_, payload) if recording.is_stream => (b'>', payload.clone()),
+            What::Message(Kind::Text, payload) => (b'T', payload.clone()),
+            What::Message(Kind::Binary, payload) => (b'B', payload.clone()),
+            What::Ping(payload) => (b'P', payload.clone()),
+            What::Pong(payload) => (b'O', payload.clone()),
+            What::Close(code, reason) => {
+                let code = code.number().to_be_bytes();
+                (b'C', [&code, reason.as_bytes()].concat())
+            }
+        };
+        let mark = match (entry.way, recording.is_stream) {
+            (Way::Sent, _) => mark,
+            (Way::Received, true) => b'<',
+            (Way::Received, false) => mark.to_ascii_lowercase(),
+        };
+        assert!(entry.at >= before, "times go on");
+        recording::write(mark, entry.at - before, &payload, &mut again);
+        before = entry.at;
+    }
+    again.extend_from_slice(if recording.is_complete { b"." } else { b"!" });
+    // A form may take more bytes than another.
+    let limits = RecordingLimits::default();
+    assert_eq!(recording::parse(&again, &limits), Ok(recording));
 }
 
 /// Byte by byte, with the hint of the byte before, the outcome is the same; and comes no later.

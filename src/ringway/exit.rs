@@ -24,7 +24,8 @@ pub enum Exit {
     Interrupted = 5,
     /// `ringway wsperf compare --fail-on-regression` found that B is worse than A.
     Regression = 6,
-    /// `wsperf broadcast` or `wsperf pubsub` found messages twice, out of order, or missing without a word.
+    /// `wsperf broadcast` or `wsperf pubsub` found messages twice, out of order, or missing without a word. Of `wsperf replay`:
+    /// sessions were unlike the recording.
     Disorder = 7,
 }
 

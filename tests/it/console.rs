@@ -79,7 +79,7 @@ fn fake_websocket(bytes: &'static [u8]) -> String {
     })
 }
 
-fn open(stream: &mut TcpStream, head: &str) {
+pub(crate) fn open(stream: &mut TcpStream, head: &str) {
     let key = head
         .lines()
         .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))

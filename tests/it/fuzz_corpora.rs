@@ -70,6 +70,11 @@ fn receive() {
 }
 
 #[test]
+fn recordings() {
+    replay("recordings", targets::recordings);
+}
+
+#[test]
 fn records() {
     replay("records", targets::records);
 }

@@ -47,6 +47,7 @@ mod opening;
 mod programs;
 mod public_api;
 mod pubsub;
+mod replay;
 mod scenarios;
 mod session_log;
 mod signals;

@@ -224,6 +224,7 @@ const MEMBERS: &[Member] = &[
             ("file", &[]),
             ("options", &["file", "judge", "kinds"]),
             ("output", &[]),
+            ("recording", &[]),
             ("lib", &[]),
         ],
     },

@@ -25,6 +25,7 @@ fn every_help_starts_with_an_example_fits_eighty_columns_and_lists_exit_codes() 
         "mixed",
         "stress",
         "soak",
+        "replay",
         "sweep",
         "compare",
         "serve",

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::Args;
 use ringway_command::options::Given;
 use ringway_command::output::{print, tell_error};
+use ringway_command::recording::Entry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -113,7 +114,7 @@ enum Driver {
     Terminal(Terminal),
     Pipe(mpsc::Receiver<Input>, Screen),
     Script(Vec<script::Step>, Screen),
-    Replay(Vec<record::Entry>, Screen),
+    Replay(Vec<Entry>, Screen),
 }
 
 impl Driver {

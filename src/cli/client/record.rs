@@ -1,4 +1,4 @@
-//! Recordings of messages: written while a session goes on, and read to play it back.
+//! Recordings of messages: written while a session goes on. `ringway_command::recording` reads them to play them back.
 //!
 //! ```text
 //!  ringway-record 2⏎ {"began":…,"url":…,"subprotocol":…}⏎ (mark, microseconds since the one before, length, payload)… .
@@ -8,46 +8,20 @@
 //! have kinds, so the marks are letters: capital for what was sent. A gateway's recording can be read, too: its pieces are binary
 //! messages.
 //!
-//! Owns: this form. Never: sends.
+//! Owns: when what is written. Never: sends.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use ringway::proto::Kind;
+use ringway_client::bytes::Bytes;
 use ringway_client::{CloseCode, Message, Text};
+use ringway_command::recording::{self, Entry, Limits, Way, What};
 
-use super::session::read_file;
-use crate::gateway::record::{MAGIC as MAGIC_OF_STREAMS, timestamp, varint};
-
-const MAGIC: &[u8] = b"ringway-record 2\n";
-
-/// Bytes of a recording that is read: it is held in memory.
-const RECORDING_BYTES_MAX: u64 = 1 << 30;
-
-/// Who sent a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    Sent,
-    Received,
-}
-
-/// What a recording has of one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Message(Message),
-    Close(CloseCode, String),
-}
-
-/// A moment of a recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Since the beginning.
-    pub(super) at: Duration,
-    pub(super) way: Way,
-    pub(super) what: What,
-}
+use crate::gateway::record::timestamp;
 
 /// A recording that is being written.
 #[derive(Debug)]
@@ -75,7 +49,7 @@ impl Recorder {
             last: Instant::now(),
             broken: None,
         };
-        recorder.write(&[MAGIC, about.to_string().as_bytes(), b"\n"].concat());
+        recorder.write(&[recording::MESSAGES, about.to_string().as_bytes(), b"\n"].concat());
         Ok(recorder)
     }
 
@@ -104,13 +78,8 @@ impl Recorder {
             Way::Sent => mark.to_ascii_uppercase(),
             Way::Received => mark,
         };
-        let mut out = vec![mark];
-        varint(
-            u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
-            &mut out,
-        );
-        varint(payload.len() as u64, &mut out);
-        out.extend_from_slice(payload);
+        let mut out = Vec::new();
+        recording::write(mark, since, payload, &mut out);
         self.write(&out);
     }
 
@@ -136,82 +105,21 @@ impl Recorder {
 
 /// Reads a recording from a file. The error is a sentence.
 pub(super) fn read(path: &Path) -> Result<Vec<Entry>, String> {
-    let bytes = read_file(path, RECORDING_BYTES_MAX).map_err(|why| format!("--replay {why}"))?;
-    parse(&bytes).map_err(|why| format!("--replay {}: {why}", path.display()))
+    let read = recording::read(path, &Limits::default());
+    let recording = read.map_err(|why| format!("--replay {why}"))?;
+    Ok(recording.entries)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
-    let rest = bytes
-        .strip_prefix(MAGIC)
-        .or_else(|| bytes.strip_prefix(MAGIC_OF_STREAMS));
-    let rest = rest.ok_or("this is no recording of Ringway's own form")?;
-    let head = rest
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .ok_or("its head does not end")?;
-    let mut rest = &rest[head + 1..];
-    let mut at = Duration::ZERO;
-    let mut entries = Vec::new();
-    // One that was cut off has no end, and is good up to there.
-    while let Some((mark, after)) = rest.split_first().filter(|(mark, _)| !b".!".contains(mark)) {
-        rest = after;
-        let cut = || format!("entry {} is cut off", entries.len() + 1);
-        at = at.saturating_add(Duration::from_micros(number(&mut rest).ok_or_else(cut)?));
-        let len = number(&mut rest)
-            .and_then(|len| usize::try_from(len).ok())
-            .ok_or_else(cut)?;
-        let (payload, after) = rest.split_at_checked(len).ok_or_else(cut)?;
-        rest = after;
-        let (way, what) =
-            what(*mark, payload).map_err(|why| format!("entry {} {why}", entries.len() + 1))?;
-        entries.push(Entry { at, way, what });
-    }
-    Ok(entries)
-}
-
-fn what(mark: u8, payload: &[u8]) -> Result<(Way, What), &'static str> {
-    let way = match mark {
-        b'A'..=b'Z' | b'>' => Way::Sent,
-        _ => Way::Received,
-    };
-    let bytes = || payload.to_vec().into();
-    let is_control_size = payload.len() <= 125;
-    Ok((
-        way,
-        What::Message(match mark.to_ascii_lowercase() {
-            b't' => Message::Text(
-                Text::try_from(ringway_client::bytes::Bytes::copy_from_slice(payload))
-                    .map_err(|_| "is no UTF-8")?,
-            ),
-            b'b' | b'>' | b'<' => Message::Binary(bytes()),
-            b'p' if is_control_size => Message::Ping(bytes()),
-            b'o' if is_control_size => Message::Pong(bytes()),
-            b'c' if is_control_size => return Ok((way, close(payload)?)),
-            _ => return Err("has a mark that is unknown, or is too long"),
-        }),
-    ))
-}
-
-fn close(payload: &[u8]) -> Result<What, &'static str> {
-    let (code, reason) = payload.split_first_chunk::<2>().ok_or("has no code")?;
-    let reason = std::str::from_utf8(reason).map_err(|_| "has a reason that is no UTF-8")?;
-    // 1005, a Close without a code, is answered as 1000.
-    let code = CloseCode::sendable(u16::from_be_bytes(*code)).unwrap_or(CloseCode::NormalClosure);
-    Ok(What::Close(code, reason.to_owned()))
-}
-
-/// LEB128 of at most 63 bits.
-fn number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
+/// What is sent or compared of an entry. None: a Close.
+pub(super) fn message(what: &What) -> Option<Message> {
+    let bytes = Bytes::copy_from_slice;
+    Some(match what {
+        What::Message(Kind::Text, text) => Message::Text(Text::try_from(bytes(text)).ok()?),
+        What::Message(Kind::Binary, payload) => Message::Binary(bytes(payload)),
+        What::Ping(payload) => Message::Ping(bytes(payload)),
+        What::Pong(payload) => Message::Pong(bytes(payload)),
+        What::Close(..) => return None,
+    })
 }
 
 #[cfg(test)]
@@ -219,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_what_is_cut_off_is_told() {
+    fn what_is_written_is_read() {
         let path =
             std::env::temp_dir().join(format!("ringway-client-record-{}", std::process::id()));
         let mut recorder = Recorder::begin(&path, "ws://h/", None).expect("a file");
@@ -228,50 +136,20 @@ mod tests {
         recorder.close(Way::Received, CloseCode::GoingAway, "bye");
         recorder.end().expect("written");
         let entries = read(&path).expect("a recording");
-        let whats: Vec<_> = entries
+        std::fs::remove_file(&path).expect("the file");
+        let messages: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.way, entry.what.clone()))
+            .map(|entry| (entry.way, message(&entry.what)))
             .collect();
         assert_eq!(
-            whats,
+            messages,
             [
-                (Way::Sent, What::Message("hello".into())),
-                (Way::Received, What::Message(vec![7; 300].into())),
-                (
-                    Way::Received,
-                    What::Close(CloseCode::GoingAway, "bye".to_owned())
-                ),
+                (Way::Sent, Some("hello".into())),
+                (Way::Received, Some(vec![7; 300].into())),
+                (Way::Received, None),
             ]
         );
-        let bytes = std::fs::read(&path).expect("the file");
-        std::fs::remove_file(&path).expect("the file");
-        assert!(
-            parse(&bytes[..bytes.len() - 3])
-                .expect_err("cut")
-                .contains("entry 3 is cut off")
-        );
-        assert!(parse(b"no").is_err());
-    }
-
-    #[test]
-    fn a_gateways_recording_is_binary_messages() {
-        let entries =
-            parse(b"ringway-record 1\n{}\n>\x05\x02hi<\x80\x01\x01x!").expect("a recording");
-        assert_eq!(
-            entries[0],
-            Entry {
-                at: Duration::from_micros(5),
-                way: Way::Sent,
-                what: What::Message(b"hi".as_slice().into())
-            }
-        );
-        assert_eq!(entries[1].at, Duration::from_micros(133));
-        let endless = b"ringway-record 2\n{}\nT\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
-        assert!(parse(endless).is_err());
-        assert!(
-            parse(b"ringway-record 2\n{}\nT\x00\x01\xff")
-                .expect_err("bytes")
-                .contains("UTF-8")
-        );
+        let bye = What::Close(CloseCode::GoingAway, "bye".to_owned());
+        assert_eq!(entries[2].what, bye);
     }
 }

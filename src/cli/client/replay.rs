@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ringway_client::{CloseCode, Message};
+use ringway_command::recording::{Entry, Way, What};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ending::{Code, Failed};
 use super::options::Check;
-use super::record::{Entry, Way, What};
+use super::record;
 use super::session::{Happening, Session};
 
 /// What the recording says came back, and what comes.
@@ -23,15 +24,12 @@ struct Comparison {
 impl Comparison {
     fn of(check: Check, entries: &[Entry]) -> Self {
         let received = entries.iter().filter(|entry| entry.way == Way::Received);
-        let expected = received.filter_map(|entry| match &entry.what {
-            What::Message(message @ (Message::Text(_) | Message::Binary(_))) => {
-                Some(message.clone())
-            }
-            What::Message(_) | What::Close(..) => None,
-        });
+        let expected = received.filter(|entry| matches!(entry.what, What::Message(..)));
         Self {
             check,
-            expected: expected.collect(),
+            expected: expected
+                .filter_map(|entry| record::message(&entry.what))
+                .collect(),
             came: 0,
             difference: None,
         }
@@ -91,11 +89,13 @@ pub(super) async fn run(
         };
         match session.next(&mut inputs, Some(deadline)).await {
             Happening::Deadline => match to_send.next().map(|entry| &entry.what) {
-                Some(What::Message(message)) => {
-                    session.send(message.clone());
+                Some(What::Close(code, reason)) => session.close(*code, reason),
+                Some(what) => {
+                    if let Some(message) = record::message(what) {
+                        session.send(message);
+                    }
                     (sent, heard) = (sent + 1, Instant::now());
                 }
-                Some(What::Close(code, reason)) => session.close(*code, reason),
                 None => break,
             },
             Happening::Message(message) => {

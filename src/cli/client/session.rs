@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use ringway_client::bytes::Bytes;
 use ringway_client::{CloseCode, Error, Message, Receiver, Sender};
+use ringway_command::recording::Way;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::command::{Command, HELP};
 use super::ending::{Code, Failed, frame_in_words, in_words, of_peers_close};
-use super::record::{Recorder, Way};
+use super::record::Recorder;
 use super::screen::Screen;
 use super::show::{Style, harmless, hex};
 

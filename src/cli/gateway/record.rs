@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use ringway::Way;
 use ringway::proto::http::civil;
 use ringway::services::gateway::{Account, LogFormat, Outcome, RecordFormat};
+use ringway_command::recording;
 use serde_json::{Map, Value};
 
 /// A line about a session, with its line break. `now` is its end.
@@ -125,9 +126,6 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
     )
 }
 
-/// What a recording of Ringway's own begins with.
-pub(crate) const MAGIC: &[u8] = b"ringway-record 1\n";
-
 /// The beginning of a recording.
 pub(super) fn begin(format: RecordFormat, account: &Account) -> Vec<u8> {
     match format {
@@ -139,7 +137,7 @@ pub(super) fn begin(format: RecordFormat, account: &Account) -> Vec<u8> {
             let about = serde_json::json!({
                 "began": began, "target": target, "path": &*account.path, "subprotocol": subprotocol
             });
-            let mut bytes = MAGIC.to_vec();
+            let mut bytes = recording::STREAM.to_vec();
             bytes.extend_from_slice(format!("{about}\n").as_bytes());
             bytes
         }
@@ -178,14 +176,11 @@ pub(super) fn piece(
             out.extend_from_slice(text.as_bytes());
         }
         RecordFormat::Ringway => {
-            out.push(match way {
+            let mark = match way {
                 Way::ToTarget => b'>',
                 Way::ToClient => b'<',
-            });
-            let micros = at.saturating_sub(before).as_micros();
-            varint(u64::try_from(micros).unwrap_or(u64::MAX), out);
-            varint(bytes.len() as u64, out);
-            out.extend_from_slice(bytes);
+            };
+            recording::write(mark, at.saturating_sub(before), bytes, out);
         }
     }
 }
@@ -197,18 +192,6 @@ pub(super) fn end(format: RecordFormat, is_complete: bool) -> &'static [u8] {
         (RecordFormat::Websockify, false) => b"/* incomplete */\n'EOF'];\n",
         (RecordFormat::Ringway, true) => b".",
         (RecordFormat::Ringway, false) => b"!",
-    }
-}
-
-/// Seven bits in a byte, the lowest first; the highest bit says that more follow (LEB128).
-pub(crate) fn varint(mut number: u64, out: &mut Vec<u8>) {
-    loop {
-        let low = number.to_le_bytes()[0] & 0x7f;
-        number >>= 7;
-        if number == 0 {
-            return out.push(low);
-        }
-        out.push(low | 0x80);
     }
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, Command, Parser, Subcommand};
 
 use super::options::{LoadArgs, Run};
 use super::pubsub::PubsubArgs;
+use super::replay::ReplayArgs;
 use ringway_command::options::{Defined, Given};
 
 /// `wsperf …`: the same without `ringway`.
@@ -59,6 +60,8 @@ pub(super) enum Task {
     Stress(Box<RunArgs>),
     /// The same for hours
     Soak(Box<RunArgs>),
+    /// A recorded session, played by every connection
+    Replay(Box<RunArgs<ReplayArgs>>),
     /// Look for the highest rate, or number of connections, at which a bound
     /// still holds
     #[command(max_term_width = 80, before_help = super::sweep::EXAMPLE, after_help = super::HELP_CODES)]
@@ -90,10 +93,11 @@ pub(super) enum Kind {
     Mixed,
     Stress,
     Soak,
+    Replay,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Echo,
         Self::Handshake,
         Self::Massconnect,
@@ -102,6 +106,7 @@ impl Kind {
         Self::Mixed,
         Self::Stress,
         Self::Soak,
+        Self::Replay,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -114,6 +119,7 @@ impl Kind {
             Self::Mixed => "mixed",
             Self::Stress => "stress",
             Self::Soak => "soak",
+            Self::Replay => "replay",
         }
     }
 
@@ -122,12 +128,19 @@ impl Kind {
         if self == Self::Pubsub && super::pubsub::is_own(option) {
             return true;
         }
-        let sends = !matches!(self, Self::Handshake | Self::Massconnect | Self::Pubsub);
+        if self == Self::Replay && super::replay::is_own(option) {
+            return true;
+        }
+        let sends = !matches!(
+            self,
+            Self::Handshake | Self::Massconnect | Self::Pubsub | Self::Replay
+        );
         match option {
             "connections" if self == Self::Pubsub => false,
             "connections" | "connecting" => self != Self::Handshake,
             "rate" | "in-flight" | "size" | "binary" | "unbatched" => sends,
-            "deflate-level" => sends || self == Self::Pubsub,
+            "deflate-level" => sends || matches!(self, Self::Pubsub | Self::Replay),
+            "warmup" => self != Self::Replay,
             "verify" | "payload" => sends && self != Self::Broadcast,
             "low" | "high" | "count" => self == Self::Handshake,
             "batch" | "batch-delay" | "retry-delay" | "ping-interval" => self == Self::Massconnect,
@@ -147,6 +160,7 @@ pub fn tailor(wsperf: Command) -> Command {
         wsperf.mut_subcommand(kind.name(), |scenario| {
             let codes = match kind {
                 Kind::Broadcast | Kind::Pubsub => super::FANOUT_CODES,
+                Kind::Replay => super::REPLAY_CODES,
                 _ => super::HELP_CODES,
             };
             scenario
@@ -179,6 +193,9 @@ fn example(kind: Kind) -> &'static str {
         Kind::Mixed => "Example:\n  wsperf mixed --connections 10k --idle 0.99 --rate 20k",
         Kind::Stress => {
             "Example:\n  wsperf stress --reconnects 100 --resets 50 --slow-readers 0.05"
+        }
+        Kind::Replay => {
+            "Example:\n  wsperf replay session.1 ws://127.0.0.1:9000 --connections 100\n  wsperf replay session.1 ws://[::1]:6080/ --speed max --check none --repeat 10"
         }
         Kind::Soak => "Example:\n  wsperf soak --duration 8h --json soak.json --html soak.html",
     }

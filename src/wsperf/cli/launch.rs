@@ -9,6 +9,7 @@ use super::asking::HEADER_FILE_MAX;
 use super::interrupt::Interrupt;
 use super::options::{Run, Server};
 use super::progress::Progress;
+use super::replay;
 use super::resolve;
 use crate::exit::Exit;
 use crate::exit::Fatal;
@@ -52,6 +53,7 @@ pub(super) fn cpus() -> Vec<usize> {
 pub(super) fn prepared(mut run: Run) -> Result<Run, Fatal> {
     log_to_stderr(Log::Warnings);
     read_headers(&mut run)?;
+    replay::read(&mut run).map_err(usage)?;
     find(&mut run)?;
     follow(&mut run)?;
     make_room(&run.options)?;

@@ -15,6 +15,7 @@ mod lists;
 mod options;
 mod progress;
 mod pubsub;
+mod replay;
 mod resolve;
 mod sweep;
 
@@ -48,6 +49,18 @@ Exit codes:
   7  the sequence check failed: messages came twice or behind later ones; of
      pubsub also: are missing without a gap";
 
+/// The same of the one that compares what comes with a recording.
+pub const REPLAY_CODES: &str = "\
+Exit codes:
+  0  played and measured; with --check all sessions were like the recording
+  1  unexpected failure (a bug)
+  2  bad option, value, configuration file or recording
+  3  no connection, or the system refused: permission, files, no io_uring
+  5  a signal (Ctrl-C, the end of a session) ended the run early; what was
+     measured is printed
+  7  the check failed: what came was not what the recording has, or sessions
+     were not played to their end; not with --check=none";
+
 /// The exit codes of all commands together.
 pub const ALL_CODES: &str = "\
 Exit codes:
@@ -58,7 +71,7 @@ Exit codes:
   5  a signal (Ctrl-C, the end of a session) ended the run early; what was
      measured is printed
   6  compare --fail-on-regression: B is worse
-  7  broadcast, pubsub: the sequence check failed";
+  7  broadcast, pubsub: the sequence check failed; replay: the check did";
 
 /// Runs the command that was typed.
 pub fn run(args: WsperfArgs) -> Exit {
@@ -79,6 +92,7 @@ fn try_run(args: WsperfArgs) -> Result<Exit, Fatal> {
         Task::Mixed(args) => launch::scenario(Kind::Mixed, *args),
         Task::Stress(args) => launch::scenario(Kind::Stress, *args),
         Task::Soak(args) => launch::scenario(Kind::Soak, *args),
+        Task::Replay(args) => launch::scenario(Kind::Replay, *args),
         Task::Sweep(args) => sweep::run(*args),
         Task::Compare(args) => compare::run(&args),
         Task::Serve(args) => compat::serve(&args),

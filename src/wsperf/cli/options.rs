@@ -5,6 +5,7 @@
 //! `resolve`), makes a system call.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::Kind;
@@ -12,7 +13,8 @@ use super::asking;
 use super::lists::{ADDRESSES, CPUS, NAMES, SIZES};
 use crate::load::compat::uri::Uri;
 use crate::load::options::{
-    Address, Asking, Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target, Verify,
+    Address, Asking, Check, Content, Deflate, Direction, IoTier, LoadOptions, Scenario, Target,
+    Verify,
 };
 use crate::options::Format;
 use ringway_command::endpoint::{CONGESTION, HEAD_MAX, HEAD_MIN, HEADERS_MAX, HEADERS_MIN};
@@ -37,10 +39,10 @@ pub(super) const SIZE_MAX: u64 = 64 << 20;
 const IN_FLIGHT_MAX: u64 = 65_536;
 
 /// A soak of a month.
-const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A window must hold messages.
-const DURATION_MIN: Duration = Duration::from_millis(10);
+pub(super) const DURATION_MIN: Duration = Duration::from_millis(10);
 
 /// The smallest time that can be written: any at all.
 const ANY: Duration = Duration::from_micros(1);
@@ -95,6 +97,10 @@ pub(super) struct Own {
     pub(super) publish_batch: u64,
     pub(super) topic: String,
     pub(super) topics: usize,
+    pub(super) file: Option<PathBuf>,
+    pub(super) speed: Option<f64>,
+    pub(super) check: Check,
+    pub(super) repeat: u32,
 }
 
 /// Connections that send.
@@ -123,7 +129,7 @@ impl Run {
         let mut options = LoadOptions::new(server.target(Vec::new()), Scenario::Echo);
         match kind {
             Kind::Massconnect => options.connections = 10_000,
-            Kind::Soak => options.duration = Duration::from_secs(3600),
+            Kind::Soak | Kind::Replay => options.duration = Duration::from_secs(3600),
             Kind::Broadcast => options.payload.sizes = vec![(64, 1.0)],
             Kind::Pubsub => {
                 options.payload.sizes = vec![(64, 1.0)];
@@ -158,6 +164,10 @@ impl Run {
                 publish_batch: 1,
                 topic: "wsperf".to_owned(),
                 topics: 1,
+                file: None,
+                speed: Some(1.0),
+                check: Check::Exact,
+                repeat: 1,
             },
             deflate: false,
             compression: COMPRESSION,

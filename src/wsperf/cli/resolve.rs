@@ -6,6 +6,7 @@ use super::args::Kind;
 use super::lists::show_list;
 use super::options::{COMPRESSION, Own, Run, Senders, senders_up_to};
 use super::pubsub;
+use super::replay;
 use crate::load::options::{Churn, STAMP_BYTES, Scenario, is_stdout};
 use crate::load::tls::TlsTrust;
 use ringway_command::Text;
@@ -153,6 +154,7 @@ fn scenario<D: Defined>(kind: Kind, given: &Given<D>, run: &mut Run) -> Resolved
         Kind::Mixed => Scenario::Mixed { idle: own.idle },
         Kind::Stress => Scenario::Stress(churn(own)),
         Kind::Soak => Scenario::Soak(churn(own)),
+        Kind::Replay => Scenario::Replay(replay::scenario(own)?),
     })
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::options::LoadArgs;
 use super::super::pubsub::PubsubArgs;
+use super::super::replay::ReplayArgs;
 use super::*;
-use crate::load::options::{Address, Asking, LoadOptions, Target};
+use crate::load::options::{Address, Asking, Check, LoadOptions, Target};
 use crate::options::Format;
 
 type Typed<'a> = &'a [(&'static str, &'a str)];
@@ -381,7 +382,8 @@ fn unusual(kind: Kind) -> Given<LoadArgs> {
 
 #[test]
 fn what_is_shown_means_the_same() {
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Pubsub) {
+    let is_own = |kind: &Kind| matches!(kind, Kind::Pubsub | Kind::Replay);
+    for kind in Kind::ALL.into_iter().filter(|kind| !is_own(kind)) {
         for args in [Given::default(), unusual(kind)] {
             let first = run(kind, &args, &CPUS).expect("it is fine");
             let shown = first.to_toml::<LoadArgs>(kind);
@@ -436,6 +438,56 @@ fn a_pubsub_has_names_of_its_own() {
         (
             &[("topics", "1001")],
             "--topics 1001 is not a number from 1 to 1000",
+        ),
+    ] {
+        let sentence = from(typed).expect_err("refused");
+        assert!(sentence.starts_with(why), "{sentence}");
+    }
+}
+
+#[test]
+fn a_replay_has_names_of_its_own_and_needs_a_file() {
+    let from = |typed: Typed<'_>| {
+        let given = Given::<ReplayArgs>::typed(typed);
+        run(Kind::Replay, &given, &CPUS).map_err(|bad| bad.to_string())
+    };
+    let first = from(&[
+        ("file", "session.1"),
+        ("connections", "7"),
+        ("speed", "2x"),
+        ("check", "count"),
+        ("repeat", "3"),
+        ("rate", "2.5"),
+    ])
+    .expect("it is fine");
+    let Scenario::Replay(replay) = &first.options.scenario else {
+        panic!("another scenario");
+    };
+    assert_eq!((replay.speed, replay.check), (Some(2.0), Check::Count));
+    assert_eq!((replay.repeat, replay.connects_per_second), (3, Some(2.5)));
+    assert_eq!(first.options.duration, Duration::from_secs(3600));
+    assert_eq!(first.options.rate, None, "it is no open loop");
+    let shown = first.to_toml::<ReplayArgs>(Kind::Replay);
+    let read: Given<ReplayArgs> = Given::parse_file(&shown, "load.toml").expect("it is read");
+    assert_eq!(run(Kind::Replay, &read, &CPUS), Ok(first), "{shown}");
+    let max = from(&[("file", "session.1"), ("speed", "max")]).expect("it is fine");
+    let speed = |run: &Run| match &run.options.scenario {
+        Scenario::Replay(replay) => replay.speed,
+        _ => panic!("another scenario"),
+    };
+    assert_eq!(speed(&max), None);
+    for (typed, why) in [
+        (
+            &[("speed", "2x")][..],
+            "there is nothing to play: give the FILE",
+        ),
+        (
+            &[("file", "a"), ("speed", "fast")],
+            "--speed fast is not a factor",
+        ),
+        (
+            &[("file", "a"), ("check", "all")],
+            "--check all is not one of",
         ),
     ] {
         let sentence = from(typed).expect_err("refused");

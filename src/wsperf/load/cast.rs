@@ -12,10 +12,11 @@ use super::fanout::Fanout;
 use super::handshake::{self, Handshake};
 use super::massconnect::{self, Massconnect};
 use super::meter::{Meter, Note};
-use super::options::{LoadOptions, Scenario};
+use super::options::{self, LoadOptions, Scenario};
 use super::payloads::Payloads;
 use super::pubsub::{self, Pubsub, Topics};
 use super::ramp::Ramp;
+use super::replay::{self, Replay};
 use super::schedule::Schedule;
 use super::thread::{self, Seat};
 use crate::proto::Kind;
@@ -29,6 +30,8 @@ pub(super) struct Cast {
     pub(super) fanout: Arc<Fanout>,
     /// Those of a pubsub.
     topics: Arc<Topics>,
+    /// What every connection of a replay does.
+    session: Option<Arc<replay::Session>>,
     /// Which connections send, by their number among those of all threads.
     active: Vec<bool>,
 }
@@ -39,11 +42,16 @@ impl Cast {
             Scenario::Pubsub(pubsub) => Topics::new(&pubsub.topic, pubsub.topics),
             _ => Topics::new("", 0),
         };
+        let session = match &options.scenario {
+            Scenario::Replay(replay) => Some(replay::Session::new(replay).into()),
+            _ => None,
+        };
         let threads = (0..options.threads).filter(|index| senders(options, *index) > 0);
         Self {
             request,
             fanout: Fanout::new(threads.count()).into(),
             topics: topics.into(),
+            session,
             active: active(options),
         }
     }
@@ -141,21 +149,17 @@ pub(super) fn play(
             )
         }
         Scenario::Pubsub(scenario) => {
-            let plan = pubsub::Plan {
-                first,
-                count,
-                connects_per_second: scenario.connects_per_second,
-                batch: scenario.batch,
-                size: message_size(options),
-                timeout: options.timeout,
-            };
-            let batches = options.rate.unwrap_or(1.0) / scenario.batch as f64;
-            let pace = Schedule::new(batches, 0.0);
-            let (ramp, fanout) = (ramp(count, opening), &cast.fanout);
+            let ramp = ramp(count, opening);
             thread::run(
                 seat,
-                Pubsub::new(meter, ramp, pace, fanout, &cast.topics, plan),
+                pubsub(seat, meter, ramp, cast, (first, count), scenario),
             )
+        }
+        Scenario::Replay(scenario) => {
+            let session = cast.session.as_ref().ok_or("there is no session to play")?;
+            let plan = replay::Plan::new(scenario, (first, count), options.timeout);
+            let ramp = ramp(count, opening);
+            thread::run(seat, Replay::new(meter, ramp, session, plan))
         }
         Scenario::Echo | Scenario::Mixed { .. } | Scenario::Stress(_) | Scenario::Soak(_) => {
             let ramp = ramp(count, opening);
@@ -206,6 +210,29 @@ fn broadcast(
         kind,
     };
     Broadcast::new(meter, ramp, pace, fanout, plan)
+}
+
+/// The part in a pubsub of `count` connections, from number `first` on.
+fn pubsub(
+    seat: &Seat,
+    meter: Meter,
+    ramp: Ramp,
+    cast: &Cast,
+    (first, count): (usize, usize),
+    scenario: &options::Pubsub,
+) -> Pubsub {
+    let options = &*seat.options;
+    let plan = pubsub::Plan {
+        first,
+        count,
+        connects_per_second: scenario.connects_per_second,
+        batch: scenario.batch,
+        size: message_size(options),
+        timeout: options.timeout,
+    };
+    let batches = options.rate.unwrap_or(1.0) / scenario.batch as f64;
+    let pace = Schedule::new(batches, 0.0);
+    Pubsub::new(meter, ramp, pace, &cast.fanout, &cast.topics, plan)
 }
 
 /// Bytes of a message where all have the same size.

@@ -27,6 +27,7 @@ mod peer;
 pub mod preliminary;
 mod pubsub;
 mod ramp;
+mod replay;
 pub mod report;
 pub mod route;
 pub mod run;

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use ringway_command::recording::Recording;
 
 use super::tls::TlsTrust;
 pub use crate::io::Address;
@@ -221,6 +224,53 @@ pub enum Scenario {
     Stress(Churn),
     /// Like `Stress`, for hours: the figures per interval matter.
     Soak(Churn),
+    /// Each connection plays a recorded session, and what comes back is compared with the recording. The run ends when all have
+    /// played, or at the end of the window. It has no warm-up.
+    Replay(Replay),
+}
+
+/// A recording, and how it is played.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The file, for the result.
+    pub file: PathBuf,
+    /// What is in it.
+    pub recording: Arc<Recording>,
+    /// How many times as fast as it was recorded. `None`: each message as soon as the one before is sent.
+    pub speed: Option<f64>,
+    /// What is compared.
+    pub check: Check,
+    /// Sessions of each connection, one after another. Each has a WebSocket of its own.
+    pub repeat: u32,
+    /// Connections that begin per second. `None`: as fast as `connecting_max` allows.
+    pub connects_per_second: Option<f64>,
+}
+
+impl Replay {
+    /// When something that was recorded at `at` is due at this speed, since the WebSocket opened.
+    pub fn at(&self, at: Duration) -> Duration {
+        let scaled = |speed| Duration::try_from_secs_f64(at.as_secs_f64() / speed);
+        self.speed.map_or(Duration::ZERO, |speed| {
+            scaled(speed).unwrap_or(Duration::MAX)
+        })
+    }
+
+    /// How long a session is at this speed.
+    pub fn length(&self) -> Duration {
+        let last = self.recording.entries.last();
+        last.map_or(Duration::ZERO, |last| self.at(last.at))
+    }
+}
+
+/// What a replay compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Kind and payload of each message of the server, in order; of a stream its bytes, in whatever messages they come.
+    Exact,
+    /// How many messages came, or bytes of a stream.
+    Count,
+    /// Nothing.
+    None,
 }
 
 /// The topics of a run, and how it comes in.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::options::{Content, IoTier, LoadOptions, Pubsub, Scenario, Verify};
+use super::options::{Check, Content, IoTier, LoadOptions, Pubsub, Scenario, Verify};
 
 type OptionsText = BTreeMap<String, String>;
 
@@ -60,6 +60,7 @@ pub(super) fn show(options: &LoadOptions) -> OptionsText {
     }
     match &options.scenario {
         Scenario::Handshake { .. } | Scenario::Massconnect { .. } => {}
+        Scenario::Replay(_) => show_deflate(options, &mut text),
         Scenario::Pubsub(pubsub) => show_pubsub(options, pubsub, &mut text),
         _ => show_messages(options, &mut text),
     }
@@ -133,6 +134,10 @@ fn show_messages(options: &LoadOptions, text: &mut OptionsText) {
     ] {
         text.insert(name.to_owned(), value);
     }
+    show_deflate(options, text);
+}
+
+fn show_deflate(options: &LoadOptions, text: &mut OptionsText) {
     text.insert("deflate".to_owned(), options.deflate.is_some().to_string());
     if let Some(deflate) = &options.deflate {
         for (name, value) in [
@@ -180,6 +185,21 @@ fn show_scenario(scenario: &Scenario, text: &mut OptionsText) {
             add("others-only", others_only.to_string());
         }
         Scenario::Mixed { idle } => add("idle", idle.to_string()),
+        Scenario::Replay(replay) => {
+            add("file", replay.file.display().to_string());
+            let speed = replay.speed.map(|speed| format!("{speed}x"));
+            add("speed", speed.unwrap_or_else(|| "max".to_owned()));
+            let check = match replay.check {
+                Check::Exact => "exact",
+                Check::Count => "count",
+                Check::None => "none",
+            };
+            add("check", check.to_owned());
+            add("repeat", replay.repeat.to_string());
+            if let Some(rate) = replay.connects_per_second {
+                add("rate", rate.to_string());
+            }
+        }
         Scenario::Stress(churn) | Scenario::Soak(churn) => {
             add("reconnects", churn.reconnects_per_second.to_string());
             add("resets", churn.resets_per_second.to_string());

@@ -13,7 +13,7 @@ pub struct Outcome {
     pub schema: u32,
     /// Version of the driver.
     pub version: String,
-    /// `echo`, `handshake`, `massconnect`, `broadcast`, `pubsub`, `mixed`, `stress` or `soak`.
+    /// `echo`, `handshake`, `massconnect`, `broadcast`, `pubsub`, `mixed`, `stress`, `soak` or `replay`.
     pub scenario: String,
     /// The server's URI, as it was typed.
     pub target: String,
@@ -27,7 +27,8 @@ pub struct Outcome {
     pub threads: u64,
     /// Length of the measured window.
     pub duration_s: f64,
-    /// Messages completed in the window: echoes, deliveries of a broadcast, or handshakes (open and close).
+    /// Messages completed in the window: echoes, deliveries of a broadcast, handshakes (open and close), or messages of a replay, those
+    /// sent and those that came.
     pub messages: u64,
     /// `messages` divided by `duration_s`.
     pub messages_per_second: f64,
@@ -76,9 +77,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What is wrong with the order in which messages reached their receivers, as a sentence: they came twice, or behind later ones, or
-    /// are missing although the server had to say so. `None`: nothing, or the scenario does not look at it.
+    /// What is wrong with what came, as a sentence. Of the order in which messages reached many receivers: they came twice, or behind
+    /// later ones, or are missing although the server had to say so. Of a replay: sessions were not like the recording. `None`:
+    /// nothing, or the scenario does not look at it.
     pub fn disorder(&self) -> Option<String> {
+        let unlike = self.figures.get("replay_unlike").copied();
+        if let Some(unlike) = unlike.filter(|unlike| *unlike > 0.0) {
+            return Some(format!(
+                "the check failed: {unlike} sessions were not like the recording, or not played to their end"
+            ));
+        }
         let figure = |name: &str| {
             let figure = self.figures.get(&format!("{}_{name}", self.scenario));
             figure.copied().unwrap_or(0.0)

@@ -211,7 +211,7 @@ fn asked(target: &Target) -> Result<OpeningRequest, Misuse> {
     }
 }
 
-/// Adjusts the options. A scenario with a count has no warm-up, because it counts from the first handshake on. Of the
+/// Adjusts the options. Handshakes with a count and a replay have no warm-up, because they count from the first connect on. Of the
 /// server's addresses only those of the local addresses' family stay.
 fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
     let mut options = options.clone();
@@ -236,7 +236,7 @@ fn effective(options: &LoadOptions) -> Result<LoadOptions, Error> {
             shown.join(", ")
         )));
     }
-    if let Scenario::Handshake { count: Some(_), .. } = options.scenario {
+    if let Scenario::Handshake { count: Some(_), .. } | Scenario::Replay(_) = options.scenario {
         options.warmup = Duration::ZERO;
     }
     Ok(options)
@@ -363,7 +363,10 @@ impl Conductor<'_> {
 
     /// Starts the clock and waits until every thread is done.
     fn conduct(&mut self, observer: &mut Observer) -> Result<Vec<(Instant, Sample)>, Error> {
-        let opens_first = !matches!(self.options.scenario, Scenario::Handshake { .. });
+        let opens_first = !matches!(
+            self.options.scenario,
+            Scenario::Handshake { .. } | Scenario::Replay(_)
+        );
         if opens_first && self.collected.connections == 0 && !self.collected.interrupted {
             return Err(self.fail());
         }

@@ -58,7 +58,11 @@ pub(super) fn report(
         target: options.target.uri.clone(),
         options: options_text::show(options),
         began_unix_ms: collected.began_unix_ms,
-        connections: collected.connections,
+        connections: match options.scenario {
+            // None are open when the window begins, and at its end few.
+            Scenario::Replay(_) => options.connections as u64,
+            _ => collected.connections,
+        },
         threads: options.threads as u64,
         duration_s: duration.as_secs_f64(),
         messages,
@@ -298,6 +302,7 @@ fn name(scenario: &Scenario) -> &'static str {
         Scenario::Mixed { .. } => "mixed",
         Scenario::Stress(_) => "stress",
         Scenario::Soak(_) => "soak",
+        Scenario::Replay(_) => "replay",
     }
 }
 
@@ -312,6 +317,9 @@ fn latency_is(options: &LoadOptions) -> &'static str {
         }
         (Scenario::Pubsub(_), _) => {
             "from the intended publish time to the delivery at each subscriber"
+        }
+        (Scenario::Replay(_), _) => {
+            "lateness: from the time at which the recording has a message to its sending by the driver"
         }
         (Scenario::Broadcast { .. }, None) => "from the send to the delivery at each connection",
         (_, Some(_)) => "from the intended send time to the answer (no coordinated omission)",

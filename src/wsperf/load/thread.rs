@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::meter::{Meter, Window};
-use super::options::{IoTier, LoadOptions};
+use super::options::{IoTier, LoadOptions, Scenario};
 use super::outcome::{Errors, Thread};
 use crate::io::epoll::Epoll;
 use crate::io::uring::{self, Uring};
@@ -223,7 +223,11 @@ fn config(options: &LoadOptions, thread: usize) -> Config {
         .map(|(size, _)| *size)
         .max()
         .unwrap_or(0);
-    let limit = (largest as u64).max(16 << 20);
+    let recorded = match &options.scenario {
+        Scenario::Replay(replay) => replay.recording.largest(),
+        _ => 0,
+    };
+    let limit = (largest.max(recorded) as u64).max(16 << 20);
     Config {
         message_limits: Limits {
             frame_bytes_max: limit,

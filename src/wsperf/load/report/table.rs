@@ -104,10 +104,12 @@ pub(super) fn singular(scenario: &str) -> &'static str {
 
 /// The shape of the run: connections, threads, length, open or closed loop.
 pub(super) fn shape(outcome: &Outcome) -> String {
-    let offered = outcome.offered_per_second.map_or_else(
-        || "closed loop".to_owned(),
-        |offered| format!("open loop at {} /s", rate(offered)),
-    );
+    let speed = outcome.options.get("speed");
+    let offered = match (outcome.offered_per_second, speed) {
+        (Some(offered), _) => format!("open loop at {} /s", rate(offered)),
+        (None, Some(speed)) => format!("recorded sessions at speed {speed}"),
+        (None, None) => "closed loop".to_owned(),
+    };
     let (connections, threads) = (outcome.connections as f64, outcome.threads);
     let seconds = time(outcome.duration_s * 1e6);
     let s = if threads == 1 { "" } else { "s" };
