@@ -59,4 +59,5 @@ mod tune;
 mod tune_bench;
 mod web;
 mod websockify;
+mod wrap;
 mod wsperf;

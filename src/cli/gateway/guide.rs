@@ -26,6 +26,7 @@ use super::names::{Make, Names};
 use super::passwords::{Login, Passwords};
 use super::programs::{Leads, Program};
 use super::sources::{Miss, RedisSource, Source, TokenFile};
+use super::wrap::Wrapped;
 
 /// Bytes of a token: a signed one is long.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -45,6 +46,7 @@ struct Inner {
     passwords: Option<Arc<Passwords>>,
     client_names: Vec<String>,
     programs: Option<Arc<Leads>>,
+    wrapped: Option<Wrapped>,
 }
 
 /// What leads to a target.
@@ -52,6 +54,8 @@ enum Lead {
     Place(Place),
     Token(String),
     Program(Program),
+    /// The program that is wrapped.
+    Wrapped,
 }
 
 impl Directory {
@@ -66,6 +70,7 @@ impl Directory {
     ) -> Result<Self, Fatal> {
         let sessions = &options.gateway.sessions;
         let passwords = sessions.basic_auth.as_deref().map(Passwords::load);
+        let wrapped = Wrapped::new(options, &make)?;
         Ok(Self(Arc::new(Inner {
             names: Names::new(make),
             target: options.gateway.target.clone(),
@@ -75,6 +80,7 @@ impl Directory {
             passwords: passwords.transpose()?.map(Arc::new),
             client_names: sessions.client_names.clone(),
             programs,
+            wrapped,
         })))
     }
 }
@@ -136,6 +142,9 @@ impl Guide for Directory {
                 })),
                 None => Step::Later(Box::pin(Arc::clone(&self.0).end(None, Lead::Place(place)))),
             },
+            Ok((None, Lead::Wrapped)) if self.0.wrapped().listens() => {
+                Step::Now(Ok(self.0.to_wrapped(None)))
+            }
             Ok((login, lead)) => Step::Later(Box::pin(Arc::clone(&self.0).end(login, lead))),
         }
     }
@@ -173,6 +182,9 @@ impl Inner {
             let token = token.ok_or_else(|| Refusal::new(Why::NoTarget, 404, sentence))?;
             return Ok((login, Lead::Token(token)));
         }
+        if self.wrapped.is_some() {
+            return Ok((login, Lead::Wrapped));
+        }
         match &self.target {
             Some(place) => Ok((login, Lead::Place(place.clone()))),
             None => {
@@ -196,6 +208,10 @@ impl Inner {
                     unreachable!("a program is found where there are some")
                 };
                 return leads.programs.start(program, user.as_deref());
+            }
+            Lead::Wrapped => {
+                self.wrapped().wait().await;
+                return Ok(self.to_wrapped(user));
             }
             Lead::Place(place) => (place, None),
             Lead::Token(token) => {
@@ -226,6 +242,24 @@ impl Inner {
                 token,
                 ..refusal
             }),
+        }
+    }
+
+    fn wrapped(&self) -> &Wrapped {
+        let Some(wrapped) = &self.wrapped else {
+            unreachable!("sessions lead to a wrapped program where there is one")
+        };
+        wrapped
+    }
+
+    fn to_wrapped(&self, user: Option<Box<str>>) -> Found {
+        let wrapped = self.wrapped();
+        Found {
+            target: Onward::Stream(Arc::clone(&wrapped.target)),
+            partner: None,
+            name: Arc::clone(&wrapped.name),
+            user,
+            token: None,
         }
     }
 
