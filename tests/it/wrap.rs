@@ -383,7 +383,7 @@ fn what_cannot_be_wrapped_is_refused() {
             &["--wsuri=ws://127.0.0.1:1", "--wrap-mode=exit"],
             "needs a program",
         ),
-        (&[&*port, "h:1", "--wrap-mode=exit"], "is the target"),
+        (&[&*port, "h:1", "--wrap-mode=exit"], "needs a program"),
         (&[&*port, "--wrap-mode=never", "--", "cat"], "exit"),
     ] {
         let mut all = vec!["gateway", "--port=0", "--workers=1"];

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use ringway::exit::Fatal;
 use ringway::options::{Endpoint, ServerOptions, WrapMode};
 use ringway::services::gateway::Place;
-use ringway::supervise::{WrapOptions, is_listened_to, note};
+use ringway::supervise::{WrapOptions, is_listened_to};
 use ringway::{Address, ConnectOptions, Target};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Choice, Unless};
@@ -74,7 +74,8 @@ pub(crate) struct Wrapping {
 }
 
 impl Wrapping {
-    /// Moves the port of a program, and makes it the target.
+    /// Moves the port of a program, and makes it the target. It says nothing: the first line starts a thread, and the supervisor must be
+    /// alone.
     ///
     /// # Errors
     /// There is no one port, or the system refuses what is needed.
@@ -84,11 +85,11 @@ impl Wrapping {
         command: &[OsString],
         is_quiet: bool,
     ) -> Result<Self, Fatal> {
-        let Some(name) = command.first() else {
+        if command.is_empty() {
             return Err(Fatal::usage(
                 "--wrap-mode needs a program: ringway gateway 5901 --wrap-mode=ignore -- vncserver :1",
             ));
-        };
+        }
         if options.gateway.target.is_some() {
             return Err(Fatal::usage(
                 "a wrapped program is the target: leave --target off, or --wrap-mode and the program",
@@ -112,10 +113,6 @@ impl Wrapping {
             host: Ipv4Addr::LOCALHOST.to_string(),
             port,
         });
-        note(format!(
-            "port {from} of {} is moved to port {port} of the loopback",
-            name.display()
-        ));
         Ok(Self {
             options: WrapOptions {
                 command: command.to_vec(),

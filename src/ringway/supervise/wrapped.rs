@@ -140,7 +140,11 @@ impl Wrapped {
         let name = self.name();
         match spawn(&self.options, self.descriptors) {
             Ok(child) => {
-                note(format!("started {name}, pid {}", child.id()));
+                note(format!(
+                    "started {name}, pid {}; its port is moved to port {} of the loopback",
+                    child.id(),
+                    self.options.port
+                ));
                 if !std::mem::replace(&mut self.has_run, true) {
                     self.look = Some(now + LISTEN_TIME_LONG);
                 }
