@@ -12,8 +12,10 @@ pub(super) mod programs;
 pub(super) mod record;
 mod sessions;
 mod sources;
+pub(super) mod wrap;
 mod writer;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +43,10 @@ Example:
   ringway gateway unix:/run/vnc.sock unix:/run/target.sock --workers 2
   ringway gateway 8083 mqtt.example:1883 --subprotocol mqtt,mqttv3.1
   ringway gateway 8080 --exec -- ./count-lines --slowly
+  ringway gateway 5901 --wrap-mode ignore -- vncserver :1
 
 LISTEN is a port on all IPv4 addresses, host:port, unix:/path, as --wsuri, or
-inetd for the one connection that is the standard input.
+inetd for the connection, or the listening socket, that is the standard input.
 TARGET is host:port, whose addresses are tried in turn, or unix:/path.";
 
 /// Payload bytes of a message (1 TiB): no limit, because a message is never collected.
@@ -58,13 +61,17 @@ pub(super) struct GatewayCommand {
     /// Where to listen, unless --wsuri says it, and where the streams lead to
     #[arg(value_name = "[LISTEN] TARGET", num_args = 0..=2)]
     places: Vec<String>,
-    /// With --exec: the program that runs for each session, and its arguments
+    /// The program that runs for each session, with --exec; else the one that is
+    /// wrapped, with --wrap-mode
     #[arg(value_name = "PROGRAM", last = true)]
     program: Vec<String>,
     #[command(flatten)]
     given: Given<GatewayArgs>,
     #[command(flatten)]
     process: ProcessArgs,
+    /// Drop what a wrapped program writes: there is nobody any more who reads it.
+    #[arg(skip)]
+    pub(super) is_quiet: bool,
 }
 
 impl GatewayCommand {
@@ -75,13 +82,22 @@ impl GatewayCommand {
             program,
             mut given,
             process,
+            is_quiet,
         } = self;
-        if !program.is_empty() {
-            if !given.has("exec") {
-                let sentence = "what runs for each session stands behind --exec: ringway gateway 8080 --exec -- PROGRAM";
+        let mut wrapped = Vec::new();
+        if given.has("exec") && !program.is_empty() {
+            given.replace("exec", programs::join(&program));
+        } else if !program.is_empty() {
+            let is_led = places.len() > 1 || places.first().is_some_and(|place| place == "inetd");
+            if is_led || given.has("target") {
+                let sentence = "what stands behind -- is the target: leave TARGET off (ringway gateway 5901 --wrap-mode=ignore -- \
+                                PROGRAM). What runs for each session stands behind --exec: ringway gateway 8080 --exec -- PROGRAM";
                 return Err(BadOption(sentence.to_owned()));
             }
-            given.replace("exec", programs::join(&program));
+            if !given.has("wrap-mode") {
+                given.replace("wrap-mode", "exit".to_owned());
+            }
+            wrapped = program.into_iter().map(OsString::from).collect();
         }
         let twice = |name| {
             BadOption(format!(
@@ -92,7 +108,7 @@ impl GatewayCommand {
         let mut places = places.into_iter().skip(usize::from(is_inetd)).rev();
         // Where tokens or routes lead to targets, or sessions to programs, one place is where to listen.
         let mut sources = sessions::SOURCES.iter().chain(&["exec", "exec-dir"]);
-        let leads = sources.any(|name| given.has(name));
+        let leads = sources.any(|name| given.has(name)) || !wrapped.is_empty();
         let has_target = is_inetd || places.len() > 1 || !leads;
         if has_target
             && let Some(target) = places.next()
@@ -109,6 +125,8 @@ impl GatewayCommand {
             given,
             process,
             is_inetd,
+            wrapped,
+            is_quiet,
         })
     }
 }
@@ -118,8 +136,12 @@ impl GatewayCommand {
 pub(super) struct Asked {
     pub(super) given: Given<GatewayArgs>,
     pub(super) process: ProcessArgs,
-    /// The one connection is the standard input.
+    /// The one connection, or the one listener, is the standard input.
     pub(super) is_inetd: bool,
+    /// The program to wrap, and its arguments. Empty: there is none.
+    pub(super) wrapped: Vec<OsString>,
+    /// See [`GatewayCommand::is_quiet`].
+    pub(super) is_quiet: bool,
 }
 
 /// A place to listen in the form of `--wsuri`.
@@ -153,6 +175,7 @@ impl Defined for GatewayArgs {
         all.extend(sessions::sessions());
         all.extend(target_tls::definitions());
         all.extend(programs::definitions());
+        all.push(wrap::definition());
         // Of those of topics: there are none here, and no HTTP API for them.
         let tokens = access::definitions().into_iter();
         all.extend(tokens.filter(|definition| definition.name().starts_with("token-")));
@@ -233,6 +256,7 @@ pub(super) const NAMES: Words<Vec<String>> = Words {
 /// Refuses options that lead nowhere.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
     programs::check(options)?;
+    wrap::check(options)?;
     sessions::check(options)?;
     target_tls::check(options)
 }

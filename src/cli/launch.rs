@@ -2,6 +2,7 @@
 //!
 //! Owns: every system call of the start-up (files, names, CPUs, logging). Never: judges a value.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use ringway_command::output::{Log, log_to_stderr, print};
 
 use super::args::{self, ServerCommand};
 use super::forward::ForwardCommand;
+use super::gateway::wrap::Wrapping;
 use super::gateway::{self, GatewayArgs, GatewayCommand};
 use super::options::ServerArgs;
 use super::{access, resolve, services, stdio};
@@ -19,19 +21,31 @@ use ringway::lines;
 use ringway::options::{Application, ServerOptions, WorkerSeat};
 use ringway::seat::Role;
 use ringway::server::{Origins, bridge, supervisor_options, web};
-use ringway::supervise::{self, Origin, WorkerCommand};
+use ringway::supervise::{self, Address, Origin, WorkerCommand};
 
-/// How a process ends: with one of our codes, or with a worker's.
+/// How a process ends: with one of our codes, or with that of a worker or of a wrapped program.
 pub(super) enum Outcome {
     Exit(Exit),
-    Worker(ExitCode),
+    Other(ExitCode),
+}
+
+/// What a supervisor is started with beside its options.
+enum Beside {
+    Nothing,
+    /// The standard input is the listener.
+    Input,
+    /// A program to wrap, and its arguments.
+    Program {
+        command: Vec<OsString>,
+        is_quiet: bool,
+    },
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Exit(exit) => exit.into(),
-            Outcome::Worker(code) => code,
+            Outcome::Other(code) => code,
         }
     }
 }
@@ -39,21 +53,38 @@ impl From<Outcome> for ExitCode {
 /// Runs `ringway server`.
 pub(super) fn server(args: ServerCommand) -> Outcome {
     let ServerCommand { server, process } = args;
-    ended(try_run(server, &process))
+    ended(try_run(server, &process, Beside::Nothing))
 }
 
 /// Runs `ringway gateway`.
 pub(super) fn gateway(args: GatewayCommand) -> Outcome {
     let read = args.into_asked().map_err(|bad| usage(bad.to_string()));
-    ended(read.and_then(|asked| match asked.is_inetd {
-        false => try_run(asked.given, &asked.process),
-        true => run_one(asked.given, &asked.process, stdio::check_inetd, |options| {
+    ended(read.and_then(|asked| {
+        let (given, process) = (asked.given, asked.process);
+        if !asked.wrapped.is_empty() {
+            let beside = Beside::Program {
+                command: asked.wrapped,
+                is_quiet: asked.is_quiet,
+            };
+            return try_run(given, &process, beside);
+        }
+        // A worker has its listeners from its supervisor.
+        if !asked.is_inetd || WorkerSeat::from_environment()?.is_some() {
+            return try_run(given, &process, Beside::Nothing);
+        }
+        if stdio::is_listener() {
+            return match stdio::is_error_output_taken() {
+                true => Err(stdio::without_error_output()),
+                false => try_run(given, &process, Beside::Input),
+            };
+        }
+        run_one(given, &process, stdio::check_inetd, |options| {
             if stdio::is_error_output_taken() {
                 return Err(stdio::without_error_output());
             }
             log_to_stderr(log_of(options));
             gateway::inetd(options)
-        }),
+        })
     }))
 }
 
@@ -82,7 +113,7 @@ pub(super) fn forward(args: ForwardCommand) -> Outcome {
     let read = args.into_asked().map_err(|bad| usage(bad.to_string()));
     ended(read.and_then(|asked| {
         if !asked.is_stdio {
-            return try_run(asked.given, &asked.process);
+            return try_run(asked.given, &asked.process, Beside::Nothing);
         }
         run_one(asked.given, &asked.process, stdio::check, |options| {
             log_to_stderr(log_of(options));
@@ -107,7 +138,11 @@ const fn usage(sentence: String) -> Fatal {
     }
 }
 
-fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Outcome, Fatal> {
+fn try_run<D: Serves>(
+    given: Given<D>,
+    process: &args::ProcessArgs,
+    beside: Beside,
+) -> Result<Outcome, Fatal> {
     let seat = match resolve::seat(process).map_err(|bad| usage(bad.to_string()))? {
         Some(seat) => Some(seat),
         None => WorkerSeat::from_environment()?,
@@ -123,12 +158,12 @@ fn try_run<D: Serves>(given: Given<D>, process: &args::ProcessArgs) -> Result<Ou
     lines::detach();
     log_to_stderr(log_of(&options));
     match seat {
-        Some(seat) => Ok(Outcome::Worker(match seat.role {
+        Some(seat) => Ok(Outcome::Other(match seat.role {
             Role::Worker => D::work(&options, &seat),
             Role::Bridge => bridge::run(&options, &seat),
             Role::Web => web::run(&options, &seat),
         })),
-        None => supervise(&options, &given).map(Outcome::Exit),
+        None => supervise(options, &given, beside),
     }
 }
 
@@ -228,7 +263,20 @@ fn hide_secrets(settings: &mut [(String, String)]) {
 }
 
 /// Runs the supervisor. `given` says which values the user chose.
-fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exit, Fatal> {
+fn supervise<D: Serves>(
+    mut options: ServerOptions,
+    given: &Given<D>,
+    beside: Beside,
+) -> Result<Outcome, Fatal> {
+    let (command, is_quiet) = match &beside {
+        Beside::Program { command, is_quiet } => (&command[..], *is_quiet),
+        Beside::Input | Beside::Nothing => (&[][..], false),
+    };
+    let wrapping = match options.gateway.wrap {
+        Some(mode) => Some(Wrapping::new(&mut options, mode, command, is_quiet)?),
+        None => None,
+    };
+    let options = &options;
     D::prepare(options)?;
     let command = WorkerCommand {
         name: std::env::args_os()
@@ -249,7 +297,18 @@ fn supervise<D: Serves>(options: &ServerOptions, given: &Given<D>) -> Result<Exi
     hide_secrets(&mut settings);
     let mut supervised = supervisor_options(options, origins, command, settings)?;
     supervised.services = D::services(options);
-    supervise::run(supervised)
+    if matches!(beside, Beside::Input) {
+        if given.has("wsuri") {
+            return Err(usage(
+                "--wsuri has no effect where the standard input is the listener: leave it off"
+                    .to_owned(),
+            ));
+        }
+        supervised.addresses = vec![Address::Input];
+    }
+    supervised.wrapped = wrapping.as_ref().map(|wrapping| wrapping.options.clone());
+    let ended = supervise::run(supervised)?;
+    Ok(Outcome::Other(ended.code().into()))
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use ringway::exit::{Exit, Fatal};
-use ringway::io::Fd;
-use ringway::io::sys::is_listener;
+use ringway::io::{Fd, sys};
 use ringway::options::ServerOptions;
 use ringway::server::single;
 use ringway_command::judge::{BadOption, Resolved};
@@ -82,15 +81,15 @@ pub(super) fn connection() -> Result<OwnedFd, Fatal> {
         .is_ok_and(|kind| kind == Type::STREAM)
     {
         return Err(Fatal::usage(
-            "the standard input is no connection: have a super-server start this, as inetd, or systemd with Accept=yes",
-        ));
-    }
-    if is_listener(Fd(input.as_raw_fd())) {
-        return Err(Fatal::usage(
-            "the standard input is a listening socket: have the super-server accept (nowait, or Accept=yes)",
+            "the standard input is neither a connection nor a listening socket: have a super-server start this, as inetd or systemd",
         ));
     }
     Ok(input)
+}
+
+/// Whether the standard input is a listening socket.
+pub(super) fn is_listener() -> bool {
+    sys::is_listener(Fd(io::stdin().as_raw_fd()))
 }
 
 /// Whether the standard error is the connection itself, as inetd has it: no line may be written there.

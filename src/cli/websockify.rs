@@ -25,6 +25,7 @@ Usage: websockify [options] [source_addr:]source_port target_addr:target_port
        websockify [options] --token-plugin=CLASS --token-source=ARG [source_addr:]source_port
        websockify [options] --unix-listen=FILE target_addr:target_port
        websockify [options] --inetd target_addr:target_port
+       websockify [options] [--wrap-mode=exit|ignore|respawn] [source_addr:]source_port -- PROGRAM [arguments]
 
 The command line of websockify 0.13, served by `ringway gateway`. docs/websockify.md says what each option means here.
 `ringway gateway --help` has more of them.
@@ -49,6 +50,9 @@ struct Plan {
 /// What the command line needs to know of the machine.
 trait Machine {
     fn has_file(&self, path: &str) -> bool;
+
+    /// Whether the standard input is a listening socket.
+    fn input_listens(&self) -> bool;
 }
 
 struct This;
@@ -56,6 +60,10 @@ struct This;
 impl Machine for This {
     fn has_file(&self, path: &str) -> bool {
         std::path::Path::new(path).exists()
+    }
+
+    fn input_listens(&self) -> bool {
+        super::stdio::is_listener()
     }
 }
 
@@ -97,7 +105,8 @@ pub(super) fn run() -> ExitCode {
     let mut arguments = plan.arguments;
     if let Some((user, password)) = plan.login {
         match bcrypt::hash(password, HASH_COST) {
-            Ok(hash) => arguments.push(format!("--basic-auth={user}:{hash}")),
+            // In front: behind a program's name stand its arguments.
+            Ok(hash) => arguments.insert(0, format!("--basic-auth={user}:{hash}")),
             Err(error) => {
                 let sentence = format!("the password cannot be hashed: {error}");
                 let fatal = ringway::exit::Fatal::usage(sentence);
@@ -115,7 +124,10 @@ const HASH_COST: u32 = 8;
 fn start(arguments: &[String]) -> ExitCode {
     let words = std::iter::once("websockify").chain(arguments.iter().map(String::as_str));
     match Translated::try_parse_from(words) {
-        Ok(translated) => launch::gateway(translated.gateway).into(),
+        Ok(mut translated) => {
+            translated.gateway.is_quiet = daemon::is_begun();
+            launch::gateway(translated.gateway).into()
+        }
         Err(error) => super::usage(&error).into(),
     }
 }
@@ -126,7 +138,9 @@ fn translate(parsed: &Parsed, machine: &impl Machine) -> Result<Plan, Wrong> {
     // A page of its own, and lines every five seconds, are none of websockify's.
     plan.say("--port=0");
     plan.say("--interval=24h");
-    cannot(parsed)?;
+    // A listener that a super-server has handed over is served as any other; a connection is one session.
+    let is_session = parsed.has("inetd") && !machine.input_listens();
+    cannot(parsed, is_session)?;
     let has_tokens = tokens(parsed, &mut plan)?;
     places(parsed, has_tokens, &mut plan)?;
     if parsed.has("inetd") {
@@ -134,9 +148,10 @@ fn translate(parsed: &Parsed, machine: &impl Machine) -> Result<Plan, Wrong> {
     }
     tls(parsed, machine, &mut plan)?;
     auth(parsed, &mut plan)?;
-    lives(parsed, &mut plan)?;
+    lives(parsed, is_session, &mut plan)?;
     writes(parsed, &mut plan);
     pages(parsed, &mut plan)?;
+    wrap(parsed, &mut plan)?;
     Ok(plan)
 }
 
@@ -151,12 +166,13 @@ impl Plan {
 }
 
 /// What there is not.
-fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
-    let why = if parsed.program {
-        "to wrap a program (--) is not to be had here yet: start it by itself, on an address that only this machine reaches, and \
-         give that as the target"
-    } else if parsed.has("inetd") && (parsed.has("unix-listen") || parsed.has("web")) {
-        "--inetd serves the one connection that is the standard input: leave --unix-listen and --web off"
+fn cannot(parsed: &Parsed, is_session: bool) -> Result<(), Wrong> {
+    let why = if parsed.has("inetd") && parsed.has("unix-listen") {
+        "--inetd serves what is the standard input: leave --unix-listen off"
+    } else if parsed.has("inetd") && parsed.has("daemon") {
+        "--inetd is for a super-server, which waits for the end of this program: leave -D off"
+    } else if is_session && parsed.has("web") {
+        "--inetd serves the one connection that is the standard input: leave --web off"
     } else if parsed.has("web-auth") && !parsed.has("auth-plugin") {
         "You must use --auth-plugin to use --web-auth"
     } else if parsed.has("web-auth")
@@ -172,7 +188,7 @@ fn cannot(parsed: &Parsed) -> Result<(), Wrong> {
 /// Where to listen, and where to.
 fn places(parsed: &Parsed, has_tokens: bool, plan: &mut Plan) -> Result<(), Wrong> {
     let unix_target = parsed.text("unix-target");
-    let needs_target = unix_target.is_none() && !has_tokens;
+    let needs_target = unix_target.is_none() && !has_tokens && !parsed.wraps;
     let needs_source = !parsed.has("unix-listen") && !parsed.has("inetd");
     let needed = usize::from(needs_source) + usize::from(needs_target);
     if parsed.places.len() != needed {
@@ -435,11 +451,10 @@ fn auth(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
 }
 
 /// How long it runs.
-fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
-    let is_inetd = parsed.has("inetd");
+fn lives(parsed: &Parsed, is_session: bool, plan: &mut Plan) -> Result<(), Wrong> {
     let mut is_one = parsed.has("run-once");
     // There is one session anyway.
-    if parsed.has("run-once") && !is_inetd {
+    if parsed.has("run-once") && !is_session {
         plan.say("--run-once");
     }
     for (name, option) in [
@@ -453,7 +468,7 @@ fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
         let seconds: u32 = text
             .parse()
             .map_err(|_| Wrong(format!("option --{name}: invalid integer value: '{text}'")))?;
-        if seconds > 0 && is_inetd && name != "heartbeat" {
+        if seconds > 0 && is_session && name != "heartbeat" {
             plan.note(&format!(
                 "--{name} has no effect with --inetd, which is one session"
             ));
@@ -462,14 +477,11 @@ fn lives(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
             is_one |= name != "heartbeat";
         }
     }
-    if is_one && !is_inetd {
+    if is_one && !is_session {
         plan.say("--workers=1");
         plan.say(DRAIN);
     }
     plan.daemon = parsed.has("daemon");
-    if parsed.has("wrap-mode") {
-        plan.note("--wrap-mode has no effect without a program behind --");
-    }
     if parsed.has("libserver") {
         plan.note(
             "--libserver has no effect: there is one server here, and nothing is lost with it",
@@ -505,6 +517,33 @@ fn writes(parsed: &Parsed, plan: &mut Plan) {
     if parsed.has("legacy-syslog") {
         plan.note("--legacy-syslog has no effect: lines have the form of RFC 5424");
     }
+}
+
+/// A program that believes to listen where we do.
+fn wrap(parsed: &Parsed, plan: &mut Plan) -> Result<(), Wrong> {
+    let mode = parsed.text("wrap-mode");
+    if !parsed.wraps {
+        if mode.is_some() {
+            plan.note("--wrap-mode has no effect without a program behind --");
+        }
+        return Ok(());
+    }
+    let mode = mode.unwrap_or("exit");
+    let why = match mode {
+        "exit" | "ignore" | "respawn" if parsed.program.is_empty() => {
+            "-- needs a program behind it".to_owned()
+        }
+        "exit" | "ignore" | "respawn" => {
+            plan.say(&format!("--wrap-mode={mode}"));
+            plan.say("--");
+            plan.arguments.extend(parsed.program.iter().cloned());
+            return Ok(());
+        }
+        other => format!(
+            "option --wrap-mode: invalid choice: '{other}' (choose from exit, ignore, respawn)"
+        ),
+    };
+    Err(Wrong(why))
 }
 
 /// Pages on the same port.

@@ -32,7 +32,7 @@ use crate::services::{HistoryLimits, Pattern, Right};
 pub use crate::tls::{ClientAuth, TlsMode, TlsOptions, TlsVersion};
 pub use backplane::BackplaneOptions;
 pub use forward::{Accepts, Destination, ForwardOptions, TargetTlsOptions};
-pub use gateway::GatewayOptions;
+pub use gateway::{GatewayOptions, WrapMode};
 pub use limits::Limits;
 pub use opening::OpeningOptions;
 pub use web::WebOptions;

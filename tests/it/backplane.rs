@@ -3,14 +3,13 @@
 
 mod killed;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::common::client::{Client, TEXT};
-use crate::common::{Scratch, Server, get, scratch, until};
+use crate::common::{Scratch, Server, free_port, get, scratch, until};
 
 /// Makes a test of each function for each broker.
 macro_rules! on_both_brokers {
@@ -100,17 +99,6 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that nobody has, below those that the kernel gives to others: a broker has to come back to it, and a client that finds nobody at
-/// a port of the kernel's choice may be given that very port, and meet itself.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 100 * 100).expect("below 10,000");
-    let mut all =
-        std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
-    let free = all.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    free.expect("one of 10,000")
 }
 
 fn run(kind: Kind, (port, is_tls): (u16, bool), folder: &Scratch) -> Child {

@@ -60,4 +60,5 @@ mod tune;
 mod tune_bench;
 mod web;
 mod websockify;
+mod wrap;
 mod wsperf;

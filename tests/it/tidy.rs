@@ -212,6 +212,12 @@ const MEMBERS: &[Member] = &[
         ],
     },
     Member {
+        folder: "rebind",
+        name: "ringway_rebind",
+        may_use: &[],
+        modules: &[],
+    },
+    Member {
         folder: "command",
         name: "ringway_command",
         may_use: &["ringway"],
@@ -248,6 +254,7 @@ const MEMBERS: &[Member] = &[
             "ringway",
             "ringway_client",
             "ringway_command",
+            "ringway_rebind",
             "ringway_web",
             "wsperf",
         ],
@@ -256,7 +263,11 @@ const MEMBERS: &[Member] = &[
 ];
 
 /// Where `unsafe` lives.
-const UNSAFE: [&str; 2] = ["src/ringway/io/", "src/ringway/supervise/sys.rs"];
+const UNSAFE: [&str; 3] = [
+    "src/ringway/io/",
+    "src/ringway/supervise/sys.rs",
+    "src/rebind/preload.rs",
+];
 
 /// Lines of a file; tests of their own file may be longer.
 const LINES_MAX: usize = 700;
@@ -430,7 +441,7 @@ fn assert_no_cycle(mut left: Vec<(&str, &[&str])>) {
 }
 
 #[test]
-fn unsafe_has_two_addresses_and_is_forbidden_elsewhere() {
+fn unsafe_has_three_addresses_and_is_forbidden_elsewhere() {
     let sources = sources();
     let mut wrong = Vec::new();
     for source in &sources {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -317,8 +317,8 @@ fn what_is_wrong_ends_it_with_2_and_a_sentence() {
     for (arguments, sentence) in [
         (&["6080"][..], "Too few arguments"),
         (&["6080", "a"], "Error parsing target"),
-        (&["6080", "a:1", "--", "vncserver"], "wrap a program"),
-        (&["a:1", "--inetd"], "the standard input is no connection"),
+        (&["6080", "a:1", "--", "vncserver"], "Too many arguments"),
+        (&["a:1", "--inetd"], "the standard input is neither"),
         (&["6080", "a:1", "--nonsense"], "no such option"),
     ] {
         let output = run("websockify", arguments);
@@ -372,15 +372,83 @@ fn inetd_hands_one_session_over() {
     let mut server = accepted_by_inetd("websockify", &["--inetd", &target], accepted.into());
     drop(client);
     assert_eq!(server.wait().expect("it ends").code(), Some(0));
+}
+
+/// Starts a program whose standard input is a listening socket, and also its output if `all`, as inetd does with `wait`.
+fn waited_for_by_inetd(program: &str, arguments: &[&str], listener: &OwnedFd, all: bool) -> Child {
+    let stream = || Stdio::from(listener.try_clone().expect("a descriptor"));
+    let output = || if all { stream() } else { Stdio::null() };
+    Command::new(crate::common::program(program))
+        .args(arguments)
+        .stdin(stream())
+        .stdout(output())
+        .stderr(output())
+        .spawn()
+        .expect("it starts")
+}
+
+#[test]
+fn a_listener_that_inetd_hands_over_serves_many_and_is_left_as_it_was() {
+    let target = echo_target();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let server = Command::new(crate::common::program("websockify"))
-        .args(["--inetd", &target])
-        .stdin(Stdio::from(OwnedFd::from(listener)))
+    let address = format!("ws://{}", listener.local_addr().expect("bound"));
+    let listener = OwnedFd::from(listener);
+    // One after another on the same socket: each leaves it open.
+    for (arguments, all) in [
+        (&["websockify", "--inetd", &target][..], false),
+        (&["websockify", "--inetd", &target], true),
+        (
+            &[
+                "ringway",
+                "gateway",
+                "inetd",
+                &target,
+                "--workers=2",
+                "--port=0",
+            ],
+            true,
+        ),
+    ] {
+        let mut server = waited_for_by_inetd(arguments[0], &arguments[1..], &listener, all);
+        let mut clients: Vec<_> = (0..5).map(|_| Client::connect(&address)).collect();
+        for client in &mut clients {
+            client.echo(BINARY, b"abc");
+        }
+        clients.into_iter().for_each(Client::close);
+        terminate(server.id());
+        assert_eq!(
+            server.wait().expect("it ends").code(),
+            Some(0),
+            "{arguments:?}"
+        );
+        assert!(TcpStream::connect(address.trim_start_matches("ws://")).is_ok());
+    }
+    // A Unix socket, and an end by itself.
+    let scratch = scratch("inetd");
+    let path = scratch.path("listener");
+    let listener = OwnedFd::from(UnixListener::bind(&path).expect("a socket"));
+    let arguments = ["--inetd", "--run-once", &target];
+    let mut server = waited_for_by_inetd("websockify", &arguments, &listener, true);
+    let mut client = Client::connect(&format!("ws+unix:{path}"));
+    client.echo(BINARY, b"abc");
+    client.close();
+    assert_eq!(server.wait().expect("it ends").code(), Some(0));
+    assert!(fs::exists(&path).expect("a directory"));
+    // Where to listen is said already.
+    let output = Command::new(crate::common::program("ringway"))
+        .args([
+            "gateway",
+            "inetd",
+            &target,
+            "--port=0",
+            "--wsuri=ws://127.0.0.1:0",
+        ])
+        .stdin(Stdio::from(listener))
         .output()
         .expect("it starts");
-    let said = String::from_utf8_lossy(&server.stderr);
-    assert!(said.contains("have the super-server accept"), "{said}");
-    assert_eq!(server.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--wsuri has no effect"), "{said}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::fetch;
 use super::names::{Make, Names};
 use super::programs::{Leads, Program};
 use super::sources::{Miss, RedisSource, Source, TokenFile};
+use super::wrap::Wrapped;
 
 /// Bytes of a token: a signed one is long.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
@@ -42,6 +43,7 @@ struct Inner {
     passwords: Option<Arc<Passwords>>,
     client_names: Vec<String>,
     programs: Option<Arc<Leads>>,
+    wrapped: Option<Wrapped>,
 }
 
 /// What leads to a target.
@@ -49,6 +51,8 @@ enum Lead {
     Place(Place),
     Token(String),
     Program(Program),
+    /// The program that is wrapped.
+    Wrapped,
 }
 
 impl Directory {
@@ -65,6 +69,7 @@ impl Directory {
         let passwords = sessions.basic_auth.as_deref().map(Passwords::load);
         let passwords = passwords.transpose();
         let passwords = passwords.map_err(|why| Fatal::usage(format!("--basic-auth {why}")))?;
+        let wrapped = Wrapped::new(options, &make)?;
         Ok(Self(Arc::new(Inner {
             names: Names::new(make),
             target: options.gateway.target.clone(),
@@ -74,6 +79,7 @@ impl Directory {
             passwords: passwords.map(Arc::new),
             client_names: sessions.client_names.clone(),
             programs,
+            wrapped,
         })))
     }
 }
@@ -135,6 +141,9 @@ impl Guide for Directory {
                 })),
                 None => Step::Later(Box::pin(Arc::clone(&self.0).end(None, Lead::Place(place)))),
             },
+            Ok((None, Lead::Wrapped)) if self.0.wrapped().listens() => {
+                Step::Now(Ok(self.0.to_wrapped(None)))
+            }
             Ok((login, lead)) => Step::Later(Box::pin(Arc::clone(&self.0).end(login, lead))),
         }
     }
@@ -172,6 +181,9 @@ impl Inner {
             let token = token.ok_or_else(|| Refusal::new(Why::NoTarget, 404, sentence))?;
             return Ok((login, Lead::Token(token)));
         }
+        if self.wrapped.is_some() {
+            return Ok((login, Lead::Wrapped));
+        }
         match &self.target {
             Some(place) => Ok((login, Lead::Place(place.clone()))),
             None => {
@@ -195,6 +207,10 @@ impl Inner {
                     unreachable!("a program is found where there are some")
                 };
                 return leads.programs.start(program, user.as_deref());
+            }
+            Lead::Wrapped => {
+                self.wrapped().wait().await;
+                return Ok(self.to_wrapped(user));
             }
             Lead::Place(place) => (place, None),
             Lead::Token(token) => {
@@ -225,6 +241,24 @@ impl Inner {
                 token,
                 ..refusal
             }),
+        }
+    }
+
+    fn wrapped(&self) -> &Wrapped {
+        let Some(wrapped) = &self.wrapped else {
+            unreachable!("sessions lead to a wrapped program where there is one")
+        };
+        wrapped
+    }
+
+    fn to_wrapped(&self, user: Option<Box<str>>) -> Found {
+        let wrapped = self.wrapped();
+        Found {
+            target: Onward::Stream(Arc::clone(&wrapped.target)),
+            partner: None,
+            name: Arc::clone(&wrapped.name),
+            user,
+            token: None,
         }
     }
 

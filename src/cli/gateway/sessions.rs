@@ -217,6 +217,7 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
         && own.routes.is_empty()
         && !has_target
         && !options.gateway.programs.runs()
+        && options.gateway.wrap.is_none()
     {
         "a gateway needs a TARGET, tokens or routes: ringway gateway 6080 127.0.0.1:5900"
     } else if sources == 0 && own.token_from != default.token_from {

@@ -60,8 +60,10 @@ pub(super) struct Parsed {
     given: Vec<(&'static str, String)>,
     /// What is no option.
     pub(super) places: Vec<String>,
-    /// A program follows.
-    pub(super) program: bool,
+    /// What follows `--`: a program and its arguments.
+    pub(super) program: Vec<String>,
+    /// Whether there is a `--`.
+    pub(super) wraps: bool,
 }
 
 impl Parsed {
@@ -84,7 +86,8 @@ pub(super) fn parse(words: &[String]) -> Result<Parsed, Wrong> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--" {
-            parsed.program = true;
+            parsed.wraps = true;
+            parsed.program.extend(words.cloned());
             break;
         }
         if let Some(long) = word.strip_prefix("--") {

@@ -3,9 +3,16 @@ use super::*;
 /// A machine on which these files are.
 struct Has(&'static [&'static str]);
 
+/// Stands for a listening socket as standard input.
+const LISTENER: &str = "listener";
+
 impl Machine for Has {
     fn has_file(&self, path: &str) -> bool {
         self.0.contains(&path)
+    }
+
+    fn input_listens(&self) -> bool {
+        self.0.contains(&LISTENER)
     }
 }
 
@@ -148,6 +155,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("--inetd --run-once h:1", "--target=h:1 inetd"),
     (
+        "5901 -- vncserver -fg :1",
+        "--wsuri=ws://0.0.0.0:5901 --wrap-mode=exit -- vncserver -fg :1",
+    ),
+    (
+        "--web=/srv --wrap-mode=ignore [::1]:5901 -- vncserver --inetd",
+        "--wsuri=ws://[::1]:5901 --web=/srv --web-listing --wrap-mode=ignore -- vncserver --inetd",
+    ),
+    (
         "--cert=cert.pem --key=key.pem --key-password=a:b --ssl-ciphers=ECDHE-RSA-AES128-GCM-SHA256:!aNULL 1 h:1",
         "--wsuri=ws://0.0.0.0:1 --target=h:1 --cert=cert.pem --key=key.pem --key-password=pass:a:b \
              --tls-ciphers=ECDHE-RSA-AES128-GCM-SHA256",
@@ -164,6 +179,18 @@ fn every_option_has_its_meaning_here() {
     for (line, ours) in MEANINGS {
         assert_eq!(said(line), *ours, "{line}");
     }
+}
+
+#[test]
+fn a_listener_that_is_handed_over_serves_many_sessions() {
+    let words = ["--inetd", "--run-once", "--timeout=5", "--web=/srv", "h:1"].map(str::to_owned);
+    let parsed = grammar::parse(&words).expect("a command line");
+    let plan = translate(&parsed, &Has(&[LISTENER])).expect("a plan");
+    assert_eq!(plan.notes, [""; 0]);
+    assert_eq!(
+        plan.arguments[2..].join(" "),
+        "--target=h:1 inetd --run-once --stop-after=5s --workers=1 --drain-timeout=24h --web=/srv --web-listing"
+    );
 }
 
 #[test]
@@ -221,7 +248,10 @@ fn what_cannot_be_had_says_the_way_here() {
             "--web=/srv --web-auth --auth-plugin=ExpectOrigin --auth-source=http://a 1 h:1",
             "needs --auth-plugin BasicHTTPAuth",
         ),
-        ("1 -- program", "wrap a program"),
+        ("1 --", "needs a program"),
+        ("1 h:1 -- program", "Too many arguments"),
+        ("--wrap-mode=never 1 -- program", "invalid choice"),
+        ("--inetd -D h:1", "leave -D off"),
         ("--inetd 1 h:1", "Too many arguments"),
         ("--inetd --web=/srv h:1", "--web off"),
         (

@@ -30,14 +30,30 @@ pub struct GatewayOptions {
     pub programs: ProgramOptions,
     /// The TLS of the target. Default: none.
     pub tls: TargetTlsOptions,
+    /// What the end of a wrapped program means, which is then the target. Default: there is none.
+    pub wrap: Option<WrapMode>,
     /// What `ringway forward` does. Without a destination it is no forwarder.
     pub forward: ForwardOptions,
+}
+
+/// What it means for the gateway that the program it wraps has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrapMode {
+    /// The gateway drains and ends, with the program's exit status.
+    Exit,
+    /// Nothing.
+    Ignore,
+    /// The program is started again, later and later if it ends too fast.
+    Respawn,
 }
 
 impl GatewayOptions {
     /// Whether sessions lead anywhere, so that this is a gateway.
     pub fn is_gateway(&self) -> bool {
-        self.target.is_some() || self.sessions.leads() || self.programs.runs()
+        self.target.is_some()
+            || self.sessions.leads()
+            || self.programs.runs()
+            || self.wrap.is_some()
     }
 }
 
@@ -54,6 +70,7 @@ impl Default for GatewayOptions {
             sessions: SessionOptions::default(),
             programs: ProgramOptions::default(),
             tls: TargetTlsOptions::default(),
+            wrap: None,
             forward: ForwardOptions::default(),
         }
     }

@@ -261,7 +261,7 @@ impl Server {
             command(),
             Vec::new(),
         )?)
-        .map(Into::into)
+        .map(|ended| ended.code().into())
     }
 
     /// Runs the server on threads of this process, until a signal stops it (SIGINT, SIGTERM, SIGQUIT, SIGPWR, SIGXCPU).
@@ -508,6 +508,7 @@ pub fn supervisor_options(
         api: ApiOptions::load(options)?,
         services: Vec::new(),
         settings,
+        wrapped: None,
     })
 }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Place {
     bound: Bound,
     /// Device and inode of the Unix socket file.
     file: Option<(u64, u64)>,
+    /// Whether another process goes on with it when we have ended.
+    is_lent: bool,
 }
 
 /// The address of a listener.
@@ -71,6 +73,7 @@ impl Listeners {
         let bind = |address: &Address| match address {
             Address::Tcp(addresses) => bind_tcp(addresses, options, backlog),
             Address::Unix(path) => bind_unix(path, &options.socket, backlog),
+            Address::Input => inherit(),
         };
         Ok(Self {
             places: options
@@ -98,6 +101,18 @@ impl Listeners {
             Bound::Tcp(address) => Some(address),
             Bound::Unix(_) => None,
         })
+    }
+
+    /// The TCP listeners with their addresses.
+    pub(super) fn tcp(&self) -> Vec<(&Socket, SocketAddr)> {
+        let of_place = |place: &'_ Place| match place.bound {
+            Bound::Tcp(address) => Some(address),
+            Bound::Unix(_) => None,
+        };
+        let places = self.places.iter();
+        let tcp = places.filter_map(|place| Some((&place.sockets, of_place(place)?)));
+        tcp.flat_map(|(sockets, address)| sockets.iter().map(move |socket| (socket, address)))
+            .collect()
     }
 
     /// The length of the accept queue that the kernel granted.
@@ -140,6 +155,9 @@ impl Drop for Place {
             if self.file.is_some() && identity(path) == self.file {
                 let _ = fs::remove_file(path);
             }
+        }
+        if self.is_lent {
+            return;
         }
         for socket in &self.sockets {
             let _ = socket.shutdown(std::net::Shutdown::Read);
@@ -220,6 +238,27 @@ fn bind_one(address: SocketAddr, options: &Options, backlog: u32) -> Result<Plac
         sockets,
         bound: Bound::Tcp(bound),
         file: None,
+        is_lent: false,
+    })
+}
+
+/// The listening socket that is the standard input.
+fn inherit() -> Result<Place, Fatal> {
+    let failed =
+        |error: io::Error| Fatal::environment(format!("the standard input as a listener: {error}"));
+    let input = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let socket = Socket::from(input);
+    socket.set_nonblocking(true).map_err(failed)?;
+    let local = socket.local_addr().map_err(failed)?;
+    let bound = match local.as_socket() {
+        Some(address) => Bound::Tcp(address),
+        None => Bound::Unix(local.as_pathname().unwrap_or(Path::new("")).to_owned()),
+    };
+    Ok(Place {
+        sockets: vec![socket],
+        bound,
+        file: None,
+        is_lent: true,
     })
 }
 
@@ -307,6 +346,7 @@ fn bind_unix(path: &Path, options: &SocketOptions, backlog: u32) -> Result<Place
         sockets: vec![socket],
         bound: Bound::Unix(path.to_owned()),
         file: identity(path),
+        is_lent: false,
     };
     // Nobody can connect before listen(2), so nobody comes in by the mode that the umask left.
     if let Some([user, group]) = owner {

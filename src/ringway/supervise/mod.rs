@@ -28,6 +28,7 @@
 //!  workers ─┼─►  run (one loop) ── events ──► supervisor (decides; no process, descriptor or clock)
 //!  children ┤     │      ▲                            │
 //!  instants ┘     │      └────── actions ─────────────┘
+//!                 ├─ wrapped (a program behind the workers) · guard (its port)
 //!                 ├─ seat (one worker process each) · beside (bridge to a broker, web process) ── sidecar (each of them) · reserve
 //!                 └─ fleet (figures) ── table · json ──► crate::lines (stdout)
 //!                              └─ json · metrics ─► web (a thread of its own) ◄─► api ◄─► the workers' bus
@@ -48,6 +49,7 @@ mod error;
     expect(dead_code, reason = "some figures are for the pages alone")
 )]
 mod fleet;
+mod guard;
 #[cfg(feature = "pages")]
 mod json;
 mod listen;
@@ -67,9 +69,13 @@ mod sys;
 mod table;
 #[cfg(feature = "pages")]
 mod web;
+mod wrapped;
 
 pub use board::{SLOT_LEN, VACANT, board};
 pub use error::{error, note, warning};
 pub use listen::Listeners;
-pub use options::{Address, ApiOptions, Options, Origin, RespawnPolicy, WorkerCommand};
-pub use run::run;
+pub use options::{
+    Address, ApiOptions, Options, Origin, RespawnPolicy, WorkerCommand, WrapOptions,
+};
+pub use run::{Ended, run};
+pub use wrapped::is_listened_to;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::bus::Plan;
 use crate::exit::Fatal;
-use crate::options::{Application, Backlog, Format, ServerOptions, SocketOptions};
+use crate::options::{Application, Backlog, Format, ServerOptions, SocketOptions, WrapMode};
 use crate::tls::TlsSupply;
 
 /// The supervisor's options.
@@ -65,6 +65,23 @@ pub struct Options {
     pub services: Vec<(String, Application)>,
     /// The effective configuration as the web page shows it: one pair per option.
     pub settings: Vec<(String, String)>,
+    /// The program that runs beside the workers, if there is one.
+    pub wrapped: Option<WrapOptions>,
+}
+
+/// A program that runs beside the workers, and listens where they connect to (`docs/wrap.md`).
+#[derive(Clone, Debug)]
+pub struct WrapOptions {
+    /// The program and its arguments, at least one word.
+    pub command: Vec<OsString>,
+    /// Variables that it gets beside ours.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What its end means.
+    pub mode: WrapMode,
+    /// The port of the loopback on which it comes to listen.
+    pub port: u16,
+    /// Whether what it writes is dropped. Otherwise it is written to our standard error.
+    pub is_quiet: bool,
 }
 
 /// The HTTP API.
@@ -125,6 +142,8 @@ pub enum Address {
     Tcp(Vec<SocketAddr>),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// The listening socket that is the standard input: it belongs to who has started this program, and stays open at the end.
+    Input,
 }
 
 /// The command that starts a worker: `program arguments… --fd N …`.
@@ -209,6 +228,7 @@ pub(super) mod tests {
             api: None,
             services: Vec::new(),
             settings: Vec::new(),
+            wrapped: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use socket2::Socket;
 use tracing::debug;
 
 use super::beside::{Beside, Means};
@@ -21,6 +22,7 @@ use super::board::Board;
 use super::environment;
 use super::error::{error, note, warning};
 use super::fleet::{About, Fleet, Shared, State, locked, shared};
+use super::guard;
 use super::listen::Listeners;
 #[cfg(feature = "pages")]
 use super::options::ApiOptions;
@@ -31,6 +33,7 @@ use super::secrets::Secrets;
 use super::supervisor::{Action, Rules, Severity, Supervisor};
 use super::sys::{self, Waited};
 use super::table;
+use super::wrapped::{News, Wrapped};
 #[cfg(feature = "pages")]
 use super::{api, json, web};
 use crate::bus::Segments;
@@ -58,6 +61,10 @@ struct Hands {
     /// `None`: the server has no bus.
     bus: Option<Segments>,
     beside: Beside,
+    /// `None`: the server wraps no program.
+    wrapped: Option<Wrapped>,
+    /// The exit code of the program with which the server ends.
+    program_code: Option<u8>,
     config: File,
     reserve: Reserve,
     signals: File,
@@ -107,10 +114,29 @@ impl Tick {
     }
 }
 
+/// How a server has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The server itself.
+    pub exit: Exit,
+    /// The exit code of the wrapped program with which it has ended.
+    pub program: Option<u8>,
+}
+
+impl Ended {
+    /// The number that the process exits with: the program's, unless the server has more to say.
+    pub const fn code(self) -> u8 {
+        match (self.exit, self.program) {
+            (Exit::Ok, Some(code)) => code,
+            (exit, _) => exit.code(),
+        }
+    }
+}
+
 /// Runs a server until a signal stops it or it cannot go on. Call it on the main thread, before any other thread is
 /// started. The kernel sends workers SIGTERM when the thread that started them ends. A thread that was started earlier
 /// does not block the signals, so the first one would end the process.
-pub fn run(options: Options) -> Result<Exit, Fatal> {
+pub fn run(options: Options) -> Result<Ended, Fatal> {
     let signals = sys::take_signals().map_err(failed("a descriptor for signals"))?;
     let mut hands = Hands::new(options, signals)?;
     // Before any worker, so that nothing is published that the bridge does not hear.
@@ -121,7 +147,13 @@ pub fn run(options: Options) -> Result<Exit, Fatal> {
         hands.pass();
     }
     hands.beside.end();
-    Ok(hands.supervisor.exit())
+    if let Some(program) = hands.wrapped {
+        program.end(&hands.signals);
+    }
+    Ok(Ended {
+        exit: hands.supervisor.exit(),
+        program: hands.program_code,
+    })
 }
 
 impl Hands {
@@ -131,6 +163,7 @@ impl Hands {
                 "JSON lines need the feature `pages` of the crate ringway, which this program was built without",
             ));
         }
+        let limits = sys::nofile_limit().ok();
         let descriptors = environment::raise_descriptor_limit(&options)?;
         let listeners = Listeners::bind(&options)?;
         debug!(address = %listeners.shown(), backlog = listeners.backlog(), socket = ?options.socket, "bound");
@@ -163,6 +196,10 @@ impl Hands {
             drain_timeout: options.drain_timeout,
         };
         let beside = Beside::new(&options, now)?;
+        let wrapped = options.wrapped.clone().map(|wrapped| {
+            let means = (guarded(&listeners), limits);
+            Wrapped::new(wrapped, options.respawn, means, now)
+        });
         let seat = |cpu| Seat {
             cpu,
             process: None,
@@ -173,6 +210,8 @@ impl Hands {
             samples: Tick::new(now, SAMPLE_INTERVAL, lag),
             looks: Tick::new(now, LOOK_INTERVAL, lag),
             beside,
+            wrapped,
+            program_code: None,
             secrets,
             periods: Tick::new(now, options.interval, lag),
             supervisor: Supervisor::new(rules, now),
@@ -209,6 +248,8 @@ impl Hands {
         }
         self.supervisor.handle_timeout(now);
         self.act();
+        self.tend_program(now);
+        self.act();
         self.tend_beside(now);
         if self.samples.is_due(now) {
             self.sample(now);
@@ -234,7 +275,9 @@ impl Hands {
         all.extend(self.beside.waited());
         let due = self.samples.due.min(self.periods.due);
         let due = self.supervisor.next_due().map_or(due, |at| at.min(due));
-        let beside = self.beside.due();
+        let wrapped = self.wrapped.as_ref().and_then(Wrapped::due);
+        let wrapped = wrapped.filter(|_| self.supervisor.is_running());
+        let beside = [self.beside.due(), wrapped].into_iter().flatten().min();
         let beside = beside.filter(|_| !self.supervisor.is_stopping());
         let due = beside.map_or(due, |at| at.min(due));
         sys::poll(&mut all, Some(due.since(time::now())));
@@ -319,6 +362,21 @@ impl Hands {
             is_stopping: self.supervisor.is_stopping(),
         };
         self.beside.tend(now, means);
+    }
+
+    /// Looks after the program that the server wraps.
+    fn tend_program(&mut self, now: Instant) {
+        let may_start = self.supervisor.is_running();
+        let program = self.wrapped.as_mut();
+        match program.and_then(|program| program.tend(now, may_start)) {
+            None => {}
+            Some(News::Ended { why, code }) => {
+                if self.supervisor.handle_program_end(now, why) {
+                    self.program_code = Some(code);
+                }
+            }
+            Some(News::NotStarted(why)) => self.supervisor.handle_program_missing(now, why),
+        }
     }
 
     /// Reads the files of TLS again. Workers serve new connections with what is in them; open ones go on as they are.
@@ -462,6 +520,19 @@ impl Hands {
             }
         }
     }
+}
+
+/// Sockets that hold the port of the listeners on the addresses that they do not have.
+fn guarded(listeners: &Listeners) -> Vec<Socket> {
+    let held = guard::hold(&listeners.tcp());
+    let said = held.into_iter().map(|held| {
+        held.map_err(|(address, error)| {
+            warning(format!(
+                "{address} is not held against the wrapped program, which may come to listen there beside the gateway: {error}"
+            ));
+        })
+    });
+    said.filter_map(Result::ok).collect()
 }
 
 /// Binds the pages' port. If a port that the user chose is taken, the server does not start; without the default port

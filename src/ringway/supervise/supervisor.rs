@@ -394,6 +394,23 @@ impl Supervisor {
         }
     }
 
+    /// The program that this server wraps has ended, and the server is to end with it. Returns whether it began to.
+    pub(super) fn handle_program_end(&mut self, now: Instant, why: String) -> bool {
+        let begins = !self.is_stopping();
+        if begins {
+            self.stop(now, Exit::Ok, why);
+        }
+        begins
+    }
+
+    /// The program that this server wraps could not be started: it would lead clients nowhere.
+    pub(super) fn handle_program_missing(&mut self, now: Instant, why: String) {
+        if !self.is_stopping() {
+            self.say(Severity::Error, why.clone());
+            self.stop(now, Exit::Usage, why);
+        }
+    }
+
     /// Handles everything that is due at `now`.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if let Phase::Stopping(stop) = &mut self.phase {

@@ -44,6 +44,27 @@ fn starts(actions: &[Action]) -> usize {
     actions.iter().filter(start).count()
 }
 
+#[test]
+fn a_wrapped_program_takes_the_server_with_it_once() {
+    let mut supervisor = serving(1);
+    assert!(supervisor.handle_program_end(at(1), "the end of cat: exit status: 7".to_owned()));
+    assert!(supervisor.is_stopping());
+    // The same news again, or of a server that stops for another reason, begins nothing.
+    assert!(!supervisor.handle_program_end(at(2), String::new()));
+    supervisor.handle_program_missing(at(2), "cat cannot be started".to_owned());
+    supervisor.handle_exit(at(3), 0, exited(0));
+    let actions = actions(&mut supervisor);
+    assert!(actions.contains(&Action::CloseListeners));
+    assert_eq!(
+        said(&actions),
+        ["stopped by the end of cat: exit status: 7 after a drain of 0.002 s"]
+    );
+    assert_eq!(supervisor.exit(), Exit::Ok);
+    let mut supervisor = serving(1);
+    supervisor.handle_program_missing(at(1), "cat cannot be started".to_owned());
+    assert_eq!(supervisor.exit(), Exit::Usage);
+}
+
 /// A server whose workers, of pids 100, 101 …, all serve since instant zero.
 fn serving(workers: usize) -> Supervisor {
     let mut supervisor = Supervisor::new(rules(workers), at(0));

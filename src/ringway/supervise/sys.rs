@@ -304,6 +304,49 @@ pub(super) fn prepare_worker(command: &mut Command, fds: Vec<RawFd>) {
     unsafe { command.pre_exec(in_child) };
 }
 
+/// Makes `command` start a program that is none of ours: with no signal blocked, with these limits of open descriptors, and with SIGTERM
+/// when this process dies.
+pub(super) fn prepare_program(command: &mut Command, descriptors: Option<(u64, u64)>) {
+    let parent = std::process::id();
+    let in_child = move || {
+        // SAFETY: a sigset_t is integers, for which all-zero is a valid value.
+        let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `none` is a live sigset_t of this frame.
+        unsafe { libc::sigemptyset(&raw mut none) };
+        // SAFETY: `none` is only read, and the old mask is not asked for.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+        for signal in signals::OF_THE_TERMINAL {
+            // SAFETY: SIG_DFL runs no code of this process.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        if let Some((soft, hard)) = descriptors {
+            set_nofile_limit(soft, hard)?;
+        }
+        // SAFETY: prctl with PR_SET_PDEATHSIG takes one integer and touches no memory.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
+        // SAFETY: getppid has no arguments and cannot fail.
+        let actual = unsafe { libc::getppid() };
+        if u32::try_from(actual) != Ok(parent) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only async-signal-safe work is allowed. The closure makes a few plain
+    // system calls on values of its own; errors are built without allocation.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// Sends a signal to a process group, or none with 0. Returns whether the group has members.
+pub(super) fn signal_group(group: u32, signal: i32) -> bool {
+    match libc::pid_t::try_from(group) {
+        Ok(group) if group > 1 => {
+            // SAFETY: kill touches no memory of this process.
+            check(unsafe { libc::kill(-group, signal) }).is_ok()
+        }
+        _ => false,
+    }
+}
+
 fn check(result: i32) -> io::Result<i32> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -347,5 +390,6 @@ mod tests {
         assert!(terminate(0).is_err());
         assert!(terminate(1).is_err());
         assert!(terminate(u32::MAX).is_err());
+        assert!(!signal_group(1, 0) && !signal_group(u32::MAX, 0));
     }
 }
