@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use ringway::options::{ClientAuth, IoChoice, TlsOptions};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use crate::common::client::{REQUEST, TEXT, frame};
 use crate::common::{Scratch, Server, kill, on_both_tiers, run, scratch, until};

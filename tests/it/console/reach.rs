@@ -1,6 +1,6 @@
 //! How `ringway client` reaches its server, and what ends it by itself: redirects, proxies, TLS, files of options, times.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 
 use super::{answer, client, fake, fake_websocket, open};
 use crate::asking::proxy;
