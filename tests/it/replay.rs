@@ -281,6 +281,12 @@ fn what_cannot_be_played_is_refused_with_a_sentence() {
     let bytes = std::fs::read(&whole).expect("it is there");
     let cut = folder.path("cut");
     std::fs::write(&cut, &bytes[..bytes.len() - 2]).expect("a file");
+    let server = Server::start(&["--workers=1", "--port=0"]);
+    let open = folder.path("open");
+    std::fs::write(&open, &bytes[..bytes.len() - 1]).expect("a file");
+    let (output, result) = replay(&open, &server.address(), &["--connections=1"]);
+    assert_eq!(output.code, 0, "it was cut off between two entries");
+    assert!(notes(&result).contains("the recording has no end"));
     let late = recorded(&folder, "late", &[(b'T', 7_200_000, b"")]);
     let empty = recorded(&folder, "empty", &[]);
     let text = folder.write("text", "hello\n");

@@ -71,6 +71,7 @@ pub(super) fn add(
             late.value_at_quantile(0.99) as f64 / 1e6
         ));
     }
+    notes.extend(note_cut_off(options));
     notes.extend(note_echo(outcome, options));
     notes.extend(note_left_out_sender(outcome, options));
     notes.extend(outcome.disorder());
@@ -256,6 +257,16 @@ fn note_left_out_sender(outcome: &Outcome, options: &LoadOptions) -> Option<Stri
     let left_out = figure("broadcast_own") == 0.0 && figure("broadcast_delivered") > 0.0;
     (is_asked && left_out).then(|| {
         "no message came back to its sender: if this server sends to all others only, say --others-only".to_owned()
+    })
+}
+
+/// What a recording lacks is not missed when it is played.
+fn note_cut_off(options: &LoadOptions) -> Option<String> {
+    let Scenario::Replay(replay) = &options.scenario else {
+        return None;
+    };
+    (!replay.recording.is_complete).then(|| {
+        "the recording has no end: its session went on, and was played up to where the recording was cut off".to_owned()
     })
 }
 
