@@ -252,7 +252,7 @@ fn inherit() -> Result<Place, Fatal> {
     let local = socket.local_addr().map_err(failed)?;
     let bound = match local.as_socket() {
         Some(address) => Bound::Tcp(address),
-        None => Bound::Unix(local.as_pathname().unwrap_or(Path::new("")).to_owned()),
+        None => Bound::Unix(local.as_pathname().map(Path::to_owned).unwrap_or_default()),
     };
     Ok(Place {
         sockets: vec![socket],

@@ -455,7 +455,7 @@ fn programs_inherit_no_descriptor_and_no_ignored_signal() {
     for line in lines.iter().filter(|line| line.contains(':')) {
         let (name, mask) = line.split_once(":\t").expect("a mask");
         let mask = u64::from_str_radix(mask, 16).expect("a mask");
-        // Of 32 and 33, which are the C library's own, a program has what its first ancestor had.
+        // 32 and 33 are the C library's own: it has them ignored in what it starts by posix_spawn(3).
         assert_eq!(mask & !(0b11 << 31), 0, "{name}");
     }
 }
