@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use super::args::ProcessArgs;
-use super::{access, web};
+use super::{access, gateway, web};
 use ringway::options::{
     Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, Versions, WebPort,
     WorkerSeat,
@@ -53,6 +53,9 @@ where
     }
     without_effect(&options)?;
     access::check(&options)?;
+    if options.gateway.programs.page {
+        options.web.pages = gateway::PAGES;
+    }
     web::check(&options.web)?;
     options.backplane.check().map_err(BadOption)?;
     vanished_peers(given, &mut options)?;

@@ -7,13 +7,16 @@ use std::io;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SERVER, UPGRADE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    SERVER, UPGRADE,
+};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::body::{Body, text};
 use crate::counts::{Counts, add};
 use crate::files::Files;
-use crate::options::Options;
+use crate::options::{Options, Page};
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 
@@ -34,6 +37,7 @@ impl std::error::Error for WebSocketElsewhere {}
 #[derive(Debug)]
 pub(crate) struct Answering {
     files: Option<Files>,
+    pages: Vec<Page>,
     proxy: Option<Proxy>,
     /// Fields of every answer. One that is there replaces what an answer has.
     letterhead: HeaderMap,
@@ -47,6 +51,7 @@ impl Answering {
         let proxy = |upstream| Proxy::new(upstream, options, counts.clone());
         Ok(Self {
             files: options.files.as_ref().map(Files::open).transpose()?,
+            pages: options.pages.clone(),
             proxy: options.upstream.as_ref().map(proxy),
             letterhead: letterhead(options)?,
             counts,
@@ -92,6 +97,10 @@ impl Answering {
             add(&self.counts.files);
             return response;
         }
+        if is_read && let Some(page) = page(&self.pages, request.uri().path()) {
+            add(&self.counts.files);
+            return page;
+        }
         if let Some(proxy) = &self.proxy {
             return proxy.pass(request, peer).await;
         }
@@ -108,6 +117,17 @@ impl Answering {
         response.headers_mut().insert(ALLOW, allowed);
         response
     }
+}
+
+/// The page in memory at this path. hyper leaves its body out where the method is HEAD.
+fn page(pages: &[Page], path: &str) -> Option<Response<Body>> {
+    let (_, name) = path.rsplit_once('/')?;
+    let page = pages.iter().find(|page| page.name == name)?;
+    let mut response = text(StatusCode::OK, page.body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Some(response)
 }
 
 fn asks_for_websocket<B>(request: &Request<B>) -> bool {

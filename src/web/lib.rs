@@ -33,4 +33,4 @@ mod upstream;
 
 pub use connection::serve;
 pub use counts::Counts;
-pub use options::{FileOptions, Options, Trust, Upstream};
+pub use options::{FileOptions, Options, Page, Trust, Upstream};

@@ -11,6 +11,8 @@ use ringway_proto::Network;
 pub struct Options {
     /// Files, which come first. `None`: there are none.
     pub files: Option<FileOptions>,
+    /// Pages that are in memory, behind the files.
+    pub pages: Vec<Page>,
     /// The application that gets all other requests. `None`: they are answered 404.
     pub upstream: Option<Upstream>,
     /// Time for a connect to the application, and in which it must take or send something (504).
@@ -42,6 +44,17 @@ pub struct FileOptions {
     pub listing: bool,
     /// The `Cache-Control` field of files; empty for none.
     pub cache_control: String,
+}
+
+/// A page that is in memory. It is served below every path, so that it works behind a proxy that adds one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The last segment of its paths; empty: that of a directory.
+    pub name: &'static str,
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// What is in it.
+    pub body: &'static [u8],
 }
 
 /// Where an application listens.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use ringway::exit::Fatal;
-use ringway::options::ServerOptions;
+use ringway::options::{SerialLine, ServerOptions};
 use ringway::proto::handshake::Request;
 use ringway::services::Verifier;
 use ringway::services::gateway::{
@@ -21,6 +21,7 @@ use ringway::services::gateway::{
 use ringway::{Onward, Opening, Verdict};
 
 use super::blocking::{HASHES, blocking};
+use super::devices;
 use super::fetch;
 use super::names::{Make, Names};
 use super::passwords::{Login, Passwords};
@@ -45,13 +46,15 @@ struct Inner {
     passwords: Option<Arc<Passwords>>,
     client_names: Vec<String>,
     programs: Option<Arc<Leads>>,
+    serial: Option<SerialLine>,
 }
 
 /// What leads to a target.
 enum Lead {
     Place(Place),
     Token(String),
-    Program(Program),
+    Program(Box<Program>),
+    Device(SerialLine),
 }
 
 impl Directory {
@@ -75,6 +78,7 @@ impl Directory {
             passwords: passwords.transpose()?.map(Arc::new),
             client_names: sessions.client_names.clone(),
             programs,
+            serial: options.gateway.serial.clone(),
         })))
     }
 }
@@ -161,7 +165,10 @@ impl Inner {
             }
         };
         if let Some(programs) = &self.programs {
-            return Ok((login, Lead::Program(programs.find(opening)?)));
+            return Ok((login, Lead::Program(Box::new(programs.find(opening)?))));
+        }
+        if let Some(line) = &self.serial {
+            return Ok((login, Lead::Device(line.clone())));
         }
         if let Some(route) = Route::find(&self.routes, request.host(), request.path()) {
             return Ok((login, Lead::Place(route.place.clone())));
@@ -195,8 +202,9 @@ impl Inner {
                 let Some(leads) = &self.programs else {
                     unreachable!("a program is found where there are some")
                 };
-                return leads.programs.start(program, user.as_deref());
+                return leads.programs.start(*program, user.as_deref());
             }
+            Lead::Device(line) => return devices::find(&line, user),
             Lead::Place(place) => (place, None),
             Lead::Token(token) => {
                 let label: Box<str> = label(&token).into();

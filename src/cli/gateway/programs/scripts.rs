@@ -112,7 +112,7 @@ fn decoded(path: &str) -> Option<Vec<u8>> {
 }
 
 /// Where a command is: in `PATH`, unless it is a path itself. A path is started faster than a name, which is looked for in the child.
-pub(super) fn locate(name: &str) -> Option<PathBuf> {
+pub(crate) fn locate(name: &str) -> Option<PathBuf> {
     let is_program = |path: &Path| {
         let metadata = path.metadata();
         metadata.is_ok_and(|metadata| {
