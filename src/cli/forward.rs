@@ -12,7 +12,7 @@ use clap::Args;
 use ringway::exit::Fatal;
 use ringway::options::strings::{self, EndpointString, Wrapping};
 use ringway::options::{
-    Accepts, Application, Destination, OpeningOptions, ServerOptions, WorkerSeat,
+    Accepts, Application, Destination, OpeningOptions, SerialLine, ServerOptions, WorkerSeat,
 };
 use ringway::proto::http::authority;
 use ringway::server::process;
@@ -30,6 +30,7 @@ use wsperf::load::tls::TlsTrust;
 use super::args::ProcessArgs;
 use super::gateway::{self, NAMES, TARGET, as_uri};
 use super::launch::Serves;
+use super::local::Local;
 use super::opening::HEADERS;
 use super::options::ServerArgs;
 use super::target_tls::{self, TargetTls};
@@ -75,8 +76,19 @@ pub(super) struct ForwardCommand {
 pub(super) struct Asked {
     pub(super) given: Given<ForwardArgs>,
     pub(super) process: ProcessArgs,
-    /// The one stream is that of the standard input and output.
-    pub(super) is_stdio: bool,
+    /// The one stream that is forwarded, where nothing listens.
+    pub(super) one: Option<One>,
+}
+
+/// A stream that is there without a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum One {
+    /// The standard input and output.
+    Stdio,
+    /// Those of a program.
+    Process(Vec<String>),
+    /// A serial device.
+    Serial(SerialLine),
 }
 
 impl ForwardCommand {
@@ -85,7 +97,7 @@ impl ForwardCommand {
         let mut asked = Asked {
             given: self.given,
             process: self.process,
-            is_stdio: false,
+            one: None,
         };
         if let Some(text) = &self.endpoint {
             let bad = |error| BadOption(format!("--endpoint {text}: {error}"));
@@ -98,7 +110,7 @@ impl ForwardCommand {
             asked.connect_to(&endpoint)?;
         }
         match self.listen.as_deref() {
-            Some("stdio") => asked.is_stdio = true,
+            Some("stdio") => asked.one = Some(One::Stdio),
             Some(listen) => asked.set("wsuri", as_uri(listen))?,
             None => {}
         }
@@ -118,7 +130,9 @@ impl Asked {
 
     fn listen_at(&mut self, endpoint: &EndpointString) -> Resolved<()> {
         match &endpoint.place {
-            strings::Place::Stdio => self.is_stdio = true,
+            strings::Place::Stdio => self.one = Some(One::Stdio),
+            strings::Place::Process(words) => self.one = Some(One::Process(words.clone())),
+            strings::Place::Serial(line) => self.one = Some(One::Serial(line.clone())),
             strings::Place::Port {
                 interface,
                 port,
@@ -181,6 +195,8 @@ impl Asked {
             strings::Place::Unix {
                 path, timeout_s, ..
             } => (format!("unix:{path}"), false, None, timeout_s),
+            strings::Place::Process(words) => return self.set("to", process(words)),
+            strings::Place::Serial(line) => return self.set("to", line.to_string()),
             strings::Place::Port { .. } | strings::Place::Stdio => {
                 unreachable!("one connects to neither")
             }
@@ -261,7 +277,8 @@ impl Defined for ForwardArgs {
 fn own() -> [Definition<ServerOptions>; 11] {
     [
         define("to", field!(gateway.forward.to), Unless(TO),
-            "Where to connect to for each connection: ws://host/path, wss://, ws+unix:/path, or a target as host:port or unix:/path")
+            "Where to connect to for each connection: ws://host/path, wss://, ws+unix:/path, a target as host:port or \
+             unix:/path, or process:/path/program:argument or serial:/dev/ttyS0:115200")
             .default_said("none"),
         define("to-address", field!(gateway.forward.address), Unless(TARGET),
             "The place to connect to for a ws:// or wss:// URI, in place of its host and port")
@@ -305,6 +322,12 @@ pub(super) fn credentials(text: &str) -> Option<String> {
     basic_credentials(user, password)
 }
 
+/// A program as an endpoint string.
+fn process(words: &[String]) -> String {
+    let words: Vec<_> = words.iter().map(|word| strings::escape(word)).collect();
+    format!("process:{}", words.join(":"))
+}
+
 /// A URI or a target.
 const TO: Words<Destination> = Words {
     value_name: "URI|TARGET",
@@ -317,12 +340,22 @@ const TO: Words<Destination> = Words {
                     ": {why}; write it as ws://host:port/path"
                 ))),
             },
+            false if text.starts_with("process:") || text.starts_with("serial:") => {
+                let wrong = |error| Wrong::Because(format!(": {error}"));
+                match strings::parse_connecting(text).map_err(wrong)?.place {
+                    strings::Place::Process(words) => Ok(Destination::Process(words)),
+                    strings::Place::Serial(line) => Ok(Destination::Serial(line)),
+                    _ => unreachable!("it begins with one of these kinds"),
+                }
+            }
             false => TARGET.parse(text).map(Destination::Stream),
         }
     },
     show: |to| match to {
         Destination::WebSocket(uri) => Some(uri.clone()),
         Destination::Stream(target) => TARGET.show(target),
+        Destination::Process(words) => Some(process(words)),
+        Destination::Serial(line) => Some(line.to_string()),
     },
     bare: Bare::Refused,
 };
@@ -337,7 +370,9 @@ impl Serves for ForwardArgs {
                         .to_owned(),
                 ));
             }
-            Some(Destination::Stream(_)) => (false, false),
+            Some(Destination::Stream(_) | Destination::Process(_) | Destination::Serial(_)) => {
+                (false, false)
+            }
             Some(Destination::WebSocket(uri)) => (
                 true,
                 uri.get(..4)
@@ -358,6 +393,12 @@ impl Serves for ForwardArgs {
             "--subprotocol, --fragment-size and --deflate are for WebSockets, and there is none on either side: leave them off"
         } else if (forward.cacert.is_some() || forward.insecure) && !is_secure {
             "--cacert and --insecure are for TLS: give a wss:// URI, or leave them off"
+        } else if matches!(
+            forward.to,
+            Some(Destination::Process(_) | Destination::Serial(_))
+        ) && (options.gateway.tls.wanted || options.gateway.half_close)
+        {
+            "--ssl-target and --half-close are for targets that are connected to: leave them off"
         } else if options.gateway.tls.wanted && is_websocket {
             "--ssl-target is for targets that speak no WebSocket: give a wss:// URI instead"
         } else if forward.accepts == Accepts::Streams
@@ -400,6 +441,8 @@ pub(super) fn application(options: &ServerOptions) -> Result<Forward, Fatal> {
     let to = match &options.gateway.forward.to {
         Some(Destination::Stream(target)) => Onward::Stream(Arc::new(stream(options, target)?)),
         Some(Destination::WebSocket(uri)) => Onward::WebSocket(Arc::new(uplink(options, uri)?)),
+        Some(Destination::Process(words)) => Onward::Handed(Local::process(words)?.handed()),
+        Some(Destination::Serial(line)) => Onward::Handed(Local::Serial(line.clone()).handed()),
         None => return Err(Fatal::usage("a forwarder needs a destination")),
     };
     Ok(Forward {
@@ -521,7 +564,7 @@ mod tests {
         assert_eq!(all.gateway.forward.to, Some(Destination::WebSocket(uri)));
         assert_eq!(all.gateway.forward.cacert, Some("ca.pem".into()));
         assert_eq!(all.log_frames, Some(1));
-        assert!(asked("stdio:", "tcp:a:1").expect("endpoints").is_stdio);
+        assert!(asked("stdio:", "tcp:a:1").expect("endpoints").one == Some(One::Stdio));
         assert!(asked("tcp:1", "stdio:").is_err());
         for (compression, is_deflated) in [
             ("compression=true", true),

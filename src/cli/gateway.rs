@@ -4,10 +4,12 @@
 //! (`ringway::services::Gateway` does).
 
 mod blocking;
+pub(super) mod devices;
 mod fetch;
 mod guide;
 mod names;
 mod observer;
+mod page;
 pub(super) mod programs;
 pub(super) mod record;
 mod sessions;
@@ -22,14 +24,16 @@ use std::time::Duration;
 
 use clap::Args;
 use ringway::exit::{Exit, Fatal};
-use ringway::options::{Endpoint, ProxyVersion, ServerOptions, WorkerSeat};
+use ringway::options::{Endpoint, ProxyVersion, SerialLine, ServerOptions, WorkerSeat, strings};
 use ringway::server::{process, single};
-use ringway::services::gateway::{Messages, Observer, Place};
+use ringway::services::gateway::{Messages, Observer, Place, TERMINAL_SUBPROTOCOL};
 use ringway::services::{Gateway, Subprotocols, Verifier};
 use ringway::{Target, supervise};
 use ringway_command::judge::{BadOption, Resolved};
 use ringway_command::kinds::{Bare, Choice, Switch, Time, Unless, Words, Wrong};
 use ringway_command::options::{Defined, Definition, Given, define};
+
+pub(super) use page::PAGES;
 
 use super::access;
 use super::args::ProcessArgs;
@@ -47,7 +51,8 @@ Example:
 
 LISTEN is a port on all IPv4 addresses, host:port, unix:/path, as --wsuri, or
 inetd for the connection, or the listening socket, that is the standard input.
-TARGET is host:port, whose addresses are tried in turn, or unix:/path.";
+TARGET is host:port, whose addresses are tried in turn, unix:/path, or
+serial:/dev/ttyS0:115200.";
 
 /// Payload bytes of a message (1 TiB): no limit, because a message is never collected.
 const MESSAGE_BYTES_MAX: usize = 1 << 40;
@@ -107,14 +112,20 @@ impl GatewayCommand {
         let is_inetd = places.first().is_some_and(|place| place == "inetd");
         let mut places = places.into_iter().skip(usize::from(is_inetd)).rev();
         // Where tokens or routes lead to targets, or sessions to programs, one place is where to listen.
-        let mut sources = sessions::SOURCES.iter().chain(&["exec", "exec-dir"]);
+        let mut sources =
+            sessions::SOURCES
+                .iter()
+                .chain(&["exec", "exec-dir", "pty-login", "serial"]);
         let leads = sources.any(|name| given.has(name)) || !wrapped.is_empty();
         let has_target = is_inetd || places.len() > 1 || !leads;
-        if has_target
-            && let Some(target) = places.next()
-            && given.replace("target", target)
-        {
-            return Err(twice("target"));
+        if has_target && let Some(target) = places.next() {
+            let name = match target.starts_with("serial:") {
+                true => "serial",
+                false => "target",
+            };
+            if given.replace(name, target) {
+                return Err(twice(name));
+            }
         }
         if let Some(listen) = places.next()
             && given.replace("wsuri", as_uri(&listen))
@@ -200,10 +211,13 @@ pub(super) fn defaults() -> ServerOptions {
 }
 
 #[rustfmt::skip] // one option per block, help last
-fn own() -> [Definition<ServerOptions>; 7] {
+fn own() -> [Definition<ServerOptions>; 8] {
     [
         define("target", field!(gateway.target), Unless(TARGET),
             "Where the streams lead to: host:port, whose addresses are tried in turn, or unix:/path. The same as TARGET"),
+        define("serial", field!(gateway.serial), Unless(SERIAL),
+            "The serial device that a session has for itself, as serial:/dev/ttyS0:115200:8N1:none; a second one gets 503. The same as TARGET")
+            .default_said("none"),
         define("subprotocol", field!(gateway.subprotocols), NAMES,
             "Subprotocols beside binary and base64, as mqtt,mqttv3.1; their messages are binary. The first one that the client offers \
              and that is known is chosen")
@@ -227,6 +241,14 @@ pub(super) const TARGET: Words<Place> = Words {
     value_name: "TARGET",
     parse: parse_target,
     show: |target| Some(target.to_string()),
+    bare: Bare::Refused,
+};
+
+/// `serial:/dev/ttyS0:115200`.
+const SERIAL: Words<SerialLine> = Words {
+    value_name: "DEVICE",
+    parse: |text| strings::parse_serial(text).map_err(|error| Wrong::Because(format!(": {error}"))),
+    show: |line| Some(line.to_string()),
     bare: Bare::Refused,
 };
 
@@ -255,6 +277,17 @@ pub(super) const NAMES: Words<Vec<String>> = Words {
 
 /// Refuses options that lead nowhere.
 pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
+    let own = &options.gateway;
+    let others = own.target.is_some() || own.sessions.leads() || own.programs.runs();
+    if own.serial.is_some()
+        && (others || own.half_close || own.proxy_header.is_some() || own.tls.wanted)
+    {
+        return Err(BadOption(
+            "a session leads to a serial device or elsewhere, and --half-close, --send-proxy and --ssl-target are for targets that are \
+             connected to: leave them off with serial:"
+                .to_owned(),
+        ));
+    }
     programs::check(options)?;
     wrap::check(options)?;
     sessions::check(options)?;
@@ -275,7 +308,11 @@ pub(super) fn prepare(options: &ServerOptions) -> Result<(), Fatal> {
         let tried = writer::try_recording(path);
         tried.map_err(|error| Fatal::usage(format!("--record {}: {error}", path.display())))?;
     }
-    access::keys(options).map(|_| ())
+    access::keys(options)?;
+    if options.gateway.programs.has_terminal() {
+        programs::warn(options)?;
+    }
+    Ok(())
 }
 
 fn directory(
@@ -355,7 +392,12 @@ fn application(
     let mut gateway = Gateway::guided(Arc::new(guide));
     gateway.subprotocols.clone_from(&own.subprotocols);
     gateway.base64 = own.base64;
-    gateway.lines = own.programs.runs() && own.programs.messages == Messages::Lines;
+    gateway.terminal = own.programs.has_terminal();
+    if gateway.terminal {
+        gateway.subprotocols.push(TERMINAL_SUBPROTOCOL.to_owned());
+    }
+    gateway.lines =
+        own.programs.runs() && !gateway.terminal && own.programs.messages == Messages::Lines;
     gateway.require_subprotocol = own.require_subprotocol;
     gateway.proxy_header = own.proxy_header;
     gateway.sessions_per_target_max = own.sessions.sessions_per_target_max;

@@ -112,12 +112,12 @@ fn run_one<D: Serves>(
 pub(super) fn forward(args: ForwardCommand) -> Outcome {
     let read = args.into_asked().map_err(|bad| usage(bad.to_string()));
     ended(read.and_then(|asked| {
-        if !asked.is_stdio {
+        let Some(one) = asked.one else {
             return try_run(asked.given, &asked.process, Beside::Nothing);
-        }
+        };
         run_one(asked.given, &asked.process, stdio::check, |options| {
             log_to_stderr(log_of(options));
-            stdio::run(options)
+            stdio::run(options, &one)
         })
     }))
 }

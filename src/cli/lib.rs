@@ -15,6 +15,7 @@ mod client;
 mod forward;
 mod gateway;
 mod launch;
+mod local;
 mod opening;
 mod options;
 #[cfg(test)]

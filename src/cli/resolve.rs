@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::args::ProcessArgs;
 use super::gateway::programs;
-use super::{access, web};
+use super::{access, gateway, web};
 use ringway::options::{
     Application, BackplaneOptions, BusOptions, Endpoint, ServerOptions, Versions, WebPort,
     WorkerSeat,
@@ -54,6 +54,9 @@ where
     }
     without_effect(&options)?;
     access::check(&options)?;
+    if options.gateway.programs.page {
+        options.web.pages = gateway::PAGES;
+    }
     web::check(&options.web)?;
     programs::check_processes(&options)?;
     options.backplane.check().map_err(BadOption)?;

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use ringway::Counters;
 use ringway::exit::{Exit, Fatal};
 use ringway::io::{Fd, sys};
 use ringway::options::ServerOptions;
@@ -20,7 +21,8 @@ use ringway::server::single;
 use ringway_command::judge::{BadOption, Resolved};
 use socket2::{SockRef, Type};
 
-use super::forward;
+use super::forward::{self, One};
+use super::local::{Local, Thread};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -119,8 +121,21 @@ pub(super) fn without_error_output() -> Fatal {
 ///
 /// # Errors
 /// The destination cannot be reached, or the stream was broken off.
-pub(super) fn run(options: &ServerOptions) -> Result<Exit, Fatal> {
+pub(super) fn run(options: &ServerOptions, one: &One) -> Result<Exit, Fatal> {
     let application = forward::application(options)?;
+    let local = match one {
+        One::Stdio => None,
+        One::Process(words) => Some(Local::process(words)?),
+        One::Serial(line) => Some(Local::Serial(line.clone())),
+    };
+    if let Some(local) = local {
+        let thread = Thread::new(local);
+        let end = thread.begin();
+        let end = end.ok_or_else(|| Fatal::environment("there is no room for a stream"))?;
+        let counters = single::run(options, application, end.into())?;
+        thread.end();
+        return ended(&counters);
+    }
     let failed =
         |error: io::Error| Fatal::environment(format!("standard input and output: {error}"));
     let (near, far) = UnixStream::pair().map_err(failed)?;
@@ -135,6 +150,13 @@ pub(super) fn run(options: &ServerOptions) -> Result<Exit, Fatal> {
     let prints = thread::spawn(move || pump_out(&near));
     let counters = single::run(options, application, far.into())?;
     let printed = prints.join().unwrap_or(Ok(()));
+    ended(&counters)?;
+    printed.map_err(failed)?;
+    Ok(Exit::Ok)
+}
+
+/// How the one stream has ended.
+fn ended(counters: &Counters) -> Result<Exit, Fatal> {
     if counters.streams_failed > 0 {
         return Err(Fatal::environment(
             "the destination could not be reached: see above",
@@ -145,7 +167,6 @@ pub(super) fn run(options: &ServerOptions) -> Result<Exit, Fatal> {
             "the stream was broken off before its end",
         ));
     }
-    printed.map_err(failed)?;
     Ok(Exit::Ok)
 }
 

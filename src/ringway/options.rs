@@ -10,6 +10,7 @@ mod forward;
 mod gateway;
 mod limits;
 mod opening;
+mod serial;
 pub mod strings;
 mod web;
 
@@ -35,7 +36,8 @@ pub use forward::{Accepts, Destination, ForwardOptions, TargetTlsOptions};
 pub use gateway::{GatewayOptions, WrapMode};
 pub use limits::Limits;
 pub use opening::OpeningOptions;
-pub use web::WebOptions;
+pub use serial::{FlowControl, Parity, SerialLine};
+pub use web::{WebOptions, WebPage};
 
 /// Most places where a server listens: each worker waits for all of them.
 pub const ENDPOINTS_MAX: usize = 16;

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SERVER, UPGRADE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    SERVER, UPGRADE,
+};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use crate::auth::Guard;
@@ -17,7 +20,7 @@ use crate::body::{Body, text};
 use crate::cgi::{Cgi, Visitor};
 use crate::counts::{Counts, add};
 use crate::files::Files;
-use crate::options::Options;
+use crate::options::{Options, Page};
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 
@@ -43,6 +46,7 @@ pub(crate) struct Answering {
     guard: Option<Guard>,
     cgi: Option<Cgi>,
     files: Option<Files>,
+    pages: Vec<Page>,
     proxy: Option<Proxy>,
     /// Fields of every answer. One that is there replaces what an answer has.
     letterhead: HeaderMap,
@@ -59,6 +63,7 @@ impl Answering {
             guard: options.users.clone().map(Guard::new).transpose()?,
             cgi: options.cgi.as_ref().map(cgi).transpose()?,
             files: options.files.as_ref().map(Files::open).transpose()?,
+            pages: options.pages.clone(),
             proxy: options.upstream.as_ref().map(proxy),
             letterhead: letterhead(options)?,
             counts,
@@ -141,6 +146,10 @@ impl Answering {
             add(&self.counts.files);
             return response;
         }
+        if is_read && let Some(page) = page(&self.pages, head.uri.path()) {
+            add(&self.counts.files);
+            return page;
+        }
         if let Some(proxy) = &self.proxy {
             let request = Request::from_parts(head, body);
             return proxy.pass(request, peer, user).await;
@@ -158,6 +167,17 @@ impl Answering {
         response.headers_mut().insert(ALLOW, allowed);
         response
     }
+}
+
+/// The page in memory at this path. hyper leaves its body out where the method is HEAD.
+fn page(pages: &[Page], path: &str) -> Option<Response<Body>> {
+    let (_, name) = path.rsplit_once('/')?;
+    let page = pages.iter().find(|page| page.name == name)?;
+    let mut response = text(StatusCode::OK, page.body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Some(response)
 }
 
 fn asks_for_websocket<B>(request: &Request<B>) -> bool {

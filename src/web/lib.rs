@@ -45,5 +45,5 @@ mod upstream;
 
 pub use connection::serve;
 pub use counts::Counts;
-pub use options::{CgiOptions, FileOptions, Options, Trust, Upstream};
+pub use options::{CgiOptions, FileOptions, Options, Page, Trust, Upstream};
 pub use passwords::Passwords;

@@ -17,6 +17,8 @@ pub struct Options {
     pub cgi: Option<CgiOptions>,
     /// Files, which come next. `None`: there are none.
     pub files: Option<FileOptions>,
+    /// Pages that are in memory, behind the files.
+    pub pages: Vec<Page>,
     /// The application that gets all other requests. `None`: they are answered 404.
     pub upstream: Option<Upstream>,
     /// Time for a connect to the application, and in which it must take or send something (504).
@@ -64,6 +66,17 @@ pub struct CgiOptions {
     pub kill_after: [Duration; 3],
     /// Time in which a program must take or send something (504), and to exit after its answer.
     pub timeout: Duration,
+}
+
+/// A page that is in memory. It is served below every path, so that it works behind a proxy that adds one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The last segment of its paths; empty: that of a directory.
+    pub name: &'static str,
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// What is in it.
+    pub body: &'static [u8],
 }
 
 /// Where an application listens.

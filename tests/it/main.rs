@@ -54,6 +54,7 @@ mod signals;
 mod streaming;
 mod supervision;
 mod targets;
+mod terminals;
 mod tidy;
 mod tls;
 mod tune;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use ringway::exit::Fatal;
-use ringway::options::ServerOptions;
+use ringway::options::{SerialLine, ServerOptions};
 use ringway::proto::handshake::Request;
 use ringway::services::Verifier;
 use ringway::services::gateway::{
@@ -22,6 +22,7 @@ use ringway::{Onward, Opening, Verdict};
 use ringway_web::passwords::{CHALLENGE, Login, Passwords};
 
 use super::blocking::{HASHES, blocking};
+use super::devices;
 use super::fetch;
 use super::names::{Make, Names};
 use super::programs::{Leads, Program};
@@ -44,15 +45,17 @@ struct Inner {
     client_names: Vec<String>,
     programs: Option<Arc<Leads>>,
     wrapped: Option<Wrapped>,
+    serial: Option<SerialLine>,
 }
 
 /// What leads to a target.
 enum Lead {
     Place(Place),
     Token(String),
-    Program(Program),
+    Program(Box<Program>),
     /// The program that is wrapped.
     Wrapped,
+    Device(SerialLine),
 }
 
 impl Directory {
@@ -80,6 +83,7 @@ impl Directory {
             client_names: sessions.client_names.clone(),
             programs,
             wrapped,
+            serial: options.gateway.serial.clone(),
         })))
     }
 }
@@ -169,7 +173,10 @@ impl Inner {
             }
         };
         if let Some(programs) = &self.programs {
-            return Ok((login, Lead::Program(programs.find(opening)?)));
+            return Ok((login, Lead::Program(Box::new(programs.find(opening)?))));
+        }
+        if let Some(line) = &self.serial {
+            return Ok((login, Lead::Device(line.clone())));
         }
         if let Some(route) = Route::find(&self.routes, request.host(), request.path()) {
             return Ok((login, Lead::Place(route.place.clone())));
@@ -206,12 +213,13 @@ impl Inner {
                 let Some(leads) = &self.programs else {
                     unreachable!("a program is found where there are some")
                 };
-                return leads.programs.start(program, user.as_deref());
+                return leads.programs.start(*program, user.as_deref());
             }
             Lead::Wrapped => {
                 self.wrapped().wait().await;
                 return Ok(self.to_wrapped(user));
             }
+            Lead::Device(line) => return devices::find(&line, user),
             Lead::Place(place) => (place, None),
             Lead::Token(token) => {
                 let label: Box<str> = label(&token).into();

@@ -322,6 +322,21 @@ pub fn begin_session() {
     unsafe { libc::setsid() };
 }
 
+/// Has a program begin a session of its own whose terminal is its standard input, which must be one.
+pub fn begin_with_terminal(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let begin = || {
+        begin_session();
+        // SAFETY: takes no pointer; 0 takes no terminal away from another session.
+        match unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, neither of which allocates or locks.
+    unsafe { command.pre_exec(begin) };
+}
+
 /// Asks a process to stop (SIGTERM): the supervisor of this worker, or this process itself. Has no effect once it is gone.
 pub fn ask_to_stop(pid: u32) {
     let Ok(pid @ 1..) = i32::try_from(pid) else {

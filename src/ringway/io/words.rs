@@ -161,7 +161,18 @@ pub fn hush(bell: &File) {
 /// There is no runtime, or the descriptor is one that nobody can wait for.
 #[cfg(any(feature = "backplane", feature = "pages", feature = "web"))]
 pub fn waited(file: File) -> std::io::Result<tokio::io::unix::AsyncFd<File>> {
-    let interest = tokio::io::Interest::READABLE;
+    waited_for(file, tokio::io::Interest::READABLE)
+}
+
+/// The same of anything, in the way that is asked for.
+///
+/// # Errors
+/// As of [`waited`].
+#[cfg(any(feature = "backplane", feature = "pages", feature = "web"))]
+pub fn waited_for(
+    file: File,
+    interest: tokio::io::Interest,
+) -> std::io::Result<tokio::io::unix::AsyncFd<File>> {
     // SAFETY: a File owns its descriptor, which is open, and an AsyncFd gives only shared references to it away, which cannot close it.
     let waited = unsafe { tokio::io::unix::AsyncFd::register_with_interest(file, interest) };
     waited.map_err(Into::into)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::SerialLine;
 use crate::services::gateway::Place;
 
 /// The forwarder, see `docs/forward.md`.
@@ -41,6 +42,10 @@ pub enum Destination {
     Stream(Place),
     /// A WebSocket server, by its URI.
     WebSocket(String),
+    /// A program for each of them, with its arguments.
+    Process(Vec<String>),
+    /// A serial device, for one of them at a time.
+    Serial(SerialLine),
 }
 
 /// Whether a gateway's target speaks TLS, and whom its workers trust.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{ForwardOptions, ProxyVersion, TargetTlsOptions};
+use super::{ForwardOptions, ProxyVersion, SerialLine, TargetTlsOptions};
 use crate::services::gateway::{Place, ProgramOptions, SessionOptions};
 
 /// How WebSockets are joined with streams, see `docs/gateway.md`.
@@ -12,6 +12,8 @@ use crate::services::gateway::{Place, ProgramOptions, SessionOptions};
 pub struct GatewayOptions {
     /// Where the streams lead to. Default: nowhere, so there is no gateway.
     pub target: Option<Place>,
+    /// The serial device that they lead to, in place of a target. Default: none.
+    pub serial: Option<SerialLine>,
     /// Subprotocols beside `binary` and `base64` that clients may choose; their messages are binary. Default: none.
     pub subprotocols: Vec<String>,
     /// Whether clients may choose `base64`. Default: yes.
@@ -51,6 +53,7 @@ impl GatewayOptions {
     /// Whether sessions lead anywhere, so that this is a gateway.
     pub fn is_gateway(&self) -> bool {
         self.target.is_some()
+            || self.serial.is_some()
             || self.sessions.leads()
             || self.programs.runs()
             || self.wrap.is_some()
@@ -61,6 +64,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             target: None,
+            serial: None,
             subprotocols: Vec::new(),
             base64: true,
             require_subprotocol: false,

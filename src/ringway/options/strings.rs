@@ -12,7 +12,11 @@
 //! | `unix` | address, mode, backlog | path, timeout |
 //! | `ssl` | port, privateKey, certKey, interface, backlog | host, port, caFile, timeout |
 //! | `stdio` | | – |
+//! | `process` | the program, its arguments | the same |
+//! | `serial` | the device, speed, mode, flow | the same |
 //! | `autobahn` | another endpoint, url, compression, autofrag, subprotocol, debug | the same |
+
+use super::SerialLine;
 
 /// Longest text, bytes.
 const BYTES_MAX: usize = 16_000;
@@ -66,6 +70,10 @@ pub enum Place {
     },
     /// Standard input and output.
     Stdio,
+    /// A program and its arguments: a stream is its standard input and output.
+    Process(Vec<String>),
+    /// A serial device.
+    Serial(SerialLine),
 }
 
 /// How streams travel in WebSockets.
@@ -142,7 +150,7 @@ fn parse(text: &str, side: Side) -> Result<EndpointString, BadString> {
     })?;
     let mut within = Words::cut(&inner)?;
     let kind = within.kind.clone();
-    if matches!(kind.as_str(), "autobahn" | "stdio") {
+    if matches!(kind.as_str(), "autobahn" | "stdio" | "process" | "serial") {
         return Err(bad(format!(
             "autobahn: cannot be carried by {kind}:; give tcp, tcp6, unix or ssl"
         )));
@@ -227,14 +235,74 @@ fn place(kind: &str, words: &mut Words, side: Side) -> Result<Place, BadString> 
             backlog: None,
             timeout_s: words.number("timeout")?,
         }),
+        ("process", _) => process(words),
+        ("serial", _) => serial(words).map(Place::Serial),
         ("stdio", Side::Listens) => Ok(Place::Stdio),
         ("stdio", Side::Connects) => Err(bad(
             "stdio: is one stream, and each connection needs one of its own; give it where to listen",
         )),
         _ => Err(bad(format!(
-            "'{kind}:' is no kind of endpoint that is known here: give tcp, tcp6, unix, ssl, stdio or autobahn"
+            "'{kind}:' is no kind of endpoint that is known here: give tcp, tcp6, unix, ssl, stdio, process, serial or \
+             autobahn"
         ))),
     }
+}
+
+/// A word may have an equals sign: it is no name here.
+fn process(words: &mut Words) -> Result<Place, BadString> {
+    if let Some((name, _)) = words.named.first() {
+        return Err(bad(format!(
+            "process: has no {name}= here; write an equals sign in a word as \\="
+        )));
+    }
+    let words: Vec<_> = words.positional.drain(..).collect();
+    match words.first().is_some_and(|program| !program.is_empty()) {
+        true if words.iter().any(|word| word.contains('\0')) => Err(bad(
+            "process: has a word with a zero, which no program can get",
+        )),
+        true => Ok(Place::Process(words)),
+        false => Err(bad(
+            "process: names no program; write it as process:/usr/bin/program:argument",
+        )),
+    }
+}
+
+fn serial(words: &mut Words) -> Result<SerialLine, BadString> {
+    let path = words.take("device");
+    let speed = words.take("speed");
+    let mode = words.take("mode");
+    let flow = words.take("flow");
+    SerialLine::read(path, speed, mode, flow).map_err(bad)
+}
+
+/// Reads `serial:/dev/ttyS0:115200:8N1:none`.
+///
+/// # Errors
+/// What is wrong.
+pub fn parse_serial(text: &str) -> Result<SerialLine, BadString> {
+    let mut words = Words::cut(text)?;
+    match words.kind.as_str() {
+        "serial" => {
+            let line = serial(&mut words)?;
+            words.finish("serial")?;
+            Ok(line)
+        }
+        _ => Err(bad(
+            "it is no serial device; write it as serial:/dev/ttyS0:115200",
+        )),
+    }
+}
+
+/// A value as it stands in an endpoint string.
+pub fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for character in value.chars() {
+        if matches!(character, ':' | '=' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text
 }
 
 fn path_of(path: Option<String>) -> Result<String, BadString> {
@@ -504,6 +572,51 @@ mod tests {
         let wrapping = client.websocket.expect("a WebSocket");
         assert_eq!((wrapping.autofrag, wrapping.debug), (1024, true));
         assert_eq!(wrapping.subprotocol.as_deref(), Some("mqtt"));
+    }
+
+    #[test]
+    fn programs_and_devices_are_read_on_either_side() {
+        for parse in [parse_listening, parse_connecting] {
+            let place = |text: &str| parse(text).expect(text).place;
+            let words = ["/bin/sh", "-c", "a=1; echo a:b", ""].map(str::to_owned);
+            let text = words.each_ref().map(|word| escape(word)).join(":");
+            assert_eq!(
+                place(&format!("process:{text}")),
+                Place::Process(words.into())
+            );
+            let Place::Serial(line) = place("serial:/dev/ttyS0:9600:7E2:flow=rtscts") else {
+                panic!("a device");
+            };
+            assert_eq!(line.to_string(), "serial:/dev/ttyS0:9600:7E2:rtscts");
+            assert_eq!(parse_serial(&line.to_string()), Ok(line));
+            let Place::Serial(line) = place(r"serial:/dev/serial/by-path/pci-0\:1:115200") else {
+                panic!("a device");
+            };
+            assert_eq!(
+                line.to_string(),
+                r"serial:/dev/serial/by-path/pci-0\:1:115200:8N1:none"
+            );
+            for (text, why) in [
+                ("process:", "names no program"),
+                ("process", "names no program"),
+                ("process:/bin/env:A=1", "has no A= here"),
+                ("serial:", "names no device"),
+                ("serial:ttyS0:9600", "begins with /dev/"),
+                ("serial:/dev/../etc/x:9600", "begins with /dev/"),
+                ("serial:/dev/ttyS0", "needs a speed"),
+                ("serial:/dev/ttyS0:9601", "9601 is no speed"),
+                ("serial:/dev/ttyS0:9600:9N1", "is no mode"),
+                ("serial:/dev/ttyS0:9600:8N1:maybe", "is no flow control"),
+                ("serial:/dev/ttyS0:9600:8N1:none:more", "a value too many"),
+                (
+                    r"autobahn:process\:cat:url=ws\://a",
+                    "cannot be carried by process",
+                ),
+            ] {
+                let error = parse(text).expect_err(text).to_string();
+                assert!(error.contains(why), "{text}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::Endpoint;
 pub struct WebOptions {
     /// The directory whose files are served. Default: none.
     pub dir: Option<PathBuf>,
+    /// Pages that the program brings along, which come behind the files. Default: none.
+    pub pages: &'static [WebPage],
     /// Whether a directory without index.html is listed. Default: no.
     pub listing: bool,
     /// The `Cache-Control` field of files; empty for none. Default `no-cache`: a client may keep a file, and asks each time whether it is
@@ -37,10 +39,22 @@ pub struct WebOptions {
     pub idle_timeout: Duration,
 }
 
+/// A page that the program brings along, at every path that ends with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebPage {
+    /// The last segment of its paths; empty: that of a directory.
+    pub name: &'static str,
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+    /// What is in it.
+    pub body: &'static [u8],
+}
+
 impl Default for WebOptions {
     fn default() -> Self {
         Self {
             dir: None,
+            pages: &[],
             listing: false,
             cache_control: "no-cache".to_owned(),
             cgi_dir: None,
@@ -57,6 +71,9 @@ impl Default for WebOptions {
 impl WebOptions {
     /// Whether there is something to serve.
     pub const fn is_wanted(&self) -> bool {
-        self.dir.is_some() || self.cgi_dir.is_some() || self.proxy.is_some()
+        self.dir.is_some()
+            || self.cgi_dir.is_some()
+            || self.proxy.is_some()
+            || !self.pages.is_empty()
     }
 }

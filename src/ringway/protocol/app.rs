@@ -99,6 +99,20 @@ pub trait App {
     #[inline]
     fn carried(&mut self, _session: &mut Self::Session, _carried: Carried<'_>) {}
 
+    /// A text message beside a stream ([`Carriage::Controlled`](crate::Carriage::Controlled)), of at most 125 bytes. It comes before the bytes that follow it are sent
+    /// on. An error is the Close that the peer gets.
+    ///
+    /// # Errors
+    /// The application does not understand it. Default: always.
+    fn control(
+        &mut self,
+        _session: &mut Self::Session,
+        _text: &str,
+    ) -> Result<(), (CloseCode, Cow<'static, str>)> {
+        let sentence = "there are no control messages here";
+        Err((CloseCode::UnsupportedData, sentence.into()))
+    }
+
     /// The target has ended its direction of a stream ([`Context::join`]), and its last byte is sent: the code and reason of the Close that
     /// the client gets behind that. A reason has at most 123 bytes. Default: 1000 without a reason.
     fn farewell(&mut self, _session: &mut Self::Session) -> (CloseCode, Cow<'static, str>) {

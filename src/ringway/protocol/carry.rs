@@ -38,6 +38,9 @@ const BASE64_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
 /// than two. Chosen, untested.
 const MOVED_BYTES_MAX: usize = 2 << 10;
 
+/// Bytes of the longest text message for the application. They are kept until it ends, so this is what a peer can make us keep.
+const CONTROL_BYTES_MAX: usize = 125;
+
 /// What ends a line.
 const LINE_FEED: &[u8] = b"\n";
 
@@ -50,6 +53,10 @@ pub(crate) enum Coding {
     Base64(Decoder),
     /// As text messages, each of which is a line.
     Lines,
+    /// As binary messages; those of the peer may be text as well.
+    Either,
+    /// As binary messages, beside which text messages are for the application.
+    Controlled,
 }
 
 impl From<Kind> for Coding {
@@ -64,6 +71,8 @@ impl From<Carriage> for Coding {
             Carriage::Binary => Self::Binary,
             Carriage::Base64 => Self::Base64(Decoder::default()),
             Carriage::Lines => Self::Lines,
+            Carriage::Either => Self::Either,
+            Carriage::Controlled => Self::Controlled,
         }
     }
 }
@@ -118,6 +127,7 @@ impl Shared {
                     first,
                     to,
                     buffer,
+                    controls: Vec::new(),
                 };
                 let mut input = Input::starting_at(buf, from);
                 let carried = self.carry_frames(conn, &mut input, &mut reading, scratch);
@@ -125,6 +135,13 @@ impl Shared {
                 reading.end_run(self, false);
                 // Before the application may learn of the end.
                 let (app, session) = host.of(conn.link.id);
+                let obeyed = reading.controls.iter().try_for_each(|text| {
+                    app.control(session, text)
+                        .map_err(|(code, reason)| Ending::Unfit {
+                            code,
+                            reason: reason.into_owned(),
+                        })
+                });
                 let Pairs {
                     pieces, inflated, ..
                 } = &self.protocol.pairs;
@@ -144,7 +161,7 @@ impl Shared {
                     );
                 }
                 self.protocol.share.frames += frames - reading.left;
-                match carried {
+                match obeyed.and(carried) {
                     Ok(()) => read,
                     Err(Ending::Inflates) => {
                         self.put_off(&mut conn.link);
@@ -226,8 +243,12 @@ impl Shared {
                 }
             };
             let len = payload.len();
-            let decoded = decode(coding, kind, payload, ends)?;
             self.count_in(u64::from(ends), len);
+            if is_control(coding, kind) {
+                self.take_control(conn.link.id, payload, ends, reading)?;
+                continue;
+            }
+            let decoded = decode(coding, kind, payload, ends)?;
             // The payload of a piece is the last that was read.
             let start = start.unwrap_or_else(|| input.position() - len);
             let ends_line = ends && is_line(coding, kind);
@@ -253,14 +274,50 @@ impl Shared {
         let inflated = &mut self.protocol.pairs.inflated;
         let made = inflated.end - at;
         let bytes = &mut inflated.data[at..inflated.end];
-        inflated.end = at + decode(coding, kind, bytes, ends)?;
-        let range = at..inflated.end;
+        if is_control(coding, kind) {
+            let text = bytes.to_vec();
+            inflated.end = at;
+            self.take_control(link.id, &text, ends, reading)?;
+        } else {
+            inflated.end = at + decode(coding, kind, bytes, ends)?;
+            let range = at..inflated.end;
+            reading.push_inflated(self, range, ends && is_line(coding, kind));
+        }
         self.count_in(u64::from(ends), made);
-        reading.push_inflated(self, range, ends && is_line(coding, kind));
         match stop {
             Stop::Enough => Err(Ending::Inflates),
             Stop::PartEnds | Stop::MessageEnds => Ok(()),
         }
+    }
+
+    /// Keeps a part of a text message for the application, until it ends.
+    #[cold]
+    fn take_control(
+        &mut self,
+        id: ConnId,
+        part: &[u8],
+        ends: bool,
+        reading: &mut Reading,
+    ) -> Result<(), Ending> {
+        let controls = &mut self.protocol.pairs.controls;
+        let mut text = controls.remove(&id).unwrap_or_default();
+        if text.len() + part.len() > CONTROL_BYTES_MAX {
+            return Err(Ending::Unfit {
+                code: CloseCode::MessageTooBig,
+                reason: format!("a control message has at most {CONTROL_BYTES_MAX} bytes"),
+            });
+        }
+        text.extend_from_slice(part);
+        if !ends {
+            controls.insert(id, text);
+            return Ok(());
+        }
+        let text = String::from_utf8(text).map_err(|_| Ending::Unfit {
+            code: CloseCode::InvalidFramePayloadData,
+            reason: "a control message is text".to_owned(),
+        })?;
+        reading.controls.push(text);
+        Ok(())
     }
 
     fn count_in(&mut self, messages: u64, payload_bytes: usize) {
@@ -339,6 +396,8 @@ struct Reading {
     first: usize,
     to: Option<ConnId>,
     buffer: BufferId,
+    /// Text messages for the application.
+    controls: Vec<String>,
 }
 
 impl Reading {
@@ -409,6 +468,11 @@ const fn is_line(coding: &Coding, kind: Kind) -> bool {
     matches!((coding, kind), (Coding::Lines, Kind::Text))
 }
 
+/// Whether a message of this kind is for the application.
+const fn is_control(coding: &Coding, kind: Kind) -> bool {
+    matches!((coding, kind), (Coding::Controlled, Kind::Text))
+}
+
 /// Decodes the next bytes of a message in place. Returns how many bytes of the stream they are.
 fn decode(
     coding: &mut Coding,
@@ -417,7 +481,8 @@ fn decode(
     ends: bool,
 ) -> Result<usize, Ending> {
     match (coding, kind) {
-        (Coding::Binary, Kind::Binary) | (Coding::Lines, _) => Ok(payload.len()),
+        (Coding::Binary | Coding::Controlled, Kind::Binary)
+        | (Coding::Lines | Coding::Either, _) => Ok(payload.len()),
         (Coding::Base64(decoder), Kind::Text) => {
             let decoded = decoder.decode(payload).and_then(|len| match ends {
                 true => decoder.end().map(|()| len),
@@ -428,7 +493,7 @@ fn decode(
                 reason: fault.to_string(),
             })
         }
-        (Coding::Binary, Kind::Text) => Err(Ending::Unfit {
+        (Coding::Binary | Coding::Controlled, Kind::Text) => Err(Ending::Unfit {
             code: CloseCode::UnsupportedData,
             reason: "this stream takes binary messages only".to_owned(),
         }),

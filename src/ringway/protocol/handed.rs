@@ -7,20 +7,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::proto::Kind;
 
-/// One end of a connected stream socket for [`Context::join_handed`](crate::Context::join_handed), for one session. Until a worker takes it,
-/// it is closed when the last clone is dropped.
-#[derive(Clone, Debug)]
-pub struct Handed(Arc<Mutex<Option<OwnedFd>>>);
+/// One end of a connected stream socket for [`Context::join_handed`](crate::Context::join_handed). Until a worker takes it, it is closed when
+/// the last clone is dropped.
+#[derive(Clone)]
+pub struct Handed(Whence);
+
+#[derive(Clone)]
+enum Whence {
+    /// For one session.
+    Once(Arc<Mutex<Option<OwnedFd>>>),
+    /// For each session another one.
+    Each(Arc<dyn Fn() -> Option<OwnedFd> + Send + Sync>),
+}
+
+impl std::fmt::Debug for Handed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handed").finish_non_exhaustive()
+    }
+}
 
 impl Handed {
-    /// Takes a connected stream socket. It may block or not.
+    /// Takes a connected stream socket for one session. It may block or not.
     pub fn new(stream: OwnedFd) -> Self {
-        Self(Arc::new(Mutex::new(Some(stream))))
+        Self(Whence::Once(Arc::new(Mutex::new(Some(stream)))))
     }
 
-    /// The descriptor. `None`: it was taken.
+    /// Has `make` give one for each session, on the worker's thread: it must not wait. `None`: there is none now, and the session ends as
+    /// one whose target is not reached.
+    pub fn each(make: impl Fn() -> Option<OwnedFd> + Send + Sync + 'static) -> Self {
+        Self(Whence::Each(Arc::new(make)))
+    }
+
+    /// The descriptor. `None`: it was taken, or there is none.
     pub(crate) fn take(&self) -> Option<OwnedFd> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match &self.0 {
+            Whence::Once(stream) => stream.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            Whence::Each(make) => make(),
+        }
     }
 }
 
@@ -44,4 +67,8 @@ pub enum Carriage {
     Base64,
     /// As text messages, each of which is a line. A binary message from the client is bytes without a line break.
     Lines,
+    /// As binary messages to the client; what it sends is bytes in messages of either kind.
+    Either,
+    /// As binary messages. A text message is for the application ([`App::control`](crate::App::control)).
+    Controlled,
 }

@@ -361,6 +361,7 @@ impl Shared {
         };
         self.tell_pair(&conn.link, fate);
         self.protocol.pairs.lines.remove(&conn.link.id);
+        self.protocol.pairs.controls.remove(&conn.link.id);
         if let Some(assembly) = websocket.assembly {
             let data = assembly.into_data(&mut self.buffers);
             self.buffers.give_back(data);

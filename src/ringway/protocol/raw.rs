@@ -273,6 +273,8 @@ pub(crate) struct Pairs {
     pub(crate) inflated: Inflated,
     /// Lines whose end has not come, by the WebSocket that gets them. A field there would be paid for by all connections.
     pub(super) lines: HashMap<ConnId, Line>,
+    /// The same of text messages for the application, by the WebSocket that they come from.
+    pub(super) controls: HashMap<ConnId, Vec<u8>>,
     /// Ends, by the connection that is left.
     pub(crate) ended: Vec<(ConnId, Fate)>,
 }
@@ -286,6 +288,7 @@ impl Pairs {
             (before - list.capacity()) * size_of::<T>()
         }
         self.lines.shrink_to(len);
+        self.controls.shrink_to(len);
         shrink(&mut self.asked, len) + shrink(&mut self.pieces, len) + shrink(&mut self.ended, len)
     }
 }

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ringway_web::{CgiOptions, Counts, FileOptions, Options, Passwords, Trust, Upstream};
+use ringway_web::{CgiOptions, Counts, FileOptions, Options, Page, Passwords, Trust, Upstream};
 use tokio::sync::watch;
 
 use super::beside;
 use super::process::{adopt, environment};
 use crate::exit::Fatal;
 use crate::io::{Fd, sys, words};
-use crate::options::{Endpoint, ServerOptions, WorkerSeat};
+use crate::options::{Endpoint, ServerOptions, WebPage, WorkerSeat};
 use crate::proto::http::authority;
 use crate::stats::sidecar::Totals as _;
 use crate::stats::web::Counters;
@@ -158,6 +158,7 @@ fn of(options: &ServerOptions) -> Result<Options, Fatal> {
             listing: web.listing,
             cache_control: web.cache_control.clone(),
         }),
+        pages: web.pages.iter().map(page).collect(),
         upstream: web.proxy.as_ref().map(|proxy| match proxy {
             Endpoint::Tcp { host, port } => Upstream::Tcp(authority(host, port)),
             Endpoint::Unix { path } => Upstream::Unix(path.clone()),
@@ -175,4 +176,12 @@ fn of(options: &ServerOptions) -> Result<Options, Fatal> {
         },
         drain_timeout: options.drain_timeout,
     })
+}
+
+const fn page(page: &WebPage) -> Page {
+    Page {
+        name: page.name,
+        content_type: page.content_type,
+        body: page.body,
+    }
 }

@@ -5,16 +5,18 @@ use std::time::Duration;
 use ringway::options::ServerOptions;
 use ringway::services::gateway::{KillLadder, Messages, Stderr};
 use ringway_command::judge::{BadOption, Resolved};
-use ringway_command::kinds::{Bare, Choice, Count, FILE, Unless, Words, Wrong};
+use ringway_command::kinds::{Bare, Choice, Count, FILE, Switch, Unless, Words, Wrong};
 use ringway_command::options::{Definition, define};
 use ringway_command::values;
+
+use super::terminal::is_kind;
 
 macro_rules! field {
     ($($name:ident).+) => { ringway_command::field!(ServerOptions: gateway.programs.$($name).+) };
 }
 
 #[rustfmt::skip] // one option per block, help last
-pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 4] {
+pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 8] {
     [
         define("exec", field!(command), COMMAND,
             "Run a program for each session and join the WebSocket with its standard input and output: --exec -- PROGRAM ARGUMENTS, or, \
@@ -30,6 +32,12 @@ pub(in crate::gateway) fn definitions() -> [Definition<ServerOptions>; 4] {
         define("exec-stderr", field!(stderr),
             Choice("WHERE", &[("log", Stderr::Log), ("client", Stderr::Client), ("discard", Stderr::Discard)]),
             "Where the standard error of programs goes: log, client (as the standard output) or discard"),
+        define("pty", field!(terminal), Switch,
+            "Give each program a terminal in place of pipes; its size is what the client says. See docs/terminals.md"),
+        define("pty-login", field!(login), Switch,
+            "The same, with the login shell of the user who runs the gateway in place of a program"),
+        define("pty-term", field!(term), TERM, "The type of terminals, for TERM, where the client says none"),
+        define("pty-page", field!(page), Switch, "Serve a page with a terminal (xterm.js) to browsers, on the same port"),
     ]
 }
 
@@ -112,6 +120,19 @@ const COMMAND: Words<Vec<String>> = Words {
     bare: Bare::Switch,
 };
 
+const TERM: Words<String> = Words {
+    value_name: "NAME",
+    parse: |text| match is_kind(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Wrong::not(
+            "the type of a terminal",
+            "write it as xterm-256color",
+        )),
+    },
+    show: |name| Some(name.clone()),
+    bare: Bare::Refused,
+};
+
 const NAMES: Words<Vec<String>> = Words {
     value_name: "NAME,...",
     parse: |list| {
@@ -176,12 +197,32 @@ pub(in crate::gateway) fn check(options: &ServerOptions) -> Resolved<()> {
     let leads = gateway.target.is_some() || gateway.sessions.leads();
     let default = ringway::services::gateway::ProgramOptions::default();
     let wrong = match own.runs() {
-        false if (own.messages, own.stderr) != (default.messages, default.stderr) => {
-            "--exec-messages and --exec-stderr have no effect without a program: give --exec or --exec-dir, or leave them off"
+        false
+            if (own.messages, own.stderr) != (default.messages, default.stderr)
+                || own.has_terminal()
+                || own.page
+                || own.term != default.term =>
+        {
+            "--pty, --pty-term, --pty-page, --exec-messages and --exec-stderr have no effect without a program: give --exec or --exec-dir, or leave them off"
         }
         false => return Ok(()),
-        true if !own.command.is_empty() && own.directory.is_some() => {
-            "--exec and --exec-dir both say what runs: leave one off"
+        true if usize::from(!own.command.is_empty())
+            + usize::from(own.directory.is_some())
+            + usize::from(own.login)
+            > 1 =>
+        {
+            "--exec, --exec-dir and --pty-login each say what runs: leave all but one off"
+        }
+        true if own.has_terminal()
+            && (own.messages, own.stderr) != (default.messages, default.stderr) =>
+        {
+            "--exec-messages and --exec-stderr are for programs that have pipes: leave them off with a terminal"
+        }
+        true if !own.has_terminal() && own.term != default.term => {
+            "--pty-term has no effect without --pty: add it, or leave --pty-term off"
+        }
+        true if own.page && !own.has_terminal() => {
+            "--pty-page has no effect without --pty: add it, or leave --pty-page off"
         }
         true if leads => {
             "a session leads to a program or to a target: leave --exec or the target off"

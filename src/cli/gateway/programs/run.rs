@@ -14,25 +14,27 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::Duration;
 
 use ringway::io::sys;
+use ringway::io::words::waited_for;
 use ringway::services::gateway::{
     Found, KillLadder, Partner, ProgramOptions, Refusal, Stderr, Why,
 };
 use ringway::{CloseCode, Handed, Onward};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Interest};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::terminal::{Relay, Size, Terminal};
 use super::{Program, environment};
 
 /// Bytes of a line of standard error in the log. The rest of it is left out.
@@ -44,30 +46,81 @@ const LOG_REST: Duration = Duration::from_secs(1);
 /// How often it is looked whether a group is empty whose first process has ended.
 const GROUP_LOOK: Duration = Duration::from_millis(10);
 
+/// The same of a session, for which all processes of the system are looked at.
+const SESSION_LOOK: Duration = Duration::from_millis(100);
+
+/// The processes that end with a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Family {
+    /// Those of its process group.
+    Group(u32),
+    /// Those of all groups of its terminal's session: a shell makes a group for each job.
+    Session(u32),
+}
+
+impl Family {
+    /// Sends a signal to all of them. `false`: there are none.
+    fn signal(self, signal: i32) -> bool {
+        match self {
+            Self::Group(group) => sys::signal_group(group, signal),
+            Self::Session(session) => {
+                let sent = groups_of(session)
+                    .into_iter()
+                    .map(|group| sys::signal_group(group, signal));
+                sent.fold(false, |any, sent| any | sent)
+            }
+        }
+    }
+
+    const fn look(self) -> Duration {
+        match self {
+            Self::Group(_) => GROUP_LOOK,
+            Self::Session(_) => SESSION_LOOK,
+        }
+    }
+}
+
+/// The process groups of a session that have members which run (proc(5)).
+fn groups_of(session: u32) -> HashSet<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit());
+    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    let groups = stats.filter_map(|stat| {
+        // The name of the program, in parentheses, may have any characters.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let [state, _, group, of, ..] = *fields.split_ascii_whitespace().collect::<Vec<_>>() else {
+            return None;
+        };
+        let runs = !matches!(state, "Z" | "X");
+        (runs && of.parse() == Ok(session)).then(|| group.parse().ok())?
+    });
+    groups.collect()
+}
+
 /// The programs of a worker.
-pub(in crate::gateway) struct Programs {
+pub(crate) struct Programs {
     room: Arc<Semaphore>,
     stderr: Stderr,
     ladder: KillLadder,
-    /// Process groups that may have members.
-    groups: Mutex<HashSet<u32>>,
+    /// Families that may have members.
+    families: Mutex<HashSet<Family>>,
     /// What programs would inherit of a worker: its CPU, its descriptors, and the signals that it ignores.
     is_free: Once,
 }
 
 impl Programs {
-    pub(super) fn new(options: &ProgramOptions) -> Self {
+    pub(crate) fn new(options: &ProgramOptions) -> Self {
         let room = usize::try_from(options.forks_max).unwrap_or(usize::MAX);
         Self {
             room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             stderr: options.stderr,
             ladder: options.kill_after,
-            groups: Mutex::default(),
+            families: Mutex::default(),
             is_free: Once::new(),
         }
     }
 
-    /// Starts a program, on the thread beside the worker.
+    /// Starts a program for a session of the gateway, on the thread beside the worker.
     ///
     /// # Errors
     /// There are enough, or it does not start.
@@ -80,6 +133,49 @@ impl Programs {
             let sentence = "as many programs run as may: try again later";
             return Err(Refusal::new(Why::TooMany, 503, sentence));
         };
+        let name: Arc<str> = program.label.as_str().into();
+        let begun = UnixStream::pair()
+            .and_then(|(near, far)| Ok((near, self.begin(program, user, far, place)?)));
+        let (near, session) = begun.map_err(|error| refusal(&name, &error))?;
+        Ok(Found {
+            target: Onward::Handed(Handed::new(near.into())),
+            partner: Some(Arc::new(Seat(session))),
+            name,
+            user: user.map(Into::into),
+            token: None,
+        })
+    }
+
+    /// Starts a program whose standard input and output is a stream, until nobody has the other end of that.
+    ///
+    /// # Errors
+    /// There are enough, or it does not start.
+    pub(crate) fn serve(self: &Arc<Self>, program: Program, far: UnixStream) -> io::Result<()> {
+        let place = Arc::clone(&self.room).try_acquire_owned();
+        let place = place.map_err(|_| io::Error::other("as many programs run as may"))?;
+        let name = program.label.clone();
+        // The end of both directions is always told, and what is asked for here is nothing beside it.
+        let end = waited_for(OwnedFd::from(far.try_clone()?).into(), Interest::PRIORITY)?;
+        let session = self.begin(program, None, far, place)?;
+        tokio::spawn(async move {
+            let _ = end.ready(Interest::PRIORITY).await;
+            drop(end);
+            let seat = Seat(session);
+            let status = *lock(&seat.0.status);
+            if let Some(status) = status.filter(|status| !status.success()) {
+                tracing::warn!("{name}: {}", said(status).1);
+            }
+        });
+        Ok(())
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        program: Program,
+        user: Option<&str>,
+        far: UnixStream,
+        place: OwnedSemaphorePermit,
+    ) -> io::Result<Arc<Session>> {
         self.is_free.call_once(|| {
             sys::handle_ignored_signals();
             if let Err(error) = sys::hold_descriptors_back() {
@@ -90,21 +186,28 @@ impl Programs {
             }
         });
         let name: Arc<str> = program.label.as_str().into();
-        let (near, far, mut child) =
-            spawn(program, user, self.stderr).map_err(|error| refusal(&name, &error))?;
-        let Some(group) = child.id() else {
+        let (mut child, terminal) = spawn(program, user, self.stderr, &far)?;
+        let Some(pid) = child.id() else {
             unreachable!("nobody has waited for it")
         };
-        lock(&self.groups).insert(group);
+        let family = match terminal {
+            Some(_) => Family::Session(pid),
+            None => Family::Group(pid),
+        };
+        lock(&self.families).insert(family);
         let stderr = child.stderr.take();
-        let log = stderr.map(|stderr| tokio::spawn(log(stderr, Arc::clone(&name), group)));
+        let log = stderr.map(|stderr| tokio::spawn(log(stderr, name, pid)));
         let session = Arc::new(Session {
             stage: watch::Sender::new(Stage::Begun),
             status: Mutex::default(),
+            terminal: terminal
+                .as_ref()
+                .map(|(terminal, _)| Arc::downgrade(terminal)),
         });
         let process = Process {
             child,
-            group,
+            family,
+            terminal,
             ladder: self.ladder,
             session: Arc::clone(&session),
         };
@@ -118,13 +221,7 @@ impl Programs {
                 log.abort();
             }
         });
-        Ok(Found {
-            target: Onward::Handed(Handed::new(near.into())),
-            partner: Some(Arc::new(Seat(session))),
-            name,
-            user: user.map(Into::into),
-            token: None,
-        })
+        Ok(session)
     }
 
     async fn tend(
@@ -134,28 +231,34 @@ impl Programs {
         place: OwnedSemaphorePermit,
     ) {
         let step = process.await_end().await;
-        let group = process.group;
-        // What it has written is read before the end; and nobody else of its group can add to it.
-        let _ = far.shutdown(Shutdown::Write);
+        let family = process.family;
         let mut stage = process.session.stage.subscribe();
         let told = async {
+            if let Some((_terminal, mut relay)) = process.terminal.take() {
+                tokio::select! {
+                    () = relay.finish() => {},
+                    () = until_over(&mut stage) => {},
+                }
+            }
+            // What it has written is read before the end; and nobody else of its group can add to it.
+            let _ = far.shutdown(Shutdown::Write);
             // It ends when the session has: a worker that is gone has dropped its side.
             until_over(&mut stage).await;
             drop(far);
         };
         let emptied = async {
-            empty_group(group, &self.ladder, step).await;
-            lock(&self.groups).remove(&group);
+            empty(family, &steps(&self.ladder, family)[step..]).await;
+            lock(&self.families).remove(&family);
             drop(place);
         };
         tokio::join!(told, emptied);
     }
 
     /// The worker ends: so do all programs. Those that were told before have had the time of their ladder, as far as the drain had it.
-    pub(in crate::gateway) fn end(&self) {
+    pub(crate) fn end(&self) {
         let is_over = |patience: Duration| {
             let began = std::time::Instant::now();
-            while !lock(&self.groups).is_empty() {
+            while !lock(&self.families).is_empty() {
                 if began.elapsed() > patience {
                     return false;
                 }
@@ -166,8 +269,8 @@ impl Programs {
         if is_over(self.ladder.whole().min(LAST_WAIT)) {
             return;
         }
-        for group in lock(&self.groups).iter() {
-            sys::signal_group(*group, libc::SIGKILL);
+        for family in lock(&self.families).iter() {
+            family.signal(libc::SIGKILL);
         }
         if !is_over(LAST_WAIT) {
             tracing::error!("programs of a worker that ends could not be killed");
@@ -178,32 +281,50 @@ impl Programs {
 /// The supervisor gives a worker longer than this behind its drain.
 const LAST_WAIT: Duration = Duration::from_millis(900);
 
+/// Starts a program, with `far` or a terminal as its standard input and output.
 fn spawn(
     program: Program,
     user: Option<&str>,
     stderr: Stderr,
-) -> std::io::Result<(UnixStream, UnixStream, Child)> {
-    let (near, far) = UnixStream::pair()?;
-    let end = || Ok::<_, std::io::Error>(Stdio::from(OwnedFd::from(far.try_clone()?)));
+    far: &UnixStream,
+) -> io::Result<(Child, Option<(Arc<Terminal>, Relay)>)> {
     let mut command = Command::new(&program.path);
     command
         .args(program.arguments)
         .env_clear()
         .envs(program.environment)
-        .envs(environment::of_user(user))
-        .stdin(end()?)
-        .stdout(end()?)
-        .stderr(match stderr {
-            Stderr::Log => Stdio::piped(),
-            Stderr::Client => end()?,
-            Stderr::Discard => Stdio::null(),
-        })
-        .process_group(0);
-    let child = command.spawn()?;
-    Ok((near, far, child))
+        .envs(environment::of_user(user));
+    if let Some(name) = program.name {
+        command.arg0(name);
+    }
+    if let Some(directory) = program.directory {
+        command.current_dir(directory);
+    }
+    let Some(size) = program.terminal else {
+        let end = || Ok::<_, io::Error>(Stdio::from(OwnedFd::from(far.try_clone()?)));
+        command
+            .stdin(end()?)
+            .stdout(end()?)
+            .stderr(match stderr {
+                Stderr::Log => Stdio::piped(),
+                Stderr::Client => end()?,
+                Stderr::Discard => Stdio::null(),
+            })
+            .process_group(0);
+        return Ok((command.spawn()?, None));
+    };
+    let (terminal, programs) = Terminal::open(size)?;
+    let terminal = Arc::new(terminal);
+    let relay = Relay::begin(&terminal, far, false)?;
+    command
+        .stdin(programs.try_clone()?)
+        .stdout(programs.try_clone()?)
+        .stderr(programs);
+    sys::begin_with_terminal(command.as_std_mut());
+    Ok((command.spawn()?, Some((terminal, relay))))
 }
 
-fn refusal(name: &str, error: &std::io::Error) -> Refusal {
+fn refusal(name: &str, error: &io::Error) -> Refusal {
     tracing::warn!("{name} cannot be started: {error}");
     match error.kind() {
         ErrorKind::NotFound => Refusal::new(Why::NoTarget, 404, "there is no program at this path"),
@@ -233,6 +354,8 @@ enum Stage {
 struct Session {
     stage: watch::Sender<Stage>,
     status: Mutex<Option<ExitStatus>>,
+    /// Gone when it is hung up.
+    terminal: Option<Weak<Terminal>>,
 }
 
 /// The worker's side of a session. A client that left before it was answered drops it.
@@ -254,6 +377,14 @@ impl Partner for Seat {
                 "the program has ended its output".into(),
             ),
         }
+    }
+
+    fn control(&self, text: &str) -> Result<(), (CloseCode, Cow<'static, str>)> {
+        let size = Size::of_control(text)?;
+        if let Some(terminal) = self.0.terminal.as_ref().and_then(Weak::upgrade) {
+            terminal.resize(size);
+        }
+        Ok(())
     }
 
     fn leave(&self) {
@@ -295,17 +426,19 @@ async fn until_over(stage: &mut watch::Receiver<Stage>) {
 
 struct Process {
     child: Child,
-    group: u32,
+    family: Family,
+    /// Until it is hung up.
+    terminal: Option<(Arc<Terminal>, Relay)>,
     ladder: KillLadder,
     session: Arc<Session>,
 }
 
 impl Process {
     /// Waits until the process has ended by itself, or by the ladder that begins when its session is over. Returns which step of the
-    /// ladder is next for the rest of its group.
+    /// ladder is next for the rest of its family.
     async fn await_end(&mut self) -> usize {
         let mut stage = self.session.stage.subscribe();
-        let steps = steps(&self.ladder);
+        let steps = steps(&self.ladder, self.family);
         let mut next = 0;
         let status = tokio::select! {
             status = self.child.wait() => status,
@@ -316,7 +449,9 @@ impl Process {
                 if let Ok(status) = timeout(*after, self.child.wait()).await {
                     break status;
                 }
-                sys::signal_group(self.group, *signal);
+                self.family.signal(*signal);
+                // What the client has sent was with the program before.
+                self.terminal = None;
                 next += 1;
             },
         };
@@ -328,35 +463,40 @@ impl Process {
     }
 }
 
-fn steps(ladder: &KillLadder) -> [(Duration, i32); 3] {
+/// A terminal is hung up where other programs are interrupted: that is how terminals end, and a shell heeds nothing else.
+fn steps(ladder: &KillLadder, family: Family) -> [(Duration, i32); 3] {
+    let first = match family {
+        Family::Group(_) => libc::SIGINT,
+        Family::Session(_) => libc::SIGHUP,
+    };
     [
-        (ladder.interrupt, libc::SIGINT),
+        (ladder.interrupt, first),
         (ladder.terminate, libc::SIGTERM),
         (ladder.kill, libc::SIGKILL),
     ]
 }
 
-/// Goes on with the ladder for what is left of a group whose first process is reaped. The number of a group is not given to a new process
-/// while the group has members; that it would be empty, and all numbers used up, between a look and a signal takes longer than
+/// Goes on with the ladder for what is left of a family whose first process is reaped. The number of a group or session is not given to a
+/// new process while it has members; that it would be empty, and all numbers used up, between a look and a signal takes longer than
 /// these few steps.
-async fn empty_group(group: u32, ladder: &KillLadder, next: usize) {
+async fn empty(family: Family, steps: &[(Duration, i32)]) {
     const NO_SIGNAL: i32 = 0;
-    for (after, signal) in steps(ladder).into_iter().skip(next) {
+    for (after, signal) in steps {
         let began = tokio::time::Instant::now();
         loop {
-            if !sys::signal_group(group, NO_SIGNAL) {
+            if !family.signal(NO_SIGNAL) {
                 return;
             }
             let left = after.saturating_sub(began.elapsed());
             if left.is_zero() {
                 break;
             }
-            sleep(left.min(GROUP_LOOK)).await;
+            sleep(left.min(family.look())).await;
         }
-        sys::signal_group(group, signal);
+        family.signal(*signal);
     }
-    while sys::signal_group(group, NO_SIGNAL) {
-        sleep(GROUP_LOOK).await;
+    while family.signal(NO_SIGNAL) {
+        sleep(family.look()).await;
     }
 }
 
@@ -370,9 +510,7 @@ async fn log(stderr: ChildStderr, name: Arc<str>, pid: u32) {
 }
 
 /// The next line, or as much of it as is logged. `None`: there is none.
-async fn next_line(
-    from: &mut BufReader<impl AsyncRead + Unpin>,
-) -> std::io::Result<Option<Vec<u8>>> {
+async fn next_line(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     loop {
         let there = from.fill_buf().await?;

@@ -45,6 +45,9 @@ pub use programs::{KillLadder, Messages, Partner, ProgramOptions, Stderr};
 use side::Side;
 pub use side::{Answer, Later};
 
+/// The subprotocol in which text messages control a terminal, and binary ones are its bytes.
+pub const TERMINAL_SUBPROTOCOL: &str = "terminal.ringway.v1";
+
 /// Clients of a worker that wait for an answer of the guide. One more gets 503.
 const WAITING_MAX: usize = 1024;
 
@@ -259,6 +262,8 @@ pub struct Gateway {
     pub guide: Arc<dyn Guide>,
     /// Whether streams travel as lines, each in a text message. Clients then get none but [`Self::subprotocols`], and none is needed.
     pub lines: bool,
+    /// Whether streams are terminals: text messages of clients are taken as binary ones are, and [`TERMINAL_SUBPROTOCOL`] is known.
+    pub terminal: bool,
     /// Subprotocols beside `binary` and `base64`; their messages are binary.
     pub subprotocols: Vec<String>,
     /// Whether clients may choose `base64`.
@@ -345,6 +350,7 @@ impl Gateway {
         Self {
             guide,
             lines: false,
+            terminal: false,
             subprotocols: Vec::new(),
             base64: true,
             require_subprotocol: false,
@@ -571,10 +577,21 @@ impl App for Gateway {
                     context.join(target, kind, &std::mem::take(&mut travels.header));
                 }
                 Onward::WebSocket(uplink) => context.join_uplink(uplink, kind),
-                Onward::Handed(stream) if self.lines => {
-                    context.join_handed(stream, Carriage::Lines);
+                Onward::Handed(stream) => {
+                    let name = travels
+                        .account
+                        .as_ref()
+                        .and_then(|a| a.subprotocol.as_deref());
+                    let carriage = match kind {
+                        _ if self.lines => Carriage::Lines,
+                        Kind::Binary if self.terminal && name == Some(TERMINAL_SUBPROTOCOL) => {
+                            Carriage::Controlled
+                        }
+                        Kind::Binary if self.terminal => Carriage::Either,
+                        kind => kind.into(),
+                    };
+                    context.join_handed(stream, carriage);
                 }
-                Onward::Handed(stream) => context.join_handed(stream, kind.into()),
             }
             if let Some(partner) = &lead.partner {
                 self.partners.insert(id, Arc::clone(partner));
@@ -599,6 +616,21 @@ impl App for Gateway {
         }
         if let Some(observer) = &mut self.observer {
             observer.carried(&carried);
+        }
+    }
+
+    fn control(
+        &mut self,
+        travels: &mut Travels,
+        text: &str,
+    ) -> Result<(), (CloseCode, Cow<'static, str>)> {
+        let partner = travels.lead.as_ref().and_then(|lead| lead.partner.as_ref());
+        match partner {
+            Some(partner) => partner.control(text),
+            None => Err((
+                CloseCode::UnsupportedData,
+                "there are no control messages here".into(),
+            )),
         }
     }
 

@@ -13,6 +13,15 @@ pub trait Partner: Send + Sync {
     /// It has ended its direction, and its last byte is on the way to the client: the Close that the client gets behind it.
     fn farewell(&self) -> (CloseCode, Cow<'static, str>);
 
+    /// The client has sent a control message. Default: it is not understood.
+    ///
+    /// # Errors
+    /// The Close that the client gets.
+    fn control(&self, _text: &str) -> Result<(), (CloseCode, Cow<'static, str>)> {
+        let sentence = "this target has no control messages";
+        Err((CloseCode::UnsupportedData, sentence.into()))
+    }
+
     /// The session is over, or the gateway stops: it is to end.
     fn leave(&self);
 }
@@ -26,6 +35,14 @@ pub struct ProgramOptions {
     pub directory: Option<PathBuf>,
     /// How a program's output and the client's messages fit together. Default: by lines.
     pub messages: Messages,
+    /// Whether each program gets a terminal in place of pipes. Default: no.
+    pub terminal: bool,
+    /// Whether the program is the login shell of the user who runs the gateway. Default: no.
+    pub login: bool,
+    /// The type of terminals, for `TERM`, where the client says none. Default: `xterm-256color`.
+    pub term: String,
+    /// Whether browsers get a page with a terminal. Default: no.
+    pub page: bool,
     /// Where the standard error goes. Default: to the log.
     pub stderr: Stderr,
     /// Variables of our own environment that programs get beside those of CGI. Default: `PATH` and `LD_LIBRARY_PATH`.
@@ -75,9 +92,14 @@ pub enum Stderr {
 }
 
 impl ProgramOptions {
+    /// Whether programs have terminals.
+    pub const fn has_terminal(&self) -> bool {
+        self.terminal || self.login
+    }
+
     /// Whether sessions lead to programs.
     pub const fn runs(&self) -> bool {
-        !self.command.is_empty() || self.directory.is_some()
+        !self.command.is_empty() || self.directory.is_some() || self.login
     }
 }
 
@@ -87,6 +109,10 @@ impl Default for ProgramOptions {
             command: Vec::new(),
             directory: None,
             messages: Messages::Lines,
+            terminal: false,
+            login: false,
+            page: false,
+            term: "xterm-256color".to_owned(),
             stderr: Stderr::Log,
             pass_env: vec!["PATH".to_owned(), "LD_LIBRARY_PATH".to_owned()],
             forks_max: 1024,
