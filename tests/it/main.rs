@@ -48,6 +48,7 @@ mod programs;
 mod public_api;
 mod pubsub;
 mod scenarios;
+mod serial;
 mod session_log;
 mod signals;
 mod streaming;
