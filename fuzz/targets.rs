@@ -35,7 +35,11 @@ pub fn endpoint(data: &[u8]) {
         match parse(text) {
             Ok(endpoint) => {
                 assert_eq!(parse(text), Ok(endpoint.clone()));
-                if endpoint.websocket.is_none() && endpoint.place != strings::Place::Stdio {
+                let is_socket = !matches!(
+                    endpoint.place,
+                    strings::Place::Stdio | strings::Place::Process(_) | strings::Place::Serial(_)
+                );
+                if endpoint.websocket.is_none() && is_socket {
                     // The same endpoint carries a WebSocket.
                     let inner = text.replace('\\', "\\\\").replace(':', "\\:");
                     let inner = inner.replace('=', "\\=");

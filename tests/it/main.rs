@@ -49,6 +49,7 @@ mod public_api;
 mod pubsub;
 mod replay;
 mod scenarios;
+mod serial;
 mod session_log;
 mod signals;
 mod streaming;

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import net from "node:net";
 import path from "node:path";
@@ -29,8 +29,8 @@ class Server {
     return Server.spawn(options.server, ["--wsuri=ws://127.0.0.1:0", ...more]);
   }
 
-  static gateway(target) {
-    return Server.spawn(path.join(path.dirname(options.server), "ringway"), ["gateway", "127.0.0.1:0", target]);
+  static gateway(...more) {
+    return Server.spawn(path.join(path.dirname(options.server), "ringway"), ["gateway", "127.0.0.1:0", ...more]);
   }
 
   static async spawn(program, args) {
@@ -90,8 +90,8 @@ function breakable() {
     if (cut) sockets.forEach((socket) => socket.close());
   };
   window.WebSocket = class extends WebSocket {
-    constructor(url) {
-      super(isCut ? "ws://127.0.0.1:1/" : url);
+    constructor(url, ...protocols) {
+      super(isCut ? "ws://127.0.0.1:1/" : url, ...protocols);
       sockets.push(this);
     }
   };
@@ -350,6 +350,70 @@ const tests = {
       await shows(later, "#problem", "bad_topic");
       await later.click("#subscriptions button");
       await shows(later, "#subscriptions", /^$/);
+    } finally {
+      await server.stop();
+    }
+  },
+
+  async a_terminal_is_typed_into_resized_and_ended() {
+    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec", "--", "sh");
+    try {
+      // Below a path, as behind a proxy that adds one.
+      const page = await open(`${server.ready.address.replace("ws:", "http:").replace(/\/?$/, "/")}below/`);
+      await shows(page, "#state", "Connected");
+      const enter = async (line) => {
+        await page.click("#terminal");
+        await page.keyboard.type(`${line}\n`);
+      };
+      await enter("echo $((6 * 7))-h\u00e9llo");
+      await shows(page, ".xterm-rows", "42-h\u00e9llo");
+      const size = async () => {
+        const [columns, rows] = (await text(page, "#size")).split(" \u00d7 ");
+        await enter("stty size");
+        await shows(page, ".xterm-rows", new RegExp(`${rows} ${columns}\\D`));
+        return Number(columns);
+      };
+      const wide = await size();
+      const shown = await text(page, "#size");
+      await page.setViewport({ width: 700, height: 500 });
+      await holds(page, (shown) => document.querySelector("#size").textContent !== shown, shown);
+      assert.ok((await size()) < wide);
+      await page.setViewport(DESKTOP);
+      await picture(page, "terminal");
+      await enter("exit 3");
+      await shows(page, "#state", "The session has ended: exit status 3.");
+      await page.click("#again");
+      await shows(page, "#state", "Connected");
+      await enter("echo again-$((1 + 1))");
+      await shows(page, ".xterm-rows", "again-2");
+    } finally {
+      await server.stop();
+    }
+  },
+
+  async xterms_own_addon_is_served_as_well() {
+    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec", "--", "sh");
+    try {
+      const address = server.ready.address.replace(/\/?$/, "/");
+      const page = await open(address.replace("ws:", "http:"));
+      await shows(page, "#state", "Connected");
+      // It sends what is typed in text messages.
+      const addon = await readFile(new URL(import.meta.resolve("@xterm/addon-attach").replace(/\.js$/, ".mjs")), "utf8");
+      await page.evaluate(async (address, addon) => {
+        const { AttachAddon } = await import(URL.createObjectURL(new Blob([addon], { type: "text/javascript" })));
+        const { Terminal } = await import("./xterm.mjs");
+        const place = document.createElement("div");
+        place.id = "attached";
+        document.body.append(place);
+        const terminal = new Terminal();
+        terminal.open(place);
+        const socket = new WebSocket(address);
+        terminal.loadAddon(new AttachAddon(socket));
+        await new Promise((resolve) => { socket.onopen = resolve; });
+        terminal.focus();
+      }, address, addon);
+      await page.keyboard.type("echo $((40 + 2))-h\u00e9llo\n");
+      await shows(page, "#attached .xterm-rows", "42-h\u00e9llo");
     } finally {
       await server.stop();
     }

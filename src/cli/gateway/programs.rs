@@ -188,7 +188,7 @@ pub(super) fn warn(options: &ServerOptions) -> Result<(), Fatal> {
     let own = &options.gateway;
     let asks = own.sessions.basic_auth.is_some()
         || !own.sessions.client_names.is_empty()
-        || options.token_required
+        || !options.token_keys.is_empty() && options.token_required
         || options.tls.client_ca.is_some() && options.tls.client_auth == ClientAuth::Required;
     if asks {
         return Ok(());

@@ -211,7 +211,7 @@ pub(in crate::gateway) fn check(options: &ServerOptions) -> Resolved<()> {
             + usize::from(own.login)
             > 1 =>
         {
-            "--exec, --exec-dir and --pty-login each say what runs: leave all but one off"
+            "--exec, --exec-dir and --pty-login each say what runs: leave one off"
         }
         true if own.has_terminal()
             && (own.messages, own.stderr) != (default.messages, default.stderr) =>
