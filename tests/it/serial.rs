@@ -9,7 +9,7 @@ use std::thread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::common::client::{BINARY, CLOSE, Client, REQUEST, exchange, noise};
+use crate::common::client::{BINARY, CLOSE, Client, REQUEST, exchange, noise, reset};
 use crate::common::{PATIENCE, Server, is_alive, on_both_tiers, run, until};
 
 on_both_tiers!(
@@ -142,7 +142,7 @@ fn a_forwarder_leads_to_programs_and_devices(io: &str) {
     until("the log says how it has ended", || {
         server.stderr().contains("exit status 3")
     });
-    // A client that leaves ends the program.
+    // A client that is gone ends the program.
     let server = forwarder(io, "process:sh:-c:echo $$; exec sleep 600");
     let mut stream = connect(&server);
     let mut pid = [0; 16];
@@ -150,6 +150,8 @@ fn a_forwarder_leads_to_programs_and_devices(io: &str) {
     let pid = String::from_utf8_lossy(&pid[..len]).trim().parse();
     let pid: u32 = pid.expect("a pid");
     assert!(is_alive(pid));
+    // It would not learn of the end of its input, which it does not read.
+    reset(&stream);
     drop(stream);
     until("it has ended", || !is_alive(pid));
     // A device is for one stream at a time, and free when that has ended.

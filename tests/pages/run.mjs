@@ -356,7 +356,7 @@ const tests = {
   },
 
   async a_terminal_is_typed_into_resized_and_ended() {
-    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec", "--", "sh");
+    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec=sh");
     try {
       // Below a path, as behind a proxy that adds one.
       const page = await open(`${server.ready.address.replace("ws:", "http:").replace(/\/?$/, "/")}below/`);
@@ -392,7 +392,7 @@ const tests = {
   },
 
   async xterms_own_addon_is_served_as_well() {
-    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec", "--", "sh");
+    const server = await Server.gateway("--workers=1", "--pty", "--pty-page", "--exec=sh");
     try {
       const address = server.ready.address.replace(/\/?$/, "/");
       const page = await open(address.replace("ws:", "http:"));

@@ -213,12 +213,7 @@ pub(super) fn check(options: &ServerOptions) -> Resolved<()> {
         "tokens are looked up in one place: give one of --token-file, --token-names, --token-sockets, --token-url, --token-jwt, --token-redis"
     } else if sources == 1 && has_target {
         "with tokens there is no TARGET for everybody: leave one off"
-    } else if sources == 0
-        && own.routes.is_empty()
-        && !has_target
-        && !options.gateway.programs.runs()
-        && options.gateway.wrap.is_none()
-    {
+    } else if sources == 0 && own.routes.is_empty() && !options.gateway.is_gateway() {
         "a gateway needs a TARGET, tokens or routes: ringway gateway 6080 127.0.0.1:5900"
     } else if sources == 0 && own.token_from != default.token_from {
         "--token-from has no effect without tokens: say where they are looked up, as --token-file, or leave it off"
