@@ -252,7 +252,12 @@ fn inherit() -> Result<Place, Fatal> {
     let local = socket.local_addr().map_err(failed)?;
     let bound = match local.as_socket() {
         Some(address) => Bound::Tcp(address),
-        None => Bound::Unix(local.as_pathname().unwrap_or(Path::new("")).to_owned()),
+        // One without a name has none to show.
+        None => Bound::Unix(
+            local
+                .as_pathname()
+                .map_or_else(PathBuf::new, Path::to_owned),
+        ),
     };
     Ok(Place {
         sockets: vec![socket],
