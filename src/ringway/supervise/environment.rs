@@ -92,7 +92,10 @@ fn needed(options: &Options, open: u64) -> u64 {
         .as_ref()
         .map_or(0, |plan| 1 + plan.seats() as u64);
     let api = options.api.as_ref().map_or(0, |_| bus + 1);
+    // What holds the port of a wrapped program.
+    let guards = 2 * u64::from(options.wrapped.is_some());
     open + listeners
+        + guards
         + 3
         + tls
         + bus

@@ -371,8 +371,8 @@ impl Hands {
         match program.and_then(|program| program.tend(now, may_start)) {
             None => {}
             Some(News::Ended { why, code }) => {
-                let ends_all = self.supervisor.handle_program_end(now, why);
-                self.program_code = ends_all.then_some(code).or(self.program_code);
+                let begins = self.supervisor.handle_program_end(now, why);
+                self.program_code = self.program_code.or_else(|| begins.then_some(code));
             }
             Some(News::NotStarted(why)) => self.supervisor.handle_program_missing(now, why),
         }
