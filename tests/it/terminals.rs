@@ -301,6 +301,31 @@ fn pages_of_other_origins_get_no_terminal() {
 }
 
 #[test]
+fn the_page_and_its_parts_are_below_every_path() {
+    let server = shell(&["--pty-page"], "echo hello");
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/a/b/", "text/html; charset=utf-8"),
+        ("/a/terminal.mjs", "text/javascript; charset=utf-8"),
+        ("/xterm.mjs", "text/javascript; charset=utf-8"),
+        ("/addon-fit.mjs", "text/javascript; charset=utf-8"),
+        ("/xterm.css", "text/css; charset=utf-8"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = exchange(&server.address(), request.as_bytes()).to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 200 "), "{path}: {answer}");
+        assert!(
+            answer.contains(&format!("content-type: {kind}\r\n")),
+            "{path}"
+        );
+    }
+    let request = b"GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = exchange(&server.address(), request);
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    see(&mut Client::connect_to(&server.address(), "/a/"), "hello");
+}
+
+#[test]
 fn a_login_shell_runs_and_its_danger_is_said() {
     let server = gateway(&["--pty-login", "--pty-term=vt100"], &[]);
     let mut client = Client::connect(&server.address());

@@ -135,13 +135,7 @@ impl Shared {
                 reading.end_run(self, false);
                 // Before the application may learn of the end.
                 let (app, session) = host.of(conn.link.id);
-                let obeyed = reading.controls.iter().try_for_each(|text| {
-                    app.control(session, text)
-                        .map_err(|(code, reason)| Ending::Unfit {
-                            code,
-                            reason: reason.into_owned(),
-                        })
-                });
+                let obeyed = obey(app, session, &reading.controls);
                 let Pairs {
                     pieces, inflated, ..
                 } = &self.protocol.pairs;
@@ -384,6 +378,17 @@ impl Shared {
                 .end_line(line);
         }
     }
+}
+
+/// Tells the application what the peer has said beside the stream.
+fn obey<A: App>(app: &mut A, session: &mut A::Session, controls: &[String]) -> Result<(), Ending> {
+    controls.iter().try_for_each(|text| {
+        let obeyed = app.control(session, text);
+        obeyed.map_err(|(code, reason)| Ending::Unfit {
+            code,
+            reason: reason.into_owned(),
+        })
+    })
 }
 
 /// What is read of a WebSocket in one go.

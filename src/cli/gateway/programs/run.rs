@@ -281,13 +281,16 @@ impl Programs {
 /// The supervisor gives a worker longer than this behind its drain.
 const LAST_WAIT: Duration = Duration::from_millis(900);
 
+/// A terminal, and the tasks between it and the worker.
+type Pumped = (Arc<Terminal>, Relay);
+
 /// Starts a program, with `far` or a terminal as its standard input and output.
 fn spawn(
     program: Program,
     user: Option<&str>,
     stderr: Stderr,
     far: &UnixStream,
-) -> io::Result<(Child, Option<(Arc<Terminal>, Relay)>)> {
+) -> io::Result<(Child, Option<Pumped>)> {
     let mut command = Command::new(&program.path);
     command
         .args(program.arguments)
@@ -428,7 +431,7 @@ struct Process {
     child: Child,
     family: Family,
     /// Until it is hung up.
-    terminal: Option<(Arc<Terminal>, Relay)>,
+    terminal: Option<Pumped>,
     ladder: KillLadder,
     session: Arc<Session>,
 }

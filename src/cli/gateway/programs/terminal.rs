@@ -71,10 +71,10 @@ impl Size {
     /// Reads a control message: `{"columns":132,"rows":43}`.
     pub(super) fn of_control(text: &str) -> Result<Self, (CloseCode, Cow<'static, str>)> {
         let size = serde_json::from_str(text).ok();
-        size.filter(|size: &Self| size.is_one()).ok_or((
-            CloseCode::InvalidFramePayloadData,
-            "a control message is a size, as {\"columns\":80,\"rows\":24}".into(),
-        ))
+        size.filter(|size: &Self| size.is_one()).ok_or_else(|| {
+            let sentence = "a control message is a size, as {\"columns\":80,\"rows\":24}";
+            (CloseCode::InvalidFramePayloadData, sentence.into())
+        })
     }
 
     fn cells(self) -> Winsize {
