@@ -13,7 +13,7 @@
 //! - `answer`: which of the three answers a request, and what every answer carries.
 //! - `auth`, [`passwords`]: users and their hashed passwords, which a gateway's WebSockets have, too.
 //! - [`cgi`]: processes, and the heads that they answer with. [`scripts`], [`environment`]: which program a path names and what it is told,
-//!   which programs of a gateway's WebSockets share.
+//!   which programs of a gateway's WebSockets share; and [`stderr`], which goes to the log.
 //! - `files`, `listing`: files and directories, none of them outside of the directory.
 //! - `proxy`, `upstream`, `forward`: requests to an application and its answers, streamed both ways; what it is told of the client.
 //! - `counts`: what was served and what failed.
@@ -41,6 +41,8 @@ mod peer;
 mod proxy;
 #[doc(hidden)]
 pub mod scripts;
+#[doc(hidden)]
+pub mod stderr;
 mod upstream;
 
 pub use connection::serve;

@@ -110,6 +110,7 @@ const MEMBERS: &[Member] = &[
             ("listing", &[]),
             ("auth", &["body", "passwords"]),
             ("scripts", &[]),
+            ("stderr", &[]),
             ("environment", &["scripts"]),
             ("files", &["body", "listing", "options"]),
             ("forward", &["peer"]),
@@ -128,6 +129,7 @@ const MEMBERS: &[Member] = &[
                     "options",
                     "peer",
                     "scripts",
+                    "stderr",
                 ],
             ),
             (

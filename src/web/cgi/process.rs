@@ -22,17 +22,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, ReadBuf};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Bytes of a line of standard error in the log. The rest of it is left out.
-const LOGGED_BYTES_MAX: usize = 4096;
-
-/// Time to read what is left of the standard error.
-const LOG_REST: Duration = Duration::from_secs(1);
+use crate::stderr::Log;
 
 /// How often it is looked whether a group is empty whose first process has ended.
 const GROUP_LOOK: Duration = Duration::from_millis(10);
@@ -123,7 +119,7 @@ impl Processes {
         };
         lock(&self.groups).insert(group);
         let name: Arc<str> = file.display().to_string().into();
-        let log = tokio::spawn(log(stderr, Arc::clone(&name), group));
+        let log = Log::begin(stderr, Arc::clone(&name), group.as_raw_pid());
         let stage = Arc::new(watch::Sender::new(Stage::Open));
         let process = Process {
             child,
@@ -140,21 +136,13 @@ impl Processes {
         Ok(Running { stdin, output })
     }
 
-    async fn tend(
-        self: Arc<Self>,
-        mut process: Process,
-        mut log: JoinHandle<()>,
-        room: OwnedSemaphorePermit,
-    ) {
+    async fn tend(self: Arc<Self>, mut process: Process, log: Log, room: OwnedSemaphorePermit) {
         let next = process.await_end(&self.limits).await;
         let group = process.group;
         empty_group(group, steps(&self.limits), next).await;
         lock(&self.groups).remove(&group);
         drop(room);
-        // A daemon that has left the group may hold it for ever.
-        if timeout(LOG_REST, &mut log).await.is_err() {
-            log.abort();
-        }
+        log.end().await;
     }
 
     /// The server ends: so do all programs. Those that nobody wants any more have the time of their ladder, up to [`LAST_WAIT`].
@@ -330,36 +318,6 @@ async fn empty_group(group: Pid, steps: [(Duration, Signal); 3], next: usize) {
     }
     while test_kill_process_group(group).is_ok() {
         sleep(GROUP_LOOK).await;
-    }
-}
-
-/// Writes what a program says on its standard error to the log.
-async fn log(stderr: ChildStderr, name: Arc<str>, group: Pid) {
-    let mut stderr = BufReader::with_capacity(LOGGED_BYTES_MAX, stderr);
-    let pid = group.as_raw_pid();
-    while let Ok(Some(line)) = next_line(&mut stderr).await {
-        let line = String::from_utf8_lossy(&line);
-        tracing::warn!("{name}, process {pid}: {}", line.trim_end().escape_debug());
-    }
-}
-
-/// The next line, or as much of it as is logged. `None`: there is none.
-async fn next_line(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    loop {
-        let there = from.fill_buf().await?;
-        let end = there.iter().position(|byte| *byte == b'\n');
-        let piece = &there[..end.unwrap_or(there.len())];
-        let room = LOGGED_BYTES_MAX - line.len();
-        line.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        let (is_over, used) = (there.is_empty(), end.map_or(there.len(), |end| end + 1));
-        from.consume(used);
-        if end.is_some() {
-            return Ok(Some(line));
-        }
-        if is_over {
-            return Ok((!line.is_empty()).then_some(line));
-        }
     }
 }
 

@@ -29,19 +29,14 @@ use ringway::services::gateway::{
     Found, KillLadder, Partner, ProgramOptions, Refusal, Stderr, Why,
 };
 use ringway::{CloseCode, Handed, Onward};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Interest};
-use tokio::process::{Child, ChildStderr, Command};
+use ringway_web::stderr::Log;
+use tokio::io::Interest;
+use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::terminal::{Relay, Size, Terminal};
 use super::{Program, environment};
-
-/// Bytes of a line of standard error in the log. The rest of it is left out.
-const LOGGED_BYTES_MAX: usize = 4096;
-
-/// Time to read what is left of the standard error.
-const LOG_REST: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a group is empty whose first process has ended.
 const GROUP_LOOK: Duration = Duration::from_millis(10);
@@ -196,7 +191,7 @@ impl Programs {
         };
         lock(&self.families).insert(family);
         let stderr = child.stderr.take();
-        let log = stderr.map(|stderr| tokio::spawn(log(stderr, name, pid)));
+        let log = stderr.map(|stderr| Log::begin(stderr, name, pid));
         let session = Arc::new(Session {
             stage: watch::Sender::new(Stage::Begun),
             status: Mutex::default(),
@@ -214,11 +209,8 @@ impl Programs {
         let tended = Arc::clone(self).tend(process, far, place);
         tokio::spawn(async move {
             tended.await;
-            // A daemon that has left the group may hold it for ever.
-            if let Some(mut log) = log
-                && timeout(LOG_REST, &mut log).await.is_err()
-            {
-                log.abort();
+            if let Some(log) = log {
+                log.end().await;
             }
         });
         Ok(session)
@@ -500,35 +492,6 @@ async fn empty(family: Family, steps: &[(Duration, i32)]) {
     }
     while family.signal(NO_SIGNAL) {
         sleep(family.look()).await;
-    }
-}
-
-/// Writes what a program says on its standard error to the log.
-async fn log(stderr: ChildStderr, name: Arc<str>, pid: u32) {
-    let mut stderr = BufReader::with_capacity(LOGGED_BYTES_MAX, stderr);
-    while let Ok(Some(line)) = next_line(&mut stderr).await {
-        let line = String::from_utf8_lossy(&line);
-        tracing::warn!("{name}, process {pid}: {}", line.trim_end().escape_debug());
-    }
-}
-
-/// The next line, or as much of it as is logged. `None`: there is none.
-async fn next_line(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    loop {
-        let there = from.fill_buf().await?;
-        let end = there.iter().position(|byte| *byte == b'\n');
-        let piece = &there[..end.unwrap_or(there.len())];
-        let room = LOGGED_BYTES_MAX - line.len();
-        line.extend_from_slice(piece.get(..room).unwrap_or(piece));
-        let (is_over, used) = (there.is_empty(), end.map_or(there.len(), |end| end + 1));
-        from.consume(used);
-        if end.is_some() {
-            return Ok(Some(line));
-        }
-        if is_over {
-            return Ok((!line.is_empty()).then_some(line));
-        }
     }
 }
 
