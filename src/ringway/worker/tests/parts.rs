@@ -131,6 +131,21 @@ fn however_a_client_of_pieces_ends_nothing_is_left() {
     });
 }
 
+/// Runs a world with one client. No more than so many bytes that the application has sent wait at any time.
+fn run_with_at_most(max: u64, world: &mut World, script: Script, pace: Pace) {
+    let client = world.add(script, Ending::Polite);
+    client.pace = pace;
+    client.takes_parts();
+    let mut most = 0;
+    while !world.is_over() {
+        world.step();
+        let sent = world.worker.io().moved().sent;
+        let made = world.worker.counters().message_bytes_out;
+        most = most.max(made.saturating_sub(sent));
+    }
+    assert!(most <= max, "{most} bytes wait, at most {max}");
+}
+
 /// A few kilobytes that become megabytes: they come out piece by piece, and wait for a client that does not read. An application
 /// that answers a piece never meets a full queue.
 #[test]
@@ -162,17 +177,7 @@ fn what_inflates_to_megabytes_comes_no_faster_than_its_answer_leaves() {
         script.add_frame_with(random, true, true, Opcode::Binary, &compressed);
         script.expected.push_back(Expected { opcode: 2, payload });
         let pace = Pace::draw(random, STREAM_BYTES);
-        let client = world.add(script, Ending::Polite);
-        client.pace = pace;
-        client.takes_parts();
-        let mut most = 0;
-        while !world.is_over() {
-            world.step();
-            let sent = world.worker.io().moved().sent;
-            let made = world.worker.counters().message_bytes_out;
-            most = most.max(made.saturating_sub(sent));
-        }
-        assert!(most <= max, "{most} bytes wait, at most {max}");
+        run_with_at_most(max, &mut world, script, pace);
         let counters = world.finish();
         assert_eq!(
             (counters.inflated, counters.inflated_bytes),
@@ -201,17 +206,7 @@ fn a_message_is_streamed_in_bounded_memory() {
             payload: streamed(0..STREAM_BYTES),
         });
         let pace = Pace::draw(&mut world.random, STREAM_BYTES);
-        let client = world.add(script, Ending::Polite);
-        client.pace = pace;
-        client.takes_parts();
-        let mut most = 0;
-        while !world.is_over() {
-            world.step();
-            let sent = world.worker.io().moved().sent;
-            let made = world.worker.counters().message_bytes_out;
-            most = most.max(made.saturating_sub(sent));
-        }
-        assert!(most <= max, "{most} bytes wait, at most {max}");
+        run_with_at_most(max, &mut world, script, pace);
         assert_eq!(world.finish().messages_out, 1);
     });
 }
